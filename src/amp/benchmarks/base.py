@@ -1,0 +1,58 @@
+"""What a benchmark is: tasks, an environment for each, prompts and tools that fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from amp.execute.base import Prompts, Tool
+from amp.planner import Environment
+from amp.types import Task
+
+
+class Benchmark(Protocol):
+    """A source of tasks. One file or folder a benchmark; `amp.benchmarks.BENCHMARKS` lists them."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits, the usual one first."""
+        ...
+
+    @property
+    def prompts(self) -> Prompts: ...
+
+    @property
+    def tools(self) -> Mapping[str, Tool]:
+        """Tools that the executor runs here, by name."""
+        ...
+
+    @property
+    def environment_tools(self) -> tuple[str, ...]:
+        """Tools that the environment itself carries out, through `Observation.tool_actions`."""
+        ...
+
+    @property
+    def max_steps(self) -> int:
+        """Plan steps after which an episode is over."""
+        ...
+
+    def tasks(self, split: str, limit: int | None = None, seed: int = 0) -> Sequence[Task]:
+        """Returns the tasks of a split, the first `limit` of them, always in the same order.
+
+        Args:
+            split: one of `splits`.
+            limit: how many at most; None for all.
+            seed: becomes `Task.seed`, so that repeated runs draw other samples.
+
+        Raises:
+            InvalidInputError: if the split is unknown.
+            MissingDependencyError: if data or packages are missing; the message says how to get them.
+        """
+        ...
+
+    def environment(self, task: Task) -> Environment:
+        """Returns a fresh environment for one of its tasks."""
+        ...

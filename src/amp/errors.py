@@ -1,0 +1,43 @@
+"""One small tree of exceptions; a message is one line: what was found and what to do."""
+
+from __future__ import annotations
+
+
+class AmpError(Exception):
+    """Anything that a person can put right; the command line prints it as one line."""
+
+
+class InvalidInputError(AmpError):
+    """A value, name, file or option is not what was expected."""
+
+
+class MissingDependencyError(AmpError):
+    """An optional package, a model file or a data set is not installed; the message says how."""
+
+
+class ModelError(AmpError):
+    """A language model could not answer: unreachable, refused the request, or answered garbage."""
+
+
+class RecordingError(AmpError):
+    """A recording does not hold what a replay asks for, or was made with something else."""
+
+
+class LimitReachedError(AmpError):
+    """The next call would break a limit of the episode, so it was not made.
+
+    Attributes:
+        limit: which limit: ``steps``, ``tokens``, ``dollars`` or ``seconds``.
+    """
+
+    def __init__(self, limit: str, message: str) -> None:
+        super().__init__(message)
+        self.limit = limit
+
+
+def did_you_mean(name: str, known: list[str] | tuple[str, ...]) -> str:
+    """Returns ``; did you mean 'x'?`` for the nearest of the known names, or an empty string."""
+    import difflib
+
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"; did you mean {nearest[0]!r}?" if nearest else ""

@@ -1,0 +1,205 @@
+"""The base language model M: the protocol, the request, the answer.
+
+A back end is one file of one class whose public surface is `LanguageModel` and nothing else. What
+differs between back ends is stated as data in `Capabilities`, so that callers never ask "which back
+end is this?".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+from amp.types import Usage
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a chat."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A chat that a model goes on with.
+
+    If the last message is the assistant's, the model continues that very text (a prefix), where its
+    capabilities say `prefix`; elsewhere the back end states a substitute.
+
+    Attributes:
+        messages: the chat; begins with a system message, since templates differ in their default.
+        max_tokens: cap of the answer, chosen with the prompt so that few answers are cut off.
+        stop: strings that end the answer; they are not part of it.
+        version: which prompts made it, such as ``gsm8k/3``; goes into every recording.
+    """
+
+    messages: tuple[Message, ...]
+    max_tokens: int
+    stop: tuple[str, ...] = ()
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Samples of one prompt.
+
+    Attributes:
+        prompt: what to continue.
+        n: how many samples.
+        first_sample: index of the first one. Sample i of a request is the same for every policy.
+        temperature: 0 is greedy.
+        top_p: nucleus mass in (0, 1].
+        seed: separates runs; sample i draws from a stream of (seed, i).
+        grammar: GBNF that the answer must match, or None; needs the capability `grammar`.
+        timeout_seconds: the call is cancelled after this long; not part of a recording's key.
+    """
+
+    prompt: Prompt
+    n: int = 1
+    first_sample: int = 0
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    grammar: str | None = None
+    timeout_seconds: float | None = None
+
+
+FinishReason = Literal["stop", "length", "timeout"]
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One sample.
+
+    Attributes:
+        text: what was generated; never repeats the prompt or its prefix.
+        finish_reason: ``stop`` at its own end or a stop string, ``length`` at the cap, ``timeout``
+            when the call was cancelled.
+        usage: this sample's share. The first sample of a call carries the call itself and its
+            prompt tokens, so that the sum over the samples is what the call cost.
+        log_probs: natural log-probability of each generated token before temperature; empty if the
+            model gives none.
+        entropies: entropy of each token's distribution in nats, a lower bound from the most likely
+            tokens; empty if the model gives none.
+    """
+
+    text: str
+    finish_reason: FinishReason
+    usage: Usage
+    log_probs: tuple[float, ...] = ()
+    entropies: tuple[float, ...] = ()
+
+    @property
+    def log_prob(self) -> float | None:
+        return math.fsum(self.log_probs) if self.log_probs else None
+
+    @property
+    def entropy(self) -> float | None:
+        return math.fsum(self.entropies) / len(self.entropies) if self.entropies else None
+
+
+@dataclass(frozen=True, slots=True)
+class NextToken:
+    """The distribution of the next token after a prompt, as far as the model tells it.
+
+    Attributes:
+        log_probs: natural log-probability by token text, the most likely tokens only. Texts that
+            differ only as tokens are added up.
+        usage: what the probe cost.
+        hidden: hidden state of the last token, if it was asked for and the model has it.
+        complete: whether log_probs covers the whole vocabulary.
+    """
+
+    log_probs: dict[str, float]
+    usage: Usage
+    hidden: tuple[float, ...] | None = None
+    complete: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LogProbs:
+    """Log-probabilities of one continuation, token by token, and what scoring it cost."""
+
+    log_probs: tuple[float, ...]
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a model can tell or do besides its text. Whatever is False has a stated substitute."""
+
+    log_probs: bool = False
+    full_distribution: bool = False
+    hidden_states: bool = False
+    scoring: bool = False
+    parallel_samples: bool = False
+    prefix: bool = False
+    grammar: bool = False
+    thinking_budget: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """Who a model is, for recordings, run manifests and the cost ledger.
+
+    Attributes:
+        name: the name in the catalog, or the provider's.
+        sha256: hash of its weights file; empty where there is no file.
+        parameters: number of parameters, or None if nobody says.
+        context_tokens: the longest prompt and answer together, or None if unknown.
+        dollars_per_million_prompt_tokens: price; 0 for a local model.
+        dollars_per_million_cached_tokens: price of prompt tokens found in a cache.
+        dollars_per_million_completion_tokens: price.
+    """
+
+    name: str
+    sha256: str = ""
+    parameters: int | None = None
+    context_tokens: int | None = None
+    dollars_per_million_prompt_tokens: float = 0.0
+    dollars_per_million_cached_tokens: float = 0.0
+    dollars_per_million_completion_tokens: float = 0.0
+
+
+@runtime_checkable
+class LanguageModel(Protocol):
+    """Any base model. All methods are safe to call concurrently from one event loop.
+
+    Raises:
+        ModelError: if the model is unreachable, refuses the request or answers garbage.
+    """
+
+    @property
+    def card(self) -> ModelCard: ...
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    async def generate(self, request: Request) -> list[Completion]:
+        """Returns `request.n` samples, numbered from `request.first_sample`."""
+        ...
+
+    async def score(self, prompt: Prompt, continuations: Sequence[str]) -> list[LogProbs]:
+        """Returns the log-probabilities of each continuation after the prompt."""
+        ...
+
+    async def probe(self, prompt: Prompt, *, hidden: bool = False) -> NextToken:
+        """Returns the next-token distribution after the prompt, with the hidden state on demand."""
+        ...
+
+    async def count_tokens(self, prompt: Prompt) -> int:
+        """Returns the tokens of a prompt with its template, exactly or as an upper bound.
+
+        Limits are held with this figure, so it is never less than what a call is charged.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Frees what the model holds. Calling it twice is fine."""
+        ...

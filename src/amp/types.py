@@ -1,0 +1,400 @@
+"""What flows through the loop: frozen values with units in their names. Imports nothing of amp.
+
+Reading order: `Task` and `Observation` (the problem), `Complexity` and `Allocation` (what the CAM
+says and what the RAC grants), `Candidate` and `Evidence` (what came of it), `StepRecord` and
+`Episode` (what is kept).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+# --------------------------------------------------------------------------- what was spent
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What was really spent. Every token counts: probes, discarded beams, verification, retries.
+
+    Attributes:
+        model_calls: requests sent to a model; `n` samples of one prompt are one call.
+        prompt_tokens: tokens read, once a call, those found in a cache among them.
+        cached_prompt_tokens: the part of prompt_tokens that a prefix cache held.
+        completion_tokens: tokens generated, over all samples.
+        flops: floating point operations of the model.
+        seconds: time inside models and tools.
+        dollars: price of the calls.
+        tool_calls: runs of tools.
+    """
+
+    model_calls: int = 0
+    prompt_tokens: int = 0
+    cached_prompt_tokens: int = 0
+    completion_tokens: int = 0
+    flops: float = 0.0
+    seconds: float = 0.0
+    dollars: float = 0.0
+    tool_calls: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Prompt and completion tokens together; what a token limit counts."""
+        return self.prompt_tokens + self.completion_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.model_calls + other.model_calls,
+            self.prompt_tokens + other.prompt_tokens,
+            self.cached_prompt_tokens + other.cached_prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.flops + other.flops,
+            self.seconds + other.seconds,
+            self.dollars + other.dollars,
+            self.tool_calls + other.tool_calls,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Hard limits of one episode; None means unlimited. The call that would break one is not made.
+
+    Attributes:
+        steps: plan steps.
+        tokens: prompt and completion tokens, cached ones included.
+        dollars: price of the calls.
+        seconds: time inside models and tools.
+    """
+
+    steps: int | None = None
+    tokens: int | None = None
+    dollars: float | None = None
+    seconds: float | None = None
+
+
+# --------------------------------------------------------------------------- the problem
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One planning task T (spec 3.1).
+
+    Attributes:
+        id: unique within its benchmark, stable between runs.
+        goal: the goal g in words, as the model reads it.
+        data: what the environment needs to set the task up and to judge it; never shown to a model.
+        seed: separates repeated runs of one task; part of every model request.
+    """
+
+    id: str
+    goal: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """The state s as the planner may see it.
+
+    Attributes:
+        state: the state in words; empty where the goal says everything.
+        actions: the admissible actions, or None where an action is free text.
+        tool_actions: actions that replace `actions` when the tool of that name is allocated, such
+            as subgoals that a path finder carries out.
+        distance: the environment's estimate of the goal-state distance D in [0, 1] from what is
+            visible, or None where it offers none.
+    """
+
+    state: str = ""
+    actions: tuple[str, ...] | None = None
+    tool_actions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    distance: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """What came of one action.
+
+    Attributes:
+        observation: the state after it.
+        done: whether the task is over.
+        success: whether the goal is reached; None where nobody can tell.
+        score: quality of the plan so far in [0, 1]; 1.0 for plain success.
+        feedback: what the environment says to the action, for the history that the model reads.
+    """
+
+    observation: Observation
+    done: bool
+    success: bool | None = None
+    score: float = 0.0
+    feedback: str = ""
+
+
+# --------------------------------------------------------------------------- assess and allocate
+
+
+@dataclass(frozen=True, slots=True)
+class Complexity:
+    """C(s, p), the score of one plan step, with what it came from (spec 2.2).
+
+    Attributes:
+        score: higher means harder; the weighted sum of features in [0, 1] lies in [0, 1], too.
+        features: every feature that went in, by name. A feature that could not be had is absent.
+        substitutes: what stood in for a feature that the model cannot give, one phrase each.
+    """
+
+    score: float
+    features: Mapping[str, float] = field(default_factory=dict)
+    substitutes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """R(C) = {d, t, p, b, u, v}: what one round of one plan step may spend (spec 2.3).
+
+    Attributes:
+        depth: reasoning steps before acting; 0 acts at once.
+        temperature: sampling temperature; 0 is greedy.
+        top_p: nucleus mass in (0, 1].
+        beam_width: parallel candidates, at least 1.
+        tools: names of the tools that the step may use.
+        verification: 0 none, 1 rule check, 2 self-check by the probability of "yes".
+
+    Raises:
+        ValueError: if a value is out of its range; the message names the field.
+    """
+
+    depth: int = 0
+    temperature: float = 0.0
+    top_p: float = 1.0
+    beam_width: int = 1
+    tools: frozenset[str] = frozenset()
+    verification: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value, low, high in (
+            ("depth", self.depth, 0, 64),
+            ("temperature", self.temperature, 0.0, 2.0),
+            ("beam_width", self.beam_width, 1, 256),
+            ("verification", self.verification, 0, 2),
+        ):
+            if not low <= value <= high:
+                raise ValueError(f"allocation {name} is {value}, expected {low} to {high}")
+        if not 0.0 < self.top_p <= 1.0:
+            raise ValueError(
+                f"allocation top_p is {self.top_p}, expected more than 0 and at most 1"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What an allocator decided: another round with this allocation, or to stop (None).
+
+    Attributes:
+        allocation: what the next round may spend; None settles the step with the evidence so far.
+        log_prob: log-probability of the decision under the allocator's policy; 0 if deterministic.
+    """
+
+    allocation: Allocation | None
+    log_prob: float = 0.0
+
+    @property
+    def stop(self) -> bool:
+        return self.allocation is None
+
+
+STOP = Decision(None)
+
+
+# --------------------------------------------------------------------------- evidence
+
+
+@dataclass(frozen=True, slots=True)
+class ToolUse:
+    """One run of a tool on a model's text.
+
+    Attributes:
+        tool: its name.
+        input: what it was given.
+        output: what it gave back; empty on failure.
+        error: one line, or None if it went well.
+        seconds: how long it took.
+        resume: text from which the model has to go on writing, or None where the output is final.
+    """
+
+    tool: str
+    input: str
+    output: str
+    error: str | None = None
+    seconds: float = 0.0
+    resume: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One proposal for next_step.
+
+    Attributes:
+        text: what the model wrote.
+        action: the action read from it; None if it could not be read.
+        log_prob: sum of the log-probabilities of its tokens; None if the model gives none.
+        entropy: mean entropy of its tokens in nats; None if the model gives none.
+        probability: the model's probability of this action among the admissible ones, where read.
+        completion_tokens: its length.
+        cut_off: whether the token cap ended it.
+        tool_uses: the tools that ran on it.
+        broken_rule: what the rule check (verification 1) found wrong; None if nothing or not run.
+        p_correct: probability of "yes" in the self-check (verification 2); None if not run.
+        failure: why no action could be read.
+    """
+
+    text: str
+    action: str | None
+    log_prob: float | None = None
+    entropy: float | None = None
+    probability: float | None = None
+    completion_tokens: int = 0
+    cut_off: bool = False
+    tool_uses: tuple[ToolUse, ...] = ()
+    broken_rule: str | None = None
+    p_correct: float | None = None
+    failure: str | None = None
+
+    @property
+    def valid(self) -> bool:
+        """Whether it names an action that no rule speaks against."""
+        return self.action is not None and self.broken_rule is None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known about one plan step after some rounds; the CAM and the RAC look at it.
+
+    Attributes:
+        candidates: all candidates of all rounds of this step, oldest first.
+        rounds: executed rounds.
+        probe_entropy: entropy in [0, 1] of the model's next-token distribution before acting,
+            relative to the largest possible; None if nobody looked.
+    """
+
+    candidates: tuple[Candidate, ...] = ()
+    rounds: int = 0
+    probe_entropy: float | None = None
+
+    @property
+    def votes(self) -> Counter[str]:
+        """Votes a valid action; an invalid candidate has a vote only when no valid one exists."""
+        valid = [c for c in self.candidates if c.valid]
+        voters = valid or [c for c in self.candidates if c.action is not None]
+        return Counter(c.action for c in voters if c.action is not None)
+
+    @property
+    def agreement(self) -> float | None:
+        """Share of all candidates that back the leading action; None before the first round.
+
+        Candidates that named no action count in the denominator: silence is no agreement.
+        """
+        if not self.candidates:
+            return None
+        return max(self.votes.values(), default=0) / len(self.candidates)
+
+
+@dataclass(frozen=True, slots=True)
+class StepContext:
+    """What is known when one plan step is decided: (s, p) of the spec, and the budget.
+
+    Attributes:
+        task: the task.
+        observation: the current state s.
+        steps: the partial plan p.
+        evidence: what the rounds of this step have shown so far.
+        remaining: what the limits still allow, cut to zero.
+    """
+
+    task: Task
+    observation: Observation
+    steps: tuple[StepRecord, ...] = ()
+    evidence: Evidence = Evidence()
+    remaining: Limits = Limits()
+
+    def actions(self, tools: frozenset[str]) -> tuple[str, ...] | None:
+        """The admissible actions with these tools allocated; None where an action is free text."""
+        for name in sorted(tools):
+            if name in self.observation.tool_actions:
+                return self.observation.tool_actions[name]
+        return self.observation.actions
+
+
+# --------------------------------------------------------------------------- what is kept
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One execution of an allocation.
+
+    Attributes:
+        complexity: what the CAM said before it.
+        allocation: what the RAC granted.
+        log_prob: log-probability of that decision.
+        candidates: what this round brought.
+        usage: what this round cost.
+        substitutes: what stood in for what, one phrase each; empty when all was as asked.
+    """
+
+    complexity: Complexity
+    allocation: Allocation
+    log_prob: float
+    candidates: tuple[Candidate, ...]
+    usage: Usage
+    substitutes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """One plan step: what it cost, why it got that much, and what came of it.
+
+    Attributes:
+        observation: the state in which it was decided.
+        rounds: its rounds, in order.
+        complexity: the CAM's last word on it.
+        action: what was done; None if no round named an action (a counted failure of this step).
+        usage: all that the step cost, probes included.
+        failure: why there is no action, or the limit that ended the step early.
+        feedback: what the environment said.
+    """
+
+    observation: Observation
+    rounds: tuple[Round, ...]
+    complexity: Complexity
+    action: str | None
+    usage: Usage
+    failure: str | None = None
+    feedback: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """One task from start to end.
+
+    Attributes:
+        task: the task.
+        steps: the plan, each step with its rounds.
+        success: whether the goal was reached; None where nobody can tell.
+        score: quality in [0, 1].
+        usage: all that was spent, the sum over the steps.
+        ended: why it ended: ``done``, or the limit that was reached.
+    """
+
+    task: Task
+    steps: tuple[StepRecord, ...]
+    success: bool | None
+    score: float
+    usage: Usage
+    ended: str
+
+    @property
+    def plan(self) -> tuple[str, ...]:
+        """The actions that were carried out, in order."""
+        return tuple(step.action for step in self.steps if step.action is not None)
