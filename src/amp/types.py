@@ -56,6 +56,18 @@ class Usage:
             self.tool_calls + other.tool_calls,
         )
 
+    def __sub__(self, earlier: Usage) -> Usage:
+        return Usage(
+            self.model_calls - earlier.model_calls,
+            self.prompt_tokens - earlier.prompt_tokens,
+            self.cached_prompt_tokens - earlier.cached_prompt_tokens,
+            self.completion_tokens - earlier.completion_tokens,
+            self.flops - earlier.flops,
+            self.seconds - earlier.seconds,
+            self.dollars - earlier.dollars,
+            self.tool_calls - earlier.tool_calls,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -299,6 +311,10 @@ class Evidence:
         if not self.candidates:
             return None
         return max(self.votes.values(), default=0) / len(self.candidates)
+
+    def after(self, candidates: tuple[Candidate, ...]) -> Evidence:
+        """The evidence after one more round that brought these candidates."""
+        return Evidence(self.candidates + candidates, self.rounds + 1, self.probe_entropy)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,69 @@
+"""Model uncertainty H: how spread the model's next tokens, choices or answers are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from amp.types import Evidence
+
+_TYPICAL_TOKEN_ENTROPY = 0.2
+"""Nats; near the mean over the tokens of small models' answers. It gives one half."""
+
+
+def saturating(value: float, half: float) -> float:
+    """Maps [0, inf) to [0, 1); `half` is the value that gives one half."""
+    return value / (value + half)
+
+
+def answer_entropy(evidence: Evidence) -> float | None:
+    """Entropy of the candidates' actions relative to the largest possible, in [0, 1].
+
+    A candidate without an action counts as an answer of its own. None for fewer than two
+    candidates. This is the black-box substitute for next-token entropy, and the sharper signal
+    where both exist.
+    """
+    total = len(evidence.candidates)
+    if total < 2:
+        return None
+    counts = [*evidence.votes.values()]
+    counts += [1] * (total - sum(counts))
+    entropy = -math.fsum(n / total * math.log(n / total) for n in counts)
+    return max(0.0, entropy / math.log(total))
+
+
+def token_entropy(evidence: Evidence) -> float | None:
+    """Mean entropy of the candidates' tokens, squashed into [0, 1); None if nobody tells it."""
+    known = [c.entropy for c in evidence.candidates if c.entropy is not None]
+    return saturating(_mean(known), _TYPICAL_TOKEN_ENTROPY) if known else None
+
+
+def choice_entropy(evidence: Evidence) -> float | None:
+    """1 - the mean probability of the chosen actions, in [0, 1]; None where none was read."""
+    known = [c.probability for c in evidence.candidates if c.probability is not None]
+    return 1.0 - _mean(known) if known else None
+
+
+def uncertainty(evidence: Evidence) -> tuple[float, str] | None:
+    """H in [0, 1] by the best source there is, and the name of the source.
+
+    In this order: entropy of two or more answers; probability of one choice; token entropy of one
+    answer; the look before acting. A single candidate without an action is as uncertain as can be.
+    None before anything is known.
+    """
+    if len(evidence.candidates) == 1 and evidence.candidates[0].action is None:
+        return 1.0, "no answer"
+    for name, source in (
+        ("entropy of the answers", answer_entropy),
+        ("probability of the choice", choice_entropy),
+        ("entropy of the answer's tokens", token_entropy),
+    ):
+        if (value := source(evidence)) is not None:
+            return value, name
+    if evidence.probe_entropy is not None:
+        return evidence.probe_entropy, "next-token entropy"
+    return None
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
