@@ -1,0 +1,64 @@
+"""The sigmoid maps of spec 3.3 with signs set by hand: more of everything where it is harder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from amp.allocate.space import Line, Space, falling, rising
+from amp.types import STOP, Allocation, Complexity, Decision, StepContext
+
+
+@dataclass(frozen=True, slots=True)
+class HeuristicAllocator:
+    """R(C) by hand: a sensible start, and the rule that a learned policy has to beat.
+
+    A step stops when two candidates agree on an answer and no other answer has as many, when its
+    complexity after a round is below `settled_below`, or after `most_rounds`. Each further round is
+    allocated for the complexity that the last one left.
+
+    Attributes:
+        space: bounds and tools.
+        steepness: w of every map; positive, so that harder steps get more depth, beams and
+            verification and a lower temperature.
+        middle: complexity at which a map is half way.
+        settled_below: complexity after a round below which nothing more is bought.
+        most_rounds: rounds a step at most.
+        alternate: tool that is left out in every second round after the first, since answers that
+            were found in different ways agree less by accident; None to use all tools always.
+    """
+
+    space: Space = Space()
+    steepness: float = 8.0
+    middle: float = 0.5
+    settled_below: float = 0.3
+    most_rounds: int = 4
+    alternate: str | None = "python"
+
+    def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
+        if self._settled(context, complexity):
+            return STOP
+        space, c = self.space, complexity.score
+        line = Line(self.steepness, -self.steepness * self.middle)
+        tools = space.tools
+        if self.alternate is not None and context.evidence.rounds % 2 == 1:
+            tools = tools - {self.alternate}
+        return Decision(
+            Allocation(
+                depth=round(rising(space.depth, line, c)),
+                # Coarse, so that recorded samples serve many complexities.
+                temperature=round(falling(space.temperature, line, c), 1),
+                top_p=round(falling(space.top_p, line, c), 2),
+                beam_width=round(rising(space.beam_width, line, c)),
+                tools=tools,
+                verification=round(rising(space.verification, line, c)),
+            )
+        )
+
+    def _settled(self, context: StepContext, complexity: Complexity) -> bool:
+        evidence = context.evidence
+        if evidence.rounds == 0:
+            return False
+        if evidence.rounds >= self.most_rounds or complexity.score < self.settled_below:
+            return True
+        ranking = [votes for _, votes in evidence.votes.most_common(2)] + [0, 0]
+        return ranking[0] >= 2 and ranking[0] > ranking[1]

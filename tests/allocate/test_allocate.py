@@ -1,0 +1,119 @@
+"""The maps of spec 3.3, and allocators that keep their promises."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amp.allocate import ALLOCATORS, make_allocator
+from amp.allocate.baselines import FixedAllocator, RandomAllocator
+from amp.allocate.heuristic import HeuristicAllocator
+from amp.allocate.space import Line, Space, falling, rising, sigmoid
+from amp.errors import InvalidInputError
+from amp.types import Allocation, Candidate, Complexity, Evidence, StepContext, Task
+from tests.worlds import context
+
+finite = st.floats(-1e6, 1e6)
+SPACE = Space(tools=frozenset({"python", "calculator"}))
+
+
+def after(*actions: str | None, rounds: int = 1) -> StepContext:
+    evidence = Evidence(tuple(Candidate("", action) for action in actions), rounds)
+    return replace(context(), evidence=evidence)
+
+
+@given(finite)
+def test_sigmoid_is_symmetric_and_bounded(x: float) -> None:
+    assert 0.0 <= sigmoid(x) <= 1.0
+    assert sigmoid(x) + sigmoid(-x) == pytest.approx(1.0)
+
+
+@given(st.floats(-50, 50), st.floats(0, 50), st.floats(-9, 9), st.floats(-9, 9), finite)
+def test_maps_stay_within_their_bounds(
+    low: float, width: float, w: float, b: float, c: float
+) -> None:
+    bounds, line = (low, low + width), Line(w, b)
+    for mapped in (rising(bounds, line, c), falling(bounds, line, c)):
+        assert low - 1e-9 <= mapped <= low + width + 1e-9
+    assert rising(bounds, line, c) + falling(bounds, line, c) == pytest.approx(2 * low + width)
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_harder_steps_get_more_depth_and_beams_and_a_lower_temperature(a: float, b: float) -> None:
+    easy, hard = sorted((a, b))
+    allocator = HeuristicAllocator(SPACE)
+    low = allocator.allocate(context(), Complexity(easy)).allocation
+    high = allocator.allocate(context(), Complexity(hard)).allocation
+    assert low is not None
+    assert high is not None
+    assert low.depth <= high.depth
+    assert low.beam_width <= high.beam_width
+    assert low.verification <= high.verification
+    assert low.temperature >= high.temperature
+
+
+@given(st.integers(0, 99), st.text(max_size=5))
+def test_random_allocations_lie_in_the_space_with_their_exact_density(seed: int, name: str) -> None:
+    decision = RandomAllocator(SPACE).allocate(context(Task(name, "g", seed=seed)), Complexity(0.5))
+    drawn = decision.allocation
+    assert drawn is not None
+    for field in ("depth", "temperature", "top_p", "beam_width", "verification"):
+        low, high = getattr(SPACE, field)
+        assert low <= getattr(drawn, field) <= high
+    assert drawn.tools <= SPACE.tools
+    volume = 5 * 1.0 * 0.1 * 4 * 3 * 4
+    assert decision.log_prob == pytest.approx(-math.log(volume))
+
+
+def test_fixed_and_random_take_one_round() -> None:
+    for allocator in (FixedAllocator(), RandomAllocator(SPACE)):
+        assert not allocator.allocate(context(), Complexity(0.5)).stop
+        assert allocator.allocate(after("a"), Complexity(0.5)).stop
+
+
+@pytest.mark.parametrize(
+    ("actions", "rounds", "score", "stops"),
+    [
+        ((), 0, 0.0, False),
+        (("a",), 1, 0.9, False),
+        (("a",), 1, 0.1, True),
+        (("a", "a"), 2, 0.9, True),
+        (("a", "a", "b"), 2, 0.9, True),
+        (("a", "a", "b", "b"), 2, 0.9, False),
+        ((None, None), 2, 0.9, False),
+        (("a", "b", "c", "d"), 4, 0.9, True),
+    ],
+)
+def test_the_heuristic_settles_on_ease_agreement_or_patience(
+    actions: tuple[str | None, ...], rounds: int, score: float, stops: bool
+) -> None:
+    at = after(*actions, rounds=rounds)
+    assert HeuristicAllocator(SPACE).allocate(at, Complexity(score)).stop is stops
+
+
+def test_the_heuristic_leaves_the_alternating_tool_out_every_second_round() -> None:
+    allocator = HeuristicAllocator(SPACE)
+    tools = [
+        allocation.tools
+        if (allocation := allocator.allocate(at, Complexity(0.9)).allocation)
+        else None
+        for at in (context(), after("a"), after("a", "b", rounds=2))
+    ]
+    assert tools == [SPACE.tools, frozenset({"calculator"}), SPACE.tools]
+
+
+def test_crossed_bounds_and_unknown_allocators_are_named() -> None:
+    with pytest.raises(InvalidInputError, match="bounds of depth are 5 to 2"):
+        Space(depth=(5, 2))
+    with pytest.raises(InvalidInputError, match="'heuristik'; did you mean 'heuristic'"):
+        make_allocator("heuristik", SPACE, Allocation())
+
+
+@pytest.mark.parametrize("name", ALLOCATORS)
+def test_every_allocator_by_name_starts_with_a_round(name: str) -> None:
+    decision = make_allocator(name, SPACE, Allocation(depth=3)).allocate(context(), Complexity(0.5))
+    assert decision.allocation is not None
