@@ -1,10 +1,35 @@
-"""THE loop (spec 3.1). Read this file first. (Environment protocol; loop follows.)"""
+"""The loop: assess, allocate, execute, verify, repeat (spec 3.1). Read this file first.
+
+A plan step is settled in rounds. With one round a step this is the algorithm of the specification
+to the letter; with several, the CAM sees what a round brought and the RAC may stop or buy another.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
-from amp.types import Observation, Task, Transition
+from amp.allocate.base import Allocator
+from amp.assess.base import Assessor
+from amp.cost import Ledger
+from amp.errors import InvalidInputError, LimitReachedError
+from amp.execute.executor import Executor
+from amp.execute.meter import Meter
+from amp.execute.search import vote
+from amp.models.base import LanguageModel
+from amp.types import (
+    Complexity,
+    Episode,
+    Evidence,
+    Limits,
+    Observation,
+    Round,
+    StepContext,
+    StepRecord,
+    Task,
+    Transition,
+)
 
 
 class Environment(Protocol):
@@ -21,3 +46,117 @@ class Environment(Protocol):
             InvalidInputError: if the action is not admissible, or the episode is over.
         """
         ...
+
+
+class Planner:
+    """Plans a task step by step and spends on each step what it needs.
+
+    Attributes:
+        model: the base model M.
+        assessor: the CAM.
+        allocator: the RAC.
+        executor: carries allocations out.
+        limits: hard limits of one episode; the call that would break one is not made.
+        most_rounds: rounds a step at most, whatever the allocator says.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        executor: Executor,
+        assessor: Assessor,
+        allocator: Allocator,
+        limits: Limits = Limits(steps=100),
+        most_rounds: int = 16,
+    ) -> None:
+        if most_rounds < 1:
+            raise InvalidInputError(f"most_rounds is {most_rounds}, expected at least 1")
+        self.model = model
+        self.executor = executor
+        self.assessor = assessor
+        self.allocator = allocator
+        self.limits = limits
+        self.most_rounds = most_rounds
+
+    async def run(
+        self,
+        task: Task,
+        environment: Environment,
+        on_step: Callable[[StepRecord], None] | None = None,
+    ) -> Episode:
+        """Plans one task.
+
+        Args:
+            task: what to reach.
+            environment: where; it is reset first.
+            on_step: called with every step as soon as it is done.
+
+        Raises:
+            ModelError: if the model fails. A limit or an unreadable answer is no exception: it is
+                in the episode.
+        """
+        ledger = Ledger(self.limits, self.model.card)
+        meter = Meter(self.model, ledger, task.seed)
+        steps: list[StepRecord] = []  # p <- {}, u <- 0
+        state = Transition(environment.reset(task), done=False)  # s <- s0
+        while not state.done and ledger.begin_step():  # s != g and not timeout
+            context = StepContext(task, state.observation, tuple(steps))
+            step = await self._plan_step(context, meter)
+            if step.action is not None:
+                state = environment.step(step.action)  # s <- Execute(s, next_step)
+                step = replace(step, feedback=state.feedback)
+            steps.append(step)  # p <- p + {next_step}
+            if on_step is not None:
+                on_step(step)
+        ended = "done" if state.done else f"limit of {ledger.exhausted}"
+        success = state.success if state.done else False
+        return Episode(task, tuple(steps), success, state.score, ledger.usage, ended)
+
+    async def _plan_step(self, context: StepContext, meter: Meter) -> StepRecord:
+        """Decides one step: rounds of c <- CAM(M, s, p), r <- RAC(c), ExecuteWithResources(r)."""
+        ledger, before = meter.ledger, meter.ledger.usage
+        rounds: list[Round] = []
+        failure: str | None = None
+        complexity = Complexity(0.0)
+        try:
+            context = replace(context, evidence=await self._look(context, meter))
+            while True:
+                context = replace(context, remaining=ledger.remaining)
+                complexity = self.assessor.assess(context)
+                decision = self.allocator.allocate(context, complexity)
+                if decision.allocation is None or len(rounds) == self.most_rounds:
+                    break
+                spent = ledger.usage
+                candidates = await self.executor.execute(context, decision.allocation, meter)
+                rounds.append(
+                    Round(
+                        complexity=complexity,
+                        allocation=decision.allocation,
+                        log_prob=decision.log_prob,
+                        candidates=candidates,
+                        usage=ledger.usage - spent,
+                        substitutes=meter.take_notes(),
+                    )
+                )
+                context = replace(context, evidence=context.evidence.after(candidates))
+        except LimitReachedError as limit:
+            failure = str(limit)
+        chosen = vote(context.evidence.candidates)
+        if chosen is None and failure is None:
+            failure = _first_failure(rounds)
+        return StepRecord(
+            observation=context.observation,
+            rounds=tuple(rounds),
+            complexity=complexity,
+            action=None if chosen is None else chosen.action,
+            usage=ledger.usage - before,
+            failure=failure,
+        )
+
+    async def _look(self, context: StepContext, meter: Meter) -> Evidence:
+        return await self.executor.look(context, meter) if self.assessor.looks else Evidence()
+
+
+def _first_failure(rounds: list[Round]) -> str:
+    failures = (c.failure for r in rounds for c in r.candidates if c.failure)
+    return next(failures, "no round was allocated")

@@ -1,0 +1,95 @@
+"""Reading a choice among numbered options from next-token probabilities: one token a choice."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+
+from amp.errors import InvalidInputError
+from amp.execute.meter import Meter
+from amp.models.base import NextToken, Prompt
+
+_DIGITS = "123456789"
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_SAMPLES_WITHOUT_LOG_PROBS = 5
+_LABEL_TOKENS = 4
+
+
+def labels_for(count: int) -> str:
+    """One character an option: digits for up to 9, letters for up to 52.
+
+    Raises:
+        InvalidInputError: if there are no options or more than 52.
+    """
+    if not 1 <= count <= len(_LETTERS):
+        raise InvalidInputError(f"{count} options to choose from, expected 1 to {len(_LETTERS)}")
+    return _DIGITS[:count] if count <= len(_DIGITS) else _LETTERS[:count]
+
+
+def label_probabilities(next_token: NextToken, labels: Sequence[str]) -> list[float] | None:
+    """Probability of each label among the labels; None if the model thinks of none of them.
+
+    A token counts for a label if it is the label with white space around it.
+    """
+    masses = dict.fromkeys(labels, 0.0)
+    for text, log_prob in next_token.log_probs.items():
+        label = text.strip()
+        if label in masses:
+            masses[label] += math.exp(log_prob)
+    total = math.fsum(masses.values())
+    return [mass / total for mass in masses.values()] if total > 0.0 else None
+
+
+async def ask(meter: Meter, prompt: Prompt, labels: Sequence[str]) -> list[float] | None:
+    """Asks the model for a label and returns the probability of each, in their order.
+
+    A model without log-probabilities is sampled instead, which the meter's notes say.
+
+    Returns:
+        Probabilities that add up to 1, or None if the answer names no label.
+    """
+    if meter.capabilities.log_probs:
+        return label_probabilities(await meter.probe(prompt), labels)
+    n = _SAMPLES_WITHOUT_LOG_PROBS
+    meter.notes.append(f"frequencies in {n} samples for next-token probabilities")
+    short = Prompt(prompt.messages, _LABEL_TOKENS, prompt.stop, prompt.version)
+    samples = await meter.generate(short, n=n, temperature=1.0)
+    named = [_first_label(sample.text, labels) for sample in samples]
+    found = [label for label in named if label is not None]
+    return [found.count(label) / len(found) for label in labels] if found else None
+
+
+def _first_label(text: str, labels: Sequence[str]) -> str | None:
+    stripped = text.strip()
+    return next((label for label in labels if stripped.startswith(label)), None)
+
+
+def entropy_share(probabilities: Sequence[float]) -> float:
+    """Entropy of a distribution relative to the largest possible, in [0, 1]; 0 for one option."""
+    if len(probabilities) < 2:
+        return 0.0
+    entropy = -math.fsum(p * math.log(p) for p in probabilities if p > 0.0)
+    return min(1.0, max(0.0, entropy / math.log(len(probabilities))))
+
+
+def draw(
+    probabilities: Sequence[float], temperature: float, top_p: float, rng: random.Random
+) -> int:
+    """Draws an index at a temperature from the nucleus of mass top_p; temperature 0 is greedy."""
+    best = max(range(len(probabilities)), key=lambda i: probabilities[i])
+    if temperature == 0.0:
+        return best
+    # Relative to the best one, so that a low temperature cannot underflow everything to zero.
+    weights = [
+        (p / probabilities[best]) ** (1.0 / temperature) if p > 0.0 else 0.0 for p in probabilities
+    ]
+    total = math.fsum(weights)
+    nucleus: list[int] = []
+    mass = 0.0
+    for index in sorted(range(len(weights)), key=lambda i: -weights[i]):
+        nucleus.append(index)
+        mass += weights[index] / total
+        if mass >= top_p:
+            break
+    return rng.choices(nucleus, [weights[i] for i in nucleus])[0]

@@ -1,0 +1,67 @@
+"""Prompts for any task: what a planner of your own environment uses unless it brings its own."""
+
+from __future__ import annotations
+
+from amp.models.base import Message, Prompt
+from amp.types import Allocation, Candidate, StepContext, ToolUse
+
+_SYSTEM = "You carry a task out step by step. Keep to the point."
+_ACTION = "Action:"
+_TOKENS_TO_ACT = 80
+_TOKENS_A_THOUGHT = 40
+
+
+class PlainPrompts:
+    """Goal, history, state, and a question, in plain words.
+
+    An open step is answered by a line that begins with ``Action:``, or by the whole answer if it
+    holds none. The prompt of a choice ends in ``Action: ``, so that the label is the next token.
+    """
+
+    version = "plain/1"
+
+    def solve(self, context: StepContext, allocation: Allocation) -> Prompt:
+        steps = allocation.depth
+        think = f"Think in at most {steps} short steps. Then write" if steps else "Write only"
+        ask = f'{think} the next action on a line that begins with "{_ACTION}".'
+        return _prompt(context, ask, None, _TOKENS_TO_ACT + _TOKENS_A_THOUGHT * steps)
+
+    def read(
+        self, context: StepContext, allocation: Allocation, text: str, uses: tuple[ToolUse, ...]
+    ) -> str | None:
+        if uses and uses[-1].resume is None and uses[-1].error is None:
+            return uses[-1].output
+        said = text.rpartition(_ACTION)[2].strip().splitlines()
+        return said[0].strip() if said else None
+
+    def think(self, context: StepContext, actions: tuple[str, ...], depth: int) -> Prompt:
+        ask = f"{_listed(actions)}\nWhich one is best? Think in at most {depth} short steps."
+        return _prompt(context, ask, None, _TOKENS_A_THOUGHT * depth)
+
+    def choose(
+        self, context: StepContext, actions: tuple[str, ...], labels: str, thought: str
+    ) -> Prompt:
+        considered = f"You considered: {thought}\n" if thought else ""
+        ask = f"{considered}{_listed(actions, labels)}\nReply with the label of the best action."
+        return _prompt(context, ask, f"{_ACTION} ", 1)
+
+    def check(self, context: StepContext, candidate: Candidate) -> Prompt:
+        ask = f"Proposed: {candidate.action}\nIs this the right next step? Reply yes or no."
+        return _prompt(context, ask, "Answer: ", 1)
+
+
+def _prompt(context: StepContext, ask: str, prefix: str | None, max_tokens: int) -> Prompt:
+    lines = [f"Goal: {context.task.goal}"]
+    for step in context.steps:
+        lines.append(f"Done: {step.action or 'nothing'}. {step.feedback}".rstrip())
+    if context.observation.state:
+        lines.append(f"State: {context.observation.state}")
+    messages = (Message("system", _SYSTEM), Message("user", "\n".join([*lines, ask])))
+    if prefix is not None:
+        messages += (Message("assistant", prefix),)
+    return Prompt(messages, max_tokens, version=PlainPrompts.version)
+
+
+def _listed(actions: tuple[str, ...], labels: str | None = None) -> str:
+    marks = [f"{label}. " for label in labels] if labels else ["- "] * len(actions)
+    return "\n".join(f"{mark}{action}" for mark, action in zip(marks, actions, strict=True))

@@ -1,0 +1,192 @@
+"""Each resource changes what happens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from amp.cost import Ledger
+from amp.execute.base import Tool
+from amp.execute.executor import Executor
+from amp.execute.meter import Meter
+from amp.execute.prompts import PlainPrompts
+from amp.models.base import Prompt
+from amp.models.scripted import ScriptedModel
+from amp.types import Allocation, Candidate, Limits, Observation, ToolUse
+from tests.worlds import CORRIDOR, RIDDLE, Corridor, context
+
+GUIDED = Corridor().reset(CORRIDOR)
+
+
+async def execute(
+    model: ScriptedModel,
+    allocation: Allocation,
+    observation: Observation | None = None,
+    tools: Mapping[str, Tool] | None = None,
+    limits: Limits = Limits(),
+) -> tuple[tuple[Candidate, ...], Meter]:
+    meter = Meter(model, Ledger(limits, model.card))
+    at = context(RIDDLE if observation is None else CORRIDOR, observation)
+    return await Executor(PlainPrompts(), tools).execute(at, allocation, meter), meter
+
+
+class Shout:
+    """A tool that upper-cases a text with an exclamation mark; others are no call to it."""
+
+    name = "shout"
+    description = "says it louder"
+
+    async def use(self, text: str) -> ToolUse | None:
+        if "!" not in text:
+            return None
+        return ToolUse("shout", text, text.upper(), seconds=0.5)
+
+
+class Correct:
+    """A tool that has the model go on after a corrected beginning."""
+
+    name = "correct"
+    description = "puts the right figure in"
+
+    async def use(self, text: str) -> ToolUse | None:
+        if "=5" not in text:
+            return None
+        fixed = text.partition("=5")[0] + "=4"
+        return ToolUse("correct", text, "4", resume=fixed)
+
+
+async def test_depth_zero_acts_at_once_and_depth_writes_first() -> None:
+    model = ScriptedModel(["I walk."], next_tokens=lambda prompt: {"1": 0.1, "2": 0.9})
+    at_once, _ = await execute(model, Allocation(), GUIDED)
+    assert (at_once[0].action, at_once[0].completion_tokens) == ("walk", 0)
+    assert at_once[0].probability == pytest.approx(0.9)
+    assert model.requests == []
+    thought, _ = await execute(model, Allocation(depth=2), GUIDED)
+    assert thought[0].text == "I walk."
+    assert thought[0].completion_tokens > 0
+    assert "I walk." in model.probes[-1].messages[1].content
+
+
+async def test_more_depth_asks_for_more_steps_and_allows_more_tokens() -> None:
+    model = ScriptedModel(["Action: 8"])
+    await execute(model, Allocation(depth=1))
+    await execute(model, Allocation(depth=5))
+    short, long = (request.prompt for request in model.requests)
+    assert long.max_tokens > short.max_tokens
+    assert "5 short steps" in long.messages[-1].content
+
+
+async def test_temperature_and_top_p_reach_the_model() -> None:
+    model = ScriptedModel(["Action: 8"])
+    await execute(model, Allocation(temperature=0.3, top_p=0.8))
+    assert (model.requests[0].temperature, model.requests[0].top_p) == (0.3, 0.8)
+
+
+async def test_beams_are_samples_of_one_prompt_in_one_call() -> None:
+    model = ScriptedModel(["Action: 8", "Action: 6", "Action: 8"])
+    candidates, meter = await execute(model, Allocation(temperature=1.0, beam_width=3))
+    assert [c.action for c in candidates] == ["8", "6", "8"]
+    assert meter.ledger.usage.model_calls == 1
+
+
+async def test_beams_of_a_choice_each_think_and_choose() -> None:
+    def choose(prompt: object) -> dict[str, float]:
+        return {"2": 0.8, "1": 0.2} if "go" in str(prompt) else {"1": 0.7, "2": 0.3}
+
+    model = ScriptedModel(["go", "stay", "go"], next_tokens=choose)
+    # Close to greedy, so that the draw is the likelier option.
+    allocation = Allocation(depth=1, beam_width=3, temperature=0.01)
+    candidates, _ = await execute(model, allocation, GUIDED)
+    assert [c.action for c in candidates] == ["walk", "wait", "walk"]
+    assert len(model.probes) == 2  # the same thought twice is read once
+
+
+async def test_a_tool_of_the_environment_changes_what_can_be_chosen() -> None:
+    model = ScriptedModel([], next_tokens=lambda prompt: {"2": 1.0})
+    candidates, _ = await execute(model, Allocation(tools=frozenset({"guide"})), GUIDED)
+    assert candidates[0].action == "follow the guide"
+
+
+async def test_a_tool_works_on_the_text_only_if_allocated() -> None:
+    model = ScriptedModel(["Action: eight!"])
+    allocated, meter = await execute(
+        model, Allocation(tools=frozenset({"shout"})), tools={"shout": Shout()}
+    )
+    assert allocated[0].action == "ACTION: EIGHT!"
+    assert (meter.ledger.usage.tool_calls, meter.ledger.usage.seconds) == (1, pytest.approx(0.5))
+    without, _ = await execute(model, Allocation(), tools={"shout": Shout()})
+    assert without[0].action == "eight!"
+    assert without[0].tool_uses == ()
+
+
+async def test_a_tool_can_have_the_model_go_on_from_a_corrected_text() -> None:
+    def answer(prompt: Prompt, sample: int) -> str:
+        return "\nAction: 4" if prompt.messages[-1].role == "assistant" else "2+2=5\nAction: 5"
+
+    model = ScriptedModel(answer)
+    candidates, meter = await execute(
+        model, Allocation(tools=frozenset({"correct"})), tools={"correct": Correct()}
+    )
+    assert candidates[0].text == "2+2=4\nAction: 4"
+    assert candidates[0].action == "4"
+    assert model.requests[1].prompt.messages[-1].content == "2+2=4"
+    assert meter.ledger.usage.completion_tokens == candidates[0].completion_tokens
+
+
+async def test_a_tool_that_does_not_exist_is_noted() -> None:
+    model = ScriptedModel(["Action: 8"])
+    _, meter = await execute(model, Allocation(tools=frozenset({"oracle"})))
+    assert meter.take_notes() == ("no tool 'oracle' here",)
+
+
+async def test_verification_levels_add_rules_then_the_models_yes() -> None:
+    model = ScriptedModel(
+        ["2 + 2 = 5. Action: 5", "Action: 4"], next_tokens=lambda prompt: {"yes": 0.3, "no": 0.1}
+    )
+    two = Allocation(temperature=1.0, beam_width=2)
+    none, _ = await execute(model, two)
+    assert [c.broken_rule for c in none] == [None, None]
+    rules, _ = await execute(model, Allocation(temperature=1.0, beam_width=2, verification=1))
+    assert rules[0].broken_rule is not None
+    assert rules[1].broken_rule is None
+    assert model.probes == []
+    checked, _ = await execute(model, Allocation(temperature=1.0, beam_width=2, verification=2))
+    assert [c.p_correct for c in checked] == [None, pytest.approx(0.75)]
+    assert len(model.probes) == 1
+
+
+async def test_a_self_check_that_does_not_fit_is_left_out_and_noted() -> None:
+    model = ScriptedModel(["Action: 8"])
+    _, free = await execute(model, Allocation())
+    limits = Limits(tokens=free.ledger.usage.tokens + 40)
+    candidates, meter = await execute(model, Allocation(verification=2), limits=limits)
+    assert candidates[0].p_correct is None
+    assert "self-check left out to stay within the limits" in meter.take_notes()
+
+
+async def test_an_answer_without_an_action_is_a_failure_that_says_why() -> None:
+    candidates, _ = await execute(ScriptedModel([""]), Allocation(verification=1))
+    assert candidates[0].action is None
+    assert candidates[0].failure == "no answer could be read"
+    unlisted = ScriptedModel([], next_tokens=lambda prompt: {"perhaps": 1.0})
+    chosen, _ = await execute(unlisted, Allocation(), GUIDED)
+    assert chosen[0].failure == "no listed action was named"
+
+
+async def test_the_look_is_the_probe_that_acting_at_once_reads() -> None:
+    model = ScriptedModel([], next_tokens=lambda prompt: {"1": 0.5, "2": 0.5})
+    meter = Meter(model, Ledger(Limits(), model.card))
+    executor, at = Executor(PlainPrompts()), context(CORRIDOR, GUIDED)
+    evidence = await executor.look(at, meter)
+    assert evidence.probe_entropy == pytest.approx(1.0)
+    spent = meter.ledger.usage
+    await executor.execute(at, Allocation(tools=frozenset({"guide"})), meter)
+    assert meter.ledger.usage == spent
+
+
+async def test_an_open_step_is_not_looked_at() -> None:
+    model = ScriptedModel([])
+    meter = Meter(model, Ledger(Limits(), model.card))
+    assert (await Executor(PlainPrompts()).look(context(), meter)).probe_entropy is None
+    assert model.probes == []
