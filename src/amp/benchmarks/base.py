@@ -49,7 +49,7 @@ class Benchmark(Protocol):
 
         Raises:
             InvalidInputError: if the split is unknown.
-            MissingDependencyError: if data or packages are missing; the message says how to get them.
+            MissingDependencyError: if data or packages are missing; says how to get them.
         """
         ...
 

@@ -1,0 +1,201 @@
+"""What people see: the live table of steps, the summary after a run, a trace."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from amp.evaluate.metrics import Summary
+from amp.types import Allocation, Episode, StepRecord, Task
+
+_ROWS_SHOWN = 14
+
+
+def allocation_text(allocation: Allocation) -> str:
+    """An allocation in a few characters: ``d4 t0.70 p0.95 b2 v1 python``."""
+    parts = [
+        f"d{allocation.depth}",
+        f"t{allocation.temperature:.2f}",
+        f"p{allocation.top_p:.2f}",
+        f"b{allocation.beam_width}",
+        f"v{allocation.verification}",
+        *sorted(allocation.tools),
+    ]
+    return " ".join(parts)
+
+
+def step_table(title: str | None = None) -> Table:
+    """An empty table of steps, to be filled by `add_step`."""
+    table = Table(title=title, title_justify="left", expand=True, box=None, padding=(0, 1))
+    table.add_column("task", no_wrap=True, style="dim")
+    table.add_column("step", justify="right")
+    table.add_column("complexity", no_wrap=True)
+    table.add_column("allocation by round", ratio=3, overflow="fold")
+    table.add_column("tokens", justify="right")
+    table.add_column("seconds", justify="right")
+    table.add_column("action", ratio=2, overflow="ellipsis", no_wrap=True)
+    return table
+
+
+def add_step(table: Table, task_id: str, number: int, step: StepRecord) -> None:
+    """Adds one step: a line a round for the allocations, the rest once."""
+    allocations = "\n".join(allocation_text(r.allocation) for r in step.rounds) or "-"
+    action = Text(step.action) if step.action is not None else Text(step.failure or "", "red")
+    table.add_row(
+        task_id,
+        str(number),
+        _bar(step.complexity.score),
+        allocations,
+        f"{step.usage.tokens:,}",
+        f"{step.usage.seconds:.1f}",
+        action,
+    )
+
+
+def _bar(score: float) -> Text:
+    """A complexity in [0, 1] as a bar and a figure."""
+    filled = round(max(0.0, min(1.0, score)) * 6)
+    colour = "green" if score < 0.34 else "yellow" if score < 0.67 else "red"
+    return Text("█" * filled + "░" * (6 - filled) + f" {score:.2f}", colour)
+
+
+class LiveSteps:
+    """Shows a run while it runs; a context manager. Quiet on a console that is no terminal."""
+
+    def __init__(self, console: Console, total: int, done: int = 0, title: str = "") -> None:
+        self._rows: deque[tuple[str, int, StepRecord]] = deque(maxlen=_ROWS_SHOWN)
+        self._numbers: dict[str, int] = {}
+        self._title = title
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self._bar = self._progress.add_task(title or "tasks", total=total, completed=done)
+        self._live = (
+            Live(self._render(), console=console, refresh_per_second=4, transient=True)
+            if console.is_terminal
+            else None
+        )
+
+    def __enter__(self) -> LiveSteps:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def on_step(self, task: Task, step: StepRecord) -> None:
+        number = self._numbers[task.id] = self._numbers.get(task.id, 0) + 1
+        self._rows.append((task.id, number, step))
+        self._refresh()
+
+    def on_episode(self, episode: Episode) -> None:
+        self._progress.advance(self._bar)
+        self._refresh()
+
+    def _refresh(self) -> None:
+        if self._live is not None:
+            self._live.update(self._render())
+
+    def _render(self) -> Group:
+        table = step_table()
+        for task_id, number, step in self._rows:
+            add_step(table, task_id, number, step)
+        return Group(table, self._progress)
+
+
+def summary_table(summaries: Sequence[tuple[str, Summary]], title: str | None = None) -> Table:
+    """One row a run: success with its 95 % interval, mean cost an episode, failure rates."""
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1))
+    table.add_column("run")
+    for name in (
+        "success",
+        "95 % interval",
+        "tokens",
+        "completion",
+        "seconds",
+        "cut off",
+        "unread",
+    ):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, summary in summaries:
+        n, usage, interval = summary.episodes, summary.usage, summary.success_interval
+        table.add_row(
+            name,
+            f"{summary.successes}/{n}",
+            f"{interval.low:.2f} to {interval.high:.2f}",
+            f"{usage.tokens / n:,.0f}",
+            f"{usage.completion_tokens / n:,.0f}",
+            f"{usage.seconds / n:.1f}",
+            _rate(summary.cut_off_rate),
+            _rate(summary.unread_rate),
+        )
+    return table
+
+
+def _rate(rate: float | None) -> str:
+    return "-" if rate is None else f"{rate:.1%}"
+
+
+def episode_line(episode: Episode) -> Text:
+    """One episode in one line: verdict, cost, goal."""
+    mark = {True: ("✔", "green"), False: ("✘", "red"), None: ("?", "dim")}[episode.success]
+    rounds = sum(len(step.rounds) for step in episode.steps)
+    return Text.assemble(
+        mark,
+        f" {episode.usage.tokens:>6,} tokens {episode.usage.seconds:>5.1f} s ",
+        f"{len(episode.steps):>2} steps {rounds:>2} rounds  ",
+        (episode.task.goal, "italic"),
+        no_wrap=True,
+        overflow="ellipsis",
+    )
+
+
+def episode_view(episode: Episode, full: bool = False) -> Group:
+    """One episode: its steps, and with `full` all candidates of every round."""
+    verdict = {True: ("success", "green"), False: ("failure", "red"), None: ("unjudged", "dim")}
+    head = Text.assemble(
+        (f"{episode.task.id}  ", "bold"),
+        verdict[episode.success],
+        f"  ended: {episode.ended}  {episode.usage.tokens:,} tokens  {episode.usage.seconds:.1f} s",
+    )
+    goal = Text(episode.task.goal, "italic")
+    table = step_table()
+    parts: list[Text | Table] = [head, goal, table]
+    for number, step in enumerate(episode.steps, start=1):
+        add_step(table, "", number, step)
+        if full:
+            parts.extend(_round_texts(number, step))
+    return Group(*parts, Text())
+
+
+def _round_texts(number: int, step: StepRecord) -> list[Text]:
+    texts = []
+    for index, executed in enumerate(step.rounds, start=1):
+        features = " ".join(f"{k} {v:.2f}" for k, v in executed.complexity.features.items())
+        stood_in = "; ".join((*executed.complexity.substitutes, *executed.substitutes))
+        texts.append(Text(f"\nstep {number} round {index}  {features}", "bold"))
+        if stood_in:
+            texts.append(Text(f"  stood in: {stood_in}", "yellow"))
+        for candidate in executed.candidates:
+            said = candidate.action if candidate.action is not None else candidate.failure
+            texts.append(Text(f"  -> {said}", "cyan" if candidate.valid else "red"))
+            texts.extend(Text(f"     {line}", "dim") for line in candidate.text.splitlines())
+    return texts

@@ -1,0 +1,72 @@
+"""What each benchmark is run with unless told otherwise; chosen on training tasks only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from amp.allocate.space import Space
+from amp.benchmarks.base import Benchmark
+from amp.errors import InvalidInputError, did_you_mean
+from amp.types import Allocation
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """The best fixed allocation that we know, and the space in which adaptive ones move."""
+
+    fixed: Allocation
+    space: Space
+
+
+PRESETS: dict[str, Preset] = {
+    "gsm8k": Preset(
+        fixed=Allocation(
+            temperature=0.7, top_p=0.95, beam_width=4, tools=frozenset({"python"}), verification=1
+        ),
+        space=Space(depth=(4, 8), temperature=(0.6, 0.8), top_p=(0.95, 0.95), verification=(1, 1)),
+    ),
+    "babyai": Preset(
+        fixed=Allocation(tools=frozenset({"path_finder"})),
+        space=Space(depth=(0, 2), temperature=(0.0, 0.7), beam_width=(1, 3), verification=(0, 1)),
+    ),
+}
+
+
+def preset_for(benchmark: Benchmark, wanted: dict[str, Any]) -> Preset:
+    """The preset of a benchmark with what the user set: an explicit setting always wins.
+
+    Args:
+        benchmark: its tools bound the space.
+        wanted: fields of `Allocation` by name; None leaves a field as it is.
+
+    Raises:
+        InvalidInputError: if a value is out of range or a tool does not exist here.
+    """
+    exists = frozenset(benchmark.tools) | frozenset(benchmark.environment_tools)
+    preset = PRESETS[benchmark.name]
+    space, chosen = replace(preset.space, tools=exists), {}
+    for name, value in wanted.items():
+        if value is None:
+            continue
+        if name == "tools":
+            _check_tools(value, exists, benchmark.name)
+            chosen["tools"] = frozenset(value)
+            space = replace(space, tools=frozenset(value))
+        else:
+            chosen[name] = value
+            space = replace(space, **{name: (value, value)})
+    try:
+        return Preset(replace(preset.fixed, **chosen), space)
+    except ValueError as error:
+        raise InvalidInputError(str(error)) from None
+
+
+def _check_tools(names: list[str], exists: frozenset[str], benchmark: str) -> None:
+    for name in names:
+        if name not in exists:
+            known = sorted(exists)
+            raise InvalidInputError(
+                f"unknown tool {name!r}{did_you_mean(name, known)} "
+                f"(tools of {benchmark}: {', '.join(known)})"
+            )

@@ -1,0 +1,170 @@
+"""Episodes on disk: one directory a run, with everything that is needed to read and repeat it.
+
+``run.json`` says what ran (model and its hash, settings, seed, versions, tasks); ``episodes.jsonl``
+holds one episode a line, each written whole and synced, so that a killed run keeps what it had. The
+episodes hold no wall-clock time: the same answers give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from amp.errors import InvalidInputError
+from amp.types import Episode
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+MANIFEST = "run.json"
+EPISODES = "episodes.jsonl"
+
+
+def to_json(value: Any) -> str:
+    """One line of JSON of a dataclass or mapping; sets become sorted lists, so equal is equal."""
+    plain = value if isinstance(value, Mapping) else asdict(value)
+    return json.dumps(plain, default=sorted, ensure_ascii=False, allow_nan=False)
+
+
+@cache
+def _episode_adapter() -> TypeAdapter[Episode]:
+    from pydantic import TypeAdapter  # slow to import, and planning does not need it
+
+    return TypeAdapter(Episode)
+
+
+def episode_from_json(line: str) -> Episode:
+    """Reads what `to_json` wrote.
+
+    Raises:
+        ValueError: if the line is no episode; the message is one line.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return _episode_adapter().validate_json(line)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "line"
+        raise ValueError(f"{where}: {first['msg']}") from None
+
+
+def read_episodes(path: Path) -> Iterator[Episode]:
+    """Reads the episodes of a run directory or of an episodes file, in order.
+
+    A last line without its end was being written when the run was killed; it is left out.
+
+    Raises:
+        InvalidInputError: if there is no such file or a line is no episode.
+    """
+    file = path / EPISODES if path.is_dir() else path
+    for number, line in enumerate(_whole_lines(file), start=1):
+        try:
+            yield episode_from_json(line)
+        except ValueError as error:
+            raise InvalidInputError(f"{file} line {number} is no episode: {error}") from None
+
+
+def _whole_lines(file: Path) -> list[str]:
+    try:
+        text = file.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        raise InvalidInputError(
+            f"no trace at {file}; expected a run directory or an {EPISODES}"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(f"{file} is no trace: not UTF-8 at byte {error.start}") from None
+    return text.split("\n")[:-1]
+
+
+class RunDirectory:
+    """A run being written. Make one with `create` or `resume`."""
+
+    def __init__(self, path: Path, done: list[Episode]) -> None:
+        self.path = path
+        self.done = done
+
+    @classmethod
+    def create(cls, path: Path, manifest: Mapping[str, Any]) -> RunDirectory:
+        """Starts a run.
+
+        Raises:
+            InvalidInputError: if the directory holds a run already.
+        """
+        if (path / MANIFEST).exists():
+            raise InvalidInputError(
+                f"{path} holds a run already; add --resume or choose another --out"
+            )
+        path.mkdir(parents=True, exist_ok=True)
+        _write_whole(path / EPISODES, "")
+        _write_whole(path / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+        return cls(path, [])
+
+    @classmethod
+    def resume(cls, path: Path, manifest: Mapping[str, Any]) -> RunDirectory:
+        """Goes on with a run that was interrupted or killed; starts one if there is none.
+
+        Raises:
+            InvalidInputError: if the run was made with something else; the message says with what.
+        """
+        if not (path / MANIFEST).exists():
+            return cls.create(path, manifest)
+        earlier = read_manifest(path)
+        for key in manifest:
+            # By way of JSON, since what was written has lists where the manifest may have tuples.
+            now = json.loads(json.dumps(manifest[key]))
+            if earlier.get(key) != now:
+                raise InvalidInputError(
+                    f"{path} was run with {key} {earlier.get(key)!r}, not {now!r}; "
+                    "repeat its options or choose another --out"
+                )
+        done = list(read_episodes(path))
+        _write_whole(path / EPISODES, "".join(to_json(e) + "\n" for e in done))
+        return cls(path, done)
+
+    def append(self, episode: Episode) -> None:
+        """Adds an episode; when this returns, it is on disk."""
+        with (self.path / EPISODES).open("a", encoding="utf-8") as file:
+            file.write(to_json(episode) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self.done.append(episode)
+
+    def finish(self, task_ids: list[str]) -> None:
+        """Puts the episodes in the order of the tasks, whatever order they ended in."""
+        order = {task_id: index for index, task_id in enumerate(task_ids)}
+        self.done.sort(key=lambda episode: order[episode.task.id])
+        _write_whole(self.path / EPISODES, "".join(to_json(e) + "\n" for e in self.done))
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Reads what a run directory says of itself.
+
+    Raises:
+        InvalidInputError: if it is missing or no JSON object.
+    """
+    file = path / MANIFEST
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InvalidInputError(f"no run at {path}: {MANIFEST} is missing") from None
+    except ValueError as error:
+        raise InvalidInputError(f"{file} is no JSON: {error}") from None
+    if not isinstance(manifest, dict):
+        raise InvalidInputError(f"{file} holds a {type(manifest).__name__}, expected an object")
+    return manifest
+
+
+def _write_whole(file: Path, text: str) -> None:
+    """Replaces a file in one go: readers and crashes see the old one or the new one."""
+    partial = file.with_name(file.name + ".partial")
+    with partial.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(file)

@@ -1,0 +1,45 @@
+"""Settings come from the file, then the environment, and mistakes are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from amp.errors import InvalidInputError
+from amp.settings import load_settings
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("amp.toml").write_text('model = "from-file"\nthreads = 1\n')
+    monkeypatch.setenv("AMP_MODEL", "from-environment")
+    settings = load_settings()
+    assert (settings.model, settings.threads) == ("from-environment", 1)
+
+
+def test_an_unknown_key_is_named() -> None:
+    Path("amp.toml").write_text("modle = 1\n")
+    with pytest.raises(InvalidInputError, match="setting 'modle'.*settings: .*model"):
+        load_settings()
+
+
+def test_a_value_out_of_range_is_named() -> None:
+    Path("amp.toml").write_text("threads = 0\n")
+    with pytest.raises(InvalidInputError, match="setting 'threads'.*greater than or equal to 1"):
+        load_settings()
+
+
+def test_a_broken_file_is_named() -> None:
+    Path("amp.toml").write_text("model =")
+    with pytest.raises(InvalidInputError, match=r"amp\.toml is no TOML"):
+        load_settings()
+
+
+def test_a_key_never_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AMP_API_KEY", "sk-very-secret")
+    assert "very-secret" not in repr(load_settings())

@@ -1,0 +1,146 @@
+"""Episodes come back as they were, and a run survives being killed at any byte."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amp.errors import InvalidInputError
+from amp.trace import EPISODES, RunDirectory, episode_from_json, read_episodes, to_json
+from amp.types import (
+    Allocation,
+    Candidate,
+    Complexity,
+    Episode,
+    Observation,
+    Round,
+    StepRecord,
+    Task,
+    ToolUse,
+    Usage,
+)
+
+MANIFEST: dict[str, Any] = {"model": {"name": "m"}, "space": (1, 2), "tasks": ["a", "b"]}
+
+real = st.floats(0, 1e6, allow_nan=False)
+usages = st.builds(Usage, *[st.integers(0, 9)] * 4, real, real, real, st.integers(0, 9))
+uses = st.builds(ToolUse, st.text(), st.text(), st.text(), st.none() | st.text(), real)
+some_candidates = st.builds(
+    Candidate,
+    st.text(),
+    st.none() | st.text(),
+    log_prob=st.none() | real,
+    tool_uses=st.tuples(uses),
+)
+allocations = st.builds(Allocation, tools=st.frozensets(st.sampled_from(["b", "a", "c"])))
+complexities = st.builds(Complexity, real, st.dictionaries(st.text(max_size=3), real, max_size=3))
+rounds = st.builds(
+    Round, complexities, allocations, real, st.lists(some_candidates, max_size=2).map(tuple), usages
+)
+observations = st.builds(
+    Observation,
+    st.text(),
+    st.none() | st.just(("x", "y")),
+    st.just({"tool": ("z",)}),
+    st.none() | real,
+)
+steps = st.builds(
+    StepRecord,
+    observations,
+    st.lists(rounds, max_size=2).map(tuple),
+    complexities,
+    st.none() | st.text(),
+    usages,
+)
+episodes = st.builds(
+    Episode,
+    st.builds(Task, st.text(), st.text(), st.just({"answer": "1"}), st.integers(0, 9)),
+    st.lists(steps, max_size=2).map(tuple),
+    st.sampled_from([True, False, None]),
+    real,
+    usages,
+    st.text(),
+)
+
+
+def episode(task: str) -> Episode:
+    return Episode(Task(task, "goal"), (), True, 1.0, Usage(), "done")
+
+
+@given(episodes)
+def test_an_episode_reads_back_equal_and_writes_equal_bytes(original: Episode) -> None:
+    line = to_json(original)
+    again = episode_from_json(line)
+    assert again == original
+    assert to_json(again) == line
+    assert "\n" not in line
+
+
+@given(cut=st.integers(0, 400))
+def test_a_run_cut_at_any_byte_keeps_its_whole_lines(
+    cut: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("run")
+    run = RunDirectory.create(path, MANIFEST)
+    run.append(episode("a"))
+    run.append(episode("b"))
+    whole = (path / EPISODES).read_bytes()
+    (path / EPISODES).write_bytes(whole[:cut])
+    kept = [e.task.id for e in read_episodes(path)]
+    assert kept == ["a", "b"][: whole[:cut].count(b"\n")]
+    resumed = RunDirectory.resume(path, MANIFEST)
+    for task in ["a", "b"][len(kept) :]:
+        resumed.append(episode(task))
+    assert (path / EPISODES).read_bytes() == whole
+
+
+def test_finishing_puts_episodes_in_the_order_of_their_tasks(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path, MANIFEST)
+    run.append(episode("b"))
+    run.append(episode("a"))
+    run.finish(["a", "b"])
+    assert [e.task.id for e in read_episodes(tmp_path)] == ["a", "b"]
+
+
+def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
+    RunDirectory.create(tmp_path, MANIFEST)
+    with pytest.raises(InvalidInputError, match="holds a run already; add --resume"):
+        RunDirectory.create(tmp_path, MANIFEST)
+
+
+def test_resuming_with_something_else_names_the_difference(tmp_path: Path) -> None:
+    RunDirectory.create(tmp_path, MANIFEST)
+    RunDirectory.resume(tmp_path, MANIFEST)
+    with pytest.raises(
+        InvalidInputError, match=r"was run with model \{'name': 'm'\}, not \{'name'"
+    ):
+        RunDirectory.resume(tmp_path, MANIFEST | {"model": {"name": "n"}})
+
+
+def test_resuming_nothing_starts_a_run(tmp_path: Path) -> None:
+    assert RunDirectory.resume(tmp_path / "new", MANIFEST).done == []
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [(b"{}\n", "line 1 is no episode: task"), (b"no json\n", "line 1"), (b"\xff\n", "not UTF-8")],
+)
+def test_a_broken_trace_is_named(tmp_path: Path, content: bytes, named: str) -> None:
+    (tmp_path / EPISODES).write_bytes(content)
+    with pytest.raises(InvalidInputError, match=named):
+        list(read_episodes(tmp_path))
+
+
+def test_a_missing_trace_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="no trace at"):
+        list(read_episodes(tmp_path / "nowhere"))
+
+
+def test_the_manifest_is_readable_json(tmp_path: Path) -> None:
+    RunDirectory.create(tmp_path, MANIFEST)
+    assert json.loads((tmp_path / "run.json").read_text())["space"] == [1, 2]
