@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.worlds import CORRIDOR, RIDDLE, Corridor, Riddle
 
 from amp.allocate.base import Allocator
 from amp.allocate.baselines import FixedAllocator, RandomAllocator
@@ -20,7 +21,6 @@ from amp.models.base import Prompt
 from amp.models.scripted import ScriptedModel
 from amp.planner import Planner
 from amp.types import STOP, Allocation, Complexity, Decision, Limits, StepContext, Usage
-from tests.worlds import CORRIDOR, RIDDLE, Corridor, Riddle
 
 
 def planner(

@@ -12,7 +12,7 @@ CORRIDOR = Task("corridor", "reach the door at the end", {"length": 3})
 
 @dataclass
 class Corridor:
-    """Three cells and a door: "walk" is right, "wait" changes nothing; a guide walks all the way."""
+    """Three cells and a door: "walk" is right, "wait" changes nothing, a guide walks all along."""
 
     done: bool = False
     position: int = 0

@@ -1,1 +1,76 @@
-"""Adaptive Meta-Planning."""
+"""Adaptive Meta-Planning: gives each planning step of a language model the compute it needs.
+
+The loop is in `amp.planner`; read that first. What is exported here is what a planner of your own
+needs; benchmarks, evaluation and the command line are modules of their own.
+"""
+
+from amp.allocate.base import Allocator
+from amp.allocate.baselines import FixedAllocator, RandomAllocator
+from amp.allocate.heuristic import HeuristicAllocator
+from amp.allocate.space import Space
+from amp.assess.assessor import WeightedAssessor
+from amp.assess.base import Assessor
+from amp.errors import (
+    AmpError,
+    InvalidInputError,
+    LimitReachedError,
+    MissingDependencyError,
+    ModelError,
+    RecordingError,
+)
+from amp.execute.base import Prompts, Tool
+from amp.execute.executor import Executor
+from amp.execute.prompts import PlainPrompts
+from amp.models.base import LanguageModel
+from amp.models.catalog import load as load_model
+from amp.planner import Environment, Planner
+from amp.types import (
+    STOP,
+    Allocation,
+    Complexity,
+    Decision,
+    Episode,
+    Limits,
+    Observation,
+    StepContext,
+    StepRecord,
+    Task,
+    Transition,
+    Usage,
+)
+
+__all__ = [
+    "STOP",
+    "Allocation",
+    "Allocator",
+    "AmpError",
+    "Assessor",
+    "Complexity",
+    "Decision",
+    "Environment",
+    "Episode",
+    "Executor",
+    "FixedAllocator",
+    "HeuristicAllocator",
+    "InvalidInputError",
+    "LanguageModel",
+    "LimitReachedError",
+    "Limits",
+    "MissingDependencyError",
+    "ModelError",
+    "Observation",
+    "PlainPrompts",
+    "Planner",
+    "Prompts",
+    "RandomAllocator",
+    "RecordingError",
+    "Space",
+    "StepContext",
+    "StepRecord",
+    "Task",
+    "Tool",
+    "Transition",
+    "Usage",
+    "WeightedAssessor",
+    "load_model",
+]

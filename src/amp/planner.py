@@ -11,11 +11,14 @@ from dataclasses import replace
 from typing import Protocol
 
 from amp.allocate.base import Allocator
+from amp.allocate.heuristic import HeuristicAllocator
+from amp.assess.assessor import WeightedAssessor
 from amp.assess.base import Assessor
 from amp.cost import Ledger
 from amp.errors import InvalidInputError, LimitReachedError
 from amp.execute.executor import Executor
 from amp.execute.meter import Meter
+from amp.execute.prompts import PlainPrompts
 from amp.execute.search import vote
 from amp.models.base import LanguageModel
 from amp.types import (
@@ -53,9 +56,9 @@ class Planner:
 
     Attributes:
         model: the base model M.
-        assessor: the CAM.
-        allocator: the RAC.
-        executor: carries allocations out.
+        executor: carries allocations out; the usual one has plain prompts and no tools.
+        assessor: the CAM; the weighted sum of spec 2.2 if none is given.
+        allocator: the RAC; the sigmoid maps of spec 3.3 with hand-set signs if none is given.
         limits: hard limits of one episode; the call that would break one is not made.
         most_rounds: rounds a step at most, whatever the allocator says.
     """
@@ -63,18 +66,18 @@ class Planner:
     def __init__(
         self,
         model: LanguageModel,
-        executor: Executor,
-        assessor: Assessor,
-        allocator: Allocator,
+        executor: Executor | None = None,
+        assessor: Assessor | None = None,
+        allocator: Allocator | None = None,
         limits: Limits = Limits(steps=100),
         most_rounds: int = 16,
     ) -> None:
         if most_rounds < 1:
             raise InvalidInputError(f"most_rounds is {most_rounds}, expected at least 1")
         self.model = model
-        self.executor = executor
-        self.assessor = assessor
-        self.allocator = allocator
+        self.executor = executor or Executor(PlainPrompts())
+        self.assessor = assessor or WeightedAssessor()
+        self.allocator = allocator or HeuristicAllocator()
         self.limits = limits
         self.most_rounds = most_rounds
 

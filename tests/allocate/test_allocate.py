@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.worlds import context
 
 from amp.allocate import ALLOCATORS, make_allocator
 from amp.allocate.baselines import FixedAllocator, RandomAllocator
@@ -15,7 +16,6 @@ from amp.allocate.heuristic import HeuristicAllocator
 from amp.allocate.space import Line, Space, falling, rising, sigmoid
 from amp.errors import InvalidInputError
 from amp.types import Allocation, Candidate, Complexity, Evidence, StepContext, Task
-from tests.worlds import context
 
 finite = st.floats(-1e6, 1e6)
 SPACE = Space(tools=frozenset({"python", "calculator"}))

@@ -106,7 +106,9 @@ class Executor:
             if use.resume is None or len(uses) > _MOST_RESUMES:
                 break
             more = await meter.generate(
-                _continued(prompt, use.resume, written=sum(len(p.log_probs) for p in parts)),
+                _continued(
+                    prompt, use.resume, written=sum(p.usage.completion_tokens for p in parts)
+                ),
                 temperature=allocation.temperature,
                 top_p=allocation.top_p,
             )

@@ -52,14 +52,15 @@ class PlainPrompts:
 
 def _prompt(context: StepContext, ask: str, prefix: str | None, max_tokens: int) -> Prompt:
     lines = [f"Goal: {context.task.goal}"]
-    for step in context.steps:
-        lines.append(f"Done: {step.action or 'nothing'}. {step.feedback}".rstrip())
+    lines += [
+        f"Done: {step.action or 'nothing'}. {step.feedback}".rstrip() for step in context.steps
+    ]
     if context.observation.state:
         lines.append(f"State: {context.observation.state}")
-    messages = (Message("system", _SYSTEM), Message("user", "\n".join([*lines, ask])))
+    messages = [Message("system", _SYSTEM), Message("user", "\n".join([*lines, ask]))]
     if prefix is not None:
-        messages += (Message("assistant", prefix),)
-    return Prompt(messages, max_tokens, version=PlainPrompts.version)
+        messages.append(Message("assistant", prefix))
+    return Prompt(tuple(messages), max_tokens, version=PlainPrompts.version)
 
 
 def _listed(actions: tuple[str, ...], labels: str | None = None) -> str:

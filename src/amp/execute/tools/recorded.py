@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from amp.execute.base import Tool
-from amp.models.recorded import RecordedModel
+from amp.models.recording import Recording
 from amp.types import ToolUse
 
 
 class RecordedTool:
     """Wraps a tool; what it did once with a text, it does again without running."""
 
-    def __init__(self, tool: Tool, recording: RecordedModel) -> None:
+    def __init__(self, tool: Tool, recording: Recording) -> None:
         self._tool = tool
         self._recording = recording
 

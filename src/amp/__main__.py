@@ -1,0 +1,5 @@
+"""``python -m amp`` is the command line."""
+
+from amp.cli import main
+
+main()

@@ -1,0 +1,17 @@
+"""What several tests share."""
+
+from __future__ import annotations
+
+import pytest
+
+from amp.models import catalog
+
+SMALL = "smollm2-135m"
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> str:
+    """Name of the small real model; it is pulled if it is not on this machine."""
+    if SMALL not in {model.name for model in catalog.installed()}:
+        catalog.pull(SMALL)
+    return SMALL

@@ -1,0 +1,219 @@
+"""The command line: exit codes mean something, mistakes are one line, replays are identical."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from amp import cli
+from amp.benchmarks import load_benchmark
+from amp.errors import InvalidInputError
+from amp.evaluate import runner
+from amp.evaluate.runner import RunSettings
+from amp.models.base import Prompt
+from amp.models.recorded import RecordedModel
+from amp.models.scripted import ScriptedModel
+from amp.trace import EPISODES, RunDirectory
+from amp.types import Limits
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    error: str
+
+
+Amp = Callable[..., Outcome]
+
+
+@pytest.fixture
+def amp(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Amp:
+    """Runs a command in this process, in an empty directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["amp", *arguments])
+        with pytest.raises(SystemExit) as exit_info:
+            cli.main()
+            raise SystemExit(0)
+        captured = capsys.readouterr()
+        return Outcome(int(exit_info.value.code or 0), captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recording of the heuristic allocator on the shipped problems, by a scripted model."""
+    folder = tmp_path_factory.mktemp("pool")
+    benchmark = load_benchmark("gsm8k")
+    tasks = list(benchmark.tasks("demo"))
+    settings = RunSettings("demo", None, 0, "heuristic", {}, Limits())
+
+    def answer(prompt: Prompt, sample: int) -> str:
+        return f"```python\nanswer = {len(prompt.messages[1].content) % 7 + sample % 2}\n```"
+
+    async def record() -> None:
+        model = RecordedModel(ScriptedModel(answer), folder / "pool.sqlite", "record")
+        planner = runner.make_planner(model, benchmark, settings)
+        manifest = runner.manifest(model, benchmark, settings, tasks)
+        directory = RunDirectory.create(folder / "run", manifest)
+        await runner.run(planner, benchmark, tasks, directory)
+        await model.close()
+
+    asyncio.run(record())
+    return folder
+
+
+def test_a_replay_needs_no_model_and_gives_the_identical_trace(amp: Amp, pool: Path) -> None:
+    replay = ("--replay", str(pool / "pool.sqlite"))
+    outcome = amp("run", "gsm8k", "--split", "demo", *replay, "--out", "again", "--json")
+    assert outcome.code == 0, outcome.error
+    assert json.loads(outcome.out)["episodes"] == 6
+    recorded = (pool / "run" / EPISODES).read_bytes()
+    assert Path("again", EPISODES).read_bytes() == recorded
+    many = amp("run", "gsm8k", "--split", "demo", *replay, "--out", "many", "--jobs", "3")
+    assert many.code == 0, many.error
+    assert Path("many", EPISODES).read_bytes() == recorded
+    assert "/6" in many.out
+
+
+def test_a_replay_that_misses_a_request_says_which(amp: Amp, pool: Path) -> None:
+    replay = ("--replay", str(pool / "pool.sqlite"), "--out", "other", "--allocator", "random")
+    outcome = amp("run", "gsm8k", "--split", "demo", *replay)
+    assert outcome.code == 5
+    assert outcome.error.count("\n") == 1
+    assert "pool.sqlite has no" in outcome.error
+
+
+def test_an_interrupted_run_resumes_and_a_finished_one_is_left_alone(amp: Amp, pool: Path) -> None:
+    options = ("run", "gsm8k", "--split", "demo", "--replay", str(pool / "pool.sqlite"))
+    assert amp(*options, "--out", "r").code == 0
+    trace = Path("r", EPISODES)
+    whole = trace.read_bytes()
+    trace.write_bytes(whole[: len(whole) // 2])
+    assert amp(*options, "--out", "r").code == 2
+    assert amp(*options, "--out", "r", "--resume").code == 0
+    assert trace.read_bytes() == whole
+    other = amp(*options, "--out", "r", "--resume", "--seed", "1")
+    assert other.code == 2
+    assert "was run with seed 0, not 1" in other.error
+
+
+def test_a_trace_can_be_looked_at(amp: Amp, pool: Path) -> None:
+    whole = amp("trace", "show", str(pool / "run"))
+    assert whole.code == 0
+    assert whole.out.count("gsm8k/demo/") == 6
+    one = amp("trace", "show", str(pool / "run"), "--task", "gsm8k/demo/3", "--full")
+    assert one.out.count("gsm8k/demo/") == 1
+    assert "answer = " in one.out
+    lines = amp("trace", "show", str(pool / "run"), "--json").out.splitlines()
+    assert [json.loads(line)["task"]["id"] for line in lines] == [
+        f"gsm8k/demo/{i}" for i in range(6)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "named"),
+    [
+        (("run", "gsm9k"), 2, "unknown benchmark 'gsm9k'; did you mean 'gsm8k'?"),
+        (("run", "babyai", "--level", "BabyAI-GoToLocl-v0"), 2, "'BabyAI-GoToLocal-v0'"),
+        (("run", "gsm8k", "--split", "tset"), 2, "did you mean 'test'?"),
+        (("run", "gsm8k", "--data", "nowhere"), 3, "nowhere"),
+        (("run", "gsm8k", "--split", "demo", "--allocator", "best"), 2, "unknown allocator 'best'"),
+        (("run", "gsm8k", "--split", "demo", "--tool", "pyton"), 2, "did you mean 'python'?"),
+        (("run", "gsm8k", "--split", "demo", "--temperature", "9"), 2, "temperature is 9.0"),
+        (("run", "gsm8k", "--split", "demo", "--budget-tokens", "0"), 2, "limit tokens is 0"),
+        (("run", "gsm8k", "--split", "demo", "--resume"), 2, "--resume needs --out"),
+        (("run", "gsm8k", "--level", "hard"), 2, "gsm8k has no levels"),
+        (("solve", "  "), 2, "question is empty"),
+        (("solve", "how many \udcff?"), 2, "question is not UTF-8 at character 9"),
+        (("trace", "show", "nowhere"), 2, "no trace at nowhere"),
+        (("models", "pull", "gpt-9"), 2, "unknown model 'gpt-9'"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_it(
+    amp: Amp, pool: Path, arguments: tuple[str, ...], code: int, named: str
+) -> None:
+    if arguments[0] == "run":
+        arguments += ("--replay", str(pool / "pool.sqlite"))
+    outcome = amp(*arguments)
+    assert (outcome.code, outcome.error.count("\n")) == (code, 1), outcome.error
+    assert named in outcome.error
+    assert outcome.error.startswith("amp: ")
+
+
+@pytest.mark.parametrize(
+    ("model", "code", "named"),
+    [
+        ("smolm2-135m", 2, "did you mean 'smollm2-135m'?"),
+        ("nowhere.gguf", 3, "no model file"),
+        ("text.gguf", 2, "expected b'GGUF'"),
+        ("openai:any", 4, "http://127.0.0.1:9"),
+    ],
+)
+def test_a_model_that_cannot_be_had_is_named(
+    amp: Amp, monkeypatch: pytest.MonkeyPatch, model: str, code: int, named: str
+) -> None:
+    Path("text.gguf").write_text("this is no model")
+    if model.startswith("openai:"):
+        monkeypatch.setenv("AMP_BASE_URL", "http://127.0.0.1:9/v1")
+    outcome = amp("solve", "How many?", "--model", model)
+    assert (outcome.code, outcome.error.count("\n")) == (code, 1), outcome.error
+    assert named in outcome.error
+
+
+def test_debug_shows_the_traceback(amp: Amp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["amp", "run", "gsm9k", "--debug"])
+    with pytest.raises(InvalidInputError):
+        cli.main()
+
+
+def test_recording_and_replaying_at_once_is_refused(amp: Amp) -> None:
+    outcome = amp("solve", "How many?", "--record", "a", "--replay", "b")
+    assert (outcome.code, "exclude each other" in outcome.error) == (2, True)
+
+
+def test_the_real_small_model_answers_and_is_recorded(amp: Amp, smollm2: str) -> None:
+    arguments = ("solve", "What is 2 + 2?", "--allocator", "fixed", "--beam-width", "1", "--json")
+    first = amp(*arguments, "--model", smollm2, "--record", "pool.sqlite")
+    again = amp(*arguments, "--replay", "pool.sqlite")
+    assert (first.code, first.out) == (again.code, again.out)
+    episode = json.loads(first.out)
+    assert episode["usage"]["completion_tokens"] > 0
+    assert episode["usage"]["flops"] > 2 * 134e6 * episode["usage"]["completion_tokens"]
+
+
+def test_ctrl_c_leaves_a_run_that_resume_continues(tmp_path: Path, smollm2: str) -> None:
+    command = [sys.executable, "-c", "from amp.cli import main; main()", "run", "babyai"]
+    command += ["--level", "BabyAI-GoToObj-v0", "--limit", "4", "--max-steps", "3"]
+    command += ["--allocator", "fixed", "--model", smollm2, "--out", "r", "--resume"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    child = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    trace = tmp_path / "r" / EPISODES
+    deadline = time.monotonic() + 90
+    while not (trace.exists() and trace.read_text()):
+        assert child.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    child.send_signal(signal.SIGINT)
+    _, error = child.communicate(timeout=30)
+    assert child.returncode == cli.INTERRUPTED, error
+    assert "interrupted; go on with" in error
+    assert 1 <= trace.read_text().count("\n") < 4
+    finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert finished.returncode == 0, finished.stderr
+    assert trace.read_text().count("\n") == 4

@@ -1,0 +1,81 @@
+"""What the package promises as a whole: light imports, honest exports, a README that works."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import amp
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+HEAVY = ("torch", "ray", "fastapi", "openai", "anthropic", "minigrid", "gymnasium", "numpy")
+
+
+def python(code: str, folder: Path | None = None) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("module", ["amp", "amp.cli", "amp.benchmarks.babyai"])
+def test_nothing_heavy_is_imported(module: str) -> None:
+    loaded = python(f"import sys, {module}; print(*sys.modules)").split()
+    assert not set(HEAVY) & set(loaded)
+
+
+def test_the_public_names_exist_and_are_sorted() -> None:
+    assert all(hasattr(amp, name) for name in amp.__all__)
+    constants_first = sorted(
+        amp.__all__, key=lambda name: (not name.isupper(), name.islower(), name)
+    )
+    assert constants_first == amp.__all__
+
+
+def test_the_readmes_python_runs_on_a_real_model(smollm2: str, tmp_path: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    out = python(code.replace("qwen2.5-coder-1.5b", smollm2), tmp_path)
+    assert re.search(r"complexity 0\.\d\d \d+ tokens", out)
+
+
+def test_the_readmes_commands_exist_with_their_options() -> None:
+    commands = re.findall(r"^amp (.+?)(?:\s+#.*)?$", README, re.MULTILINE)
+    assert len(commands) >= 5
+    for command in commands:
+        words = re.match(r"(models \w+|trace \w+|\w+)", command)
+        assert words is not None
+        arguments = [*words.group(1).split(), "--help"]
+        code = f"import sys; sys.argv = ['amp', *{arguments!r}]; from amp.cli import main; main()"
+        text = python(code)
+        for option in re.findall(r"--[\w-]+", command):
+            assert option in text, command
+
+
+def test_the_readmes_tree_is_the_tree() -> None:
+    tree = README.split("src/amp/\n", 1)[1].split("benchmarks/        what", 1)[0]
+    named = set(re.findall(r"[\w]+(?:\.py|/)", tree))
+    actual = {
+        f"{path.name}/" if path.is_dir() else path.name
+        for path in (ROOT / "src" / "amp").iterdir()
+        if path.name not in ("__init__.py", "__main__.py", "__pycache__", "py.typed")
+    }
+    assert named == actual
+
+
+def test_every_version_is_pinned_once() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    names = [line.split("==")[0] for line in lines]
+    assert all(re.fullmatch(r"[a-z0-9-]+==[\w.]+", line) for line in lines)
+    assert names == sorted(set(names), key=names.index)
+    assert "torch==2.13.0" in lines
