@@ -1,0 +1,126 @@
+"""BabyAI: missions in rooms and mazes, told in words (Chevalier-Boisvert et al., 2019; minigrid).
+
+Two levels of action stand side by side. `Observation.actions` are the six primitive ones. With the
+tool ``path_finder`` allocated, a step chooses a subgoal instead ("go to the red ball"), which is
+carried out over the map of what the agent has seen. Not covered: minigrid's action ``done``, which
+its missions do not need.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import overload
+
+from amp.benchmarks.babyai import levels
+from amp.benchmarks.babyai.environment import PATH_FINDER, BabyAIEnvironment
+from amp.benchmarks.babyai.prompts import BabyAIPrompts
+from amp.errors import InvalidInputError, did_you_mean
+from amp.execute.base import Tool
+from amp.types import Task
+
+__all__ = ["PATH_FINDER", "SPLITS", "BabyAI", "BabyAIEnvironment", "BabyAIPrompts"]
+
+SPLITS: Mapping[str, range] = {
+    "test": range(0, 1_000),
+    "dev": range(10_000, 11_000),
+    "train": range(100_000, 110_000),
+}
+"""Seeds of the level generator, by split. Seeds from 1,000,000 on belong to no split."""
+
+_SEEDS = re.compile(r"seeds:(\d+)-(\d+)")
+_LARGEST_SEED = 2**31 - 1
+
+
+class BabyAI:
+    """One level of BabyAI; `Benchmark`.
+
+    Args:
+        level: minigrid's id of the level.
+        max_steps: plan steps of an episode, whether they are subgoals or primitive actions.
+            minigrid's own limit of primitive actions (64 in one room of the usual size, 576 and
+            more in mazes) holds besides, and subgoals draw on it, too.
+
+    Raises:
+        InvalidInputError: if there is no such level, or max_steps is not positive.
+    """
+
+    name = "babyai"
+    splits = tuple(SPLITS)
+    environment_tools = (PATH_FINDER,)
+
+    def __init__(self, level: str = "BabyAI-GoToLocal-v0", max_steps: int = 64) -> None:
+        if max_steps < 1:
+            raise InvalidInputError(f"BabyAI max_steps is {max_steps}, expected at least 1")
+        self.level = levels.check_level(level)
+        self.max_steps = max_steps
+        self.prompts = BabyAIPrompts()
+        self.tools: Mapping[str, Tool] = {}
+
+    def tasks(self, split: str, limit: int | None = None, seed: int = 0) -> Sequence[Task]:
+        """Returns the tasks of a split; each is generated when it is first looked at.
+
+        Args:
+            split: one of `splits`, or ``seeds:FIRST-LAST`` for the generator's seeds from FIRST to
+                LAST, both included.
+            limit: how many at most; None for all.
+            seed: becomes `Task.seed`, so that repeated runs draw other samples.
+
+        Raises:
+            InvalidInputError: if the split is unknown.
+            MissingDependencyError: if minigrid is not installed.
+        """
+        seeds = _seeds(split)
+        levels.require_minigrid()
+        return _Tasks(self.level, seeds if limit is None else seeds[:limit], seed)
+
+    def environment(self, task: Task) -> BabyAIEnvironment:
+        """Returns a fresh environment for one of its tasks."""
+        return BabyAIEnvironment()
+
+
+def _seeds(split: str) -> range:
+    if split in SPLITS:
+        return SPLITS[split]
+    if numbers := _SEEDS.fullmatch(split):
+        first, last = int(numbers[1]), int(numbers[2])
+        if first <= last <= _LARGEST_SEED:
+            return range(first, last + 1)
+        raise InvalidInputError(
+            f"BabyAI split {split!r}: expected FIRST <= LAST <= {_LARGEST_SEED} in seeds:FIRST-LAST"
+        )
+    hint = did_you_mean(split, tuple(SPLITS))
+    raise InvalidInputError(
+        f"unknown BabyAI split {split!r}{hint} (splits: {', '.join(SPLITS)}, or seeds:FIRST-LAST)"
+    )
+
+
+class _Tasks(Sequence[Task]):
+    """Tasks by seed. The mission is known only once a level is generated, so that is put off."""
+
+    def __init__(self, level: str, seeds: range, seed: int) -> None:
+        self._level, self._seeds, self._seed = level, seeds, seed
+        self._made: dict[int, Task] = {}
+        self._generator: object | None = None
+
+    def __len__(self) -> int:
+        return len(self._seeds)
+
+    @overload
+    def __getitem__(self, index: int) -> Task: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Task]: ...
+    def __getitem__(self, index: int | slice) -> Task | Sequence[Task]:
+        if isinstance(index, slice):
+            return _Tasks(self._level, self._seeds[index], self._seed)
+        level_seed = self._seeds[index]
+        if level_seed not in self._made:
+            if self._generator is None:
+                self._generator = levels.make_level(self._level)
+            self._made[level_seed] = Task(
+                id=f"{self._level}/{level_seed}",
+                goal=str(levels.reset_level(self._generator, level_seed)["mission"]),
+                data={"level": self._level, "seed": level_seed},
+                seed=self._seed,
+            )
+        return self._made[level_seed]

@@ -1,0 +1,166 @@
+"""One BabyAI episode: primitive actions or subgoals in, words out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from amp.benchmarks.babyai import feedback, levels
+from amp.benchmarks.babyai.feedback import reached
+from amp.benchmarks.babyai.mission import distance
+from amp.benchmarks.babyai.subgoals import Subgoal, possible_subgoals, way
+from amp.benchmarks.babyai.text import describe
+from amp.benchmarks.babyai.world import (
+    GO_FORWARD,
+    PRIMITIVES,
+    TURN_LEFT,
+    TURN_RIGHT,
+    Belief,
+)
+from amp.errors import InvalidInputError
+from amp.types import Observation, Task, Transition
+
+PATH_FINDER = "path_finder"
+"""Name of the tool that carries out subgoals."""
+
+SUBGOAL_MOVES = 100
+"""Primitive actions after which a subgoal is given up."""
+
+DISTANCE_SPAN = 16
+"""Steps to a target from which on the goal-state distance is 1; about two rooms."""
+
+
+class BabyAIEnvironment:
+    """Carries a plan out in minigrid; `Environment` of the planner.
+
+    The planner sees words made from its own belief of the world, which holds nothing but what the
+    agent saw. An action is one of the six primitive actions, or a subgoal, which the path finder
+    carries out as primitive actions until it is reached, impossible, or the episode is over.
+
+    Attributes:
+        belief: the map so far.
+        primitives: the primitive actions carried out since the reset, those of subgoals included.
+    """
+
+    def __init__(self) -> None:
+        self.belief = Belief()
+        self.primitives: list[str] = []
+        self._level: Any = None
+        self._made: str | None = None
+        self._mission = ""
+        self._subgoals: tuple[Subgoal, ...] = ()
+        self._over = True
+        self._success = False
+
+    def reset(self, task: Task) -> Observation:
+        """Starts a task.
+
+        Raises:
+            InvalidInputError: if the task is not one of BabyAI's.
+            MissingDependencyError: if minigrid is not installed.
+        """
+        level, seed = task.data.get("level"), task.data.get("seed")
+        if not isinstance(level, str) or not isinstance(seed, int):
+            raise InvalidInputError(
+                f"task {task.id!r} is no BabyAI task: data lacks level and seed"
+            )
+        if self._made != level:
+            self._level, self._made = levels.make_level(level), level
+        raw = levels.reset_level(self._level, seed)
+        self.belief, self.primitives = Belief(), []
+        self._over, self._success = False, False
+        self._mission = str(raw["mission"])
+        self._see(raw)
+        return self._observation()
+
+    def step(self, action: str) -> Transition:
+        """Carries out a primitive action or a subgoal.
+
+        Raises:
+            InvalidInputError: if the action is not admissible, or the episode is over.
+        """
+        said = self._carry_out(action)
+        if self._over:
+            said += " The mission is accomplished." if self._success else " The mission failed."
+        return Transition(
+            self._observation(),
+            done=self._over,
+            success=self._success if self._over else None,
+            score=1.0 if self._success else 0.0,
+            feedback=said,
+        )
+
+    @property
+    def subgoals(self) -> tuple[Subgoal, ...]:
+        """What the path finder can be asked to do now."""
+        return self._subgoals
+
+    def _carry_out(self, action: str) -> str:
+        if self._over:
+            raise InvalidInputError("the BabyAI episode is over; reset the environment first")
+        if action in PRIMITIVES:
+            return self._primitive(action)
+        for subgoal in self._subgoals:
+            if subgoal.name == action:
+                return self._pursue(subgoal)
+        known = ", ".join((*PRIMITIVES, *(subgoal.name for subgoal in self._subgoals)))
+        raise InvalidInputError(f"inadmissible BabyAI action {action!r}; expected one of: {known}")
+
+    # ------------------------------------------------------------------ one primitive action
+
+    def _primitive(self, primitive: str) -> str:
+        """Carries one primitive action out and returns what came of it."""
+        pose, ahead, carried = self.belief.pose, self.belief.facing, self.belief.carrying
+        raw, reward, terminated, truncated, _ = self._level.step(PRIMITIVES.index(primitive))
+        self.primitives.append(primitive)
+        self.belief.moved(primitive)
+        self._see(raw)
+        self._over = bool(terminated or truncated)
+        self._success = float(reward) > 0
+        return feedback.of_primitive(primitive, pose, ahead, carried, self.belief)
+
+    def _see(self, raw: Mapping[str, Any]) -> None:
+        self.belief.observe(raw["image"].tolist())
+
+    # ------------------------------------------------------------------ one subgoal
+
+    def _pursue(self, subgoal: Subgoal) -> str:
+        """Lets the path finder carry a subgoal out, planning anew as the map changes."""
+        known, plan, cells = set(self.belief.things), None, None
+        for _ in range(SUBGOAL_MOVES):
+            if not plan or self.belief.cells != cells:
+                plan = way(self.belief, subgoal)
+                cells = dict(self.belief.cells)
+            if plan is None:
+                return feedback.of_failure(subgoal)
+            # Nothing to do but the subgoal is offered: the agent faces its target at the start.
+            # BabyAI judges only after an action, so one is taken that changes nothing.
+            said = [self._primitive(p) for p in plan[:1] or self._idle()][-1]
+            plan = plan[1:]
+            found = [t for cell, t in self.belief.things.items() if cell not in known]
+            if subgoal.verb == "explore" and found:
+                return feedback.of_discovery(found)
+            if not plan and reached(subgoal, self.belief):
+                return feedback.of_subgoal(subgoal)
+            if self._over:
+                return said
+        return f"You gave up to {subgoal.name} after {SUBGOAL_MOVES} moves."
+
+    def _idle(self) -> tuple[str, ...]:
+        """Bumping into what is solid does nothing; before an open door, half a turn and back."""
+        ahead = self.belief.facing
+        return (TURN_LEFT, TURN_RIGHT) if ahead is None or ahead.passable else (GO_FORWARD,)
+
+    # ------------------------------------------------------------------ what the planner sees
+
+    def _observation(self) -> Observation:
+        self._subgoals = (
+            () if self._over else possible_subgoals(self.belief, at_start=not self.primitives)
+        )
+        names = tuple(subgoal.name for subgoal in self._subgoals)
+        return Observation(
+            state=describe(self.belief),
+            actions=PRIMITIVES,
+            tool_actions={PATH_FINDER: names} if names else {},
+            distance=distance(self._mission, self.belief, DISTANCE_SPAN),
+        )

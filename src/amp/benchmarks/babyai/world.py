@@ -1,0 +1,180 @@
+"""What the agent believes about the world: only what it has seen, placed by its own odometry.
+
+The frame is the agent's own: it starts at (0, 0) and looks up, which is towards negative y. Nothing
+here reads the simulator; `Belief.observe` takes the 7 x 7 x 3 image that the agent is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+KINDS = (
+    "unseen",
+    "empty",
+    "wall",
+    "floor",
+    "door",
+    "key",
+    "ball",
+    "box",
+    "goal",
+    "lava",
+    "agent",
+)
+"""minigrid's codes of what stands in a cell, in order."""
+
+COLORS = ("red", "green", "blue", "purple", "yellow", "grey")
+"""minigrid's codes of colours, in order."""
+
+DOOR_STATES = ("open", "closed", "locked")
+"""minigrid's codes of a door's state, in order."""
+
+VIEW_SIZE = 7
+"""The agent sees a square of this many cells; it stands in the middle of the near edge."""
+
+TURN_LEFT, TURN_RIGHT, GO_FORWARD = "turn left", "turn right", "go forward"
+PICK_UP, DROP, TOGGLE = "pick up", "drop", "toggle"
+
+PRIMITIVES = (TURN_LEFT, TURN_RIGHT, GO_FORWARD, PICK_UP, DROP, TOGGLE)
+"""The primitive actions in words; the position in this tuple is minigrid's code."""
+
+Cell = tuple[int, int]
+Image = Sequence[Sequence[Sequence[int]]]
+
+HEADINGS: tuple[Cell, ...] = ((0, -1), (1, 0), (0, 1), (-1, 0))
+"""Steps of the headings 0 to 3: up, right, down, left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """What stands in a cell.
+
+    Attributes:
+        kind: one of `KINDS`.
+        color: one of `COLORS`.
+        state: one of `DOOR_STATES` for a door, else empty.
+    """
+
+    kind: str
+    color: str = ""
+    state: str = ""
+
+    @property
+    def name(self) -> str:
+        """Colour and kind, as missions say it."""
+        return f"{self.color} {self.kind}"
+
+    @property
+    def portable(self) -> bool:
+        return self.kind in ("key", "ball", "box")
+
+    @property
+    def notable(self) -> bool:
+        """Whether it is worth a word: neither free space nor wall."""
+        return self.portable or self.kind == "door"
+
+    @property
+    def passable(self) -> bool:
+        return self.kind in ("empty", "floor", "goal") or self.state == "open"
+
+
+EMPTY = Thing("empty")
+
+
+class Pose(NamedTuple):
+    """Where the agent stands and looks; `heading` is an index of `HEADINGS`.
+
+    A named tuple, since path finding hashes poses by the ten thousand.
+    """
+
+    cell: Cell
+    heading: int
+
+    @property
+    def front(self) -> Cell:
+        """The cell before the agent."""
+        dx, dy = HEADINGS[self.heading]
+        return self.cell[0] + dx, self.cell[1] + dy
+
+    def turned(self, quarter_turns: int) -> Pose:
+        """Returns the pose after that many turns to the right."""
+        return Pose(self.cell, (self.heading + quarter_turns) % 4)
+
+    def place(self, forward: int, right: int) -> Cell:
+        """Returns the cell that lies so many steps forward and to the right."""
+        (fx, fy), (rx, ry) = HEADINGS[self.heading], HEADINGS[(self.heading + 1) % 4]
+        return self.cell[0] + forward * fx + right * rx, self.cell[1] + forward * fy + right * ry
+
+    def offset(self, cell: Cell) -> tuple[int, int]:
+        """Returns how many steps forward and to the right a cell lies; undoes `place`."""
+        dx, dy = cell[0] - self.cell[0], cell[1] - self.cell[1]
+        (fx, fy), (rx, ry) = HEADINGS[self.heading], HEADINGS[(self.heading + 1) % 4]
+        return dx * fx + dy * fy, dx * rx + dy * ry
+
+
+@dataclass(slots=True)
+class Belief:
+    """The map so far.
+
+    Attributes:
+        pose: where the agent thinks that it is.
+        cells: what was last seen in each cell; a cell that was never seen is absent.
+        visible: the cells in view now, the agent's own among them.
+        carrying: what the agent carries.
+    """
+
+    pose: Pose = field(default_factory=lambda: Pose((0, 0), 0))
+    cells: dict[Cell, Thing] = field(default_factory=dict)
+    visible: frozenset[Cell] = frozenset()
+    carrying: Thing | None = None
+
+    def observe(self, image: Image) -> None:
+        """Takes in an image, indexed [column][row][kind, colour, state] as minigrid gives it."""
+        visible = set()
+        middle, near = VIEW_SIZE // 2, VIEW_SIZE - 1
+        for column in range(VIEW_SIZE):
+            for row in range(VIEW_SIZE):
+                thing = _decode(image[column][row])
+                if thing is None:
+                    continue
+                cell = self.pose.place(forward=near - row, right=column - middle)
+                visible.add(cell)
+                if (column, row) == (middle, near):
+                    # The own cell shows what is carried, not what the agent stands on.
+                    self.carrying = thing if thing.portable else None
+                    self.cells.setdefault(cell, EMPTY)
+                else:
+                    self.cells[cell] = thing
+        self.visible = frozenset(visible)
+
+    def moved(self, primitive: str) -> None:
+        """Follows the agent's own motion; whether the way was free is known from what it saw."""
+        if primitive == TURN_LEFT:
+            self.pose = self.pose.turned(-1)
+        elif primitive == TURN_RIGHT:
+            self.pose = self.pose.turned(1)
+        elif primitive == GO_FORWARD:
+            ahead = self.cells.get(self.pose.front)
+            if ahead is not None and ahead.passable:
+                self.pose = Pose(self.pose.front, self.pose.heading)
+
+    @property
+    def facing(self) -> Thing | None:
+        """What stands in the cell before the agent; None if it was never seen."""
+        return self.cells.get(self.pose.front)
+
+    @property
+    def things(self) -> dict[Cell, Thing]:
+        """The objects and doors seen so far, by cell, in the order in which cells were seen."""
+        return {cell: thing for cell, thing in self.cells.items() if thing.notable}
+
+
+def _decode(code: Sequence[int]) -> Thing | None:
+    kind = KINDS[code[0]]
+    if kind == "unseen":
+        return None
+    if kind in ("empty", "floor", "wall"):
+        return Thing(kind)
+    return Thing(kind, COLORS[code[1]], DOOR_STATES[code[2]] if kind == "door" else "")
