@@ -1,0 +1,64 @@
+"""The state of one word problem, and the official verdict on its answer."""
+
+from __future__ import annotations
+
+from amp.benchmarks.gsm8k.answers import normalise, official_answer
+from amp.benchmarks.gsm8k.prompts import StepKind
+from amp.errors import InvalidInputError
+from amp.types import Observation, Task, Transition
+
+
+class GSM8KEnvironment:
+    """One problem, solved in one plan step or in one reasoning step after the other.
+
+    With step ``solution`` an action is the final answer, and the episode is over with it. With
+    step ``reasoning`` an action is text: the state is all of it so far, one line after the other,
+    and the episode is over with the action that holds a final answer ``#### N``.
+
+    The verdict is the official one: ``#### N`` is looked for, commas go, and strings are compared.
+    An action of step ``solution`` that is a bare number is brought into that form first, so that
+    ``72``, ``72.0`` and ``$72`` are the answer ``#### 72``; an action that holds ``####`` is judged
+    to the letter.
+
+    Args:
+        step: ``solution`` or ``reasoning``.
+    """
+
+    def __init__(self, step: StepKind = "solution") -> None:
+        self._step = step
+        self._answer: str | None = None
+        self._lines: list[str] = []
+        self._open = False
+
+    def reset(self, task: Task) -> Observation:
+        """Starts a task; `task.data["answer"]` is the right answer, absent if nobody knows it."""
+        self._answer = task.data.get("answer")
+        self._lines = []
+        self._open = True
+        return Observation()
+
+    def step(self, action: str) -> Transition:
+        """Takes an answer or a reasoning step.
+
+        Success is None where the task has no known answer.
+
+        Raises:
+            InvalidInputError: if the action is empty, or the episode is over or was never begun.
+        """
+        if not self._open:
+            raise InvalidInputError("gsm8k: the episode is over; call reset first")
+        if not action.strip():
+            raise InvalidInputError("gsm8k: the action is empty, expected an answer or a step")
+        self._lines.append(action.strip())
+        given = official_answer(action)
+        if given is None and self._step == "solution":
+            bare = normalise(action)
+            given = action.strip() if bare is None else bare
+        if given is None:
+            return Transition(self._observation(), done=False)
+        self._open = False
+        success = None if self._answer is None else given == self._answer
+        return Transition(self._observation(), True, success, 1.0 if success else 0.0)
+
+    def _observation(self) -> Observation:
+        return Observation("\n".join(self._lines) if self._step == "reasoning" else "")
