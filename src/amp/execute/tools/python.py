@@ -1,0 +1,159 @@
+"""The Python tool: runs the program that a model wrote, in a process that can do no harm."""
+
+from __future__ import annotations
+
+import ast
+import math
+import os
+import re
+import signal
+import sys
+import tempfile
+import textwrap
+import time
+import warnings
+from pathlib import Path
+
+from amp.errors import InvalidInputError
+from amp.execute.tools.process import Finished, run_limited
+from amp.types import ToolUse
+
+_SANDBOX = Path(__file__).with_name("sandbox.py")
+_FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+-]*)[^\n]*$", re.MULTILINE)
+_LONGEST_PROGRAM = 100_000  # characters; more is no answer of a model and slow to parse
+_PYTHON = frozenset({"", "py", "python", "python3"})
+
+
+class PythonTool:
+    """Runs the last Python program in a text and gives back the value of its variable `answer`.
+
+    The program is never run or evaluated in this process. It runs in an isolated interpreter
+    (``python -I -S``) in a session of its own with an empty environment and an empty temporary
+    directory, under limits of time, memory, processes and output; it can't write files, read any
+    but the standard library's, start processes or reach a network. `amp.execute.tools.sandbox` says
+    by which means, and what they do not hold off. The whole process group is killed at the end, at
+    the time limit, and when the caller is cancelled.
+
+    The output is ``str(answer)``, or the last line that the program printed where it sets no
+    `answer`. An error is the last line of Python's traceback.
+
+    Attributes:
+        wall_seconds: time limit of one run, start-up (about 20 ms) included.
+        memory_bytes: limit of the address space.
+        output_bytes: longest result, and how much printed text is kept.
+
+    Raises:
+        InvalidInputError: if a limit is not positive, or the system is not POSIX.
+    """
+
+    def __init__(
+        self,
+        wall_seconds: float = 5.0,
+        memory_bytes: int = 512 * 1024 * 1024,
+        output_bytes: int = 10_000,
+    ) -> None:
+        for name, value in (
+            ("wall_seconds", wall_seconds),
+            ("memory_bytes", memory_bytes),
+            ("output_bytes", output_bytes),
+        ):
+            if not (value > 0 and math.isfinite(value)):
+                raise InvalidInputError(f"python tool: {name} is {value}, expected more than 0")
+        if os.name != "posix":
+            raise InvalidInputError("the python tool needs Linux or macOS: it relies on rlimits")
+        self.wall_seconds = wall_seconds
+        self.memory_bytes = memory_bytes
+        self.output_bytes = output_bytes
+
+    @property
+    def name(self) -> str:
+        return "python"
+
+    @property
+    def description(self) -> str:
+        return "runs a Python program and returns the value of its variable `answer`"
+
+    async def use(self, text: str) -> ToolUse | None:
+        """Runs the last program in the text; None if there is none."""
+        program = find_program(text)
+        if program is None:
+            return None
+        started = time.perf_counter()
+        with tempfile.TemporaryDirectory(prefix="amp-python-") as directory:
+            finished = await run_limited(
+                [
+                    *(sys.executable, "-I", "-S", str(_SANDBOX)),
+                    str(self.memory_bytes),
+                    str(math.ceil(self.wall_seconds) + 1),
+                    str(self.output_bytes),
+                ],
+                stdin=program.encode("utf-8", "replace"),
+                directory=directory,
+                wall_seconds=self.wall_seconds,
+                output_bytes=self.output_bytes + 1,
+            )
+        output, error = self._outcome(finished)
+        return ToolUse("python", program, output, error, time.perf_counter() - started)
+
+    def _outcome(self, finished: Finished) -> tuple[str, str | None]:
+        """The output and the error of a run; exactly one of them says something."""
+        if finished.timed_out:
+            return "", f"TimeoutError: no result within {self.wall_seconds:g} seconds"
+        if finished.overflowed or len(finished.output) > self.output_bytes:
+            return "", f"OverflowError: the result has more than {self.output_bytes} bytes"
+        text = finished.output.decode("utf-8", "replace")
+        if text[:1] in ("A", "O") and finished.returncode == 0:
+            return (text[1:], None) if text[1:] else ("", "the result is empty")
+        if text[:1] == "E" and finished.returncode == 0:
+            return "", text[1:]
+        if finished.returncode < 0:
+            return "", f"the program was killed by {signal.Signals(-finished.returncode).name}"
+        return "", f"the program ended without a result (exit status {finished.returncode})"
+
+
+def find_program(text: str) -> str | None:
+    """Returns the program that a text holds, or None.
+
+    That is, in this order: the last closed fenced block that is marked as Python or not marked at
+    all; the block that the end of the text leaves open (a stop string takes its closing fence
+    away); the whole text, or all before a lone closing fence, since a prefix of the answer may have
+    opened the block. All but the first count only if they are valid Python that assigns `answer` or
+    prints something: a text may have been cut off there, or be no program at all.
+    """
+    blocks: list[str] = []
+    opened: re.Match[str] | None = None
+    for fence in _FENCE.finditer(text):
+        if opened is None:
+            if not blocks and not fence[1] and _has_result(text[: fence.start()]):
+                blocks.append(text[: fence.start()])
+                continue
+            opened = fence
+        elif not fence[1]:
+            if opened[1].lower() in _PYTHON:
+                blocks.append(text[opened.end() : fence.start()])
+            opened = None
+        else:
+            opened = fence  # a new block begins where the last one was never closed
+    if blocks:
+        return textwrap.dedent(blocks[-1]).strip("\n")
+    rest = textwrap.dedent(text if opened is None else text[opened.end() :])
+    if opened is not None and opened[1].lower() not in _PYTHON:
+        return None
+    return rest.strip("\n") if _has_result(rest) else None
+
+
+def _has_result(source: str) -> bool:
+    """Whether the source is Python that assigns `answer` or prints; parses, never runs."""
+    if len(source) > _LONGEST_PROGRAM:
+        return False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they are about the model's code, not ours
+            tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id="answer", ctx=ast.Store()) | ast.Call(func=ast.Name(id="print")):
+                return True
+    return False
