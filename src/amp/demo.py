@@ -83,7 +83,7 @@ async def _plan(
             async for episode in run_episodes(planner, benchmark, tasks, on_step=live.on_step):
                 episodes.append(episode)
                 live.on_episode(episode)
-                console.print(episode_line(episode))
+                console.print(episode_line(episode), no_wrap=True, overflow="ellipsis")
     return episodes
 
 

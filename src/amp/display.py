@@ -163,8 +163,6 @@ def episode_line(episode: Episode) -> Text:
         f" {episode.usage.tokens:>6,} tokens {episode.usage.seconds:>5.1f} s ",
         f"{len(episode.steps):>2} steps {rounds:>2} rounds  ",
         (episode.task.goal, "italic"),
-        no_wrap=True,
-        overflow="ellipsis",
     )
 
 

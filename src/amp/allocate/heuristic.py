@@ -23,8 +23,9 @@ class HeuristicAllocator:
         middle: complexity at which a map is half way.
         settled_below: complexity after a round below which nothing more is bought.
         most_rounds: rounds a step at most.
-        alternate: tool that is left out in every second round after the first, since answers that
-            were found in different ways agree less by accident; None to use all tools always.
+        alternate: a tool that reasons in the model's place, such as a program: with it the depth is
+            the least one. It is left out in every second round, since answers that were found in
+            different ways agree less by accident. None treats all tools alike.
     """
 
     space: Space = Space()
@@ -39,12 +40,15 @@ class HeuristicAllocator:
             return STOP
         space, c = self.space, complexity.score
         line = Line(self.steepness, -self.steepness * self.middle)
-        tools = space.tools
-        if self.alternate is not None and context.evidence.rounds % 2 == 1:
-            tools = tools - {self.alternate}
+        tools, depth = space.tools, round(rising(space.depth, line, c))
+        if self.alternate in tools:
+            if context.evidence.rounds % 2 == 1:
+                tools = tools - {self.alternate}
+            else:
+                depth = space.depth[0]
         return Decision(
             Allocation(
-                depth=round(rising(space.depth, line, c)),
+                depth=depth,
                 # Coarse, so that recorded samples serve many complexities.
                 temperature=round(falling(space.temperature, line, c), 1),
                 top_p=round(falling(space.top_p, line, c), 2),

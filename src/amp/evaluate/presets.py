@@ -24,7 +24,14 @@ PRESETS: dict[str, Preset] = {
         fixed=Allocation(
             temperature=0.7, top_p=0.95, beam_width=4, tools=frozenset({"python"}), verification=1
         ),
-        space=Space(depth=(4, 8), temperature=(0.6, 0.8), top_p=(0.95, 0.95), verification=(1, 1)),
+        # Temperature and top_p are those of the fixed allocation: both draw the same samples.
+        space=Space(
+            depth=(0, 8),
+            temperature=(0.7, 0.7),
+            top_p=(0.95, 0.95),
+            beam_width=(1, 2),
+            verification=(1, 1),
+        ),
     ),
     "babyai": Preset(
         fixed=Allocation(tools=frozenset({"path_finder"})),
@@ -45,19 +52,19 @@ def preset_for(benchmark: Benchmark, wanted: dict[str, Any]) -> Preset:
     """
     exists = frozenset(benchmark.tools) | frozenset(benchmark.environment_tools)
     preset = PRESETS[benchmark.name]
-    space, chosen = replace(preset.space, tools=exists), {}
+    space = replace(preset.space, tools=exists)
+    chosen: dict[str, Any] = {}
+    bounds: dict[str, Any] = {}
     for name, value in wanted.items():
         if value is None:
             continue
         if name == "tools":
             _check_tools(value, exists, benchmark.name)
-            chosen["tools"] = frozenset(value)
-            space = replace(space, tools=frozenset(value))
+            chosen[name] = bounds[name] = frozenset(value)
         else:
-            chosen[name] = value
-            space = replace(space, **{name: (value, value)})
+            chosen[name], bounds[name] = value, (value, value)
     try:
-        return Preset(replace(preset.fixed, **chosen), space)
+        return Preset(replace(preset.fixed, **chosen), replace(space, **bounds))
     except ValueError as error:
         raise InvalidInputError(str(error)) from None
 

@@ -60,7 +60,7 @@ def make_planner(model: LanguageModel, benchmark: Benchmark, settings: RunSettin
         limits = replace(limits, steps=benchmark.max_steps)
     tools: Mapping[str, Tool] = benchmark.tools
     if isinstance(model, RecordedModel):
-        tools = {name: RecordedTool(tool, model) for name, tool in tools.items()}
+        tools = {name: RecordedTool(tool, model.recording) for name, tool in tools.items()}
     return Planner(
         model,
         Executor(benchmark.prompts, tools),
