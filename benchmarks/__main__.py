@@ -48,7 +48,7 @@ async def episode_overhead(model: LanguageModel) -> float:
     """Wall time of episodes relative to the time inside models and tools."""
     benchmark = load_benchmark("babyai")
     planner = make_planner(
-        model, benchmark, RunSettings("dev", None, 0, "heuristic", {}, Limits(steps=4))
+        model, benchmark, RunSettings("dev", 0, "heuristic", {}, Limits(steps=4))
     )
     wall, usage = 0.0, Usage()
     for task in benchmark.tasks("dev", 6):

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
 
 from amp.models import catalog
+
+# A busy machine is no failure: what is promised about speed is measured in benchmarks/.
+settings.register_profile("amp", deadline=None)
+settings.load_profile("amp")
 
 SMALL = "smollm2-135m"
 

@@ -59,7 +59,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pool")
     benchmark = load_benchmark("gsm8k")
     tasks = list(benchmark.tasks("demo"))
-    settings = RunSettings("demo", None, 0, "heuristic", {}, Limits())
+    settings = RunSettings("demo", 0, "heuristic", {}, Limits())
 
     def answer(prompt: Prompt, sample: int) -> str:
         return f"```python\nanswer = {len(prompt.messages[1].content) % 7 + sample % 2}\n```"

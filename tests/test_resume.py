@@ -19,7 +19,7 @@ from amp.models.scripted import ScriptedModel
 from amp.trace import EPISODES, RunDirectory
 from amp.types import Episode, Limits
 
-SETTINGS = RunSettings("demo", None, 0, "heuristic", {}, Limits())
+SETTINGS = RunSettings("demo", 0, "heuristic", {}, Limits())
 
 
 def record(folder: Path, log: Path, delay_seconds: float) -> list[Episode]:

@@ -114,7 +114,7 @@ def solve(
         raise InvalidInputError("question is empty, expected some text")
     benchmark = load_benchmark("gsm8k")
     wanted = _wanted(depth, temperature, top_p, beam_width, tool, verification)
-    settings = RunSettings("", 1, seed, allocator, wanted, Limits(tokens=budget_tokens))
+    settings = RunSettings("", seed, allocator, wanted, Limits(tokens=budget_tokens))
     task = Task("question", question, seed=seed)
     table = display.step_table()
 
@@ -181,11 +181,11 @@ def run(
     chosen = load_benchmark(benchmark, data=data or load_settings().data, level=level, step=step)
     settings = runner.RunSettings(
         split=split or chosen.splits[0],
-        limit=limit,
         seed=seed,
         allocator=allocator,
         wanted=_wanted(depth, temperature, top_p, beam_width, tool, verification),
         limits=Limits(max_steps, budget_tokens, max_dollars, max_seconds),
+        step=step,
     )
     tasks = list(chosen.tasks(settings.split, limit, seed))
     if not tasks:
@@ -223,8 +223,14 @@ def run(
 
 
 @app.command()
-def demo(model: Model = None, as_json: Json = False) -> None:
+def demo(
+    model: Model = None,
+    svg: Annotated[Path | None, typer.Option(help="Save what is shown as a picture.")] = None,
+    as_json: Json = False,
+) -> None:
     """Watch a local model plan: once with a fixed allocation, once adaptively."""
+    from rich.console import Console
+
     from amp.demo import run_demo
     from amp.models import catalog
     from amp.settings import load_settings
@@ -232,7 +238,10 @@ def demo(model: Model = None, as_json: Json = False) -> None:
     name = model or load_settings().model
     if name in catalog.MODELS and name not in {m.name for m in catalog.installed()}:
         catalog.pull(name)
-    outcome = _run_async(run_demo(lambda: _open_model(name), _console(as_json)))
+    console = Console(stderr=as_json, record=svg is not None)
+    outcome = _run_async(run_demo(lambda: _open_model(name), console))
+    if svg is not None:
+        console.save_svg(str(svg), title="amp demo")
     if as_json:
         print(json.dumps(outcome))
 
@@ -249,8 +258,8 @@ def benchmarks(
             print(f"{known}: splits {', '.join(load_benchmark(known).splits)}")
         return
     chosen = load_benchmark(name)
-    for level in getattr(chosen, "levels", chosen.splits):
-        print(level)
+    for line in chosen.levels or chosen.splits:
+        print(line)
 
 
 @models_app.command("list")

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 
 from amp.benchmarks import load_benchmark
 from amp.benchmarks.base import Benchmark
-from amp.display import LiveSteps, episode_line, summary_table
+from amp.display import LiveSteps, add_step, episode_line, step_table, summary_table
 from amp.evaluate.metrics import Summary, summarise
 from amp.evaluate.runner import RunSettings, make_planner
 from amp.models.base import LanguageModel
@@ -38,13 +39,17 @@ async def run_demo(open_model: Callable[[], LanguageModel], console: Console) ->
         (babyai, list(babyai.tasks("test", MISSIONS))),
     ]
     summaries: dict[str, Summary] = {}
+    episodes: list[Episode] = []
     for allocator, title in ALLOCATORS.items():
         console.print(f"\n[bold]{title}[/]: {PROBLEMS} word problems, {MISSIONS} missions")
         model = open_model()
         try:
-            summaries[title] = summarise(await _plan(model, allocator, work, console))
+            episodes = await _plan(model, allocator, work, console)
         finally:
             await model.close()
+        summaries[title] = summarise(episodes)
+    console.print("\nwhat the adaptive run gave to each step, round by round")
+    console.print(_steps(episodes))
     fixed, adaptive = summaries["fixed"], summaries["adaptive"]
     console.print()
     console.print(summary_table(list(summaries.items()), title="mean of an episode"))
@@ -75,7 +80,7 @@ async def _plan(
     work: list[tuple[Benchmark, list[Task]]],
     console: Console,
 ) -> list[Episode]:
-    settings = RunSettings("", None, 0, allocator, {}, Limits())
+    settings = RunSettings("", 0, allocator, {}, Limits())
     episodes: list[Episode] = []
     with LiveSteps(console, PROBLEMS + MISSIONS) as live:
         for benchmark, tasks in work:
@@ -85,6 +90,14 @@ async def _plan(
                 live.on_episode(episode)
                 console.print(episode_line(episode), no_wrap=True, overflow="ellipsis")
     return episodes
+
+
+def _steps(episodes: list[Episode]) -> Table:
+    table = step_table()
+    for episode in episodes:
+        for number, step in enumerate(episode.steps, start=1):
+            add_step(table, episode.task.id.removeprefix("BabyAI-"), number, step)
+    return table
 
 
 def _change(saved: float) -> str:

@@ -37,21 +37,22 @@ def step_table(title: str | None = None) -> Table:
     table.add_column("task", no_wrap=True, style="dim")
     table.add_column("step", justify="right")
     table.add_column("complexity", no_wrap=True)
-    table.add_column("allocation by round", ratio=3, overflow="fold")
+    table.add_column("allocation by round", no_wrap=True, overflow="ellipsis")
     table.add_column("tokens", justify="right")
     table.add_column("seconds", justify="right")
-    table.add_column("action", ratio=2, overflow="ellipsis", no_wrap=True)
+    table.add_column("action", ratio=1, overflow="ellipsis", no_wrap=True)
     return table
 
 
 def add_step(table: Table, task_id: str, number: int, step: StepRecord) -> None:
-    """Adds one step: a line a round for the allocations, the rest once."""
+    """Adds one step: a line a round for complexity and allocation, the rest once."""
     allocations = "\n".join(allocation_text(r.allocation) for r in step.rounds) or "-"
+    complexities = [_bar(executed.complexity.score) for executed in step.rounds]
     action = Text(step.action) if step.action is not None else Text(step.failure or "", "red")
     table.add_row(
         task_id,
         str(number),
-        _bar(step.complexity.score),
+        Text("\n").join(complexities or [_bar(step.complexity.score)]),
         allocations,
         f"{step.usage.tokens:,}",
         f"{step.usage.seconds:.1f}",

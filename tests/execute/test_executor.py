@@ -191,3 +191,12 @@ async def test_an_open_step_is_not_looked_at() -> None:
     meter = Meter(model, Ledger(Limits(), model.card))
     assert (await Executor(PlainPrompts()).look(context(), meter)).probe_entropy is None
     assert model.probes == []
+
+
+async def test_the_only_admissible_action_costs_nothing() -> None:
+    model = ScriptedModel([])
+    single = Observation("a corridor", actions=("walk",))
+    candidates, meter = await execute(model, Allocation(depth=3, beam_width=2), single)
+    assert [c.action for c in candidates] == ["walk"]
+    assert meter.ledger.usage.tokens == 0
+    assert meter.take_notes() == ("no model call for the only admissible action",)

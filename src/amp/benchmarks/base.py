@@ -22,6 +22,11 @@ class Benchmark(Protocol):
         ...
 
     @property
+    def levels(self) -> tuple[str, ...]:
+        """Names of its levels; empty if it has none."""
+        ...
+
+    @property
     def prompts(self) -> Prompts: ...
 
     @property

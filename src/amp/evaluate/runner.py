@@ -31,19 +31,19 @@ class RunSettings:
 
     Attributes:
         split: split of the benchmark.
-        limit: tasks at most; None for all.
         seed: separates repeated runs.
         allocator: name of the allocator.
         wanted: fields of `Allocation` that the user set, by name; they win over any allocator.
         limits: hard limits of an episode.
+        step: what a plan step is, where the benchmark offers several; None for its usual one.
     """
 
     split: str
-    limit: int | None
     seed: int
     allocator: str
     wanted: Mapping[str, Any]
     limits: Limits
+    step: str | None = None
 
 
 def make_planner(model: LanguageModel, benchmark: Benchmark, settings: RunSettings) -> Planner:
@@ -78,6 +78,7 @@ def manifest(
     return {
         "benchmark": benchmark.name,
         "split": settings.split,
+        "step": settings.step,
         "seed": settings.seed,
         "prompts": benchmark.prompts.version,
         "model": asdict(model.card),

@@ -40,9 +40,8 @@ class Executor:
         extra there. In an open step no first token tells enough to pay for: the evidence is empty,
         and the first round brings it.
         """
-        tools = frozenset(context.observation.tool_actions)
-        actions = context.actions(tools)
-        if not actions:
+        actions = context.actions(frozenset(context.observation.tool_actions))
+        if actions is None or len(actions) == 1:
             return Evidence()
         probabilities = await ask(
             meter, self._choice(context, actions, ""), labels_for(len(actions))
@@ -138,6 +137,9 @@ class Executor:
     async def _choose(
         self, context: StepContext, allocation: Allocation, actions: tuple[str, ...], meter: Meter
     ) -> tuple[Candidate, ...]:
+        if len(actions) == 1:
+            meter.notes.append("no model call for the only admissible action")
+            return (Candidate(text="", action=actions[0], probability=1.0),)
         labels = labels_for(len(actions))
         thoughts = await self._think(context, allocation, actions, meter)
         # Acting at once has one distribution; its beams are draws from it and cost nothing more.

@@ -47,6 +47,7 @@ class BabyAI:
 
     name = "babyai"
     splits = tuple(SPLITS)
+    levels = levels.LEVELS
     environment_tools = (PATH_FINDER,)
 
     def __init__(self, level: str = "BabyAI-GoToLocal-v0", max_steps: int = 64) -> None:

@@ -58,6 +58,10 @@ class GSM8K:
         return ("test", "train", "dev", "demo")
 
     @property
+    def levels(self) -> tuple[str, ...]:
+        return ()
+
+    @property
     def prompts(self) -> GSM8KPrompts:
         return self._prompts
 
