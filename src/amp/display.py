@@ -125,7 +125,7 @@ class LiveSteps:
 def summary_table(summaries: Sequence[tuple[str, Summary]], title: str | None = None) -> Table:
     """One row a run: success with its 95 % interval, mean cost an episode, failure rates."""
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1))
-    table.add_column("run")
+    table.add_column("run", no_wrap=True)
     for name in (
         "success",
         "95 % interval",

@@ -95,15 +95,16 @@ def test_the_heuristic_settles_on_ease_agreement_or_patience(
     assert HeuristicAllocator(SPACE).allocate(at, Complexity(score)).stop is stops
 
 
-def test_the_heuristic_leaves_the_alternating_tool_out_every_second_round() -> None:
-    allocator = HeuristicAllocator(SPACE)
-    tools = [
-        allocation.tools
-        if (allocation := allocator.allocate(at, Complexity(0.9)).allocation)
-        else None
-        for at in (context(), after("a"), after("a", "b", rounds=2))
-    ]
-    assert tools == [SPACE.tools, frozenset({"calculator"}), SPACE.tools]
+def test_a_tool_is_used_from_the_complexity_on_that_its_line_says() -> None:
+    allocator = HeuristicAllocator(SPACE, tool_lines={"python": Line(10, -5)})
+
+    def tools(score: float) -> frozenset[str]:
+        allocation = allocator.allocate(context(), Complexity(score)).allocation
+        assert allocation is not None
+        return allocation.tools
+
+    assert tools(0.4) == {"calculator"}
+    assert tools(0.6) == {"calculator", "python"}
 
 
 def test_crossed_bounds_and_unknown_allocators_are_named() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from amp.allocate.space import Line, Space, falling, rising
 from amp.types import STOP, Allocation, Complexity, Decision, StepContext
@@ -23,9 +24,8 @@ class HeuristicAllocator:
         middle: complexity at which a map is half way.
         settled_below: complexity after a round below which nothing more is bought.
         most_rounds: rounds a step at most.
-        alternate: a tool that reasons in the model's place, such as a program: with it the depth is
-            the least one. It is left out in every second round, since answers that were found in
-            different ways agree less by accident. None treats all tools alike.
+        tool_lines: by name, the line of P(u = 1) = sigmoid(w c + b); a tool is used where that is
+            at least one half. A tool without a line is always used.
     """
 
     space: Space = Space()
@@ -33,30 +33,28 @@ class HeuristicAllocator:
     middle: float = 0.5
     settled_below: float = 0.3
     most_rounds: int = 4
-    alternate: str | None = "python"
+    tool_lines: Mapping[str, Line] = field(default_factory=dict)
 
     def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
         if self._settled(context, complexity):
             return STOP
         space, c = self.space, complexity.score
         line = Line(self.steepness, -self.steepness * self.middle)
-        tools, depth = space.tools, round(rising(space.depth, line, c))
-        if self.alternate in tools:
-            if context.evidence.rounds % 2 == 1:
-                tools = tools - {self.alternate}
-            else:
-                depth = space.depth[0]
         return Decision(
             Allocation(
-                depth=depth,
+                depth=round(rising(space.depth, line, c)),
                 # Coarse, so that recorded samples serve many complexities.
                 temperature=round(falling(space.temperature, line, c), 1),
                 top_p=round(falling(space.top_p, line, c), 2),
                 beam_width=round(rising(space.beam_width, line, c)),
-                tools=tools,
+                tools=frozenset(name for name in space.tools if self._uses(name, c)),
                 verification=round(rising(space.verification, line, c)),
             )
         )
+
+    def _uses(self, tool: str, c: float) -> bool:
+        line = self.tool_lines.get(tool)
+        return line is None or line(c) >= 0.5
 
     def _settled(self, context: StepContext, complexity: Complexity) -> bool:
         evidence = context.evidence

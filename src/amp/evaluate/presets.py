@@ -24,9 +24,10 @@ PRESETS: dict[str, Preset] = {
         fixed=Allocation(
             temperature=0.7, top_p=0.95, beam_width=4, tools=frozenset({"python"}), verification=1
         ),
-        # Temperature and top_p are those of the fixed allocation: both draw the same samples.
+        # Temperature and top_p are those of the fixed allocation: both draw the same samples. Plans
+        # before the programs made them longer and not better, on training problems.
         space=Space(
-            depth=(0, 8),
+            depth=(0, 0),
             temperature=(0.7, 0.7),
             top_p=(0.95, 0.95),
             beam_width=(1, 2),
