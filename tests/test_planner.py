@@ -126,7 +126,9 @@ async def test_rounds_add_up_and_end_at_the_planners_fence() -> None:
 async def test_the_heuristic_stops_when_two_agree_and_goes_on_while_they_do_not() -> None:
     same = ScriptedModel(["Action: 8"])
     split = ScriptedModel(["Action: 8", "Action: 6", "Action: 7", "Action: 5"])
-    allocator = HeuristicAllocator(Space(depth=(0, 0), beam_width=(1, 1)), settled_below=0.0)
+    allocator = HeuristicAllocator(
+        Space(depth=(0, 0), beam_width=(1, 1)), settled_below=0.0, most_rounds=4
+    )
     agreed = (await planner(same, allocator).run(RIDDLE, Riddle())).steps[0]
     split_up = (await planner(split, allocator).run(RIDDLE, Riddle())).steps[0]
     assert len(agreed.rounds) == 2

@@ -92,7 +92,8 @@ def test_the_heuristic_settles_on_ease_agreement_or_patience(
     actions: tuple[str | None, ...], rounds: int, score: float, stops: bool
 ) -> None:
     at = after(*actions, rounds=rounds)
-    assert HeuristicAllocator(SPACE).allocate(at, Complexity(score)).stop is stops
+    allocator = HeuristicAllocator(SPACE, most_rounds=4)
+    assert allocator.allocate(at, Complexity(score)).stop is stops
 
 
 def test_a_tool_is_used_from_the_complexity_on_that_its_line_says() -> None:

@@ -87,7 +87,7 @@ def test_entropy_of_answers_is_zero_in_harmony_and_one_in_chaos() -> None:
 
 def test_uncertainty_names_its_source_and_prefers_answers_to_tokens_to_the_look() -> None:
     look = Evidence(probe_entropy=0.3)
-    one = look.after((Candidate("", "a", entropy=0.2),))
+    one = look.after((Candidate("", "a", entropy=0.25),))
     two = one.after((Candidate("", "b", entropy=0.2),))
     assert uncertainty(Evidence()) is None
     assert uncertainty(look) == (0.3, "next-token entropy")

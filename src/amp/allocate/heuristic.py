@@ -15,7 +15,8 @@ class HeuristicAllocator:
 
     A step stops when two candidates agree on an answer and no other answer has as many, when its
     complexity after a round is below `settled_below`, or after `most_rounds`. Each further round is
-    allocated for the complexity that the last one left.
+    allocated for the complexity that the last one left. The figures were chosen on 36 training
+    problems of GSM8K, among those that lost no success against four fixed samples.
 
     Attributes:
         space: bounds and tools.
@@ -30,9 +31,9 @@ class HeuristicAllocator:
 
     space: Space = Space()
     steepness: float = 8.0
-    middle: float = 0.5
-    settled_below: float = 0.3
-    most_rounds: int = 4
+    middle: float = 0.4
+    settled_below: float = 0.45
+    most_rounds: int = 2
     tool_lines: Mapping[str, Line] = field(default_factory=dict)
 
     def allocate(self, context: StepContext, complexity: Complexity) -> Decision:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from amp.types import Evidence
 
-_TYPICAL_TOKEN_ENTROPY = 0.2
-"""Nats; near the mean over the tokens of small models' answers. It gives one half."""
+_TYPICAL_TOKEN_ENTROPY = 0.25
+"""Nats; the median over 144 programs of a 1.5B model on training problems. It gives one half."""
 
 
 def saturating(value: float, half: float) -> float:
