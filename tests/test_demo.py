@@ -32,4 +32,4 @@ async def test_the_demo_compares_fixed_with_adaptive_on_models_of_their_own() ->
     text = shown.getvalue()
     assert text.count("steps") >= 16
     assert "adaptive allocation spent" in text
-    assert "d0 t0.70 p0.95 b1 v1" in text or "d0 t0.70 p0.95 b2 v1" in text
+    assert "d0 t0.7 p0.95 b1 v1 python" in text

@@ -19,11 +19,11 @@ _ROWS_SHOWN = 14
 
 
 def allocation_text(allocation: Allocation) -> str:
-    """An allocation in a few characters: ``d4 t0.70 p0.95 b2 v1 python``."""
+    """An allocation in a few characters: ``d4 t0.7 p0.95 b2 v1 python``."""
     parts = [
         f"d{allocation.depth}",
-        f"t{allocation.temperature:.2f}",
-        f"p{allocation.top_p:.2f}",
+        f"t{allocation.temperature:.2g}",
+        f"p{allocation.top_p:.2g}",
         f"b{allocation.beam_width}",
         f"v{allocation.verification}",
         *sorted(allocation.tools),
@@ -33,14 +33,14 @@ def allocation_text(allocation: Allocation) -> str:
 
 def step_table(title: str | None = None) -> Table:
     """An empty table of steps, to be filled by `add_step`."""
-    table = Table(title=title, title_justify="left", expand=True, box=None, padding=(0, 1))
+    table = Table(title=title, title_justify="left", expand=True, box=None, padding=(0, 1, 0, 0))
     table.add_column("task", no_wrap=True, style="dim")
     table.add_column("step", justify="right")
     table.add_column("complexity", no_wrap=True)
-    table.add_column("allocation by round", no_wrap=True, overflow="ellipsis")
-    table.add_column("tokens", justify="right")
-    table.add_column("seconds", justify="right")
-    table.add_column("action", ratio=1, overflow="ellipsis", no_wrap=True)
+    table.add_column("allocation by round", overflow="fold")
+    table.add_column("tokens", justify="right", no_wrap=True)
+    table.add_column("seconds", justify="right", no_wrap=True)
+    table.add_column("action", ratio=1, min_width=12, overflow="ellipsis", no_wrap=True)
     return table
 
 
@@ -124,24 +124,16 @@ class LiveSteps:
 
 def summary_table(summaries: Sequence[tuple[str, Summary]], title: str | None = None) -> Table:
     """One row a run: success with its 95 % interval, mean cost an episode, failure rates."""
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 1))
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
     table.add_column("run", no_wrap=True)
-    for name in (
-        "success",
-        "95 % interval",
-        "tokens",
-        "completion",
-        "seconds",
-        "cut off",
-        "unread",
-    ):
+    for name in ("success", "95 % CI", "tokens", "written", "seconds", "cut off", "unread"):
         table.add_column(name, justify="right", no_wrap=True)
     for name, summary in summaries:
         n, usage, interval = summary.episodes, summary.usage, summary.success_interval
         table.add_row(
             name,
             f"{summary.successes}/{n}",
-            f"{interval.low:.2f} to {interval.high:.2f}",
+            f"{interval.low:.2f}-{interval.high:.2f}",
             f"{usage.tokens / n:,.0f}",
             f"{usage.completion_tokens / n:,.0f}",
             f"{usage.seconds / n:.1f}",

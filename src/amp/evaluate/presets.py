@@ -32,6 +32,7 @@ PRESETS: dict[str, Preset] = {
             top_p=(0.95, 0.95),
             beam_width=(1, 2),
             verification=(1, 1),
+            tools=frozenset({"python"}),
         ),
     ),
     "babyai": Preset(
@@ -47,7 +48,7 @@ def preset_for(benchmark: Benchmark, wanted: dict[str, Any]) -> Preset:
     """The preset of a benchmark with what the user set: an explicit setting always wins.
 
     Args:
-        benchmark: its tools bound the space.
+        benchmark: its name finds the preset, its tools are those that can be wanted.
         wanted: fields of `Allocation` by name; None leaves a field as it is.
 
     Raises:
@@ -55,7 +56,6 @@ def preset_for(benchmark: Benchmark, wanted: dict[str, Any]) -> Preset:
     """
     exists = frozenset(benchmark.tools) | frozenset(benchmark.environment_tools)
     preset = PRESETS[benchmark.name]
-    space = replace(preset.space, tools=exists)
     chosen: dict[str, Any] = {}
     bounds: dict[str, Any] = {}
     for name, value in wanted.items():
@@ -67,7 +67,7 @@ def preset_for(benchmark: Benchmark, wanted: dict[str, Any]) -> Preset:
         else:
             chosen[name], bounds[name] = value, (value, value)
     try:
-        return Preset(replace(preset.fixed, **chosen), replace(space, **bounds))
+        return Preset(replace(preset.fixed, **chosen), replace(preset.space, **bounds))
     except ValueError as error:
         raise InvalidInputError(str(error)) from None
 
