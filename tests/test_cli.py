@@ -137,6 +137,7 @@ def test_a_trace_can_be_looked_at(amp: Amp, pool: Path) -> None:
         (("run", "gsm8k", "--split", "demo", "--budget-tokens", "0"), 2, "limit tokens is 0"),
         (("run", "gsm8k", "--split", "demo", "--resume"), 2, "--resume needs --out"),
         (("run", "gsm8k", "--level", "hard"), 2, "gsm8k has no levels"),
+        (("run", "gsm8k", "--tool", "python", "--no-tools"), 2, "exclude each other"),
         (("solve", "  "), 2, "question is empty"),
         (("solve", "how many \udcff?"), 2, "question is not UTF-8 at character 9"),
         (("trace", "show", "nowhere"), 2, "no trace at nowhere"),

@@ -63,6 +63,7 @@ Temperature = Annotated[float | None, typer.Option(help="Pin the temperature.")]
 TopP = Annotated[float | None, typer.Option(help="Pin top-p.")]
 BeamWidth = Annotated[int | None, typer.Option(help="Pin the beam width.")]
 Tool = Annotated[list[str] | None, typer.Option(help="Pin the tools; repeat for several.")]
+NoTools = Annotated[bool, typer.Option("--no-tools", help="Pin the tools to none.")]
 Verification = Annotated[int | None, typer.Option(help="Pin the verification level.")]
 Record = Annotated[
     Path | None, typer.Option(help="Keep all answers in this recording; reuse those it has.")
@@ -92,6 +93,7 @@ def solve(
     top_p: TopP = None,
     beam_width: BeamWidth = None,
     tool: Tool = None,
+    no_tools: NoTools = False,
     verification: Verification = None,
     budget_tokens: BudgetTokens = None,
     seed: int = 0,
@@ -113,7 +115,7 @@ def solve(
     if not question.strip():
         raise InvalidInputError("question is empty, expected some text")
     benchmark = load_benchmark("gsm8k")
-    wanted = _wanted(depth, temperature, top_p, beam_width, tool, verification)
+    wanted = _wanted(depth, temperature, top_p, beam_width, tool, no_tools, verification)
     settings = RunSettings("", seed, allocator, wanted, Limits(tokens=budget_tokens))
     task = Task("question", question, seed=seed)
     table = display.step_table()
@@ -153,6 +155,7 @@ def run(
     top_p: TopP = None,
     beam_width: BeamWidth = None,
     tool: Tool = None,
+    no_tools: NoTools = False,
     verification: Verification = None,
     record: Record = None,
     replay: Replay = None,
@@ -183,7 +186,7 @@ def run(
         split=split or chosen.splits[0],
         seed=seed,
         allocator=allocator,
-        wanted=_wanted(depth, temperature, top_p, beam_width, tool, verification),
+        wanted=_wanted(depth, temperature, top_p, beam_width, tool, no_tools, verification),
         limits=Limits(max_steps, budget_tokens, max_dollars, max_seconds),
         step=step,
     )
@@ -336,14 +339,17 @@ def _wanted(
     top_p: float | None,
     beam_width: int | None,
     tools: list[str] | None,
+    no_tools: bool,
     verification: int | None,
 ) -> dict[str, Any]:
+    if tools and no_tools:
+        raise InvalidInputError(f"--tool {tools[0]} and --no-tools exclude each other")
     return {
         "depth": depth,
         "temperature": temperature,
         "top_p": top_p,
         "beam_width": beam_width,
-        "tools": tools or None,
+        "tools": [] if no_tools else tools or None,
         "verification": verification,
     }
 
