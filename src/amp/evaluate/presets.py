@@ -39,7 +39,13 @@ PRESETS: dict[str, Preset] = {
         fixed=Allocation(tools=frozenset({"path_finder"})),
         # One token a step is the least there is. Thoughts and beams on top of it bought no success
         # on development seeds at twice the tokens, so only the rule check is left to allocate.
-        space=Space(depth=(0, 0), temperature=(0.0, 0.0), beam_width=(1, 1), verification=(0, 1)),
+        space=Space(
+            depth=(0, 0),
+            temperature=(0.0, 0.0),
+            beam_width=(1, 1),
+            verification=(0, 1),
+            tools=frozenset({"path_finder"}),
+        ),
     ),
 }
 
