@@ -40,7 +40,7 @@ def step_table(title: str | None = None) -> Table:
     table.add_column("allocation by round", overflow="fold")
     table.add_column("tokens", justify="right", no_wrap=True)
     table.add_column("seconds", justify="right", no_wrap=True)
-    table.add_column("action", ratio=1, min_width=12, overflow="ellipsis", no_wrap=True)
+    table.add_column("action", min_width=14, overflow="ellipsis", no_wrap=True)
     return table
 
 
