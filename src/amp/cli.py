@@ -53,7 +53,7 @@ app.add_typer(models_app, name="models")
 app.add_typer(trace_app, name="trace")
 
 Model = Annotated[
-    str | None, typer.Option(help="Catalog name, path of a gguf file, or openai:NAME.")
+    str | None, typer.Option(help="Catalog name, path of a gguf file, openai:NAME, or chance.")
 ]
 Allocator = Annotated[str, typer.Option(help="fixed, random or heuristic.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]

@@ -5,8 +5,9 @@ import math
 import pytest
 
 from amp.errors import ModelError
+from amp.models import catalog
 from amp.models.base import Capabilities, LanguageModel, Message, Prompt, Request
-from amp.models.scripted import ScriptedModel, tokens
+from amp.models.scripted import ScriptedModel, chance, tokens
 
 
 def ask(text: str, max_tokens: int = 10, stop: tuple[str, ...] = ()) -> Prompt:
@@ -85,3 +86,11 @@ async def test_a_closed_model_says_so() -> None:
     await model.close()
     with pytest.raises(ModelError, match="closed"):
         await model.generate(Request(ask("go")))
+
+
+async def test_chance_prefers_no_label() -> None:
+    prompt = Prompt((Message("user", "1. go left"), Message("assistant", "Action: ")), 1)
+    told = (await chance().probe(prompt)).log_probs
+    assert set("123456789ABCabc") <= set(told)
+    assert len(set(told.values())) == 1
+    assert isinstance(catalog.load("chance"), ScriptedModel)

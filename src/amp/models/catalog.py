@@ -20,6 +20,8 @@ DEFAULT = "qwen2.5-coder-1.5b"
 
 _MAGIC = b"GGUF"
 _OPENAI = "openai:"
+CHANCE = "chance"
+"""The model that acts at random; see `amp.models.scripted.chance`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,7 @@ def find(name: str) -> CatalogModel:
     if name not in MODELS:
         raise InvalidInputError(
             f"unknown model {name!r}{did_you_mean(name, list(MODELS))} (known: {', '.join(MODELS)};"
-            " or a path to a .gguf file, or openai:MODEL)"
+            " or a path to a .gguf file, openai:MODEL, or chance)"
         )
     return MODELS[name]
 
@@ -206,8 +208,8 @@ def load(
     """Returns a model, ready to use; `await model.close()` frees it.
 
     Args:
-        name: a name of the catalog, a path to a .gguf file, or ``openai:MODEL`` for any server that
-            speaks the OpenAI API.
+        name: a name of the catalog, a path to a .gguf file, ``openai:MODEL`` for any server that
+            speaks the OpenAI API, or ``chance`` for random choices without a model.
         base_url: address of that server; None is OpenAI's own. For ``openai:`` only.
         api_key: its key; None takes OPENAI_API_KEY, and a server of one's own needs none.
         threads: CPU threads of a local model; None takes every core.
@@ -219,6 +221,10 @@ def load(
         InvalidInputError: if the name is unknown or the file is damaged.
         MissingDependencyError: if the model or a package is missing; says what to run.
     """
+    if name == CHANCE:
+        from amp.models.scripted import chance
+
+        return chance()
     if name.startswith(_OPENAI):
         from amp.models.openai import OpenAIModel
 

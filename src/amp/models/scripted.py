@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import math
 import re
+import string
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
@@ -34,6 +35,8 @@ ALL_CAPABILITIES = Capabilities(
     prefix=True,
     grammar=True,
 )
+
+LABELS = string.digits + string.ascii_letters
 
 V = TypeVar("V")
 
@@ -198,3 +201,13 @@ def _charged(samples: Sequence[Completion], prompt_tokens: int) -> list[Completi
     call = Usage(model_calls=1, prompt_tokens=prompt_tokens)
     first = dataclasses.replace(samples[0], usage=samples[0].usage + call)
     return [first, *samples[1:]]
+
+
+def chance() -> ScriptedModel:
+    """A model that knows nothing: every label of a choice is as likely as any other.
+
+    With a temperature above 0 it acts at random among the listed actions, which is the baseline
+    that shows what tools and environment do on their own. It writes nothing.
+    """
+    even = dict.fromkeys(LABELS, 1 / len(LABELS))
+    return ScriptedModel([""], next_tokens=lambda prompt: even, card=ModelCard("chance"))
