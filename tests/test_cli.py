@@ -124,6 +124,13 @@ def test_a_trace_can_be_looked_at(amp: Amp, pool: Path) -> None:
     ]
 
 
+def test_two_runs_can_be_compared(amp: Amp, pool: Path) -> None:
+    run = str(pool / "run")
+    assert "6 tasks" in amp("trace", "compare", run, run).out
+    result = json.loads(amp("trace", "compare", run, run, "--json").out)
+    assert (result["won"], result["lost"], result["savings"]["tokens"]["share"]) == (0, 0, 0.0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "named"),
     [

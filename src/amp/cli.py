@@ -333,6 +333,29 @@ def trace_show(
     console.print(display.summary_table([(str(path), summarise(episodes))]))
 
 
+@trace_app.command("compare")
+def trace_compare(
+    first: Annotated[Path, typer.Argument(help="Run directory that is compared with.")],
+    second: Annotated[Path, typer.Argument(help="Run directory on the same tasks.")],
+    as_json: Json = False,
+) -> None:
+    """Compare two runs task by task. Example: amp trace compare runs/fixed runs/adaptive"""
+    from amp.evaluate.compare import compare
+    from amp.trace import read_episodes, to_json
+
+    result = compare(list(read_episodes(first)), list(read_episodes(second)))
+    if as_json:
+        print(to_json(result))
+        return
+    print(
+        f"{result.tasks} tasks: {second} solved {result.won} that {first} did not, and lost "
+        f"{result.lost} (exact McNemar p = {result.p_value:.2f})"
+    )
+    for name, saving in result.savings.items():
+        low, high = saving.interval.low, saving.interval.high
+        print(f"saved {saving.share:.0%} of {name} (paired bootstrap {low:.0%} to {high:.0%})")
+
+
 def _wanted(
     depth: int | None,
     temperature: float | None,
