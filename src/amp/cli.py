@@ -399,6 +399,7 @@ def _open_model(
         name,
         base_url=settings.base_url,
         api_key=None if key is None else key.get_secret_value(),
+        prefix=settings.prefix,
         threads=settings.threads,
         context_tokens=settings.context_tokens,
     )

@@ -27,6 +27,8 @@ class Settings(BaseSettings):
         data: directory of the benchmarks' data.
         base_url: server of an ``openai:`` model; None for the provider's own.
         api_key: its key; servers on this machine need none.
+        prefix: whether that server continues an assistant's last message, as llama.cpp's does;
+            where it does not, it is asked to in words.
         threads: threads of a local model; None for all cores.
         context_tokens: longest prompt and answer together of a local model.
     """
@@ -39,6 +41,7 @@ class Settings(BaseSettings):
     data: Path | None = None
     base_url: str | None = None
     api_key: SecretStr | None = None
+    prefix: bool = False
     threads: int | None = Field(default=None, ge=1)
     context_tokens: int = Field(default=8192, ge=256)
 

@@ -136,3 +136,10 @@ async def test_a_server_loads_by_its_prefix() -> None:
     await model.close()
     with pytest.raises(InvalidInputError, match="say openai:smollm2-135m"):
         catalog.load("smollm2-135m", base_url="http://127.0.0.1:9/v1")
+
+
+@pytest.mark.parametrize("prefix", [True, False])
+async def test_a_server_continues_a_prefix_only_if_told_so(prefix: bool) -> None:
+    model = catalog.load("openai:any", base_url="http://127.0.0.1:9/v1", prefix=prefix)
+    assert model.capabilities.prefix is prefix
+    await model.close()

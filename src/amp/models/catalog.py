@@ -200,6 +200,7 @@ def load(
     *,
     base_url: str | None = None,
     api_key: str | None = None,
+    prefix: bool = False,
     threads: int | None = None,
     context_tokens: int = 8192,
     slots: int = 4,
@@ -212,6 +213,7 @@ def load(
             speaks the OpenAI API, or ``chance`` for random choices without a model.
         base_url: address of that server; None is OpenAI's own. For ``openai:`` only.
         api_key: its key; None takes OPENAI_API_KEY, and a server of one's own needs none.
+        prefix: whether that server continues an assistant's last message, as llama.cpp's does.
         threads: CPU threads of a local model; None takes every core.
         context_tokens: longest prompt and answer together of a local model.
         slots: samples that a local model makes side by side.
@@ -228,7 +230,9 @@ def load(
     if name.startswith(_OPENAI):
         from amp.models.openai import OpenAIModel
 
-        return OpenAIModel(name.removeprefix(_OPENAI), base_url=base_url, api_key=api_key)
+        return OpenAIModel(
+            name.removeprefix(_OPENAI), base_url=base_url, api_key=api_key, prefix=prefix
+        )
     if base_url is not None:
         raise InvalidInputError(
             f"base_url {base_url} goes with openai:MODEL, but the model is {name!r};"
