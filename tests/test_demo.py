@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 from rich.console import Console
 
+from amp import display
 from amp.demo import run_demo
 from amp.models.base import Prompt
 from amp.models.scripted import ScriptedModel
@@ -33,3 +35,13 @@ async def test_the_demo_compares_fixed_with_adaptive_on_models_of_their_own() ->
     assert text.count("steps") >= 16
     assert "adaptive allocation spent" in text
     assert "d0 t0.7 p0.95 b1 v1 python" in text
+
+
+def test_the_picture_fetches_nothing(tmp_path: Path) -> None:
+    console = Console(file=io.StringIO(), record=True, width=40)
+    console.print("seven of eight")
+    display.save_picture(console, tmp_path / "p.svg", "amp")
+    picture = (tmp_path / "p.svg").read_text()
+    assert "seven" in picture
+    assert "url(http" not in picture
+    assert "@font-face" not in picture

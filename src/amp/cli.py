@@ -234,6 +234,7 @@ def demo(
     """Watch a local model plan: once with a fixed allocation, once adaptively."""
     from rich.console import Console
 
+    from amp import display
     from amp.demo import run_demo
     from amp.models import catalog
     from amp.settings import load_settings
@@ -244,7 +245,7 @@ def demo(
     console = Console(stderr=as_json, record=svg is not None)
     outcome = _run_async(run_demo(lambda: _open_model(name), console))
     if svg is not None:
-        console.save_svg(str(svg), title="amp demo")
+        display.save_picture(console, svg, "amp demo")
     if as_json:
         print(json.dumps(outcome))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -16,6 +18,7 @@ from amp.evaluate.metrics import Summary
 from amp.types import Allocation, Episode, StepRecord, Task
 
 _ROWS_SHOWN = 14
+_FONT_FACE = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 
 
 def allocation_text(allocation: Allocation) -> str:
@@ -190,3 +193,9 @@ def _round_texts(number: int, step: StepRecord) -> list[Text]:
             texts.append(Text(f"  -> {said}", "cyan" if candidate.valid else "red"))
             texts.extend(Text(f"     {line}", "dim") for line in candidate.text.splitlines())
     return texts
+
+
+def save_picture(console: Console, path: Path, title: str) -> None:
+    """Saves what a recording console has shown as an SVG that fetches nothing, fonts included."""
+    picture = console.export_svg(title=title)
+    path.write_text(_FONT_FACE.sub("", picture), encoding="utf-8")
