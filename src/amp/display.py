@@ -76,7 +76,6 @@ class LiveSteps:
     def __init__(self, console: Console, total: int, done: int = 0, title: str = "") -> None:
         self._rows: deque[tuple[str, int, StepRecord]] = deque(maxlen=_ROWS_SHOWN)
         self._numbers: dict[str, int] = {}
-        self._title = title
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -157,7 +156,7 @@ def episode_line(episode: Episode) -> Text:
     return Text.assemble(
         mark,
         f" {episode.usage.tokens:>6,} tokens {episode.usage.seconds:>5.1f} s ",
-        f"{len(episode.steps):>2} steps {rounds:>2} rounds  ",
+        f"steps {len(episode.steps):>2} rounds {rounds:>2}  ",
         (episode.task.goal, "italic"),
     )
 

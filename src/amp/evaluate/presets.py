@@ -37,8 +37,8 @@ PRESETS: dict[str, Preset] = {
     ),
     "babyai": Preset(
         fixed=Allocation(tools=frozenset({"path_finder"})),
-        # One token a step is the least there is. Thoughts and beams on top of it bought no success
-        # on development seeds at twice the tokens, so only the rule check is left to allocate.
+        # One token a step is the least there is. Thoughts and beams on top of it solved 10 of 10
+        # development seeds, as without, at three times the tokens: only the rule check is left.
         space=Space(
             depth=(0, 0),
             temperature=(0.0, 0.0),

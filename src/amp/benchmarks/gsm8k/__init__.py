@@ -11,7 +11,7 @@ from amp.benchmarks.gsm8k.problems import Problem, own_problems, read_problems, 
 from amp.benchmarks.gsm8k.prompts import GSM8KPrompts, StepKind
 from amp.errors import InvalidInputError, MissingDependencyError, did_you_mean
 from amp.execute.base import Tool
-from amp.execute.tools import CalculatorTool, PythonTool
+from amp.execute.tools import TOOLS
 from amp.types import Task
 
 __all__ = ["GSM8K", "GSM8KEnvironment", "GSM8KPrompts"]
@@ -47,7 +47,7 @@ class GSM8K:
         self._data = data
         self._step = _STEPS[step]
         self._prompts = GSM8KPrompts(self._step)
-        self._tools: dict[str, Tool] = {"calculator": CalculatorTool(), "python": PythonTool()}
+        self._tools: dict[str, Tool] = {name: tool() for name, tool in TOOLS.items()}
 
     @property
     def name(self) -> str:

@@ -1,6 +1,6 @@
 """A planner of a few rules that picks the subgoal which the mission names; it needs no model.
 
-It is a reference, not a part of AMP: it shows what the path finder makes possible, so a model that
+It is a reference: it shows what the path finder makes possible, so a model that
 chooses subgoals is to be judged between random choice and this.
 """
 
