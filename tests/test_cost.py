@@ -28,10 +28,10 @@ calls = st.lists(
 def test_no_sequence_of_worst_case_calls_breaks_a_limit(
     calls: list[tuple[int, int, int, float]], tokens: int, money: float
 ) -> None:
-    ledger = Ledger(Limits(tokens=tokens, dollars=money), CARD)
+    ledger = Ledger(Limits(tokens=tokens, dollars=money))
     for prompt_tokens, n, max_tokens, share in calls:
         try:
-            grant = ledger.grant(prompt_tokens, n, max_tokens)
+            grant = ledger.grant(CARD, prompt_tokens, n, max_tokens)
         except LimitReachedError as limit:
             assert ledger.exhausted == limit.limit
             continue
@@ -39,35 +39,35 @@ def test_no_sequence_of_worst_case_calls_breaks_a_limit(
         assert max_tokens / 2 <= grant.max_tokens <= max_tokens
         spent = int(grant.n * grant.max_tokens * share)
         ledger.release(grant)
-        ledger.charge(Usage(prompt_tokens=prompt_tokens, completion_tokens=spent))
+        ledger.charge(CARD, [Usage(prompt_tokens=prompt_tokens, completion_tokens=spent)])
         assert ledger.usage.tokens <= tokens
         assert ledger.usage.dollars <= money * (1 + 1e-9)
 
 
 @given(st.integers(1, 400), st.integers(1, 400), st.integers(1, 1000))
 def test_grants_under_way_count_as_spent(first: int, second: int, limit: int) -> None:
-    ledger = Ledger(Limits(tokens=limit), CARD)
+    ledger = Ledger(Limits(tokens=limit))
     held = 0
     for cap in (first, second):
         try:
-            held += ledger.grant(0, 1, cap).tokens
+            held += ledger.grant(CARD, 0, 1, cap).tokens
         except LimitReachedError:
             continue
     assert held <= limit
 
 
 def test_without_limits_everything_is_granted() -> None:
-    grant = Ledger(Limits(), CARD).grant(10**6, 64, 4096)
+    grant = Ledger(Limits()).grant(CARD, 10**6, 64, 4096)
     assert (grant.n, grant.max_tokens, grant.timeout_seconds) == (64, 4096, None)
 
 
 def test_samples_become_fewer_before_the_cap_shrinks() -> None:
-    grant = Ledger(Limits(tokens=350), CARD).grant(100, 4, 100)
+    grant = Ledger(Limits(tokens=350)).grant(CARD, 100, 4, 100)
     assert (grant.n, grant.max_tokens) == (2, 100)
 
 
 def test_a_step_is_counted_only_if_it_may_begin() -> None:
-    ledger = Ledger(Limits(steps=2), CARD)
+    ledger = Ledger(Limits(steps=2))
     assert [ledger.begin_step() for _ in range(3)] == [True, True, False]
     assert ledger.exhausted == "steps"
 
@@ -76,12 +76,12 @@ def test_a_step_is_counted_only_if_it_may_begin() -> None:
 @pytest.mark.parametrize("value", [0, -1, float("nan")])
 def test_a_limit_of_nothing_is_refused_by_name(name: str, value: float) -> None:
     with pytest.raises(InvalidInputError, match=f"limit {name} is"):
-        Ledger(Limits(**{name: value}), CARD)  # type: ignore[arg-type]
+        Ledger(Limits(**{name: value}))  # type: ignore[arg-type]
 
 
 def test_cached_tokens_cost_no_flops_and_their_own_price() -> None:
     usage = Usage(prompt_tokens=100, cached_prompt_tokens=60, completion_tokens=10)
-    assert flops(usage, 1000) == 2 * 1000 * 50
+    assert flops(usage, CARD) == 2 * 1000 * 50
     assert dollars(usage, CARD) == pytest.approx((40 * 1.0 + 60 * 0.1 + 10 * 4.0) / 1e6)
 
 

@@ -5,6 +5,7 @@ The reward stands here and nowhere else.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from amp.errors import InvalidInputError, LimitReachedError
@@ -12,7 +13,7 @@ from amp.models.base import ModelCard
 from amp.types import Limits, Usage
 
 
-def flops(usage: Usage, parameters: int) -> float:
+def flops(usage: Usage, card: ModelCard) -> float:
     """Floating point operations of a decoder: 2 per parameter and processed token.
 
     Tokens found in a prefix cache are not processed again. Attention's share, which grows with the
@@ -20,7 +21,7 @@ def flops(usage: Usage, parameters: int) -> float:
     Source: Kaplan et al. 2020, "Scaling Laws for Neural Language Models", section 2.1.
     """
     processed = usage.prompt_tokens - usage.cached_prompt_tokens + usage.completion_tokens
-    return 2.0 * parameters * processed
+    return 2.0 * (card.parameters or 0) * processed
 
 
 def dollars(usage: Usage, card: ModelCard) -> float:
@@ -83,13 +84,12 @@ class Ledger:
         exhausted: the limit that refused a call or a step, or None.
     """
 
-    def __init__(self, limits: Limits, card: ModelCard) -> None:
+    def __init__(self, limits: Limits) -> None:
         for name in ("steps", "tokens", "dollars", "seconds"):
             value = getattr(limits, name)
             if value is not None and not value > 0:
                 raise InvalidInputError(f"limit {name} is {value}, expected more than 0")
         self.limits = limits
-        self.card = card
         self.usage = Usage()
         self.steps = 0
         self.exhausted: str | None = None
@@ -124,8 +124,8 @@ class Ledger:
                 return True
         return False
 
-    def grant(self, prompt_tokens: int, n: int, max_tokens: int) -> Grant:
-        """Holds back what a call may cost at most.
+    def grant(self, card: ModelCard, prompt_tokens: int, n: int, max_tokens: int) -> Grant:
+        """Holds back what a call to the model of this card may cost at most.
 
         Raises:
             LimitReachedError: if not even one sample of half the cap fits.
@@ -134,7 +134,7 @@ class Ledger:
         if left.seconds is not None and left.seconds <= 0:
             raise self.refuse("seconds", "no time is left")
         least = -(-max_tokens // 2)
-        room, limit = self._completion_room(prompt_tokens, left, n * max_tokens)
+        room, limit = self._completion_room(card, prompt_tokens, left, n * max_tokens)
         if room < least:
             raise self.refuse(
                 limit, f"a call of {prompt_tokens} prompt and {least} completion tokens won't fit"
@@ -143,7 +143,7 @@ class Ledger:
         granted_tokens = min(max_tokens, room // granted_n)
         worst = Usage(prompt_tokens=prompt_tokens, completion_tokens=granted_n * granted_tokens)
         grant = Grant(
-            granted_n, granted_tokens, left.seconds, worst.tokens, self._worst_dollars(worst)
+            granted_n, granted_tokens, left.seconds, worst.tokens, dollars(worst, card)
         )
         self._held_tokens += grant.tokens
         self._held_dollars += grant.dollars
@@ -154,33 +154,40 @@ class Ledger:
         self._held_tokens -= grant.tokens
         self._held_dollars -= grant.dollars
 
-    def charge(self, usage: Usage) -> Usage:
-        """Adds a usage, with its FLOPs and dollars worked out, and returns it so completed."""
-        priced = replace(
-            usage,
-            flops=flops(usage, self.card.parameters or 0),
-            dollars=dollars(usage, self.card),
-        )
+    def charge(self, card: ModelCard, usages: Sequence[Usage]) -> Usage:
+        """Adds one model call, one usage a sample, with its FLOPs and dollars worked out.
+
+        The first usage carries the call and its prompt, as `Completion.usage` does.
+
+        Returns:
+            The usage of the whole call, so completed.
+        """
+        usage = sum(usages, Usage())
+        priced = replace(usage, flops=flops(usage, card), dollars=dollars(usage, card))
         self.usage += priced
         return priced
 
-    def _completion_room(self, prompt_tokens: int, left: Limits, wanted: int) -> tuple[int, str]:
+    def charge_tool(self, seconds: float) -> None:
+        """Adds one run of a tool."""
+        self.usage += Usage(seconds=seconds, tool_calls=1)
+
+    @staticmethod
+    def _completion_room(
+        card: ModelCard, prompt_tokens: int, left: Limits, wanted: int
+    ) -> tuple[int, str]:
         """Completion tokens that fit beside the prompt, and the limit that allows the fewest."""
         room, limit = wanted, "tokens"
         if left.tokens is not None:
             room = min(room, left.tokens - prompt_tokens)
-        price = self.card.dollars_per_million_completion_tokens / 1e6
+        price = card.dollars_per_million_completion_tokens / 1e6
         if left.dollars is not None:
-            spare = left.dollars - self._worst_dollars(Usage(prompt_tokens=prompt_tokens))
+            spare = left.dollars - dollars(Usage(prompt_tokens=prompt_tokens), card)
             affordable = (
                 wanted if price == 0 and spare >= 0 else int(spare / price) if price else -1
             )
             if affordable < room:
                 room, limit = affordable, "dollars"
         return room, limit
-
-    def _worst_dollars(self, usage: Usage) -> float:
-        return dollars(usage, self.card)
 
     def refuse(self, limit: str, why: str) -> LimitReachedError:
         """Notes that a limit is exhausted; returns the error for the caller to raise."""

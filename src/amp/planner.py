@@ -98,7 +98,7 @@ class Planner:
             ModelError: if the model fails. A limit or an unreadable answer is no exception: it is
                 in the episode.
         """
-        ledger = Ledger(self.limits, self.model.card)
+        ledger = Ledger(self.limits)
         meter = Meter(self.model, ledger, task.seed)
         steps: list[StepRecord] = []  # p <- {}, u <- 0
         state = Transition(environment.reset(task), done=False)  # s <- s0
@@ -136,6 +136,7 @@ class Planner:
                         complexity=complexity,
                         allocation=decision.allocation,
                         log_prob=decision.log_prob,
+                        latents=decision.latents,
                         candidates=candidates,
                         usage=ledger.usage - spent,
                         substitutes=meter.take_notes(),

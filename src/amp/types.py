@@ -24,6 +24,7 @@ class Usage:
         prompt_tokens: tokens read, once a call, those found in a cache among them.
         cached_prompt_tokens: the part of prompt_tokens that a prefix cache held.
         completion_tokens: tokens generated, over all samples.
+        reasoning_tokens: the part of completion_tokens that native thinking took.
         flops: floating point operations of the model.
         seconds: time inside models and tools.
         dollars: price of the calls.
@@ -38,6 +39,7 @@ class Usage:
     seconds: float = 0.0
     dollars: float = 0.0
     tool_calls: int = 0
+    reasoning_tokens: int = 0
 
     @property
     def tokens(self) -> int:
@@ -54,6 +56,7 @@ class Usage:
             self.seconds + other.seconds,
             self.dollars + other.dollars,
             self.tool_calls + other.tool_calls,
+            self.reasoning_tokens + other.reasoning_tokens,
         )
 
     def __sub__(self, earlier: Usage) -> Usage:
@@ -66,6 +69,7 @@ class Usage:
             self.seconds - earlier.seconds,
             self.dollars - earlier.dollars,
             self.tool_calls - earlier.tool_calls,
+            self.reasoning_tokens - earlier.reasoning_tokens,
         )
 
 
@@ -117,12 +121,15 @@ class Observation:
             as subgoals that a path finder carries out.
         distance: the environment's estimate of the goal-state distance D in [0, 1] from what is
             visible, or None where it offers none.
+        symbols: the state and the goal as a STRIPS problem for the symbolic planner (its form is
+            that of `amp.execute.tools.symbolic`), or None where the environment offers none.
     """
 
     state: str = ""
     actions: tuple[str, ...] | None = None
     tool_actions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     distance: float | None = None
+    symbols: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +179,8 @@ class Allocation:
         top_p: nucleus mass in (0, 1].
         beam_width: parallel candidates, at least 1.
         tools: names of the tools that the step may use.
-        verification: 0 none, 1 rule check, 2 self-check by the probability of "yes".
+        verification: 0 none, 1 rule check, 2 self-check by the probability of "yes", 3 verify and
+            refine. Each level includes those below.
 
     Raises:
         ValueError: if a value is out of its range; the message names the field.
@@ -190,7 +198,7 @@ class Allocation:
             ("depth", self.depth, 0, 64),
             ("temperature", self.temperature, 0.0, 2.0),
             ("beam_width", self.beam_width, 1, 256),
-            ("verification", self.verification, 0, 2),
+            ("verification", self.verification, 0, 3),
         ):
             if not low <= value <= high:
                 raise ValueError(f"allocation {name} is {value}, expected {low} to {high}")
@@ -207,10 +215,12 @@ class Decision:
     Attributes:
         allocation: what the next round may spend; None settles the step with the evidence so far.
         log_prob: log-probability of the decision under the allocator's policy; 0 if deterministic.
+        latents: the draws before the maps that made the allocation, for learning; empty if none.
     """
 
     allocation: Allocation | None
     log_prob: float = 0.0
+    latents: tuple[float, ...] = ()
 
     @property
     def stop(self) -> bool:
@@ -259,6 +269,7 @@ class Candidate:
         tool_uses: the tools that ran on it.
         broken_rule: what the rule check (verification 1) found wrong; None if nothing or not run.
         p_correct: probability of "yes" in the self-check (verification 2); None if not run.
+        refined_from: the action that a refinement (verification 3) replaced; None if none did.
         failure: why no action could be read.
     """
 
@@ -272,6 +283,7 @@ class Candidate:
     tool_uses: tuple[ToolUse, ...] = ()
     broken_rule: str | None = None
     p_correct: float | None = None
+    refined_from: str | None = None
     failure: str | None = None
 
     @property
@@ -354,6 +366,7 @@ class Round:
         complexity: what the CAM said before it.
         allocation: what the RAC granted.
         log_prob: log-probability of that decision.
+        latents: its draws in the latent space; empty if there were none.
         candidates: what this round brought.
         usage: what this round cost.
         substitutes: what stood in for what, one phrase each; empty when all was as asked.
@@ -365,6 +378,7 @@ class Round:
     candidates: tuple[Candidate, ...]
     usage: Usage
     substitutes: tuple[str, ...] = ()
+    latents: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,7 @@ def test_tokens_with_white_space_count_for_their_label() -> None:
 
 async def test_a_model_without_log_probs_is_sampled_and_the_notes_say_so() -> None:
     model = ScriptedModel(["2", "2", "1", "2", "so"], capabilities=Capabilities())
-    meter = Meter(model, Ledger(Limits(), ModelCard("m")))
+    meter = Meter(model, Ledger(Limits()))
     assert await ask(meter, PROMPT, "12") == pytest.approx([0.25, 0.75])
     assert meter.take_notes() == ("frequencies in 5 samples for next-token probabilities",)
     assert len(model.probes) == 0

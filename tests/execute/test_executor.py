@@ -26,7 +26,7 @@ async def execute(
     tools: Mapping[str, Tool] | None = None,
     limits: Limits = Limits(),
 ) -> tuple[tuple[Candidate, ...], Meter]:
-    meter = Meter(model, Ledger(limits, model.card))
+    meter = Meter(model, Ledger(limits))
     at = context(RIDDLE if observation is None else CORRIDOR, observation)
     return await Executor(PlainPrompts(), tools).execute(at, allocation, meter), meter
 
@@ -177,7 +177,7 @@ async def test_an_answer_without_an_action_is_a_failure_that_says_why() -> None:
 
 async def test_the_look_is_the_probe_that_acting_at_once_reads() -> None:
     model = ScriptedModel([], next_tokens=lambda prompt: {"1": 0.5, "2": 0.5})
-    meter = Meter(model, Ledger(Limits(), model.card))
+    meter = Meter(model, Ledger(Limits()))
     executor, at = Executor(PlainPrompts()), context(CORRIDOR, GUIDED)
     evidence = await executor.look(at, meter)
     assert evidence.probe_entropy == pytest.approx(1.0)
@@ -188,7 +188,7 @@ async def test_the_look_is_the_probe_that_acting_at_once_reads() -> None:
 
 async def test_an_open_step_is_not_looked_at() -> None:
     model = ScriptedModel([])
-    meter = Meter(model, Ledger(Limits(), model.card))
+    meter = Meter(model, Ledger(Limits()))
     assert (await Executor(PlainPrompts()).look(context(), meter)).probe_entropy is None
     assert model.probes == []
 

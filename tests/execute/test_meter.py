@@ -17,7 +17,7 @@ PROMPT = Prompt((Message("system", "s"), Message("user", "say something")), 20)
 
 
 def meter_for(model: ScriptedModel, limits: Limits = Limits()) -> Meter:
-    return Meter(model, Ledger(limits, model.card))
+    return Meter(model, Ledger(limits))
 
 
 async def test_asking_again_gives_the_next_samples() -> None:

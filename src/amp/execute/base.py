@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from amp.models.base import Prompt
-from amp.types import Allocation, Candidate, StepContext, ToolUse
+from amp.types import Allocation, Candidate, StepContext, ToolUse, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class ToolLimits:
+    """What one use of a tool may take at most.
+
+    Attributes:
+        seconds: wall time; a use that takes longer ends with an error.
+        output_bytes: length of its output; a longer one is an error, too.
+    """
+
+    seconds: float
+    output_bytes: int
 
 
 class Tool(Protocol):
-    """Something outside the model that works on what the model wrote."""
+    """Something outside the base model that helps with a plan step.
+
+    A tool may advise before the model writes, work on what the model wrote, or both. What it can't
+    do, it answers with None.
+    """
 
     @property
     def name(self) -> str: ...
@@ -17,6 +36,28 @@ class Tool(Protocol):
     @property
     def description(self) -> str:
         """One line that says what it does, for people and for prompts."""
+        ...
+
+    @property
+    def schema(self) -> Mapping[str, Any]:
+        """JSON schema of the input that it takes from a model's text."""
+        ...
+
+    @property
+    def limits(self) -> ToolLimits: ...
+
+    @property
+    def cost(self) -> Usage:
+        """About what one use costs, for allocating; what a use really cost is charged."""
+        ...
+
+    async def advise(self, context: StepContext) -> ToolUse | None:
+        """Says something about the step at hand before the model writes.
+
+        Returns:
+            Its output becomes a part of the state that the model reads. None where it has nothing
+            to say here.
+        """
         ...
 
     async def use(self, text: str) -> ToolUse | None:
@@ -75,4 +116,21 @@ class Prompts(Protocol):
 
     def check(self, context: StepContext, candidate: Candidate) -> Prompt:
         """Prompt after which the next token says "yes" or "no": is this candidate right?"""
+        ...
+
+    def critique(self, context: StepContext, candidate: Candidate) -> Prompt:
+        """Prompt whose answer says in a few words what is wrong with a candidate (verification 3).
+
+        `candidate.broken_rule` names the rule that it breaks, if any.
+        """
+        ...
+
+    def refine(
+        self, context: StepContext, allocation: Allocation, candidate: Candidate, critique: str
+    ) -> Prompt:
+        """Prompt of one new attempt at an open step in the light of a critique (verification 3).
+
+        Its answer is read by `read`, as that of `solve`. A choice step needs none: there the
+        critique is the thought of `choose`.
+        """
         ...

@@ -11,7 +11,7 @@ from typing import TypeVar
 from amp.cost import Grant, Ledger
 from amp.execute.base import Tool
 from amp.models.base import Capabilities, Completion, LanguageModel, NextToken, Prompt, Request
-from amp.types import ToolUse, Usage
+from amp.types import ToolUse
 
 Answer = TypeVar("Answer")
 
@@ -57,7 +57,9 @@ class Meter:
         if temperature == 0.0 and n > 1:
             self.notes.append(f"1 greedy sample instead of {n} equal ones")
             n = 1
-        grant = self.ledger.grant(await self.model.count_tokens(prompt), n, prompt.max_tokens)
+        grant = self.ledger.grant(
+            self.model.card, await self.model.count_tokens(prompt), n, prompt.max_tokens
+        )
         if grant.n < n:
             self.notes.append(f"{grant.n} samples instead of {n} to stay within the limits")
         if grant.max_tokens < prompt.max_tokens:
@@ -76,7 +78,7 @@ class Meter:
             timeout_seconds=grant.timeout_seconds,
         )
         completions = await self._granted(grant, self.model.generate(request))
-        self.ledger.charge(sum((c.usage for c in completions), Usage()))
+        self.ledger.charge(self.model.card, [c.usage for c in completions])
         return completions
 
     async def probe(self, prompt: Prompt) -> NextToken:
@@ -87,9 +89,11 @@ class Meter:
             ModelError: from the model.
         """
         if prompt not in self._probes:
-            grant = self.ledger.grant(await self.model.count_tokens(prompt), 1, 1)
+            grant = self.ledger.grant(
+                self.model.card, await self.model.count_tokens(prompt), 1, 1
+            )
             answer = await self._granted(grant, self.model.probe(prompt))
-            self.ledger.charge(answer.usage)
+            self.ledger.charge(self.model.card, [answer.usage])
             self._probes[prompt] = answer
         return self._probes[prompt]
 
@@ -97,7 +101,7 @@ class Meter:
         """Runs a tool on a text and charges its time."""
         use = await tool.use(text)
         if use is not None:
-            self.ledger.charge(Usage(seconds=use.seconds, tool_calls=1))
+            self.ledger.charge_tool(use.seconds)
         return use
 
     async def _granted(self, grant: Grant, call: Awaitable[Answer]) -> Answer:

@@ -57,6 +57,9 @@ class Request:
         top_p: nucleus mass in (0, 1].
         seed: separates runs; sample i draws from a stream of (seed, i).
         grammar: GBNF that the answer must match, or None; needs the capability `grammar`.
+        thinking_tokens: budget of native thinking before the answer, on top of the prompt's cap; 0
+            thinks not at all, or as little as the model can; needs the capability
+            `thinking_budget`.
         timeout_seconds: the call is cancelled after this long; not part of a recording's key.
     """
 
@@ -67,6 +70,7 @@ class Request:
     top_p: float = 1.0
     seed: int = 0
     grammar: str | None = None
+    thinking_tokens: int = 0
     timeout_seconds: float | None = None
 
 
@@ -153,18 +157,25 @@ class ModelCard:
         sha256: hash of its weights file; empty where there is no file.
         parameters: number of parameters, or None if nobody says.
         context_tokens: the longest prompt and answer together, or None if unknown.
+        layers: number of attention layers, or None if nobody says.
+        attention_width: width of attention (heads times their width), or None if nobody says.
         dollars_per_million_prompt_tokens: price; 0 for a local model.
         dollars_per_million_cached_tokens: price of prompt tokens found in a cache.
         dollars_per_million_completion_tokens: price.
+        dollars_per_million_reasoning_tokens: price of native thinking; None if it is that of other
+            completion tokens.
     """
 
     name: str
     sha256: str = ""
     parameters: int | None = None
     context_tokens: int | None = None
+    layers: int | None = None
+    attention_width: int | None = None
     dollars_per_million_prompt_tokens: float = 0.0
     dollars_per_million_cached_tokens: float = 0.0
     dollars_per_million_completion_tokens: float = 0.0
+    dollars_per_million_reasoning_tokens: float | None = None
 
 
 @runtime_checkable

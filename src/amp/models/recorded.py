@@ -188,6 +188,8 @@ class RecordedModel:
 
 def request_key(request: Request) -> bytes:
     """Returns the SHA-256 of what decides the samples of a request, all but their index."""
+    # Left out where there is none, so that what was recorded before it existed stays found.
+    thinking = {"thinking_tokens": request.thinking_tokens} if request.thinking_tokens else {}
     return digest(
         {
             "messages": _chat(request.prompt),
@@ -199,6 +201,7 @@ def request_key(request: Request) -> bytes:
             "seed": request.seed,
             "grammar": request.grammar,
         }
+        | thinking
     )
 
 

@@ -34,7 +34,7 @@ from amp.models.base import (
 )
 from amp.types import ToolUse, Usage
 
-FORMAT = "1"
+FORMAT = "2"
 _APPLICATION_ID = 0x616D7072  # "ampr": tells our files from other SQLite files
 _BUSY_SECONDS = 30.0
 
