@@ -6,7 +6,7 @@ to the letter; with several, the CAM sees what a round brought and the RAC may s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -15,13 +15,15 @@ from amp.allocate.heuristic import HeuristicAllocator
 from amp.assess.assessor import WeightedAssessor
 from amp.assess.base import Assessor
 from amp.cost import Ledger
-from amp.errors import InvalidInputError, LimitReachedError
+from amp.errors import InvalidInputError, LimitReachedError, ModelError
 from amp.execute.executor import Executor
 from amp.execute.meter import Meter
 from amp.execute.prompts import PlainPrompts
 from amp.execute.search import vote
 from amp.models.base import LanguageModel
 from amp.types import (
+    MODEL_ERROR,
+    Candidate,
     Complexity,
     Episode,
     Evidence,
@@ -61,6 +63,7 @@ class Planner:
         allocator: the RAC; the sigmoid maps of spec 3.3 with hand-set signs if none is given.
         limits: hard limits of one episode; the call that would break one is not made.
         most_rounds: rounds a step at most, whatever the allocator says.
+        select: which of a step's candidates becomes its action; the vote if none is given.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class Planner:
         allocator: Allocator | None = None,
         limits: Limits = Limits(steps=100),
         most_rounds: int = 16,
+        select: Callable[[Sequence[Candidate]], Candidate | None] = vote,
     ) -> None:
         if most_rounds < 1:
             raise InvalidInputError(f"most_rounds is {most_rounds}, expected at least 1")
@@ -80,6 +84,7 @@ class Planner:
         self.allocator = allocator or HeuristicAllocator()
         self.limits = limits
         self.most_rounds = most_rounds
+        self.select = select
 
     async def run(
         self,
@@ -89,14 +94,13 @@ class Planner:
     ) -> Episode:
         """Plans one task.
 
+        A limit, an unreadable answer or a failing model is no exception: the episode goes on or
+        ends as failed, and its record says why.
+
         Args:
             task: what to reach.
             environment: where; it is reset first.
             on_step: called with every step as soon as it is done.
-
-        Raises:
-            ModelError: if the model fails. A limit or an unreadable answer is no exception: it is
-                in the episode.
         """
         ledger = Ledger(self.limits)
         meter = Meter(self.model, ledger, task.seed)
@@ -111,8 +115,10 @@ class Planner:
             steps.append(step)  # p <- p + {next_step}
             if on_step is not None:
                 on_step(step)
-        ended = "done" if state.done else f"limit of {ledger.exhausted}"
         success = state.success if state.done else False
+        ended = "done" if state.done else f"limit of {ledger.exhausted}"
+        if ledger.exhausted == MODEL_ERROR and not state.done:
+            ended = MODEL_ERROR
         return Episode(task, tuple(steps), success, state.score, ledger.usage, ended)
 
     async def _plan_step(self, context: StepContext, meter: Meter) -> StepRecord:
@@ -145,7 +151,9 @@ class Planner:
                 context = replace(context, evidence=context.evidence.after(candidates))
         except LimitReachedError as limit:
             failure = str(limit)
-        chosen = vote(context.evidence.candidates)
+        except ModelError as error:
+            failure, ledger.exhausted = str(error), MODEL_ERROR
+        chosen = self.select(context.evidence.candidates)
         if chosen is None and failure is None:
             failure = _first_failure(rounds)
         return StepRecord(

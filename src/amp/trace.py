@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from amp.errors import InvalidInputError
-from amp.types import Episode
+from amp.types import MODEL_ERROR, Episode
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -109,6 +109,8 @@ class RunDirectory:
     def resume(cls, path: Path, manifest: Mapping[str, Any]) -> RunDirectory:
         """Goes on with a run that was interrupted or killed; starts one if there is none.
 
+        Episodes that a model error ended are left out, so that they are tried again.
+
         Raises:
             InvalidInputError: if the run was made with something else; the message says with what.
         """
@@ -123,7 +125,7 @@ class RunDirectory:
                     f"{path} was run with {key} {earlier.get(key)!r}, not {now!r}; "
                     "repeat its options or choose another --out"
                 )
-        done = list(read_episodes(path))
+        done = [e for e in read_episodes(path) if e.ended != MODEL_ERROR]
         _write_whole(path / EPISODES, "".join(to_json(e) + "\n" for e in done))
         return cls(path, done)
 

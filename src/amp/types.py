@@ -229,6 +229,9 @@ class Decision:
 
 STOP = Decision(None)
 
+MODEL_ERROR = "model error"
+"""`Episode.ended` where a model that could not answer ended it."""
+
 
 # --------------------------------------------------------------------------- evidence
 
@@ -269,7 +272,9 @@ class Candidate:
         tool_uses: the tools that ran on it.
         broken_rule: what the rule check (verification 1) found wrong; None if nothing or not run.
         p_correct: probability of "yes" in the self-check (verification 2); None if not run.
-        refined_from: the action that a refinement (verification 3) replaced; None if none did.
+        critique: what verification 3 said about it; None if it was not criticised.
+        attempt: the new attempt that verification 3 made in the light of the critique.
+        refined_from: the action that it stood for before a better attempt replaced it.
         failure: why no action could be read.
     """
 
@@ -283,6 +288,8 @@ class Candidate:
     tool_uses: tuple[ToolUse, ...] = ()
     broken_rule: str | None = None
     p_correct: float | None = None
+    critique: str | None = None
+    attempt: Candidate | None = None
     refined_from: str | None = None
     failure: str | None = None
 
@@ -414,7 +421,8 @@ class Episode:
         success: whether the goal was reached; None where nobody can tell.
         score: quality in [0, 1].
         usage: all that was spent, the sum over the steps.
-        ended: why it ended: ``done``, or the limit that was reached.
+        ended: why it ended: ``done``, the limit that was reached, or ``model error`` (the last
+            step's `failure` says which).
     """
 
     task: Task

@@ -13,7 +13,7 @@ from amp.cost import Ledger
 from amp.errors import InvalidInputError
 from amp.execute.choice import ask, draw, entropy_share, label_probabilities, labels_for
 from amp.execute.meter import Meter
-from amp.models.base import Capabilities, Message, ModelCard, NextToken, Prompt
+from amp.models.base import Capabilities, Message, NextToken, Prompt
 from amp.models.scripted import ScriptedModel
 from amp.types import Limits, Usage
 

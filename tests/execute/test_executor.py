@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
+from tests.gadgets import Correct, Shout
 from tests.worlds import CORRIDOR, RIDDLE, Corridor, context
 
 from amp.cost import Ledger
@@ -14,7 +15,7 @@ from amp.execute.meter import Meter
 from amp.execute.prompts import PlainPrompts
 from amp.models.base import Prompt
 from amp.models.scripted import ScriptedModel
-from amp.types import Allocation, Candidate, Limits, Observation, ToolUse
+from amp.types import Allocation, Candidate, Limits, Observation
 
 GUIDED = Corridor().reset(CORRIDOR)
 
@@ -29,31 +30,6 @@ async def execute(
     meter = Meter(model, Ledger(limits))
     at = context(RIDDLE if observation is None else CORRIDOR, observation)
     return await Executor(PlainPrompts(), tools).execute(at, allocation, meter), meter
-
-
-class Shout:
-    """A tool that upper-cases a text with an exclamation mark; others are no call to it."""
-
-    name = "shout"
-    description = "says it louder"
-
-    async def use(self, text: str) -> ToolUse | None:
-        if "!" not in text:
-            return None
-        return ToolUse("shout", text, text.upper(), seconds=0.5)
-
-
-class Correct:
-    """A tool that has the model go on after a corrected beginning."""
-
-    name = "correct"
-    description = "puts the right figure in"
-
-    async def use(self, text: str) -> ToolUse | None:
-        if "=5" not in text:
-            return None
-        fixed = text.partition("=5")[0] + "=4"
-        return ToolUse("correct", text, "4", resume=fixed)
 
 
 async def test_depth_zero_acts_at_once_and_depth_writes_first() -> None:

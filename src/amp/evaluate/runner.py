@@ -11,6 +11,7 @@ from typing import Any
 from amp.allocate import make_allocator
 from amp.assess.assessor import WeightedAssessor
 from amp.benchmarks.base import Benchmark
+from amp.errors import ModelError
 from amp.evaluate.presets import preset_for
 from amp.execute.base import Tool
 from amp.execute.executor import Executor
@@ -20,8 +21,9 @@ from amp.models.recorded import RecordedModel
 from amp.planner import Planner
 from amp.pool import run_episodes
 from amp.trace import RunDirectory
-from amp.types import Episode, Limits, StepRecord, Task
+from amp.types import MODEL_ERROR, Episode, Limits, StepRecord, Task
 
+_MODEL_ERRORS_TO_GIVE_UP = 3
 _PACKAGES = ("adaptive-meta-planning", "xllamacpp", "minigrid", "openai")
 
 
@@ -103,13 +105,24 @@ async def run(
     """Plans the tasks that the directory does not hold yet; returns all episodes in their order.
 
     An interruption loses the episodes under way and nothing else.
+
+    Raises:
+        ModelError: if the model failed in so many episodes in a row that it is not there. They are
+            in the trace, and a resumed run tries them again.
     """
     done = {episode.task.id for episode in directory.done}
     left = [task for task in tasks if task.id not in done]
+    failed = 0
     async for episode in run_episodes(planner, benchmark, left, jobs, on_step):
         directory.append(episode)
         if on_episode is not None:
             on_episode(episode)
+        failed = failed + 1 if episode.ended == MODEL_ERROR else 0
+        if failed == min(_MODEL_ERRORS_TO_GIVE_UP, len(left)):
+            raise ModelError(
+                f"{failed} episodes in a row ended by a model error, the last one by: "
+                f"{episode.steps[-1].failure}"
+            )
     directory.finish([task.id for task in tasks])
     return directory.done
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 from amp.errors import InvalidInputError
 from amp.execute.meter import Meter
-from amp.models.base import NextToken, Prompt
+from amp.models.base import Completion, NextToken, Prompt
 
 _DIGITS = "123456789"
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -53,16 +54,39 @@ async def ask(meter: Meter, prompt: Prompt, labels: Sequence[str]) -> list[float
         return label_probabilities(await meter.probe(prompt), labels)
     n = _SAMPLES_WITHOUT_LOG_PROBS
     meter.notes.append(f"frequencies in {n} samples for next-token probabilities")
-    short = Prompt(prompt.messages, _LABEL_TOKENS, prompt.stop, prompt.version)
-    samples = await meter.generate(short, n=n, temperature=1.0)
+    samples = await meter.generate(_short(prompt), n=n, temperature=1.0)
     named = [_first_label(sample.text, labels) for sample in samples]
-    found = [label for label in named if label is not None]
-    return [found.count(label) / len(found) for label in labels] if found else None
+    found = [index for index in named if index is not None]
+    return [found.count(index) / len(found) for index in range(len(labels))] if found else None
 
 
-def _first_label(text: str, labels: Sequence[str]) -> str | None:
+async def ask_thinking(
+    meter: Meter,
+    prompt: Prompt,
+    labels: Sequence[str],
+    *,
+    n: int,
+    temperature: float,
+    thinking_tokens: int,
+) -> list[tuple[Completion, int | None]]:
+    """Asks for a label after native thinking, n times.
+
+    Returns:
+        Each answer with the index of the label that it names, or None if it names none.
+    """
+    answers = await meter.generate(
+        _short(prompt), n=n, temperature=temperature, thinking_tokens=thinking_tokens
+    )
+    return [(answer, _first_label(answer.text, labels)) for answer in answers]
+
+
+def _short(prompt: Prompt) -> Prompt:
+    return replace(prompt, max_tokens=_LABEL_TOKENS)
+
+
+def _first_label(text: str, labels: Sequence[str]) -> int | None:
     stripped = text.strip()
-    return next((label for label in labels if stripped.startswith(label)), None)
+    return next((i for i, label in enumerate(labels) if stripped.startswith(label)), None)
 
 
 def entropy_share(probabilities: Sequence[float]) -> float:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from dataclasses import replace
 
 from amp.execute.base import Prompts, Tool
-from amp.execute.choice import ask, draw, entropy_share, labels_for
+from amp.execute.choice import ask, entropy_share, labels_for
+from amp.execute.choicestep import ChoiceStep
 from amp.execute.meter import Meter
-from amp.execute.verify import check_rules, self_check
-from amp.models.base import Completion, Message, Prompt
+from amp.execute.openstep import OpenStep
+from amp.execute.tools.larger import LargerModelTool
+from amp.execute.verify import check_rules, refine, self_check
 from amp.types import Allocation, Candidate, Evidence, StepContext, ToolUse
-
-_MOST_RESUMES = 8
-"""A tool may have the model go on so many times in one candidate; then it stands as it is."""
 
 
 class Executor:
@@ -22,7 +20,9 @@ class Executor:
 
     A step with listed actions is a choice: after `depth` steps of thought the next-token
     probabilities over the actions' labels are read. Any other step is open: the model writes, tools
-    work on what it wrote, and the prompts read the action.
+    work on what it wrote, and the prompts read the action. Before either, the allocated tools that
+    have something to say about the step say it: it becomes a part of the state that the model
+    reads.
 
     Attributes:
         prompts: all texts for this kind of task.
@@ -43,9 +43,8 @@ class Executor:
         actions = context.actions(frozenset(context.observation.tool_actions))
         if actions is None or len(actions) == 1:
             return Evidence()
-        probabilities = await ask(
-            meter, self._choice(context, actions, ""), labels_for(len(actions))
-        )
+        labels = labels_for(len(actions))
+        probabilities = await ask(meter, self.prompts.choose(context, actions, labels, ""), labels)
         if probabilities is None:
             return Evidence()
         return Evidence(probe_entropy=entropy_share(probabilities))
@@ -59,154 +58,49 @@ class Executor:
             LimitReachedError: if no candidate can be had within the limits.
             ModelError: from the model.
         """
-        for name in sorted(
-            allocation.tools - set(self.tools) - set(context.observation.tool_actions)
-        ):
-            meter.notes.append(f"no tool {name!r} here")
         actions = context.actions(allocation.tools)
+        if actions is not None and len(actions) == 1:
+            meter.notes.append("no model call for the only admissible action")
+            return (Candidate(text="", action=actions[0], probability=1.0),)
+        tools = self._allocated(context, allocation, meter)
+        for tool in tools.values():
+            if isinstance(tool, LargerModelTool):
+                meter = meter.on(tool.model)
+        context, advice = await self._advised(context, tools, meter)
         if actions is None:
-            candidates = await self._solve(context, allocation, meter)
+            step: OpenStep | ChoiceStep = OpenStep(self.prompts, context, allocation, tools, meter)
         else:
-            candidates = await self._choose(context, allocation, actions, meter)
+            step = ChoiceStep(self.prompts, context, allocation, actions, meter)
+        candidates = await step.attempt()
         if allocation.verification >= 1:
             candidates = check_rules(candidates, actions)
         if allocation.verification >= 2:
             candidates = await self_check(candidates, context, self.prompts, meter)
-        return candidates
+        if allocation.verification >= 3:
+            candidates = await refine(candidates, context, actions, step, self.prompts, meter)
+        return tuple(replace(c, tool_uses=advice + c.tool_uses) for c in candidates)
 
-    # ------------------------------------------------------------------ open steps
-
-    async def _solve(
+    def _allocated(
         self, context: StepContext, allocation: Allocation, meter: Meter
-    ) -> tuple[Candidate, ...]:
-        prompt = self.prompts.solve(context, allocation)
-        completions = await meter.generate(
-            prompt,
-            n=allocation.beam_width,
-            temperature=allocation.temperature,
-            top_p=allocation.top_p,
-        )
-        return tuple(
-            [await self._settle(context, allocation, prompt, c, meter) for c in completions]
-        )
+    ) -> dict[str, Tool]:
+        """The allocated tools that run here, in the order of their names."""
+        elsewhere = allocation.tools - set(self.tools) - set(context.observation.tool_actions)
+        meter.notes += [f"no tool {name!r} here" for name in sorted(elsewhere)]
+        return {name: self.tools[name] for name in sorted(allocation.tools & set(self.tools))}
 
-    async def _settle(
-        self,
-        context: StepContext,
-        allocation: Allocation,
-        prompt: Prompt,
-        completion: Completion,
-        meter: Meter,
-    ) -> Candidate:
-        """Lets the tools work on one answer and reads its action."""
-        text, parts, uses = completion.text, [completion], []
-        while (use := await self._use_tools(text, allocation, meter)) is not None:
-            uses.append(use)
-            if use.resume is None or len(uses) > _MOST_RESUMES:
-                break
-            more = await meter.generate(
-                _continued(
-                    prompt, use.resume, written=sum(p.usage.completion_tokens for p in parts)
-                ),
-                temperature=allocation.temperature,
-                top_p=allocation.top_p,
-            )
-            parts.append(more[0])
-            text = use.resume + more[0].text
-        cut_off = parts[-1].finish_reason != "stop"
-        action = self.prompts.read(context, allocation, text, tuple(uses))
-        return Candidate(
-            text=text,
-            action=action,
-            log_prob=_sum(tuple(p.log_prob for p in parts)),
-            entropy=completion.entropy,
-            completion_tokens=sum(p.usage.completion_tokens for p in parts),
-            cut_off=cut_off,
-            tool_uses=tuple(uses),
-            failure=None if action is not None else _why_unread(uses, cut_off),
-        )
-
-    async def _use_tools(self, text: str, allocation: Allocation, meter: Meter) -> ToolUse | None:
-        for name in sorted(allocation.tools & set(self.tools)):
-            if (use := await meter.use(self.tools[name], text)) is not None:
-                return use
-        return None
-
-    # ------------------------------------------------------------------ choice steps
-
-    async def _choose(
-        self, context: StepContext, allocation: Allocation, actions: tuple[str, ...], meter: Meter
-    ) -> tuple[Candidate, ...]:
-        if len(actions) == 1:
-            meter.notes.append("no model call for the only admissible action")
-            return (Candidate(text="", action=actions[0], probability=1.0),)
-        labels = labels_for(len(actions))
-        thoughts = await self._think(context, allocation, actions, meter)
-        # Acting at once has one distribution; its beams are draws from it and cost nothing more.
-        greedy = allocation.temperature == 0.0
-        draws = allocation.beam_width if len(thoughts) == 1 and not greedy else 1
-        candidates = []
-        for index, thought in enumerate(thoughts):
-            text = thought.text.strip() if thought else ""
-            probabilities = await ask(meter, self._choice(context, actions, text), labels)
-            for number in range(draws):
-                candidate = Candidate(text=text, action=None, failure="no listed action was named")
-                if probabilities is not None:
-                    rng = random.Random(
-                        f"{context.task.seed} {context.task.id} {len(context.steps)} "
-                        f"{context.evidence.rounds} {index} {number}"
-                    )
-                    chosen = draw(probabilities, allocation.temperature, allocation.top_p, rng)
-                    candidate = Candidate(
-                        text=text, action=actions[chosen], probability=probabilities[chosen]
-                    )
-                if thought is not None:
-                    candidate = replace(
-                        candidate,
-                        log_prob=thought.log_prob,
-                        entropy=thought.entropy,
-                        completion_tokens=thought.usage.completion_tokens,
-                        cut_off=thought.finish_reason != "stop",
-                    )
-                candidates.append(candidate)
-        return tuple(candidates)
-
-    async def _think(
-        self, context: StepContext, allocation: Allocation, actions: tuple[str, ...], meter: Meter
-    ) -> list[Completion] | list[None]:
-        if allocation.depth == 0:
-            return [None]
-        return await meter.generate(
-            self.prompts.think(context, actions, allocation.depth),
-            n=allocation.beam_width,
-            temperature=allocation.temperature,
-            top_p=allocation.top_p,
-        )
-
-    def _choice(self, context: StepContext, actions: tuple[str, ...], thought: str) -> Prompt:
-        return self.prompts.choose(context, actions, labels_for(len(actions)), thought)
-
-
-def _continued(prompt: Prompt, text: str, written: int) -> Prompt:
-    """The prompt with `text` as the beginning of the answer, and what is left of its cap."""
-    messages = prompt.messages
-    prefix = ""
-    if messages[-1].role == "assistant":
-        prefix, messages = messages[-1].content, messages[:-1]
-    return replace(
-        prompt,
-        messages=(*messages, Message("assistant", prefix + text)),
-        max_tokens=max(16, prompt.max_tokens - written),
-    )
-
-
-def _sum(values: tuple[float | None, ...]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if len(known) == len(values) else None
-
-
-def _why_unread(uses: list[ToolUse], cut_off: bool) -> str:
-    for use in reversed(uses):
-        if use.error is not None:
-            return f"{use.tool}: {use.error}"
-    return "answer cut off" if cut_off else "no answer could be read"
+    async def _advised(
+        self, context: StepContext, tools: Mapping[str, Tool], meter: Meter
+    ) -> tuple[StepContext, tuple[ToolUse, ...]]:
+        """The context with what the tools say added to its state, and what they said."""
+        advice: list[ToolUse] = []
+        for tool in tools.values():
+            use = await meter.advise(tool, context)
+            if use is not None and use.error is not None:
+                meter.notes.append(f"no advice of {use.tool}: {use.error}")
+            elif use is not None:
+                advice.append(use)
+        if not advice:
+            return context, ()
+        observation = context.observation
+        state = "\n".join(filter(None, [observation.state, *(use.output for use in advice)]))
+        return replace(context, observation=replace(observation, state=state)), tuple(advice)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from amp.cost import Grant, Ledger
+from amp.cost import Grant, Ledger, dollars
 from amp.execute.base import Tool
 from amp.models.base import Capabilities, Completion, LanguageModel, NextToken, Prompt, Request
-from amp.types import ToolUse
+from amp.types import StepContext, ToolUse, Usage
 
 Answer = TypeVar("Answer")
 
@@ -33,6 +33,7 @@ class Meter:
         self.ledger = ledger
         self.seed = seed
         self.notes: list[str] = []
+        self._others: dict[int, Meter] = {}
         self._drawn: Counter[Prompt] = Counter()
         self._probes: dict[Prompt, NextToken] = {}
 
@@ -42,13 +43,31 @@ class Meter:
 
     def take_notes(self) -> tuple[str, ...]:
         """Returns the notes without repetition and starts afresh."""
-        notes, self.notes = tuple(dict.fromkeys(self.notes)), []
+        notes = tuple(dict.fromkeys(self.notes))
+        self.notes.clear()
         return notes
 
+    def on(self, model: LanguageModel) -> Meter:
+        """The meter of another model in the same episode: one ledger, the same notes."""
+        if id(model) not in self._others:
+            other = Meter(model, self.ledger, self.seed)
+            other.notes = self.notes
+            self._others[id(model)] = other
+        return self._others[id(model)]
+
     async def generate(
-        self, prompt: Prompt, *, n: int = 1, temperature: float = 0.0, top_p: float = 1.0
+        self,
+        prompt: Prompt,
+        *,
+        n: int = 1,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        thinking_tokens: int = 0,
     ) -> list[Completion]:
         """Draws the next `n` samples of a prompt, or as many as the limits allow.
+
+        Native thinking counts against the limits like the answer, and has its budget on top of the
+        prompt's cap.
 
         Raises:
             LimitReachedError: if not one sample fits; the call is not made.
@@ -57,27 +76,32 @@ class Meter:
         if temperature == 0.0 and n > 1:
             self.notes.append(f"1 greedy sample instead of {n} equal ones")
             n = 1
-        grant = self.ledger.grant(
-            self.model.card, await self.model.count_tokens(prompt), n, prompt.max_tokens
-        )
-        if grant.n < n:
-            self.notes.append(f"{grant.n} samples instead of {n} to stay within the limits")
-        if grant.max_tokens < prompt.max_tokens:
-            self.notes.append(f"cap of {grant.max_tokens} tokens instead of {prompt.max_tokens}")
+        grants = await self._grants(prompt, n, prompt.max_tokens + thinking_tokens)
+        granted_n, granted_tokens = sum(g.n for g in grants), min(g.max_tokens for g in grants)
+        if granted_n < n:
+            self.notes.append(f"{granted_n} samples instead of {n} to stay within the limits")
+        # What is too much is taken from the thinking first: an answer cut off is worth nothing.
+        thinking = max(0, min(thinking_tokens, granted_tokens - prompt.max_tokens))
+        cap = granted_tokens - thinking
+        if thinking < thinking_tokens:
+            self.notes.append(f"{thinking} tokens of thinking instead of {thinking_tokens}")
+        if cap < prompt.max_tokens:
+            self.notes.append(f"cap of {cap} tokens instead of {prompt.max_tokens}")
         # Numbered by prompt alone: the same sample at another temperature would draw from the same
         # random stream, and often be the same text, which looks like agreement and is none.
         first_sample = 0 if temperature == 0.0 else self._drawn[prompt]
-        self._drawn[prompt] += grant.n
+        self._drawn[prompt] += granted_n
         request = Request(
-            prompt=replace(prompt, max_tokens=grant.max_tokens),
-            n=grant.n,
+            prompt=replace(prompt, max_tokens=cap),
+            n=granted_n,
             first_sample=first_sample,
             temperature=temperature,
             top_p=top_p,
             seed=self.seed,
-            timeout_seconds=grant.timeout_seconds,
+            thinking_tokens=thinking,
+            timeout_seconds=grants[0].timeout_seconds,
         )
-        completions = await self._granted(grant, self.model.generate(request))
+        completions = await self._granted(grants, self.model.generate(request))
         self.ledger.charge(self.model.card, [c.usage for c in completions])
         return completions
 
@@ -89,29 +113,51 @@ class Meter:
             ModelError: from the model.
         """
         if prompt not in self._probes:
-            grant = self.ledger.grant(
-                self.model.card, await self.model.count_tokens(prompt), 1, 1
-            )
-            answer = await self._granted(grant, self.model.probe(prompt))
+            grants = await self._grants(prompt, 1, 1)
+            answer = await self._granted(grants, self.model.probe(prompt))
             self.ledger.charge(self.model.card, [answer.usage])
             self._probes[prompt] = answer
         return self._probes[prompt]
 
     async def use(self, tool: Tool, text: str) -> ToolUse | None:
         """Runs a tool on a text and charges its time."""
-        use = await tool.use(text)
+        return self._charged(await tool.use(text))
+
+    async def advise(self, tool: Tool, context: StepContext) -> ToolUse | None:
+        """Asks a tool for its advice and charges its time."""
+        return self._charged(await tool.advise(context))
+
+    def _charged(self, use: ToolUse | None) -> ToolUse | None:
         if use is not None:
             self.ledger.charge_tool(use.seconds)
         return use
 
-    async def _granted(self, grant: Grant, call: Awaitable[Answer]) -> Answer:
+    async def _grants(self, prompt: Prompt, n: int, max_tokens: int) -> list[Grant]:
+        """Leave for n samples: one call where the model shares the prompt, else n calls."""
+        card, prompt_tokens = self.model.card, await self.model.count_tokens(prompt)
+        if self.capabilities.parallel_samples:
+            return [self.ledger.grant(card, prompt_tokens, n, max_tokens)]
+        grants = [self.ledger.grant(card, prompt_tokens, 1, max_tokens)]
+        while len(grants) < n and self._fits(prompt_tokens, max_tokens):
+            grants.append(self.ledger.grant(card, prompt_tokens, 1, max_tokens))
+        return grants
+
+    def _fits(self, prompt_tokens: int, max_tokens: int) -> bool:
+        worst = Usage(prompt_tokens=prompt_tokens, completion_tokens=max_tokens)
+        left = self.ledger.remaining
+        return (left.tokens is None or worst.tokens <= left.tokens) and (
+            left.dollars is None or dollars(worst, self.model.card) <= left.dollars
+        )
+
+    async def _granted(self, grants: Sequence[Grant], call: Awaitable[Answer]) -> Answer:
         """Awaits a call within its time; what was held for it is given back in any case."""
         try:
-            async with asyncio.timeout(grant.timeout_seconds) as deadline:
+            async with asyncio.timeout(grants[0].timeout_seconds) as deadline:
                 return await call
         except TimeoutError:
             if not deadline.expired():
                 raise
             raise self.ledger.refuse("seconds", "a model call was cancelled") from None
         finally:
-            self.ledger.release(grant)
+            for grant in grants:
+                self.ledger.release(grant)

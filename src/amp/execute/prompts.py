@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from amp.models.base import Message, Prompt
 from amp.types import Allocation, Candidate, StepContext, ToolUse
 
@@ -9,6 +11,7 @@ _SYSTEM = "You carry a task out step by step. Keep to the point."
 _ACTION = "Action:"
 _TOKENS_TO_ACT = 80
 _TOKENS_A_THOUGHT = 40
+_TOKENS_OF_CRITIQUE = 80
 
 
 class PlainPrompts:
@@ -48,6 +51,23 @@ class PlainPrompts:
     def check(self, context: StepContext, candidate: Candidate) -> Prompt:
         ask = f"Proposed: {candidate.action}\nIs this the right next step? Reply yes or no."
         return _prompt(context, ask, "Answer: ", 1)
+
+    def critique(self, context: StepContext, candidate: Candidate) -> Prompt:
+        rule = f"\nA check found: {candidate.broken_rule}" if candidate.broken_rule else ""
+        ask = (
+            f"Proposed: {candidate.text or candidate.action}{rule}\n"
+            'What is wrong with it? Say it in one or two sentences, or say "nothing".'
+        )
+        return _prompt(context, ask, None, _TOKENS_OF_CRITIQUE)
+
+    def refine(
+        self, context: StepContext, allocation: Allocation, candidate: Candidate, critique: str
+    ) -> Prompt:
+        solve = self.solve(context, allocation)
+        question = solve.messages[-1].content
+        tried = f"Tried: {candidate.text or candidate.action}\nCritique: {critique}\nTry again."
+        again = Message("user", f"{question}\n{tried}")
+        return replace(solve, messages=(*solve.messages[:-1], again))
 
 
 def _prompt(context: StepContext, ask: str, prefix: str | None, max_tokens: int) -> Prompt:

@@ -1,4 +1,4 @@
-"""Selecting among candidates: the vote."""
+"""Selecting among candidates: by vote, or by log-probability."""
 
 from __future__ import annotations
 
@@ -30,6 +30,15 @@ def vote(candidates: Sequence[Candidate]) -> Candidate | None:
             champions[action] = candidate
     winner = max(weights, key=lambda action: (weights[action], _likelihood(champions[action])))
     return champions[winner]
+
+
+def most_likely(candidates: Sequence[Candidate]) -> Candidate | None:
+    """Returns the candidate of the highest log-probability, as best-of-n does; the first of equals.
+
+    Candidates that break a rule count only if no other names an action. None if none does.
+    """
+    voters = [c for c in candidates if c.valid] or [c for c in candidates if c.action is not None]
+    return max(voters, key=_likelihood, default=None)
 
 
 def _likelihood(candidate: Candidate) -> float:

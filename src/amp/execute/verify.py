@@ -1,15 +1,17 @@
-"""Verification of candidates: level 1 checks rules, level 2 asks the model for "yes"."""
+"""Verification: level 1 checks rules, 2 asks the model for "yes", 3 criticises and tries again."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from amp.errors import LimitReachedError
 from amp.execute.base import Prompts
 from amp.execute.choice import ask
 from amp.execute.meter import Meter
+from amp.execute.search import vote
 from amp.execute.tools.calculator import wrong_equation
 from amp.types import Candidate, StepContext
 
@@ -64,4 +66,73 @@ async def self_check(
     return tuple(
         replace(c, p_correct=checked[c.action]) if c.valid and c.action in checked else c
         for c in candidates
+    )
+
+
+class Retry(Protocol):
+    """A step that can be tried once more."""
+
+    async def retry(self, candidate: Candidate, critique: str) -> Candidate: ...
+
+
+async def refine(
+    candidates: Sequence[Candidate],
+    context: StepContext,
+    actions: tuple[str, ...] | None,
+    step: Retry,
+    prompts: Prompts,
+    meter: Meter,
+) -> tuple[Candidate, ...]:
+    """Level 3 (VerifyAndRefine of spec 3.1): a critique, then one new attempt; the better is kept.
+
+    It is the leading candidate that is criticised. If the new attempt is better, whatever stood for
+    the leading action stands for the new one, which `Candidate.refined_from` says. What the limits
+    no longer allow is left out, and the meter's notes say so.
+    """
+    leader = vote(candidates) or next(iter(candidates), None)
+    if leader is None:
+        return ()
+    try:
+        answer = (await meter.generate(prompts.critique(context, leader)))[0]
+        critique = answer.text.strip()
+        attempts = check_rules([await step.retry(leader, critique)], actions)
+        attempt = (await self_check(attempts, context, prompts, meter))[0]
+    except LimitReachedError:
+        meter.notes.append("refinement left out to stay within the limits")
+        return tuple(candidates)
+    better = is_better(attempt, leader)
+    refined = []
+    for candidate in candidates:
+        if candidate is leader:
+            told = replace(candidate, critique=critique, attempt=attempt)
+            refined.append(_refined(told, attempt) if better else told)
+        elif better and candidate.action == leader.action:
+            refined.append(_refined(candidate, attempt))
+        else:
+            refined.append(candidate)
+    return tuple(refined)
+
+
+def is_better(attempt: Candidate, first: Candidate) -> bool:
+    """Whether a new attempt replaces the first answer.
+
+    What the rules accept is never replaced by what they reject. Between two that they accept the
+    higher probability of "yes" decides, and without one the first answer stays.
+    """
+    if not attempt.valid or not first.valid:
+        return attempt.valid
+    if attempt.p_correct is None or first.p_correct is None:
+        return False
+    return attempt.p_correct > first.p_correct
+
+
+def _refined(candidate: Candidate, attempt: Candidate) -> Candidate:
+    """The candidate standing for the attempt's action; its own text and figures stay."""
+    return replace(
+        candidate,
+        action=attempt.action,
+        refined_from=candidate.action,
+        broken_rule=None,
+        p_correct=attempt.p_correct,
+        failure=None,
     )
