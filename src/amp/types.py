@@ -122,7 +122,7 @@ class Observation:
         distance: the environment's estimate of the goal-state distance D in [0, 1] from what is
             visible, or None where it offers none.
         symbols: the state and the goal as a STRIPS problem for the symbolic planner (its form is
-            that of `amp.execute.tools.symbolic`), or None where the environment offers none.
+            that of `amp.execute.tools.symbols`), or None where the environment offers none.
     """
 
     state: str = ""

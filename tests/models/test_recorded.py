@@ -20,7 +20,7 @@ from amp.errors import InvalidInputError, RecordingError
 from amp.models.base import Capabilities, Completion, Message, ModelCard, Prompt, Request
 from amp.models.llamacpp import LlamaCppModel
 from amp.models.recorded import RecordedModel, request_key
-from amp.models.recordingstore import Store
+from amp.models.recordingstore import FORMAT, Store
 from amp.models.scripted import ScriptedModel
 from amp.types import ToolUse, Usage
 
@@ -437,7 +437,7 @@ def test_the_file_tells_who_made_it(tmp_path: Path) -> None:
     connection.close()
     assert json.loads(meta["card"])["name"] == "scripted"
     assert json.loads(meta["capabilities"])["log_probs"] is True
-    assert meta["format"] == "1"
+    assert meta["format"] == FORMAT
     assert meta["created"].startswith("20")
     assert families == {"gsm8k": "gsm8k/3"}
 

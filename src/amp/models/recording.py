@@ -116,6 +116,33 @@ class Recording:
                 self.store.add_tool_use(key, await run())
         return self.present(self.store.tool_use(key))[0]
 
+    async def advise(
+        self, tool_name: str, about: object, run: Callable[[], Awaitable[ToolUse | None]]
+    ) -> ToolUse | None:
+        """Returns what a tool says to a situation: recorded, or by asking it now.
+
+        Silence is not kept, since it costs nothing: a tool that has nothing to say is asked again,
+        even in a replay.
+
+        Args:
+            tool_name: the tool.
+            about: all that its advice depends on, as plain JSON; with the tool, this is the key.
+            run: asks the tool; not called if the recording knows the advice.
+
+        Raises:
+            RecordingError: in a replay, if the tool has advice that the recording lacks.
+        """
+        key = digest(["advice", tool_name, about])
+        async with self.turn(key):
+            if self.store.tool_use(key) is None:
+                advice = await run()
+                if advice is None:
+                    return None
+                if self.replaying:
+                    raise self.missing(f"advice of tool {tool_name}")
+                self.store.add_tool_use(key, advice)
+        return self.present(self.store.tool_use(key))[0]
+
     @asynccontextmanager
     async def turn(self, key: bytes) -> AsyncIterator[None]:
         """One task at a time for each key: the next one finds what the first has recorded."""

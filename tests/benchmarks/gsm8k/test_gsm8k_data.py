@@ -10,6 +10,7 @@ from amp.benchmarks.data import find_data
 from amp.benchmarks.gsm8k import GSM8K
 from amp.benchmarks.gsm8k.problems import own_problems, read_problems, split_training
 from amp.errors import InvalidInputError, MissingDependencyError
+from amp.execute.tools import TOOLS
 from amp.execute.tools.calculator import wrong_equation
 
 
@@ -33,7 +34,7 @@ def data(tmp_path: Path) -> Path:
 def test_it_is_a_benchmark() -> None:
     benchmark: Benchmark = GSM8K()
     assert benchmark.name == "gsm8k"
-    assert set(benchmark.tools) == {"calculator", "python"}
+    assert set(benchmark.tools) == set(TOOLS)
     assert benchmark.environment_tools == ()
     assert (GSM8K().max_steps, GSM8K(step="reasoning").max_steps) == (1, 12)
 

@@ -9,7 +9,8 @@ from fractions import Fraction
 
 _LONGEST_EXPRESSION = 500  # characters
 _LARGEST_EXPONENT = 10_000
-_LARGEST_BITS = 20_000  # of a numerator or denominator
+_LARGEST_BITS = 14_000  # of a numerator or denominator; Python refuses to write 14,300 and more
+_LARGEST_POWER_BITS = 20_000  # about those of a power before it is computed
 
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _PERCENT = re.compile(r"(\d[\d.]*|\.\d+)\s*%(?=\s*(?:[-+*/)]|$))")
@@ -55,7 +56,10 @@ def _value(node: ast.expr) -> Fraction:
         case ast.UnaryOp(op=ast.UAdd(), operand=operand):
             return _value(operand)
         case ast.BinOp(left=left, op=operator, right=right):
-            return _combine(_value(left), operator, _value(right))
+            value = _combine(_value(left), operator, _value(right))
+            if max(value.numerator.bit_length(), value.denominator.bit_length()) > _LARGEST_BITS:
+                raise ValueError(f"a value has more than {_LARGEST_BITS:,} bits")
+            return value
     raise ValueError(f"{type(node).__name__} is not arithmetic")
 
 
@@ -80,7 +84,7 @@ def _combine(left: Fraction, operator: ast.operator, right: Fraction) -> Fractio
 
 def _power(base: Fraction, exponent: Fraction) -> Fraction:
     bits = max(base.numerator.bit_length(), base.denominator.bit_length())
-    if abs(exponent) > _LARGEST_EXPONENT or bits * abs(exponent) > _LARGEST_BITS:
+    if abs(exponent) > _LARGEST_EXPONENT or bits * abs(exponent) > _LARGEST_POWER_BITS:
         raise ValueError(f"power too large: exponent {exponent} of a number of {bits} bits")
     if exponent.denominator == 1:
         return Fraction(base ** int(exponent))

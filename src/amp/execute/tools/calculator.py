@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
+from typing import Any
 
+from amp.execute.base import ToolLimits
 from amp.execute.tools.arithmetic import agrees, evaluate, format_number
-from amp.types import ToolUse
+from amp.types import StepContext, ToolUse, Usage
 
 __all__ = ["CalculatorTool", "evaluate", "wrong_equation"]
 
@@ -45,13 +48,17 @@ class CalculatorTool:
     over if the model gave it a value, and is an error if the model left the value to the tool.
     """
 
-    @property
-    def name(self) -> str:
-        return "calculator"
+    name = "calculator"
+    description = "computes the value of an expression written as <<expression=value>>"
+    limits = ToolLimits(seconds=1.0, output_bytes=10_000)  # `evaluate` holds both by its bounds
+    cost = Usage(tool_calls=1)
 
     @property
-    def description(self) -> str:
-        return "computes the value of an expression written as <<expression=value>>"
+    def schema(self) -> Mapping[str, Any]:
+        return {"type": "string", "description": "an arithmetic expression"}
+
+    async def advise(self, context: StepContext) -> None:
+        """It works on what was written and can't advise."""
 
     async def use(self, text: str) -> ToolUse | None:
         """Corrects the first wrong annotation; None if there is none."""

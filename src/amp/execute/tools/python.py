@@ -12,11 +12,14 @@ import tempfile
 import textwrap
 import time
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from amp.errors import InvalidInputError
+from amp.execute.base import ToolLimits
 from amp.execute.tools.process import Finished, run_limited
-from amp.types import ToolUse
+from amp.types import StepContext, ToolUse, Usage
 
 _SANDBOX = Path(__file__).with_name("sandbox.py")
 _FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+-]*)[^\n]*$", re.MULTILINE)
@@ -37,7 +40,7 @@ class PythonTool:
     The output is ``str(answer)``, or the last line that the program printed where it sets no
     `answer`. An error is the last line of Python's traceback.
 
-    Attributes:
+    Args:
         wall_seconds: time limit of one run, start-up (about 20 ms) included.
         memory_bytes: limit of the address space.
         output_bytes: longest result, and how much printed text is kept.
@@ -45,6 +48,10 @@ class PythonTool:
     Raises:
         InvalidInputError: if a limit is not positive, or the system is not POSIX.
     """
+
+    name = "python"
+    description = "runs a Python program and returns the value of its variable `answer`"
+    cost = Usage(seconds=0.05, tool_calls=1)
 
     def __init__(
         self,
@@ -61,17 +68,15 @@ class PythonTool:
                 raise InvalidInputError(f"python tool: {name} is {value}, expected more than 0")
         if os.name != "posix":
             raise InvalidInputError("the python tool needs Linux or macOS: it relies on rlimits")
-        self.wall_seconds = wall_seconds
-        self.memory_bytes = memory_bytes
-        self.output_bytes = output_bytes
+        self.limits = ToolLimits(wall_seconds, output_bytes)
+        self._memory_bytes = memory_bytes
 
     @property
-    def name(self) -> str:
-        return "python"
+    def schema(self) -> Mapping[str, Any]:
+        return {"type": "string", "description": "a Python program in a fenced block"}
 
-    @property
-    def description(self) -> str:
-        return "runs a Python program and returns the value of its variable `answer`"
+    async def advise(self, context: StepContext) -> None:
+        """It works on what was written and can't advise."""
 
     async def use(self, text: str) -> ToolUse | None:
         """Runs the last program in the text; None if there is none."""
@@ -83,14 +88,14 @@ class PythonTool:
             finished = await run_limited(
                 [
                     *(sys.executable, "-I", "-S", str(_SANDBOX)),
-                    str(self.memory_bytes),
-                    str(math.ceil(self.wall_seconds) + 1),
-                    str(self.output_bytes),
+                    str(self._memory_bytes),
+                    str(math.ceil(self.limits.seconds) + 1),
+                    str(self.limits.output_bytes),
                 ],
                 stdin=program.encode("utf-8", "replace"),
                 directory=directory,
-                wall_seconds=self.wall_seconds,
-                output_bytes=self.output_bytes + 1,
+                wall_seconds=self.limits.seconds,
+                output_bytes=self.limits.output_bytes + 1,
             )
         output, error = self._outcome(finished)
         return ToolUse("python", program, output, error, time.perf_counter() - started)
@@ -98,9 +103,9 @@ class PythonTool:
     def _outcome(self, finished: Finished) -> tuple[str, str | None]:
         """The output and the error of a run; exactly one of them says something."""
         if finished.timed_out:
-            return "", f"TimeoutError: no result within {self.wall_seconds:g} seconds"
-        if finished.overflowed or len(finished.output) > self.output_bytes:
-            return "", f"OverflowError: the result has more than {self.output_bytes} bytes"
+            return "", f"TimeoutError: no result within {self.limits.seconds:g} seconds"
+        if finished.overflowed or len(finished.output) > self.limits.output_bytes:
+            return "", f"OverflowError: the result has more than {self.limits.output_bytes} bytes"
         text = finished.output.decode("utf-8", "replace")
         if text[:1] in ("A", "O") and finished.returncode == 0:
             return (text[1:], None) if text[1:] else ("", "the result is empty")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from amp.execute.base import Tool
+from collections.abc import Mapping
+from typing import Any
+
+from amp.execute.base import Tool, ToolLimits
 from amp.models.recording import Recording
-from amp.types import ToolUse
+from amp.types import StepContext, ToolUse, Usage
 
 
 class RecordedTool:
-    """Wraps a tool; what it did once with a text, it does again without running."""
+    """Wraps a tool; what it did once with a text or a state, it does again without running."""
 
     def __init__(self, tool: Tool, recording: Recording) -> None:
         self._tool = tool
@@ -22,5 +25,33 @@ class RecordedTool:
     def description(self) -> str:
         return self._tool.description
 
+    @property
+    def schema(self) -> Mapping[str, Any]:
+        return self._tool.schema
+
+    @property
+    def limits(self) -> ToolLimits:
+        return self._tool.limits
+
+    @property
+    def cost(self) -> Usage:
+        return self._tool.cost
+
+    async def advise(self, context: StepContext) -> ToolUse | None:
+        """Advises as recorded for the same task, state and history."""
+        return await self._recording.advise(
+            self.name, _known(context), lambda: self._tool.advise(context)
+        )
+
     async def use(self, text: str) -> ToolUse | None:
         return await self._recording.use(self.name, text, lambda: self._tool.use(text))
+
+
+def _known(context: StepContext) -> dict[str, object]:
+    """All that advice may depend on. What rounds of this step brought is not a part of it."""
+    return {
+        "task": [context.task.id, context.task.goal],
+        "state": context.observation.state,
+        "symbols": context.observation.symbols,
+        "history": [[s.observation.state, s.action, s.feedback] for s in context.steps],
+    }

@@ -5,11 +5,18 @@ input, and one line goes out on standard output, ``A`` and the value of `answer`
 line printed, or ``E`` and the error. Only the standard library, and little of it, because start-up
 time is paid at every call.
 
-Three layers, because none is enough alone: limits that the kernel holds (memory, CPU, file size,
-processes, and a network namespace without a network where the system lets one be made); an audit
-hook that lets through only what arithmetic needs (on every system); an empty environment and no
-file but the standard library's to read. This holds off what language models write by mistake or
-mischief. An audit hook is no wall against a determined attacker: for that, run amp in a container.
+Four layers, because none is enough alone: the kernel's walls (`amp.execute.tools.walls`: no
+network, no file but the standard library's and the system's libraries to read, no system call but
+those that computing takes; on Linux, each where the kernel has it); limits that the kernel holds
+(memory, CPU, file size, processes); an audit hook that lets through only what arithmetic needs (on
+every system, and the one that gives errors in words); an empty environment.
+
+What this does not hold off: a flaw of the kernel itself; the use of a processor and of memory up
+to the limits; reading the files named above. Where a wall is missing (all on macOS, files on Linux
+before 5.13, system calls on any machine but x86-64, the network where users may not make
+namespaces), the audit hook stands alone against a program that sets out to break it, and an audit
+hook is no wall: run amp in a container there. A program can always lie about its answer, since the
+answer is what it says.
 """
 
 from __future__ import annotations
@@ -19,8 +26,9 @@ import os
 import resource
 import sys
 
-CLONE_NEWUSER = 0x10000000
-CLONE_NEWNET = 0x40000000
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # at run time, typing would take longer than all else here
+    from typing import Any
 
 # Events of the audit hook that computing and importing raise; every other event is refused, the
 # ones that future versions of Python add among them.
@@ -69,6 +77,8 @@ REFUSED_MODULES = frozenset(
         "subprocess",
     }
 )
+# Where extension modules of the standard library find what they are linked with.
+LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache")
 
 
 def limit(memory_bytes: int, cpu_seconds: int) -> None:
@@ -91,17 +101,17 @@ def limit(memory_bytes: int, cpu_seconds: int) -> None:
             continue
 
 
-def leave_the_network() -> bool:
-    """Moves this process into a network namespace without a network; False where not allowed."""
-    if not sys.platform.startswith("linux"):
-        return False
-    flags = CLONE_NEWUSER | CLONE_NEWNET
-    try:
-        import ctypes  # os.unshare is there from Python 3.12 on only
+def build_walls() -> None:
+    """Puts up the kernel's walls as far as this system has them."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path.append(here)
+    import walls  # type: ignore[import-not-found]  # beside this script, as long as it is here
 
-        return int(ctypes.CDLL(None).unshare(flags)) == 0
-    except (ImportError, AttributeError):
-        return False  # an interpreter without ctypes, a C library without unshare
+    sys.path.remove(here)
+    del sys.modules["walls"]
+    walls.leave_the_network()
+    walls.confine_files([*sys.path, *(os.path.join(sys.base_prefix, "lib"), *LIBRARIES)])
+    walls.confine_calls()
 
 
 def guard() -> None:
@@ -109,20 +119,24 @@ def guard() -> None:
     readable = tuple(os.path.join(path, "") for path in sys.path)
     writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
     harmless, refused_modules = HARMLESS, REFUSED_MODULES
-    refused, text = PermissionError, str
+    # The program can replace every builtin, and have methods of its own in a subclass of str: the
+    # hook takes nothing from builtins when it runs, and no text but a plain one.
+    refused, text, number, kind = PermissionError, str, int, type
 
-    def hook(event: str, arguments: tuple[object, ...]) -> None:
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event not in harmless:
             raise refused(f"{event} is not allowed here")
         if event == "import":
-            module = text(arguments[0])
-            if module.partition(".")[0] in refused_modules:
-                raise refused(f"module {module} is not allowed here")
+            module = arguments[0]
+            if kind(module) is not text or module.partition(".")[0] in refused_modules:
+                raise refused(f"module {text(module)} is not allowed here")
         elif event in ("open", "os.listdir", "os.scandir"):
             path = arguments[0]
-            if event == "open" and int(text(arguments[2])) & writing:
-                raise refused("writing files is not allowed here")
-            if not isinstance(path, text) or not f"{path}/".startswith(readable) or ".." in path:
+            if event == "open":
+                flags = arguments[2]
+                if kind(flags) is not number or flags & writing:
+                    raise refused("writing files is not allowed here")
+            if kind(path) is not text or ".." in path or not f"{path}/".startswith(readable):
                 raise refused("reading files is not allowed here")
 
     for name in [m for m in sys.modules if m.partition(".")[0] in refused_modules]:
@@ -205,8 +219,8 @@ def main() -> None:
     sys.argv = [""]
     for name in ("exit", "quit"):  # the interactive names that models use in programs, too
         setattr(builtins, name, sys.exit)
-    leave_the_network()
     limit(memory_bytes, cpu_seconds)
+    build_walls()
     guard()
     text = run(source, printed)
     os.write(report, text.encode("utf-8", "replace")[: output_bytes + 1])

@@ -1,0 +1,221 @@
+"""STRIPS planning: facts, ground actions, and a search for a plan.
+
+Fikes and Nilsson 1971, "STRIPS: A New Approach to the Application of Theorem Proving to Problem
+Solving". There are no negative preconditions: where one is needed, its opposite is a fact of its
+own that actions add and delete.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from amp.errors import AmpError, InvalidInputError
+
+
+class SearchLimitError(AmpError):
+    """A search ended at its limit of states or seconds; whether there is a plan is unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One ground action.
+
+    Attributes:
+        name: what it is called in a plan.
+        preconditions: facts that must hold before it.
+        add: facts that hold after it.
+        delete: facts that hold no more after it, unless it adds them, too.
+        cost: at least 1.
+
+    Raises:
+        InvalidInputError: if the cost is less than 1.
+    """
+
+    name: str
+    preconditions: frozenset[str] = frozenset()
+    add: frozenset[str] = frozenset()
+    delete: frozenset[str] = frozenset()
+    cost: int = 1
+
+    def __post_init__(self) -> None:
+        if self.cost < 1:
+            raise InvalidInputError(
+                f"action {self.name!r}: cost is {self.cost}, expected 1 or more"
+            )
+
+    def after(self, state: frozenset[str]) -> frozenset[str] | None:
+        """Returns the state after it, or None where it can't be done."""
+        return (state - self.delete) | self.add if self.preconditions <= state else None
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """The facts that hold now, those that shall hold, and what can be done."""
+
+    init: frozenset[str]
+    goal: frozenset[str]
+    actions: tuple[Action, ...]
+
+
+def solve(
+    problem: Problem,
+    *,
+    cheapest: bool = False,
+    max_states: int = 100_000,
+    seconds: float = 5.0,
+) -> tuple[Action, ...] | None:
+    """Returns a plan, or None if there provably is none.
+
+    A* with the heuristic h_FF (Hoffmann and Nebel 2001, "The FF Planning System", section 4): any
+    plan, usually a cheap one. On demand with h_max (Bonet and Geffner 2001, "Planning as Heuristic
+    Search", section 4): a plan of the least total cost, for small problems, since it takes far more
+    states. The same problem gives the same plan; between equals the actions' order decides.
+
+    Args:
+        problem: the problem.
+        cheapest: whether the plan has to be of the least cost.
+        max_states: states that are expanded at most.
+        seconds: time that is taken at most.
+
+    Raises:
+        SearchLimitError: if a limit ends the search.
+    """
+    clock = _Clock(seconds)
+    actions, init, goal = _compiled(problem, clock)
+    distance = _relaxed(actions, goal, init, clock, cheapest=cheapest)
+    if distance is None:
+        return None
+    order = itertools.count()
+    # Least sum of cost and distance first; among equal sums, the state nearer to the goal.
+    frontier = [(distance, distance, next(order), init, 0)]
+    costs: dict[int, int] = {init: 0}
+    distances: dict[int, int | None] = {init: distance}
+    reached_by: dict[int, tuple[int, _Masks]] = {}
+    expanded: set[int] = set()
+    while frontier:
+        _, _, _, state, cost = heapq.heappop(frontier)
+        if state in expanded:
+            continue
+        if state & goal == goal:
+            return _way(state, reached_by, problem.actions)
+        if len(expanded) == max_states:
+            raise SearchLimitError(f"no plan found within {max_states:,} states")
+        expanded.add(state)
+        for action in actions:
+            if action.preconditions & ~state:
+                continue
+            then, cost_then = (state & ~action.delete) | action.add, cost + action.cost
+            if cost_then >= costs.get(then, cost_then + 1):
+                continue
+            if then not in distances:
+                distances[then] = _relaxed(actions, goal, then, clock, cheapest=cheapest)
+            distance = distances[then]
+            if distance is not None:
+                costs[then] = cost_then
+                reached_by[then] = (state, action)
+                entry = (cost_then + distance, distance, next(order), then, cost_then)
+                heapq.heappush(frontier, entry)
+    return None
+
+
+class _Clock:
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    def check(self) -> None:
+        if time.monotonic() > self._end:
+            raise SearchLimitError(f"no plan found within {self._seconds:g} seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class _Masks:
+    """An action whose sets of facts are the bits of integers; much faster than sets of strings."""
+
+    index: int
+    preconditions: int
+    add: int
+    delete: int
+    cost: int
+
+
+def _compiled(problem: Problem, clock: _Clock) -> tuple[list[_Masks], int, int]:
+    """The actions that could ever be done, the state, and the goal, as integers."""
+    reached, possible = problem.init, []
+    left = list(enumerate(problem.actions))
+    while ready := [(i, action) for i, action in left if action.preconditions <= reached]:
+        clock.check()
+        possible += ready
+        left = [(i, action) for i, action in left if not action.preconditions <= reached]
+        reached = reached.union(*(action.add for _, action in ready))
+    bits = {fact: 1 << number for number, fact in enumerate(sorted(reached | problem.goal))}
+    actions = [
+        _Masks(
+            index,
+            _mask(action.preconditions, bits),
+            _mask(action.add, bits),
+            _mask(action.delete & reached, bits),
+            action.cost,
+        )
+        for index, action in sorted(possible, key=lambda numbered: numbered[0])
+    ]
+    return actions, _mask(problem.init, bits), _mask(problem.goal, bits)
+
+
+def _mask(facts: Iterable[str], bits: Mapping[str, int]) -> int:
+    return sum(bits[fact] for fact in facts)
+
+
+def _relaxed(
+    actions: list[_Masks], goal: int, state: int, clock: _Clock, *, cheapest: bool
+) -> int | None:
+    """Estimates the cost from a state to the goal as if nothing were ever deleted; None: never.
+
+    h_max, the cost at which the last goal fact can first hold, never overestimates and is
+    consistent. h_FF, the cost of a plan without deletions, knows that several facts take several
+    actions; it guides far better, and may overestimate.
+    """
+    reached, cost, waiting = state, 0, actions
+    arriving: dict[int, list[_Masks]] = {}  # by the cost from which on an action's facts hold
+    arrived: list[tuple[int, list[_Masks]]] = []  # what was new then, and which actions bring it
+    while goal & ~reached:
+        clock.check()
+        left = []
+        for action in waiting:
+            if action.preconditions & ~reached:
+                left.append(action)
+            elif action.add & ~reached:
+                arriving.setdefault(cost + action.cost, []).append(action)
+        waiting = left
+        if not arriving:
+            return None
+        cost = min(arriving)
+        bringing, before = arriving.pop(cost), reached
+        for action in bringing:
+            reached |= action.add
+        arrived.append((reached & ~before, bringing))
+    if cheapest:
+        return cost
+    needed, total = goal, 0
+    for new, bringing in reversed(arrived):
+        missing = needed & new
+        for action in bringing:
+            if action.add & missing:
+                missing &= ~action.add
+                needed |= action.preconditions
+                total += action.cost
+    return total
+
+
+def _way(
+    state: int, reached_by: Mapping[int, tuple[int, _Masks]], actions: tuple[Action, ...]
+) -> tuple[Action, ...]:
+    way = []
+    while state in reached_by:
+        state, action = reached_by[state]
+        way.append(actions[action.index])
+    return tuple(reversed(way))
