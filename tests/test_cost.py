@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amp.cost import Ledger, dollars, flops, reward
+from amp.cost import Ledger, dollars, flops, is_priced, reward, worst_dollars
 from amp.errors import InvalidInputError, LimitReachedError
 from amp.models.base import ModelCard
 from amp.types import Limits, Usage
@@ -18,6 +22,7 @@ CARD = ModelCard(
     dollars_per_million_cached_tokens=0.1,
     dollars_per_million_completion_tokens=4.0,
 )
+DECODER = ModelCard("decoder", parameters=5000, layers=4, attention_width=96)
 calls = st.lists(
     st.tuples(st.integers(0, 500), st.integers(1, 8), st.integers(1, 300), st.floats(0, 1)),
     max_size=30,
@@ -79,10 +84,110 @@ def test_a_limit_of_nothing_is_refused_by_name(name: str, value: float) -> None:
         Ledger(Limits(**{name: value}))  # type: ignore[arg-type]
 
 
-def test_cached_tokens_cost_no_flops_and_their_own_price() -> None:
+def reference_flops(call: Sequence[Usage], card: ModelCard) -> float:
+    """The definition, token by token, for one call."""
+    prompt, cached = call[0].prompt_tokens, call[0].cached_prompt_tokens
+    positions = list(range(cached + 1, prompt + 1))
+    for usage in call:
+        positions += range(prompt + 1, prompt + usage.completion_tokens + 1)
+    return sum(
+        2 * (card.parameters or 0) + 4 * (card.layers or 0) * (card.attention_width or 0) * t
+        for t in positions
+    )
+
+
+@st.composite
+def model_calls(draw: st.DrawFn) -> list[Usage]:
+    """The usages of one call: the first sample carries the prompt."""
+    prompt = draw(st.integers(1, 60))
+    cached = draw(st.integers(0, prompt))
+    first, *others = draw(st.lists(st.integers(0, 40), min_size=1, max_size=4))
+    return [Usage(1, prompt, cached, first), *(Usage(completion_tokens=c) for c in others)]
+
+
+@given(st.lists(model_calls(), min_size=1, max_size=3))
+def test_flops_are_those_of_every_processed_token_of_every_call(calls: list[list[Usage]]) -> None:
+    usages = [usage for call in calls for usage in call]
+    expected = sum(reference_flops(call, DECODER) for call in calls)
+    assert flops(usages, DECODER) == pytest.approx(expected)
+
+
+@given(st.integers(1, 500), st.integers(0, 300), st.integers(0, 300))
+def test_a_text_costs_the_same_in_one_call_and_in_two(prompt: int, one: int, two: int) -> None:
+    whole = flops([Usage(1, prompt, 0, one + two)], DECODER)
+    begun = flops([Usage(1, prompt, 0, one)], DECODER)
+    continued = flops([Usage(1, prompt + one, prompt + one, two)], DECODER)
+    assert begun + continued == pytest.approx(whole)
+
+
+@given(model_calls())
+def test_flops_rise_with_every_token_and_a_cache_only_saves(call: list[Usage]) -> None:
+    first, *others = call
+    spent = flops(call, DECODER)
+    assert (
+        flops([replace(first, completion_tokens=first.completion_tokens + 1), *others], DECODER)
+        > spent
+    )
+    assert flops([replace(first, prompt_tokens=first.prompt_tokens + 1), *others], DECODER) > spent
+    assert flops([replace(first, cached_prompt_tokens=0), *others], DECODER) >= spent
+
+
+def test_two_equal_calls_in_one_usage_cost_what_they_cost_apart() -> None:
+    apart = flops([Usage(1, 50, 20, 7), Usage(1, 50, 20, 7)], DECODER)
+    assert flops([Usage(2, 100, 40, 14)], DECODER) == pytest.approx(apart)
+
+
+def test_attention_over_a_full_context_is_kaplans_term() -> None:
+    n, attention_alone = 4096, replace(DECODER, parameters=None)
+    per_token = flops([Usage(1, n)], attention_alone) / n
+    assert per_token == pytest.approx(2 * 4 * 96 * n, rel=1e-3)
+
+
+def test_a_model_that_tells_no_layers_counts_its_weights_alone() -> None:
     usage = Usage(prompt_tokens=100, cached_prompt_tokens=60, completion_tokens=10)
-    assert flops(usage, CARD) == 2 * 1000 * 50
+    assert flops([usage], CARD) == 2 * 1000 * 50
+    assert flops([usage], ModelCard("unknown")) == 0
+
+
+def test_a_request_is_charged_with_the_attention_of_its_own_prompts() -> None:
+    shared, apart = Ledger(Limits()), Ledger(Limits())
+    shared.charge(DECODER, [Usage(1, 100, 0, 10), Usage(completion_tokens=10)])
+    apart.charge(DECODER, [Usage(1, 100, 0, 10), Usage(1, 100, 100, 10)])
+    assert shared.usage.flops == apart.usage.flops > 0
+
+
+def test_cached_and_reasoning_tokens_have_their_own_price() -> None:
+    usage = Usage(
+        prompt_tokens=100, cached_prompt_tokens=60, completion_tokens=10, reasoning_tokens=4
+    )
     assert dollars(usage, CARD) == pytest.approx((40 * 1.0 + 60 * 0.1 + 10 * 4.0) / 1e6)
+    thinker = replace(CARD, dollars_per_million_reasoning_tokens=7.0)
+    expected = (40 * 1.0 + 60 * 0.1 + 6 * 4.0 + 4 * 7.0) / 1e6
+    assert dollars(usage, thinker) == pytest.approx(expected)
+
+
+prices = st.floats(0, 100)
+
+
+@given(prices, prices, prices, st.none() | prices, st.data())
+def test_no_call_costs_more_than_its_worst_case(
+    prompt: float, cached: float, completion: float, reasoning: float | None, data: st.DataObject
+) -> None:
+    card = ModelCard("m", "", None, None, None, None, prompt, cached, completion, reasoning)
+    usage = Usage(prompt_tokens=500, completion_tokens=300)
+    hit, thought = data.draw(st.integers(0, 500)), data.draw(st.integers(0, 300))
+    real = dollars(replace(usage, cached_prompt_tokens=hit, reasoning_tokens=thought), card)
+    assert real <= worst_dollars(500, 300, card) * (1 + 1e-9)
+
+
+def test_a_dollar_limit_that_cannot_hold_is_an_error() -> None:
+    unknown: dict[str, Any] = {"dollars_per_million_prompt_tokens": None}
+    card = replace(CARD, **unknown)
+    assert is_priced(CARD)
+    assert not is_priced(card)
+    with pytest.raises(InvalidInputError, match="0.5 dollars cannot hold.*'paid' costs.*AMP_PRI"):
+        Ledger(Limits(dollars=0.5)).grant(card, 10, 1, 10)
+    assert Ledger(Limits(tokens=50)).grant(card, 10, 1, 10).dollars >= 0
 
 
 @given(st.floats(0, 1), st.floats(0, 10), st.floats(0, 1))

@@ -14,9 +14,10 @@ from amp.allocate.baselines import FixedAllocator, RandomAllocator
 from amp.allocate.heuristic import HeuristicAllocator
 from amp.allocate.space import Space
 from amp.assess.assessor import WeightedAssessor
-from amp.errors import InvalidInputError
+from amp.errors import InvalidInputError, ModelError
 from amp.execute.executor import Executor
 from amp.execute.prompts import PlainPrompts
+from amp.execute.search import most_likely
 from amp.models.base import Prompt
 from amp.models.scripted import ScriptedModel
 from amp.planner import Planner
@@ -141,6 +142,36 @@ async def test_an_unreadable_answer_is_a_counted_failure_of_the_step() -> None:
     assert [step.action for step in episode.steps] == [None, None]
     assert episode.steps[0].failure == "no answer could be read"
     assert episode.success is False
+
+
+async def test_a_failing_model_ends_the_episode_with_a_record_and_loses_nothing() -> None:
+    def tell(prompt: Prompt) -> dict[str, float]:
+        if "cell 2" in prompt.messages[-2].content:
+            raise ModelError("the server is gone")
+        return {"2": 1.0}
+
+    model = ScriptedModel([], next_tokens=tell)
+    episode = await planner(model).run(CORRIDOR, Corridor())
+    assert (episode.ended, episode.success) == ("model error", False)
+    assert episode.plan == ("walk", "walk")
+    assert episode.steps[-1].failure == "the server is gone"
+    assert episode.usage.model_calls == len(model.probes) - 1
+
+
+async def test_the_selection_is_the_planners(riddle_votes: ScriptedModel) -> None:
+    three = FixedAllocator(Allocation(temperature=1.0, beam_width=3))
+    voted = await planner(riddle_votes, three).run(RIDDLE, Riddle())
+    best = Planner(riddle_votes, allocator=three, select=most_likely)
+    assert voted.plan == ("8",)
+    assert (await best.run(RIDDLE, Riddle())).plan == ("short",)
+
+
+@pytest.fixture
+def riddle_votes() -> ScriptedModel:
+    """Two say the same at length, one says something shorter, so that it is more likely."""
+    return ScriptedModel(
+        ["I have thought about it. Action: 8", "Action: short", "Once more I say Action: 8"]
+    )
 
 
 async def test_an_allocator_that_buys_nothing_fails_the_step() -> None:

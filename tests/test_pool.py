@@ -10,7 +10,7 @@ from tests.worlds import Riddle
 
 from amp.allocate.baselines import FixedAllocator
 from amp.assess.assessor import WeightedAssessor
-from amp.errors import InvalidInputError, ModelError
+from amp.errors import InvalidInputError, RecordingError
 from amp.execute.executor import Executor
 from amp.execute.prompts import PlainPrompts
 from amp.models.base import Prompt
@@ -34,7 +34,7 @@ def planner(delay_seconds: float = 0.0) -> Planner:
     def answer(prompt: Prompt, sample: int) -> str:
         goal = prompt.messages[1].content.splitlines()[0]
         if "3" in goal:
-            raise ModelError("the model is gone")
+            raise RecordingError("the recording is gone")
         return f"Action: {goal.split()[-1]}"
 
     model = ScriptedModel(answer, delay_seconds=delay_seconds)
@@ -56,7 +56,7 @@ async def test_jobs_change_nothing_but_the_order(jobs: int) -> None:
 
 async def test_an_error_comes_out_after_the_episodes_before_it() -> None:
     seen = []
-    with pytest.raises(ModelError, match="the model is gone"):
+    with pytest.raises(RecordingError, match="the recording is gone"):
         async for episode in run_episodes(planner(), Riddles(), TASKS, 1):  # type: ignore[arg-type]
             seen.append(episode.task.id)  # noqa: PERF401 -- what came before the error is the point
     assert seen == ["r0", "r1", "r2"]

@@ -55,7 +55,7 @@ app.add_typer(trace_app, name="trace")
 Model = Annotated[
     str | None, typer.Option(help="Catalog name, path of a gguf file, openai:NAME, or chance.")
 ]
-Allocator = Annotated[str, typer.Option(help="fixed, random or heuristic.")]
+Allocator = Annotated[str, typer.Option(help="fixed, heuristic, random, adaptive_consistency, ...")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Data = Annotated[Path | None, typer.Option(help="Directory of the benchmarks' data.")]
 Depth = Annotated[int | None, typer.Option(help="Pin the reasoning depth.")]
@@ -106,7 +106,7 @@ def solve(
     from amp.benchmarks import load_benchmark
     from amp.evaluate.runner import RunSettings, make_planner
     from amp.trace import to_json
-    from amp.types import Limits, StepRecord, Task
+    from amp.types import MODEL_ERROR, Limits, StepRecord, Task
 
     try:
         question.encode("utf-8")
@@ -130,6 +130,8 @@ def solve(
             episode = await planner.run(task, benchmark.environment(task), on_step=show)
         finally:
             await language_model.close()
+        if episode.ended == MODEL_ERROR:
+            raise ModelError(episode.steps[-1].failure)
         if as_json:
             print(to_json(episode))
         else:
@@ -149,6 +151,12 @@ def run(
     level: Annotated[str | None, typer.Option(help="Level of a benchmark that has levels.")] = None,
     step: Annotated[str | None, typer.Option(help="What a step is: solution or reasoning.")] = None,
     model: Model = None,
+    larger_model: Annotated[
+        str | None, typer.Option(help="Model behind --tool larger_model, as --model.")
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="A published method to plan by: amp benchmarks --methods.")
+    ] = None,
     allocator: Allocator = "heuristic",
     depth: Depth = None,
     temperature: Temperature = None,
@@ -189,22 +197,26 @@ def run(
         wanted=_wanted(depth, temperature, top_p, beam_width, tool, no_tools, verification),
         limits=Limits(max_steps, budget_tokens, max_dollars, max_seconds),
         step=step,
+        method=method,
     )
     tasks = list(chosen.tasks(settings.split, limit, seed))
     if not tasks:
         raise InvalidInputError(f"split {settings.split!r} of {benchmark} holds no tasks")
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    path = out or Path("runs") / f"{benchmark}-{allocator}-{stamp}"
+    path = out or Path("runs") / f"{benchmark}-{method or allocator}-{stamp}"
     console = _console(stderr=True)
 
     async def go() -> None:
         language_model = _open_model(model, record, replay, chosen.prompts.version)
+        larger = None
         try:
-            planner = runner.make_planner(language_model, chosen, settings)
+            if larger_model is not None:
+                larger = _open_model(larger_model, _larger(record), _larger(replay))
+            planner = runner.make_planner(language_model, chosen, settings, larger)
             manifest = runner.manifest(language_model, chosen, settings, tasks)
             begin = RunDirectory.resume if resume else RunDirectory.create
             directory = begin(path, manifest)
-            title = f"{benchmark} {allocator}"
+            title = f"{benchmark} {method or allocator}"
             with display.LiveSteps(console, len(tasks), len(directory.done), title) as live:
                 episodes = await runner.run(
                     planner, chosen, tasks, directory, jobs, live.on_step, live.on_episode
@@ -214,6 +226,8 @@ def run(
             raise
         finally:
             await language_model.close()
+            if larger is not None:
+                await larger.close()
         summary = summarise(episodes)
         if as_json:
             rate = {"success_rate": summary.success_rate, "out": str(path)}
@@ -251,12 +265,72 @@ def demo(
 
 
 @app.command()
+def profile(
+    model: Annotated[str | None, typer.Argument(help="As --model elsewhere.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Measure less, in seconds.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure how fast a model is on this machine. Example: amp profile smollm2-135m --quick"""
+    from rich.progress import Progress
+    from rich.table import Table
+
+    from amp.measure import QUICK, Plan, fit, measure
+    from amp.settings import load_settings
+    from amp.trace import to_json
+
+    async def go() -> None:
+        language_model = _open_model(model)
+        try:
+            with Progress(console=_console(stderr=True), transient=True) as bar:
+                task = bar.add_task("measuring", total=None)
+                measurements = await measure(
+                    language_model,
+                    QUICK if quick else Plan(),
+                    lambda done, total, what: bar.update(
+                        task, completed=done, total=total, description=what
+                    ),
+                )
+            found = fit(language_model.card, measurements, load_settings().threads)
+        finally:
+            await language_model.close()
+        path = found.save()
+        if as_json:
+            print(json.dumps(json.loads(to_json(found)) | {"file": str(path)}))
+            return
+
+        def rate(tokens: int, seconds: float) -> str:
+            return f"{tokens / seconds:,.1f}" if seconds > 0.0 else "-"
+
+        contexts, written = (128, 512, 2048), 100
+        table = Table("tokens a second", title=f"{found.model} on {found.machine}", box=None)
+        for context in contexts:
+            table.add_column(f"after {context:,}", justify="right")
+        table.add_row("reading", *(rate(c, found.seconds(c, 0)) for c in contexts))
+        for n in found.batches:
+            total = n * written
+            rates = (rate(total, found.seconds(c, total, n, c)) for c in contexts)
+            table.add_row(f"writing, {n} at a time", *rates)
+        _console().print(table)
+        print(f"fitted to {len(measurements)} measurements, error {found.error:.0%}")
+        print(f"profile: {path}")
+
+    _run_async(go())
+
+
+@app.command()
 def benchmarks(
     name: Annotated[str | None, typer.Argument(help="A benchmark, to see its levels.")] = None,
+    methods: Annotated[bool, typer.Option("--methods", help="List the methods of run.")] = False,
 ) -> None:
     """List the benchmarks, or the levels of one. Example: amp benchmarks babyai"""
     from amp.benchmarks import BENCHMARKS, load_benchmark
 
+    if methods:
+        from amp.evaluate.baselines import METHODS
+
+        for known, method in METHODS.items():
+            print(f"{known}: {method.remark}")
+        return
     if name is None:
         for known in sorted(BENCHMARKS):
             print(f"{known}: splits {', '.join(load_benchmark(known).splits)}")
@@ -378,6 +452,11 @@ def _wanted(
     }
 
 
+def _larger(recording: Path | None) -> Path | None:
+    """The larger model has a recording of its own beside that of the base model."""
+    return recording and recording.with_stem(f"{recording.stem}-larger")
+
+
 def _open_model(
     name: str | None,
     record: Path | None = None,
@@ -389,10 +468,11 @@ def _open_model(
     from amp.models.recorded import RecordedModel
     from amp.settings import load_settings
 
+    versions = (prompts,) if prompts else ()
     if record is not None and replay is not None:
         raise InvalidInputError("--record and --replay exclude each other; leave one out")
     if replay is not None:
-        return RecordedModel(None, replay, mode="replay", prompts=(prompts,))
+        return RecordedModel(None, replay, mode="replay", prompts=versions)
     settings = load_settings()
     name = name or settings.model
     key = settings.api_key
@@ -403,10 +483,11 @@ def _open_model(
         prefix=settings.prefix,
         threads=settings.threads,
         context_tokens=settings.context_tokens,
+        prices=settings.prices,
     )
     if record is None:
         return model
-    return RecordedModel(model, record, mode="record", prompts=(prompts,))
+    return RecordedModel(model, record, mode="record", prompts=versions)
 
 
 def _console(stderr: bool = False) -> Console:

@@ -13,25 +13,81 @@ from amp.models.base import ModelCard
 from amp.types import Limits, Usage
 
 
-def flops(usage: Usage, card: ModelCard) -> float:
-    """Floating point operations of a decoder: 2 per parameter and processed token.
+def flops(usages: Sequence[Usage], card: ModelCard) -> float:
+    """Floating point operations of a decoder for one request, attention included.
 
-    Tokens found in a prefix cache are not processed again. Attention's share, which grows with the
-    context, is left out; it is a few per cent at the context lengths used here.
-    Source: Kaplan et al. 2020, "Scaling Laws for Neural Language Models", section 2.1.
+    A processed token costs 2 N for the weights (one multiply-add a parameter) and, as the t-th
+    token of its text, 4 layers * width * t for attention: it is multiplied with t keys (Q K^T) and
+    mixes t values (A V), 2 operations a multiply-add each. Over a text of n tokens that adds up to
+    4 layers * width * n (n + 1) / 2, which is 2 layers * width * n a token for large n, the
+    attention term of Kaplan et al. 2020, "Scaling Laws for Neural Language Models", section 2.1.
+    Grouped-query attention shares keys and values among heads, which saves memory and not one of
+    these operations: every query head still meets every token.
+
+    Prompt tokens found in a cache are not processed again, but they are attended to. Every
+    generated token counts as processed, the last one too, though nothing reads it any more.
+
+    Args:
+        usages: one a sample. A usage with a prompt begins a call (several calls in one usage are
+            taken as equal); one without continues the prompt before it.
+        card: the model. Without parameters its weights, without layers and attention_width its
+            attention count as nothing.
     """
-    processed = usage.prompt_tokens - usage.cached_prompt_tokens + usage.completion_tokens
-    return 2.0 * (card.parameters or 0) * processed
+    processed = pairs = prompt = 0.0
+    for usage in usages:
+        calls = max(1, usage.model_calls)
+        fresh = usage.prompt_tokens - usage.cached_prompt_tokens
+        if usage.prompt_tokens:
+            prompt = usage.prompt_tokens / calls
+        processed += fresh + usage.completion_tokens
+        pairs += calls * (
+            attended(usage.cached_prompt_tokens / calls, fresh / calls)
+            + attended(prompt, usage.completion_tokens / calls)
+        )
+    attention = 4.0 * (card.layers or 0) * (card.attention_width or 0)
+    return 2.0 * (card.parameters or 0) * processed + attention * pairs
+
+
+def attended(before: float, tokens: float) -> float:
+    """Pairs of a token and one that it attends to, over `tokens` tokens after `before` others."""
+    return tokens * before + tokens * (tokens + 1.0) / 2.0
+
+
+def is_priced(card: ModelCard) -> bool:
+    """Whether anybody says what the model costs; a local model costs nothing, and that is said."""
+    prices = (
+        card.dollars_per_million_prompt_tokens,
+        card.dollars_per_million_cached_tokens,
+        card.dollars_per_million_completion_tokens,
+    )
+    return all(price is not None for price in prices)
 
 
 def dollars(usage: Usage, card: ModelCard) -> float:
-    """Price of a usage by the prices on the model's card, cached prompt tokens apart."""
-    fresh = usage.prompt_tokens - usage.cached_prompt_tokens
+    """Price of a usage by the prices on the model's card; 0 where nobody says what it costs.
+
+    Cached prompt tokens and tokens of native thinking have prices of their own. Tokens that a
+    provider writes into a cache at a surcharge (1.25 times at Anthropic) are not told apart: they
+    count as other prompt tokens, since AMP asks for no cache to be written.
+    """
+    completion = card.dollars_per_million_completion_tokens or 0.0
+    reasoning = card.dollars_per_million_reasoning_tokens
     return (
-        fresh * card.dollars_per_million_prompt_tokens
-        + usage.cached_prompt_tokens * card.dollars_per_million_cached_tokens
-        + usage.completion_tokens * card.dollars_per_million_completion_tokens
+        (usage.prompt_tokens - usage.cached_prompt_tokens)
+        * (card.dollars_per_million_prompt_tokens or 0.0)
+        + usage.cached_prompt_tokens * (card.dollars_per_million_cached_tokens or 0.0)
+        + (usage.completion_tokens - usage.reasoning_tokens) * completion
+        + usage.reasoning_tokens * (completion if reasoning is None else reasoning)
     ) / 1e6
+
+
+def worst_dollars(prompt_tokens: int, completion_tokens: int, card: ModelCard) -> float:
+    """The most that a call can cost: each token at the dearest price that it may have."""
+    cached = Usage(prompt_tokens=prompt_tokens, cached_prompt_tokens=prompt_tokens)
+    thought = Usage(completion_tokens=completion_tokens, reasoning_tokens=completion_tokens)
+    return max(dollars(Usage(prompt_tokens=prompt_tokens), card), dollars(cached, card)) + max(
+        dollars(Usage(completion_tokens=completion_tokens), card), dollars(thought, card)
+    )
 
 
 def reward(success: float, normalised_cost: float, trade_off: float) -> float:
@@ -129,8 +185,15 @@ class Ledger:
 
         Raises:
             LimitReachedError: if not even one sample of half the cap fits.
+            InvalidInputError: if dollars are limited and nobody says what the model costs.
         """
         left = self.remaining
+        if left.dollars is not None and not is_priced(card):
+            raise InvalidInputError(
+                f"a limit of {self.limits.dollars} dollars cannot hold: nobody says what model "
+                f"{card.name!r} costs; put it into a price table and name that as `prices` in "
+                "amp.toml or as AMP_PRICES"
+            )
         if left.seconds is not None and left.seconds <= 0:
             raise self.refuse("seconds", "no time is left")
         least = -(-max_tokens // 2)
@@ -141,9 +204,13 @@ class Ledger:
             )
         granted_n = min(n, max(1, room // max_tokens))
         granted_tokens = min(max_tokens, room // granted_n)
-        worst = Usage(prompt_tokens=prompt_tokens, completion_tokens=granted_n * granted_tokens)
+        completion_tokens = granted_n * granted_tokens
         grant = Grant(
-            granted_n, granted_tokens, left.seconds, worst.tokens, dollars(worst, card)
+            granted_n,
+            granted_tokens,
+            left.seconds,
+            prompt_tokens + completion_tokens,
+            worst_dollars(prompt_tokens, completion_tokens, card),
         )
         self._held_tokens += grant.tokens
         self._held_dollars += grant.dollars
@@ -155,15 +222,16 @@ class Ledger:
         self._held_dollars -= grant.dollars
 
     def charge(self, card: ModelCard, usages: Sequence[Usage]) -> Usage:
-        """Adds one model call, one usage a sample, with its FLOPs and dollars worked out.
+        """Adds one request, one usage a sample, with its FLOPs and dollars worked out.
 
-        The first usage carries the call and its prompt, as `Completion.usage` does.
+        The first usage carries the call and its prompt, as `Completion.usage` does. Where a back
+        end makes several calls of one request, each carries its own.
 
         Returns:
-            The usage of the whole call, so completed.
+            The usage of the whole request, so completed.
         """
         usage = sum(usages, Usage())
-        priced = replace(usage, flops=flops(usage, card), dollars=dollars(usage, card))
+        priced = replace(usage, flops=flops(usages, card), dollars=dollars(usage, card))
         self.usage += priced
         return priced
 
@@ -179,9 +247,9 @@ class Ledger:
         room, limit = wanted, "tokens"
         if left.tokens is not None:
             room = min(room, left.tokens - prompt_tokens)
-        price = card.dollars_per_million_completion_tokens / 1e6
         if left.dollars is not None:
-            spare = left.dollars - dollars(Usage(prompt_tokens=prompt_tokens), card)
+            price = worst_dollars(0, 1, card)
+            spare = left.dollars - worst_dollars(prompt_tokens, 0, card)
             affordable = (
                 wanted if price == 0 and spare >= 0 else int(spare / price) if price else -1
             )

@@ -25,6 +25,7 @@ from amp.types import (
     MODEL_ERROR,
     Candidate,
     Complexity,
+    Decision,
     Episode,
     Evidence,
     Limits,
@@ -127,13 +128,17 @@ class Planner:
         rounds: list[Round] = []
         failure: str | None = None
         complexity = Complexity(0.0)
+        stop: Decision | None = None
         try:
             context = replace(context, evidence=await self._look(context, meter))
             while True:
                 context = replace(context, remaining=ledger.remaining)
                 complexity = self.assessor.assess(context)
                 decision = self.allocator.allocate(context, complexity)
-                if decision.allocation is None or len(rounds) == self.most_rounds:
+                if decision.allocation is None:
+                    stop = decision
+                    break
+                if len(rounds) == self.most_rounds:
                     break
                 spent = ledger.usage
                 candidates = await self.executor.execute(context, decision.allocation, meter)
@@ -163,6 +168,7 @@ class Planner:
             action=None if chosen is None else chosen.action,
             usage=ledger.usage - before,
             failure=failure,
+            stop=stop,
         )
 
     async def _look(self, context: StepContext, meter: Meter) -> Evidence:

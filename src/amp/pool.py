@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from amp.benchmarks.base import Benchmark
 from amp.errors import InvalidInputError
-from amp.planner import Planner
+from amp.planners.base import AnyPlanner
 from amp.types import Episode, StepRecord, Task
 
 
 async def run_episodes(
-    planner: Planner,
+    planner: AnyPlanner,
     benchmark: Benchmark,
     tasks: Sequence[Task],
     jobs: int = 1,

@@ -31,6 +31,8 @@ class Settings(BaseSettings):
             where it does not, it is asked to in words.
         threads: threads of a local model; None for all cores.
         context_tokens: longest prompt and answer together of a local model.
+        prices: table of what models cost, which wins over the one that comes with AMP; its form
+            stands in `amp/data/prices.toml`.
     """
 
     model_config = SettingsConfigDict(
@@ -44,6 +46,7 @@ class Settings(BaseSettings):
     prefix: bool = False
     threads: int | None = Field(default=None, ge=1)
     context_tokens: int = Field(default=8192, ge=256)
+    prices: Path | None = None
 
     @classmethod
     def settings_customise_sources(

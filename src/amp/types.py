@@ -399,6 +399,8 @@ class StepRecord:
         action: what was done; None if no round named an action (a counted failure of this step).
         usage: all that the step cost, probes included.
         failure: why there is no action, or the limit that ended the step early.
+        stop: the decision that settled the step, if the allocator made it; a learner needs its
+            log-probability and latents like those of the rounds.
         feedback: what the environment said.
     """
 
@@ -409,6 +411,7 @@ class StepRecord:
     usage: Usage
     failure: str | None = None
     feedback: str = ""
+    stop: Decision | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The maps of spec 3.3, and allocators that keep their promises."""
+"""Allocators that need no learning keep their promises."""
 
 from __future__ import annotations
 
@@ -11,35 +11,25 @@ from hypothesis import strategies as st
 from tests.worlds import context
 
 from amp.allocate import ALLOCATORS, make_allocator
-from amp.allocate.baselines import FixedAllocator, RandomAllocator
+from amp.allocate.baselines import (
+    FixedAllocator,
+    RandomAllocator,
+    best_of_n,
+    chain_of_thought,
+    direct,
+    self_consistency,
+)
 from amp.allocate.heuristic import HeuristicAllocator
-from amp.allocate.space import Line, Space, falling, rising, sigmoid
+from amp.allocate.space import Line, Space
 from amp.errors import InvalidInputError
 from amp.types import Allocation, Candidate, Complexity, Evidence, StepContext, Task
 
-finite = st.floats(-1e6, 1e6)
 SPACE = Space(tools=frozenset({"python", "calculator"}))
 
 
 def after(*actions: str | None, rounds: int = 1) -> StepContext:
     evidence = Evidence(tuple(Candidate("", action) for action in actions), rounds)
     return replace(context(), evidence=evidence)
-
-
-@given(finite)
-def test_sigmoid_is_symmetric_and_bounded(x: float) -> None:
-    assert 0.0 <= sigmoid(x) <= 1.0
-    assert sigmoid(x) + sigmoid(-x) == pytest.approx(1.0)
-
-
-@given(st.floats(-50, 50), st.floats(0, 50), st.floats(-9, 9), st.floats(-9, 9), finite)
-def test_maps_stay_within_their_bounds(
-    low: float, width: float, w: float, b: float, c: float
-) -> None:
-    bounds, line = (low, low + width), Line(w, b)
-    for mapped in (rising(bounds, line, c), falling(bounds, line, c)):
-        assert low - 1e-9 <= mapped <= low + width + 1e-9
-    assert rising(bounds, line, c) + falling(bounds, line, c) == pytest.approx(2 * low + width)
 
 
 @given(st.floats(0, 1), st.floats(0, 1))
@@ -104,13 +94,19 @@ def test_a_tool_is_used_from_the_complexity_on_that_its_line_says() -> None:
         assert allocation is not None
         return allocation.tools
 
-    assert tools(0.4) == {"calculator"}
-    assert tools(0.6) == {"calculator", "python"}
+    assert tools(0.49) == {"calculator"}
+    assert tools(0.51) == {"calculator", "python"}
 
 
-def test_crossed_bounds_and_unknown_allocators_are_named() -> None:
-    with pytest.raises(InvalidInputError, match="bounds of depth are 5 to 2"):
-        Space(depth=(5, 2))
+def test_the_usual_ways_to_prompt_are_fixed_allocations_of_one_round() -> None:
+    assert direct().allocation == Allocation()
+    assert chain_of_thought(3).allocation == Allocation(depth=3)
+    voted = self_consistency(5, depth=2, temperature=0.5).allocation
+    assert voted == Allocation(depth=2, temperature=0.5, beam_width=5)
+    assert best_of_n(5, depth=2, temperature=0.5).allocation == voted
+
+
+def test_an_unknown_allocator_is_named_with_its_nearest() -> None:
     with pytest.raises(InvalidInputError, match="'heuristik'; did you mean 'heuristic'"):
         make_allocator("heuristik", SPACE, Allocation())
 

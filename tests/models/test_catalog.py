@@ -29,7 +29,9 @@ def test_every_entry_is_complete() -> None:
         assert model.licence == "Apache-2.0"
         assert model.file.packages
         assert model.file.name.endswith(".gguf")
-        assert model.card == ModelCard(name, model.file.sha256, model.parameters)
+        assert model.card == ModelCard(
+            name, model.file.sha256, model.parameters, None, model.layers, model.attention_width
+        )
 
 
 def test_parts_have_the_names_that_their_packages_use() -> None:

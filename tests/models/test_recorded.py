@@ -410,7 +410,7 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
     connection.execute("UPDATE meta SET value = '99' WHERE name = 'format'")
     connection.commit()
     connection.close()
-    with pytest.raises(RecordingError, match="has format 99, this version reads 1"):
+    with pytest.raises(RecordingError, match=f"has format 99, this version reads {FORMAT}"):
         RecordedModel(scripted(), path)
 
 

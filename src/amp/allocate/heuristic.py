@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from amp.allocate.space import Line, Space, falling, rising
+from amp.allocate.space import Line, Space, falling, rising, sigmoid
 from amp.types import STOP, Allocation, Complexity, Decision, StepContext
 
 
@@ -40,22 +40,22 @@ class HeuristicAllocator:
         if self._settled(context, complexity):
             return STOP
         space, c = self.space, complexity.score
-        line = Line(self.steepness, -self.steepness * self.middle)
+        latent = Line(self.steepness, -self.steepness * self.middle)(c)
         return Decision(
             Allocation(
-                depth=round(rising(space.depth, line, c)),
+                depth=round(rising(space.depth, latent)),
                 # Coarse, so that recorded samples serve many complexities.
-                temperature=round(falling(space.temperature, line, c), 1),
-                top_p=round(falling(space.top_p, line, c), 2),
-                beam_width=round(rising(space.beam_width, line, c)),
+                temperature=round(falling(space.temperature, latent), 1),
+                top_p=round(falling(space.top_p, latent), 2),
+                beam_width=round(rising(space.beam_width, latent)),
                 tools=frozenset(name for name in space.tools if self._uses(name, c)),
-                verification=round(rising(space.verification, line, c)),
+                verification=round(rising(space.verification, latent)),
             )
         )
 
     def _uses(self, tool: str, c: float) -> bool:
         line = self.tool_lines.get(tool)
-        return line is None or line(c) >= 0.5
+        return line is None or sigmoid(line(c)) >= 0.5
 
     def _settled(self, context: StepContext, complexity: Complexity) -> bool:
         evidence = context.evidence

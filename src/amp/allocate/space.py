@@ -1,15 +1,31 @@
-"""The space of allocations: bounds of every resource, and the sigmoid maps of spec 3.3."""
+"""The space of allocations: bounds of every resource, and the sigmoid maps of spec 3.3.
+
+A policy draws in the latent space, before the sigmoid. The maps and the rounding come after, so the
+log-probability of a draw is exact; many draws may give the same allocation.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from amp.errors import InvalidInputError
+from amp.errors import InvalidInputError, did_you_mean
+from amp.types import Allocation
+
+REALS = ("depth", "temperature", "top_p", "beam_width", "verification")
+"""The resources whose latents are real numbers, in the order of the latents."""
+
+FALLING = frozenset({"temperature", "top_p"})
+"""Resources that go down as the latent goes up; the others go up with it."""
+
+_INTEGERS = frozenset({"depth", "beam_width", "verification"})
 
 
 def sigmoid(x: float) -> float:
-    """1 / (1 + exp(-x)), without overflow for any finite x."""
+    """1 / (1 + exp(-x)), without overflow for any x."""
     if x >= 0.0:
         return 1.0 / (1.0 + math.exp(-x))
     return math.exp(x) / (1.0 + math.exp(x))
@@ -23,19 +39,23 @@ class Line:
     b: float
 
     def __call__(self, c: float) -> float:
-        return sigmoid(self.w * c + self.b)
+        return self.w * c + self.b
 
 
-def rising(bounds: tuple[float, float], line: Line, c: float) -> float:
-    """low + (high - low) * sigmoid(w c + b): depth, beam width and verification (spec 3.3)."""
+def rising(bounds: tuple[float, float], latent: float) -> float:
+    """low + (high - low) * sigmoid(latent): depth, beam width and verification (spec 3.3)."""
     low, high = bounds
-    return low + (high - low) * line(c)
+    return low + (high - low) * sigmoid(latent)
 
 
-def falling(bounds: tuple[float, float], line: Line, c: float) -> float:
-    """high - (high - low) * sigmoid(w c + b): the temperature (spec 3.3)."""
+def falling(bounds: tuple[float, float], latent: float) -> float:
+    """high - (high - low) * sigmoid(latent): temperature (spec 3.3).
+
+    Also top_p, for which the spec states no map: it is the other half of sampling control, and less
+    of it narrows the sampling of an uncertain step as a lower temperature does.
+    """
     low, high = bounds
-    return high - (high - low) * line(c)
+    return high - (high - low) * sigmoid(latent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +69,13 @@ class Space:
         beam_width: least and most parallel candidates.
         verification: least and most level of verification.
         tools: names of the tools that exist here.
+        temperature_step: learned policies allocate multiples of it, cut to the bounds, so that
+            recorded samples serve many decisions; None for any temperature.
+        top_p_step: likewise.
 
     Raises:
-        InvalidInputError: if a lower bound exceeds its upper bound; the message names it.
+        InvalidInputError: if bounds are reversed, not finite, or more than an `Allocation` takes;
+            the message names them.
     """
 
     depth: tuple[int, int] = (0, 4)
@@ -60,11 +84,125 @@ class Space:
     beam_width: tuple[int, int] = (1, 4)
     verification: tuple[int, int] = (0, 2)
     tools: frozenset[str] = frozenset()
+    temperature_step: float | None = None
+    top_p_step: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("depth", "temperature", "top_p", "beam_width", "verification"):
+        for name in REALS:
             low, high = getattr(self, name)
             if not low <= high:
                 raise InvalidInputError(
                     f"bounds of {name} are {low} to {high}, expected low <= high"
                 )
+            if name in _INTEGERS and not (isinstance(low, int) and isinstance(high, int)):
+                raise InvalidInputError(
+                    f"bounds of {name} are {low} to {high}, expected whole numbers"
+                )
+        for name in ("temperature_step", "top_p_step"):
+            step = getattr(self, name)
+            if step is not None and not 0.0 < step < math.inf:
+                raise InvalidInputError(f"{name} is {step}, expected more than 0, or None")
+        for corner in (0, 1):
+            try:
+                Allocation(**{name: getattr(self, name)[corner] for name in REALS})
+            except ValueError as error:
+                raise InvalidInputError(f"bounds of the space: {error}") from None
+
+    @property
+    def tool_names(self) -> tuple[str, ...]:
+        """The tools in the order of their latents."""
+        return tuple(sorted(self.tools))
+
+    @property
+    def draws(self) -> tuple[str, ...]:
+        """Names of the latents of one decision, in order; every policy has one head for each.
+
+        ``stop`` (1 settles the step, 0 buys a round), the `REALS`, then one 0 or 1 for each tool.
+        """
+        return ("stop", *REALS, *(f"tool {name}" for name in self.tool_names))
+
+    def allocation(self, latents: Sequence[float]) -> Allocation:
+        """The allocation that latents (in the order of `draws`) stand for, by the maps of spec 3.3.
+
+        Integers are rounded to the nearest, temperature and top_p to their steps. The latent of a
+        resource whose bounds are equal changes nothing.
+        """
+        return Allocation(
+            depth=round(rising(self.depth, latents[1])),
+            temperature=_on_grid(
+                self.temperature, self.temperature_step, falling(self.temperature, latents[2])
+            ),
+            top_p=_on_grid(self.top_p, self.top_p_step, falling(self.top_p, latents[3])),
+            beam_width=round(rising(self.beam_width, latents[4])),
+            verification=round(rising(self.verification, latents[5])),
+            tools=frozenset(
+                name for name, latent in zip(self.tool_names, latents[6:], strict=True) if latent
+            ),
+        )
+
+    def latents(self, allocation: Allocation) -> tuple[float, ...]:
+        """Latents that stand for an allocation: the inverse of `allocation`, for imitation.
+
+        Each is the middle of the values that are rounded to the wanted one, so it is finite.
+        Without a step, temperature and top_p keep 1% of their width away from their bounds.
+
+        Raises:
+            InvalidInputError: if the allocation lies outside the space; the message names what.
+        """
+        if unknown := sorted(allocation.tools - self.tools):
+            raise InvalidInputError(
+                f"allocation has the tool {unknown[0]!r}"
+                f"{did_you_mean(unknown[0], self.tool_names)} "
+                f"(tools of the space: {', '.join(self.tool_names) or 'none'})"
+            )
+        return (
+            0.0,
+            *(self._latent(name, getattr(allocation, name)) for name in REALS),
+            *(float(name in allocation.tools) for name in self.tool_names),
+        )
+
+    def _latent(self, name: str, value: float) -> float:
+        low, high = getattr(self, name)
+        if not low <= value <= high:
+            raise InvalidInputError(
+                f"allocation {name} is {value}, expected {low} to {high} in this space"
+            )
+        if low == high:
+            return 0.0
+        if (step := 1.0 if name in _INTEGERS else getattr(self, f"{name}_step")) is None:
+            edge, middle = 0.01, value
+        else:
+            edge, multiple = 1e-6, round(value / step) * step
+            middle = (max(low, multiple - step / 2) + min(high, multiple + step / 2)) / 2
+        share = min(1.0 - edge, max(edge, (middle - low) / (high - low)))
+        latent = math.log(share) - math.log1p(-share)
+        return -latent if name in FALLING else latent
+
+    def to_json(self) -> str:
+        """The space as a JSON object with one key a field."""
+        return json.dumps(dataclasses.asdict(self) | {"tools": list(self.tool_names)})
+
+    @classmethod
+    def from_json(cls, text: str) -> Space:
+        """Reads what `to_json` wrote.
+
+        Raises:
+            InvalidInputError: if the text is not the JSON of a space.
+        """
+        try:
+            fields = json.loads(text)
+            if set(fields) != {field.name for field in dataclasses.fields(cls)}:
+                raise ValueError(f"its fields are {', '.join(sorted(fields))}")
+            bounds = {name: tuple(fields[name]) for name in REALS}
+            return cls(**(fields | bounds | {"tools": frozenset(fields["tools"])}))
+        except (TypeError, ValueError) as error:
+            raise InvalidInputError(f"not the JSON of an allocation space: {error}") from None
+
+
+def _on_grid(bounds: tuple[float, float], step: float | None, value: float) -> float:
+    """The nearest multiple of the step, cut to the bounds, which hold against rounding errors."""
+    low, high = bounds
+    if step is not None:
+        # Rounded, so that the same grid point is the same number whatever the bounds.
+        value = round(round(value / step) * step, 10)
+    return min(high, max(low, value))

@@ -8,15 +8,25 @@ from typing import Any
 from amp.allocate.space import Space
 from amp.benchmarks.base import Benchmark
 from amp.errors import InvalidInputError, did_you_mean
+from amp.execute.tools.larger import LargerModelTool
+from amp.profile import Lengths
 from amp.types import Allocation
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """The best fixed allocation that we know, and the space in which adaptive ones move."""
+    """What a benchmark is run with.
+
+    Attributes:
+        fixed: the best fixed allocation that we know.
+        space: where adaptive allocations move.
+        lengths: typical lengths of its prompts and answers, for telling what will fit the limits;
+            those of the shipped recordings.
+    """
 
     fixed: Allocation
     space: Space
+    lengths: Lengths
 
 
 PRESETS: dict[str, Preset] = {
@@ -34,6 +44,7 @@ PRESETS: dict[str, Preset] = {
             verification=(1, 1),
             tools=frozenset({"python"}),
         ),
+        lengths=Lengths(prompt_tokens=110, answer_tokens=112, thought_tokens=32),
     ),
     "babyai": Preset(
         fixed=Allocation(tools=frozenset({"path_finder"})),
@@ -46,6 +57,7 @@ PRESETS: dict[str, Preset] = {
             verification=(0, 1),
             tools=frozenset({"path_finder"}),
         ),
+        lengths=Lengths(prompt_tokens=835, answer_tokens=1, thought_tokens=18),
     ),
 }
 
@@ -60,7 +72,7 @@ def preset_for(benchmark: Benchmark, wanted: dict[str, Any]) -> Preset:
     Raises:
         InvalidInputError: if a value is out of range or a tool does not exist here.
     """
-    exists = frozenset(benchmark.tools) | frozenset(benchmark.environment_tools)
+    exists = {*benchmark.tools, *benchmark.environment_tools, LargerModelTool.name}
     preset = PRESETS[benchmark.name]
     chosen: dict[str, Any] = {}
     bounds: dict[str, Any] = {}
@@ -73,12 +85,14 @@ def preset_for(benchmark: Benchmark, wanted: dict[str, Any]) -> Preset:
         else:
             chosen[name], bounds[name] = value, (value, value)
     try:
-        return Preset(replace(preset.fixed, **chosen), replace(preset.space, **bounds))
+        return Preset(
+            replace(preset.fixed, **chosen), replace(preset.space, **bounds), preset.lengths
+        )
     except ValueError as error:
         raise InvalidInputError(str(error)) from None
 
 
-def _check_tools(names: list[str], exists: frozenset[str], benchmark: str) -> None:
+def _check_tools(names: list[str], exists: set[str], benchmark: str) -> None:
     for name in names:
         if name not in exists:
             known = sorted(exists)

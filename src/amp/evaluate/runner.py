@@ -9,20 +9,31 @@ from importlib import metadata
 from typing import Any
 
 from amp.allocate import make_allocator
+from amp.allocate.affordable import AffordableAllocator
+from amp.allocate.base import Allocator
+from amp.allocate.constraints import Surroundings
+from amp.allocate.policy import Policy
 from amp.assess.assessor import WeightedAssessor
 from amp.benchmarks.base import Benchmark
 from amp.errors import ModelError
-from amp.evaluate.presets import preset_for
+from amp.evaluate.baselines import Method, find_method
+from amp.evaluate.presets import PRESETS, Preset, preset_for
 from amp.execute.base import Tool
 from amp.execute.executor import Executor
+from amp.execute.tools.larger import LargerModelTool
 from amp.execute.tools.recorded import RecordedTool
-from amp.models.base import LanguageModel
+from amp.models.base import LanguageModel, ModelCard
 from amp.models.recorded import RecordedModel
 from amp.planner import Planner
+from amp.planners import BASELINES, AnyPlanner, BeamPlanner
 from amp.pool import run_episodes
+from amp.profile import expected_cost
+from amp.profile import find as find_profile
 from amp.trace import RunDirectory
-from amp.types import MODEL_ERROR, Episode, Limits, StepRecord, Task
+from amp.types import MODEL_ERROR, Allocation, Episode, Limits, StepRecord, Task
 
+_HEED_COMPLEXITY = frozenset({"heuristic", "sigmoid"})
+_MOST_ROUNDS = 64
 _MODEL_ERRORS_TO_GIVE_UP = 3
 _PACKAGES = ("adaptive-meta-planning", "xllamacpp", "minigrid", "openai")
 
@@ -34,10 +45,11 @@ class RunSettings:
     Attributes:
         split: split of the benchmark.
         seed: separates repeated runs.
-        allocator: name of the allocator.
+        allocator: name of the allocator; a method brings its own.
         wanted: fields of `Allocation` that the user set, by name; they win over any allocator.
         limits: hard limits of an episode.
         step: what a plan step is, where the benchmark offers several; None for its usual one.
+        method: name of a published method to plan by (`amp.evaluate.baselines`); None for AMP.
     """
 
     split: str
@@ -46,37 +58,87 @@ class RunSettings:
     wanted: Mapping[str, Any]
     limits: Limits
     step: str | None = None
+    method: str | None = None
 
 
-def make_planner(model: LanguageModel, benchmark: Benchmark, settings: RunSettings) -> Planner:
+def make_planner(
+    model: LanguageModel,
+    benchmark: Benchmark,
+    settings: RunSettings,
+    larger: LanguageModel | None = None,
+) -> AnyPlanner:
     """Puts the planner of a run together.
 
     Only an allocator that heeds the complexity gets an assessor that pays for a look at the model.
 
+    Args:
+        model: the base model.
+        benchmark: brings prompts and tools.
+        settings: what the run is.
+        larger: the model behind the tool ``larger_model``; without one there is no such tool.
+
     Raises:
-        InvalidInputError: for an unknown allocator, tool or value.
+        InvalidInputError: for an unknown method, allocator, tool or value.
     """
-    preset = preset_for(benchmark, dict(settings.wanted))
+    method = _method(settings)
+    preset = _preset(benchmark, settings, method)
     limits = settings.limits
     if limits.steps is None:
         limits = replace(limits, steps=benchmark.max_steps)
     tools: Mapping[str, Tool] = benchmark.tools
     if isinstance(model, RecordedModel):
         tools = {name: RecordedTool(tool, model.recording) for name, tool in tools.items()}
-    return Planner(
-        model,
-        Executor(benchmark.prompts, tools),
-        WeightedAssessor(looks=settings.allocator == "heuristic"),
-        make_allocator(settings.allocator, preset.space, preset.fixed),
-        limits,
-    )
+    if larger is not None:
+        tools = {**tools, LargerModelTool.name: LargerModelTool(larger)}
+    executor = Executor(benchmark.prompts, tools)
+    if method.planner in BASELINES:
+        return BASELINES[method.planner](model, executor, preset.fixed, limits)
+    assessor = WeightedAssessor(looks=method.allocator in _HEED_COMPLEXITY)
+    allocator = make_allocator(method.allocator, preset.space, preset.fixed)
+    if method.allocator in _HEED_COMPLEXITY:
+        allocator = _within_limits(allocator, preset, executor, model.card, limits)
+    if method.planner == "beam":
+        return BeamPlanner(model, executor, assessor, allocator, limits, _MOST_ROUNDS)
+    return Planner(model, executor, assessor, allocator, limits, _MOST_ROUNDS, method.select)
+
+
+def _within_limits(
+    allocator: Allocator, preset: Preset, executor: Executor, card: ModelCard, limits: Limits
+) -> Allocator:
+    """The allocator, told what things cost here, so that it asks for no more than will fit."""
+    profile = find_profile(card) if limits.seconds is not None else None
+    if isinstance(allocator, Policy):
+        one = expected_cost(Allocation(), preset.lengths, card, profile)
+        costs = {name: tool.cost for name, tool in executor.tools.items()}
+        surroundings = Surroundings(one, costs, limits)
+        return replace(allocator, surroundings=surroundings, deterministic=True)
+    if limits == Limits(steps=limits.steps):
+        return allocator
+    return AffordableAllocator(allocator, card, preset.lengths, profile)
+
+
+def _method(settings: RunSettings) -> Method:
+    if settings.method is None:
+        return Method("as set", allocator=settings.allocator)
+    return find_method(settings.method)
+
+
+def _preset(benchmark: Benchmark, settings: RunSettings, method: Method) -> Preset:
+    """The benchmark's preset with what the method pins, and with what the user set on top."""
+    wanted = dict(method.pinned)
+    if method.in_words:
+        usual = PRESETS[benchmark.name].fixed.tools
+        wanted["tools"] = sorted(usual & set(benchmark.environment_tools))
+    wanted |= {name: value for name, value in settings.wanted.items() if value is not None}
+    return preset_for(benchmark, wanted)
 
 
 def manifest(
     model: LanguageModel, benchmark: Benchmark, settings: RunSettings, tasks: list[Task]
 ) -> dict[str, Any]:
     """Everything that is needed to repeat a run, for `RunDirectory`."""
-    preset = preset_for(benchmark, dict(settings.wanted))
+    method = _method(settings)
+    preset = _preset(benchmark, settings, method)
     return {
         "benchmark": benchmark.name,
         "split": settings.split,
@@ -84,7 +146,8 @@ def manifest(
         "seed": settings.seed,
         "prompts": benchmark.prompts.version,
         "model": asdict(model.card),
-        "allocator": settings.allocator,
+        "method": settings.method,
+        "allocator": method.allocator,
         "fixed": _plain(asdict(preset.fixed)),
         "space": _plain(asdict(preset.space)),
         "limits": asdict(settings.limits),
@@ -94,7 +157,7 @@ def manifest(
 
 
 async def run(
-    planner: Planner,
+    planner: AnyPlanner,
     benchmark: Benchmark,
     tasks: list[Task],
     directory: RunDirectory,

@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from amp.cost import Grant, Ledger, dollars
+from amp.cost import Grant, Ledger, worst_dollars
 from amp.execute.base import Tool
 from amp.models.base import Capabilities, Completion, LanguageModel, NextToken, Prompt, Request
-from amp.types import StepContext, ToolUse, Usage
+from amp.types import StepContext, ToolUse
 
 Answer = TypeVar("Answer")
 
@@ -143,10 +143,10 @@ class Meter:
         return grants
 
     def _fits(self, prompt_tokens: int, max_tokens: int) -> bool:
-        worst = Usage(prompt_tokens=prompt_tokens, completion_tokens=max_tokens)
         left = self.ledger.remaining
-        return (left.tokens is None or worst.tokens <= left.tokens) and (
-            left.dollars is None or dollars(worst, self.model.card) <= left.dollars
+        dollars = worst_dollars(prompt_tokens, max_tokens, self.model.card)
+        return (left.tokens is None or prompt_tokens + max_tokens <= left.tokens) and (
+            left.dollars is None or dollars <= left.dollars
         )
 
     async def _granted(self, grants: Sequence[Grant], call: Awaitable[Answer]) -> Answer:

@@ -159,7 +159,7 @@ class ModelCard:
         context_tokens: the longest prompt and answer together, or None if unknown.
         layers: number of attention layers, or None if nobody says.
         attention_width: width of attention (heads times their width), or None if nobody says.
-        dollars_per_million_prompt_tokens: price; 0 for a local model.
+        dollars_per_million_prompt_tokens: price; 0 for a local model, None if nobody says.
         dollars_per_million_cached_tokens: price of prompt tokens found in a cache.
         dollars_per_million_completion_tokens: price.
         dollars_per_million_reasoning_tokens: price of native thinking; None if it is that of other
@@ -172,9 +172,9 @@ class ModelCard:
     context_tokens: int | None = None
     layers: int | None = None
     attention_width: int | None = None
-    dollars_per_million_prompt_tokens: float = 0.0
-    dollars_per_million_cached_tokens: float = 0.0
-    dollars_per_million_completion_tokens: float = 0.0
+    dollars_per_million_prompt_tokens: float | None = 0.0
+    dollars_per_million_cached_tokens: float | None = 0.0
+    dollars_per_million_completion_tokens: float | None = 0.0
     dollars_per_million_reasoning_tokens: float | None = None
 
 

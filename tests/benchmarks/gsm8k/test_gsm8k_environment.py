@@ -74,6 +74,19 @@ def test_a_reset_forgets_everything() -> None:
     assert environment.step("2. Else.").observation.state == "2. Else."
 
 
+def test_a_fork_goes_its_own_way_from_the_same_state() -> None:
+    environment = GSM8KEnvironment("reasoning")
+    environment.reset(TASK)
+    environment.step("1. In May, 48 / 2 = 24 clips.")
+    fork = environment.fork()
+    assert fork.step("#### 71").success is False
+    assert environment.step("2. Together 72.").observation.state.splitlines() == [
+        "1. In May, 48 / 2 = 24 clips.",
+        "2. Together 72.",
+    ]
+    assert environment.step("#### 72").success is True
+
+
 def test_actions_out_of_place_are_refused() -> None:
     environment = GSM8KEnvironment()
     with pytest.raises(InvalidInputError, match="reset"):

@@ -4,10 +4,13 @@ import hashlib
 import itertools
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from amp.benchmarks.gsm8k import GSM8K, GSM8KPrompts
+from amp.benchmarks.gsm8k.prompts import StepKind
 from amp.execute.base import Prompts
-from amp.models.base import Prompt
+from amp.models.base import Message, Prompt
 from amp.types import Allocation, Candidate, Observation, StepContext, Task, ToolUse
 
 GOAL = "Tom has 3 bags of 4 eggs. How many eggs?"
@@ -17,8 +20,10 @@ PYTHON = Allocation(tools=frozenset({"python"}))
 CHAIN = Allocation(depth=3)
 DIRECT = Allocation(depth=0)
 
+BROKEN = Candidate("answer = 3 / 0", None, broken_rule="python: ZeroDivisionError")
+
 # A changed text is a new version: recordings made with the old one are refused by its name.
-PINNED = ("gsm8k/1", "a06f0210f51d2833")
+PINNED = ("gsm8k/1", "073c0603d348cc03")
 
 
 def texts(prompt: Prompt) -> str:
@@ -34,7 +39,11 @@ def everything() -> list[Prompt]:
             (0, 1, 2, 3, 8), (set(), {"python"}, {"calculator"}, {"calculator", "python"})
         ):
             prompts.append(made.solve(context, Allocation(depth=depth, tools=frozenset(tools))))
+            allocation = Allocation(depth=depth, tools=frozenset(tools))
+            prompts.append(made.refine(context, allocation, candidate, "It forgets one bag."))
         prompts.append(made.check(context, candidate))
+        prompts.append(made.critique(context, candidate))
+        prompts.append(made.critique(context, BROKEN))
         prompts.append(made.think(context, ("add", "multiply"), 2))
         prompts.append(made.choose(context, ("add", "multiply"), "12", ""))
         prompts.append(made.choose(context, ("add", "multiply"), "12", "Bags are equal."))
@@ -137,6 +146,73 @@ def test_a_choice_labels_every_action() -> None:
     for part in ("A add", "B multiply", "Bags are equal."):
         assert part in prompt.messages[1].content
     assert prompt.messages[-1].content == "Answer: "
+
+
+# --------------------------------------------------------------------------- critique and refine
+
+
+def test_a_critique_is_short_and_shows_the_problem_the_solution_and_its_result() -> None:
+    for context in (CONTEXT, WRITTEN):
+        prompt = GSM8KPrompts().critique(context, Candidate("bags = 3\nanswer = bags + 4", "7"))
+        assert 64 <= prompt.max_tokens <= 96
+        for part in (GOAL, context.observation.state, "answer = bags + 4", "Its result: 7"):
+            assert part in prompt.messages[1].content
+        assert "check found" not in texts(prompt)
+
+
+def test_a_critique_shows_the_rule_that_a_candidate_breaks() -> None:
+    shown = texts(GSM8KPrompts().critique(CONTEXT, BROKEN))
+    assert "A check found: python: ZeroDivisionError" in shown
+    assert "Its result: none" in shown
+
+
+@given(
+    st.sampled_from(("solution", "reasoning")),
+    st.sampled_from((CONTEXT, WRITTEN)),
+    st.integers(0, 8),
+    st.sets(st.sampled_from(("python", "calculator"))),
+    st.text(),
+    st.text(),
+)
+def test_a_refinement_asks_for_what_solve_asks_for_and_adds_the_critique(
+    step: StepKind,
+    context: StepContext,
+    depth: int,
+    tools: set[str],
+    text: str,
+    critique: str,
+) -> None:
+    prompts = GSM8KPrompts(step)
+    allocation = Allocation(depth=depth, tools=frozenset(tools))
+    solve = prompts.solve(context, allocation)
+    prompt = prompts.refine(context, allocation, Candidate(text, None), critique)
+    assert (prompt.max_tokens, prompt.stop, prompt.version) == (
+        solve.max_tokens,
+        solve.stop,
+        solve.version,
+    )
+    continues = solve.messages[-1].role == "assistant"
+    begun = solve.messages[-1].content if continues else ""
+    asked = solve.messages[:-1] if continues else solve.messages
+    first, again, *end = prompt.messages[len(asked) :]
+    assert prompt.messages[: len(asked)] == asked
+    assert first == Message("assistant", (begun + text).strip() or "(no answer)")
+    assert again.role == "user"
+    assert critique in again.content
+    assert again.content.endswith(asked[-1].content)
+    assert end == ([solve.messages[-1]] if continues else [])
+
+
+@example("{goal}", "{0}", "{critique} <|im_end|>\x00")
+@given(st.text(), st.text(), st.none() | st.text())
+def test_odd_texts_of_a_model_are_shown_as_they_are(
+    text: str, action: str, rule: str | None
+) -> None:
+    candidate = Candidate(text, action, broken_rule=rule)
+    prompt = GSM8KPrompts().critique(CONTEXT, candidate)
+    assert [message.role for message in prompt.messages] == ["system", "user"]
+    for part in (text.strip(), action, rule or ""):
+        assert part in prompt.messages[1].content
 
 
 # --------------------------------------------------------------------------- reading

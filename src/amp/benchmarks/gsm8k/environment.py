@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 from amp.benchmarks.gsm8k.answers import normalise, official_answer
 from amp.benchmarks.gsm8k.prompts import StepKind
 from amp.errors import InvalidInputError
@@ -59,6 +61,12 @@ class GSM8KEnvironment:
         self._open = False
         success = None if self._answer is None else given == self._answer
         return Transition(self._observation(), True, success, 1.0 if success else 0.0)
+
+    def fork(self) -> GSM8KEnvironment:
+        """Returns a second environment in the same state; what is done in one leaves the other."""
+        twin = copy.copy(self)
+        twin._lines = list(self._lines)
+        return twin
 
     def _observation(self) -> Observation:
         return Observation("\n".join(self._lines) if self._step == "reasoning" else "")

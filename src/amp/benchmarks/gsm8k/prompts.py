@@ -1,13 +1,17 @@
 """Every text that a model reads on GSM8K. A change of any of them is a new `VERSION`.
 
+The texts are frozen: recordings depend on them to the letter.
+
 A small coder model sets the tone: it solves most with a zero-shot program, since a terse worked
-example makes it forget to set `answer`; a chain of thought it keeps short and ends in the right
-form only after one worked example.
+example makes it forget to set `answer`, and longer ones gain too little for the prompt tokens that
+they add; a chain of thought it keeps short and ends in the right form only after one worked
+example.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Literal
 
 from amp.benchmarks.gsm8k.answers import final_answer, normalise, read_answer
@@ -73,6 +77,17 @@ _CHECK_SYSTEM = "You check answers to math word problems. Answer with yes or no 
 # The solution itself is not shown: a small model that reads one believes it, right or wrong.
 _CHECK = "{goal}\n\nProposed answer: {answer}\n\nIs this answer right?"
 _CHECK_PREFIX = "Answer (yes or no): "
+
+_CRITIQUE_SYSTEM = "You look for mistakes in solutions of math word problems."
+_CRITIQUE = (
+    "{goal}\n\nProposed solution:\n{solution}\n\n{result}\n\nSay in one or two sentences what is "
+    'wrong with the solution, or only "nothing".'
+)
+_CRITIQUE_TOKENS = 80
+# An empty message is an error to some servers.
+_NO_ANSWER = "(no answer)"
+# Without the question at its end a small model writes a letter of apology.
+_REFINE = "A check of this says: {critique}\n\nTry again.\n\n{question}"
 
 _PIECE_TOKENS = 96
 _LINE_NUMBER = re.compile(r"\A\d+[.)]\s+")
@@ -152,17 +167,39 @@ class GSM8KPrompts:
 
     def check(self, context: StepContext, candidate: Candidate) -> Prompt:
         """Asks whether the candidate's answer, or piece of reasoning, is right."""
-        state = context.observation.state
-        goal = f"{context.task.goal}\n\nReasoning so far:\n{state}" if state else context.task.goal
-        question = _CHECK.format(goal=goal, answer=candidate.action)
+        question = _CHECK.format(goal=_goal(context), answer=candidate.action)
         messages = _messages(_CHECK_SYSTEM, question, _CHECK_PREFIX)
         return Prompt(messages, 1, version=VERSION)
 
+    def critique(self, context: StepContext, candidate: Candidate) -> Prompt:
+        """Asks what is wrong with a whole solution, or piece of reasoning, and with its result."""
+        result = f"Its result: {candidate.action or 'none'}"
+        if candidate.broken_rule is not None:
+            result += f"\nA check found: {candidate.broken_rule}"
+        question = _CRITIQUE.format(
+            goal=_goal(context), solution=candidate.text.strip(), result=result
+        )
+        messages = _messages(_CRITIQUE_SYSTEM, question)
+        return Prompt(messages, _CRITIQUE_TOKENS, version=VERSION)
+
+    def refine(
+        self, context: StepContext, allocation: Allocation, candidate: Candidate, critique: str
+    ) -> Prompt:
+        """Asks the question of `solve` again, after the first answer and the critique of it.
+
+        The chat goes on from the first answer, so that a prefix cache holds all up to there.
+        """
+        solve = self.solve(context, allocation)
+        asked = solve.messages[:-1] if solve.messages[-1].role == "assistant" else solve.messages
+        begun = solve.messages[len(asked) :]
+        first = "".join(message.content for message in begun) + candidate.text
+        told = Message("assistant", first.strip() or _NO_ANSWER)
+        again = _REFINE.format(critique=critique, question=asked[-1].content)
+        return replace(solve, messages=(*asked, told, Message("user", again), *begun))
+
     def _program(self, context: StepContext, depth: int) -> Prompt:
         request = _PROGRAM.format(plan=_PLAN.format(depth=depth) if depth else "")
-        state = context.observation.state
-        so_far = f"Reasoning so far:\n{state}\n\n" if state else ""
-        question = f"{context.task.goal}\n\n{so_far}{request}"
+        question = f"{_goal(context)}\n\n{request}"
         messages = _messages(_PROGRAM_SYSTEM, question, _PROGRAM_BEGIN if depth else None)
         max_tokens = _PROGRAM_TOKENS + _TOKENS_A_STEP * depth
         return Prompt(messages, max_tokens, (_PROGRAM_END,), VERSION)
@@ -191,6 +228,12 @@ class GSM8KPrompts:
             (f"\n{first + allocation.depth}.",),
             VERSION,
         )
+
+
+def _goal(context: StepContext) -> str:
+    """The problem, and the reasoning that is written already."""
+    state = context.observation.state
+    return f"{context.task.goal}\n\nReasoning so far:\n{state}" if state else context.task.goal
 
 
 def _messages(system: str, user: str, assistant: str | None = None) -> tuple[Message, ...]:

@@ -1,0 +1,142 @@
+"""Published rules that go on sampling until the votes agree: no complexity, no learning.
+
+They differ only in when they stop; all decide between rounds, on `Evidence`, so they run in the
+same loop and on the same recorded samples as everything else. A planner that they run in has to
+allow their rounds. Samples of one prompt differ only at a temperature above 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from amp.errors import InvalidInputError
+from amp.types import STOP, Allocation, Complexity, Decision, Evidence, StepContext
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptiveConsistency:
+    """Adaptive-Consistency (Aggarwal et al. 2023, arXiv 2305.11860, section 3, Beta criterion).
+
+    One sample a round. Stops when the posterior probability that the leading answer is in the
+    majority against the runner-up exceeds the threshold, or after `most` samples; then the majority
+    counts. Candidates without an answer have no vote but count as samples.
+
+    Attributes:
+        allocation: of one sample; its beam width is not used.
+        threshold: the paper's 0.95.
+        most: the paper's 40.
+    """
+
+    allocation: Allocation = Allocation()
+    threshold: float = 0.95
+    most: int = 40
+
+    def __post_init__(self) -> None:
+        if not 0.5 <= self.threshold < 1.0:
+            raise InvalidInputError(f"threshold is {self.threshold}, expected 0.5 to below 1")
+        _check_count("most", self.most)
+
+    def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
+        evidence = context.evidence
+        first, second = leaders(evidence)
+        if evidence.rounds >= self.most or majority_probability(first, second) > self.threshold:
+            return STOP
+        return Decision(replace(self.allocation, beam_width=1))
+
+
+def majority_probability(first: int, second: int) -> float:
+    """P(p > 1/2) for p ~ Beta(first + 1, second + 1): does the leader stay ahead?
+
+    The posterior of the leader's share against the runner-up under a uniform prior (Aggarwal et al.
+    2023, section 3). With whole numbers the Beta's distribution function is a sum of binomials:
+    P(p > 1/2) = P(X <= first) for X ~ Binomial(first + second + 1, 1/2).
+
+    Args:
+        first: votes of the leading answer.
+        second: votes of the runner-up.
+    """
+    n = first + second + 1
+    return sum(math.comb(n, k) for k in range(first + 1)) / (1 << n)
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyStopping:
+    """Early-stopping self-consistency (Li et al. 2024, arXiv 2401.10480, section 3).
+
+    Samples in windows, one a round. Stops when all samples of the last window give the same answer
+    (the entropy of its answers is zero), or after `most` samples; then the majority of all counts.
+    A sample without an answer breaks the unanimity.
+
+    Attributes:
+        allocation: of one sample; its beam width is not used.
+        window: samples a round, w in the paper.
+        most: samples in all, L in the paper.
+    """
+
+    allocation: Allocation = Allocation()
+    window: int = 5
+    most: int = 40
+
+    def __post_init__(self) -> None:
+        _check_count("window", self.window)
+        _check_count("most", self.most)
+
+    def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
+        evidence = context.evidence
+        left = self.most - evidence.rounds * self.window
+        if left <= 0 or self._unanimous(evidence):
+            return STOP
+        return Decision(replace(self.allocation, beam_width=min(self.window, left)))
+
+    def _unanimous(self, evidence: Evidence) -> bool:
+        answers = {candidate.action for candidate in evidence.candidates[-self.window :]}
+        return len(answers) == 1 and None not in answers
+
+
+@dataclass(frozen=True, slots=True)
+class UntilAgreement:
+    """Samples until `agree` candidates back one answer, at most as far as the sequence goes.
+
+    The sequence says what each round may spend, so tools can take turns: an error that one way of
+    solving repeats is less likely to be repeated by another.
+
+    Attributes:
+        sequence: the allocations of the first, second, ... round.
+        agree: votes that settle a step.
+    """
+
+    sequence: tuple[Allocation, ...]
+    agree: int = 2
+
+    def __post_init__(self) -> None:
+        _check_count("length of the sequence", len(self.sequence))
+        _check_count("agree", self.agree)
+
+    @classmethod
+    def of_tool_sets(
+        cls, allocation: Allocation, tool_sets: Sequence[frozenset[str]], agree: int = 2
+    ) -> UntilAgreement:
+        """One sample a round, with the tools of `tool_sets` in turn; the rest is `allocation`'s."""
+        return cls(
+            tuple(replace(allocation, beam_width=1, tools=tools) for tools in tool_sets), agree
+        )
+
+    def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
+        evidence = context.evidence
+        first, _ = leaders(evidence)
+        if evidence.rounds >= len(self.sequence) or first >= self.agree:
+            return STOP
+        return Decision(self.sequence[evidence.rounds])
+
+
+def leaders(evidence: Evidence) -> tuple[int, int]:
+    """Votes of the leading answer and of the runner-up; 0 where there is none."""
+    first, second, *_ = [*sorted(evidence.votes.values(), reverse=True), 0, 0]
+    return first, second
+
+
+def _check_count(name: str, value: int) -> None:
+    if value < 1:
+        raise InvalidInputError(f"{name} is {value}, expected at least 1")

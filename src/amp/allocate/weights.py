@@ -1,0 +1,136 @@
+"""Learned policies on disk: safetensors with a header that says what they are for."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from amp.allocate import inputs
+from amp.allocate.batch import Floats
+from amp.allocate.mlp import Layer, MlpPolicy
+from amp.allocate.policy import SigmoidPolicy
+from amp.allocate.space import Line, Space
+from amp.errors import InvalidInputError
+
+SCHEMA = "amp-policy/1"
+
+
+def save_policy(policy: SigmoidPolicy | MlpPolicy, path: Path) -> None:
+    """Writes a policy: its parameters, space and rounds, and the names of what it reads.
+
+    Where it runs and how (surroundings, deterministic, seed, trade-off) is not a part of it. A file
+    that exists is replaced only when the new one is complete.
+    """
+    header = {
+        "schema": SCHEMA,
+        "space": policy.space.to_json(),
+        "most_rounds": str(policy.most_rounds),
+    }
+    tensors: dict[str, Floats] = {"log_stds": np.array(policy.log_stds)}
+    if isinstance(policy, SigmoidPolicy):
+        header |= {"kind": "sigmoid"}
+        tensors["w"] = np.array([line.w for line in policy.lines])
+        tensors["b"] = np.array([line.b for line in policy.lines])
+    else:
+        header |= {
+            "kind": "mlp",
+            "features": json.dumps(policy.features),
+            "inputs": str(inputs.VERSION),
+        }
+        tensors |= {"mean": policy.mean, "std": policy.std}
+        for number, layer in enumerate(policy.layers):
+            tensors[f"layers.{number}.weight"] = np.ascontiguousarray(layer.weight)
+            tensors[f"layers.{number}.bias"] = layer.bias
+    unfinished = path.with_name(f"{path.name}.part")
+    unfinished.write_bytes(save(tensors, metadata=header))
+    os.replace(unfinished, path)
+
+
+def load_policy(
+    path: Path, *, space: Space | None = None, features: tuple[str, ...] | None = None
+) -> SigmoidPolicy | MlpPolicy:
+    """Reads a policy that `save_policy` wrote.
+
+    Args:
+        path: the file.
+        space: the space in which it has to allocate; None takes its own.
+        features: the features that the assessor gives; None takes any.
+
+    Raises:
+        InvalidInputError: if there is no such policy, or it was made for something else.
+    """
+    header, tensors = _read(path)
+    if header.get("schema") != SCHEMA:
+        raise InvalidInputError(
+            f"{path} has the schema {header.get('schema')!r}, expected {SCHEMA!r}; train it again"
+        )
+    try:
+        own = Space.from_json(header["space"])
+        if space not in (None, own):
+            raise InvalidInputError(_difference(own, space))
+        most_rounds = int(header["most_rounds"])
+        log_stds = tuple(tensors["log_stds"].ravel().tolist())
+        if header["kind"] == "sigmoid":
+            pairs = zip(tensors["w"].ravel(), tensors["b"].ravel(), strict=True)
+            return SigmoidPolicy(
+                space=own,
+                most_rounds=most_rounds,
+                lines=tuple(Line(float(w), float(b)) for w, b in pairs),
+                log_stds=log_stds,
+            )
+        if header["kind"] != "mlp":
+            raise InvalidInputError(f"kind is {header['kind']!r}, expected 'sigmoid' or 'mlp'")
+        if header["inputs"] != str(inputs.VERSION):
+            raise InvalidInputError(
+                f"it reads inputs of version {header['inputs']}, this is version {inputs.VERSION}"
+            )
+        names = tuple(json.loads(header["features"]))
+        if features is not None and features != names:
+            raise InvalidInputError(
+                f"it reads the features {', '.join(names)}, "
+                f"the assessor gives {', '.join(features)}"
+            )
+        first, second, output = (
+            Layer(tensors[f"layers.{number}.weight"], tensors[f"layers.{number}.bias"])
+            for number in range(3)
+        )
+        return MlpPolicy(
+            space=own,
+            most_rounds=most_rounds,
+            features=names,
+            mean=tensors["mean"],
+            std=tensors["std"],
+            layers=(first, second, output),
+            log_stds=log_stds,
+        )
+    except KeyError as error:
+        raise InvalidInputError(f"policy {path} lacks {error}; train it again") from None
+    except (InvalidInputError, ValueError) as error:
+        raise InvalidInputError(f"policy {path} does not fit: {error}") from None
+
+
+def _read(path: Path) -> tuple[Mapping[str, str], Mapping[str, Floats]]:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            names = sorted(file.keys())
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in names}
+    except FileNotFoundError:
+        raise InvalidInputError(f"there is no policy {path}") from None
+    except SafetensorError as error:
+        raise InvalidInputError(f"{path} is no safetensors file: {error}") from None
+
+
+def _difference(own: Space, wanted: Space) -> str:
+    name = next(n for n in asdict(own) if getattr(own, n) != getattr(wanted, n))
+    mine, yours = (
+        ", ".join(sorted(value)) if isinstance(value, frozenset) else value
+        for value in (getattr(own, name), getattr(wanted, name))
+    )
+    return f"it was made for {name} {mine or 'none'}, this space has {yours or 'none'}"

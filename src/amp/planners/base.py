@@ -1,0 +1,224 @@
+"""What the planners of this folder share: their protocol, and an episode under way."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Protocol
+
+from amp.cost import Ledger
+from amp.errors import LimitReachedError, ModelError
+from amp.execute.executor import Executor
+from amp.execute.meter import Meter
+from amp.models.base import Completion, LanguageModel
+from amp.planner import Environment
+from amp.types import (
+    MODEL_ERROR,
+    Allocation,
+    Candidate,
+    Complexity,
+    Episode,
+    Limits,
+    Round,
+    StepContext,
+    StepRecord,
+    Task,
+    Transition,
+)
+
+OnStep = Callable[[StepRecord], None]
+
+
+class AnyPlanner(Protocol):
+    """Whatever plans a task; `amp.planner.Planner` and every planner of this folder."""
+
+    async def run(
+        self, task: Task, environment: Environment, on_step: OnStep | None = None
+    ) -> Episode:
+        """Plans one task; the same promises as those of `amp.planner.Planner.run`."""
+        ...
+
+
+class Trajectory:
+    """One episode under way: the steps done, the state that they led to, and what they cost.
+
+    A step is opened before its first model call and closed after its last one, so that the usage
+    of the steps adds up to that of the episode.
+
+    Attributes:
+        task: the task.
+        meter: the only way to the model and the tools.
+        state: what came of the last action.
+        steps: the closed steps.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        environment: Environment,
+        meter: Meter,
+        on_step: OnStep | None = None,
+    ) -> None:
+        self.task = task
+        self.meter = meter
+        self.steps: list[StepRecord] = []
+        self.state = Transition(environment.reset(task), done=False)
+        self._environment = environment
+        self._on_step = on_step
+        self._open = False
+        self._rounds: list[Round] = []
+        self._before_step = self._before_round = meter.ledger.usage
+        self._seen = self.state.observation
+        self._action: str | None = None
+
+    @property
+    def context(self) -> StepContext:
+        """What is known now: the state s, the partial plan p and the budget."""
+        remaining = self.meter.ledger.remaining
+        return StepContext(
+            self.task, self.state.observation, tuple(self.steps), remaining=remaining
+        )
+
+    def open_step(self) -> bool:
+        """Begins a step if none is open; False if the task is over or a limit forbids it."""
+        if self._open:
+            return True
+        if self.state.done or not self.meter.ledger.begin_step():
+            return False
+        self._open, self._rounds, self._action = True, [], None
+        self._seen = self.state.observation
+        return True
+
+    def note(self, allocation: Allocation, *candidates: Candidate) -> None:
+        """Adds a round to the open step: these candidates cost what was spent since the last one.
+
+        These planners assess no complexity, so that of their rounds is 0 without features.
+        """
+        spent = self.meter.ledger.usage
+        self._rounds.append(
+            Round(
+                complexity=Complexity(0.0),
+                allocation=allocation,
+                log_prob=0.0,
+                candidates=candidates,
+                usage=spent - self._before_round,
+                substitutes=self.meter.take_notes(),
+            )
+        )
+        self._before_round = spent
+
+    def act(self, action: str) -> None:
+        """Carries out the action of the open step."""
+        self.state = self._environment.step(action)
+        self._action = action
+
+    def close_step(self, failure: str | None = None) -> None:
+        """Ends the open step and keeps its record, with why it has no action or ended early."""
+        spent = self.meter.ledger.usage
+        step = StepRecord(
+            observation=self._seen,
+            rounds=tuple(self._rounds),
+            complexity=Complexity(0.0),
+            action=self._action,
+            usage=spent - self._before_step,
+            failure=failure,
+            feedback="" if self._action is None else self.state.feedback,
+        )
+        self._open = False
+        self._before_step = self._before_round = spent
+        self.steps.append(step)
+        if self._on_step is not None:
+            self._on_step(step)
+
+    def episode(self, ended: str) -> Episode:
+        """Closes a step that is still open, and returns the whole.
+
+        Args:
+            ended: why it ended, where the task is not done.
+        """
+        if self._open:
+            self.close_step(ended)
+        done = self.state.done
+        return Episode(
+            task=self.task,
+            steps=tuple(self.steps),
+            success=self.state.success if done else False,
+            score=self.state.score,
+            usage=self.meter.ledger.usage,
+            ended="done" if done else ended,
+        )
+
+
+class BaselinePlanner(ABC):
+    """A published way to plan, with the same allocation for every step, to be compared with.
+
+    Attributes:
+        model: the base model M.
+        executor: its tools are those that the method may use; its prompts too, where it says so.
+        allocation: how answers are sampled, and which tools of the environment are in use. What the
+            method itself fixes, such as a thought before acting, takes the place of the rest.
+        limits: hard limits of one episode; the call that would break one is not made.
+    """
+
+    version: str
+    """Version of the method's own prompts."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        executor: Executor,
+        allocation: Allocation = Allocation(),
+        limits: Limits = Limits(steps=100),
+    ) -> None:
+        self.model = model
+        self.executor = executor
+        self.allocation = allocation
+        self.limits = limits
+
+    async def run(
+        self, task: Task, environment: Environment, on_step: OnStep | None = None
+    ) -> Episode:
+        """Plans one task; a limit or a failing model ends the episode, and its record says why."""
+        ledger = Ledger(self.limits)
+        run = Trajectory(task, environment, Meter(self.model, ledger, task.seed), on_step)
+        try:
+            given_up = await self._plan(run)
+        except LimitReachedError as limit:
+            run.close_step(str(limit))
+        except ModelError as error:
+            run.close_step(str(error))
+            return run.episode(MODEL_ERROR)
+        else:
+            if given_up is not None and ledger.exhausted is None:
+                return run.episode(given_up)
+        return run.episode(f"limit of {ledger.exhausted}")
+
+    @abstractmethod
+    async def _plan(self, run: Trajectory) -> str | None:
+        """Plans until the task is over or a limit of the method or the episode is reached.
+
+        Every model call is made while a step is open.
+
+        Returns:
+            The method's own limit that was reached, or None.
+        """
+
+
+def candidate_of(
+    completion: Completion,
+    action: str | None,
+    failure: str = "no action could be read",
+) -> Candidate:
+    """What a model wrote as a candidate; `failure` goes in only where there is no action."""
+    cut_off = completion.finish_reason != "stop"
+    if action is None and cut_off:
+        failure = "answer cut off"
+    return Candidate(
+        text=completion.text,
+        action=action,
+        log_prob=completion.log_prob,
+        entropy=completion.entropy,
+        completion_tokens=completion.usage.completion_tokens,
+        cut_off=cut_off,
+        failure=None if action is not None else failure,
+    )

@@ -1,0 +1,195 @@
+"""Step-level beam search: several partial plans at once, each in an environment of its own.
+
+The beams of an allocation are here the partial plans that stay alive after a plan step, so that the
+controller widens and narrows the search from step to step. What is not covered: tokens are sampled
+as everywhere; there is no beam search within a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from amp.allocate.base import Allocator
+from amp.allocate.heuristic import HeuristicAllocator
+from amp.assess.assessor import WeightedAssessor
+from amp.assess.base import Assessor
+from amp.cost import Ledger
+from amp.errors import InvalidInputError, LimitReachedError, ModelError
+from amp.execute.executor import Executor
+from amp.execute.meter import Meter
+from amp.execute.prompts import PlainPrompts
+from amp.models.base import LanguageModel
+from amp.planner import Environment
+from amp.planners.base import OnStep
+from amp.planners.frontier import Beam, Extension, Forkable, elected, grow, idle, ranked
+from amp.types import (
+    MODEL_ERROR,
+    Candidate,
+    Complexity,
+    Episode,
+    Limits,
+    Round,
+    StepContext,
+    StepRecord,
+    Task,
+    Transition,
+)
+
+_NO_PLACE = "complete plans hold all places"
+_OTHERS_WENT_ON = "the chosen plan was complete; others went on"
+
+
+class BeamPlanner:
+    """Plans with several beams; with a beam width of 1 it does what `amp.planner.Planner` does.
+
+    In each step the best live beam is assessed and the allocation is for all. Every live beam is
+    extended by an equal share of the free places, at least by one candidate. Beams that end keep
+    their place: when they hold all, the search is over. At the end they vote over their last
+    action, one vote each or the probability of "yes" where they were self-checked, and the plan of
+    the winner is that of the episode.
+
+    Extensions are ranked as the vote ranks actions: by the candidates (or, with verification 2, the
+    probability of "yes") that back one, then by the log-probability of the whole plan. That is the
+    plain sum: live beams have equally many steps, so it is what the model gives the plan, though a
+    wordy step costs a beam more than a terse one. The mean has the opposite bias: it rewards words
+    that are almost certain, such as those that repeat what is known.
+
+    Where the environment is a simulator, its forks look ahead, which acting once does not. What
+    they say about success is not looked at: only the winner is judged, by its own environment.
+
+    Attributes:
+        model, executor, assessor, allocator, limits, most_rounds: as those of the planner.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        executor: Executor | None = None,
+        assessor: Assessor | None = None,
+        allocator: Allocator | None = None,
+        limits: Limits = Limits(steps=100),
+        most_rounds: int = 16,
+    ) -> None:
+        if most_rounds < 1:
+            raise InvalidInputError(f"most_rounds is {most_rounds}, expected at least 1")
+        self.model = model
+        self.executor = executor or Executor(PlainPrompts())
+        self.assessor = assessor or WeightedAssessor()
+        self.allocator = allocator or HeuristicAllocator()
+        self.limits = limits
+        self.most_rounds = most_rounds
+
+    async def run(
+        self, task: Task, environment: Environment, on_step: OnStep | None = None
+    ) -> Episode:
+        """Plans one task.
+
+        Args:
+            task: what to reach.
+            environment: where; it needs `fork`.
+            on_step: called with every step as soon as it is done, with the action of the beam that
+                is best at that time.
+
+        Raises:
+            InvalidInputError: if the environment cannot be forked.
+        """
+        if not isinstance(environment, Forkable):
+            raise InvalidInputError(
+                f"beam search needs an environment with fork(), which "
+                f"{type(environment).__name__} lacks; choose another planner"
+            )
+        ledger = Ledger(self.limits)
+        meter = Meter(self.model, ledger, task.seed)
+        live = [Beam(environment, Transition(environment.reset(task), done=False))]
+        finished: list[Beam] = []
+        steps: list[StepRecord] = []
+        while live and ledger.begin_step():
+            step, kept = await self._plan_step(task, live, len(finished), meter)
+            grown = grow(live, kept, step) if kept else [idle(beam, step) for beam in live]
+            finished += [beam for beam in grown if beam.state.done]
+            live = [beam for beam in grown if not beam.state.done]
+            if step.failure == _NO_PLACE:
+                live = []
+            steps.append(replace(step, failure=step.failure or _OTHERS_WENT_ON))
+            if on_step is not None:
+                on_step(grown[0].steps[-1])
+        chosen = elected(finished) if finished else live[0]
+        state = chosen.state
+        ended = "done" if state.done else f"limit of {ledger.exhausted}"
+        if ledger.exhausted == MODEL_ERROR and not state.done:
+            ended = MODEL_ERROR
+        return Episode(
+            task=task,
+            steps=(*chosen.steps, *steps[len(chosen.steps) :]),
+            success=state.success if state.done else False,
+            score=state.score,
+            usage=ledger.usage,
+            ended=ended,
+        )
+
+    async def _plan_step(
+        self, task: Task, live: Sequence[Beam], finished: int, meter: Meter
+    ) -> tuple[StepRecord, list[Extension]]:
+        """One step of all live beams, without an action yet, and the extensions that are kept."""
+        ledger, before = meter.ledger, meter.ledger.usage
+        contexts = [StepContext(task, beam.state.observation, beam.steps) for beam in live]
+        rounds: list[Round] = []
+        failure: str | None = None
+        complexity, places = Complexity(0.0), 0
+        try:
+            if self.assessor.looks:
+                evidence = await self.executor.look(contexts[0], meter)
+                contexts[0] = replace(contexts[0], evidence=evidence)
+            while True:
+                contexts = [replace(c, remaining=ledger.remaining) for c in contexts]
+                complexity = self.assessor.assess(contexts[0])
+                decision = self.allocator.allocate(contexts[0], complexity)
+                allocation = decision.allocation
+                if allocation is None or len(rounds) == self.most_rounds:
+                    break
+                places = allocation.beam_width - finished
+                if places < 1:
+                    failure = _NO_PLACE
+                    break
+                share = replace(allocation, beam_width=max(1, places // len(live)))
+                spent, candidates = ledger.usage, list[Candidate]()
+                try:
+                    for index, context in enumerate(contexts):
+                        found = await self.executor.execute(context, share, meter)
+                        candidates += found
+                        contexts[index] = replace(context, evidence=context.evidence.after(found))
+                finally:
+                    if candidates:  # those of the beams before a limit are not lost
+                        rounds.append(
+                            Round(
+                                complexity=complexity,
+                                allocation=allocation,
+                                log_prob=decision.log_prob,
+                                latents=decision.latents,
+                                candidates=tuple(candidates),
+                                usage=ledger.usage - spent,
+                                substitutes=meter.take_notes(),
+                            )
+                        )
+        except LimitReachedError as limit:
+            failure = str(limit)
+        except ModelError as error:
+            failure, ledger.exhausted = str(error), MODEL_ERROR
+        kept = ranked(live, [c.evidence.candidates for c in contexts])[: max(0, places)]
+        if not kept and failure is None:
+            failure = _first_failure(rounds)
+        step = StepRecord(
+            observation=live[0].state.observation,
+            rounds=tuple(rounds),
+            complexity=complexity,
+            action=None,
+            usage=ledger.usage - before,
+            failure=failure,
+        )
+        return step, kept
+
+
+def _first_failure(rounds: Sequence[Round]) -> str:
+    failures = (c.failure for r in rounds for c in r.candidates if c.failure)
+    return next(failures, "no round was allocated")

@@ -1,0 +1,81 @@
+"""Every published method plans through the same executor, with what it pins and no more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from amp.benchmarks import load_benchmark
+from amp.errors import InvalidInputError
+from amp.evaluate.baselines import METHODS
+from amp.evaluate.runner import RunSettings, make_planner, manifest
+from amp.models.base import Prompt
+from amp.models.scripted import ScriptedModel, chance
+from amp.types import Episode, Limits
+
+
+def answer(prompt: Prompt, index: int) -> str:
+    """A program where one is asked for, else a line that ends in an answer; every third is off."""
+    number = 13 if index % 3 == 2 else 12
+    if "Python" in prompt.messages[-1].content or "python" in prompt.messages[-1].content:
+        return f"```python\nanswer = {number}\n```"
+    return f"Thought: It is {number}.\nAction: finish[{number}]\n#### {number}"
+
+
+def settings(method: str, step: str | None = None, **wanted: Any) -> RunSettings:
+    return RunSettings("demo", 0, "heuristic", wanted, Limits(), step, method)
+
+
+async def plan(
+    method: str, model: ScriptedModel, step: str | None = None, **wanted: Any
+) -> Episode:
+    benchmark = load_benchmark("gsm8k", step=step)
+    task = benchmark.tasks("demo")[0]
+    planner = make_planner(model, benchmark, settings(method, step, **wanted))
+    return await planner.run(task, benchmark.environment(task))
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_every_method_answers_a_word_problem(method: str) -> None:
+    model = ScriptedModel(answer)
+    episode = await plan(method, model, "reasoning" if method == "beam_search" else None)
+    assert episode.ended == "done"
+    assert episode.plan[-1].removeprefix("#### ") == "12"
+    asked = len(model.requests) + len(model.probes)
+    assert episode.usage.model_calls == asked > 0
+
+
+@pytest.mark.parametrize("method", sorted(set(METHODS) - {"beam_search"}))
+async def test_every_method_acts_where_actions_are_listed(method: str) -> None:
+    benchmark = load_benchmark("babyai")
+    task = benchmark.tasks("test", 1)[0]
+    run = RunSettings("test", 0, "heuristic", {}, Limits(steps=4), None, method)
+    episode = await make_planner(chance(), benchmark, run).run(task, benchmark.environment(task))
+    assert episode.steps
+    assert episode.usage.model_calls > 0
+
+
+async def test_a_method_in_words_keeps_only_the_environments_tools() -> None:
+    for name, tools in (("gsm8k", []), ("babyai", ["path_finder"])):
+        benchmark = load_benchmark(name)
+        run = manifest(chance(), benchmark, settings("chain_of_thought"), [])
+        assert run["fixed"]["tools"] == tools
+        assert (run["method"], run["allocator"]) == ("chain_of_thought", "fixed")
+
+
+async def test_what_the_user_sets_wins_over_the_method() -> None:
+    model = ScriptedModel(answer)
+    await plan("self_consistency", model, beam_width=2)
+    assert model.requests[0].n == 2
+
+
+async def test_sampling_until_agreement_stops_when_the_votes_are_in() -> None:
+    model = ScriptedModel(answer)
+    await plan("until_agreement", model)
+    assert [(r.first_sample, r.n) for r in model.requests] == [(0, 1), (1, 1)]
+
+
+def test_an_unknown_method_is_named_with_the_nearest() -> None:
+    with pytest.raises(InvalidInputError, match=r"unknown method 'reakt'; did you mean 'react'\?"):
+        make_planner(chance(), load_benchmark("gsm8k"), settings("reakt"))
