@@ -21,9 +21,11 @@ from amp.allocate.heuristic import HeuristicAllocator
 from amp.assess.assessor import WeightedAssessor
 from amp.benchmarks import load_benchmark
 from amp.evaluate.runner import RunSettings, make_planner
-from amp.models import catalog
 from amp.models.base import LanguageModel, Message, Prompt, Request
+from amp.models.load import load
 from amp.types import Candidate, Evidence, Limits, StepContext, Task, Usage
+from benchmarks.decisions import decisions
+from benchmarks.transformers_samples import samples_on_a_shared_prompt
 
 MODEL = "smollm2-135m"
 REPEATS = 5
@@ -108,10 +110,15 @@ def start_up(*arguments: str) -> float:
 
 
 async def main() -> int:
-    model = catalog.load(MODEL)
+    model = load(MODEL)
     try:
         overhead = await episode_overhead(model)
         cached, fresh = await beams_on_a_shared_prefix(model)
+    finally:
+        await model.close()
+    model = load(f"transformers:{MODEL}", threads=1)
+    try:
+        samples = await samples_on_a_shared_prompt(model)
     finally:
         await model.close()
     rows: list[tuple[str, float, str, float]] = [
@@ -119,6 +126,8 @@ async def main() -> int:
         ("wall time / model and tool time of an episode", overhead, "<", 1.03),
         ("4 beams / 4 separate calls, throughput", fresh, ">", 1.4),
         ("4 beams / 4 calls on a warm prefix cache", cached, ">", 1.0),
+        ("4 samples / 1 sample on PyTorch, time", samples, "<", 1.6),
+        *decisions(),
         ("import amp, in s", start_up("-c", "import amp"), "<", 0.3),
         ("amp --help, in s", start_up("-m", "amp", "--help"), "<", 0.6),
     ]

@@ -1,17 +1,10 @@
-"""Measures how long the controller takes to decide: python -m benchmarks.decisions.
-
-Fails if a promise is broken. Run it on a quiet machine; the medians stand a few other processes.
-"""
+"""Measures how long the controller takes to decide."""
 
 from __future__ import annotations
 
 import statistics
-import sys
 import timeit
 from dataclasses import replace
-
-from rich.console import Console
-from rich.table import Table
 
 from amp.allocate.base import Allocator
 from amp.allocate.constraints import Surroundings
@@ -78,21 +71,3 @@ def decisions() -> list[tuple[str, float, str, float]]:
             150.0,
         ),
     ]
-
-
-def main() -> int:
-    table = Table(box=None)
-    for column in ("what (median)", "measured", "promised", "kept"):
-        table.add_column(column, justify="left" if column.startswith("what") else "right")
-    broken = 0
-    for name, value, sign, bound in decisions():
-        broken += value >= bound
-        table.add_row(
-            name, f"{value:.1f}", f"{sign} {bound:.0f}", "yes" if value < bound else "[red]NO"
-        )
-    Console().print(table)
-    return min(broken, 1)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

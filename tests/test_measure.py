@@ -17,6 +17,7 @@ from amp.errors import InvalidInputError
 from amp.measure import QUICK, Plan, fit, measure
 from amp.models import catalog
 from amp.models.base import Completion, ModelCard, Request
+from amp.models.load import load as load_model
 from amp.models.scripted import ScriptedModel
 from amp.profile import Measurement, Profile, load
 
@@ -215,7 +216,7 @@ async def test_batches_that_are_several_calls_are_no_batches() -> None:
 
 
 async def test_a_real_model_is_profiled(smollm2: str) -> None:
-    model = catalog.load(smollm2)
+    model = load_model(smollm2)
     try:
         plan = replace(QUICK, contexts=(48, 96), batches=(1, 2), completion_tokens=4)
         profile = fit(model.card, await measure(model, plan))

@@ -13,6 +13,7 @@ from amp import prices
 from amp.cost import dollars, is_priced
 from amp.errors import InvalidInputError
 from amp.models import catalog
+from amp.models.load import load
 from amp.prices import Price
 from amp.settings import load_settings
 from amp.types import Usage
@@ -107,13 +108,11 @@ def test_the_table_is_a_setting(tmp_path: Path, own: Path, monkeypatch: pytest.M
 def test_a_loaded_model_carries_its_price(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     usage = Usage(prompt_tokens=10**6, completion_tokens=10**6, reasoning_tokens=10**6)
-    shipped = catalog.load("openai:gpt-4.1-mini", api_key="k").card
+    shipped = load("openai:gpt-4.1-mini", api_key="k").card
     assert dollars(usage, shipped) == pytest.approx(0.4 + 1.6)
-    official = catalog.load(
-        "openai:gpt-4.1-mini", api_key="k", base_url="https://api.openai.com/v1"
-    )
+    official = load("openai:gpt-4.1-mini", api_key="k", base_url="https://api.openai.com/v1")
     assert official.card == shipped
-    priced_by_user = catalog.load("openai:gpt-4.1-mini", api_key="k", prices=own).card
+    priced_by_user = load("openai:gpt-4.1-mini", api_key="k", prices=own).card
     assert dollars(usage, priced_by_user) == pytest.approx(9.0 + 6.0)
 
 
@@ -121,7 +120,7 @@ def test_a_model_of_unknown_price_says_so_once_it_is_loaded(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        model = catalog.load("openai:gpt-4.1-mini", base_url="http://127.0.0.1:9/v1")
+        model = load("openai:gpt-4.1-mini", base_url="http://127.0.0.1:9/v1")
     assert "nobody says what openai:gpt-4.1-mini costs" in caplog.text
     assert not is_priced(model.card)
     assert dollars(Usage(prompt_tokens=100), model.card) == 0.0

@@ -22,7 +22,7 @@ from amp.execute.base import Prompts, Tool
 from amp.execute.executor import Executor
 from amp.execute.prompts import PlainPrompts
 from amp.models.base import LanguageModel
-from amp.models.catalog import load as load_model
+from amp.models.load import load as load_model
 from amp.planner import Environment, Planner
 from amp.types import (
     STOP,

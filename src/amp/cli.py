@@ -53,7 +53,10 @@ app.add_typer(models_app, name="models")
 app.add_typer(trace_app, name="trace")
 
 Model = Annotated[
-    str | None, typer.Option(help="Catalog name, path of a gguf file, openai:NAME, or chance.")
+    str | None,
+    typer.Option(
+        help="Catalog name, gguf file, openai:NAME, anthropic:NAME, transformers:NAME, or chance."
+    ),
 ]
 Allocator = Annotated[str, typer.Option(help="fixed, heuristic, random, adaptive_consistency, ...")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
@@ -464,7 +467,7 @@ def _open_model(
     prompts: str = "",
 ) -> LanguageModel:
     """Opens the model that was asked for, behind a recording if one was asked for."""
-    from amp.models import catalog
+    from amp.models.load import load
     from amp.models.recorded import RecordedModel
     from amp.settings import load_settings
 
@@ -476,11 +479,12 @@ def _open_model(
     settings = load_settings()
     name = name or settings.model
     key = settings.api_key
-    model = catalog.load(
+    model = load(
         name,
         base_url=settings.base_url,
         api_key=None if key is None else key.get_secret_value(),
         prefix=settings.prefix,
+        thinking=settings.thinking,
         threads=settings.threads,
         context_tokens=settings.context_tokens,
         prices=settings.prices,

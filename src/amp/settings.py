@@ -23,12 +23,15 @@ class Settings(BaseSettings):
     """What can be set.
 
     Attributes:
-        model: name in the catalog, path of a gguf file, or ``openai:NAME``.
+        model: name in the catalog, path of a gguf file, ``openai:NAME``, ``anthropic:NAME`` or
+            ``transformers:NAME``.
         data: directory of the benchmarks' data.
-        base_url: server of an ``openai:`` model; None for the provider's own.
+        base_url: server of an ``openai:`` or ``anthropic:`` model; None for the provider's own.
         api_key: its key; servers on this machine need none.
         prefix: whether that server continues an assistant's last message, as llama.cpp's does;
             where it does not, it is asked to in words.
+        thinking: how that server takes a budget of native thinking: ``effort``, ``adaptive`` or
+            ``budget`` (`amp.models.thinking`); None not at all.
         threads: threads of a local model; None for all cores.
         context_tokens: longest prompt and answer together of a local model.
         prices: table of what models cost, which wins over the one that comes with AMP; its form
@@ -44,6 +47,7 @@ class Settings(BaseSettings):
     base_url: str | None = None
     api_key: SecretStr | None = None
     prefix: bool = False
+    thinking: str | None = None
     threads: int | None = Field(default=None, ge=1)
     context_tokens: int = Field(default=8192, ge=256)
     prices: Path | None = None

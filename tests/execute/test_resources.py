@@ -86,15 +86,27 @@ async def test_depth_is_a_budget_of_native_thinking_where_the_model_has_one(
 
 async def test_thinking_is_cut_before_the_answer_is_when_the_limits_bite() -> None:
     model = scripted(replace(ALL_CAPABILITIES, thinking_budget=True))
-    allocation = replace(BASE, depth=1, beam_width=1)
+    allocation = replace(BASE, depth=3, beam_width=1)
     prompt = PlainPrompts().solve(OPEN, replace(allocation, depth=0))
-    room = await model.count_tokens(prompt) + prompt.max_tokens + 100
+    room = await model.count_tokens(prompt) + prompt.max_tokens + 2000
     meter = Meter(model, Ledger(Limits(tokens=room)))
     await Executor(PlainPrompts()).execute(OPEN, allocation, meter)
     (request,) = model.requests
     assert request.prompt.max_tokens == prompt.max_tokens
-    assert request.thinking_tokens == 100
-    assert f"100 tokens of thinking instead of {TOKENS_A_REASONING_STEP}" in meter.take_notes()
+    assert request.thinking_tokens == 2000
+    wanted = 3 * TOKENS_A_REASONING_STEP
+    assert f"2000 tokens of thinking instead of {wanted}" in meter.take_notes()
+
+
+async def test_a_budget_too_small_for_any_thinking_is_none() -> None:
+    model = scripted(replace(ALL_CAPABILITIES, thinking_budget=True))
+    allocation = replace(BASE, depth=1, beam_width=1)
+    prompt = PlainPrompts().solve(OPEN, replace(allocation, depth=0))
+    room = await model.count_tokens(prompt) + prompt.max_tokens + 1000
+    meter = Meter(model, Ledger(Limits(tokens=room)))
+    await Executor(PlainPrompts()).execute(OPEN, allocation, meter)
+    assert model.requests[0].thinking_tokens == 0
+    assert f"0 tokens of thinking instead of {TOKENS_A_REASONING_STEP}" in meter.take_notes()
 
 
 # --------------------------------------------------------------------------- sampling
@@ -106,6 +118,18 @@ async def test_temperature_and_top_p_reach_the_model_and_change_nothing_else() -
     wider = await only_request(replace(BASE, top_p=1.0))
     assert warmer == replace(base, temperature=1.1)
     assert wider == replace(base, top_p=1.0)
+
+
+async def test_what_a_model_does_not_heed_is_noted() -> None:
+    own_mind = replace(ALL_CAPABILITIES, temperature=False, top_p=False)
+    _, meter = await spend(scripted(own_mind), BASE)
+    assert meter.take_notes() == (
+        "sampled as the model likes instead of at 0.7",
+        "no nucleus instead of top_p 0.9",
+    )
+    cool = replace(ALL_CAPABILITIES, max_temperature=1.0)
+    _, meter = await spend(scripted(cool), replace(BASE, temperature=1.5))
+    assert meter.take_notes() == ("temperature 1 instead of 1.5",)
 
 
 async def test_beams_are_samples_of_one_call_on_one_prompt() -> None:

@@ -5,8 +5,8 @@ import math
 import pytest
 
 from amp.errors import ModelError
-from amp.models import catalog
 from amp.models.base import Capabilities, LanguageModel, Message, Prompt, Request
+from amp.models.load import load
 from amp.models.scripted import ScriptedModel, chance, tokens
 
 
@@ -93,4 +93,4 @@ async def test_chance_prefers_no_label() -> None:
     told = (await chance().probe(prompt)).log_probs
     assert set("123456789ABCabc") <= set(told)
     assert len(set(told.values())) == 1
-    assert isinstance(catalog.load("chance"), ScriptedModel)
+    assert isinstance(load("chance"), ScriptedModel)

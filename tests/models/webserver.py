@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,12 +22,19 @@ class Question:
 
 @dataclass
 class Answer:
-    """What the server answers. A shorter body than stated breaks the connection off."""
+    """What the server answers.
+
+    Attributes:
+        status: 0 hangs up without an answer.
+        stated_length: where the body is shorter, the connection breaks off in the middle.
+        pause_seconds: before every byte of the body; the server drips.
+    """
 
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     stated_length: int | None = None
+    pause_seconds: float = 0.0
 
 
 @contextmanager
@@ -40,6 +48,8 @@ def serving(respond: Callable[[Question], Answer]) -> Iterator[str]:
                 self.command, self.path, dict(self.headers.items()), self.rfile.read(size)
             )
             answer = respond(question)
+            if not answer.status:
+                return
             self.send_response(answer.status)
             for name, value in answer.headers.items():
                 self.send_header(name, value)
@@ -48,7 +58,12 @@ def serving(respond: Callable[[Question], Answer]) -> Iterator[str]:
             self.end_headers()
             if self.command != "HEAD":
                 with suppress(ConnectionError):  # a client that lost patience
-                    self.wfile.write(answer.body)
+                    if answer.pause_seconds:
+                        for byte in answer.body:
+                            time.sleep(answer.pause_seconds)
+                            self.wfile.write(bytes([byte]))
+                    else:
+                        self.wfile.write(answer.body)
 
         do_GET = do_POST = do_HEAD = answer  # noqa: N815
 

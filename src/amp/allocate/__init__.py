@@ -17,7 +17,7 @@ from amp.errors import InvalidInputError, did_you_mean
 from amp.types import Allocation
 
 _MOST_SAMPLES = 8
-"""Twice the usual vote. The papers go up to 40, which is out of reach for recordings on a laptop."""
+"""Twice the usual vote. The papers go up to 40, which recordings on a laptop can hardly reach."""
 
 ALLOCATORS: dict[str, Callable[[Space, Allocation], Allocator]] = {
     "fixed": lambda space, fixed: FixedAllocator(fixed),

@@ -11,6 +11,7 @@ from typing import TypeVar
 from amp.cost import Grant, Ledger, worst_dollars
 from amp.execute.base import Tool
 from amp.models.base import Capabilities, Completion, LanguageModel, NextToken, Prompt, Request
+from amp.models.thinking import LEAST_TOKENS
 from amp.types import StepContext, ToolUse
 
 Answer = TypeVar("Answer")
@@ -81,7 +82,10 @@ class Meter:
         if granted_n < n:
             self.notes.append(f"{granted_n} samples instead of {n} to stay within the limits")
         # What is too much is taken from the thinking first: an answer cut off is worth nothing.
-        thinking = max(0, min(thinking_tokens, granted_tokens - prompt.max_tokens))
+        # A budget that no API takes is none.
+        thinking = min(thinking_tokens, granted_tokens - prompt.max_tokens)
+        if thinking < LEAST_TOKENS:
+            thinking = 0
         cap = granted_tokens - thinking
         if thinking < thinking_tokens:
             self.notes.append(f"{thinking} tokens of thinking instead of {thinking_tokens}")
@@ -103,6 +107,7 @@ class Meter:
         )
         completions = await self._granted(grants, self.model.generate(request))
         self.ledger.charge(self.model.card, [c.usage for c in completions])
+        self._note_sampling(temperature, top_p)
         return completions
 
     async def probe(self, prompt: Prompt) -> NextToken:
@@ -131,6 +136,16 @@ class Meter:
         if use is not None:
             self.ledger.charge_tool(use.seconds)
         return use
+
+    def _note_sampling(self, temperature: float, top_p: float) -> None:
+        """Notes what the model did not heed; some tell only when they are asked."""
+        can = self.capabilities
+        if not can.temperature:
+            self.notes.append(f"sampled as the model likes instead of at {temperature:g}")
+        elif temperature > can.max_temperature:
+            self.notes.append(f"temperature {can.max_temperature:g} instead of {temperature:g}")
+        if not can.top_p and top_p < 1.0 and temperature > 0.0:
+            self.notes.append(f"no nucleus instead of top_p {top_p:g}")
 
     async def _grants(self, prompt: Prompt, n: int, max_tokens: int) -> list[Grant]:
         """Leave for n samples: one call where the model shares the prompt, else n calls."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from amp.execute.meter import Meter
+from amp.models.thinking import LEAST_TOKENS
 from amp.types import Allocation
 
-TOKENS_A_REASONING_STEP = 256
-"""Depth 4 is the 1,024 tokens that the smallest thinking budgets of the APIs have."""
+TOKENS_A_REASONING_STEP = LEAST_TOKENS
+"""The smallest budget that every API takes; native reasoning is wordier than steps in an answer."""
 
 
 def thinking_tokens(allocation: Allocation, meter: Meter) -> int:

@@ -136,7 +136,21 @@ class LogProbs:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a model can tell or do besides its text. Whatever is False has a stated substitute."""
+    """What a model can tell or do besides its text. Whatever is False has a stated substitute.
+
+    Attributes:
+        log_probs: log-probabilities of what it wrote, and of the likeliest next tokens.
+        full_distribution: the next token's distribution over the whole vocabulary.
+        hidden_states: the hidden state of a prompt's last token.
+        scoring: log-probabilities of given continuations.
+        parallel_samples: several samples of one prompt in one call.
+        prefix: continuing the assistant's last message.
+        grammar: answers that match a GBNF grammar.
+        thinking_budget: native thinking within a number of tokens.
+        temperature: heeding a temperature; a model that does not samples as it likes.
+        top_p: heeding a nucleus.
+        max_temperature: the highest temperature that it takes; a higher one is cut to it.
+    """
 
     log_probs: bool = False
     full_distribution: bool = False
@@ -146,6 +160,9 @@ class Capabilities:
     prefix: bool = False
     grammar: bool = False
     thinking_budget: bool = False
+    temperature: bool = True
+    top_p: bool = True
+    max_temperature: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)

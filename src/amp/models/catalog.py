@@ -11,19 +11,14 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from amp.errors import InvalidInputError, MissingDependencyError, did_you_mean
-from amp.models.apicard import api_card
-from amp.models.base import LanguageModel, ModelCard
-from amp.models.download import HubFile, Package, PinnedFile, Progress, fetch, sha256_of
+from amp.models.base import ModelCard
+from amp.models.download import HubFile, Package, PinnedFile, Progress, fetch
 
 DEFAULT = "qwen2.5-coder-1.5b"
 
 _MAGIC = b"GGUF"
-_OPENAI = "openai:"
-CHANCE = "chance"
-"""The model that acts at random; see `amp.models.scripted.chance`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +137,7 @@ def find(name: str) -> CatalogModel:
     if name not in MODELS:
         raise InvalidInputError(
             f"unknown model {name!r}{did_you_mean(name, list(MODELS))} (known: {', '.join(MODELS)};"
-            " or a path to a .gguf file, openai:MODEL, or chance)"
+            " or a path to a .gguf file, openai:MODEL, anthropic:MODEL, transformers:MODEL, chance)"
         )
     return MODELS[name]
 
@@ -211,76 +206,6 @@ def remove(name: str) -> int:
     if parts.is_dir():
         parts.rmdir()
     return freed
-
-
-def load(
-    name: str = DEFAULT,
-    *,
-    base_url: str | None = None,
-    api_key: str | None = None,
-    prefix: bool = False,
-    threads: int | None = None,
-    context_tokens: int = 8192,
-    slots: int = 4,
-    hidden_states: bool = False,
-    prices: Path | None = None,
-) -> LanguageModel:
-    """Returns a model, ready to use; `await model.close()` frees it.
-
-    Args:
-        name: a name of the catalog, a path to a .gguf file, ``openai:MODEL`` for any server that
-            speaks the OpenAI API, or ``chance`` for random choices without a model.
-        base_url: address of that server; None is OpenAI's own. For ``openai:`` only.
-        api_key: its key; None takes OPENAI_API_KEY, and a server of one's own needs none.
-        prefix: whether that server continues an assistant's last message, as llama.cpp's does.
-        threads: CPU threads of a local model; None takes every core.
-        context_tokens: longest prompt and answer together of a local model.
-        slots: samples that a local model makes side by side.
-        hidden_states: whether a local model can give hidden states.
-        prices: the user's price table, which wins over the one that comes with AMP.
-
-    Raises:
-        InvalidInputError: if the name is unknown, or the file or the price table is damaged.
-        MissingDependencyError: if the model or a package is missing; says what to run.
-    """
-    if name == CHANCE:
-        from amp.models.scripted import chance
-
-        return chance()
-    if name.startswith(_OPENAI):
-        from amp.models.openai import OpenAIModel
-
-        model = name.removeprefix(_OPENAI)
-        server = urlsplit(base_url or os.environ.get("OPENAI_BASE_URL") or "").hostname
-        own_server = server not in (None, "api.openai.com")
-        card = api_card("openai", model, prices, own_server=own_server)
-        return OpenAIModel(model, base_url=base_url, api_key=api_key, card=card, prefix=prefix)
-    if base_url is not None:
-        raise InvalidInputError(
-            f"base_url {base_url} goes with openai:MODEL, but the model is {name!r};"
-            f" say openai:{name}"
-        )
-    from amp.models.llamacpp import LlamaCppModel
-
-    path = resolve(name)
-    return LlamaCppModel(
-        path,
-        card=_card(name, path),
-        threads=threads,
-        context_tokens=context_tokens,
-        slots=slots,
-        hidden_states=hidden_states,
-    )
-
-
-def _card(name: str, path: Path) -> ModelCard | None:
-    if name in MODELS:
-        return MODELS[name].card
-    sha256 = sha256_of(path)  # once a load: a recording must know which weights answered
-    for model in _ALL:
-        if model.file.sha256 == sha256:
-            return model.card
-    return ModelCard(path.stem, sha256=sha256)
 
 
 def _is_path(text: str) -> bool:

@@ -9,6 +9,10 @@ How the protocol's promises are kept:
 - The samplers are temperature, then top_p, and nothing else: no top_k, min_p or penalties.
 - Log-probabilities and entropies are those of the model itself: before temperature, top_p and
   grammar.
+- A budget of thinking holds to the token where the model's template can switch thinking on and
+  off; elsewhere the capability is False. Log-probabilities and entropies are those of the text
+  alone. An answer that has begun (a prefix) is not thought about: where both are asked for, the
+  user's message asks to continue exactly after the prefix.
 - `completion_tokens` is the server's own count for each sample, the end-of-text token and tokens of
   a stop string among them, since they were generated. `log_probs` holds the tokens that are part of
   the text. A token that is only a part of a character, and one that the server held back because a
@@ -41,6 +45,7 @@ from amp.models.base import (
 from amp.models.chat import as_messages, base_seed
 from amp.models.llamaserver import Call, LlamaServer
 from amp.models.llamastream import Stream
+from amp.models.thinking import openai_fields, require_budget
 from amp.types import Usage
 
 # Measured: 20 cost no more than 1 (within 3%); the mass beyond is one more outcome of the entropy.
@@ -56,7 +61,7 @@ U = TypeVar("U")
 
 
 class LlamaCppModel:
-    """A GGUF model in this process (capabilities: all but the full distribution and thinking).
+    """A GGUF model in this process (capabilities: all but the full distribution).
 
     Args:
         path: the model file.
@@ -68,6 +73,7 @@ class LlamaCppModel:
         hidden_states: whether `probe` can give hidden states. It costs nothing while generating
             (measured: no difference in speed); a probe with `hidden` reads the prompt once more,
             without the prefix cache, and is charged for it.
+        chat_template: a Jinja template instead of the file's own.
 
     Raises:
         MissingDependencyError: if xllamacpp or the file is missing; the message says how to get it.
@@ -83,6 +89,7 @@ class LlamaCppModel:
         context_tokens: int = 8192,
         slots: int = 4,
         hidden_states: bool = False,
+        chat_template: str | None = None,
     ) -> None:
         for name, value in (
             ("threads", threads),
@@ -98,6 +105,7 @@ class LlamaCppModel:
             context_tokens=context_tokens,
             slots=slots,
             hidden_states=hidden_states,
+            chat_template=chat_template,
         )
         card = card or ModelCard(name=path.stem)
         self._card = dataclasses.replace(
@@ -112,6 +120,7 @@ class LlamaCppModel:
             parallel_samples=True,
             prefix=True,
             grammar=True,
+            thinking_budget=self._switches_thinking(),
         )
         self._counts: OrderedDict[object, int] = OrderedDict()
 
@@ -137,7 +146,11 @@ class LlamaCppModel:
         """Returns `request.n` samples; more than `slots` are made in groups of that size.
 
         The prompt is charged once: samples share it, and later groups find it in the cache.
+
+        Raises:
+            InvalidInputError: if the request has a budget of thinking and the model takes none.
         """
+        require_budget(request, self._card.name, supported=self._capabilities.thinking_budget)
         completions: list[Completion] = []
         for offset in range(0, request.n, self._server.slots):
             n = min(self._server.slots, request.n - offset)
@@ -180,11 +193,16 @@ class LlamaCppModel:
         return NextToken(log_probs, usage + spent, hidden=state)
 
     async def count_tokens(self, prompt: Prompt) -> int:
-        """Returns exactly what a call of this prompt is charged; the last thousand are kept."""
+        """Returns exactly what a call of this prompt is charged; the last thousand are kept.
+
+        Where a prompt may be thought about or not, the longer form counts.
+        """
         key = prompt.messages
         if key not in self._counts:
-            text = await self._in_thread(self._server.template, as_messages(prompt, prefix=True))
-            self._counts[key] = len(await self._in_thread(self._server.tokenize, text))
+            ways = (0, 1) if self._capabilities.thinking_budget else (0,)
+            texts = [await self._templated(prompt, thinking) for thinking in ways]
+            counts = [len(await self._in_thread(self._server.tokenize, text)) for text in texts]
+            self._counts[key] = max(counts)
         self._counts.move_to_end(key)
         if len(self._counts) > _COUNTS_KEPT:
             self._counts.popitem(last=False)
@@ -194,8 +212,11 @@ class LlamaCppModel:
         await asyncio.to_thread(self._server.close)
 
     async def _generate_group(self, request: Request, *, first: bool) -> list[Completion]:
-        body = self._body(request.prompt, max_tokens=request.prompt.max_tokens)
-        body |= {
+        thinking = request.thinking_tokens
+        body = self._chat(request.prompt, thinking) | {
+            "max_tokens": request.prompt.max_tokens + thinking,
+            "logprobs": True,
+            "top_logprobs": _TOP_GENERATE,
             "n": request.n,
             "temperature": request.temperature,
             "samplers": ["temperature", "top_p"],
@@ -207,7 +228,7 @@ class LlamaCppModel:
         }
         if request.grammar is not None:
             body["grammar"] = request.grammar
-        call, stream = Call(slots=request.n), Stream(request.n)
+        call, stream = Call(slots=request.n), Stream(request.n, thinks=thinking > 0)
         timed_out = await self._wait(
             call,
             lambda: self._server.stream(call, body, stream.receive),
@@ -230,6 +251,7 @@ class LlamaCppModel:
                     prompt_tokens=prompt_tokens if first and index == 0 else 0,
                     cached_prompt_tokens=cached_tokens if first and index == 0 else 0,
                     completion_tokens=sample.tokens,
+                    reasoning_tokens=sample.thinking_tokens,
                     seconds=seconds,
                 ),
                 log_probs=tuple(sample.log_probs),
@@ -261,7 +283,7 @@ class LlamaCppModel:
         return LogProbs(tuple(min(0.0, entry["logprob"]) for entry in entries[:-1]), usage)
 
     async def _hidden(self, prompt: Prompt) -> tuple[tuple[float, ...], Usage]:
-        text = await self._in_thread(self._server.template, as_messages(prompt, prefix=True))
+        text = await self._templated(prompt, 0)
         call = Call(slots=1)
         found: list[tuple[tuple[float, ...], int]] = []
         await self._wait(call, lambda: found.append(self._server.embed(call, text)), None)
@@ -319,13 +341,28 @@ class LlamaCppModel:
     def _body(
         self, prompt: Prompt, *, max_tokens: int, top_logprobs: int = _TOP_GENERATE
     ) -> dict[str, Any]:
-        return {
-            "messages": as_messages(prompt, prefix=True),
+        return self._chat(prompt, 0) | {
             "max_tokens": max_tokens,
             "temperature": 0.0,
             "logprobs": True,
             "top_logprobs": top_logprobs,
         }
+
+    def _chat(self, prompt: Prompt, thinking_tokens: int) -> dict[str, Any]:
+        """What the template reads."""
+        body: dict[str, Any] = {"messages": as_messages(prompt, prefix=not thinking_tokens)}
+        if self._capabilities.thinking_budget:
+            body |= openai_fields("budget", thinking_tokens)[0]
+        return body
+
+    async def _templated(self, prompt: Prompt, thinking_tokens: int) -> str:
+        return await self._in_thread(self._server.template, self._chat(prompt, thinking_tokens))
+
+    def _switches_thinking(self) -> bool:
+        """Whether the template writes something else when it is told not to think."""
+        chat = {"messages": [{"role": "user", "content": "?"}]}
+        on, off = ({**chat, **openai_fields("budget", tokens)[0]} for tokens in (1, 0))
+        return self._server.template(on) != self._server.template(off)
 
 
 def _reported(answer: dict[str, Any]) -> list[dict[str, Any]]:

@@ -63,6 +63,7 @@ class LlamaServer:
         context_tokens: longest prompt and answer together; the slots share one memory of this size.
         slots: how many samples are generated side by side.
         hidden_states: whether `embed` works.
+        chat_template: a Jinja template instead of the file's own.
 
     Raises:
         MissingDependencyError: if xllamacpp or the file is missing.
@@ -77,6 +78,7 @@ class LlamaServer:
         context_tokens: int,
         slots: int,
         hidden_states: bool,
+        chat_template: str | None = None,
     ) -> None:
         _check_file(path)
         xllamacpp = _library()
@@ -93,6 +95,8 @@ class LlamaServer:
         parameters.api_keys = [self.api_key]
         parameters.cpuparams.n_threads = threads or _cores()
         parameters.cpuparams_batch.n_threads = threads or _cores()
+        if chat_template is not None:
+            parameters.chat_template = chat_template
         if hidden_states:
             parameters.embedding = True
             parameters.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_LAST
@@ -165,9 +169,9 @@ class LlamaServer:
         vector = tuple(float(value) for value in answer["data"][0]["embedding"])
         return vector, int(answer["usage"]["prompt_tokens"])
 
-    def template(self, messages: list[dict[str, str]]) -> str:
-        """Returns the text that the model reads for these messages."""
-        return str(self._post("/apply-template", {"messages": messages})["prompt"])
+    def template(self, body: dict[str, Any]) -> str:
+        """Returns the text that the model reads for a request."""
+        return str(self._post("/apply-template", body)["prompt"])
 
     def tokenize(self, text: str) -> list[int]:
         """Returns the tokens of a templated text, as a call would read them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from amp.models.base import FinishReason
@@ -18,13 +18,16 @@ class StreamedSample:
         text: the text.
         finish_reason: None until it ends.
         tokens: how many were generated; until it ends, how many were reported.
-        log_probs: of the reported tokens.
-        entropies: of the reported tokens, in nats.
+        thinking_tokens: those of them that were reported before the text began. The closing tag is
+            never reported, and not among them.
+        log_probs: of the reported tokens of the text.
+        entropies: of the reported tokens of the text, in nats.
     """
 
     text: str = ""
     finish_reason: FinishReason | None = None
     tokens: int = 0
+    thinking_tokens: int = 0
     log_probs: list[float] = field(default_factory=list)
     entropies: list[float] = field(default_factory=list)
 
@@ -32,12 +35,17 @@ class StreamedSample:
 class Stream:
     """Gathers the interleaved chunks of a call; one thread writes, another may read.
 
+    Args:
+        n: how many samples come.
+        thinks: whether they begin with thinking.
+
     Attributes:
         prompt_tokens: tokens of the prompt; 0 until the first sample ends.
         cached_tokens: those of them that the prefix cache held.
     """
 
-    def __init__(self, n: int) -> None:
+    def __init__(self, n: int, *, thinks: bool = False) -> None:
+        self._thinks = thinks
         self._samples = [StreamedSample() for _ in range(n)]
         self._ended = 0
         self._lock = threading.Lock()
@@ -64,9 +72,7 @@ class Stream:
         """Returns a copy of what has come so far."""
         with self._lock:
             return [
-                StreamedSample(
-                    s.text, s.finish_reason, s.tokens, list(s.log_probs), list(s.entropies)
-                )
+                replace(s, log_probs=list(s.log_probs), entropies=list(s.entropies))
                 for s in self._samples
             ]
 
@@ -74,6 +80,10 @@ class Stream:
         sample = self._samples[index]
         sample.text += choice["delta"].get("content") or ""
         for token in (choice.get("logprobs") or {}).get("content") or ():
+            if self._thinks and not sample.text:
+                sample.thinking_tokens += 1
+                sample.tokens += 1
+                continue
             sample.log_probs.append(min(0.0, token["logprob"]))
             top = [entry["logprob"] for entry in token["top_logprobs"]]
             sample.entropies.append(entropy(normalised(top)))

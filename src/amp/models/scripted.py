@@ -21,6 +21,7 @@ from amp.models.base import (
     Request,
 )
 from amp.models.entropy import entropy
+from amp.models.thinking import require_budget
 from amp.types import Usage
 
 Answers = Callable[[Prompt, int], str] | Mapping[str, str | Sequence[str]] | Sequence[str]
@@ -103,6 +104,7 @@ class ScriptedModel:
     async def generate(self, request: Request) -> list[Completion]:
         """Returns the scripted answers, cut at the stop strings and at the cap."""
         self._require_open()
+        require_budget(request, self._card.name, supported=self._capabilities.thinking_budget)
         self.requests.append(request)
         prompt_tokens = _count(request.prompt)
         limit = request.timeout_seconds

@@ -1,0 +1,281 @@
+"""Anthropic's Messages API, and any server that speaks it (llama.cpp's does).
+
+What the API lacks, and what stands for it:
+
+- `n`: the samples are asked for one by one. Each is a call and is charged as one. Where the prompt
+  is long enough for the API's cache, the first sample goes ahead, and the others, side by side,
+  find the prompt in the cache.
+- Seeds: there are none, and equal requests differ. A recording makes a run repeatable.
+- Log-probabilities, scores, grammars: none.
+- A temperature above 1 is sent as 1, the most that the API takes.
+- temperature and top_p: models since Opus 4.1 take only one of the two, those since Opus 4.7
+  neither. What a model refuses, it is not sent again; the log says so once, as it does for a
+  temperature above 1. Without temperature a model samples as it likes, also where greedy was asked
+  for. An answer that is thought about never has a temperature: the API forbids it.
+- A prefix (an assistant's last message) is continued only where the option `prefix` says that the
+  model does it: those before Opus 4.6 do. Elsewhere, and in an answer that is thought about, the
+  user's message asks to continue exactly after it.
+
+Prompt tokens are those read anew, read from the cache, and written to it, together. Writing costs
+a quarter more than reading anew, which no price of a `ModelCard` says.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from amp.errors import InvalidInputError, ModelError
+from amp.models import anthropicanswer
+from amp.models.base import (
+    Capabilities,
+    Completion,
+    LogProbs,
+    ModelCard,
+    NextToken,
+    Prompt,
+    Request,
+)
+from amp.models.calls import deadline_of, one_by_one, within
+from amp.models.chat import as_messages, upper_bound
+from amp.models.refusals import Refusals
+from amp.models.sdkclient import Api, RefusedError, SdkClient
+from amp.models.thinking import (
+    ANTHROPIC_STYLES,
+    AnthropicStyle,
+    anthropic_budget,
+    anthropic_fields,
+    require_budget,
+    require_style,
+)
+
+_log = logging.getLogger(__name__)
+
+ANTHROPIC = Api(
+    name="Anthropic",
+    package="anthropic",
+    client="AsyncAnthropic",
+    errors="AnthropicError",
+    resource="messages",
+    address="https://api.anthropic.com",
+    variable="ANTHROPIC",
+)
+
+_MOST_TEMPERATURE = 1.0
+# The API caches prompts of 1024 tokens and more, which are 4 bytes of English each.
+_CACHED_BYTES = 4096
+_CACHED = {"cache_control": {"type": "ephemeral"}}
+
+
+class AnthropicModel:
+    """A model behind Anthropic's Messages API.
+
+    Args:
+        model: its name at the server.
+        base_url: address of the server, with or without ``/v1``; None takes ANTHROPIC_BASE_URL,
+            else Anthropic's own.
+        api_key: the key; None takes ANTHROPIC_API_KEY. A server of one's own may do without.
+        card: who the model is; None takes its name at the server and no price.
+        timeout_seconds: how long an answer may take, all tries and waits among it.
+        max_retries: how often the SDK tries again when the server is busy or unreachable.
+        prefix: whether the model continues an assistant's last message.
+        thinking: how the model takes a budget of thinking: ``adaptive`` since Opus 4.6, ``budget``
+            before, None not at all; see `amp.models.thinking`.
+        extra: further fields of every request; they win over all others.
+
+    Raises:
+        MissingDependencyError: if the package anthropic is missing; says what to run.
+        InvalidInputError: if Anthropic's own server is meant and there is no key, or the style of
+            thinking is unknown.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        card: ModelCard | None = None,
+        timeout_seconds: float = 300.0,
+        max_retries: int = 4,
+        prefix: bool = False,
+        thinking: AnthropicStyle | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        require_style(thinking, ANTHROPIC_STYLES)
+        self._client = SdkClient(
+            ANTHROPIC,
+            model,
+            base_url=base_url and base_url.rstrip("/").removesuffix("/v1"),
+            api_key=api_key,
+            timeout_seconds=timeout_seconds,
+            max_retries=max_retries,
+        )
+        self._model = model
+        self._card = card or ModelCard(name=model)
+        self._thinking: AnthropicStyle | None = thinking
+        self._extra = dict(extra or {})
+        self._capabilities = Capabilities(
+            prefix=prefix, thinking_budget=thinking is not None, max_temperature=_MOST_TEMPERATURE
+        )
+        self._refusals = Refusals(model)
+        self._refused_thinking = 0
+        self._clamped = False
+
+    @property
+    def card(self) -> ModelCard:
+        return self._card
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the model can do, as far as it has shown by now."""
+        return self._refusals.capabilities(self._capabilities)
+
+    async def generate(self, request: Request) -> list[Completion]:
+        """Returns `request.n` samples.
+
+        A call that times out is charged with the bound of its prompt; what the server generated
+        until then is known to nobody and counts as nothing.
+
+        Raises:
+            ModelError: if the server is unreachable, refuses the request or answers garbage.
+            InvalidInputError: if the request has a grammar, or a budget of thinking and the model
+                does not take one.
+        """
+        if request.grammar is not None:
+            raise InvalidInputError(f"model {self._model} takes no grammar; the API has none")
+        require_budget(request, self._model, supported=self._capabilities.thinking_budget)
+        deadline = deadline_of(request)
+        shared = request.n > 1 and _bytes(request.prompt) >= _CACHED_BYTES
+
+        async def call(part: Request) -> list[Completion]:
+            async def ask(part: Request) -> list[Completion]:
+                return [await self._sample(part, cached=shared)]
+
+            return await within(deadline, ask, part, self.count_tokens)
+
+        if not shared:
+            return await one_by_one(request, call)
+        # What one call writes to the cache, others can read only when it has been answered.
+        ahead = await call(dataclasses.replace(request, n=1))
+        first = request.first_sample + 1
+        rest = dataclasses.replace(request, n=request.n - 1, first_sample=first)
+        return ahead + await one_by_one(rest, call)
+
+    async def score(self, prompt: Prompt, continuations: Sequence[str]) -> list[LogProbs]:
+        """Not possible with this API.
+
+        Raises:
+            ModelError: always; `capabilities.scoring` is False.
+        """
+        raise ModelError(f"model {self._model} cannot score: the API tells no log-probabilities")
+
+    async def probe(self, prompt: Prompt, *, hidden: bool = False) -> NextToken:
+        """Not possible with this API.
+
+        Raises:
+            ModelError: always; `capabilities.log_probs` is False.
+        """
+        raise ModelError(
+            f"model {self._model} cannot be probed: the API tells no log-probabilities"
+        )
+
+    async def count_tokens(self, prompt: Prompt) -> int:
+        """Returns an upper bound: the bytes of the text, and an allowance for the template.
+
+        The API could count, but that is a call over the network for every prompt.
+        """
+        prefixes = {self._capabilities.prefix}
+        if self._capabilities.thinking_budget:
+            prefixes.add(False)
+        return max(upper_bound(as_messages(prompt, prefix=prefix)) for prefix in prefixes)
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def _sample(self, request: Request, *, cached: bool) -> Completion:
+        begun = time.monotonic()
+        answer = await self._ask(request, cached=cached)
+        seconds = time.monotonic() - begun
+        try:
+            return anthropicanswer.read(request, answer, seconds)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise self._client.garbage(error) from error
+
+    async def _ask(self, request: Request, *, cached: bool) -> dict[str, Any]:
+        """Asks again without what the model turns out to refuse."""
+        thinks = request.thinking_tokens > 0
+        body = self._body(request, cached=cached)
+        while True:
+            try:
+                answer = await self._client.ask(body)
+                break
+            except RefusedError as error:
+                self._refusals.learn(error.reason, body["extra_body"], thinks=thinks)
+                if not thinks and "thinking" in error.reason:
+                    self._refused_thinking = 1
+                refused, body = body, self._body(request, cached=cached)
+                if body == refused:
+                    raise
+        if not isinstance(answer.get("usage"), dict):
+            raise self._client.no_usage()
+        return answer
+
+    def _body(self, request: Request, *, cached: bool) -> dict[str, Any]:
+        thinks = request.thinking_tokens > 0
+        chat = as_messages(request.prompt, prefix=self._capabilities.prefix and not thinks)
+        system = "\n\n".join(m["content"] for m in chat if m["role"] == "system")
+        messages: list[dict[str, Any]] = [m for m in chat if m["role"] != "system"]
+        if cached:
+            asked = [message for message in messages if message["role"] == "user"]
+            for message in asked[-1:]:
+                message["content"] = _block(message["content"])
+        budget = anthropic_budget(self._thinking, request.thinking_tokens)
+        body: dict[str, Any] = {
+            "model": self._model,
+            "max_tokens": request.prompt.max_tokens + budget,
+            "messages": messages,
+            # Not in the arguments of the SDK: they come and go with its versions.
+            "extra_body": self._extra_body(request),
+        }
+        if system:  # marked always: it is what the prompts of all steps have in common
+            body["system"] = _block(system)
+        if request.prompt.stop:
+            body["stop_sequences"] = list(request.prompt.stop)
+        return body
+
+    def _extra_body(self, request: Request) -> dict[str, Any]:
+        ways = anthropic_fields(self._thinking, request.thinking_tokens)
+        fields = dict(ways[min(self._refused_thinking, len(ways) - 1)])
+        if request.thinking_tokens == 0:
+            fields |= self._sampling(request)
+        return {**fields, **self._extra}
+
+    def _sampling(self, request: Request) -> dict[str, float]:
+        if request.temperature > _MOST_TEMPERATURE and not self._clamped:
+            self._clamped = True
+            _log.warning(
+                "model %s is sent temperature 1 instead of %g, the most that its API takes",
+                self._model,
+                request.temperature,
+            )
+        fields = {"temperature": min(request.temperature, _MOST_TEMPERATURE)}
+        if request.top_p < 1.0 and request.temperature > 0.0:  # a greedy answer has no nucleus
+            fields["top_p"] = request.top_p
+        return {
+            name: value
+            for name, value in fields.items()
+            if not self._refusals.refused(name, thinks=False)
+        }
+
+
+def _block(text: str) -> list[dict[str, Any]]:
+    """One block of text up to which the API caches the prompt."""
+    return [{"type": "text", "text": text, **_CACHED}]
+
+
+def _bytes(prompt: Prompt) -> int:
+    return sum(len(message.content.encode()) for message in prompt.messages)
