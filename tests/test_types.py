@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amp.types import Allocation, Candidate, Evidence, Observation, StepContext, Task
+from amp.types import Allocation, Candidate, Complexity, Evidence, Observation, StepContext, Task
 
 candidates = st.lists(
     st.builds(
@@ -30,7 +30,7 @@ candidates = st.lists(
         ("top_p", 0.0),
         ("top_p", 1.1),
         ("beam_width", 0),
-        ("verification", 3),
+        ("verification", 4),
     ],
 )
 def test_an_allocation_names_the_field_that_is_out_of_range(name: str, value: Any) -> None:
@@ -63,3 +63,9 @@ def test_a_tool_of_the_environment_replaces_the_actions() -> None:
     context = StepContext(Task("t", "g"), observation)
     assert context.actions(frozenset()) == ("left",)
     assert context.actions(frozenset({"guide", "python"})) == ("home",)
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf")])
+def test_a_complexity_that_is_no_number_is_refused(score: float) -> None:
+    with pytest.raises(ValueError, match="complexity score is"):
+        Complexity(score)

@@ -10,6 +10,7 @@ from amp.allocate.heuristic import HeuristicAllocator
 from amp.allocate.space import Space
 from amp.assess.assessor import WeightedAssessor
 from amp.assess.base import Assessor
+from amp.environment import Environment
 from amp.errors import (
     AmpError,
     InvalidInputError,
@@ -23,7 +24,7 @@ from amp.execute.executor import Executor
 from amp.execute.prompts import PlainPrompts
 from amp.models.base import LanguageModel
 from amp.models.load import load as load_model
-from amp.planner import Environment, Planner
+from amp.planner import Planner
 from amp.types import (
     STOP,
     Allocation,

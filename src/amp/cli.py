@@ -127,7 +127,7 @@ def solve(
         display.add_step(table, "", 1, step)
 
     async def go() -> None:
-        language_model = _open_model(model, record, replay, benchmark.prompts.version)
+        language_model = _open_model(model, record, replay, (benchmark.prompts.version,))
         try:
             planner = make_planner(language_model, benchmark, settings)
             episode = await planner.run(task, benchmark.environment(task), on_step=show)
@@ -210,7 +210,9 @@ def run(
     console = _console(stderr=True)
 
     async def go() -> None:
-        language_model = _open_model(model, record, replay, chosen.prompts.version)
+        language_model = _open_model(
+            model, record, replay, runner.prompt_versions(chosen, settings)
+        )
         larger = None
         try:
             if larger_model is not None:
@@ -464,18 +466,17 @@ def _open_model(
     name: str | None,
     record: Path | None = None,
     replay: Path | None = None,
-    prompts: str = "",
+    prompts: tuple[str, ...] = (),
 ) -> LanguageModel:
     """Opens the model that was asked for, behind a recording if one was asked for."""
     from amp.models.load import load
     from amp.models.recorded import RecordedModel
     from amp.settings import load_settings
 
-    versions = (prompts,) if prompts else ()
     if record is not None and replay is not None:
         raise InvalidInputError("--record and --replay exclude each other; leave one out")
     if replay is not None:
-        return RecordedModel(None, replay, mode="replay", prompts=versions)
+        return RecordedModel(None, replay, mode="replay", prompts=prompts)
     settings = load_settings()
     name = name or settings.model
     key = settings.api_key
@@ -491,7 +492,7 @@ def _open_model(
     )
     if record is None:
         return model
-    return RecordedModel(model, record, mode="record", prompts=versions)
+    return RecordedModel(model, record, mode="record", prompts=prompts)
 
 
 def _console(stderr: bool = False) -> Console:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Protocol
 
 from amp.allocate.base import Allocator
 from amp.allocate.heuristic import HeuristicAllocator
 from amp.assess.assessor import WeightedAssessor
 from amp.assess.base import Assessor
 from amp.cost import Ledger
+from amp.environment import Environment
 from amp.errors import InvalidInputError, LimitReachedError, ModelError
 from amp.execute.executor import Executor
 from amp.execute.meter import Meter
@@ -29,29 +29,12 @@ from amp.types import (
     Episode,
     Evidence,
     Limits,
-    Observation,
     Round,
     StepContext,
     StepRecord,
     Task,
     Transition,
 )
-
-
-class Environment(Protocol):
-    """Where a plan is carried out. Two methods are all that a new kind of task needs."""
-
-    def reset(self, task: Task) -> Observation:
-        """Starts a task and returns the state s0."""
-        ...
-
-    def step(self, action: str) -> Transition:
-        """Carries one action out.
-
-        Raises:
-            InvalidInputError: if the action is not admissible, or the episode is over.
-        """
-        ...
 
 
 class Planner:

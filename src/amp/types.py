@@ -7,6 +7,7 @@ says and what the RAC grants), `Candidate` and `Evidence` (what came of it), `St
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -162,11 +163,18 @@ class Complexity:
         score: higher means harder; the weighted sum of features in [0, 1] lies in [0, 1], too.
         features: every feature that went in, by name. A feature that could not be had is absent.
         substitutes: what stood in for a feature that the model cannot give, one phrase each.
+
+    Raises:
+        ValueError: if the score is not finite.
     """
 
     score: float
     features: Mapping[str, float] = field(default_factory=dict)
     substitutes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.score):
+            raise ValueError(f"complexity score is {self.score}, expected a finite number")
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,7 +178,6 @@ def test_agreement_and_disagreement_look_different() -> None:
 @pytest.mark.parametrize(
     ("complexity", "name"),
     [
-        (Complexity(math.nan), "score"),
         (Complexity(0.5, {"entropy": math.nan}), "entropy"),
         (Complexity(0.5, {"distance": math.inf}), "distance"),
     ],

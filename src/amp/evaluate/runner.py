@@ -133,6 +133,12 @@ def _preset(benchmark: Benchmark, settings: RunSettings, method: Method) -> Pres
     return preset_for(benchmark, wanted)
 
 
+def prompt_versions(benchmark: Benchmark, settings: RunSettings) -> tuple[str, ...]:
+    """Versions of all prompts that a run may use: the benchmark's, and a method's own."""
+    planner = BASELINES.get(_method(settings).planner)
+    return (benchmark.prompts.version, *(() if planner is None else (planner.version,)))
+
+
 def manifest(
     model: LanguageModel, benchmark: Benchmark, settings: RunSettings, tasks: list[Task]
 ) -> dict[str, Any]:
@@ -144,7 +150,7 @@ def manifest(
         "split": settings.split,
         "step": settings.step,
         "seed": settings.seed,
-        "prompts": benchmark.prompts.version,
+        "prompts": prompt_versions(benchmark, settings),
         "model": asdict(model.card),
         "method": settings.method,
         "allocator": method.allocator,

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
 from amp.cost import Grant, Ledger, worst_dollars
+from amp.errors import AmpError
 from amp.execute.base import Tool
 from amp.models.base import Capabilities, Completion, LanguageModel, NextToken, Prompt, Request
 from amp.models.thinking import LEAST_TOKENS
 from amp.types import StepContext, ToolUse
+
+_TOOL_GRACE_SECONDS = 1.0
+"""Tools that keep their own time end a little after it; their word is better than ours."""
 
 Answer = TypeVar("Answer")
 
@@ -125,16 +130,35 @@ class Meter:
         return self._probes[prompt]
 
     async def use(self, tool: Tool, text: str) -> ToolUse | None:
-        """Runs a tool on a text and charges its time."""
-        return self._charged(await tool.use(text))
+        """Runs a tool on a text and charges its time; what goes wrong is the use's error."""
+        return await self._guarded(tool, tool.use(text), text)
 
     async def advise(self, tool: Tool, context: StepContext) -> ToolUse | None:
-        """Asks a tool for its advice and charges its time."""
-        return self._charged(await tool.advise(context))
+        """Asks a tool for its advice and charges its time; what goes wrong is the use's error."""
+        return await self._guarded(tool, tool.advise(context), context.task.goal)
 
-    def _charged(self, use: ToolUse | None) -> ToolUse | None:
-        if use is not None:
-            self.ledger.charge_tool(use.seconds)
+    async def _guarded(
+        self, tool: Tool, call: Awaitable[ToolUse | None], given: str
+    ) -> ToolUse | None:
+        """Holds a tool to its limits and its promise to fail by an error, not an exception."""
+        begun = time.perf_counter()
+        try:
+            async with asyncio.timeout(tool.limits.seconds + _TOOL_GRACE_SECONDS):
+                use = await call
+        except AmpError:
+            raise
+        except TimeoutError:
+            error = f"no result within {tool.limits.seconds:g} seconds"
+            use = ToolUse(tool.name, given, "", error, time.perf_counter() - begun)
+        except Exception as failure:  # anybody may write a tool, and none may end a run
+            error = f"the tool failed: {type(failure).__name__}: {failure}"
+            use = ToolUse(tool.name, given, "", error, time.perf_counter() - begun)
+        if use is None:
+            return None
+        if len(use.output.encode("utf-8", "replace")) > tool.limits.output_bytes:
+            error = f"the result has more than {tool.limits.output_bytes} bytes"
+            use = replace(use, output="", error=error, resume=None)
+        self.ledger.charge_tool(use.seconds)
         return use
 
     def _note_sampling(self, temperature: float, top_p: float) -> None:

@@ -10,7 +10,6 @@ from amp.planners.adaplanner import AdaPlanner
 from amp.planners.adapt import ADaPTPlanner
 from amp.planners.base import AnyPlanner, BaselinePlanner
 from amp.planners.beam import BeamPlanner
-from amp.planners.frontier import Forkable
 from amp.planners.react import ReActPlanner
 
 __all__ = [
@@ -20,7 +19,6 @@ __all__ = [
     "AnyPlanner",
     "BaselinePlanner",
     "BeamPlanner",
-    "Forkable",
     "ReActPlanner",
 ]
 

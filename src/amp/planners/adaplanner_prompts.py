@@ -55,9 +55,13 @@ _PROGRAM_SYSTEM = "You are a careful solver of math word problems."
 _PROGRAM = (
     "Write a short Python program that solves the problem and stores the result, a number, in the "
     "variable `answer`. After the calculation add one or two `assert` lines that check what must "
-    "be true of the values, such as their sign or their sum. Give only the program."
+    "be true of the values, such as their sign or their sum; never compare with a number that you "
+    "worked out yourself. Give only the program."
 )
-_REPAIR = "Running it failed: {trouble}\nWrite the whole program again, put right."
+_REPAIR = (
+    "Running it failed: {trouble}\nFind out whether the calculation or the assertion is wrong, and "
+    "write the whole program again, put right."
+)
 _PROGRAM_TOKENS = 320
 _PROGRAM_END = "\n```\n"
 

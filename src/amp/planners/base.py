@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 from amp.cost import Ledger
+from amp.environment import Environment
 from amp.errors import LimitReachedError, ModelError
 from amp.execute.executor import Executor
 from amp.execute.meter import Meter
 from amp.models.base import Completion, LanguageModel
-from amp.planner import Environment
 from amp.types import (
     MODEL_ERROR,
     Allocation,

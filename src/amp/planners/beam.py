@@ -15,18 +15,19 @@ from amp.allocate.heuristic import HeuristicAllocator
 from amp.assess.assessor import WeightedAssessor
 from amp.assess.base import Assessor
 from amp.cost import Ledger
+from amp.environment import Environment, Forkable
 from amp.errors import InvalidInputError, LimitReachedError, ModelError
 from amp.execute.executor import Executor
 from amp.execute.meter import Meter
 from amp.execute.prompts import PlainPrompts
 from amp.models.base import LanguageModel
-from amp.planner import Environment
 from amp.planners.base import OnStep
-from amp.planners.frontier import Beam, Extension, Forkable, elected, grow, idle, ranked
+from amp.planners.frontier import Beam, Extension, elected, grow, idle, ranked
 from amp.types import (
     MODEL_ERROR,
     Candidate,
     Complexity,
+    Decision,
     Episode,
     Limits,
     Round,
@@ -137,6 +138,7 @@ class BeamPlanner:
         rounds: list[Round] = []
         failure: str | None = None
         complexity, places = Complexity(0.0), 0
+        stop: Decision | None = None
         try:
             if self.assessor.looks:
                 evidence = await self.executor.look(contexts[0], meter)
@@ -146,7 +148,10 @@ class BeamPlanner:
                 complexity = self.assessor.assess(contexts[0])
                 decision = self.allocator.allocate(contexts[0], complexity)
                 allocation = decision.allocation
-                if allocation is None or len(rounds) == self.most_rounds:
+                if allocation is None:
+                    stop = decision
+                    break
+                if len(rounds) == self.most_rounds:
                     break
                 places = allocation.beam_width - finished
                 if places < 1:
@@ -186,6 +191,7 @@ class BeamPlanner:
             action=None,
             usage=ledger.usage - before,
             failure=failure,
+            stop=stop,
         )
         return step, kept
 

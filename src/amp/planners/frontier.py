@@ -5,20 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
 
+from amp.environment import Forkable
 from amp.execute.search import vote
-from amp.planner import Environment
 from amp.types import Candidate, StepRecord, Transition
-
-
-@runtime_checkable
-class Forkable(Environment, Protocol):
-    """An environment of which a second one in the same state can be made."""
-
-    def fork(self) -> Forkable:
-        """Returns it; what is done in one leaves the other as it is."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
