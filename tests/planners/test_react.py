@@ -72,6 +72,15 @@ async def test_what_is_no_call_or_no_arithmetic_is_told_and_the_next_turn_follow
     ]
 
 
+@pytest.mark.parametrize(
+    ("said", "done"),
+    [("3 + 5", "8"), ("16 / 2", "8"), ("eight", "eight"), ("2 + many", "2 + many"), ("-8", "-8")],
+)
+async def test_an_answer_that_is_a_sum_is_worked_out(said: str, done: str) -> None:
+    episode, _ = await solve_riddle(speaker(f"Action: finish[{said}]"))
+    assert episode.plan == (done,)
+
+
 async def test_a_step_without_an_answer_ends_after_so_many_turns() -> None:
     episode, model = await solve_riddle(ScriptedModel(["Action: calculate[1 + 1]"]))
     assert len(model.requests) == MOST_TURNS == len(episode.steps[0].rounds)

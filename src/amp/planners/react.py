@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import replace
 
 from amp.execute.choice import ask, draw, labels_for
 from amp.planners import react_prompts as prompts
 from amp.planners.base import BaselinePlanner, Trajectory, candidate_of
 from amp.planners.react_prompts import Turn
-from amp.types import Allocation, Candidate
+from amp.types import Allocation, Candidate, ToolUse
+
+_SUM = re.compile(r"\d\s*[-+*/]\s*\(?\d")
 
 MOST_TURNS = 8
 """Turns of an open step; a step without an answer by then has failed."""
@@ -95,8 +98,9 @@ class ReActPlanner(BaselinePlanner):
                 turns.append(Turn(completion.text.strip(), prompts.UNREAD))
                 continue
             if call.name == "finish":
-                run.note(granted, candidate_of(completion, call.argument))
-                run.act(call.argument)
+                answer, uses = await self._worked_out(run, call.argument)
+                run.note(granted, replace(candidate_of(completion, answer), tool_uses=uses))
+                run.act(answer)
                 turns.append(Turn(call.said.strip(), run.state.feedback))
                 return None
             candidate = candidate_of(completion, f"calculate[{call.argument}]")
@@ -110,3 +114,13 @@ class ReActPlanner(BaselinePlanner):
             run.note(granted, candidate)
             turns.append(Turn(call.said.strip(), heard))
         return f"no answer within {MOST_TURNS} turns"
+
+    async def _worked_out(self, run: Trajectory, answer: str) -> tuple[str, tuple[ToolUse, ...]]:
+        """The answer; of a sum such as ``60 + 180`` its value, which is what is meant."""
+        calculator = self.executor.tools.get("calculator")
+        if calculator is None or not _SUM.search(answer):
+            return answer, ()
+        use = await run.meter.use(calculator, f"<<{answer}>>")
+        if use is None or use.error is not None:
+            return answer, ()
+        return use.output, (use,)
