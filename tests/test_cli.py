@@ -89,6 +89,21 @@ def test_a_replay_needs_no_model_and_gives_the_identical_trace(amp: Amp, pool: P
     assert "/6" in many.out
 
 
+def test_a_larger_model_answers_and_has_a_recording_of_its_own(amp: Amp) -> None:
+    run = ("run", "babyai", "--limit", "1", "--max-steps", "2", "--method", "direct")
+    tools = ("--tool", "path_finder", "--tool", "larger_model", "--larger-model", "chance")
+    recorded = amp(*run, *tools, "--model", "chance", "--record", "p.sqlite", "--out", "one")
+    assert recorded.code == 0, recorded.error
+    assert Path("p-larger.sqlite").is_file()
+    replayed = amp(*run, *tools, "--replay", "p.sqlite", "--out", "two")
+    assert replayed.code == 0, replayed.error
+    assert Path("one", EPISODES).read_bytes() == Path("two", EPISODES).read_bytes()
+
+
+def test_the_methods_are_listed(amp: Amp) -> None:
+    assert "react: thoughts, actions and observations" in amp("benchmarks", "--methods").out
+
+
 def test_a_replay_that_misses_a_request_says_which(amp: Amp, pool: Path) -> None:
     replay = ("--replay", str(pool / "pool.sqlite"), "--out", "other", "--allocator", "random")
     outcome = amp("run", "gsm8k", "--split", "demo", *replay)

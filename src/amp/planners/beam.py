@@ -10,17 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from amp.allocate.base import Allocator
-from amp.allocate.heuristic import HeuristicAllocator
-from amp.assess.assessor import WeightedAssessor
-from amp.assess.base import Assessor
 from amp.cost import Ledger
 from amp.environment import Environment, Forkable
 from amp.errors import InvalidInputError, LimitReachedError, ModelError
-from amp.execute.executor import Executor
 from amp.execute.meter import Meter
-from amp.execute.prompts import PlainPrompts
-from amp.models.base import LanguageModel
+from amp.planner import Planner
 from amp.planners.base import OnStep
 from amp.planners.frontier import Beam, Extension, elected, grow, idle, ranked
 from amp.types import (
@@ -29,7 +23,6 @@ from amp.types import (
     Complexity,
     Decision,
     Episode,
-    Limits,
     Round,
     StepContext,
     StepRecord,
@@ -41,7 +34,7 @@ _NO_PLACE = "complete plans hold all places"
 _OTHERS_WENT_ON = "the chosen plan was complete; others went on"
 
 
-class BeamPlanner:
+class BeamPlanner(Planner):
     """Plans with several beams; with a beam width of 1 it does what `amp.planner.Planner` does.
 
     In each step the best live beam is assessed and the allocation is for all. Every live beam is
@@ -60,26 +53,8 @@ class BeamPlanner:
     they say about success is not looked at: only the winner is judged, by its own environment.
 
     Attributes:
-        model, executor, assessor, allocator, limits, most_rounds: as those of the planner.
+        As those of the planner, of which `select` has no say: beams are ranked instead.
     """
-
-    def __init__(
-        self,
-        model: LanguageModel,
-        executor: Executor | None = None,
-        assessor: Assessor | None = None,
-        allocator: Allocator | None = None,
-        limits: Limits = Limits(steps=100),
-        most_rounds: int = 16,
-    ) -> None:
-        if most_rounds < 1:
-            raise InvalidInputError(f"most_rounds is {most_rounds}, expected at least 1")
-        self.model = model
-        self.executor = executor or Executor(PlainPrompts())
-        self.assessor = assessor or WeightedAssessor()
-        self.allocator = allocator or HeuristicAllocator()
-        self.limits = limits
-        self.most_rounds = most_rounds
 
     async def run(
         self, task: Task, environment: Environment, on_step: OnStep | None = None
@@ -106,7 +81,7 @@ class BeamPlanner:
         finished: list[Beam] = []
         steps: list[StepRecord] = []
         while live and ledger.begin_step():
-            step, kept = await self._plan_step(task, live, len(finished), meter)
+            step, kept = await self._extend_step(task, live, len(finished), meter)
             grown = grow(live, kept, step) if kept else [idle(beam, step) for beam in live]
             finished += [beam for beam in grown if beam.state.done]
             live = [beam for beam in grown if not beam.state.done]
@@ -129,7 +104,7 @@ class BeamPlanner:
             ended=ended,
         )
 
-    async def _plan_step(
+    async def _extend_step(
         self, task: Task, live: Sequence[Beam], finished: int, meter: Meter
     ) -> tuple[StepRecord, list[Extension]]:
         """One step of all live beams, without an action yet, and the extensions that are kept."""

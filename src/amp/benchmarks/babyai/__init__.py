@@ -17,6 +17,7 @@ from amp.benchmarks.babyai.environment import PATH_FINDER, BabyAIEnvironment
 from amp.benchmarks.babyai.prompts import BabyAIPrompts
 from amp.errors import InvalidInputError, did_you_mean
 from amp.execute.base import Tool
+from amp.execute.tools.memory import MemoryTool
 from amp.types import Task
 
 __all__ = ["PATH_FINDER", "SPLITS", "BabyAI", "BabyAIEnvironment", "BabyAIPrompts"]
@@ -56,7 +57,7 @@ class BabyAI:
         self.level = levels.check_level(level)
         self.max_steps = max_steps
         self.prompts = BabyAIPrompts()
-        self.tools: Mapping[str, Tool] = {}
+        self.tools: Mapping[str, Tool] = {MemoryTool.name: MemoryTool()}
 
     def tasks(self, split: str, limit: int | None = None, seed: int = 0) -> Sequence[Task]:
         """Returns the tasks of a split; each is generated when it is first looked at.

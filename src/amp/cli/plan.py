@@ -1,0 +1,217 @@
+"""Commands that plan: solve, run, demo."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from amp.cli.app import app, larger_recording, new_console, open_model, run_async
+from amp.cli.options import (
+    Allocator,
+    BeamWidth,
+    BudgetTokens,
+    Data,
+    Depth,
+    Json,
+    MaxDollars,
+    MaxSeconds,
+    MaxSteps,
+    Model,
+    NoTools,
+    Record,
+    Replay,
+    Temperature,
+    Tool,
+    TopP,
+    Verification,
+    pinned,
+)
+from amp.errors import InvalidInputError, ModelError
+
+
+@app.command()
+def solve(
+    question: Annotated[str, typer.Argument(help="A question whose answer is a number.")],
+    model: Model = None,
+    allocator: Allocator = "heuristic",
+    depth: Depth = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    beam_width: BeamWidth = None,
+    tool: Tool = None,
+    no_tools: NoTools = False,
+    verification: Verification = None,
+    budget_tokens: BudgetTokens = None,
+    seed: int = 0,
+    record: Record = None,
+    replay: Replay = None,
+    as_json: Json = False,
+) -> None:
+    """Answer one question. Example: amp solve "A box holds 12 eggs. How many in 7 boxes?" """
+    from amp import display
+    from amp.benchmarks import load_benchmark
+    from amp.evaluate.runner import RunSettings, make_planner
+    from amp.trace import to_json
+    from amp.types import MODEL_ERROR, Limits, StepRecord, Task
+
+    try:
+        question.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InvalidInputError(f"question is not UTF-8 at character {error.start}") from None
+    if not question.strip():
+        raise InvalidInputError("question is empty, expected some text")
+    benchmark = load_benchmark("gsm8k")
+    wanted = pinned(depth, temperature, top_p, beam_width, tool, no_tools, verification)
+    settings = RunSettings("", seed, allocator, wanted, Limits(tokens=budget_tokens))
+    task = Task("question", question, seed=seed)
+    table = display.step_table()
+
+    def show(step: StepRecord) -> None:
+        display.add_step(table, "", 1, step)
+
+    async def go() -> None:
+        language_model = open_model(model, record, replay, (benchmark.prompts.version,))
+        try:
+            planner = make_planner(language_model, benchmark, settings)
+            episode = await planner.run(task, benchmark.environment(task), on_step=show)
+        finally:
+            await language_model.close()
+        if episode.ended == MODEL_ERROR:
+            raise ModelError(episode.steps[-1].failure)
+        if as_json:
+            print(to_json(episode))
+        else:
+            new_console().print(table)
+            print(episode.plan[-1] if episode.plan else "no answer")
+        if not episode.plan:
+            raise typer.Exit(1)
+
+    run_async(go())
+
+
+@app.command()
+def run(
+    benchmark: Annotated[str, typer.Argument(help="gsm8k or babyai.")],
+    split: Annotated[str | None, typer.Option(help="Split; the test split if left out.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Tasks at most.")] = None,
+    level: Annotated[str | None, typer.Option(help="Level of a benchmark that has levels.")] = None,
+    step: Annotated[str | None, typer.Option(help="What a step is: solution or reasoning.")] = None,
+    model: Model = None,
+    larger_model: Annotated[
+        str | None, typer.Option(help="Model behind --tool larger_model, as --model.")
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="A published method to plan by: amp benchmarks --methods.")
+    ] = None,
+    allocator: Allocator = "heuristic",
+    depth: Depth = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    beam_width: BeamWidth = None,
+    tool: Tool = None,
+    no_tools: NoTools = False,
+    verification: Verification = None,
+    record: Record = None,
+    replay: Replay = None,
+    budget_tokens: BudgetTokens = None,
+    max_steps: MaxSteps = None,
+    max_seconds: MaxSeconds = None,
+    max_dollars: MaxDollars = None,
+    seed: int = 0,
+    jobs: Annotated[int, typer.Option(min=1, help="Episodes at a time.")] = 1,
+    data: Data = None,
+    out: Annotated[Path | None, typer.Option(help="Directory of the run.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run a benchmark. Example: amp run gsm8k --limit 20 --allocator fixed"""
+    from amp import display
+    from amp.benchmarks import load_benchmark
+    from amp.evaluate import runner
+    from amp.evaluate.metrics import summarise
+    from amp.settings import load_settings
+    from amp.trace import RunDirectory, to_json
+    from amp.types import Limits
+
+    if resume and out is None:
+        raise InvalidInputError("--resume needs --out, the directory of the run to go on with")
+    chosen = load_benchmark(benchmark, data=data or load_settings().data, level=level, step=step)
+    settings = runner.RunSettings(
+        split=split or chosen.splits[0],
+        seed=seed,
+        allocator=allocator,
+        wanted=pinned(depth, temperature, top_p, beam_width, tool, no_tools, verification),
+        limits=Limits(max_steps, budget_tokens, max_dollars, max_seconds),
+        step=step,
+        method=method,
+    )
+    tasks = list(chosen.tasks(settings.split, limit, seed))
+    if not tasks:
+        raise InvalidInputError(f"split {settings.split!r} of {benchmark} holds no tasks")
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    path = out or Path("runs") / f"{benchmark}-{method or allocator}-{stamp}"
+    console = new_console(stderr=True)
+
+    async def go() -> None:
+        language_model = open_model(model, record, replay, runner.prompt_versions(chosen, settings))
+        larger = None
+        try:
+            if larger_model is not None:
+                larger = open_model(
+                    larger_model, larger_recording(record), larger_recording(replay)
+                )
+            planner = runner.make_planner(language_model, chosen, settings, larger)
+            manifest = runner.manifest(language_model, chosen, settings, tasks)
+            begin = RunDirectory.resume if resume else RunDirectory.create
+            directory = begin(path, manifest)
+            title = f"{benchmark} {method or allocator}"
+            with display.LiveSteps(console, len(tasks), len(directory.done), title) as live:
+                episodes = await runner.run(
+                    planner, chosen, tasks, directory, jobs, live.on_step, live.on_episode
+                )
+        except asyncio.CancelledError:
+            console.print(f"interrupted; go on with the same options and --out {path} --resume")
+            raise
+        finally:
+            await language_model.close()
+            if larger is not None:
+                await larger.close()
+        summary = summarise(episodes)
+        if as_json:
+            rate = {"success_rate": summary.success_rate, "out": str(path)}
+            print(json.dumps(json.loads(to_json(summary)) | rate))
+        else:
+            new_console().print(display.summary_table([(title, summary)]))
+            print(f"trace: {path}  (amp trace show {path})")
+
+    run_async(go())
+
+
+@app.command()
+def demo(
+    model: Model = None,
+    svg: Annotated[Path | None, typer.Option(help="Save what is shown as a picture.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Watch a local model plan: once with a fixed allocation, once adaptively."""
+    from rich.console import Console
+
+    from amp import display
+    from amp.demo import run_demo
+    from amp.models import catalog
+    from amp.settings import load_settings
+
+    name = model or load_settings().model
+    if name in catalog.MODELS and name not in {m.name for m in catalog.installed()}:
+        catalog.pull(name)
+    console = Console(stderr=as_json, record=svg is not None)
+    outcome = run_async(run_demo(lambda: open_model(name), console))
+    if svg is not None:
+        display.save_picture(console, svg, "amp demo")
+    if as_json:
+        print(json.dumps(outcome))
