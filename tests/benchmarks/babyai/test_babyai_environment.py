@@ -127,6 +127,24 @@ def test_the_distance_falls_on_the_way_to_the_target() -> None:
             assert near <= far
 
 
+@pytest.mark.parametrize("level", ["BabyAI-GoToLocal-v0", "BabyAI-UnlockPickup-v0"])
+def test_a_fork_goes_its_own_way_from_the_same_state(level: str) -> None:
+    benchmark = BabyAI(level)
+    for task in benchmark.tasks("dev", 3):
+        environment, alone = benchmark.environment(task), benchmark.environment(task)
+        environment.reset(task)
+        alone.reset(task)
+        for primitive in ("turn left", "go forward", "turn right", "go forward"):
+            fork = environment.fork()
+            for _ in range(3):
+                fork.step("turn right")
+            again = environment.fork()
+            expected = alone.step(primitive)
+            assert again.step(primitive) == expected
+            assert environment.step(primitive) == expected
+            assert environment.primitives == alone.primitives == again.primitives
+
+
 def test_what_is_not_admissible_is_refused_and_changes_nothing() -> None:
     benchmark = BabyAI()
     task = benchmark.tasks("dev", 1)[0]

@@ -87,11 +87,17 @@ def test_a_closed_door_on_the_way_is_opened() -> None:
 
 def test_a_locked_door_is_opened_only_with_its_key() -> None:
     belief = corridor(Thing("door", "blue", "locked"))
-    assert "open the blue door" not in names(belief)
+    assert "open the locked blue door" not in names(belief)
     belief.carrying = Thing("key", "red")
-    assert "open the blue door" not in names(belief)
+    assert "open the locked blue door" not in names(belief)
     belief.carrying = Thing("key", "blue")
-    assert "open the blue door" in names(belief)
+    assert "open the locked blue door" in names(belief)
+
+
+def test_a_locked_door_is_told_apart_from_one_that_is_not() -> None:
+    belief = corridor(EMPTY, EMPTY, Thing("door", "blue", "locked"))
+    belief.cells[(1, -1)] = Thing("door", "blue", "open")
+    assert names(belief)[:2] == ["go to the blue door", "go to the locked blue door"]
 
 
 def test_what_stands_behind_an_obstacle_is_not_offered() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -89,6 +90,14 @@ class BabyAIEnvironment:
             score=1.0 if self._success else 0.0,
             feedback=said,
         )
+
+    def fork(self) -> BabyAIEnvironment:
+        """Returns a second environment in the same state; what is done in one leaves the other.
+
+        The simulator is copied, too, so a planner that looks ahead in forks knows more than one
+        that acts once and for all.
+        """
+        return copy.deepcopy(self)
 
     @property
     def subgoals(self) -> tuple[Subgoal, ...]:

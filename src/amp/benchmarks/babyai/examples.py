@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from amp.benchmarks.babyai.situation import Situation
 from amp.benchmarks.babyai.world import PRIMITIVES
 
 
@@ -12,114 +13,188 @@ class Example:
     """One decision with its right answer.
 
     Attributes:
-        mission: the mission.
-        history: actions so far, each with what came of it.
-        state: the state in words.
-        actions: the admissible actions.
-        best: which of them is right; spread over the list, so that no label is the usual one.
-        thought: why, in sentences the last of which ends with the action's own words.
+        situation: what it is decided on.
+        best: which of the actions is right; spread over the list, so that no label is the usual
+            one.
+        thought: why, in a sentence that ends with the action's own words.
     """
 
-    mission: str
-    history: tuple[tuple[str, str], ...]
-    state: str
-    actions: tuple[str, ...]
+    situation: Situation
     best: int
-    thought: tuple[str, ...]
+    thought: str
+
+    @property
+    def action(self) -> str:
+        """The right action."""
+        return self.situation.actions[self.best]
+
+    @property
+    def other(self) -> str:
+        """A wrong action, the one listed behind the right one."""
+        actions = self.situation.actions
+        return actions[(self.best + 1) % len(actions)]
 
 
 SUBGOAL_EXAMPLES = (
     Example(
-        mission="pick up a green ball",
-        history=(),
-        state=(
-            "You see a green key 1 step forward\n"
-            "You see a green ball 2 steps left and 3 steps forward"
+        Situation(
+            mission="pick up a green ball",
+            history=(),
+            state="You see a green key 1 step forward\nYou see a green ball 2 steps left",
+            actions=("go to the green ball", "pick up the green key", "explore"),
         ),
-        actions=("go to the green ball", "go to the red box", "pick up the green key", "explore"),
         best=0,
-        thought=("I have to be next to the green ball first, so I go to the green ball",),
+        thought="I am not at the green ball yet, so I go to the green ball",
     ),
     Example(
-        mission="put the yellow box next to the purple ball",
-        history=(),
-        state=(
-            "You see a purple ball 1 step right\n"
-            "You see a grey key 2 steps forward\n"
-            "You see a yellow box 3 steps left and 2 steps forward"
+        Situation(
+            mission="put the yellow box next to the purple ball",
+            history=(),
+            state="You see a purple ball 1 step right\nYou see a yellow box 3 steps forward",
+            actions=("go to the purple ball", "go to the yellow box", "explore"),
         ),
-        actions=(
-            "go to the purple ball",
-            "go to the grey key",
-            "go to the yellow box",
-            "explore",
-        ),
-        best=2,
-        thought=("I don't carry the yellow box yet, so I go to the yellow box",),
-    ),
-    Example(
-        mission="put the yellow box next to the purple ball",
-        history=(("go to the yellow box", "You went to the yellow box."),),
-        state=(
-            "You see a yellow box 1 step forward\n"
-            "You see a purple ball 3 steps right and 2 steps behind"
-        ),
-        actions=(
-            "go to the purple ball",
-            "go to the grey key",
-            "pick up the yellow box",
-            "open the yellow box",
-            "explore",
-        ),
-        best=2,
-        thought=("I am at the yellow box and have to carry it, so I pick up the yellow box",),
-    ),
-    Example(
-        mission="go to the grey box",
-        history=(),
-        state="You see a grey ball 2 steps right\nYou see a blue box 2 steps forward",
-        actions=("go to the grey ball", "go to the blue box", "explore"),
-        best=2,
-        thought=("No grey box is in sight, so I explore",),
-    ),
-    Example(
-        mission="put the red key next to the blue door",
-        history=(("pick up the red key", "You picked up the red key."),),
-        state=(
-            "You carry a red key\n"
-            "You see a closed blue door 4 steps forward\n"
-            "You see a red ball 3 steps right"
-        ),
-        actions=("go to the red ball", "go to the blue door", "drop the red key", "explore"),
         best=1,
-        thought=("I carry the red key to the blue door, so I go to the blue door",),
+        thought="I don't carry the yellow box yet, so I go to the yellow box",
     ),
     Example(
-        mission="open the green door after you go to a red key",
-        history=(
-            ("go to the red key", "You went to the red key."),
-            ("go to the green door", "You went to the green door."),
+        Situation(
+            mission="put the red key next to the blue ball",
+            history=(),
+            state="You carry a red key\nYou see a blue ball 1 step forward",
+            actions=(
+                "go to the grey box",
+                "put the red key next to the blue ball",
+                "drop the red key",
+            ),
         ),
-        state="You see a closed green door 1 step forward\nYou see a red key 4 steps left",
-        actions=("go to the grey box", "go to the red key", "open the green door", "explore"),
-        best=2,
-        thought=("The red key is done and I am at the green door, so I open the green door",),
+        best=1,
+        thought=(
+            "I carry the red key and am at the blue ball, so I put the red key next to the blue"
+            " ball"
+        ),
     ),
     Example(
-        mission="go to the red key, then go to the yellow door",
-        history=(),
-        state="You see a closed yellow door 2 steps forward\nYou see a red key 3 steps right",
-        actions=("go to the yellow door", "go to the red key", "explore"),
+        Situation(
+            mission="go to the grey box",
+            history=(),
+            state="You see a grey ball 2 steps right\nYou see a blue box 2 steps forward",
+            actions=("go to the grey ball", "go to the blue box", "explore"),
+        ),
+        best=2,
+        thought="No grey box is seen, so I explore",
+    ),
+    Example(
+        Situation(
+            mission="put the red key next to the blue ball",
+            history=(("pick up the red key", "You picked up the red key."),),
+            state="You carry a red key\nYou see a blue ball 4 steps forward",
+            actions=("go to the blue ball", "drop the red key", "explore"),
+        ),
+        best=0,
+        thought="I carry the red key and am not at the blue ball, so I go to the blue ball",
+    ),
+    Example(
+        Situation(
+            mission="pick up the purple box",
+            history=(),
+            state="You see a purple box 1 step forward\nYou see a purple key 3 steps right",
+            actions=("go to the purple key", "open the purple box", "pick up the purple box"),
+        ),
+        best=2,
+        thought="I am at the purple box, so I pick up the purple box",
+    ),
+    Example(
+        Situation(
+            mission="open the green door after you go to a red key",
+            history=(
+                ("go to the red key", "You went to the red key."),
+                ("go to the green door", "You went to the green door."),
+            ),
+            state="You see a closed green door 1 step forward\nYou see a red key 4 steps left",
+            actions=("go to the red key", "open the green door", "explore"),
+        ),
         best=1,
-        thought=("The red key comes first, so I go to the red key",),
+        thought="The red key is done and I am at the green door, so I open the green door",
     ),
 )
-"""Decisions between subgoals."""
+"""Decisions between subgoals that the words of the mission tell."""
+
+INDIRECT_EXAMPLES = (
+    Example(
+        Situation(
+            mission="pick up the blue ball",
+            history=(),
+            state=(
+                "You see a locked green door 3 steps forward\n"
+                "You see a red box 1 step left\n"
+                "You see a green key 2 steps right"
+            ),
+            actions=("go to the locked green door", "go to the red box", "go to the green key"),
+        ),
+        best=2,
+        thought="No blue ball is seen and the green door is locked, so I go to the green key",
+    ),
+    Example(
+        Situation(
+            mission="pick up the blue ball",
+            history=(("go to the green key", "You went to the green key."),),
+            state="You see a green key 1 step forward\nYou see a locked green door 3 steps behind",
+            actions=("go to the locked green door", "pick up the green key"),
+        ),
+        best=1,
+        thought="I am at the key of the locked green door, so I pick up the green key",
+    ),
+    Example(
+        Situation(
+            mission="pick up the blue ball",
+            history=(("pick up the green key", "You picked up the green key."),),
+            state=(
+                "You carry a green key\n"
+                "You see a closed red door 2 steps left\n"
+                "You remember a locked green door 4 steps behind"
+            ),
+            actions=("go to the red door", "go to the locked green door", "drop the green key"),
+        ),
+        best=1,
+        thought="I carry the key of the locked green door, so I go to the locked green door",
+    ),
+    Example(
+        Situation(
+            mission="pick up the blue ball",
+            history=(),
+            state="You carry a green key\nYou see a locked green door 1 step forward",
+            actions=(
+                "go to the red box",
+                "go to the red door",
+                "open the locked green door",
+                "drop the green key",
+            ),
+        ),
+        best=2,
+        thought="I carry the key and am at the locked green door, so I open the locked green door",
+    ),
+    Example(
+        Situation(
+            mission="pick up the grey box",
+            history=(),
+            state="You carry a purple ball\nYou see a grey box 1 step forward",
+            actions=(
+                "go to the red ball",
+                "open the grey box",
+                "put the purple ball next to the grey box",
+                "drop the purple ball",
+            ),
+        ),
+        best=3,
+        thought="I carry something else than the grey box, so I drop the purple ball",
+    ),
+)
+"""Decisions between subgoals that take a thought, and are shown only with it."""
 
 
 def _primitive(mission: str, state: str, best: int, thought: str, *, turns: int = 0) -> Example:
     history = (("turn right", "You turned right."),) * turns
-    return Example(mission, history, state, PRIMITIVES, best, (thought,))
+    return Example(Situation(mission, history, state, PRIMITIVES), best, thought)
 
 
 PRIMITIVE_EXAMPLES = (

@@ -34,6 +34,11 @@ class Description:
     kind: str = ""
     side: str = ""
 
+    @property
+    def name(self) -> str:
+        """Colour and kind as far as they are told, such as ``red ball`` or ``object``."""
+        return f"{self.color} {self.kind or 'object'}".strip()
+
     def matches(self, thing: Thing) -> bool:
         """Whether a thing fits by colour and kind."""
         return thing.notable and self.color in ("", thing.color) and self.kind in ("", thing.kind)

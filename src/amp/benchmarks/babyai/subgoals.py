@@ -135,10 +135,15 @@ def _drop_poses(belief: Belief, routes: Routes, target: Cell | None) -> list[Pos
 
 
 def _names(belief: Belief, cells: list[Cell]) -> dict[Cell, str]:
-    """``the red ball``, with its place where there are several red balls."""
-    count = Counter(belief.cells[cell].name for cell in cells)
+    """``the red ball``, ``the locked red door``, with the place where there are several such."""
+    plain = {cell: _name(belief.cells[cell]) for cell in cells}
+    count = Counter(plain.values())
     return {
-        cell: f"the {name} {whereabouts(belief.pose, cell)}" if count[name] > 1 else f"the {name}"
-        for cell in cells
-        for name in (belief.cells[cell].name,)
+        cell: f"{name} {whereabouts(belief.pose, cell)}" if count[name] > 1 else name
+        for cell, name in plain.items()
     }
+
+
+def _name(thing: Thing) -> str:
+    """That a door is locked is part of its name: what can be done about it differs."""
+    return f"the locked {thing.name}" if thing.state == "locked" else f"the {thing.name}"
