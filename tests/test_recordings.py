@@ -1,4 +1,4 @@
-"""The figures of the README, from the recordings that ship with the sources and without a model."""
+"""The figures of the documents, from the shipped recordings and without a model."""
 
 from __future__ import annotations
 
@@ -10,28 +10,42 @@ from pathlib import Path
 import pytest
 
 from amp import cli
+from amp.evaluate.baselines import METHODS
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
 DATA = ROOT.parent / "shared" / "data"
+README, METHODS_PAGE = "README.md", "docs/methods.md"
 
 BABYAI = ("babyai", "--limit", "20", "--level", "BabyAI-GoToLocal-v0")
 GSM8K = ("gsm8k", "--limit", "44", "--data", str(DATA))
 PRIMITIVES = (*BABYAI, "--no-tools", "--max-steps", "24")
+FIXED, HEURISTIC = ("--allocator", "fixed"), ("--allocator", "heuristic")
 RUNS = [
-    ("BabyAI GoToLocal, 20 test seeds, subgoals | fixed", "babyai", "fixed", BABYAI),
-    ("BabyAI GoToLocal, 20 test seeds, primitives | fixed", "babyai", "fixed", PRIMITIVES),
+    (README, "BabyAI GoToLocal, 20 test seeds, subgoals | fixed", "babyai", (*BABYAI, *FIXED)),
+    (
+        README,
+        "BabyAI GoToLocal, 20 test seeds, primitives | fixed",
+        "babyai",
+        (*PRIMITIVES, *FIXED),
+    ),
 ]
 if (DATA / "gsm8k").is_dir():
-    RUNS.append(("GSM8K, first 44 test problems | fixed", "gsm8k", "fixed", GSM8K))
-    RUNS.append(("adaptive: one or two programs", "gsm8k", "heuristic", GSM8K))
+    RUNS += [
+        (README, "GSM8K, first 44 test problems | fixed", "gsm8k", (*GSM8K, *FIXED)),
+        (README, "adaptive: one or two programs", "gsm8k", (*GSM8K, *HEURISTIC)),
+    ]
+    RUNS += [
+        (METHODS_PAGE, f"GSM8K | {name}", "gsm8k", (*GSM8K, "--limit", "20", "--method", name))
+        for name in METHODS
+        if name != "beam_search"
+    ]
 
 
-@pytest.mark.parametrize(("row", "recording", "allocator", "arguments"), RUNS)
-def test_a_row_of_the_readme_is_what_the_recording_gives(
+@pytest.mark.parametrize(("page", "row", "recording", "arguments"), RUNS)
+def test_a_row_is_what_the_recording_gives(
+    page: str,
     row: str,
     recording: str,
-    allocator: str,
     arguments: tuple[str, ...],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -39,7 +53,7 @@ def test_a_row_of_the_readme_is_what_the_recording_gives(
 ) -> None:
     shutil.copy(ROOT / "recordings" / f"{recording}.sqlite", tmp_path)
     monkeypatch.chdir(tmp_path)
-    command = ["amp", "run", *arguments, "--allocator", allocator, "--json"]
+    command = ["amp", "run", *arguments, "--json"]
     command += ["--replay", f"{recording}.sqlite", "--out", "run"]
     monkeypatch.setattr(sys, "argv", command)
     with pytest.raises(SystemExit) as exit_info:
@@ -55,5 +69,6 @@ def test_a_row_of_the_readme_is_what_the_recording_gives(
         written,
         f"{tokens / n:,.0f}",
     ]
-    (line,) = (line for line in README.splitlines() if row in line)
+    lines = (ROOT / page).read_text().splitlines()
+    (line,) = (line for line in lines if row in line)
     assert [cell.strip() for cell in line.strip("|").split("|")[2:]] == cells
