@@ -129,13 +129,20 @@ async def test_a_program_whose_assertion_fails_is_repaired_with_its_error() -> N
     assert first.failure == "AssertionError: legs come in fours"
     assert second.tool_uses[0].output == "8"
     assert episode.usage.tool_calls == 2
-    *_, said, asked = model.requests[1].prompt.messages
-    assert said.content == wrong
+    *_, said, asked, begun = model.requests[1].prompt.messages
+    assert (said.content, begun.content) == (wrong, "```python\n")
     assert "Running it failed: AssertionError: legs come in fours" in asked.content
 
 
+async def test_a_program_that_comes_back_as_it_was_ends_the_refinement() -> None:
+    model = ScriptedModel(["```python\nfail"])
+    episode = await AdaPlanner(model, executor(), limits=Limits(steps=5)).run(RIDDLE, Riddle())
+    assert len(model.requests) == 2
+    assert episode.ended == "limit of refinements"
+
+
 async def test_programs_that_all_fail_end_the_episode() -> None:
-    model = ScriptedModel(["fail"])
+    model = ScriptedModel(lambda prompt, i: f"fail {len(str(prompt.messages))}")
     episode = await AdaPlanner(model, executor(), limits=Limits(steps=5)).run(RIDDLE, Riddle())
     assert len(model.requests) == 4
     assert episode.ended == "limit of refinements"

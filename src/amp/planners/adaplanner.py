@@ -136,7 +136,10 @@ class AdaPlanner(BaselinePlanner):
     # ------------------------------------------------------------------ programs
 
     async def _program(self, run: Trajectory, python: Tool) -> tuple[str | None, str]:
-        """The answer of the first program that runs, or None; and what was wrong at the end."""
+        """The answer of the first program that runs, or None; and what was wrong at the end.
+
+        A program that comes back as it was ends it: it would fail again.
+        """
         granted = replace(self._granted, tools=frozenset({python.name}))
         failed = trouble = ""
         for _ in range(self.most_refinements + 1):
@@ -145,8 +148,10 @@ class AdaPlanner(BaselinePlanner):
                 temperature=granted.temperature,
                 top_p=granted.top_p,
             )
-            use = await run.meter.use(python, written[0].text)
-            failed, trouble, answer = written[0].text, "no program could be read", None
+            text = f"{prompts.REPAIR_BEGIN if trouble else ''}{written[0].text}"
+            again = _bare(text) == _bare(failed)
+            use = await run.meter.use(python, text)
+            failed, trouble, answer = text, "no program could be read", None
             if use is not None:
                 answer = use.output.strip() or None
                 trouble = use.error or "the result is empty"
@@ -155,11 +160,17 @@ class AdaPlanner(BaselinePlanner):
             run.note(granted, replace(candidate, tool_uses=uses))
             if answer is not None:
                 return answer, ""
+            if again:
+                break
         return None, trouble
 
     @property
     def _granted(self) -> Allocation:
         return replace(self.allocation, depth=0, beam_width=1, verification=0)
+
+
+def _bare(program: str) -> str:
+    return program.replace(prompts.REPAIR_BEGIN, "").strip()
 
 
 def _grounded(plan: Sequence[PlannedStep], actions: Sequence[str]) -> str | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from amp.models.base import Message, Prompt
 from amp.types import StepContext
 
-VERSION = "adaplanner/1"
+VERSION = "adaplanner/2"
 
 LONGEST_PLAN = 8
 """Steps of a plan that are kept; what follows waits for the next refinement."""
@@ -124,6 +124,10 @@ def holds(context: StepContext, step: PlannedStep, feedback: str) -> Prompt:
     return Prompt(messages, 1, (), VERSION)
 
 
+REPAIR_BEGIN = "```python\n"
+"""What the answer to a failed program begins with."""
+
+
 def program(context: StepContext, failed: str, trouble: str) -> Prompt:
     """Prompt whose answer is a program; `failed` is the one before and `trouble` its error."""
     state = f"\n{context.observation.state}" if context.observation.state else ""
@@ -135,5 +139,7 @@ def program(context: StepContext, failed: str, trouble: str) -> Prompt:
         messages += [
             Message("assistant", failed or "(no program)"),
             Message("user", _REPAIR.format(trouble=trouble)),
+            # Told of an error, a small model explains it; begun for it, it writes a program.
+            Message("assistant", REPAIR_BEGIN),
         ]
     return Prompt(tuple(messages), _PROGRAM_TOKENS, (_PROGRAM_END,), VERSION)
