@@ -35,7 +35,7 @@ if (DATA / "gsm8k").is_dir():
         (README, "adaptive: one or two programs", "gsm8k", (*GSM8K, *HEURISTIC)),
     ]
     RUNS += [
-        (METHODS_PAGE, f"GSM8K | {name}", "gsm8k", (*GSM8K, "--limit", "20", "--method", name))
+        (METHODS_PAGE, f"GSM8K | {name} |", "gsm8k", (*GSM8K, "--limit", "20", "--method", name))
         for name in METHODS
         if name != "beam_search"
     ]
