@@ -46,6 +46,7 @@ async def test_it_answers_what_the_model_in_process_answers(
 ) -> None:
     assert isinstance(remote, LanguageModel)
     request = Request(ask("Name a colour."))
+    await smol.generate(request)  # a cold prompt rounds differently from a cached one
     (near,), (far,) = await smol.generate(request), await remote.generate(request)
     assert far.text == near.text
     assert far.log_probs == pytest.approx(near.log_probs, abs=0.05)
