@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from amp.errors import InvalidInputError, LimitReachedError
 from amp.models.base import ModelCard
-from amp.types import Limits, Usage
+from amp.types import MODEL_ERROR, Limits, Usage
 
 
 def flops(usages: Sequence[Usage], card: ModelCard) -> float:
@@ -137,7 +137,8 @@ class Ledger:
     Attributes:
         usage: spent so far.
         steps: plan steps begun.
-        exhausted: the limit that refused a call or a step, or None.
+        exhausted: what ended the episode: the limit that refused a call or a step, or
+            `MODEL_ERROR`; None while it goes on.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -166,6 +167,11 @@ class Ledger:
             else max(0.0, limits.dollars - usage.dollars - self._held_dollars),
             seconds=None if limits.seconds is None else max(0.0, limits.seconds - usage.seconds),
         )
+
+    @property
+    def ending(self) -> str:
+        """Why an episode ended that is not done: ``limit of tokens`` or the like, or a model error."""
+        return MODEL_ERROR if self.exhausted == MODEL_ERROR else f"limit of {self.exhausted}"
 
     def begin_step(self) -> bool:
         """Counts a plan step if one more may begin; else notes the limit and returns False."""

@@ -27,7 +27,6 @@ from amp.types import (
     Complexity,
     Decision,
     Episode,
-    Evidence,
     Limits,
     Round,
     StepContext,
@@ -100,9 +99,7 @@ class Planner:
             if on_step is not None:
                 on_step(step)
         success = state.success if state.done else False
-        ended = "done" if state.done else f"limit of {ledger.exhausted}"
-        if ledger.exhausted == MODEL_ERROR and not state.done:
-            ended = MODEL_ERROR
+        ended = "done" if state.done else ledger.ending
         return Episode(task, tuple(steps), success, state.score, ledger.usage, ended)
 
     async def _plan_step(self, context: StepContext, meter: Meter) -> StepRecord:
@@ -113,7 +110,8 @@ class Planner:
         complexity = Complexity(0.0)
         stop: Decision | None = None
         try:
-            context = replace(context, evidence=await self._look(context, meter))
+            if self.assessor.looks:
+                context = replace(context, evidence=await self.executor.look(context, meter))
             while True:
                 context = replace(context, remaining=ledger.remaining)
                 complexity = self.assessor.assess(context)
@@ -153,9 +151,6 @@ class Planner:
             failure=failure,
             stop=stop,
         )
-
-    async def _look(self, context: StepContext, meter: Meter) -> Evidence:
-        return await self.executor.look(context, meter) if self.assessor.looks else Evidence()
 
 
 def _first_failure(rounds: list[Round]) -> str:

@@ -92,16 +92,13 @@ class BeamPlanner(Planner):
                 on_step(grown[0].steps[-1])
         chosen = elected(finished) if finished else live[0]
         state = chosen.state
-        ended = "done" if state.done else f"limit of {ledger.exhausted}"
-        if ledger.exhausted == MODEL_ERROR and not state.done:
-            ended = MODEL_ERROR
         return Episode(
             task=task,
             steps=(*chosen.steps, *steps[len(chosen.steps) :]),
             success=state.success if state.done else False,
             score=state.score,
             usage=ledger.usage,
-            ended=ended,
+            ended="done" if state.done else ledger.ending,
         )
 
     async def _extend_step(
