@@ -170,7 +170,7 @@ class Ledger:
 
     @property
     def ending(self) -> str:
-        """Why an episode ended that is not done: ``limit of tokens`` or the like, or a model error."""
+        """Why an episode ended that is not done: ``limit of tokens``, say, or a model error."""
         return MODEL_ERROR if self.exhausted == MODEL_ERROR else f"limit of {self.exhausted}"
 
     def begin_step(self) -> bool:
