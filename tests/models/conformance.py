@@ -69,7 +69,8 @@ class Conformance:
         """Has the prompt of most tests in the cache before they begin.
 
         What a cache holds is computed in batches of another shape, which round differently: the
-        greedy answers to a cold and to a warm prompt may part.
+        greedy answers to a cold and to a warm prompt may part. So may those of two slots of a
+        server, later on, which is why the tests compare short beginnings only.
         """
         await model.generate(Request(ask(STORY, 1)))
 
@@ -115,12 +116,12 @@ class Conformance:
         assert first != other
 
     async def test_temperature_zero_repeats_itself(self, model: LanguageModel) -> None:
-        first, again = [(await model.generate(Request(ask(STORY))))[0].text for _ in range(2)]
+        first, again = [(await model.generate(Request(ask(STORY, 3))))[0].text for _ in range(2)]
         assert first == again
 
     async def test_a_tiny_nucleus_is_greedy(self, model: LanguageModel) -> None:
-        (greedy,) = await model.generate(Request(ask(STORY)))
-        (nucleus,) = await model.generate(Request(ask(STORY), temperature=1.0, top_p=1e-6))
+        (greedy,) = await model.generate(Request(ask(STORY, 3)))
+        (nucleus,) = await model.generate(Request(ask(STORY, 3), temperature=1.0, top_p=1e-6))
         assert nucleus.text == greedy.text
 
     async def test_calls_may_overlap(self, model: LanguageModel) -> None:
@@ -139,7 +140,7 @@ class Conformance:
         self, model: LanguageModel
     ) -> None:
         (whole,) = await model.generate(Request(ask(STORY)))
-        stop = whole.text.split()[2]
+        stop = whole.text.split()[1]
         (sample,) = await model.generate(Request(ask(STORY, stop=(stop,))))
         assert sample.finish_reason == "stop"
         assert stop not in sample.text
@@ -244,8 +245,8 @@ class Conformance:
     async def test_a_prefix_is_continued_and_not_repeated(self, model: LanguageModel) -> None:
         (whole,) = await model.generate(Request(ask(STORY)))
         words = whole.text.split(" ")
-        prefix, rest = " ".join(words[:4]), " " + " ".join(words[4:])
-        (sample,) = await model.generate(Request(ask(STORY, 4, prefix=prefix)))
+        prefix, rest = " ".join(words[:3]), " " + " ".join(words[3:])
+        (sample,) = await model.generate(Request(ask(STORY, 2, prefix=prefix)))
         assert not sample.text.startswith(prefix)
         if model.capabilities.prefix:  # the greedy text goes on as it would have anyway
             assert sample.text

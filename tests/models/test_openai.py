@@ -45,7 +45,7 @@ async def test_it_answers_what_the_model_in_process_answers(
     remote: OpenAIModel, smol: LlamaCppModel
 ) -> None:
     assert isinstance(remote, LanguageModel)
-    request = Request(ask("Name a colour."))
+    request = Request(ask("Name a colour.", 3))
     await smol.generate(request)  # a cold prompt rounds differently from a cached one
     (near,), (far,) = await smol.generate(request), await remote.generate(request)
     assert far.text == near.text
