@@ -11,14 +11,7 @@ from hypothesis import strategies as st
 from tests.worlds import context
 
 from amp.allocate import ALLOCATORS, make_allocator
-from amp.allocate.baselines import (
-    FixedAllocator,
-    RandomAllocator,
-    best_of_n,
-    chain_of_thought,
-    direct,
-    self_consistency,
-)
+from amp.allocate.baselines import FixedAllocator, RandomAllocator
 from amp.allocate.heuristic import HeuristicAllocator
 from amp.allocate.space import Line, Space
 from amp.errors import InvalidInputError
@@ -96,14 +89,6 @@ def test_a_tool_is_used_from_the_complexity_on_that_its_line_says() -> None:
 
     assert tools(0.49) == {"calculator"}
     assert tools(0.51) == {"calculator", "python"}
-
-
-def test_the_usual_ways_to_prompt_are_fixed_allocations_of_one_round() -> None:
-    assert direct().allocation == Allocation()
-    assert chain_of_thought(3).allocation == Allocation(depth=3)
-    voted = self_consistency(5, depth=2, temperature=0.5).allocation
-    assert voted == Allocation(depth=2, temperature=0.5, beam_width=5)
-    assert best_of_n(5, depth=2, temperature=0.5).allocation == voted
 
 
 def test_an_unknown_allocator_is_named_with_its_nearest() -> None:

@@ -1,8 +1,4 @@
-"""Allocators that do not look at the complexity: fixed and random.
-
-The usual ways to prompt are fixed allocations: `direct`, `chain_of_thought`, `self_consistency` and
-`best_of_n` name them.
-"""
+"""Allocators that do not look at the complexity: fixed and random."""
 
 from __future__ import annotations
 
@@ -22,30 +18,6 @@ class FixedAllocator:
 
     def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
         return STOP if context.evidence.rounds else Decision(self.allocation)
-
-
-def direct() -> FixedAllocator:
-    """Acts at once: one greedy answer without reasoning steps, tools or verification."""
-    return FixedAllocator(Allocation())
-
-
-def chain_of_thought(depth: int = 4) -> FixedAllocator:
-    """One greedy chain of `depth` reasoning steps (Wei et al. 2022, arXiv 2201.11903)."""
-    return FixedAllocator(Allocation(depth=depth))
-
-
-def self_consistency(k: int, depth: int = 4, temperature: float = 0.7) -> FixedAllocator:
-    """Majority vote of k sampled chains of thought (Wang et al. 2022, arXiv 2203.11171)."""
-    return FixedAllocator(Allocation(depth=depth, temperature=temperature, beam_width=k))
-
-
-def best_of_n(n: int, depth: int = 4, temperature: float = 0.7) -> FixedAllocator:
-    """The best of n sampled answers: self-consistency with another selection.
-
-    Which candidate is the best (by log-probability or a verifier instead of votes) is the
-    executor's matter; what is allocated is the same.
-    """
-    return self_consistency(n, depth, temperature)
 
 
 @dataclass(frozen=True, slots=True)
