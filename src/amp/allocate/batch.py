@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from amp.allocate.draws import HALF_LOG_TWO_PI, TOOLS_FROM
+from amp.network import Floats
 
-Floats = npt.NDArray[np.floating]
 Mask = npt.NDArray[np.bool_]
 
 _REALS = slice(1, TOOLS_FROM)

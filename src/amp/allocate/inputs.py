@@ -1,8 +1,7 @@
 """What `MlpPolicy` sees of a step: a named, versioned vector of numbers.
 
 The values are the complexity's features by name, as the policy was trained on them, then `EXTRAS`.
-After them comes one flag for each value: 1 where it is missing. A missing value is 0 after
-normalisation, which is the mean of that value in training.
+`amp.network.encode` makes the network's input of them.
 """
 
 from __future__ import annotations
@@ -10,17 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
-from amp.allocate.batch import Floats
 from amp.allocate.consistency import leaders
 from amp.errors import InvalidInputError
 from amp.types import Complexity, StepContext
 
 VERSION = 1
 """Of `EXTRAS`, their meaning and their encoding; a policy saved with another version is refused."""
-
-FAR = 10.0
 
 EXTRAS = (
     "score",  # c
@@ -68,15 +62,3 @@ def observe(
         if value is not None and not math.isfinite(value):
             raise InvalidInputError(f"complexity {name} is {value}, expected a finite number")
     return values
-
-
-def encode(values: Sequence[float | None], mean: Floats, std: Floats) -> Floats:
-    """The vector that the network takes: normalised values, then the flags of missing ones.
-
-    A value further than `FAR` standard deviations from its mean is cut to that, so that no outlier
-    drowns all else.
-    """
-    missing = np.array([value is None for value in values])
-    filled = np.array([0.0 if value is None else value for value in values])
-    normalised = np.where(missing, 0.0, np.clip((filled - mean) / std, -FAR, FAR))
-    return np.concatenate((normalised, missing)).astype(mean.dtype)

@@ -7,24 +7,13 @@ from itertools import pairwise
 
 import numpy as np
 
-from amp.allocate.batch import Floats
 from amp.allocate.draws import Heads
-from amp.allocate.inputs import EXTRAS, encode, observe
+from amp.allocate.inputs import EXTRAS, observe
 from amp.allocate.policy import INITIAL_LOG_STD, Policy, check_log_stds, check_most_rounds
 from amp.allocate.space import REALS, Space
 from amp.errors import InvalidInputError
+from amp.network import Floats, Layer, encode
 from amp.types import Complexity, StepContext
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Layer:
-    """x @ weight + bias, with a weight of shape (inputs, outputs)."""
-
-    weight: Floats
-    bias: Floats
-
-    def __call__(self, x: Floats) -> Floats:
-        return np.asarray(x @ self.weight + self.bias)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

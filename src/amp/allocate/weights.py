@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from amp.allocate import inputs
-from amp.allocate.batch import Floats
-from amp.allocate.mlp import Layer, MlpPolicy
+from amp.allocate.mlp import MlpPolicy
 from amp.allocate.policy import SigmoidPolicy
 from amp.allocate.space import Line, Space
 from amp.errors import InvalidInputError
+from amp.network import Floats, Layer
+from amp.tensorfile import read_tensors, write_tensors
 
 SCHEMA = "amp-policy/1"
 
@@ -48,9 +45,7 @@ def save_policy(policy: SigmoidPolicy | MlpPolicy, path: Path) -> None:
         for number, layer in enumerate(policy.layers):
             tensors[f"layers.{number}.weight"] = np.ascontiguousarray(layer.weight)
             tensors[f"layers.{number}.bias"] = layer.bias
-    unfinished = path.with_name(f"{path.name}.part")
-    unfinished.write_bytes(save(tensors, metadata=header))
-    os.replace(unfinished, path)
+    write_tensors(path, header, tensors)
 
 
 def load_policy(
@@ -66,11 +61,7 @@ def load_policy(
     Raises:
         InvalidInputError: if there is no such policy, or it was made for something else.
     """
-    header, tensors = _read(path)
-    if header.get("schema") != SCHEMA:
-        raise InvalidInputError(
-            f"{path} has the schema {header.get('schema')!r}, expected {SCHEMA!r}; train it again"
-        )
+    header, tensors = read_tensors(path, "policy", SCHEMA)
     try:
         own = Space.from_json(header["space"])
         if space not in (None, own):
@@ -114,17 +105,6 @@ def load_policy(
         raise InvalidInputError(f"policy {path} lacks {error}; train it again") from None
     except (InvalidInputError, ValueError) as error:
         raise InvalidInputError(f"policy {path} does not fit: {error}") from None
-
-
-def _read(path: Path) -> tuple[Mapping[str, str], Mapping[str, Floats]]:
-    try:
-        with safe_open(path, framework="numpy") as file:
-            names = sorted(file.keys())
-            return file.metadata() or {}, {name: file.get_tensor(name) for name in names}
-    except FileNotFoundError:
-        raise InvalidInputError(f"there is no policy {path}") from None
-    except SafetensorError as error:
-        raise InvalidInputError(f"{path} is no safetensors file: {error}") from None
 
 
 def _difference(own: Space, wanted: Space) -> str:
