@@ -13,7 +13,7 @@ from amp.allocate.base import Allocator
 from amp.allocate.baselines import FixedAllocator, RandomAllocator
 from amp.allocate.heuristic import HeuristicAllocator
 from amp.allocate.space import Space
-from amp.assess.assessor import WeightedAssessor
+from amp.assess.weighted import WeightedAssessor
 from amp.errors import InvalidInputError, ModelError
 from amp.execute.executor import Executor
 from amp.execute.prompts import PlainPrompts

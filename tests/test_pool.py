@@ -9,7 +9,7 @@ import pytest
 from tests.worlds import Riddle
 
 from amp.allocate.baselines import FixedAllocator
-from amp.assess.assessor import WeightedAssessor
+from amp.assess.weighted import WeightedAssessor
 from amp.errors import InvalidInputError, RecordingError
 from amp.execute.executor import Executor
 from amp.execute.prompts import PlainPrompts

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from amp.allocate.base import Allocator
 from amp.allocate.heuristic import HeuristicAllocator
-from amp.assess.assessor import WeightedAssessor
 from amp.assess.base import Assessor
+from amp.assess.weighted import WeightedAssessor
 from amp.cost import Ledger
 from amp.environment import Environment
 from amp.errors import InvalidInputError, LimitReachedError, ModelError
@@ -27,6 +27,7 @@ from amp.types import (
     Complexity,
     Decision,
     Episode,
+    Evidence,
     Limits,
     Round,
     StepContext,
@@ -111,7 +112,8 @@ class Planner:
         stop: Decision | None = None
         try:
             if self.assessor.looks:
-                context = replace(context, evidence=await self.executor.look(context, meter))
+                seen = await self.executor.look(context, self.assessor.looks, meter)
+                context = replace(context, evidence=Evidence(look=seen))
             while True:
                 context = replace(context, remaining=ledger.remaining)
                 complexity = self.assessor.assess(context)
@@ -150,6 +152,7 @@ class Planner:
             usage=ledger.usage - before,
             failure=failure,
             stop=stop,
+            look=context.evidence.look,
         )
 
 

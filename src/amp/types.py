@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 # --------------------------------------------------------------------------- what was spent
 
@@ -274,6 +274,8 @@ class Candidate:
         action: the action read from it; None if it could not be read.
         log_prob: sum of the log-probabilities of its tokens; None if the model gives none.
         entropy: mean entropy of its tokens in nats; None if the model gives none.
+        first_entropy: entropy of its first token in nats, which is that of the model before it
+            wrote anything; None if the model gives none.
         probability: the model's probability of this action among the admissible ones, where read.
         completion_tokens: its length.
         cut_off: whether the token cap ended it.
@@ -300,11 +302,40 @@ class Candidate:
     attempt: Candidate | None = None
     refined_from: str | None = None
     failure: str | None = None
+    first_entropy: float | None = None
 
     @property
     def valid(self) -> bool:
         """Whether it names an action that no rule speaks against."""
         return self.action is not None and self.broken_rule is None
+
+
+LookKind = Literal["options", "next_token", "hidden", "perplexity"]
+"""What an assessor may want to see of a step before its first round.
+
+``options``: the probabilities of listed actions, which acting at once reads, too, so that they cost
+nothing extra. ``next_token``: the first token of an answer, where actions are free text; one token
+on the prompt, which the first round reads, too. ``hidden``: the hidden state of that prompt's last
+token. ``perplexity``: of the context under the model.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the model showed of a step before its first round; what nobody asked for is missing.
+
+    Attributes:
+        entropy: entropy of the next token's distribution in nats; a lower bound where the model
+            tells its most likely tokens only. None in a choice step, whose `options` tell more.
+        options: probability of each admissible action; empty where an action is free text.
+        perplexity: of the context under the model, at least 1.
+        hidden: hidden state of the prompt's last token.
+    """
+
+    entropy: float | None = None
+    options: Mapping[str, float] = field(default_factory=dict)
+    perplexity: float | None = None
+    hidden: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,13 +345,12 @@ class Evidence:
     Attributes:
         candidates: all candidates of all rounds of this step, oldest first.
         rounds: executed rounds.
-        probe_entropy: entropy in [0, 1] of the model's next-token distribution before acting,
-            relative to the largest possible; None if nobody looked.
+        look: what the model showed before the first round; None if nobody looked.
     """
 
     candidates: tuple[Candidate, ...] = ()
     rounds: int = 0
-    probe_entropy: float | None = None
+    look: Look | None = None
 
     @property
     def votes(self) -> Counter[str]:
@@ -341,7 +371,7 @@ class Evidence:
 
     def after(self, candidates: tuple[Candidate, ...]) -> Evidence:
         """The evidence after one more round that brought these candidates."""
-        return Evidence(self.candidates + candidates, self.rounds + 1, self.probe_entropy)
+        return Evidence(self.candidates + candidates, self.rounds + 1, self.look)
 
 
 @dataclass(frozen=True, slots=True)
@@ -410,6 +440,7 @@ class StepRecord:
         stop: the decision that settled the step, if the allocator made it; a learner needs its
             log-probability and latents like those of the rounds.
         feedback: what the environment said.
+        look: what the model showed before the first round; None if nobody looked.
     """
 
     observation: Observation
@@ -420,6 +451,7 @@ class StepRecord:
     failure: str | None = None
     feedback: str = ""
     stop: Decision | None = None
+    look: Look | None = None
 
 
 @dataclass(frozen=True, slots=True)

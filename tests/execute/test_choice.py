@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from amp.cost import Ledger
 from amp.errors import InvalidInputError
-from amp.execute.choice import ask, draw, entropy_share, label_probabilities, labels_for
+from amp.execute.choice import ask, draw, label_probabilities, labels_for
 from amp.execute.meter import Meter
 from amp.models.base import Capabilities, Message, NextToken, Prompt
 from amp.models.scripted import ScriptedModel
@@ -36,16 +36,6 @@ def test_labels_are_distinct_single_characters(count: int) -> None:
 def test_a_number_of_options_without_labels_is_refused(count: int) -> None:
     with pytest.raises(InvalidInputError, match=f"{count} options"):
         labels_for(count)
-
-
-@given(weights)
-def test_entropy_share_lies_between_zero_and_one(raw: list[float]) -> None:
-    assert 0.0 <= entropy_share(normal(raw)) <= 1.0
-
-
-def test_entropy_share_of_even_odds_is_one_and_of_certainty_zero() -> None:
-    assert entropy_share([0.25] * 4) == pytest.approx(1.0)
-    assert entropy_share([1.0, 0.0]) == 0.0
 
 
 @given(weights, st.floats(0.05, 2), st.floats(0.01, 1), st.integers())

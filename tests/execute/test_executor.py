@@ -15,7 +15,7 @@ from amp.execute.meter import Meter
 from amp.execute.prompts import PlainPrompts
 from amp.models.base import Prompt
 from amp.models.scripted import ScriptedModel
-from amp.types import Allocation, Candidate, Limits, Observation
+from amp.types import Allocation, Candidate, Limits, Look, Observation
 
 GUIDED = Corridor().reset(CORRIDOR)
 
@@ -155,18 +155,11 @@ async def test_the_look_is_the_probe_that_acting_at_once_reads() -> None:
     model = ScriptedModel([], next_tokens=lambda prompt: {"1": 0.5, "2": 0.5})
     meter = Meter(model, Ledger(Limits()))
     executor, at = Executor(PlainPrompts()), context(CORRIDOR, GUIDED)
-    evidence = await executor.look(at, meter)
-    assert evidence.probe_entropy == pytest.approx(1.0)
+    seen = await executor.look(at, frozenset({"options"}), meter)
+    assert seen == Look(options={"wait": 0.5, "follow the guide": 0.5})
     spent = meter.ledger.usage
     await executor.execute(at, Allocation(tools=frozenset({"guide"})), meter)
     assert meter.ledger.usage == spent
-
-
-async def test_an_open_step_is_not_looked_at() -> None:
-    model = ScriptedModel([])
-    meter = Meter(model, Ledger(Limits()))
-    assert (await Executor(PlainPrompts()).look(context(), meter)).probe_entropy is None
-    assert model.probes == []
 
 
 async def test_the_only_admissible_action_costs_nothing() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amp.models.entropy import entropy, normalised
+from amp.models.entropy import entropy, normalised, perplexity
 
 
 @st.composite
@@ -63,3 +63,22 @@ def test_rounding_of_a_server_is_removed(masses: list[float], error: float) -> N
 def test_more_than_rounding_is_refused() -> None:
     with pytest.raises(ValueError, match="add up to"):
         normalised([math.log(0.6)] * 2)
+
+
+@given(st.lists(st.floats(-50, 0), min_size=1, max_size=30))
+def test_perplexity_is_between_that_of_the_likeliest_and_of_the_unlikeliest_token(
+    log_probs: list[float],
+) -> None:
+    found = perplexity(log_probs)
+    assert found is not None
+    assert found >= 1.0
+    assert math.exp(-max(log_probs)) * (1 - 1e-9) <= found <= math.exp(-min(log_probs)) * (1 + 1e-9)
+
+
+def test_perplexity_of_even_odds_is_their_number_and_of_nothing_none() -> None:
+    assert perplexity([-math.log(6)] * 5) == pytest.approx(6)
+    assert perplexity([]) is None
+    assert perplexity([-1e6]) == math.inf
+    for wrong in (math.nan, 0.1):
+        with pytest.raises(ValueError, match="log-probability is"):
+            perplexity([wrong])

@@ -21,7 +21,7 @@ from amp.models.base import Capabilities, Completion, Message, ModelCard, Prompt
 from amp.models.llamacpp import LlamaCppModel
 from amp.models.recorded import RecordedModel, request_key
 from amp.models.recordingstore import FORMAT, Store
-from amp.models.scripted import ScriptedModel
+from amp.models.scripted import ALL_CAPABILITIES, ScriptedModel
 from amp.types import ToolUse, Usage
 
 
@@ -182,7 +182,7 @@ _WRITER = """
 import asyncio, sys
 from amp.models.base import Message, Prompt, Request
 from amp.models.recorded import RecordedModel
-from amp.models.scripted import ScriptedModel
+from amp.models.scripted import ALL_CAPABILITIES, ScriptedModel
 path, who, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 async def main():
     inner = ScriptedModel(lambda prompt, index: f"{who} " + "word " * 200)
@@ -286,7 +286,21 @@ async def test_a_capability_that_the_model_lost_is_noted(tmp_path: Path) -> None
     await model.generate(Request(ask()))
     await model.close()
     replay = RecordedModel(None, tmp_path / "pool.sqlite")
-    assert replay.capabilities == Capabilities()
+    assert replay.capabilities == Capabilities(hidden_states=True)
+    await replay.close()
+
+
+async def test_a_recording_goes_on_having_the_hidden_states_that_it_has(tmp_path: Path) -> None:
+    first = RecordedModel(scripted(), tmp_path / "pool.sqlite")
+    shown = await first.probe(ask(), hidden=True)
+    await first.close()
+    blind = dataclasses.replace(ALL_CAPABILITIES, hidden_states=False)
+    second = RecordedModel(ScriptedModel(["b"], capabilities=blind), tmp_path / "pool.sqlite")
+    await second.generate(Request(ask("something else")))
+    await second.close()
+    replay = RecordedModel(None, tmp_path / "pool.sqlite")
+    assert replay.capabilities.hidden_states
+    assert (await replay.probe(ask(), hidden=True)).hidden == shown.hidden
     await replay.close()
 
 

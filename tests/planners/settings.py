@@ -11,7 +11,7 @@ from tests.gadgets import Gadget
 from tests.worlds import Corridor, Riddle
 
 from amp.allocate.baselines import FixedAllocator
-from amp.assess.assessor import WeightedAssessor
+from amp.assess.weighted import WeightedAssessor
 from amp.execute.executor import Executor
 from amp.execute.prompts import PlainPrompts
 from amp.execute.tools.calculator import CalculatorTool

@@ -22,7 +22,7 @@ from tests.worlds import CORRIDOR, RIDDLE, Riddle
 
 from amp.allocate.base import Allocator
 from amp.allocate.baselines import FixedAllocator
-from amp.assess.assessor import WeightedAssessor
+from amp.assess.weighted import WeightedAssessor
 from amp.errors import InvalidInputError
 from amp.models.base import Prompt
 from amp.models.scripted import ScriptedModel

@@ -89,14 +89,6 @@ def _first_label(text: str, labels: Sequence[str]) -> int | None:
     return next((i for i, label in enumerate(labels) if stripped.startswith(label)), None)
 
 
-def entropy_share(probabilities: Sequence[float]) -> float:
-    """Entropy of a distribution relative to the largest possible, in [0, 1]; 0 for one option."""
-    if len(probabilities) < 2:
-        return 0.0
-    entropy = -math.fsum(p * math.log(p) for p in probabilities if p > 0.0)
-    return min(1.0, max(0.0, entropy / math.log(len(probabilities))))
-
-
 def draw(
     probabilities: Sequence[float], temperature: float, top_p: float, rng: random.Random
 ) -> int:

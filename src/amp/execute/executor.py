@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from amp.execute.base import Prompts, Tool
-from amp.execute.choice import ask, entropy_share, labels_for
 from amp.execute.choicestep import ChoiceStep
+from amp.execute.look import look
 from amp.execute.meter import Meter
 from amp.execute.openstep import OpenStep
 from amp.execute.tools.larger import LargerModelTool
 from amp.execute.verify import check_rules, refine, self_check
-from amp.types import Allocation, Candidate, Evidence, StepContext, ToolUse
+from amp.types import Allocation, Candidate, Look, LookKind, StepContext, ToolUse
 
 
 class Executor:
@@ -33,21 +33,24 @@ class Executor:
         self.prompts = prompts
         self.tools = dict(tools or {})
 
-    async def look(self, context: StepContext, meter: Meter) -> Evidence:
-        """Takes a look before the first round, where the look is a part of the work.
+    async def look(
+        self, context: StepContext, wanted: frozenset[LookKind], meter: Meter
+    ) -> Look | None:
+        """Looks at what the model makes of a step before its first round.
 
-        In a choice step that is the probe which acting at once reads, too, so it costs nothing
-        extra there. In an open step no first token tells enough to pay for: the evidence is empty,
-        and the first round brings it.
+        In a choice step the look is the probe which acting at once reads, too, so it costs nothing
+        extra there. In an open step it is a probe of the prompt that acts at once with all tools; a
+        round on that prompt finds it in the cache. What the model can't tell is missing, and the
+        meter's notes say so.
+
+        Returns:
+            What was wanted and could be had; None where that is nothing.
+
+        Raises:
+            LimitReachedError: if a call does not fit the limits.
+            ModelError: from the model.
         """
-        actions = context.actions(frozenset(context.observation.tool_actions))
-        if actions is None or len(actions) == 1:
-            return Evidence()
-        labels = labels_for(len(actions))
-        probabilities = await ask(meter, self.prompts.choose(context, actions, labels, ""), labels)
-        if probabilities is None:
-            return Evidence()
-        return Evidence(probe_entropy=entropy_share(probabilities))
+        return await look(self.prompts, frozenset(self.tools), context, wanted, meter)
 
     async def execute(
         self, context: StepContext, allocation: Allocation, meter: Meter

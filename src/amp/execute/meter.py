@@ -12,7 +12,16 @@ from typing import TypeVar
 from amp.cost import Grant, Ledger, worst_dollars
 from amp.errors import AmpError
 from amp.execute.base import Tool
-from amp.models.base import Capabilities, Completion, LanguageModel, NextToken, Prompt, Request
+from amp.models.base import (
+    Capabilities,
+    Completion,
+    LanguageModel,
+    LogProbs,
+    Message,
+    NextToken,
+    Prompt,
+    Request,
+)
 from amp.models.thinking import LEAST_TOKENS
 from amp.types import StepContext, ToolUse
 
@@ -115,19 +124,38 @@ class Meter:
         self._note_sampling(temperature, top_p)
         return completions
 
-    async def probe(self, prompt: Prompt) -> NextToken:
+    async def probe(self, prompt: Prompt, *, hidden: bool = False) -> NextToken:
         """Returns the next-token distribution after a prompt; asked twice, it costs once.
+
+        Args:
+            prompt: where the model stands.
+            hidden: whether the hidden state is wanted, too; not every model has one.
 
         Raises:
             LimitReachedError: if the call does not fit; it is not made.
             ModelError: from the model.
         """
-        if prompt not in self._probes:
-            grants = await self._grants(prompt, 1, 1)
-            answer = await self._granted(grants, self.model.probe(prompt))
-            self.ledger.charge(self.model.card, [answer.usage])
-            self._probes[prompt] = answer
-        return self._probes[prompt]
+        known = self._probes.get(prompt)
+        if known is None or (hidden and known.hidden is None):
+            # A back end may read the prompt a second time for the hidden state.
+            grants = await self._grants(prompt, 1, 1, readings=2 if hidden else 1)
+            known = await self._granted(grants, self.model.probe(prompt, hidden=hidden))
+            self.ledger.charge(self.model.card, [known.usage])
+            self._probes[prompt] = known
+        return known
+
+    async def score(self, prompt: Prompt, text: str) -> LogProbs:
+        """Returns the log-probabilities of a text after a prompt, token by token.
+
+        Raises:
+            LimitReachedError: if the call does not fit; it is not made.
+            ModelError: from the model.
+        """
+        whole = replace(prompt, messages=(*prompt.messages, Message("user", text)))
+        grants = await self._grants(whole, 1, await self.model.count_tokens(whole))
+        scored = await self._granted(grants, self.model.score(prompt, [text]))
+        self.ledger.charge(self.model.card, [scored[0].usage])
+        return scored[0]
 
     async def use(self, tool: Tool, text: str) -> ToolUse | None:
         """Runs a tool on a text and charges its time; what goes wrong is the use's error."""
@@ -171,9 +199,12 @@ class Meter:
         if not can.top_p and top_p < 1.0 and temperature > 0.0:
             self.notes.append(f"no nucleus instead of top_p {top_p:g}")
 
-    async def _grants(self, prompt: Prompt, n: int, max_tokens: int) -> list[Grant]:
+    async def _grants(
+        self, prompt: Prompt, n: int, max_tokens: int, readings: int = 1
+    ) -> list[Grant]:
         """Leave for n samples: one call where the model shares the prompt, else n calls."""
-        card, prompt_tokens = self.model.card, await self.model.count_tokens(prompt)
+        card = self.model.card
+        prompt_tokens = readings * await self.model.count_tokens(prompt)
         if self.capabilities.parallel_samples:
             return [self.ledger.grant(card, prompt_tokens, n, max_tokens)]
         grants = [self.ledger.grant(card, prompt_tokens, 1, max_tokens)]

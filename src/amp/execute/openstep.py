@@ -84,6 +84,7 @@ class OpenStep:
             action=action,
             log_prob=_sum(tuple(p.log_prob for p in parts)),
             entropy=completion.entropy,
+            first_entropy=completion.entropies[0] if completion.entropies else None,
             completion_tokens=sum(p.usage.completion_tokens for p in parts),
             cut_off=cut_off,
             tool_uses=tuple(uses),

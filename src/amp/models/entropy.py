@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+_LARGEST_EXPONENT = 700.0
+
 
 def entropy(log_probs: Sequence[float]) -> float:
     """Entropy of the next-token distribution, in nats (spec 2.2, H).
@@ -45,3 +47,24 @@ def normalised(log_probs: Sequence[float]) -> list[float]:
         raise ValueError(f"probabilities add up to {total:.4f}, expected at most 1")
     excess = math.log(total) if total > 1.0 else 0.0
     return [value - excess for value in clipped]
+
+
+def perplexity(log_probs: Sequence[float]) -> float | None:
+    """Perplexity of a text: exp of the mean of its tokens' negative log-probabilities (spec 3.2).
+
+    Args:
+        log_probs: natural log-probability of each of its tokens.
+
+    Returns:
+        At least 1; infinite where it is beyond every number; None for a text without tokens.
+
+    Raises:
+        ValueError: if a value is positive or NaN.
+    """
+    for value in log_probs:
+        if not value <= 0.0:
+            raise ValueError(f"log-probability is {value}, expected a number of at most 0")
+    if not log_probs:
+        return None
+    surprise = -math.fsum(log_probs) / len(log_probs)
+    return math.exp(surprise) if surprise < _LARGEST_EXPONENT else math.inf

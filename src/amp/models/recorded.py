@@ -180,9 +180,18 @@ class RecordedModel:
         return {i: c for i, c in indexed if c.finish_reason == "timeout"}
 
     def _note_capabilities(self) -> None:
-        """A model may turn out to lack something; a replay has to say so, too."""
-        if self._model is not None and self._model.capabilities != self._noted:
-            self._noted = self._model.capabilities
+        """A model may turn out to lack something; a replay has to say so, too.
+
+        Hidden states are a choice at loading: a recording that has some goes on having them.
+        """
+        if self._model is None:
+            return
+        shown = self._model.capabilities
+        shown = dataclasses.replace(
+            shown, hidden_states=shown.hidden_states or self._noted.hidden_states
+        )
+        if shown != self._noted:
+            self._noted = shown
             self._store.set_identity(self._card, self._noted)
 
 

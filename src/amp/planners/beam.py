@@ -23,6 +23,7 @@ from amp.types import (
     Complexity,
     Decision,
     Episode,
+    Evidence,
     Round,
     StepContext,
     StepRecord,
@@ -113,8 +114,8 @@ class BeamPlanner(Planner):
         stop: Decision | None = None
         try:
             if self.assessor.looks:
-                evidence = await self.executor.look(contexts[0], meter)
-                contexts[0] = replace(contexts[0], evidence=evidence)
+                seen = await self.executor.look(contexts[0], self.assessor.looks, meter)
+                contexts[0] = replace(contexts[0], evidence=Evidence(look=seen))
             while True:
                 contexts = [replace(c, remaining=ledger.remaining) for c in contexts]
                 complexity = self.assessor.assess(contexts[0])
@@ -164,6 +165,7 @@ class BeamPlanner(Planner):
             usage=ledger.usage - before,
             failure=failure,
             stop=stop,
+            look=contexts[0].evidence.look,
         )
         return step, kept
 
