@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from amp.assess.information import entropy_share, fault
 from amp.types import Evidence
+
+MOST_ENTROPY = math.log(2**20)
+"""Nats; of a token. No model has a vocabulary larger than 2^20, so more is no entropy."""
 
 _TYPICAL_TOKEN_ENTROPY = 0.25
 """Nats; the median over 144 programs of a 1.5B model on training problems. It gives one half."""
@@ -14,6 +18,18 @@ _TYPICAL_TOKEN_ENTROPY = 0.25
 def saturating(value: float, half: float) -> float:
     """Maps [0, inf) to [0, 1); `half` is the value that gives one half."""
     return value / (value + half)
+
+
+def answer_counts(evidence: Evidence) -> dict[str | int, int]:
+    """How many candidates stand behind each answer.
+
+    A candidate without a vote counts as an answer of its own, named by a number.
+    """
+    votes = evidence.votes
+    silent = len(evidence.candidates) - votes.total()
+    counts: dict[str | int, int] = dict.fromkeys(range(silent), 1)
+    counts.update(votes.items())
+    return counts
 
 
 def answer_entropy(evidence: Evidence) -> float | None:
@@ -26,22 +42,30 @@ def answer_entropy(evidence: Evidence) -> float | None:
     total = len(evidence.candidates)
     if total < 2:
         return None
-    counts = [*evidence.votes.values()]
-    counts += [1] * (total - sum(counts))
+    counts = answer_counts(evidence).values()
     entropy = -math.fsum(n / total * math.log(n / total) for n in counts)
-    return max(0.0, entropy / math.log(total))
+    return min(1.0, max(0.0, entropy / math.log(total)))
 
 
 def token_entropy(evidence: Evidence) -> float | None:
     """Mean entropy of the candidates' tokens, squashed into [0, 1); None if nobody tells it."""
-    known = [c.entropy for c in evidence.candidates if c.entropy is not None]
+    known = _known((c.entropy for c in evidence.candidates), MOST_ENTROPY)
     return saturating(_mean(known), _TYPICAL_TOKEN_ENTROPY) if known else None
 
 
 def choice_entropy(evidence: Evidence) -> float | None:
     """1 - the mean probability of the chosen actions, in [0, 1]; None where none was read."""
-    known = [c.probability for c in evidence.candidates if c.probability is not None]
+    known = _known((c.probability for c in evidence.candidates), 1.0)
     return 1.0 - _mean(known) if known else None
+
+
+def look_entropy(evidence: Evidence) -> float | None:
+    """Entropy of the options before the first round relative to the largest possible, in [0, 1].
+
+    None where nobody looked at options, or what the model told of them is no distribution.
+    """
+    options = evidence.look.options.values() if evidence.look else ()
+    return None if not options or fault(options) else entropy_share(options)
 
 
 def uncertainty(evidence: Evidence) -> tuple[float, str] | None:
@@ -49,7 +73,8 @@ def uncertainty(evidence: Evidence) -> tuple[float, str] | None:
 
     In this order: entropy of two or more answers; probability of one choice; token entropy of one
     answer; the look before acting. A single candidate without an action is as uncertain as can be.
-    None before anything is known.
+    A number that cannot be an entropy or a probability, such as NaN, is not looked at. None before
+    anything is known.
     """
     if len(evidence.candidates) == 1 and evidence.candidates[0].action is None:
         return 1.0, "no answer"
@@ -57,12 +82,15 @@ def uncertainty(evidence: Evidence) -> tuple[float, str] | None:
         ("entropy of the answers", answer_entropy),
         ("probability of the choice", choice_entropy),
         ("entropy of the answer's tokens", token_entropy),
+        ("next-token entropy", look_entropy),
     ):
         if (value := source(evidence)) is not None:
             return value, name
-    if evidence.probe_entropy is not None:
-        return evidence.probe_entropy, "next-token entropy"
     return None
+
+
+def _known(values: Iterable[float | None], most: float) -> list[float]:
+    return [value for value in values if value is not None and 0.0 <= value <= most]
 
 
 def _mean(values: Sequence[float]) -> float:

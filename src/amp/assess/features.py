@@ -1,0 +1,262 @@
+"""Every feature of spec 2.2 and 3.2 under one versioned schema, and how a step is put into it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Literal
+
+from amp.assess import aftermath
+from amp.assess.agreement import stand_ins
+from amp.assess.goal import goal_distance
+from amp.assess.information import MOST_DIVERGENCE, divergence, entropy_share, fault
+from amp.assess.language import (
+    INDICATORS,
+    MOST_CHARACTERS,
+    indicator_counts,
+    latest,
+    numbers,
+    reasoning_indicators,
+    word_count,
+)
+from amp.assess.structure import Parser, structural
+from amp.assess.uncertainty import MOST_ENTROPY, answer_entropy, uncertainty
+from amp.types import Evidence, Look, StepContext
+
+VERSION = 1
+"""Of `FEATURES`, their meaning and order; weights trained with another version are refused."""
+
+_CACHED_TEXTS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One number about a plan step.
+
+    Attributes:
+        name: in traces, reports and weights files.
+        unit: what it counts or measures.
+        source: ``model`` needs the model's probabilities, ``context`` needs words alone, and
+            ``evidence`` needs a round.
+        meaning: one line, for reports and the documentation.
+        low: least value.
+        high: largest value; infinite where there is none.
+    """
+
+    name: str
+    unit: str
+    source: Literal["model", "context", "evidence"]
+    meaning: str
+    low: float = 0.0
+    high: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """The features of one step.
+
+    Attributes:
+        values: by name, finite and within the feature's bounds; what could not be had is absent.
+        substituted: names of those whose value comes from a stated substitute.
+        substitutes: what stood in for what, one phrase each.
+    """
+
+    values: Mapping[str, float]
+    substituted: frozenset[str] = frozenset()
+    substitutes: tuple[str, ...] = ()
+
+
+FEATURES: tuple[Feature, ...] = (
+    Feature("entropy", "nats", "model", "entropy of the next token", high=MOST_ENTROPY),
+    Feature("choice_entropy", "share", "model", "entropy of the options, of the largest", high=1.0),
+    Feature("choice_margin", "share", "model", "likeliest option less the next", high=1.0),
+    Feature("perplexity", "tokens", "model", "perplexity of the context", low=1.0),
+    Feature(
+        "divergence",
+        "nats",
+        "model",
+        "KL of the options from the last step's, or of the answers with the last from those before",
+        high=MOST_DIVERGENCE,
+    ),
+    Feature("token_entropy", "nats", "model", "mean entropy of answers' tokens", high=MOST_ENTROPY),
+    Feature("log_prob", "nats", "model", "mean log-probability of an answer", -math.inf, 0.0),
+    Feature("uncertainty", "share", "model", "H, from the best source there is", high=1.0),
+    *(
+        Feature(name, "words", "context", f"{name} reasoning indicators in goal and state")
+        for name in INDICATORS
+    ),
+    Feature("indicators", "share", "context", "I, density of all reasoning indicators", high=1.0),
+    Feature("words", "words", "context", "length of goal and state"),
+    Feature("quantities", "numbers", "context", "numbers that the goal names"),
+    Feature("entities", "things", "context", "distinct things that goal and state name"),
+    Feature("relations", "links", "context", "how often goal and state relate things"),
+    Feature("syntactic_depth", "levels", "context", "deepest nesting in goal and state"),
+    Feature("distance", "share", "context", "D, how far the goal still is", high=1.0),
+    Feature("options", "actions", "context", "admissible actions, those of tools included"),
+    Feature("plan_steps", "steps", "context", "length of the plan so far"),
+    Feature("revisits", "steps", "context", "earlier steps in this very state"),
+    Feature("candidates", "candidates", "evidence", "candidates so far"),
+    Feature("agreement", "share", "evidence", "candidates behind the leading action", high=1.0),
+    Feature("margin", "share", "evidence", "leading action less the runner-up", high=1.0),
+    Feature("answer_entropy", "share", "evidence", "entropy of answers, of the largest", high=1.0),
+    Feature("answer_tokens", "tokens", "evidence", "mean length of an answer"),
+    Feature("cut_off", "share", "evidence", "answers that the token cap ended", high=1.0),
+    Feature("unread", "share", "evidence", "answers without a valid action", high=1.0),
+    Feature("unused", "share", "evidence", "the goal's numbers that answers leave out", high=1.0),
+    Feature("p_correct", "probability", "evidence", "mean verdict of the self-check", high=1.0),
+)
+"""The schema. A step before its first round lacks what needs a round."""
+
+BY_NAME: Mapping[str, Feature] = {feature.name: feature for feature in FEATURES}
+
+
+def observe(context: StepContext, parse: Parser = structural) -> Observed:
+    """Returns the features of a step that can be had, without a model call.
+
+    Goal and state are read from their end, `language.MOST_CHARACTERS` characters in all. A value
+    that is no number of its feature, such as NaN, is left out, and a phrase says so. What a model
+    without log-probabilities does not tell is estimated from two or more candidates; such a value
+    is named in `substituted`, with a phrase in `substitutes`.
+
+    Args:
+        context: the step, with the evidence of its rounds so far.
+        parse: reads entities, relations and depth.
+    """
+    sheet = _Sheet()
+    evidence = context.evidence
+    look = evidence.look or Look()
+    _from_model(sheet, context, look)
+    _from_words(sheet, context, parse)
+    _from_plan(sheet, context)
+    _from_evidence(sheet, evidence, context.task.goal)
+    for estimate in stand_ins(evidence):
+        if sheet.lacks(estimate.feature):
+            sheet.put(estimate.feature, estimate.value, estimate.phrase)
+    return sheet.observed()
+
+
+@dataclass
+class _Sheet:
+    """Takes the values of one step, each checked against its feature."""
+
+    values: dict[str, float] = field(default_factory=dict)
+    substituted: set[str] = field(default_factory=set)
+    masked: set[str] = field(default_factory=set)
+    phrases: dict[str, None] = field(default_factory=dict)
+
+    def put(self, name: str, value: float | None, substitute: str | None = None) -> None:
+        """Takes a value if there is one; `substitute` says what it stands in for."""
+        if value is None:
+            return
+        feature = BY_NAME[name]
+        if not (math.isfinite(value) and feature.low <= value <= feature.high):
+            self.mask(name, f"{value:.6g}")
+            return
+        self.values[name] = float(value)
+        if substitute is not None:
+            self.substituted.add(name)
+            self.phrases[substitute] = None
+
+    def mask(self, name: str, found: str) -> None:
+        """Leaves a feature out for what was found in its place."""
+        self.masked.add(name)
+        self.phrases[f"no {name}: the model told {found}"] = None
+
+    def lacks(self, name: str) -> bool:
+        """Whether nothing is known of a feature, neither a value nor that it was senseless."""
+        return name not in self.values and name not in self.masked
+
+    def observed(self) -> Observed:
+        return Observed(self.values, frozenset(self.substituted), tuple(self.phrases))
+
+
+def _from_model(sheet: _Sheet, context: StepContext, look: Look) -> None:
+    evidence = context.evidence
+    seen = look.entropy
+    sheet.put("entropy", aftermath.first_entropy(evidence) if seen is None else seen)
+    if look.options:
+        if (found := fault(look.options.values())) is not None:
+            sheet.mask("choice_entropy", found)
+            sheet.mask("choice_margin", found)
+        else:
+            first, second, *_ = [*sorted(look.options.values(), reverse=True), 0.0]
+            sheet.put("choice_entropy", entropy_share(look.options.values()))
+            sheet.put("choice_margin", min(1.0, first - second))
+    sheet.put("perplexity", look.perplexity)
+    sheet.put("token_entropy", aftermath.token_entropy(evidence))
+    sheet.put("log_prob", aftermath.log_prob(evidence))
+    if len(evidence.candidates) < 2 and context.steps:
+        before = context.steps[-1].look or Look()
+        if look.options and before.options:
+            found = fault(look.options.values()) or fault(before.options.values())
+            if found is not None:
+                sheet.mask("divergence", found)
+            else:
+                sheet.put("divergence", divergence(look.options, before.options))
+    if (known := uncertainty(evidence)) is not None:
+        value, source = known
+        own = source == "next-token entropy"
+        sheet.put("uncertainty", value, None if own else f"{source} for next-token entropy")
+
+
+@dataclass(frozen=True, slots=True)
+class _Language:
+    """The counts of one text."""
+
+    indicators: Mapping[str, int]
+    density: float
+    words: int
+
+
+@lru_cache(maxsize=_CACHED_TEXTS)
+def _language(text: str) -> _Language:
+    return _Language(indicator_counts(text), reasoning_indicators(text), word_count(text))
+
+
+def _from_words(sheet: _Sheet, context: StepContext, parse: Parser) -> None:
+    whole = f"{context.task.goal} {context.observation.state}"
+    text = latest(whole)
+    cut = None
+    if len(whole) > MOST_CHARACTERS:
+        cut = f"last {MOST_CHARACTERS:,} characters for the whole goal and state"
+    language = _language(text)
+    for name, count in language.indicators.items():
+        sheet.put(name, count, cut)
+    sheet.put("indicators", language.density, cut)
+    sheet.put("words", language.words, cut)
+    sheet.put("quantities", len(numbers(context.task.goal)))
+    structure = parse(text)
+    cut = structure.substitute or cut
+    sheet.put("entities", structure.entities, cut)
+    sheet.put("relations", structure.relations, cut)
+    sheet.put("syntactic_depth", structure.depth, cut)
+    distance, substitute = goal_distance(context)
+    sheet.put("distance", distance, substitute)
+
+
+def _from_plan(sheet: _Sheet, context: StepContext) -> None:
+    observation = context.observation
+    actions = context.actions(frozenset(observation.tool_actions))
+    sheet.put("options", None if actions is None else len(actions))
+    sheet.put("plan_steps", len(context.steps))
+    sheet.put(
+        "revisits",
+        sum(
+            bool(observation.state) and step.observation.state == observation.state
+            for step in context.steps
+        ),
+    )
+
+
+def _from_evidence(sheet: _Sheet, evidence: Evidence, goal: str) -> None:
+    sheet.put("candidates", len(evidence.candidates))
+    sheet.put("agreement", evidence.agreement)
+    sheet.put("margin", aftermath.margin(evidence))
+    sheet.put("answer_entropy", answer_entropy(evidence))
+    sheet.put("answer_tokens", aftermath.answer_tokens(evidence))
+    sheet.put("cut_off", aftermath.cut_off(evidence))
+    sheet.put("unread", aftermath.unread(evidence))
+    sheet.put("unused", aftermath.unused(evidence, goal))
+    sheet.put("p_correct", aftermath.p_correct(evidence))

@@ -1,0 +1,105 @@
+"""Entities, relations and depth grow with the text, by word lists and by a dependency tree."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amp.assess import dependency as tree
+from amp.assess.dependency import dependency
+from amp.assess.structure import Structure, structural
+from amp.errors import MissingDependencyError
+
+WORD = st.sampled_from(
+    ["the", "a", "dog", "of", "in", "if", "which", "3", "Ann", ",", "(", ")", ".", "has", "more"]
+)
+SENTENCE = "Natalia sold clips to 48 of her friends in April."
+
+
+@given(st.text())
+def test_any_text_has_a_structure(text: str) -> None:
+    found = structural(text)
+    assert min(found.entities, found.relations, found.depth) >= 0
+    assert found.substitute is None
+
+
+@given(st.lists(WORD, max_size=30), st.lists(WORD, max_size=30))
+def test_one_more_sentence_never_lowers_a_measure(first: list[str], second: list[str]) -> None:
+    one, two = " ".join(first), " ".join([*first, ".", *second])
+    before, after = structural(one), structural(two)
+    assert after.entities >= before.entities
+    assert after.relations >= before.relations
+    assert after.depth >= before.depth
+
+
+@given(st.lists(WORD, max_size=30))
+def test_saying_it_twice_names_nothing_new(words: list[str]) -> None:
+    text = " ".join(words)
+    assert structural(f"{text} . {text}").entities == structural(text).entities
+    assert structural(f"{text} . {text}").depth == structural(text).depth
+
+
+@pytest.mark.parametrize(
+    ("text", "entities", "relations", "depth"),
+    [
+        ("", 0, 0, 0),
+        ("Go.", 0, 1, 1),
+        ("Ann Lee met Bob.", 2, 0, 1),
+        ("You see a red ball and a green ball.", 2, 0, 1),
+        ("The box has 3 keys.", 2, 1, 1),
+        (SENTENCE, 4, 4, 4),
+        ("A (B (C)).", 2, 0, 3),
+        ("If it rains, we stay.", 0, 0, 2),
+        ("If it rains, we stay if it hails.", 0, 0, 2),
+        ("We stay because it rains while the dog that barks sleeps.", 1, 0, 4),
+        ("пёс и кот", 0, 0, 1),
+    ],
+)
+def test_examples(text: str, entities: int, relations: int, depth: int) -> None:
+    assert structural(text) == Structure(entities, relations, depth)
+
+
+class TestDependency:
+    @pytest.fixture(autouse=True)
+    def _needs_a_pipeline(self) -> None:
+        spacy = pytest.importorskip("spacy")
+        if not any(map(spacy.util.is_package, tree.PIPELINES)):
+            pytest.skip("no English pipeline of spaCy is installed")
+
+    def test_a_sentence_has_its_entities_links_and_depth(self) -> None:
+        assert dependency(SENTENCE) == Structure(entities=5, relations=4, depth=6)
+        assert dependency("") == Structure(0, 0, 0)
+
+    def test_equal_links_count_once(self) -> None:
+        twice = f"{SENTENCE} {SENTENCE}"
+        assert dependency(twice) == dependency(SENTENCE)
+
+    def test_nested_clauses_are_deeper_than_plain_ones(self) -> None:
+        plain = dependency("The dog sleeps. It rains. We stay.")
+        nested = dependency("We stay because the dog that barks when it rains sleeps.")
+        assert nested.depth > plain.depth
+
+    def test_a_long_text_is_read_from_its_end_and_says_so(self) -> None:
+        found = dependency(f"{'He waits. ' * 100}{SENTENCE}")
+        assert found.entities == dependency(f"He waits. {SENTENCE}").entities
+        assert found.substitute == (
+            f"last {tree.MOST_CHARACTERS} characters for the structure of the whole text"
+        )
+
+    def test_a_missing_pipeline_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(tree, "PIPELINES", ("no_such_pipeline",))
+        tree._pipeline.cache_clear()
+        with pytest.raises(MissingDependencyError, match=r"no_such_pipeline.*\[nlp\]"):
+            dependency("a text that nobody has parsed")
+        tree._pipeline.cache_clear()
+
+
+def test_missing_spacy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "spacy", None)
+    tree._pipeline.cache_clear()
+    with pytest.raises(MissingDependencyError, match=r"spaCy is not installed; pip install.*nlp"):
+        dependency("another text that nobody has parsed")
+    tree._pipeline.cache_clear()
