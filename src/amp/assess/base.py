@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from amp.types import Complexity, StepContext
+from amp.types import Complexity, LookKind, StepContext
 
 
 class Assessor(Protocol):
@@ -14,8 +14,8 @@ class Assessor(Protocol):
     """
 
     @property
-    def looks(self) -> bool:
-        """Whether it wants a look at the next-token distribution before the first round."""
+    def looks(self) -> frozenset[LookKind]:
+        """What it wants to see of a step before the first round; nothing costs nothing."""
         ...
 
     def assess(self, context: StepContext) -> Complexity:

@@ -1,0 +1,109 @@
+"""The network of spec 3.2: C(s, p) = NN_phi(f_1, ..., f_n), in numpy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from amp.assess.features import BY_NAME, Observed, observe
+from amp.assess.hidden import Projection
+from amp.assess.structure import Parser, structural
+from amp.errors import InvalidInputError
+from amp.network import Floats, Layer, encode
+from amp.types import Complexity, LookKind, StepContext
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NeuralAssessor:
+    """Layers of tanh over the features and what is missing of them, and a sigmoid: C in (0, 1).
+
+    What is counted without a bound goes in as log(1 + x), so that a long text is no outlier.
+
+    Attributes:
+        names: of the features that it reads, coordinates of the projection among them.
+        mean: of each in training, after the logarithm; shape (n,).
+        std: likewise, more than 0.
+        layers: (2 n) inputs, hidden ones, one output.
+        projection: makes coordinates of a hidden state; None reads none.
+        looks: what it wants to see before the first round.
+        parse: how the structure of text is found.
+
+    Raises:
+        InvalidInputError: if shapes do not fit, a name is unknown, or a number is not finite.
+    """
+
+    names: tuple[str, ...]
+    mean: Floats
+    std: Floats
+    layers: tuple[Layer, ...]
+    projection: Projection | None = None
+    looks: frozenset[LookKind] = frozenset()
+    parse: Parser = structural
+
+    def __post_init__(self) -> None:
+        known = {*BY_NAME, *(self.projection.names if self.projection else ())}
+        for name in self.names:
+            if name not in known:
+                raise InvalidInputError(f"the network reads a feature {name!r} that is not known")
+        n = len(self.names)
+        if self.mean.shape != (n,) or self.std.shape != (n,) or not (self.std > 0).all():
+            raise InvalidInputError(f"mean and std of the network, expected {n} numbers, std > 0")
+        widths = [2 * n, *(layer.weight.shape[-1] for layer in self.layers)]
+        if widths[-1] != 1 or not self.layers:
+            raise InvalidInputError(f"the network ends in {widths[-1]} numbers, expected 1")
+        for number, (layer, shape) in enumerate(zip(self.layers, pairwise(widths), strict=True)):
+            if layer.weight.shape != shape or layer.bias.shape != shape[1:]:
+                raise InvalidInputError(
+                    f"layer {number} of the network has the shape {layer.weight.shape}, "
+                    f"expected {shape}"
+                )
+        arrays = [self.mean, self.std, *(a for ly in self.layers for a in (ly.weight, ly.bias))]
+        if not all(np.isfinite(array).all() for array in arrays):
+            raise InvalidInputError("the network holds a number that is not finite")
+
+    def assess(self, context: StepContext) -> Complexity:
+        """Returns NN_phi of the step, all features by name, and what stood in for what."""
+        observed = self.observe(context)
+        score = float(self.predict(self.encode(observed)[None])[0])
+        return Complexity(score, dict(observed.values), observed.substitutes)
+
+    def observe(self, context: StepContext) -> Observed:
+        """The features of a step, with the coordinates of its hidden state where it has one."""
+        look = context.evidence.look
+        return self.project(observe(context, self.parse), () if look is None else look.hidden)
+
+    def project(self, observed: Observed, hidden: Sequence[float]) -> Observed:
+        """The features with the coordinates of a hidden state; as they are where there is none."""
+        if self.projection is None or not hidden:
+            return observed
+        return replace(observed, values={**observed.values, **self.projection(hidden)})
+
+    def encode(self, observed: Observed) -> Floats:
+        """The network's input, shape (2 n,): normalised values, then what is no measure."""
+        return encode(
+            [transformed(name, observed.values.get(name)) for name in self.names],
+            self.mean,
+            self.std,
+            [name in observed.substituted for name in self.names],
+        )
+
+    def predict(self, inputs: Floats) -> Floats:
+        """C of each row of inputs, shape (rows, 2 n) to (rows,)."""
+        x = inputs
+        for layer in self.layers[:-1]:
+            x = np.tanh(layer(x))
+        return np.asarray(1.0 / (1.0 + np.exp(-self.layers[-1](x)[:, 0])))
+
+
+def transformed(name: str, value: float | None) -> float | None:
+    """What goes into the network: sign(x) log(1 + |x|) where a feature has no bound, else x."""
+    if value is None:
+        return None
+    feature = BY_NAME.get(name)
+    if feature is None or (math.isfinite(feature.low) and math.isfinite(feature.high)):
+        return value
+    return math.copysign(math.log1p(abs(value)), value)

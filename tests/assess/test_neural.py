@@ -1,0 +1,110 @@
+"""The network reads all that it is given, marks what is missing, and is finite for any step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.assess.networks import NAMES, network
+from tests.assess.test_weighted import contexts
+from tests.worlds import RIDDLE, context
+
+from amp.assess.features import Observed
+from amp.assess.hidden import Projection
+from amp.assess.neural import NeuralAssessor, transformed
+from amp.errors import InvalidInputError
+from amp.network import Layer
+from amp.types import Candidate, Evidence, Look, StepContext
+
+STATES = np.random.default_rng(1).normal(size=(12, 5)).astype(np.float32)
+PROJECTION = Projection.fit(STATES, 2)
+NETWORK = network(projection=PROJECTION)
+
+
+@given(contexts)
+def test_any_step_has_a_complexity_between_0_and_1(at: StepContext) -> None:
+    complexity = NETWORK.assess(at)
+    assert 0.0 <= complexity.score <= 1.0
+    assert np.isfinite(list(complexity.features.values())).all()
+
+
+@given(st.sets(st.sampled_from(NAMES)), st.integers(0, 3))
+def test_a_missing_feature_is_its_mean_with_a_flag_and_a_substitute_a_value_with_a_flag(
+    missing: set[str], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    values = {name: float(rng.uniform(0, 1)) for name in NAMES}
+    known = {name: value for name, value in values.items() if name not in missing}
+    n = len(NETWORK.names)
+    x = NETWORK.encode(Observed(known))
+    for index, name in enumerate(NAMES):
+        assert x[n + index] == (name in missing)
+        assert (x[index] == 0.0) >= (name in missing)
+    substituted = NETWORK.encode(Observed(values, frozenset(missing)))
+    whole = NETWORK.encode(Observed(values))
+    assert (substituted[:n] == whole[:n]).all()
+    assert (substituted[n : n + len(NAMES)] == [name in missing for name in NAMES]).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_feature_and_its_absence_can_change_the_score(name: str) -> None:
+    values = dict.fromkeys(NAMES, 0.5)
+    at = Observed(values)
+
+    def score(observed: Observed) -> float:
+        return float(NETWORK.predict(NETWORK.encode(observed)[None])[0])
+
+    assert score(Observed({**values, name: 0.9})) != score(at)
+    assert score(Observed({k: v for k, v in values.items() if k != name})) != score(at)
+
+
+def test_the_hidden_state_is_read_where_there_is_one() -> None:
+    seen = replace(context(RIDDLE), evidence=Evidence(look=Look(hidden=tuple(STATES[0].tolist()))))
+    with_state, without = NETWORK.assess(seen), NETWORK.assess(context(RIDDLE))
+    assert {"hidden_0", "hidden_1"} <= set(with_state.features)
+    assert not {"hidden_0", "hidden_1"} & set(without.features)
+    assert with_state.score != without.score
+
+
+def test_counts_go_in_as_logarithms_and_shares_as_they_are() -> None:
+    assert transformed("words", 9.0) == pytest.approx(np.log(10))
+    assert transformed("log_prob", -9.0) == pytest.approx(-np.log(10))
+    assert transformed("agreement", 0.7) == 0.7
+    assert transformed("words", None) is None
+
+
+def test_a_model_that_tells_nothing_is_assessed_by_what_its_answers_show() -> None:
+    told = Evidence((Candidate("", "a", log_prob=-3.0, entropy=0.2), Candidate("", "b")), 1)
+    silent = replace(told, candidates=(Candidate("", "a"), Candidate("", "b")))
+    complexity = NETWORK.assess(replace(context(RIDDLE), evidence=silent))
+    assert complexity.substitutes
+    assert complexity.features["agreement"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"names": ("nonsense", *NETWORK.names[1:])}, "'nonsense'"),
+        ({"mean": NETWORK.mean[:-1]}, "mean and std"),
+        ({"std": 0 * NETWORK.std}, "mean and std"),
+        ({"layers": NETWORK.layers[:1]}, "ends in 8 numbers"),
+        ({"layers": ()}, "expected 1"),
+        ({"layers": (NETWORK.layers[0], Layer(np.ones((7, 1)), np.ones(1)))}, "layer 1"),
+        ({"mean": NETWORK.mean * np.nan}, "not finite"),
+    ],
+)
+def test_a_network_that_does_not_fit_is_refused(change: dict[str, object], named: str) -> None:
+    with pytest.raises(InvalidInputError, match=named):
+        replace(NETWORK, **change)  # type: ignore[arg-type]
+
+
+def test_a_deeper_network_is_the_same_formula() -> None:
+    middle = Layer(np.eye(8, dtype=np.float32), np.zeros(8, np.float32))
+    deep: NeuralAssessor = replace(NETWORK, layers=(NETWORK.layers[0], middle, NETWORK.layers[1]))
+    x = np.random.default_rng(0).normal(size=(3, 2 * len(NETWORK.names))).astype(np.float32)
+    hidden = np.tanh(np.tanh(x @ NETWORK.layers[0].weight + NETWORK.layers[0].bias))
+    logit = hidden @ NETWORK.layers[1].weight + NETWORK.layers[1].bias
+    assert deep.predict(x) == pytest.approx(1 / (1 + np.exp(-logit[:, 0])))
