@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
-from amp.cli import look, models, plan
+from amp.cli import annotate, assess, look, models, plan
 from amp.cli.app import INTERRUPTED, app
 from amp.errors import (
     AmpError,
@@ -20,7 +20,17 @@ from amp.errors import (
     RecordingError,
 )
 
-__all__ = ["EXIT_CODES", "INTERRUPTED", "app", "look", "main", "models", "plan"]
+__all__ = [
+    "EXIT_CODES",
+    "INTERRUPTED",
+    "annotate",
+    "app",
+    "assess",
+    "look",
+    "main",
+    "models",
+    "plan",
+]
 
 EXIT_CODES: dict[type[AmpError], int] = {
     InvalidInputError: 2,

@@ -23,13 +23,19 @@ class Problem:
         number: line of the file that it is from, counted from 0.
         question: its text.
         answer: the final answer as the official scorer reads it.
-        steps: lines of reasoning in the human solution, a measure of difficulty.
+        solution: the lines of the human solution before its final ``####``, none of them blank,
+            with its ``<<48/2=24>>`` annotations.
     """
 
     number: int
     question: str
     answer: str
-    steps: int
+    solution: tuple[str, ...]
+
+    @property
+    def steps(self) -> int:
+        """Lines of reasoning in the human solution, a measure of difficulty."""
+        return len(self.solution)
 
 
 def read_problems(path: Path) -> list[Problem]:
@@ -60,8 +66,8 @@ def _read(path: Path) -> Iterator[Problem]:
             raise _no_problem(path, number) from None
         if not isinstance(question, str) or not question.strip() or answer is None:
             raise _no_problem(path, number)
-        steps = sum(1 for text in solution.split("####")[0].splitlines() if text.strip())
-        yield Problem(number, question.strip(), answer, steps)
+        reasoning = [text.strip() for text in solution.split("####")[0].splitlines()]
+        yield Problem(number, question.strip(), answer, tuple(filter(None, reasoning)))
 
 
 def _no_problem(path: Path, number: int) -> InvalidInputError:

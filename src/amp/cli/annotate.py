@@ -1,0 +1,206 @@
+"""Commands about annotations of step complexity: making them, importing them, comparing them."""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from amp.cli.app import app, new_console
+from amp.cli.options import Data, Json
+from amp.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from amp.annotations.agreement import Agreement
+    from amp.annotations.base import Annotation, BadLine
+    from amp.annotations.session import AnnotationItem, AnnotationSession
+
+annotations_app = typer.Typer(help="Annotations of step complexity.", no_args_is_help=True)
+app.add_typer(annotations_app, name="annotations")
+
+SCALE = {
+    1: "trivial: the next step is plain to see",
+    2: "easy: a moment's thought",
+    3: "moderate: several things have to be put together",
+    4: "hard: has to be thought through some steps ahead",
+    5: "needs the whole problem thought through",
+}
+_KEYS = "1-5 rate   u undo   s skip   q quit"
+_NOTHING_LEFT = "nothing is left to be rated   u undo   q quit"
+
+Out = Annotated[Path, typer.Option(help="File of annotations; what it holds is kept.")]
+
+
+@app.command()
+def annotate(
+    run: Annotated[Path, typer.Argument(help="Run directory whose steps are to be rated.")],
+    by: Annotated[str, typer.Option(help="Your name.")],
+    out: Out = Path("annotations.jsonl"),
+    limit: Annotated[int | None, typer.Option(min=1, help="Steps at most.")] = None,
+    seed: Annotated[int, typer.Option(help="Order of the steps; use one seed for all.")] = 0,
+) -> None:
+    """Rate how complex a run's steps are. Example: amp annotate runs/gsm8k --by ann"""
+    from amp.annotations.agreement import agreement
+    from amp.annotations.base import read_annotations
+    from amp.annotations.session import AnnotationSession, annotation_items
+    from amp.trace import read_episodes
+
+    items = annotation_items(read_episodes(run), seed)[:limit]
+    if not items:
+        raise InvalidInputError(f"{run} holds no steps")
+    session = AnnotationSession(items, out, by)
+    with suppress(KeyboardInterrupt):  # every rating is on disk
+        _rate(session, new_console())
+    _report_bad_lines(out, session.bad)
+    print(f"{session.rated} of {session.total} steps are rated by {by}, in {out}")
+    if session.rated:
+        found = agreement(read_annotations(out).good)
+        if len(found.annotators) > 1:
+            print(_agreement_text(found))
+
+
+def _rate(session: AnnotationSession, console: Console) -> None:
+    """Shows steps and follows keys until there is nothing left, or the person quits."""
+    from amp.cli.keys import QUIT, keys
+
+    said = ""
+    with keys() as next_key:
+        while True:
+            _show(session, console, said)
+            key = next_key()
+            if key == "u":
+                said = "taken back" if session.undo() else "there is no rating to take back"
+            elif key == QUIT or session.current is None:
+                return
+            elif key == "s":
+                session.skip()
+                said = "skipped until next time"
+            elif key in map(str, SCALE):
+                session.rate(int(key))
+                said = f"rated {key}"
+            else:
+                said = "no such key"
+
+
+def _show(session: AnnotationSession, console: Console, said: str) -> None:
+    if sys.stdin.isatty():
+        console.clear()
+    item = session.current
+    if item is not None:
+        console.print(_panel(item))
+        position = f"{session.position} of {session.total}"
+        for rating, meaning in SCALE.items():
+            console.print(f"  {rating}  {meaning}", highlight=False)
+    else:
+        position = f"{session.total} of {session.total}"
+    line = [position, _KEYS if item is not None else _NOTHING_LEFT, said]
+    console.print("   ".join(filter(None, line)), highlight=False, style="bold")
+
+
+def _panel(item: AnnotationItem) -> RenderableType:
+    """A step as it is shown: nothing of what came of it, and no text that steers the terminal."""
+    from rich.console import Group
+    from rich.panel import Panel
+    from rich.text import Text
+
+    plan = [f"{number}. {action}" for number, action in enumerate(item.plan, start=1)]
+    sections = {
+        "goal": item.goal,
+        "plan so far": "\n".join(plan) or "nothing yet",
+        "state": item.state,
+    }
+    texts = [
+        Text.assemble((f"{name}\n", "bold cyan"), plain(content), "\n")
+        for name, content in sections.items()
+        if content
+    ]
+    title = Text(plain(f"step {item.step + 1} of {item.task}"))
+    return Panel(Group(*texts), title=title, title_align="left")
+
+
+def plain(text: str) -> str:
+    """A text without the characters that steer a terminal or turn the direction of writing."""
+    return "".join(
+        character
+        for character in text
+        if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Cs")
+    )
+
+
+def _report_bad_lines(path: Path, bad: tuple[BadLine, ...]) -> None:
+    for line in bad:
+        print(plain(f"{path} line {line.number} is left out: {line.reason}"), file=sys.stderr)
+
+
+@annotations_app.command("import")
+def annotations_import(
+    file: Annotated[Path, typer.Argument(help="CSV with a header, or JSON lines.")],
+    out: Out = Path("annotations.jsonl"),
+) -> None:
+    """Import annotations; columns task, step, rating (1-5) or complexity (0-1), by, goal, state.
+
+    Example: amp annotations import ratings.csv --out annotations.jsonl
+    """
+    from amp.annotations.changes import add_annotations
+    from amp.annotations.importing import import_annotations
+
+    found = import_annotations(file)
+    _report_bad_lines(file, found.bad)
+    added = add_annotations(out, found.good)
+    print(
+        f"added to {out}: {added}; there already: {len(found.good) - added}; "
+        f"lines left out: {len(found.bad)}"
+    )
+
+
+@annotations_app.command("agreement")
+def annotations_agreement(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files of annotations.")],
+    rules: Annotated[bool, typer.Option("--rules", help="Count rules as annotators, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Tell how far annotators agree. Example: amp annotations agreement annotations.jsonl"""
+    from amp.annotations.agreement import agreement
+    from amp.annotations.base import read_annotations
+    from amp.trace import to_json
+
+    annotations: list[Annotation] = []
+    for file in files:
+        found = read_annotations(file)
+        _report_bad_lines(file, found.bad)
+        annotations.extend(found.good)
+    result = agreement(annotations, rules=rules)
+    print(to_json(result) if as_json else _agreement_text(result))
+
+
+def _agreement_text(found: Agreement) -> str:
+    people = f"{len(found.annotators)} annotators on {found.shared_steps} shared steps"
+    if found.alpha is None:
+        return f"agreement of {people} cannot be told: too few steps, or all ratings are equal"
+    return f"agreement of {people}: Krippendorff's alpha {found.alpha:.2f} ({found.level})"
+
+
+@annotations_app.command("solutions")
+def annotations_solutions(
+    out: Out,
+    split: Annotated[str, typer.Option(help="train or dev.")] = "train",
+    limit: Annotated[int | None, typer.Option(min=1, help="Problems at most.")] = None,
+    data: Data = None,
+) -> None:
+    """Annotate GSM8K's human solutions by what is still to be done in them.
+
+    Example: amp annotations solutions --limit 500 --out solutions.jsonl
+    """
+    from amp.annotations.changes import add_annotations
+    from amp.benchmarks.gsm8k.solutions import read_solutions, solution_annotations
+    from amp.settings import load_settings
+
+    problems = read_solutions(split, data or load_settings().data)[:limit]
+    added = add_annotations(out, [a for p in problems for a in solution_annotations(split, p)])
+    print(f"added to {out}: {added} annotations of {len(problems)} problems")

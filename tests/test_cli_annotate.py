@@ -1,0 +1,279 @@
+"""The commands about annotations, driven by lines, and by single keys on a real terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from io import StringIO
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from amp import cli
+from amp.annotations.base import Annotation, read_annotations, write_annotations
+from amp.cli.annotate import plain
+from amp.trace import EPISODES, to_json
+from amp.types import Complexity, Episode, Observation, StepRecord, Task, Usage
+
+OUT = Path("annotations.jsonl")
+EVIL = "[red]goal\x1b[2J\x9b\x07 of\u202e"
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    error: str
+
+
+Amp = Callable[..., Outcome]
+
+
+@pytest.fixture
+def amp(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Amp:
+    """Runs a command in this process, in an empty directory, with what is typed as its input."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def call(*arguments: str, typed: str = "") -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["amp", *arguments])
+        monkeypatch.setattr(sys, "stdin", StringIO(typed))
+        with pytest.raises(SystemExit) as exit_info:
+            cli.main()
+            raise SystemExit(0)
+        captured = capsys.readouterr()
+        return Outcome(int(exit_info.value.code or 0), captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run of two tasks with two steps each."""
+    path = tmp_path / "run"
+    path.mkdir()
+    steps = tuple(
+        StepRecord(Observation(f"state {i}"), (), Complexity(0.0), f"[b]act {i}[/b]", Usage())
+        for i in range(2)
+    )
+    episodes = [
+        Episode(Task(f"t/{n}", f"{EVIL} {n}"), steps, True, 1.0, Usage(), "done") for n in range(2)
+    ]
+    (path / EPISODES).write_text("".join(to_json(episode) + "\n" for episode in episodes))
+    return path
+
+
+def complexities() -> list[float]:
+    return [note.complexity for note in read_annotations(OUT).good]
+
+
+def test_steps_are_rated_taken_back_skipped_and_resumed(amp: Amp, run: Path) -> None:
+    first = amp("annotate", str(run), "--by", "ann", typed="2\nx\nU\n3\ns\n5\nq\n1\n")
+    assert (first.code, first.error) == (0, "")
+    assert complexities() == [0.5, 1.0]
+    positions = re.findall(r"^(\d) of 4   .*q quit(.*)$", first.out, re.MULTILINE)
+    assert [f"{number} {said.strip()}".strip() for number, said in positions] == [
+        "1",
+        "2 rated 2",
+        "2 no such key",
+        "1 taken back",
+        "2 rated 3",
+        "3 skipped until next time",
+        "4 rated 5",
+    ]
+    assert first.out.endswith("2 of 4 steps are rated by ann, in annotations.jsonl\n")
+    again = amp("annotate", str(run), "--by", "ann", typed="1\n1\nu\nu\nu\nu\nu\n")
+    assert "nothing is left to be rated" in again.out
+    assert again.out.count("there is no rating to take back") == 1
+    assert "0 of 4 steps" in again.out
+    assert OUT.read_text() == ""
+
+
+def test_a_step_is_shown_without_its_outcome_and_without_what_steers_a_terminal(
+    amp: Amp, run: Path
+) -> None:
+    shown = amp("annotate", str(run), "--by", "ann", typed="1\n1\n1\n").out
+    assert "[red]goal[2J of 0" in shown
+    assert plain(shown) == shown
+    for screen in shown.split("╭")[1:]:
+        step = int(re.findall(r"step (\d) of t/", screen)[0])
+        assert ("1. [b]act 0[/b]" in screen) == (step == 2)
+        assert "act 1" not in screen
+        assert f"state {step - 1}" in screen
+    assert all(f"  {rating}  " in shown for rating in range(1, 6))
+
+
+def test_one_seed_is_one_order_and_a_limit_takes_its_beginning(amp: Amp, run: Path) -> None:
+    def places(*options: str) -> list[tuple[str, int]]:
+        OUT.unlink(missing_ok=True)
+        assert amp("annotate", str(run), "--by", "ann", *options, typed="1\n" * 9).code == 0
+        return [(note.task, note.step) for note in read_annotations(OUT).good]
+
+    whole = places()
+    assert places("--limit", "3") == whole[:3]
+    assert any(places("--seed", str(seed)) != whole for seed in range(1, 6))
+
+
+def test_two_annotators_learn_how_far_they_agree(amp: Amp, run: Path) -> None:
+    alone = amp("annotate", str(run), "--by", "ann", typed="1\n2\n5\n")
+    assert "alpha" not in alone.out
+    both = amp("annotate", str(run), "--by", "bob", typed="1\n2\n5\n4\n")
+    said = "agreement of 2 annotators on 3 shared steps: Krippendorff's alpha 1.00 (ordinal)"
+    assert said in both.out
+    assert said in amp("annotations", "agreement", str(OUT)).out
+    result = json.loads(amp("annotations", "agreement", str(OUT), "--json").out)
+    assert result == {
+        "alpha": 1.0,
+        "level": "ordinal",
+        "annotators": ["person:ann", "person:bob"],
+        "shared_steps": 3,
+    }
+
+
+def test_agreement_spans_files_and_counts_rules_when_asked(amp: Amp, tmp_path: Path) -> None:
+    for number, by in enumerate(("person:ann", "person:bob", "rule:count")):
+        notes = [Annotation("t", step, 0.5, by, "goal") for step in range(2)]
+        write_annotations(tmp_path / f"{number}.jsonl", notes)
+    Path("0.jsonl").write_text(Path("0.jsonl").read_text() + "wrong\x1b\n")
+    files = ("0.jsonl", "1.jsonl", "2.jsonl")
+    outcome = amp("annotations", "agreement", *files)
+    assert "2 annotators on 2 shared steps cannot be told" in outcome.out
+    assert outcome.error == "0.jsonl line 3 is left out: no JSON\n"
+    assert "3 annotators" in amp("annotations", "agreement", *files, "--rules").out
+
+
+def test_importing_says_what_was_left_out_and_adds_nothing_twice(amp: Amp) -> None:
+    Path("r.csv").write_text("task,step,rating,by\na,0,3,ann\na,1,9,ann\na,2,5,ann\n")
+    first = amp("annotations", "import", "r.csv")
+    assert first.out == ("added to annotations.jsonl: 2; there already: 0; lines left out: 1\n")
+    assert first.error == "r.csv line 3 is left out: rating is 9, expected 1 to 5\n"
+    assert amp("annotations", "import", "r.csv").out.endswith("already: 2; lines left out: 1\n")
+    assert complexities() == [0.5, 1.0]
+
+
+def test_human_solutions_become_annotations(amp: Amp, tmp_path: Path) -> None:
+    rows = [
+        {"question": f"{n}?", "answer": f"<<{n}+1={n + 1}>>\nSo.\n#### {n + 1}"} for n in range(9)
+    ]
+    (tmp_path / "gsm8k").mkdir()
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "gsm8k" / "train.jsonl").write_text(text)
+    command = ("annotations", "solutions", "--data", str(tmp_path), "--out", str(OUT))
+    outcome = amp(*command, "--limit", "3")
+    assert outcome.out == "added to annotations.jsonl: 6 annotations of 3 problems\n"
+    assert {note.by for note in read_annotations(OUT).good} == {"rule:human_solution"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("annotate", "nowhere", "--by", "ann"), "no trace at nowhere"),
+        (("annotate", "run", "--by", "a:b"), "name is 'a:b'"),
+        (("annotate", "empty.jsonl", "--by", "ann"), "empty.jsonl holds no steps"),
+        (("annotate", "run", "--by", "ann", "--out", "run"), "cannot read run: Is a directory"),
+        (("annotations", "agreement", "nowhere"), "cannot read nowhere"),
+        (("annotations", "import", "empty.jsonl"), "empty.jsonl has no column task"),
+        (("annotations", "solutions", "--split", "test", "--out", "o"), "split is 'test'"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_it(
+    amp: Amp, run: Path, arguments: tuple[str, ...], named: str
+) -> None:
+    Path("empty.jsonl").write_text("")
+    outcome = amp(*arguments)
+    assert (outcome.code, outcome.error.count("\n")) == (2, 1), outcome.error
+    assert outcome.error.startswith(f"amp: {named}")
+
+
+class Terminal:
+    """`amp annotate` on a terminal of its own."""
+
+    def __init__(self, run: Path) -> None:
+        self._ours, self._its = pty.openpty()
+        self.before = self.settings()
+        # Opening it makes it the terminal of the child's session, so that Ctrl-C reaches the child.
+        take = "import os; os.close(os.open(os.ttyname(0), os.O_RDWR))"
+        command = f"{take}; from amp.cli import main; main()"
+        self.child = subprocess.Popen(
+            [sys.executable, "-c", command, "annotate", str(run), "--by", "ann"],
+            stdin=self._its,
+            stdout=self._its,
+            stderr=self._its,
+            cwd=run.parent,
+            env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+            start_new_session=True,
+        )
+
+    def settings(self) -> object:
+        return termios.tcgetattr(self._its)
+
+    def shows(self, text: str, seconds: float = 60) -> bool:
+        """Waits until the terminal shows a text; whether it did."""
+        shown = ""
+        deadline = time.monotonic() + seconds
+        while text not in shown and time.monotonic() < deadline:
+            if select.select([self._ours], [], [], 0.1)[0]:
+                shown += os.read(self._ours, 65536).decode()
+        return text in shown
+
+    def answers(self, keys: str, text: str) -> bool:
+        """Presses keys; whether the terminal then shows a text.
+
+        What is pressed in the moment before the program waits for a key does not count, so it is
+        pressed again where nothing comes of it.
+        """
+        for _ in range(10):
+            os.write(self._ours, keys.encode())
+            if self.shows(text, seconds=2):
+                return True
+        return False
+
+    def ends(self, code: int) -> None:
+        assert self.child.wait(timeout=60) == code
+        assert self.settings() == self.before
+
+    def close(self) -> None:
+        self.child.kill()
+        self.child.wait()
+        os.close(self._ours)
+        os.close(self._its)
+
+
+@pytest.fixture
+def terminal(run: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
+    monkeypatch.chdir(run.parent)
+    opened = Terminal(run)
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize("leave", ["q", "\x03", "\x04"])
+def test_single_keys_rate_on_a_terminal_and_it_is_left_as_it_was(
+    terminal: Terminal, leave: str
+) -> None:
+    assert terminal.shows("1 of 4")
+    assert terminal.answers("3", "rated 3")
+    assert complexities() == [0.5]
+    assert terminal.answers("\x1b[1;5C", "no such key")  # Ctrl and an arrow
+    assert terminal.answers("5", "rated 5")
+    assert terminal.answers("u", "taken back")
+    assert terminal.answers(leave, "1 of 4 steps are rated by ann")
+    terminal.ends(0)
+    assert complexities() == [0.5]
+
+
+def test_a_terminal_is_left_as_it_was_when_the_program_is_told_to_end(terminal: Terminal) -> None:
+    assert terminal.shows("1 of 4")
+    assert terminal.answers("x", "no such key")
+    assert terminal.settings() != terminal.before
+    terminal.child.send_signal(signal.SIGTERM)
+    terminal.ends(128 + signal.SIGTERM)
