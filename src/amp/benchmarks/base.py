@@ -10,6 +10,24 @@ from amp.execute.base import Prompts, Tool
 from amp.types import Task
 
 
+class Judge(Protocol):
+    """Follows one plan and says which actions would be mistakes, with all that a simulator knows.
+
+    For labelling steps after the fact; no planner ever asks it.
+    """
+
+    def mistaken(self, action: str | None) -> bool | None:
+        """Whether doing this now would be a mistake; None where nobody can tell.
+
+        To name no action (None) is one. Asking changes nothing.
+        """
+        ...
+
+    def advance(self, action: str) -> None:
+        """Carries an action of the plan out."""
+        ...
+
+
 class Benchmark(Protocol):
     """A source of tasks. One file or folder a benchmark; `amp.benchmarks.BENCHMARKS` lists them."""
 
@@ -60,4 +78,8 @@ class Benchmark(Protocol):
 
     def environment(self, task: Task) -> Environment:
         """Returns a fresh environment for one of its tasks."""
+        ...
+
+    def judge(self, task: Task) -> Judge:
+        """Returns a judge at the start of one of its tasks."""
         ...

@@ -14,6 +14,7 @@ from typing import overload
 
 from amp.benchmarks.babyai import levels
 from amp.benchmarks.babyai.environment import PATH_FINDER, BabyAIEnvironment
+from amp.benchmarks.babyai.judge import BabyAIJudge
 from amp.benchmarks.babyai.prompts import BabyAIPrompts
 from amp.errors import InvalidInputError, did_you_mean
 from amp.execute.base import Tool
@@ -79,6 +80,10 @@ class BabyAI:
     def environment(self, task: Task) -> BabyAIEnvironment:
         """Returns a fresh environment for one of its tasks."""
         return BabyAIEnvironment()
+
+    def judge(self, task: Task) -> BabyAIJudge:
+        """Returns a judge at the start of one of its tasks; it asks the official expert."""
+        return BabyAIJudge(task)
 
 
 def _seeds(split: str) -> range:

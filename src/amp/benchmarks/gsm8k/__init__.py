@@ -7,6 +7,7 @@ from pathlib import Path
 
 from amp.benchmarks.data import find_data
 from amp.benchmarks.gsm8k.environment import GSM8KEnvironment
+from amp.benchmarks.gsm8k.judge import GSM8KJudge
 from amp.benchmarks.gsm8k.problems import Problem, own_problems, read_problems, split_training
 from amp.benchmarks.gsm8k.prompts import GSM8KPrompts, StepKind
 from amp.errors import InvalidInputError, MissingDependencyError, did_you_mean
@@ -93,6 +94,10 @@ class GSM8K:
 
     def environment(self, task: Task) -> GSM8KEnvironment:
         return GSM8KEnvironment(self._step)
+
+    def judge(self, task: Task) -> GSM8KJudge:
+        """Returns a judge at the start of one of its tasks; it gives the official verdict."""
+        return GSM8KJudge(task, self._step)
 
     def _problems(self, split: str) -> list[Problem]:
         if split not in self.splits:

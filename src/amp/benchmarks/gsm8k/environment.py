@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import copy
+import re
 
+from amp.assess.goal import remaining_quantities
+from amp.assess.uncertainty import saturating
 from amp.benchmarks.gsm8k.answers import normalise, official_answer
 from amp.benchmarks.gsm8k.prompts import StepKind
 from amp.errors import InvalidInputError
 from amp.types import Observation, Task, Transition
+
+_TYPICAL_QUANTITIES = 4.0
+"""Numbers still to be used at which the goal-state distance is a half."""
+
+_LINE_NUMBER = re.compile(r"^\s*\d+\.\s", re.MULTILINE)
 
 
 class GSM8KEnvironment:
@@ -22,22 +30,27 @@ class GSM8KEnvironment:
     ``72``, ``72.0`` and ``$72`` are the answer ``#### 72``; an action that holds ``####`` is judged
     to the letter.
 
+    The goal-state distance D in [0, 1) is n / (n + 4) for the n numbers of the question that the
+    state does not name yet (spec 2.2); the numbers of its lines don't count.
+
     Args:
         step: ``solution`` or ``reasoning``.
     """
 
     def __init__(self, step: StepKind = "solution") -> None:
         self._step = step
+        self._goal = ""
         self._answer: str | None = None
         self._lines: list[str] = []
         self._open = False
 
     def reset(self, task: Task) -> Observation:
         """Starts a task; `task.data["answer"]` is the right answer, absent if nobody knows it."""
+        self._goal = task.goal
         self._answer = task.data.get("answer")
         self._lines = []
         self._open = True
-        return Observation()
+        return self._observation()
 
     def step(self, action: str) -> Transition:
         """Takes an answer or a reasoning step.
@@ -69,4 +82,6 @@ class GSM8KEnvironment:
         return twin
 
     def _observation(self) -> Observation:
-        return Observation("\n".join(self._lines) if self._step == "reasoning" else "")
+        state = "\n".join(self._lines) if self._step == "reasoning" else ""
+        remaining = len(remaining_quantities(self._goal, _LINE_NUMBER.sub("", state)))
+        return Observation(state, distance=saturating(remaining, _TYPICAL_QUANTITIES))

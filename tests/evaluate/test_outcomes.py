@@ -1,0 +1,134 @@
+"""What a judge says of an episode, and the annotations that follow from it."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amp.benchmarks.base import Benchmark
+from amp.evaluate.outcomes import StepOutcome, cheapest, failure_rate, outcomes, settling
+from amp.types import (
+    Allocation,
+    Candidate,
+    Complexity,
+    Episode,
+    Observation,
+    Round,
+    StepRecord,
+    Task,
+    Usage,
+)
+
+VERDICTS = {"right": False, "wrong": True, "unclear": None, None: True}
+
+
+class ListJudge:
+    """Says what a list says, and remembers what it was asked and told."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, str | None]] = []
+
+    def mistaken(self, action: str | None) -> bool | None:
+        self.heard.append(("asked", action))
+        return VERDICTS[action]
+
+    def advance(self, action: str) -> None:
+        self.heard.append(("done", action))
+
+
+def step(*rounds: list[str | None], action: str | None = "right") -> StepRecord:
+    executed = tuple(
+        Round(Complexity(0.0), Allocation(), 0.0, tuple(Candidate("", a) for a in one), Usage())
+        for one in rounds
+    )
+    return StepRecord(Observation("a room"), executed, Complexity(0.0), action, Usage())
+
+
+def judged(*steps: StepRecord) -> tuple[Episode, tuple[StepOutcome, ...], ListJudge]:
+    judge = ListJudge()
+    episode = Episode(Task("t", "go"), steps, True, 1.0, Usage(), "done")
+    benchmark = cast(Benchmark, SimpleNamespace(judge=lambda task: judge))
+    return episode, outcomes(episode, benchmark), judge
+
+
+actions = st.lists(st.sampled_from(list(VERDICTS)), max_size=6)
+episodes = st.lists(st.builds(step, actions, actions), max_size=3).map(lambda s: judged(*s))
+
+
+def test_each_candidate_is_judged_in_the_state_of_its_step_and_equal_actions_once() -> None:
+    _, found, judge = judged(
+        step(["right", "wrong"], ["right", None]), step(["wrong"], action=None), step([])
+    )
+    assert found == (
+        StepOutcome(0, (False, True, False, True)),
+        StepOutcome(1, (True,)),
+        StepOutcome(2, ()),
+    )
+    assert judge.heard == [
+        *(("asked", action) for action in ("right", "wrong", None)),
+        ("done", "right"),
+        ("asked", "wrong"),
+        ("done", "right"),
+    ]
+
+
+@given(episodes)
+def test_every_annotation_lies_between_0_and_1_and_says_what_it_is_about(
+    case: tuple[Episode, tuple[StepOutcome, ...], ListJudge],
+) -> None:
+    episode, found, _ = case
+    for rule in (failure_rate, cheapest, settling):
+        for annotation in rule(episode, found):
+            assert 0.0 <= annotation.complexity <= 1.0
+            assert annotation.by == f"rule:{rule.__name__}"
+            assert (annotation.task, annotation.goal) == ("t", "go")
+            assert annotation.state == "a room"
+            assert max(annotation.candidates, default=-1) < len(found[annotation.step].mistaken)
+
+
+@given(st.lists(st.sampled_from(["unclear"]), max_size=4))
+def test_what_nobody_can_tell_is_left_out(unclear: list[str | None]) -> None:
+    episode, found, _ = judged(step(unclear))
+    assert (
+        failure_rate(episode, found) == cheapest(episode, found) == settling(episode, found) == []
+    )
+
+
+def test_the_failure_rate_is_the_share_of_mistakes_among_what_can_be_told() -> None:
+    episode, found, _ = judged(step(["right", "wrong", "unclear"], [None]))
+    assert [a.complexity for a in failure_rate(episode, found)] == [pytest.approx(2 / 3)]
+
+
+@pytest.mark.parametrize(
+    ("candidates", "complexity"),
+    [
+        (["right"], 0.0),
+        (["right", "wrong", "wrong"], 0.0),
+        ([None, "right"], math.log(2) / math.log(4)),
+        (["wrong", "right", "right"], math.log(3) / math.log(6)),
+        (["wrong"], 1.0),
+        (["wrong", "right", "wrong"], 1.0),
+    ],
+)
+def test_the_cheapest_is_the_first_vote_that_is_right(
+    candidates: list[str | None], complexity: float
+) -> None:
+    episode, found, _ = judged(step(candidates))
+    assert [a.complexity for a in cheapest(episode, found)] == [pytest.approx(complexity)]
+
+
+def test_settling_asks_whether_to_act_on_what_is_known_fails() -> None:
+    episode, found, _ = judged(step(["wrong", "right"], ["right"]))
+    assert [(a.candidates, a.complexity) for a in settling(episode, found)] == [
+        ((), pytest.approx(1 / 3)),
+        ((0,), 1.0),
+        ((1,), 0.0),
+        ((2,), 0.0),
+        ((0, 1), 1.0),
+        ((0, 1, 2), 0.0),
+    ]
