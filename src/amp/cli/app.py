@@ -46,6 +46,7 @@ def open_model(
     record: Path | None = None,
     replay: Path | None = None,
     prompts: tuple[str, ...] = (),
+    hidden_states: bool = False,
 ) -> LanguageModel:
     """Opens the model that was asked for, behind a recording if one was asked for."""
     from amp.models.load import load
@@ -68,6 +69,7 @@ def open_model(
         threads=settings.threads,
         context_tokens=settings.context_tokens,
         prices=settings.prices,
+        hidden_states=hidden_states,
     )
     if record is None:
         return model

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
-from amp.errors import InvalidInputError
+from amp.errors import InvalidInputError, did_you_mean
+from amp.types import LookKind
 
 Model = Annotated[
     str | None,
@@ -25,6 +26,10 @@ BeamWidth = Annotated[int | None, typer.Option(help="Pin the beam width.")]
 Tool = Annotated[list[str] | None, typer.Option(help="Pin the tools; repeat for several.")]
 NoTools = Annotated[bool, typer.Option("--no-tools", help="Pin the tools to none.")]
 Verification = Annotated[int | None, typer.Option(help="Pin the verification level.")]
+Look = Annotated[
+    list[str] | None,
+    typer.Option(help="Look before acting: options, next_token, hidden, perplexity; repeat."),
+]
 Record = Annotated[
     Path | None, typer.Option(help="Keep all answers in this recording; reuse those it has.")
 ]
@@ -54,3 +59,18 @@ def pinned(
         "tools": [] if no_tools else tools or None,
         "verification": verification,
     }
+
+
+def looks_of(names: list[str] | None) -> frozenset[LookKind]:
+    """What --look names.
+
+    Raises:
+        InvalidInputError: if it names something else.
+    """
+    known: tuple[LookKind, ...] = get_args(LookKind)
+    for name in names or ():
+        if name not in known:
+            raise InvalidInputError(
+                f"unknown look {name!r}{did_you_mean(name, known)} (looks: {', '.join(known)})"
+            )
+    return frozenset(look for look in known if look in (names or ()))

@@ -18,6 +18,7 @@ from amp.cli.options import (
     Data,
     Depth,
     Json,
+    Look,
     MaxDollars,
     MaxSeconds,
     MaxSteps,
@@ -29,6 +30,7 @@ from amp.cli.options import (
     Tool,
     TopP,
     Verification,
+    looks_of,
     pinned,
 )
 from amp.errors import InvalidInputError, ModelError
@@ -109,6 +111,10 @@ def run(
         str | None, typer.Option(help="A published method to plan by: amp benchmarks --methods.")
     ] = None,
     allocator: Allocator = "heuristic",
+    assessor: Annotated[
+        Path | None, typer.Option(help="Trained assessor: amp assess train.")
+    ] = None,
+    look: Look = None,
     depth: Depth = None,
     temperature: Temperature = None,
     top_p: TopP = None,
@@ -149,6 +155,8 @@ def run(
         limits=Limits(max_steps, budget_tokens, max_dollars, max_seconds),
         step=step,
         method=method,
+        assessor=assessor,
+        looks=looks_of(look),
     )
     tasks = list(chosen.tasks(settings.split, limit, seed))
     if not tasks:
@@ -158,7 +166,9 @@ def run(
     console = new_console(stderr=True)
 
     async def go() -> None:
-        language_model = open_model(model, record, replay, runner.prompt_versions(chosen, settings))
+        versions = runner.prompt_versions(chosen, settings)
+        hidden = runner.needs_hidden_states(settings)
+        language_model = open_model(model, record, replay, versions, hidden)
         larger = None
         try:
             if larger_model is not None:

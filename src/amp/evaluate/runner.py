@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from amp.allocate import make_allocator
 from amp.allocate.affordable import AffordableAllocator
 from amp.allocate.base import Allocator
 from amp.allocate.constraints import Surroundings
 from amp.allocate.policy import Policy
-from amp.assess.assessor import WeightedAssessor
+from amp.assess.weighted import WeightedAssessor
 from amp.benchmarks.base import Benchmark
 from amp.errors import ModelError
 from amp.evaluate.baselines import Method, find_method
@@ -30,7 +32,10 @@ from amp.pool import run_episodes
 from amp.profile import expected_cost
 from amp.profile import find as find_profile
 from amp.trace import RunDirectory
-from amp.types import MODEL_ERROR, Allocation, Episode, Limits, StepRecord, Task
+from amp.types import MODEL_ERROR, Allocation, Episode, Limits, LookKind, StepRecord, Task
+
+if TYPE_CHECKING:
+    from amp.assess.neural import NeuralAssessor
 
 _HEED_COMPLEXITY = frozenset({"heuristic", "sigmoid"})
 _MOST_ROUNDS = 64
@@ -50,6 +55,8 @@ class RunSettings:
         limits: hard limits of an episode.
         step: what a plan step is, where the benchmark offers several; None for its usual one.
         method: name of a published method to plan by (`amp.evaluate.baselines`); None for AMP.
+        assessor: file of a trained assessor; None for the weighted sum with its initial weights.
+        looks: what is looked at before the first round of a step besides what the assessor wants.
     """
 
     split: str
@@ -59,6 +66,8 @@ class RunSettings:
     limits: Limits
     step: str | None = None
     method: str | None = None
+    assessor: Path | None = None
+    looks: frozenset[LookKind] = frozenset()
 
 
 def make_planner(
@@ -93,13 +102,27 @@ def make_planner(
     executor = Executor(benchmark.prompts, tools)
     if method.planner in BASELINES:
         return BASELINES[method.planner](model, executor, preset.fixed, limits)
-    assessor = WeightedAssessor(looks=method.allocator in _HEED_COMPLEXITY)
+    assessor = _assessor(settings, method, model.card, benchmark.name)
     allocator = make_allocator(method.allocator, preset.space, preset.fixed)
     if method.allocator in _HEED_COMPLEXITY:
         allocator = _within_limits(allocator, preset, executor, model.card, limits)
     if method.planner == "beam":
         return BeamPlanner(model, executor, assessor, allocator, limits, _MOST_ROUNDS)
     return Planner(model, executor, assessor, allocator, limits, _MOST_ROUNDS, method.select)
+
+
+def _assessor(
+    settings: RunSettings, method: Method, card: ModelCard, environment: str
+) -> WeightedAssessor | NeuralAssessor:
+    """The assessor of a run; it looks only where somebody heeds it or asked for it."""
+    if settings.assessor is not None:
+        from amp.assess.weights import load_assessor  # needs numpy
+
+        assessor, _ = load_assessor(settings.assessor, model=card, environment=environment)
+    else:
+        assessor = WeightedAssessor()
+    heeded = method.allocator in _HEED_COMPLEXITY or settings.assessor is not None
+    return replace(assessor, looks=settings.looks | (assessor.looks if heeded else frozenset()))
 
 
 def _within_limits(
@@ -133,6 +156,15 @@ def _preset(benchmark: Benchmark, settings: RunSettings, method: Method) -> Pres
     return preset_for(benchmark, wanted)
 
 
+def needs_hidden_states(settings: RunSettings) -> bool:
+    """Whether a run looks at hidden states, which some models have to be loaded for."""
+    if settings.assessor is None:
+        return "hidden" in settings.looks
+    from amp.assess.weights import load_assessor
+
+    return "hidden" in settings.looks | load_assessor(settings.assessor)[0].looks
+
+
 def prompt_versions(benchmark: Benchmark, settings: RunSettings) -> tuple[str, ...]:
     """Versions of all prompts that a run may use: the benchmark's, and a method's own."""
     planner = BASELINES.get(_method(settings).planner)
@@ -154,6 +186,8 @@ def manifest(
         "model": asdict(model.card),
         "method": settings.method,
         "allocator": method.allocator,
+        "assessor": None if settings.assessor is None else _sha256(settings.assessor),
+        "looks": sorted(settings.looks),
         "fixed": _plain(asdict(preset.fixed)),
         "space": _plain(asdict(preset.space)),
         "limits": asdict(settings.limits),
@@ -198,6 +232,10 @@ async def run(
 
 def _plain(fields: dict[str, Any]) -> dict[str, Any]:
     return {k: sorted(v) if isinstance(v, frozenset) else v for k, v in fields.items()}
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _versions() -> dict[str, str]:

@@ -1,0 +1,210 @@
+"""Commands about the CAM: train an assessor, and report how valid its scores are."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from amp.cli.app import app, new_console
+from amp.cli.options import Data, Json, Look, MaxSteps, looks_of
+from amp.errors import InvalidInputError, did_you_mean
+
+if TYPE_CHECKING:
+    from amp.annotations.base import Annotation
+    from amp.evaluate.episodes import Source
+
+assess_app = typer.Typer(help="Train and validate the complexity of steps.", no_args_is_help=True)
+app.add_typer(assess_app, name="assess")
+
+KINDS = ("neural", "weighted")
+
+Runs = Annotated[
+    list[Path], typer.Argument(metavar="RUN...", help="Run directories, or recordings (.sqlite).")
+]
+Split = Annotated[str | None, typer.Option(help="Split of the tasks in a recording.")]
+Level = Annotated[str | None, typer.Option(help="Level of the tasks in a recording.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Tasks to look for in a recording at most.")]
+Parser = Annotated[str, typer.Option(help="Structure of text: structural, or dependency (spaCy).")]
+
+
+@assess_app.command("train")
+def train(
+    runs: Runs,
+    out: Annotated[Path, typer.Option(help="File of the assessor.")],
+    annotations: Annotated[
+        list[Path] | None,
+        typer.Option(help="Learn from these annotations; without, from what the judge says."),
+    ] = None,
+    kind: Annotated[str, typer.Option(help="neural or weighted.")] = "neural",
+    parser: Parser = "structural",
+    benchmark: Annotated[str | None, typer.Option(help="Benchmark of a recording.")] = None,
+    split: Split = None,
+    level: Level = None,
+    limit: Limit = None,
+    look: Look = None,
+    max_steps: MaxSteps = None,
+    seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Train an assessor. Example: amp assess train runs/train --out cam.safetensors"""
+    from amp.assess.parsers import parser as parser_named
+    from amp.assess.weights import save_assessor
+    from amp.learn.assessors import train_assessor, training_of
+
+    if kind not in KINDS:
+        raise InvalidInputError(f"unknown kind {kind!r}{did_you_mean(kind, KINDS)}")
+    source = _source(runs, benchmark, split, level, limit, look, max_steps, data)
+    notes = _read(annotations) if annotations else _judged(source)
+    made = train_assessor(kind, source.episodes, notes, parser_named(parser), seed)
+    save_assessor(made.assessor, training_of(source.card, source.benchmark.name, notes), out)
+    fit = made.fit
+    if as_json:
+        from amp.trace import to_json
+
+        print(to_json({"out": str(out), "kind": kind} | asdict(fit)))
+        return
+    print(
+        f"{kind} assessor of {fit.examples} examples from {fit.tasks} tasks: squared error "
+        f"{fit.error:.4f} on tasks left out, {fit.constant_error:.4f} for a constant; {out}"
+    )
+
+
+@assess_app.command("report")
+def report(
+    runs: Runs,
+    train: Annotated[
+        list[Path], typer.Option(help="Runs or recordings of other tasks to learn from.")
+    ],
+    assessor: Annotated[
+        list[Path] | None,
+        typer.Option(help="Examine these; without, both kinds are trained on --train."),
+    ] = None,
+    parser: Parser = "structural",
+    benchmark: Annotated[str | None, typer.Option(help="Benchmark of a recording.")] = None,
+    split: Split = None,
+    train_split: Annotated[
+        str, typer.Option(help="Split of the tasks in a recording of --train.")
+    ] = "train",
+    level: Level = None,
+    limit: Limit = None,
+    look: Look = None,
+    max_steps: MaxSteps = None,
+    seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
+    html: Annotated[Path | None, typer.Option(help="Write a page with figures, too.")] = None,
+    features: Annotated[
+        int | None, typer.Option(min=0, help="Features that a table shows at most.")
+    ] = 12,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Say how well complexity tells failures.
+
+    Example: amp assess report recordings/gsm8k.sqlite --train recordings/gsm8k-train.sqlite
+    """
+    from amp.assess.parsers import parser as parser_named
+    from amp.evaluate import assessed
+    from amp.trace import to_json
+
+    held_out = _source(runs, benchmark, split, level, limit, look, max_steps, data)
+    inside = _source(train, benchmark, train_split, level, limit, look, max_steps, data)
+    outside_notes, inside_notes = _judged(held_out), _judged(inside)
+    if assessor:
+        from amp.assess.weights import load_assessor
+
+        assessors = {}
+        for path in assessor:
+            loaded, training = load_assessor(
+                path, model=held_out.card, environment=held_out.benchmark.name
+            )
+            if seen := {e.task.id for e in held_out.episodes} & set(training.tasks):
+                raise InvalidInputError(
+                    f"{path} was trained on {len(seen)} of these tasks, such as {min(seen)}; "
+                    "report on others"
+                )
+            assessors[path.stem] = loaded
+    else:
+        from amp.learn.assessors import train_assessor
+
+        assessors = {
+            kind: train_assessor(
+                kind, inside.episodes, inside_notes, parser_named(parser), seed
+            ).assessor
+            for kind in KINDS
+        }
+    made = assessed.report(
+        held_out.card.name,
+        held_out.benchmark.name,
+        (inside.episodes, inside_notes),
+        (held_out.episodes, outside_notes),
+        assessors,
+    )
+    if html is not None:
+        from amp.evaluate.validitypage import page
+
+        html.write_text(page(made), encoding="utf-8")
+    if as_json:
+        print(to_json(made))
+        return
+    from amp.displayvalidity import report_view
+
+    new_console().print(report_view(made, features))
+    if html is not None:
+        print(f"page: {html}")
+
+
+def _source(
+    paths: list[Path],
+    benchmark: str | None,
+    split: str | None,
+    level: str | None,
+    limit: int | None,
+    look: list[str] | None,
+    max_steps: int | None,
+    data: Path | None,
+) -> Source:
+    """The episodes of runs and recordings; a progress bar, since a recording is planned again."""
+    from rich.progress import track
+
+    from amp.benchmarks import load_benchmark
+    from amp.evaluate.episodes import benchmark_of, joined, of_recording, of_run
+    from amp.settings import load_settings
+
+    data = data or load_settings().data
+    looks = looks_of(look)
+    sources = []
+    for path in paths:
+        if path.suffix != ".sqlite":
+            sources.append(of_run(path, data))
+            continue
+        chosen = load_benchmark(benchmark or benchmark_of(path), data=data, level=level)
+        wanted = split or chosen.splits[0]
+        console = new_console(stderr=True)
+        tasks = track(chosen.tasks(wanted, limit), path.name, console=console, transient=True)
+        sources.append(of_recording(path, chosen, tasks, looks, max_steps))
+    return joined(sources)
+
+
+def _judged(source: Source) -> list[Annotation]:
+    from rich.progress import track
+
+    from amp.evaluate.assessed import judged
+
+    episodes = track(source.episodes, "judging", console=new_console(stderr=True), transient=True)
+    return [note for episode in episodes for note in judged([episode], source.benchmark)]
+
+
+def _read(paths: list[Path]) -> list[Annotation]:
+    from amp.annotations.base import read_annotations
+
+    console = new_console(stderr=True)
+    notes: list[Annotation] = []
+    for path in paths:
+        read = read_annotations(path)
+        notes += read.good
+        for bad in read.bad:
+            console.print(f"{path} line {bad.number}: {bad.reason}", markup=False)
+    return notes

@@ -1,0 +1,65 @@
+"""Episodes come from runs and recordings, and only what belongs together is joined."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from amp.benchmarks import load_benchmark
+from amp.errors import InvalidInputError, RecordingError
+from amp.evaluate.episodes import Source, benchmark_of, joined, of_recording, of_run
+from amp.models.base import ModelCard
+from amp.types import Episode, Task, Usage
+
+ROOT = Path(__file__).parents[2]
+CARD = ModelCard("small", "ab")
+BABYAI = load_benchmark("babyai")
+
+
+def source(*tasks: str, card: ModelCard = CARD) -> Source:
+    made = tuple(Episode(Task(t, "g"), (), True, 1.0, Usage(), "done") for t in tasks)
+    return Source(made, BABYAI, card)
+
+
+def test_a_recording_gives_the_episodes_that_it_holds_and_no_others() -> None:
+    recording = ROOT / "recordings" / "babyai.sqlite"
+    found = of_recording(recording, BABYAI, BABYAI.tasks("test", 25))
+    assert [e.task.id.rpartition("/")[2] for e in found.episodes] == [str(n) for n in range(20)]
+    assert found.card.name == "qwen2.5-coder-1.5b"
+    assert benchmark_of(recording) == "babyai"
+    with pytest.raises(RecordingError, match="answers to none of these tasks of babyai"):
+        of_recording(recording, BABYAI, BABYAI.tasks("dev", 2))
+
+
+def test_sources_of_one_model_and_benchmark_are_joined_in_order() -> None:
+    assert [e.task.id for e in joined([source("a", "b"), source("c")]).episodes] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (source("a"), "task a comes twice"),
+        (source("b", card=ModelCard("large")), "with model small and with large"),
+        (replace(source("b"), benchmark=load_benchmark("gsm8k")), "runs of babyai and of gsm8k"),
+    ],
+)
+def test_what_does_not_belong_together_is_refused(other: Source, said: str) -> None:
+    with pytest.raises(InvalidInputError, match=said):
+        joined([source("a"), other])
+
+
+def test_a_run_without_episodes_or_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="no run at"):
+        of_run(tmp_path)
+    (tmp_path / "run.json").write_text(json.dumps({"benchmark": "gsm8k"}))
+    with pytest.raises(InvalidInputError, match="does not say what was run: 'model'"):
+        of_run(tmp_path)
+    (tmp_path / "run.json").write_text(
+        json.dumps({"benchmark": "gsm8k", "model": {"name": "small"}})
+    )
+    (tmp_path / "episodes.jsonl").write_text("")
+    with pytest.raises(InvalidInputError, match="holds no episodes"):
+        of_run(tmp_path)
