@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from amp.allocate.heuristic import HeuristicAllocator
-from amp.assess.assessor import WeightedAssessor
+from amp.assess.weighted import WeightedAssessor
 from amp.benchmarks import load_benchmark
 from amp.evaluate.runner import RunSettings, make_planner
 from amp.models.base import LanguageModel, Message, Prompt, Request

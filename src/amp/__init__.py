@@ -8,8 +8,8 @@ from amp.allocate.base import Allocator
 from amp.allocate.baselines import FixedAllocator, RandomAllocator
 from amp.allocate.heuristic import HeuristicAllocator
 from amp.allocate.space import Space
-from amp.assess.assessor import WeightedAssessor
 from amp.assess.base import Assessor
+from amp.assess.weighted import WeightedAssessor
 from amp.environment import Environment
 from amp.errors import (
     AmpError,
