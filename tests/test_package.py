@@ -13,7 +13,9 @@ import amp
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-HEAVY = ("torch", "ray", "fastapi", "openai", "anthropic", "minigrid", "gymnasium", "numpy")
+HEAVY = (
+    *("torch", "ray", "fastapi", "openai", "anthropic", "minigrid", "gymnasium", "numpy", "spacy"),
+)
 
 
 def python(code: str, folder: Path | None = None) -> str:
@@ -53,7 +55,7 @@ def test_the_readmes_commands_exist_with_their_options() -> None:
     commands = re.findall(r"^amp (.+?)(?:\s+#.*)?$", README, re.MULTILINE)
     assert len(commands) >= 5
     for command in commands:
-        words = re.match(r"(models \w+|trace \w+|\w+)", command)
+        words = re.match(r"((?:models|trace|assess|annotations) \w+|\w+)", command)
         assert words is not None
         arguments = [*words.group(1).split(), "--help"]
         code = f"import sys; sys.argv = ['amp', *{arguments!r}]; from amp.cli import main; main()"
