@@ -152,3 +152,19 @@ def test_what_does_not_go_together_is_refused_with_one_line(runs: Path, cam: Pat
     assert "comes twice" in refused(
         "assess", "train", runs / "train", runs / "train", "--out", runs / "x"
     )
+
+
+@pytest.mark.parametrize("rule", ["failure_rate", "cheapest", "settling"])
+def test_outcomes_become_annotations_and_those_an_assessor(
+    rule: str, runs: Path, tmp_path: Path
+) -> None:
+    notes, out = tmp_path / "notes.jsonl", tmp_path / "cam.safetensors"
+    amp("annotations", "outcomes", runs / "train", "--rule", rule, "--out", notes)
+    found = read_annotations(notes).good
+    assert {note.by for note in found} == {f"rule:{rule}"}
+    assert len({note.task for note in found}) == 8
+    amp("assess", "train", runs / "train", "--annotations", notes, "--out", out, "--json")
+    assert out.exists()
+    assert "did you mean 'cheapest'?" in refused(
+        "annotations", "outcomes", runs / "train", "--rule", "cheapst", "--out", notes
+    )

@@ -17,7 +17,7 @@ DATA = ROOT.parent / "shared" / "data"
 README, METHODS_PAGE = "README.md", "docs/methods.md"
 
 BABYAI = ("babyai", "--limit", "20", "--level", "BabyAI-GoToLocal-v0")
-GSM8K = ("gsm8k", "--limit", "44", "--data", str(DATA))
+GSM8K = ("gsm8k", "--limit", "75", "--data", str(DATA))
 PRIMITIVES = (*BABYAI, "--no-tools", "--max-steps", "24")
 FIXED, HEURISTIC = ("--allocator", "fixed"), ("--allocator", "heuristic")
 RUNS = [
@@ -31,7 +31,7 @@ RUNS = [
 ]
 if (DATA / "gsm8k").is_dir():
     RUNS += [
-        (README, "GSM8K, first 44 test problems | fixed", "gsm8k", (*GSM8K, *FIXED)),
+        (README, "GSM8K, first 75 test problems | fixed", "gsm8k", (*GSM8K, *FIXED)),
         (README, "adaptive: one or two programs", "gsm8k", (*GSM8K, *HEURISTIC)),
     ]
     RUNS += [

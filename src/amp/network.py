@@ -24,25 +24,23 @@ class Layer:
         return np.asarray(x @ self.weight + self.bias)
 
 
-def encode(
-    values: Sequence[float | None],
-    mean: Floats,
-    std: Floats,
-    substituted: Sequence[bool] | None = None,
-) -> Floats:
-    """The vector that a network takes: normalised values, then a flag for each that is no measure.
+def normalise(values: Sequence[float | None], mean: Floats, std: Floats) -> Floats:
+    """Values in standard deviations from their mean in training; a missing one (None) is 0.
 
-    A missing value is 0, which is its mean in training, and flagged. A value further than `FAR`
-    standard deviations from its mean is cut to that, so that no outlier drowns all else.
+    A value further than `FAR` from its mean is cut to that, so that no outlier drowns all else.
 
     Args:
         values: None where one is missing.
         mean: of each value in training.
         std: likewise, more than 0.
-        substituted: which values come from a substitute; they are flagged like missing ones.
     """
-    missing = np.array([value is None for value in values])
+    missing = [value is None for value in values]
     filled = np.array([0.0 if value is None else value for value in values])
-    normalised = np.where(missing, 0.0, np.clip((filled - mean) / std, -FAR, FAR))
-    flags = missing if substituted is None else missing | np.array(substituted)
-    return np.concatenate((normalised, flags)).astype(mean.dtype)
+    far = np.clip((filled - mean) / std, -FAR, FAR)
+    return np.asarray(np.where(missing, 0.0, far).astype(mean.dtype))
+
+
+def encode(values: Sequence[float | None], mean: Floats, std: Floats) -> Floats:
+    """The vector that a network takes: normalised values, then a flag for each that is missing."""
+    missing = np.array([value is None for value in values])
+    return np.concatenate((normalise(values, mean, std), missing)).astype(mean.dtype)

@@ -26,4 +26,4 @@ def network(
 
     mean = rng.normal(0, 1, n).astype(np.float32)
     std = rng.uniform(0.5, 2, n).astype(np.float32)
-    return NeuralAssessor(names, mean, std, (layer(2 * n, 8), layer(8, 1)), projection)
+    return NeuralAssessor(names, mean, std, (layer(3 * n, 8), layer(8, 1)), projection)

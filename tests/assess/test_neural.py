@@ -32,21 +32,24 @@ def test_any_step_has_a_complexity_between_0_and_1(at: StepContext) -> None:
 
 
 @given(st.sets(st.sampled_from(NAMES)), st.integers(0, 3))
-def test_a_missing_feature_is_its_mean_with_a_flag_and_a_substitute_a_value_with_a_flag(
+def test_a_missing_feature_is_its_mean_with_a_flag_and_a_substitute_has_a_place_of_its_own(
     missing: set[str], seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
     values = {name: float(rng.uniform(0, 1)) for name in NAMES}
     known = {name: value for name, value in values.items() if name not in missing}
     n = len(NETWORK.names)
-    x = NETWORK.encode(Observed(known))
+    measured, substitutes, flags = NETWORK.encode(Observed(known)).reshape(3, n)
     for index, name in enumerate(NAMES):
-        assert x[n + index] == (name in missing)
-        assert (x[index] == 0.0) >= (name in missing)
-    substituted = NETWORK.encode(Observed(values, frozenset(missing)))
-    whole = NETWORK.encode(Observed(values))
-    assert (substituted[:n] == whole[:n]).all()
-    assert (substituted[n : n + len(NAMES)] == [name in missing for name in NAMES]).all()
+        assert flags[index] == (name in missing)
+        assert (measured[index] == 0.0) >= (name in missing)
+    assert not substitutes.any()
+    whole, _, _ = NETWORK.encode(Observed(values)).reshape(3, n)
+    mixed = NETWORK.encode(Observed(values, frozenset(missing))).reshape(3, n)
+    assert (mixed[0] + mixed[1] == whole).all()
+    for index, name in enumerate(NAMES):
+        assert mixed[0 if name in missing else 1, index] == 0.0
+    assert (mixed[2, : len(NAMES)] == 0.0).all()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -104,7 +107,7 @@ def test_a_network_that_does_not_fit_is_refused(change: dict[str, object], named
 def test_a_deeper_network_is_the_same_formula() -> None:
     middle = Layer(np.eye(8, dtype=np.float32), np.zeros(8, np.float32))
     deep: NeuralAssessor = replace(NETWORK, layers=(NETWORK.layers[0], middle, NETWORK.layers[1]))
-    x = np.random.default_rng(0).normal(size=(3, 2 * len(NETWORK.names))).astype(np.float32)
+    x = np.random.default_rng(0).normal(size=(3, 3 * len(NETWORK.names))).astype(np.float32)
     hidden = np.tanh(np.tanh(x @ NETWORK.layers[0].weight + NETWORK.layers[0].bias))
     logit = hidden @ NETWORK.layers[1].weight + NETWORK.layers[1].bias
     assert deep.predict(x) == pytest.approx(1 / (1 + np.exp(-logit[:, 0])))

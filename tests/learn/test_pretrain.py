@@ -82,7 +82,7 @@ def test_training_twice_is_training_once() -> None:
 
 def test_numpy_says_what_torch_says() -> None:
     assessor, _ = train_neural(steps(90), NOTHING, structural, QUICK)
-    x = np.random.default_rng(0).normal(0, 3, (50, 2 * len(assessor.names))).astype(np.float32)
+    x = np.random.default_rng(0).normal(0, 3, (50, 3 * len(assessor.names))).astype(np.float32)
     first, second = (
         (torch.from_numpy(layer.weight), torch.from_numpy(layer.bias)) for layer in assessor.layers
     )

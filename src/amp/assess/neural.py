@@ -13,7 +13,7 @@ from amp.assess.features import BY_NAME, Observed, observe
 from amp.assess.hidden import Projection
 from amp.assess.structure import Parser, structural
 from amp.errors import InvalidInputError
-from amp.network import Floats, Layer, encode
+from amp.network import Floats, Layer, normalise
 from amp.types import Complexity, LookKind, StepContext
 
 
@@ -27,7 +27,7 @@ class NeuralAssessor:
         names: of the features that it reads, coordinates of the projection among them.
         mean: of each in training, after the logarithm; shape (n,).
         std: likewise, more than 0.
-        layers: (2 n) inputs, hidden ones, one output.
+        layers: (3 n) inputs, hidden ones, one output.
         projection: makes coordinates of a hidden state; None reads none.
         looks: what it wants to see before the first round.
         parse: how the structure of text is found.
@@ -52,7 +52,7 @@ class NeuralAssessor:
         n = len(self.names)
         if self.mean.shape != (n,) or self.std.shape != (n,) or not (self.std > 0).all():
             raise InvalidInputError(f"mean and std of the network, expected {n} numbers, std > 0")
-        widths = [2 * n, *(layer.weight.shape[-1] for layer in self.layers)]
+        widths = [3 * n, *(layer.weight.shape[-1] for layer in self.layers)]
         if widths[-1] != 1 or not self.layers:
             raise InvalidInputError(f"the network ends in {widths[-1]} numbers, expected 1")
         for number, (layer, shape) in enumerate(zip(self.layers, pairwise(widths), strict=True)):
@@ -83,16 +83,24 @@ class NeuralAssessor:
         return replace(observed, values={**observed.values, **self.projection(hidden)})
 
     def encode(self, observed: Observed) -> Floats:
-        """The network's input, shape (2 n,): normalised values, then what is no measure."""
-        return encode(
-            [transformed(name, observed.values.get(name)) for name in self.names],
-            self.mean,
-            self.std,
-            [name in observed.substituted for name in self.names],
+        """The network's input, shape (3 n,): what was measured, what stands in, what is missing.
+
+        A substitute has a place of its own, since it need not tell the same as what it stands for.
+        """
+        values = [transformed(name, observed.values.get(name)) for name in self.names]
+        stands_in = [name in observed.substituted for name in self.names]
+        measured = [None if s else v for v, s in zip(values, stands_in, strict=True)]
+        substitutes = [v if s else None for v, s in zip(values, stands_in, strict=True)]
+        return np.concatenate(
+            (
+                normalise(measured, self.mean, self.std),
+                normalise(substitutes, self.mean, self.std),
+                np.array([value is None for value in values], self.mean.dtype),
+            )
         )
 
     def predict(self, inputs: Floats) -> Floats:
-        """C of each row of inputs, shape (rows, 2 n) to (rows,)."""
+        """C of each row of inputs, shape (rows, 3 n) to (rows,)."""
         x = inputs
         for layer in self.layers[:-1]:
             x = np.tanh(layer(x))

@@ -12,7 +12,7 @@ import typer
 
 from amp.cli.app import app, new_console
 from amp.cli.options import Data, Json
-from amp.errors import InvalidInputError
+from amp.errors import InvalidInputError, did_you_mean
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -204,3 +204,29 @@ def annotations_solutions(
     problems = read_solutions(split, data or load_settings().data)[:limit]
     added = add_annotations(out, [a for p in problems for a in solution_annotations(split, p)])
     print(f"added to {out}: {added} annotations of {len(problems)} problems")
+
+
+@annotations_app.command("outcomes")
+def annotations_outcomes(
+    run: Annotated[Path, typer.Argument(help="Run directory whose steps are judged.")],
+    out: Out,
+    rule: Annotated[str, typer.Option(help="failure_rate, cheapest or settling.")] = "settling",
+    data: Data = None,
+) -> None:
+    """Annotate a run's steps by what would have come of each candidate.
+
+    Example: amp annotations outcomes runs/gsm8k --rule cheapest --out cheapest.jsonl
+    """
+    from amp.annotations.changes import add_annotations
+    from amp.evaluate.episodes import of_run
+    from amp.evaluate.outcomes import RULES, outcomes
+    from amp.settings import load_settings
+
+    if rule not in RULES:
+        raise InvalidInputError(
+            f"unknown rule {rule!r}{did_you_mean(rule, list(RULES))} (rules: {', '.join(RULES)})"
+        )
+    source = of_run(run, data or load_settings().data)
+    judged = [(e, outcomes(e, source.benchmark)) for e in source.episodes]
+    added = add_annotations(out, [a for e, o in judged for a in RULES[rule](e, o)])
+    print(f"added to {out}: {added} annotations of {len(judged)} episodes")

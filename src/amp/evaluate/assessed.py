@@ -88,7 +88,7 @@ def importances(
     annotations: Sequence[Annotation],
     candidates: int,
 ) -> tuple[Importance, ...]:
-    """What the network loses when a feature is shuffled among the states, its flag with it."""
+    """What the network loses when a feature is shuffled among the states, with its substitute."""
     known = {episode.task.id: episode for episode in episodes}
     states = [note for note in annotations if len(note.candidates) == candidates]
     matrix = np.array(
@@ -102,9 +102,12 @@ def importances(
     outcome = [Row(note.task, note.complexity >= 0.5, {}) for note in states]
     count = len(assessor.names)
     groups: dict[str, list[int]] = {}
+    moving = np.ptp(matrix, axis=0) > 0 if len(matrix) else np.zeros(3 * count, bool)
     for index, name in enumerate(assessor.names):
         group = "hidden" if name.startswith("hidden_") else name
-        groups.setdefault(group, []).extend((index, count + index))
+        columns = (index, count + index, 2 * count + index)
+        if moving[list(columns)].any():  # what never differs cannot be missed
+            groups.setdefault(group, []).extend(columns)
     return permutation_importance(
         lambda inputs: assessor.predict(inputs).astype(np.float64), matrix, outcome, groups
     )

@@ -8,7 +8,7 @@ whether to act on the answers so far would be a mistake. What no judge can tell 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from amp.annotations.base import Annotation
@@ -93,6 +93,14 @@ def settling(episode: Episode, judged: Iterable[StepOutcome]) -> list[Annotation
             if mistaken is not None:
                 found.append(_annotation(episode, outcome, "settling", float(mistaken), known))
     return found
+
+
+RULES: dict[str, Callable[[Episode, Iterable[StepOutcome]], list[Annotation]]] = {
+    "failure_rate": failure_rate,
+    "cheapest": cheapest,
+    "settling": settling,
+}
+"""The rules by name."""
 
 
 def _failure_rate(outcome: StepOutcome) -> float | None:

@@ -12,7 +12,7 @@ from amp.assess.structure import Parser
 from amp.evaluate.steps import blinded, context_at
 from amp.types import Episode, Observation, StepContext, Task
 
-BLINDED_WEIGHT = 0.25
+BLINDED_WEIGHT = 0.1
 """Of an example as a model without log-probabilities would have left it, beside the example."""
 
 

@@ -46,12 +46,12 @@ class PretrainSettings:
         seed: of everything random.
     """
 
-    directions: int = 4
-    units: int = 8
+    directions: int = 8
+    units: int = 16
     members: int = 8
     epochs: int = 300
     learning_rate: float = 0.01
-    penalties: tuple[float, ...] = (1e-3, 3e-3, 1e-2, 3e-2)
+    penalties: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
     folds: int = 5
     seed: int = 0
 
@@ -171,7 +171,7 @@ def _untrained(
     projection = Projection.fit(np.array(states), k) if k >= 1 else None
     hidden = projection.names if projection is not None else ()
     names = (*(feature.name for feature in FEATURES), *hidden)
-    nothing = Layer(np.zeros((2 * len(names), 1), np.float32), np.zeros(1, np.float32))
+    nothing = Layer(np.zeros((3 * len(names), 1), np.float32), np.zeros(1, np.float32))
     unit = np.ones(len(names), np.float32)
     raw = NeuralAssessor(names, 0 * unit, unit, (nothing,), projection, looks, parse)
     values = [raw.project(example.observed, example.hidden).values for example in examples]
