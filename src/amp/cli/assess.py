@@ -25,7 +25,9 @@ Runs = Annotated[
     list[Path], typer.Argument(metavar="RUN...", help="Run directories, or recordings (.sqlite).")
 ]
 Split = Annotated[str | None, typer.Option(help="Split of the tasks in a recording.")]
-Level = Annotated[str | None, typer.Option(help="Level of the tasks in a recording.")]
+Level = Annotated[
+    list[str] | None, typer.Option(help="Level of the tasks in a recording; repeat for several.")
+]
 Limit = Annotated[int | None, typer.Option(min=1, help="Tasks to look for in a recording at most.")]
 Parser = Annotated[str, typer.Option(help="Structure of text: structural, or dependency (spaCy).")]
 
@@ -41,7 +43,7 @@ def train(
     kind: Annotated[str, typer.Option(help="neural or weighted.")] = "neural",
     parser: Parser = "structural",
     benchmark: Annotated[str | None, typer.Option(help="Benchmark of a recording.")] = None,
-    split: Split = None,
+    split: Split = "train",
     level: Level = None,
     limit: Limit = None,
     look: Look = None,
@@ -160,7 +162,7 @@ def _source(
     paths: list[Path],
     benchmark: str | None,
     split: str | None,
-    level: str | None,
+    level: list[str] | None,
     limit: int | None,
     look: list[str] | None,
     max_steps: int | None,
@@ -180,11 +182,15 @@ def _source(
         if path.suffix != ".sqlite":
             sources.append(of_run(path, data))
             continue
-        chosen = load_benchmark(benchmark or benchmark_of(path), data=data, level=level)
-        wanted = split or chosen.splits[0]
-        console = new_console(stderr=True)
-        tasks = track(chosen.tasks(wanted, limit), path.name, console=console, transient=True)
-        sources.append(of_recording(path, chosen, tasks, looks, max_steps))
+        for one in level or [None]:
+            chosen = load_benchmark(benchmark or benchmark_of(path), data=data, level=one)
+            tasks = track(
+                chosen.tasks(split or chosen.splits[0], limit),
+                " ".join(filter(None, [path.name, one])),
+                console=new_console(stderr=True),
+                transient=True,
+            )
+            sources.append(of_recording(path, chosen, tasks, looks, max_steps))
     return joined(sources)
 
 
