@@ -24,6 +24,7 @@ from amp.evaluate.runner import RunSettings, make_planner
 from amp.models.base import LanguageModel, Message, Prompt, Request
 from amp.models.load import load
 from amp.types import Candidate, Evidence, Limits, StepContext, Task, Usage
+from benchmarks.assessments import assessments
 from benchmarks.decisions import decisions
 from benchmarks.transformers_samples import samples_on_a_shared_prompt
 
@@ -123,6 +124,7 @@ async def main() -> int:
         await model.close()
     rows: list[tuple[str, float, str, float]] = [
         ("assess + allocate, p99 in ms", assess_and_allocate(), "<", 1.0),
+        *assessments(),
         ("wall time / model and tool time of an episode", overhead, "<", 1.03),
         ("4 beams / 4 separate calls, throughput", fresh, ">", 1.4),
         ("4 beams / 4 calls on a warm prefix cache", cached, ">", 1.0),

@@ -51,7 +51,7 @@ class PretrainSettings:
     members: int = 8
     epochs: int = 300
     learning_rate: float = 0.01
-    penalties: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
+    penalties: tuple[float, ...] = (3e-4, 1e-3, 3e-3, 1e-2)
     folds: int = 5
     seed: int = 0
 
