@@ -83,6 +83,11 @@ def test_without_an_assessor_both_kinds_are_trained(runs: Path) -> None:
     assert kinds["neural"] == kinds["weighted"] == "scorer"
 
 
+def test_without_training_runs_a_third_of_the_tasks_is_held_out(runs: Path) -> None:
+    told = json.loads(amp("assess", "report", runs / "train", "--json"))
+    assert told["stages"][0]["tasks"] == 2
+
+
 def test_a_recording_is_as_good_as_its_run(runs: Path, cam: Path) -> None:
     recorded = ("--look", "options", "--limit", 20, "--max-steps", 4)
 

@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from amp.benchmarks import load_benchmark
 from amp.errors import InvalidInputError, RecordingError
-from amp.evaluate.episodes import Source, benchmark_of, joined, of_recording, of_run
+from amp.evaluate.episodes import Source, benchmark_of, joined, of_recording, of_run, parted
 from amp.models.base import ModelCard
 from amp.types import Episode, Task, Usage
 
@@ -63,3 +65,19 @@ def test_a_run_without_episodes_or_without_a_model_is_refused(tmp_path: Path) ->
     (tmp_path / "episodes.jsonl").write_text("")
     with pytest.raises(InvalidInputError, match="holds no episodes"):
         of_run(tmp_path)
+
+
+@given(st.sets(st.text(max_size=8), min_size=3, max_size=40))
+def test_a_third_of_the_tasks_is_held_out_whatever_their_order(tasks: set[str]) -> None:
+    inside, outside = parted(source(*sorted(tasks)))
+    ids = [{e.task.id for e in side.episodes} for side in (inside, outside)]
+    assert ids[0] | ids[1] == tasks
+    assert not ids[0] & ids[1]
+    assert len(ids[1]) == len(tasks) // 3
+    again = parted(source(*sorted(tasks, reverse=True)))[1]
+    assert {e.task.id for e in again.episodes} == ids[1]
+
+
+def test_two_tasks_are_too_few_to_hold_one_out() -> None:
+    with pytest.raises(InvalidInputError, match="2 tasks, expected at least 3"):
+        parted(source("a", "b"))

@@ -79,8 +79,12 @@ def train(
 def report(
     runs: Runs,
     train: Annotated[
-        list[Path], typer.Option(help="Runs or recordings of other tasks to learn from.")
-    ],
+        list[Path] | None,
+        typer.Option(
+            help="Runs or recordings of other tasks to learn from; without, a third of the tasks "
+            "is held out and the others are learned from."
+        ),
+    ] = None,
     assessor: Annotated[
         list[Path] | None,
         typer.Option(help="Examine these; without, both kinds are trained on --train."),
@@ -109,10 +113,14 @@ def report(
     """
     from amp.assess.parsers import parser as parser_named
     from amp.evaluate import assessed
+    from amp.evaluate.episodes import parted
     from amp.trace import to_json
 
     held_out = _source(runs, benchmark, split, level, limit, look, max_steps, data)
-    inside = _source(train, benchmark, train_split, level, limit, look, max_steps, data)
+    if train:
+        inside = _source(train, benchmark, train_split, level, limit, look, max_steps, data)
+    else:
+        inside, held_out = parted(held_out)
     outside_notes, inside_notes = _judged(held_out), _judged(inside)
     if assessor:
         from amp.assess.weights import load_assessor

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from amp.benchmarks import BENCHMARKS, load_benchmark
@@ -18,6 +19,8 @@ from amp.models.recordingstore import Store
 from amp.planners import AnyPlanner
 from amp.trace import read_episodes, read_manifest
 from amp.types import Episode, Limits, LookKind, Task
+
+_PARTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,3 +142,24 @@ def joined(sources: Iterable[Source]) -> Source:
             raise InvalidInputError(f"task {episode.task.id} comes twice; leave one run out")
         seen.add(episode.task.id)
     return Source(tuple(episodes), first.benchmark, first.card)
+
+
+def parted(source: Source) -> tuple[Source, Source]:
+    """Two thirds of the tasks to learn from, and a third that is held out.
+
+    Which is which depends on the tasks' ids alone, so that it is the same for every run of them.
+
+    Raises:
+        InvalidInputError: if there are fewer than three tasks.
+    """
+    episodes = source.episodes
+    if len(episodes) < _PARTS:
+        raise InvalidInputError(
+            f"{len(episodes)} tasks, expected at least {_PARTS} to hold some out; run more"
+        )
+    order = sorted(episodes, key=lambda e: hashlib.sha256(e.task.id.encode()).digest())
+    held_out = {episode.task.id for episode in order[: len(episodes) // _PARTS]}
+    return (
+        replace(source, episodes=tuple(e for e in episodes if e.task.id not in held_out)),
+        replace(source, episodes=tuple(e for e in episodes if e.task.id in held_out)),
+    )

@@ -1,0 +1,78 @@
+"""The tables of docs/assessment.md, from the shipped recordings and without a model."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from amp.assess.structure import structural
+from amp.benchmarks import load_benchmark
+from amp.evaluate.assessed import judged, rows, stage_name
+from amp.evaluate.episodes import Source, of_recording
+from amp.evaluate.ranks import auroc
+from amp.evaluate.validity import Row
+from amp.learn.assessors import train_assessor
+from amp.types import LookKind
+
+ROOT = Path(__file__).parent.parent
+DATA = ROOT.parent / "shared" / "data"
+PAGE = (ROOT / "docs" / "assessment.md").read_text()
+ROUNDING = 0.015
+"""Half of the last digit, and what another processor's arithmetic changes in training."""
+
+
+def table(section: str) -> dict[str, list[float]]:
+    """Of each row: AUROC of the network, the weighted sum, the best feature and the length."""
+    text = PAGE.split(f"### {section}\n", 1)[1].split("\n### ", 1)[0]
+    found = {}
+    for line in re.findall(r"^\| (before|with \d)(.*)\|$", text, re.MULTILINE):
+        figures = re.findall(r"(\d\.\d\d) \(", line[1])
+        if len(figures) == 4:
+            found[line[0]] = [float(figure) for figure in figures]
+    return found
+
+
+def value(made: list[Row], name: str) -> float:
+    found = auroc([row.scores[name] for row in made], [row.failed for row in made])
+    assert found is not None
+    return found
+
+
+def check(section: str, train: Source, held_out: Source) -> None:
+    inside, outside = (
+        judged(train.episodes, train.benchmark),
+        judged(held_out.episodes, held_out.benchmark),
+    )
+    assessors = {
+        kind: train_assessor(kind, train.episodes, inside, structural).assessor
+        for kind in ("neural", "weighted")
+    }
+    told = table(section)
+    assert told
+    for stage, (neural, weighted, single, length) in told.items():
+        candidates = 0 if stage == "before" else int(stage.removeprefix("with "))
+        made = rows(held_out.episodes, outside, assessors, candidates)
+        assert value(made, "neural") == pytest.approx(neural, abs=ROUNDING), stage_name(candidates)
+        assert value(made, "weighted") == pytest.approx(weighted, abs=ROUNDING)
+        assert value(made, "words") in (
+            pytest.approx(length, abs=ROUNDING),
+            pytest.approx(1 - length, abs=ROUNDING),
+        )
+        assert neural > max(single, length)
+
+
+@pytest.mark.skipif(not (DATA / "gsm8k").is_dir(), reason="needs GSM8K")
+def test_the_table_of_gsm8k_is_what_the_recordings_give() -> None:
+    benchmark = load_benchmark("gsm8k", data=DATA)
+    looks: frozenset[LookKind] = frozenset({"next_token", "hidden"})
+    train, held_out = (
+        of_recording(ROOT / "recordings" / name, benchmark, benchmark.tasks(split, limit), looks)
+        for name, split, limit in (
+            ("gsm8k-train.sqlite", "train", 150),
+            ("gsm8k.sqlite", "test", 75),
+        )
+    )
+    assert (len(train.episodes), len(held_out.episodes)) == (150, 75)
+    check("GSM8K", train, held_out)
