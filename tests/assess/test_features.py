@@ -13,7 +13,7 @@ from tests.worlds import context
 from amp.assess.features import BY_NAME, FEATURES, VERSION, observe
 from amp.assess.goal import goal_distance
 from amp.assess.information import divergence, entropy
-from amp.assess.language import reasoning_indicators
+from amp.assess.language import MOST_CHARACTERS, reasoning_indicators
 from amp.assess.structure import Structure
 from amp.types import (
     Candidate,
@@ -251,9 +251,9 @@ def test_the_plan_and_the_actions_are_counted() -> None:
 def test_a_long_text_is_read_from_its_end_and_that_is_said() -> None:
     at = context(Task("t", "because " * 2000), Observation("if 2"))
     observed = observe(at)
-    assert observed.values["causal"] == (8000 - len(" if 2")) // len("because ")
+    assert observed.values["causal"] == (MOST_CHARACTERS - len(" if 2")) // len("because ")
     assert observed.values["conditional"] == 1
-    phrase = "last 8,000 characters for the whole goal and state"
+    phrase = "last 3,000 characters for the whole goal and state"
     assert phrase in observed.substitutes
     assert {"causal", "words", "entities"} <= observed.substituted
 

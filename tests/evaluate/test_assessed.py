@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from tests.assess.networks import network
 from tests.learn.test_examples import CANDIDATES, EPISODE
@@ -10,6 +13,7 @@ from amp.annotations.base import Annotation
 from amp.assess.hidden import Projection
 from amp.assess.weighted import WeightedAssessor
 from amp.evaluate.assessed import CONSTANT, LENGTH, importances, kinds, rows, stage_name
+from amp.types import Look
 
 ASSESSORS = {"weighted": WeightedAssessor()}
 
@@ -48,14 +52,21 @@ def test_every_score_has_a_kind() -> None:
 
 
 def test_the_coordinates_of_the_hidden_state_are_shuffled_together() -> None:
-    import numpy as np
-
     projection = Projection.fit(np.random.default_rng(0).normal(size=(9, 2)), 1)
-    drops = importances(network(projection=projection), [EPISODE], NOTES, 1)
+    other = replace(EPISODE.steps[0], look=Look(entropy=0.2, hidden=(3.0, -1.0)))
+    second = replace(EPISODE, task=replace(EPISODE.task, id="second"), steps=(other,))
+    notes = [*NOTES, replace(settled(0.0, 0), task="second")]
+    drops = importances(network(projection=projection), [EPISODE, second], notes, 1)
     groups = [drop.group for drop in drops]
     assert groups.count("hidden") == 1
     assert not any(group.startswith("hidden_") for group in groups)
     assert all(drop.drop is not None for drop in drops)
+
+
+def test_what_is_the_same_in_all_states_is_not_shuffled() -> None:
+    groups = {drop.group for drop in importances(network(), [EPISODE], NOTES, 1)}
+    assert "log_prob" in groups
+    assert not groups & {"words", "distance", "candidates", "p_correct"}
 
 
 @pytest.mark.parametrize(

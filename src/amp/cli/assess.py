@@ -190,7 +190,8 @@ def _source(
         if path.suffix != ".sqlite":
             sources.append(of_run(path, data))
             continue
-        for one in level or [None]:
+        levels: list[str | None] = [*level] if level else [None]
+        for one in levels:
             chosen = load_benchmark(benchmark or benchmark_of(path), data=data, level=one)
             tasks = track(
                 chosen.tasks(split or chosen.splits[0], limit),
