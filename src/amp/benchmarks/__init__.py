@@ -27,9 +27,20 @@ def _babyai(data: Path | None, level: str | None, step: str | None) -> Benchmark
     return BabyAI() if level is None else BabyAI(level)
 
 
+def _webshop(data: Path | None, level: str | None, step: str | None) -> Benchmark:
+    from amp.benchmarks.webshop import WebShop
+
+    if step is not None:
+        raise InvalidInputError(
+            f"step is {step!r}, but a step of webshop is an action; leave it out"
+        )
+    return WebShop(data) if level is None else WebShop(data, level)
+
+
 BENCHMARKS: dict[str, Callable[[Path | None, str | None, str | None], Benchmark]] = {
     "babyai": _babyai,
     "gsm8k": _gsm8k,
+    "webshop": _webshop,
 }
 
 

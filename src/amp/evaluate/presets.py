@@ -59,6 +59,12 @@ PRESETS: dict[str, Preset] = {
         ),
         lengths=Lengths(prompt_tokens=835, answer_tokens=1, thought_tokens=18),
     ),
+    # Not tuned: what is best here has not been measured. Lengths are guesses.
+    "webshop": Preset(
+        fixed=Allocation(),
+        space=Space(depth=(0, 2), temperature=(0.0, 0.7), beam_width=(1, 2), verification=(0, 2)),
+        lengths=Lengths(prompt_tokens=800, answer_tokens=4, thought_tokens=40),
+    ),
 }
 
 
