@@ -7,10 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from tests.assess.networks import network
 
 from amp.assess.features import Observed
 from amp.assess.structure import structural
-from amp.assess.weighted import TERMS
+from amp.assess.weighted import TERMS, WeightedAssessor
 from amp.errors import InvalidInputError
 from amp.learn.examples import Example
 from amp.learn.pretrain import PretrainSettings, train_neural, train_weighted
@@ -80,15 +83,33 @@ def test_training_twice_is_training_once() -> None:
         assert (a.weight != c.weight).any()
 
 
-def test_numpy_says_what_torch_says() -> None:
-    assessor, _ = train_neural(steps(90), NOTHING, structural, QUICK)
-    x = np.random.default_rng(0).normal(0, 3, (50, 3 * len(assessor.names))).astype(np.float32)
+@given(st.integers(0, 2**32 - 1), st.floats(0.1, 10))
+def test_numpy_says_what_torch_says_of_any_network(seed: int, scale: float) -> None:
+    assessor = network(seed)
+    shape = (20, 3 * len(assessor.names))
+    x = np.random.default_rng(seed).normal(0, scale, shape).astype(np.float32)
     first, second = (
         (torch.from_numpy(layer.weight), torch.from_numpy(layer.bias)) for layer in assessor.layers
     )
     hidden = torch.tanh(torch.from_numpy(x) @ first[0] + first[1])
     logit = hidden @ second[0] + second[1]
     assert assessor.predict(x) == pytest.approx(torch.sigmoid(logit)[:, 0].numpy(), abs=1e-5)
+
+
+unit = st.floats(0, 1)
+
+
+@given(st.lists(st.floats(-3, 3), min_size=4, max_size=4), st.lists(unit, min_size=3, max_size=3))
+def test_numpy_says_what_torch_says_of_any_weighted_sum(
+    weights: list[float], values: list[float]
+) -> None:
+    assume(any(weights[:3]))
+    alpha, beta, gamma, bias = weights
+    typical = dict.fromkeys(TERMS, 0.5)
+    assessor = WeightedAssessor(alpha, beta, gamma, bias=bias, typical=typical)
+    told = torch.tensor(weights[:3]) @ torch.tensor(values) + bias
+    score = assessor.score(dict(zip(TERMS, values, strict=True)))
+    assert score == pytest.approx(float(told.clamp(0, 1)), abs=1e-5)
 
 
 def test_the_average_of_the_members_is_the_network_that_comes_out() -> None:
