@@ -91,15 +91,15 @@ class TestDependency:
 
     def test_a_missing_pipeline_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(tree, "PIPELINES", ("no_such_pipeline",))
-        tree._pipeline.cache_clear()
+        tree.english.cache_clear()
         with pytest.raises(MissingDependencyError, match=r"no_such_pipeline.*\[nlp\]"):
             dependency("a text that nobody has parsed")
-        tree._pipeline.cache_clear()
+        tree.english.cache_clear()
 
 
 def test_missing_spacy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "spacy", None)
-    tree._pipeline.cache_clear()
+    tree.english.cache_clear()
     with pytest.raises(MissingDependencyError, match=r"spaCy is not installed; pip install.*nlp"):
         dependency("another text that nobody has parsed")
-    tree._pipeline.cache_clear()
+    tree.english.cache_clear()

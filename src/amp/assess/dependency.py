@@ -19,7 +19,6 @@ MOST_CHARACTERS = 400
 """How much of a text is parsed, from its end, so that a step stays under 15 ms."""
 
 _CACHED_TEXTS = 1024
-_NOT_NEEDED = ["ner", "lemmatizer"]
 
 
 @lru_cache(maxsize=_CACHED_TEXTS)
@@ -35,7 +34,7 @@ def dependency(text: str) -> Structure:
     Raises:
         MissingDependencyError: if spaCy or each of `PIPELINES` is not installed.
     """
-    pipeline = _pipeline()
+    pipeline = english("ner", "lemmatizer")
     cut = len(text) > MOST_CHARACTERS
     document = pipeline(text[-MOST_CHARACTERS:].partition(" ")[2] if cut else text)
     nouns = {chunk.root.i for chunk in document.noun_chunks}
@@ -77,8 +76,13 @@ def _depth(token: Token) -> int:
     return 1 + sum(1 for _ in token.ancestors)
 
 
-@lru_cache(maxsize=1)
-def _pipeline() -> Language:
+@lru_cache
+def english(*unneeded: str) -> Language:
+    """spaCy's English pipeline without these components, loaded once.
+
+    Raises:
+        MissingDependencyError: if spaCy or each of `PIPELINES` is not installed.
+    """
     try:
         import spacy
     except ModuleNotFoundError as error:
@@ -89,7 +93,7 @@ def _pipeline() -> Language:
         ) from error
     for name in PIPELINES:
         if spacy.util.is_package(name):
-            return spacy.load(name, exclude=_NOT_NEEDED)
+            return spacy.load(name, exclude=unneeded)
     raise MissingDependencyError(
         f"no English pipeline of spaCy is installed; expected {' or '.join(PIPELINES)}: "
         "pip install 'adaptive-meta-planning[nlp]', then python -m spacy download en_core_web_sm"

@@ -27,6 +27,16 @@ def _babyai(data: Path | None, level: str | None, step: str | None) -> Benchmark
     return BabyAI() if level is None else BabyAI(level)
 
 
+def _alfworld(data: Path | None, level: str | None, step: str | None) -> Benchmark:
+    from amp.benchmarks.alfworld import ALFWorld
+
+    if step is not None:
+        raise InvalidInputError(
+            f"step is {step!r}, but a step of alfworld is a command; leave it out"
+        )
+    return ALFWorld(data, level)
+
+
 def _webshop(data: Path | None, level: str | None, step: str | None) -> Benchmark:
     from amp.benchmarks.webshop import WebShop
 
@@ -38,6 +48,7 @@ def _webshop(data: Path | None, level: str | None, step: str | None) -> Benchmar
 
 
 BENCHMARKS: dict[str, Callable[[Path | None, str | None, str | None], Benchmark]] = {
+    "alfworld": _alfworld,
     "babyai": _babyai,
     "gsm8k": _gsm8k,
     "webshop": _webshop,

@@ -98,7 +98,7 @@ def solve(
 
 @app.command()
 def run(
-    benchmark: Annotated[str, typer.Argument(help="gsm8k, babyai or webshop.")],
+    benchmark: Annotated[str, typer.Argument(help="gsm8k, babyai, webshop or alfworld.")],
     split: Annotated[str | None, typer.Option(help="Split; the test split if left out.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Tasks at most.")] = None,
     level: Annotated[str | None, typer.Option(help="Level of a benchmark that has levels.")] = None,

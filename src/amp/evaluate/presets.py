@@ -59,7 +59,18 @@ PRESETS: dict[str, Preset] = {
         ),
         lengths=Lengths(prompt_tokens=835, answer_tokens=1, thought_tokens=18),
     ),
-    # Not tuned: what is best here has not been measured. Lengths are guesses.
+    # The last two are not tuned: what is best there has not been measured. Lengths are guesses.
+    "alfworld": Preset(
+        fixed=Allocation(),
+        space=Space(
+            depth=(0, 1),
+            temperature=(0.0, 0.7),
+            beam_width=(1, 3),
+            verification=(0, 2),
+            tools=frozenset({"symbolic_planner"}),
+        ),
+        lengths=Lengths(prompt_tokens=1000, answer_tokens=1, thought_tokens=20),
+    ),
     "webshop": Preset(
         fixed=Allocation(),
         space=Space(depth=(0, 2), temperature=(0.0, 0.7), beam_width=(1, 2), verification=(0, 2)),

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 _HEED_COMPLEXITY = frozenset({"heuristic", "sigmoid"})
 _MOST_ROUNDS = 64
 _MODEL_ERRORS_TO_GIVE_UP = 3
-_PACKAGES = ("adaptive-meta-planning", "xllamacpp", "minigrid", "openai")
+_PACKAGES = ("adaptive-meta-planning", "xllamacpp", "minigrid", "alfworld", "textworld", "openai")
 
 
 @dataclass(frozen=True, slots=True)

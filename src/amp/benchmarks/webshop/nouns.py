@@ -8,13 +8,9 @@ import zlib
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from amp.assess.dependency import PIPELINES
+from amp.assess.dependency import english
 from amp.errors import InvalidInputError, MissingDependencyError
-
-if TYPE_CHECKING:
-    from spacy.language import Language
 
 _NOUNS = ("NOUN", "PROPN")
 _CACHED_TITLES = 4_096
@@ -62,24 +58,10 @@ def read_table(path: Path) -> dict[str, tuple[str, ...]]:
 
 @lru_cache(maxsize=_CACHED_TITLES)
 def _parsed(title: str) -> tuple[str, ...]:
-    return tuple(token.lower_ for token in _pipeline()(title) if token.pos_ in _NOUNS)
-
-
-@lru_cache(maxsize=1)
-def _pipeline() -> Language:
     try:
-        import spacy
-    except ModuleNotFoundError as error:
-        if error.name != "spacy":
-            raise
+        pipeline = english("parser", "ner", "lemmatizer")
+    except MissingDependencyError as error:
         raise MissingDependencyError(
-            "rewards of webshop need the nouns of titles, and there is neither a table of them nor "
-            "spaCy; pip install 'adaptive-meta-planning[nlp]'"
+            f"rewards of webshop need the nouns of titles, and there is no table of them: {error}"
         ) from None
-    for name in PIPELINES:
-        if spacy.util.is_package(name):
-            return spacy.load(name, exclude=("parser", "ner", "lemmatizer"))
-    raise MissingDependencyError(
-        f"rewards of webshop need an English pipeline of spaCy ({' or '.join(PIPELINES)}); "
-        "pip install 'adaptive-meta-planning[nlp]'"
-    )
+    return tuple(token.lower_ for token in pipeline(title) if token.pos_ in _NOUNS)

@@ -1,0 +1,155 @@
+"""One ALFWorld episode: commands in, the game's own words out."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Iterator, Sequence
+
+from amp.benchmarks.alfworld.beliefs import Belief
+from amp.benchmarks.alfworld.goal import TOOLS, Goal, distance, read_goal
+from amp.benchmarks.alfworld.plays import Play
+from amp.benchmarks.alfworld.process import View
+from amp.benchmarks.alfworld.scene import Scene, kind
+from amp.benchmarks.alfworld.symbols import symbols
+from amp.errors import InvalidInputError
+from amp.types import Observation, Task, Transition
+
+MOST_STEPS = 50
+"""Commands of an episode, as in the literature."""
+
+MOST_ACTIONS = 52
+"""As many as there are letters to label a choice with."""
+
+_TELLS_NOTHING_NEW = re.compile(r"help|inventory|look")
+_TAKE = re.compile(r"take (\w+ \d+) from \w+ \d+")
+_PUT = re.compile(r"(?:put|move) (\w+ \d+) (?:to|in/on|in|on|into) (\w+ \d+)")
+
+
+class ALFWorldEnvironment:
+    """Carries a plan out in a game; `Environment` of the planner, with `fork`.
+
+    `Transition.feedback` is the game's own text. `Observation.state` tells what is known so far,
+    made from these texts alone. `Observation.actions` are the game's admissible commands without
+    those that tell nothing that the state does not (help, inventory, look, and to examine what is
+    known), at most `MOST_ACTIONS`; `step` takes all of them, and "put X in/on Y" for "move X to Y"
+    and the other way round.
+
+    Args:
+        open_game: returns the game of a task.
+        believe: where things that were not seen may be, for `Observation.symbols`.
+
+    Attributes:
+        scene: what is known so far.
+    """
+
+    def __init__(self, open_game: Callable[[Task], Play], believe: Belief) -> None:
+        self.scene = Scene()
+        self._believe = believe
+        self._open_game = open_game
+        self._play: Play | None = None
+        self._view: View | None = None
+        self._goal: Goal | None = None
+        self._steps = 0
+
+    def reset(self, task: Task) -> Observation:
+        """Starts a task; waits until its game is loaded.
+
+        Raises:
+            InvalidInputError: if the task is not one of ALFWorld's, or its game is damaged.
+            MissingDependencyError: if a package is not installed.
+        """
+        self._play = None  # so that its game is there for the second episode on one task
+        self._play = self._open_game(task)
+        self._view = self._play.start
+        self._goal = read_goal(task.goal)
+        self._steps = 0
+        self.scene = Scene()
+        self.scene.hear(self._view.text, self._view.commands)
+        return self._observation(self._view)
+
+    def step(self, action: str) -> Transition:
+        """Carries a command out. Nothing happens if it is not admissible, as the game has it.
+
+        The episode is over when the goal is reached, or after `MOST_STEPS`.
+
+        Raises:
+            InvalidInputError: if the episode is over or was never begun.
+        """
+        if self._view is None or self._play is None or self._over:
+            raise InvalidInputError("the ALFWorld episode is over; reset the environment first")
+        self._view = self._play.step(self._view.at, as_listed(action, self._view.commands))
+        self._steps += 1
+        self.scene.hear(self._view.text, self._view.commands)
+        done, won, text = self._over, self._view.won, self._view.text
+        observation = self._observation(self._view)
+        return Transition(observation, done, won if done else None, 1.0 if won else 0.0, text)
+
+    def fork(self) -> ALFWorldEnvironment:
+        """Returns a second environment in the same state; what is done in one leaves the other."""
+        twin = copy.copy(self)
+        twin.scene = copy.deepcopy(self.scene)
+        return twin
+
+    @property
+    def _over(self) -> bool:
+        return self._view is None or self._view.won or self._steps >= MOST_STEPS
+
+    def _observation(self, view: View) -> Observation:
+        goal, scene = self._goal, self.scene
+        return Observation(
+            state=scene.describe(),
+            actions=offered(view.commands, scene, goal),
+            # A few games are won with a thing that was in two places at once, one of them unseen.
+            distance=0.0 if view.won else None if goal is None else distance(goal, scene),
+            symbols=None if goal is None else symbols(goal, scene, self._believe),
+        )
+
+
+def offered(commands: Sequence[str], scene: Scene, goal: Goal | None) -> tuple[str, ...]:
+    """Returns the commands that a plan can use, the game's order kept; see `ALFWorldEnvironment`.
+
+    To examine is kept for a place within reach that was not looked into and is not known to be
+    closed, such as the next shelf: there is no going to it. Large kitchens have more commands than
+    `MOST_ACTIONS`; there goes first what `_least_useful` names first.
+    """
+    unknown = {f"examine {place}" for place in scene.unexplored() if not scene.shut.get(place)}
+    kept = [
+        command
+        for command in commands
+        if not _TELLS_NOTHING_NEW.fullmatch(command)
+        and (not command.startswith("examine ") or command in unknown)
+    ]
+    for command in list(_least_useful(kept, scene, goal))[: max(0, len(kept) - MOST_ACTIONS)]:
+        kept.remove(command)
+    return tuple(kept[:MOST_ACTIONS])
+
+
+def _least_useful(commands: Sequence[str], scene: Scene, goal: Goal | None) -> Iterator[str]:
+    """Yields what can be left out: to close, to take what the goal does not name, to go to places.
+
+    Places that were looked into and have to do with nothing in the goal go before those that were
+    not, of which the last ones go first: they come back as the others are searched.
+    """
+    wanted = (goal.object, goal.place, goal.lamp, TOOLS.get(goal.state)) if goal else ()
+    yield from (command for command in commands if command.startswith("close "))
+    if goal is not None:
+        for command in commands:
+            if (taken := _TAKE.fullmatch(command)) and kind(taken[1]) not in wanted:
+                yield command
+    known: list[str] = []
+    unknown: list[str] = []
+    for place in (c.removeprefix("go to ") for c in commands if c.startswith("go to ")):
+        things = scene.contents.get(place)
+        if not {kind(name) for name in (place, *(things or ()))} & {*wanted}:
+            (unknown if things is None else known).append(place)
+    yield from (f"go to {place}" for place in (*known, *reversed(unknown)))
+
+
+def as_listed(action: str, commands: Sequence[str]) -> str:
+    """Returns the listed command that an action is another wording of; else the action."""
+    plain = " ".join(action.lower().split())
+    if plain in commands or not (put := _PUT.fullmatch(plain)):
+        return plain
+    others = ((_PUT.fullmatch(command), command) for command in commands)
+    return next((c for other, c in others if other and other.groups() == put.groups()), plain)

@@ -1,0 +1,169 @@
+"""A process that plays games, as seen from here; its other side is `worker.py`.
+
+It ends with this process, however that ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+from amp.benchmarks.alfworld.games import GameFile, cache
+from amp.errors import AmpError, InvalidInputError, MissingDependencyError
+
+_PACKAGES = ("textworld", "alfworld", "fast_downward")
+
+
+def require_textworld() -> None:
+    """Checks that games can be played.
+
+    Raises:
+        MissingDependencyError: if a package is not installed.
+    """
+    for name in _PACKAGES:
+        if importlib.util.find_spec(name) is None:
+            raise MissingDependencyError(
+                f"ALFWorld needs the package {name}; install it: "
+                "pip install 'adaptive-meta-planning[alfworld]'"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a game says at one of its positions.
+
+    Attributes:
+        at: number of the position, for going on from there.
+        text: the game's own words.
+        commands: the admissible commands, as the game names them.
+        won: whether the goal is reached.
+    """
+
+    at: int
+    text: str
+    commands: tuple[str, ...]
+    won: bool
+
+
+class Worker:
+    """One process that holds one game at a time.
+
+    Attributes:
+        game: what it holds, or is loading; None before the first.
+        games: how many it has held.
+        megabytes: the most memory that it had, by its last answer.
+    """
+
+    def __init__(self) -> None:
+        self.game: GameFile | None = None
+        self.games = 0
+        self.megabytes = 0
+        self._start: View | InvalidInputError | None = None
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "amp.benchmarks.alfworld.worker"],
+            # The order of sets decides ties in the libraries, and alfworld makes its directory.
+            env={**os.environ, "PYTHONHASHSEED": "0", "ALFWORLD_DATA": str(cache())},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self.close = weakref.finalize(self, _end, self._process)
+        """Ends the process; also at exit, and when nobody has the worker any more."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process still runs."""
+        return self._process.poll() is None
+
+    @property
+    def loading(self) -> bool:
+        """Whether a game was asked for and nobody has waited for it yet."""
+        return self.game is not None and self._start is None
+
+    def load(self, game: GameFile) -> None:
+        """Asks for a game without waiting for it."""
+        if self.loading:
+            self._answer()  # of the load before, which nobody waits for any more
+        self.game, self._start = game, None
+        self.games += 1
+        self._send(do="load", id=game.id, path=str(game.path), member=game.member)
+
+    def start(self) -> View:
+        """Waits for the game and returns its start.
+
+        Raises:
+            InvalidInputError: if the game can't be loaded.
+            AmpError: if the process has died.
+        """
+        if self._start is None:
+            try:
+                self._start = view_of(self._checked(self._answer()))
+            except InvalidInputError as error:
+                self._start = error
+        if isinstance(self._start, InvalidInputError):
+            raise self._start
+        return self._start
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        """Sends a request to the loaded game and waits for the answer."""
+        self.start()
+        self._send(**request)
+        return self._checked(self._answer())
+
+    def _send(self, **request: Any) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+        except (OSError, ValueError):
+            raise self._died() from None
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        try:
+            line = self._process.stdout.readline()
+        except BaseException:  # an interrupt; its answer must not be taken for the next one
+            self.close()
+            raise
+        if not line:
+            raise self._died()
+        answer: dict[str, Any] = json.loads(line)
+        self.megabytes = answer["megabytes"]
+        return answer
+
+    def _checked(self, answer: dict[str, Any]) -> dict[str, Any]:
+        if "error" in answer:
+            name = self.game.id if self.game else "none"
+            raise InvalidInputError(f"ALFWorld game {name} cannot be played: {answer['error']}")
+        return answer
+
+    def _died(self) -> AmpError:
+        self.close()
+        name = self.game.id if self.game else "none"
+        return AmpError(
+            f"the process of ALFWorld game {name} ended with status {self._process.returncode}; "
+            "run the command again"
+        )
+
+
+def view_of(answer: dict[str, Any]) -> View:
+    """Reads a view from a worker's answer."""
+    return View(answer["at"], answer["text"], tuple(answer["commands"]), answer["won"])
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Ends a process, which has nothing to lose, and waits for it."""
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(OSError):  # what was still to be written has no reader
+                pipe.close()
