@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from hypothesis import settings
 
 from amp.models import catalog
+
+# A shell's background job ignores Ctrl-C, and so would the programs that the tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine is no failure: what is promised about speed is measured in benchmarks/.
 settings.register_profile("amp", deadline=None)
