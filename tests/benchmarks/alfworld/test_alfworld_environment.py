@@ -254,6 +254,23 @@ def test_games_end_with_their_environments_and_workers_are_replaced(
     assert workers_of(os.getpid()) == before
 
 
+def test_the_memory_of_the_parent_replaces_no_worker(data: Path) -> None:
+    before = workers_of(os.getpid())
+    ballast = bytearray(2**20 * (plays.MOST_MEGABYTES + 50))
+    ballast[::4096] = b"x" * len(ballast[::4096])
+    benchmark = ALFWorld(data, "pick_heat_then_place_in_recep")
+    task = task_of(benchmark)
+    benchmark._next.clear()
+    environment = benchmark.environment(task)
+    environment.reset(task)
+    worker = workers_of(os.getpid()) - before
+    assert len(worker) == 1
+    del environment
+    gc.collect()
+    assert workers_of(os.getpid()) - before == worker  # it waits for the next game
+    benchmark.close()
+
+
 def test_a_worker_that_dies_is_a_clear_error_and_the_next_game_goes_on(data: Path) -> None:
     benchmark = ALFWorld(data)
     task = task_of(benchmark)
