@@ -1,38 +1,51 @@
-"""Paired comparisons: laws, a textbook value, and refusal of what cannot be paired."""
+"""Paired comparisons: laws, textbook values, null comparisons, and refusal of what has no pair."""
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from amp.errors import InvalidInputError
 from amp.evaluate.compare import compare, exact_mcnemar, paired_saving
+from amp.evaluate.statistics import sign_flip_test
 from amp.types import Episode, Task, Usage
 
-costs = st.lists(st.floats(0.1, 100), min_size=1, max_size=20)
+costs = st.lists(st.floats(0.1, 100), min_size=2, max_size=20)
 
 
-def episode(task: str, success: bool, tokens: int) -> Episode:
+def episode(task: str, success: bool, tokens: int, seed: int = 0) -> Episode:
     usage = Usage(prompt_tokens=tokens)
-    return Episode(Task(task, "g"), (), success, float(success), usage, "done")
+    return Episode(Task(task, "g", seed=seed), (), success, float(success), usage, "done")
 
 
 @given(st.integers(0, 60), st.integers(0, 60))
-def test_mcnemar_is_symmetric_and_a_probability(won: int, lost: int) -> None:
-    assert exact_mcnemar(won, lost) == exact_mcnemar(lost, won)
-    assert 0.0 < exact_mcnemar(won, lost) <= 1.0
+def test_mcnemar_is_the_binomial_test_of_the_discordant_pairs(won: int, lost: int) -> None:
+    expected = stats.binomtest(won, won + lost).pvalue if won + lost else 1.0
+    assert exact_mcnemar(won, lost) == pytest.approx(expected)
 
 
 def test_mcnemar_of_known_values() -> None:
     assert exact_mcnemar(0, 0) == exact_mcnemar(3, 3) == 1.0
     assert exact_mcnemar(0, 5) == pytest.approx(2 / 32)
     assert exact_mcnemar(1, 8) == pytest.approx(2 * (1 + 9) / 512)
+    with pytest.raises(InvalidInputError, match="-1 won and 3 lost"):
+        exact_mcnemar(-1, 3)
 
 
+def test_mcnemar_of_thousands_of_pairs_does_not_overflow() -> None:
+    assert exact_mcnemar(900, 1100) == pytest.approx(stats.binomtest(900, 2000).pvalue)
+
+
+@settings(max_examples=30)
 @given(costs, st.floats(0.1, 3))
 def test_a_proportional_cost_saves_exactly_that_share(first: list[float], factor: float) -> None:
     saving = paired_saving(first, [factor * cost for cost in first])
+    assert saving.interval is not None
     assert saving.share == pytest.approx(1 - factor)
     assert saving.interval.low == pytest.approx(1 - factor)
     assert saving.interval.high == pytest.approx(1 - factor)
@@ -42,17 +55,57 @@ def test_the_interval_holds_the_share_and_shrinks_with_more_tasks() -> None:
     few, many = ([1.0, 2.0, 4.0] * n for n in (2, 40))
     half = [1.0, 0.5, 2.5]
     small, large = paired_saving(few, half * 2), paired_saving(many, half * 40)
+    assert small.interval is not None
+    assert large.interval is not None
     assert small.interval.low <= small.share <= small.interval.high
     assert large.interval.high - large.interval.low < small.interval.high - small.interval.low
+    assert large.p_value < small.p_value == sign_flip_test([0.0, 1.5, 1.5] * 2)
+
+
+def test_one_task_has_a_saving_but_no_interval() -> None:
+    saving = paired_saving([4.0, 6.0], [1.0, 4.0], tasks=["a", "a"])
+    assert (saving.share, saving.interval, saving.p_value) == (0.5, None, 1.0)
 
 
 def test_a_comparison_counts_wins_losses_and_savings() -> None:
     first = [episode("a", True, 10), episode("b", False, 10), episode("c", True, 10)]
     second = [episode("c", True, 5), episode("b", True, 10), episode("a", False, 6)]
     result = compare(first, second)
-    assert (result.tasks, result.won, result.lost, result.p_value) == (3, 1, 1, 1.0)
+    assert (result.tasks, result.pairs, result.won, result.lost) == (3, 3, 1, 1)
+    assert (result.p_value, result.test) == (1.0, "exact McNemar")
     assert result.savings["tokens"].share == pytest.approx(0.3)
     assert "seconds" not in result.savings
+
+
+def test_several_seeds_of_a_task_count_as_one_task() -> None:
+    first = [episode(task, False, 10, seed) for task in "abcd" for seed in range(5)]
+    second = [episode(task, True, 5, seed) for task in "abcd" for seed in range(5)]
+    result = compare(first, second)
+    assert (result.tasks, result.pairs, result.won, result.lost) == (4, 20, 20, 0)
+    # Four tasks that all turned out one way: 2 of 16 assignments of signs are as extreme.
+    assert (result.p_value, result.test) == (2 / 16, "sign flips over tasks")
+    assert result.savings["tokens"].p_value == 2 / 16
+
+
+def test_null_comparisons_are_significant_no_more_often_than_stated() -> None:
+    rng = np.random.default_rng(0)
+    solved = saved = off = 0
+    for _ in range(200):
+        rates = rng.beta(2, 1, 40)
+        tokens = rng.lognormal(6, 0.5, (2, 40)).astype(int).tolist()
+        wins = (rng.random((2, 40)) < rates).tolist()
+        runs = [
+            [episode(str(i), wins[run][i], tokens[run][i]) for i in range(40)] for run in (0, 1)
+        ]
+        result = compare(*runs)
+        cheaper = result.savings["tokens"]
+        assert cheaper.interval is not None
+        solved += result.p_value <= 0.05
+        saved += cheaper.p_value <= 0.05
+        off += not cheaper.interval.low <= 0.0 <= cheaper.interval.high
+    most = 200 * (0.05 + 3 * math.sqrt(0.05 * 0.95 / 200))
+    assert max(solved, saved, off) <= most
+    assert min(solved, saved, off) > 0, "a test that never rejects keeps any word"
 
 
 @pytest.mark.parametrize("other", [[], [episode("b", True, 1)]])
@@ -61,6 +114,20 @@ def test_runs_on_other_tasks_are_not_paired(other: list[Episode]) -> None:
         compare([episode("a", True, 1)], other)
 
 
-def test_a_cost_of_nothing_has_no_share() -> None:
-    with pytest.raises(ValueError, match="add up to nothing"):
+def test_a_run_that_did_a_task_twice_is_not_paired() -> None:
+    once = [episode("a", True, 1)]
+    with pytest.raises(InvalidInputError, match=r"one of them did a \(seed 0\) twice"):
+        compare(once, once * 2)
+
+
+def test_costs_of_which_no_share_can_be_saved_are_refused() -> None:
+    with pytest.raises(InvalidInputError, match="add up to nothing"):
         paired_saving([0.0], [1.0])
+    with pytest.raises(InvalidInputError, match="add up to nothing"):
+        paired_saving([], [])
+    with pytest.raises(InvalidInputError, match=r"a cost is -1\.0, expected 0 or more"):
+        paired_saving([2.0, 1.0], [1.0, -1.0])
+    with pytest.raises(InvalidInputError, match="column 1: value 0 is nan"):
+        paired_saving([math.nan, 1.0], [1.0, 1.0])
+    with pytest.raises(InvalidInputError, match="column 2 has 1 values, but there are 2 rows"):
+        paired_saving([2.0, 1.0], [1.0])

@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from amp.evaluate.ranks import (
     Array,
     auroc,
     bootstrap,
+    kendall,
     spearman,
     weighted_auroc,
+    weighted_kendall,
     weighted_spearman,
 )
 
@@ -76,12 +79,26 @@ def test_rank_correlation_is_symmetric_and_mirrors(pairs: list[tuple[int, int]])
     assert spearman(one, one) == pytest.approx(1)
 
 
+@given(st.lists(st.tuples(st.integers(-4, 4), st.integers(-4, 4)), min_size=2, max_size=30))
+def test_both_rank_correlations_are_those_of_scipy(pairs: list[tuple[int, int]]) -> None:
+    one, two = [float(a) for a, _ in pairs], [float(b) for _, b in pairs]
+    if len(set(one)) == 1 or len(set(two)) == 1:
+        assert spearman(one, two) is None
+        assert kendall(one, two) is None
+        return
+    assert spearman(one, two) == pytest.approx(stats.spearmanr(one, two).statistic)
+    assert kendall(one, two) == pytest.approx(stats.kendalltau(one, two).statistic)
+
+
 def test_rank_correlation_of_known_cases() -> None:
     # Without ties it is 1 - 6 sum d^2 / (n (n^2 - 1)): here sum d^2 = 6.
     assert spearman([1, 2, 3, 4, 5], [3, 1, 2, 4, 5]) == pytest.approx(1 - 6 * 6 / 120)
     # With ties, ranks 1, 2.5, 2.5, 4 against 1, 2, 3, 4: 4.5 / sqrt(4.5 * 5).
     assert spearman([1, 2, 2, 3], [1, 2, 3, 4]) == pytest.approx(4.5 / math.sqrt(22.5))
     assert spearman([], []) is None
+    # Of six pairs four are in order, one is not, and one is tied in the second: 3 / sqrt(6 * 5).
+    assert kendall([1, 2, 3, 4], [1, 3, 2, 3]) == pytest.approx(3 / math.sqrt(30))
+    assert kendall([], []) is None
 
 
 @given(counted)
@@ -90,7 +107,11 @@ def test_a_weight_is_a_number_of_repetitions(rows: list[tuple[int, bool, int]]) 
     failed = np.array([lost for _, lost, _ in rows], dtype=np.float64)
     counts = np.array([[count for _, _, count in rows]], dtype=np.float64)
     repeated = [(score, lost) for score, lost, count in rows for _ in range(count)]
-    for weighted, plain in ((weighted_auroc, auroc), (weighted_spearman, spearman)):
+    for weighted, plain in (
+        (weighted_auroc, auroc),
+        (weighted_spearman, spearman),
+        (weighted_kendall, kendall),
+    ):
         value = float(weighted(scores, failed, counts)[0])
         expected = plain(*columns(repeated))
         assert (math.isnan(value) and expected is None) or value == pytest.approx(expected)

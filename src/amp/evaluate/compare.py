@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from math import comb
 
 from amp.errors import InvalidInputError
 from amp.evaluate.metrics import Interval
+from amp.evaluate.statistics import bootstrap_interval, saving, sign_flip_test, task_totals
 from amp.types import Episode
-
-_RESAMPLES = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +19,13 @@ class Saving:
 
     Attributes:
         share: 1 - second / first, of the sums over all tasks.
-        interval: paired bootstrap over tasks, 95 %.
+        interval: paired bootstrap over tasks, 95 %; None if there is but one task.
+        p_value: that both cost the same on every task, by flipping signs over tasks, two-sided.
     """
 
     share: float
-    interval: Interval
+    interval: Interval | None
+    p_value: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +33,22 @@ class Comparison:
     """The second run against the first.
 
     Attributes:
-        tasks: how many both did.
-        won: tasks that only the second solved.
-        lost: tasks that only the first solved.
-        p_value: exact McNemar test of won against lost, two-sided.
+        tasks: how many tasks both did.
+        pairs: how many runs of them are paired: more than tasks if there are several seeds.
+        won: pairs that only the second solved.
+        lost: pairs that only the first solved.
+        p_value: of won against lost, two-sided.
+        test: what the p-value is of: the exact McNemar test or, as pairs of one task are not
+            independent, sign flips over tasks if there are several seeds.
         savings: by name: tokens, completion_tokens, seconds.
     """
 
     tasks: int
+    pairs: int
     won: int
     lost: int
     p_value: float
+    test: str
     savings: dict[str, Saving]
 
 
@@ -50,53 +56,90 @@ def exact_mcnemar(won: int, lost: int) -> float:
     """Two-sided exact p-value that won and lost are equally likely (McNemar 1947).
 
     The binomial test of the discordant pairs with p = 1/2; 1.0 if there are none.
-    """
-    n = won + lost
-    tail = sum(comb(n, i) for i in range(min(won, lost) + 1))
-    return min(1.0, tail / 2.0 ** (n - 1))
-
-
-def paired_saving(first: Sequence[float], second: Sequence[float], seed: int = 0) -> Saving:
-    """Share of the first cost that the second one saves, with a paired bootstrap over tasks.
 
     Raises:
-        ValueError: if the lengths differ, or the first costs add up to nothing.
+        InvalidInputError: if one is negative.
     """
-    pairs = list(zip(first, second, strict=True))
-    if not sum(first) > 0:
-        raise ValueError("the first costs add up to nothing, so no share of them can be saved")
-    rng = random.Random(seed)
-    shares = sorted(_share(rng.choices(pairs, k=len(pairs))) for _ in range(_RESAMPLES))
-    cut = round(_RESAMPLES * 0.025)
-    return Saving(_share(pairs), Interval(shares[cut], shares[-cut - 1]))
+    if won < 0 or lost < 0:
+        raise InvalidInputError(f"{won} won and {lost} lost: expected counts of 0 or more")
+    n = won + lost
+    tail = sum(comb(n, i) for i in range(min(won, lost) + 1))
+    return min(1.0, 2 * tail / (1 << n))
+
+
+def paired_saving(
+    first: Sequence[float],
+    second: Sequence[float],
+    tasks: Sequence[Hashable] | None = None,
+    seed: int = 0,
+) -> Saving:
+    """Share of the first cost that the second one saves.
+
+    Args:
+        first: costs of the first run, 0 or more.
+        second: those of the second, in the same order.
+        tasks: task of each pair, where a task has several; else each is one of its own.
+        seed: of the resamples.
+
+    Raises:
+        InvalidInputError: if the lengths differ, a cost is negative or not finite, or the first
+            costs add up to nothing.
+    """
+    which = range(len(first)) if tasks is None else tasks
+    totals = task_totals(which, (first, second))
+    least = min((*first, *second), default=0.0)
+    if least < 0:
+        raise InvalidInputError(f"a cost is {least}, expected 0 or more")
+    if not totals[:, 0].sum() > 0:
+        raise InvalidInputError("the first costs add up to nothing, so no share can be saved")
+    several = len(totals) > 1
+    interval = bootstrap_interval(which, (first, second), saving, seed=seed) if several else None
+    p_value = sign_flip_test((totals[:, 0] - totals[:, 1]).tolist(), seed=seed)
+    return Saving(float(saving(totals.sum(axis=0))), interval, p_value)
 
 
 def compare(first: Sequence[Episode], second: Sequence[Episode]) -> Comparison:
     """Compares two runs task by task.
 
     Raises:
-        InvalidInputError: if they did not do the same tasks; the message names one that differs.
+        InvalidInputError: if they did not do the same tasks, or one did a task twice with the same
+            seed; the message names one.
     """
-    one = {(e.task.id, e.task.seed): e for e in first}
-    two = {(e.task.id, e.task.seed): e for e in second}
+    one, two = _by_task(first), _by_task(second)
     if not one or one.keys() != two.keys():
         odd = sorted(one.keys() ^ two.keys())
         which = f": only one of them did {odd[0][0]} (seed {odd[0][1]})" if odd else ": none"
         raise InvalidInputError(f"the runs cannot be paired, they did not do the same tasks{which}")
     pairs = [(one[key], two[key]) for key in one]
-    won = sum(b.success is True and a.success is not True for a, b in pairs)
-    lost = sum(a.success is True and b.success is not True for a, b in pairs)
+    tasks = [task for task, _ in one]
+    nets = [(b.success is True) - (a.success is True) for a, b in pairs]
+    won, lost = nets.count(1), nets.count(-1)
+    net_of: dict[str, int] = defaultdict(int)
+    for task, net in zip(tasks, nets, strict=True):
+        net_of[task] += net
+    if len(net_of) == len(pairs):
+        test, p_value = "exact McNemar", exact_mcnemar(won, lost)
+    else:
+        test, p_value = "sign flips over tasks", sign_flip_test(list(net_of.values()))
     savings = {
         name: paired_saving(
-            [getattr(a.usage, name) for a, _ in pairs], [getattr(b.usage, name) for _, b in pairs]
+            [getattr(a.usage, name) for a, _ in pairs],
+            [getattr(b.usage, name) for _, b in pairs],
+            tasks,
         )
         for name in ("tokens", "completion_tokens", "seconds")
         if any(getattr(a.usage, name) for a, _ in pairs)
     }
-    return Comparison(len(pairs), won, lost, exact_mcnemar(won, lost), savings)
+    return Comparison(len(net_of), len(pairs), won, lost, p_value, test, savings)
 
 
-def _share(pairs: Sequence[tuple[float, float]]) -> float:
-    """Saved share of a resample; none where its first costs add up to nothing."""
-    spent = sum(a for a, _ in pairs)
-    return 1 - sum(b for _, b in pairs) / spent if spent else 0.0
+def _by_task(episodes: Sequence[Episode]) -> dict[tuple[str, int], Episode]:
+    found: dict[tuple[str, int], Episode] = {}
+    for episode in episodes:
+        key = (episode.task.id, episode.task.seed)
+        if key in found:
+            raise InvalidInputError(
+                f"the runs cannot be paired, one of them did {key[0]} (seed {key[1]}) twice"
+            )
+        found[key] = episode
+    return found

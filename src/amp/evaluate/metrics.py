@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from amp.errors import InvalidInputError
 from amp.types import Candidate, Episode, Usage
 
 _Z_95 = 1.959963984540054
@@ -19,18 +20,24 @@ class Interval:
     high: float
 
 
-def wilson(successes: int, n: int) -> Interval:
+def wilson(successes: float, n: float) -> Interval:
     """Wilson's score interval of a proportion at 95 % (Wilson 1927).
 
+    Args:
+        successes: how many, or an effective number.
+        n: of how many independent ones; of dependent ones, what they are worth.
+
     Raises:
-        ValueError: if not 0 <= successes <= n or n is 0.
+        InvalidInputError: if not 0 <= successes <= n or n is 0.
     """
-    if not 0 <= successes <= n or n == 0:
-        raise ValueError(f"{successes} of {n} is no proportion")
+    if not 0 <= successes <= n or not 0 < n < math.inf:
+        raise InvalidInputError(f"{successes} of {n} is no proportion")
     p, z2 = successes / n, _Z_95**2
     centre = (p + z2 / (2 * n)) / (1 + z2 / n)
     half = _Z_95 * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return Interval(max(0.0, centre - half), min(1.0, centre + half))
+    # Exactly 0 and 1 at the ends, where rounding would leave 5e-17.
+    low = 0.0 if successes == 0 else max(0.0, centre - half)
+    return Interval(low, 1.0 if successes == n else min(1.0, centre + half))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +75,10 @@ def summarise(episodes: Sequence[Episode]) -> Summary:
     """Adds the episodes of one run up.
 
     Raises:
-        ValueError: if there are none.
+        InvalidInputError: if there are none.
     """
     if not episodes:
-        raise ValueError("no episodes to summarise")
+        raise InvalidInputError("no episodes to summarise")
     successes = sum(episode.success is True for episode in episodes)
     candidates = list(_candidates(episodes))
     written = [c for c in candidates if c.completion_tokens]

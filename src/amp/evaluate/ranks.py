@@ -43,6 +43,20 @@ def spearman(scores: Sequence[float], outcomes: Sequence[float]) -> float | None
     return _at_face_value(weighted_spearman, scores, outcomes)
 
 
+def kendall(scores: Sequence[float], outcomes: Sequence[float]) -> float | None:
+    """Kendall's tau-b: pairs in the same order less pairs in the opposite one (Kendall 1945).
+
+    Their share of the geometric mean of the pairs that the scores, and the outcomes, do not tie.
+
+    Returns:
+        A value in [-1, 1], or None if the scores or the outcomes are all equal.
+
+    Raises:
+        ValueError: if the lengths differ or a value is not finite.
+    """
+    return _at_face_value(weighted_kendall, scores, outcomes)
+
+
 def weighted_auroc(scores: Array, failed: Array, weights: Array) -> Array:
     """AUROC under each row of weights, as if every state occurred as often as its weight says.
 
@@ -75,6 +89,33 @@ def weighted_spearman(scores: Array, outcomes: Array, weights: Array) -> Array:
     spread = (weights * one * one).sum(axis=1) * (weights * two * two).sum(axis=1)
     with np.errstate(invalid="ignore"):
         return np.asarray((weights * one * two).sum(axis=1) / np.sqrt(spread))
+
+
+def weighted_kendall(scores: Array, outcomes: Array, weights: Array) -> Array:
+    """Tau-b under each row of weights; arguments and result as `weighted_auroc`.
+
+    Time grows with the distinct outcomes: a handful where they are failure rates over K samples.
+    """
+    order = np.lexsort((outcomes, scores))
+    scores, outcomes, weights = scores[order], outcomes[order], weights[:, order]
+    first = np.searchsorted(scores, scores)  # where the states of the same score start
+    surplus = np.zeros(len(weights))
+    for level in np.unique(outcomes):
+        at_level = np.flatnonzero(outcomes == level)
+        lower = np.cumsum(np.pad(weights[:, at_level], ((0, 0), (1, 0))), axis=1)
+        lower = lower[:, np.searchsorted(at_level, first)]  # weight of lower scores at the level
+        surplus += (weights * np.sign(outcomes - level) * lower).sum(axis=1)
+    untied = _untied_pairs(scores, weights) * _untied_pairs(outcomes, weights)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(surplus / np.sqrt(untied))
+
+
+def _untied_pairs(values: Array, weights: Array) -> Array:
+    order, starts = _ties(values)
+    if not order.size:
+        return np.zeros(len(weights))
+    counts = np.add.reduceat(weights[:, order], starts, axis=1)
+    return np.asarray((weights.sum(axis=1) ** 2 - (counts**2).sum(axis=1)) / 2)
 
 
 def _average_ranks(values: Array, weights: Array) -> Array:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -152,9 +153,8 @@ def auroc_on(
     """AUROC of a score in the direction that it was given; below 0.5 it points the wrong way."""
     known, failed = _known(rows, score.name)
     column = _column(known, score)
-    return _estimate(
-        known, lambda weights: weighted_auroc(column, failed, weights), resamples, seed
-    )[0]
+    statistic = partial(weighted_auroc, column, failed)
+    return estimate(_tasks(known), statistic, _undefined(known), resamples, seed)[0]
 
 
 def correlation_on(
@@ -165,9 +165,8 @@ def correlation_on(
     column = _column(known, Oriented(name))
     if known and np.ptp(column) == 0:
         return Estimate(None, rows=len(known), note="not defined: the score is constant")
-    return _estimate(
-        known, lambda weights: weighted_spearman(column, failed, weights), resamples, seed
-    )[0]
+    statistic = partial(weighted_spearman, column, failed)
+    return estimate(_tasks(known), statistic, _undefined(known), resamples, seed)[0]
 
 
 def difference_on(
@@ -186,9 +185,9 @@ def difference_on(
     def advantage(weights: Array) -> Array:
         return weighted_auroc(one, failed, weights) - weighted_auroc(two, failed, weights)
 
-    estimate, values = _estimate(known, advantage, resamples, seed)
-    not_above = None if estimate.interval is None else float(np.mean(values <= 0))
-    return Difference(first, second, estimate, not_above)
+    gain, values = estimate(_tasks(known), advantage, _undefined(known), resamples, seed)
+    not_above = None if gain.interval is None else float(np.mean(values <= 0))
+    return Difference(first, second, gain, not_above)
 
 
 def permutation_importance(
@@ -250,28 +249,42 @@ def _known(rows: Sequence[Row], *names: str) -> tuple[list[Row], Array]:
     return known, np.array([row.failed for row in known], dtype=np.float64)
 
 
+def _tasks(rows: Sequence[Row]) -> list[str]:
+    return [row.task for row in rows]
+
+
 def _column(known: Sequence[Row], score: Oriented) -> Array:
     return np.array([score.direction * row.scores[score.name] for row in known], dtype=np.float64)
 
 
-def _estimate(
-    rows: Sequence[Row], statistic: Callable[[Array], Array], resamples: int, seed: int
+def estimate(
+    tasks: Sequence[str],
+    statistic: Callable[[Array], Array],
+    undefined: str,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> tuple[Estimate, Array]:
-    """A statistic and its interval, with its value on each resample where it is defined."""
+    """A statistic and its interval, with its value on each resample where it is defined.
+
+    Args:
+        tasks: task of every row.
+        statistic: as in `amp.evaluate.ranks.bootstrap`.
+        undefined: why the statistic is not defined, if it turns out not to be.
+        resamples: how many, at least 1.
+        seed: of the draws.
+    """
     nothing = np.empty(0)
-    if not rows:
-        return Estimate(None, note=_undefined(rows)), nothing
-    value = float(statistic(np.ones((1, len(rows))))[0])
+    value = float(statistic(np.ones((1, len(tasks))))[0]) if tasks else math.nan
     if math.isnan(value):
-        return Estimate(None, rows=len(rows), note=_undefined(rows)), nothing
-    if len({row.task for row in rows}) == 1:
-        return Estimate(value, rows=len(rows), note=_NO_INTERVAL), nothing
-    values = bootstrap([row.task for row in rows], statistic, resamples, seed)
+        return Estimate(None, rows=len(tasks), note=undefined), nothing
+    if len(set(tasks)) == 1:
+        return Estimate(value, rows=len(tasks), note=_NO_INTERVAL), nothing
+    values = bootstrap(tasks, statistic, resamples, seed)
     values = values[~np.isnan(values)]
     left_out = resamples - values.size
     if not values.size:
-        return Estimate(value, None, len(rows), left_out, _NO_RESAMPLE), nothing
-    return Estimate(value, _percentiles(values), len(rows), left_out), values
+        return Estimate(value, None, len(tasks), left_out, _NO_RESAMPLE), nothing
+    return Estimate(value, _percentiles(values), len(tasks), left_out), values
 
 
 def _percentiles(values: Sequence[float] | Array) -> Interval:

@@ -1,0 +1,90 @@
+"""Adaptivity: known policies, coverage over tasks, and reasons where nothing varies."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from amp.errors import InvalidInputError
+from amp.evaluate.adaptivity import Spent, adaptivity
+from amp.evaluate.ranks import kendall, spearman
+
+
+def make(rng: np.random.Generator, tasks: int, effect: float, each: int = 1) -> list[Spent]:
+    """Tasks of even difficulty, of which eight samples tell; more is spent on harder ones."""
+    rows = []
+    for task in range(tasks):
+        difficulty = rng.random()
+        for _ in range(each):
+            spent = 100 * round(float(np.exp(effect * difficulty + rng.normal(0, 0.5))))
+            rows.append(Spent(str(task), spent, rng.binomial(8, difficulty) / 8))
+    return rows
+
+
+def test_to_spend_by_difficulty_is_perfect_and_against_it_is_the_opposite() -> None:
+    rates = [0.0, 0.125, 0.5, 0.5, 1.0]
+    with_it = adaptivity([Spent(f"t{i}", 100 * rate, rate) for i, rate in enumerate(rates)])
+    against = adaptivity([Spent(f"t{i}", -100 * rate, rate) for i, rate in enumerate(rates)])
+    for found, expected in ((with_it, 1.0), (against, -1.0)):
+        assert found.spearman.value == pytest.approx(expected)
+        assert found.kendall.value == pytest.approx(expected)
+        assert found.kendall.interval is not None
+        assert found.kendall.interval.low == pytest.approx(expected)
+
+
+def test_the_values_are_the_rank_correlations_of_the_columns() -> None:
+    rows = make(np.random.default_rng(0), 60, effect=1.5, each=2)
+    found = adaptivity(rows)
+    amounts, rates = [row.amount for row in rows], [row.failure_rate for row in rows]
+    assert found.spearman.value == spearman(amounts, rates)
+    assert found.kendall.value == kendall(amounts, rates)
+    assert found.spearman.rows == 120
+
+
+def test_the_intervals_cover_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(1)
+    truth = adaptivity(make(rng, 20_000, effect=1.5), resamples=1)
+    held = {"spearman": 0, "kendall": 0}
+    for seed in range(400):
+        found = adaptivity(make(rng, 40, effect=1.5), resamples=500, seed=seed)
+        for name in held:
+            interval, value = getattr(found, name).interval, getattr(truth, name).value
+            held[name] += interval.low <= value <= interval.high
+    for count in held.values():
+        assert abs(count / 400 - 0.95) <= 3 * math.sqrt(0.95 * 0.05 / 400)
+
+
+def test_a_useless_policy_is_called_adaptive_no_more_often_than_stated() -> None:
+    rng = np.random.default_rng(2)
+    called = 0
+    for seed in range(200):
+        found = adaptivity(make(rng, 40, effect=0.0, each=2), resamples=500, seed=seed).spearman
+        assert found.interval is not None
+        called += not found.interval.low <= 0.0 <= found.interval.high
+    assert 0 < called / 200 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 200)
+
+
+def test_what_does_not_vary_has_no_correlation_but_a_reason() -> None:
+    for rows, note in (
+        ([], "not defined: no rows"),
+        ([Spent("a", 4, 0.1), Spent("b", 4, 0.9)], "not defined: all were given 4"),
+        ([Spent("a", 1, 0.5), Spent("b", 4, 0.5)], "not defined: all have the failure rate 0.5"),
+    ):
+        for estimate in (adaptivity(rows).spearman, adaptivity(rows).kendall):
+            assert (estimate.value, estimate.interval, estimate.note) == (None, None, note)
+
+
+def test_one_task_has_a_correlation_but_no_interval() -> None:
+    found = adaptivity([Spent("a", 1, 0.1), Spent("a", 4, 0.9)]).kendall
+    assert found.value == pytest.approx(1.0)
+    assert (found.interval, found.note) == (None, "no interval: one task")
+
+
+def test_what_is_no_amount_or_no_rate_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="amount of task a is nan"):
+        Spent("a", math.nan, 0.5)
+    for rate in (-0.1, 1.1, math.nan):
+        with pytest.raises(InvalidInputError, match=f"failure rate of task a is {rate}"):
+            Spent("a", 1.0, rate)
