@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
-from amp.cli import annotate, assess, look, models, plan
+from amp.cli import annotate, assess, data, look, models, plan
 from amp.cli.app import INTERRUPTED, app
 from amp.errors import (
     AmpError,
@@ -26,6 +26,7 @@ __all__ = [
     "annotate",
     "app",
     "assess",
+    "data",
     "look",
     "main",
     "models",

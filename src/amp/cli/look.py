@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from amp.cli.app import app, new_console
-from amp.cli.options import Json
+from amp.cli.options import Data, Json
 from amp.errors import InvalidInputError
 
 trace_app = typer.Typer(help="Look at what a run did.", no_args_is_help=True)
@@ -17,25 +19,30 @@ app.add_typer(trace_app, name="trace")
 
 @app.command()
 def benchmarks(
-    name: Annotated[str | None, typer.Argument(help="A benchmark, to see its levels.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A benchmark, to see all about it.")] = None,
     methods: Annotated[bool, typer.Option("--methods", help="List the methods of run.")] = False,
+    data: Data = None,
+    as_json: Json = False,
 ) -> None:
-    """List the benchmarks, or the levels of one. Example: amp benchmarks babyai"""
-    from amp.benchmarks import BENCHMARKS, load_benchmark
-
+    """List the benchmarks and what of them is here. Example: amp benchmarks babyai"""
     if methods:
         from amp.evaluate.baselines import METHODS
 
         for known, method in METHODS.items():
             print(f"{known}: {method.remark}")
         return
-    if name is None:
-        for known in sorted(BENCHMARKS):
-            print(f"{known}: splits {', '.join(load_benchmark(known).splits)}")
-        return
-    chosen = load_benchmark(name)
-    for line in chosen.levels or chosen.splits:
-        print(line)
+    from amp.benchmarks import BENCHMARKS
+    from amp.benchmarks.survey import survey
+    from amp.cli.benchmarksview import benchmark_view, benchmarks_view
+
+    found = [survey(known, data) for known in (BENCHMARKS if name is None else [name])]
+    if as_json:
+        listed = [asdict(one) for one in found]
+        print(json.dumps(listed if name is None else listed[0], default=str))
+    elif name is None:
+        new_console().print(benchmarks_view(found))
+    else:
+        new_console().print(benchmark_view(found[0]))
 
 
 @trace_app.command("show")
@@ -79,9 +86,11 @@ def trace_compare(
         print(to_json(result))
         return
     print(
-        f"{result.tasks} tasks: {second} solved {result.won} that {first} did not, and lost "
-        f"{result.lost} (exact McNemar p = {result.p_value:.2f})"
+        f"{result.tasks} tasks, {result.pairs} pairs: {second} solved {result.won} that {first} "
+        f"did not, and lost {result.lost} ({result.test} p = {result.p_value:.2f})"
     )
     for name, saving in result.savings.items():
-        low, high = saving.interval.low, saving.interval.high
-        print(f"saved {saving.share:.0%} of {name} (paired bootstrap {low:.0%} to {high:.0%})")
+        sure = "no interval: one task"
+        if (interval := saving.interval) is not None:
+            sure = f"paired bootstrap {interval.low:.0%} to {interval.high:.0%}"
+        print(f"saved {saving.share:.0%} of {name} ({sure})")

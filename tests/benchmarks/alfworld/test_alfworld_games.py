@@ -112,7 +112,7 @@ def test_the_goal_is_read_from_the_grammar(tmp_path: Path) -> None:
 
 def test_what_is_not_there_says_how_to_get_it(tmp_path: Path) -> None:
     (tmp_path / "alfworld").mkdir()
-    with pytest.raises(MissingDependencyError, match=r"split train.*alfworld-download"):
+    with pytest.raises(MissingDependencyError, match=r"split train.*amp data get alfworld"):
         Games("train", tmp_path).ids()
     (tmp_path / "json_2.1.1" / "valid_seen").mkdir(parents=True)
     with pytest.raises(MissingDependencyError, match=r"FOLDER/TRIAL/game\.tw-pddl"):

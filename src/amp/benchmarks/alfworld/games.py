@@ -1,8 +1,8 @@
 """The game files: where they lie, which there are, and how one is read.
 
 A split is an archive ``SPLIT.tar.xz`` in the data directory or a folder ``json_2.1.1/SPLIT`` as
-`alfworld-download` leaves it. An archive can't be read at random, so it is packed anew once, as a
-zip file in the user's cache.
+`amp data get` and `alfworld-download` leave it. An archive can't be read at random, so it is packed
+anew once, as a zip file in the user's cache.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _GAME = "game.tw-pddl"
 _MEMBER = re.compile(rf"(?:.*/)?([^/]+/[^/]+)/{re.escape(_GAME)}")
 _LEFT_OUT = re.compile(r"movable|Sliced")  # as ALFWorld does: these can't be played as text
 _GOAL = re.compile(r"Your task is to: (.+?)\.?\\?\"")
-_GET_IT = "get the games with alfworld-download"
+_GET_IT = "get the games with 'amp data get alfworld'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ class Games:
                 f"(splits: {', '.join(SPLITS)})"
             )
         self.split = split
-        self._directory = _directory(data)
+        self._directory = games_directory(data)
 
     def ids(self, type_: str | None = None) -> Sequence[str]:
         """Returns the ids in a shuffled order that is the same everywhere and always.
@@ -204,7 +204,12 @@ def cache() -> Path:
     return Path(root).expanduser() / "amp" / "alfworld"
 
 
-def _directory(data: Path | None) -> Path:
+def games_directory(data: Path | None = None) -> Path:
+    """Returns the directory that `Games` reads.
+
+    Raises:
+        MissingDependencyError: if it is not there.
+    """
     if data is not None and (data.expanduser() / _RELEASE).is_dir():
         return data.expanduser()
     try:

@@ -1,0 +1,173 @@
+"""Thirds are as even as they can be, and the boundaries in the code are those of the data."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amp.benchmarks import BENCHMARKS
+from amp.benchmarks.alfworld.games import Games
+from amp.benchmarks.babyai import BabyAI
+from amp.benchmarks.babyai.levels import LEVELS
+from amp.benchmarks.difficulty import MEASURES, Difficulty, difficulty, even_thirds
+from amp.benchmarks.gsm8k import GSM8K
+from amp.benchmarks.webshop import WebShop
+from amp.errors import InvalidInputError, MissingDependencyError
+from amp.trace import episode_from_json, to_json
+from amp.types import Episode, Task, Usage
+
+LEFT_OUT = re.compile(r"KeyInBox|Carrying|Synth|Boss")
+"""Levels with missions that can't be won, and those that mix the others' missions."""
+
+SCORES = st.lists(st.integers(0, 12), min_size=3, max_size=60).filter(lambda s: len(set(s)) >= 3)
+
+
+def shares(scores: Iterable[float], boundaries: tuple[float, float]) -> list[float]:
+    measure = replace(MEASURES["gsm8k"], boundaries=boundaries)
+    found = Counter(measure.tercile(score) for score in scores)
+    return [round(found[third] / found.total(), 3) for third in (0, 1, 2)]
+
+
+# --------------------------------------------------------------------------- laws
+
+
+@given(SCORES, st.data())
+def test_no_other_boundaries_part_more_evenly(scores: list[int], data: st.DataObject) -> None:
+    def unevenness(boundaries: tuple[float, float]) -> float:
+        return sum((share - 1 / 3) ** 2 for share in shares(scores, boundaries))
+
+    other = data.draw(st.lists(st.integers(0, 12), min_size=2, max_size=2, unique=True))
+    best = even_thirds(scores)
+    assert best[0] < best[1] < max(scores)
+    assert unevenness(best) <= unevenness((min(other), max(other))) + 0.01  # shares are rounded
+
+
+@given(st.permutations([1, 2, 2, 3, 3, 3, 4, 9]))
+def test_the_order_of_the_tasks_does_not_matter(scores: list[int]) -> None:
+    assert even_thirds(scores) == (2, 3)
+
+
+@pytest.mark.parametrize("name", sorted(MEASURES))
+@given(st.integers(0, 300), st.integers(0, 300))
+def test_more_is_never_easier(name: str, one: int, other: int) -> None:
+    tercile = MEASURES[name].tercile
+    low, high = sorted((one, other))
+    assert tercile(low) <= tercile(high)
+
+
+def test_two_different_scores_make_no_thirds() -> None:
+    with pytest.raises(ValueError, match="2 different scores"):
+        even_thirds([1, 1, 2])
+
+
+# --------------------------------------------------------------------------- one task
+
+
+def test_every_benchmark_has_a_measure() -> None:
+    assert set(MEASURES) == set(BENCHMARKS)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "expected"),
+    [
+        ("gsm8k", {"answer": "3", "steps": 2}, Difficulty(2, 0)),
+        ("gsm8k", {"steps": 3}, Difficulty(3, 1)),
+        ("gsm8k", {"steps": 4}, Difficulty(4, 2)),
+        ("alfworld", {"type": "pick_and_place_simple", "expert_steps": 4}, Difficulty(4, 0)),
+        ("alfworld", {"expert_steps": 7}, Difficulty(7, 2)),
+        ("webshop", {"attributes": 2, "options": 2, "price_limit": 60.0}, Difficulty(5, 0)),
+        ("webshop", {"attributes": 6, "options": 1, "price_limit": None}, Difficulty(7, 1)),
+        ("webshop", {"attributes": 6, "options": 1, "price_limit": 60.0}, Difficulty(8, 2)),
+    ],
+)
+def test_the_score_is_a_count(name: str, data: dict[str, object], expected: Difficulty) -> None:
+    assert difficulty(name, Task("id", "goal", data)) == expected
+
+
+def test_a_task_from_a_trace_is_as_hard_as_before() -> None:
+    for task in GSM8K().tasks("demo"):
+        episode = Episode(task, (), True, 1.0, Usage(), "done")
+        again = episode_from_json(to_json(episode)).task
+        assert difficulty("gsm8k", again) == difficulty("gsm8k", task)
+
+
+def test_a_mission_is_as_hard_as_the_plan_of_the_expert_is_long() -> None:
+    pytest.importorskip("minigrid")
+    for level, tercile in (("BabyAI-GoToObjS4-v0", 0), ("BabyAI-BossLevel-v0", 2)):
+        benchmark = BabyAI(level)
+        task = benchmark.tasks("train")[0]
+        environment = benchmark.environment(task)
+        environment.reset(task)
+        plan = benchmark.expert(task)
+        assert plan is not None
+        assert [environment.step(action).done for action in plan].count(True) == 1
+        found = difficulty("babyai", task)
+        assert (found.score, found.tercile) == (len(plan), tercile)
+
+
+def test_a_mission_that_the_expert_misses_is_hard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BabyAI, "expert", lambda benchmark, task: None)
+    task = Task("id", "goal", {"level": "BabyAI-GoToLocal-v0", "seed": 1})
+    assert difficulty("babyai", task) == Difficulty(math.inf, 2)
+
+
+@pytest.mark.parametrize("name", sorted(MEASURES))
+def test_a_task_that_does_not_say_how_hard_it_is_is_named(name: str) -> None:
+    with pytest.raises(InvalidInputError, match="'some/task'.*data"):
+        difficulty(name, Task("some/task", "goal", {"steps": "many"}))
+
+
+def test_an_unknown_benchmark_gets_a_hint() -> None:
+    with pytest.raises(InvalidInputError, match="'gsm8'; did you mean 'gsm8k'"):
+        difficulty("gsm8", Task("id", "goal"))
+
+
+# --------------------------------------------------------------------------- the boundaries
+
+
+def test_the_boundaries_of_gsm8k_are_those_of_its_training_problems() -> None:
+    try:
+        tasks = GSM8K().tasks("train")
+    except MissingDependencyError as error:
+        pytest.skip(str(error))
+    scores = [MEASURES["gsm8k"].score(task) for task in tasks]
+    assert even_thirds(scores) == MEASURES["gsm8k"].boundaries
+    assert shares(scores, MEASURES["gsm8k"].boundaries) == [0.262, 0.287, 0.452]
+
+
+def test_the_boundaries_of_alfworld_are_those_of_its_training_games() -> None:
+    try:
+        games = Games("train").read()
+        lengths = [float(len(game["walkthrough"])) for _, game in games]
+    except MissingDependencyError as error:
+        pytest.skip(str(error))
+    assert even_thirds(lengths) == MEASURES["alfworld"].boundaries
+    assert shares(lengths, MEASURES["alfworld"].boundaries) == [0.302, 0.32, 0.378]
+
+
+def test_the_boundaries_of_webshop_are_those_of_its_training_goals() -> None:
+    try:
+        tasks = WebShop().tasks("train")
+    except MissingDependencyError as error:
+        pytest.skip(str(error))
+    scores = [MEASURES["webshop"].score(task) for task in tasks]
+    assert even_thirds(scores) == MEASURES["webshop"].boundaries
+    assert shares(scores, MEASURES["webshop"].boundaries) == [0.249, 0.441, 0.31]
+
+
+@pytest.mark.skipif("AMP_ALL_LEVELS" not in os.environ, reason="takes minutes")
+def test_the_boundaries_of_babyai_are_those_of_its_training_missions() -> None:
+    pytest.importorskip("minigrid")
+    levels = [level for level in LEVELS if not LEFT_OUT.search(level)]
+    tasks = [task for level in levels for task in BabyAI(level).tasks("train", 20)]
+    scores = [MEASURES["babyai"].score(task) for task in tasks]
+    assert even_thirds(scores) == MEASURES["babyai"].boundaries
+    assert shares(scores, MEASURES["babyai"].boundaries) == [0.329, 0.342, 0.329]

@@ -1,0 +1,257 @@
+"""Data comes from a server of the tests' own: whole or not at all, and where it is looked for."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from tests.models.webserver import Answer, Question, serving
+
+from amp.benchmarks import sources
+from amp.benchmarks.alfworld.games import Games
+from amp.benchmarks.data import data_directory
+from amp.benchmarks.fetch import RemoteFile, fetch
+from amp.benchmarks.gsm8k import GSM8K
+from amp.benchmarks.sources import GAMES, GETTERS, PROBLEMS, get_data
+from amp.errors import InvalidInputError, MissingDependencyError
+
+CONTENT = b"0123456789" * 100
+HALF = len(CONTENT) // 2
+GAME = "pick_and_place_simple-Mug-None-Desk-1/trial_1"
+
+
+def silent(done: int, total: int) -> None:
+    """No progress."""
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+@dataclass
+class Site:
+    """A server: what it has, which ranges were asked for, and where it breaks off."""
+
+    files: dict[str, bytes]
+    asked: list[str] = field(default_factory=list)
+    break_at: int | None = None
+    ranges: bool = True
+    address: str = ""
+
+    def respond(self, question: Question) -> Answer:
+        if question.path == "/moved":
+            return Answer(302, headers={"Location": "/file"})
+        content = self.files.get(question.path.strip("/"))
+        if content is None:
+            return Answer(404)
+        wanted = question.headers.get("Range", "") if self.ranges else ""
+        self.asked.append(wanted)
+        begin = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
+        if begin and begin >= len(content):
+            return Answer(416)
+        body = content[begin : self.break_at]
+        return Answer(206 if wanted else 200, body, stated_length=len(content) - begin)
+
+    def file(self, name: str) -> RemoteFile:
+        return RemoteFile(name, f"{self.address}/{name}", sha256(self.files[name]))
+
+
+@contextmanager
+def site(**files: bytes) -> Iterator[Site]:
+    state = Site(files)
+    with serving(state.respond) as state.address:
+        yield state
+
+
+# --------------------------------------------------------------------------- one file
+
+
+def test_a_file_comes_whole_by_way_of_redirects(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    with site(file=CONTENT) as here:
+        file = replace(here.file("file"), url=f"{here.address}/moved")
+        path = fetch(file, tmp_path, lambda done, total: seen.append((done, total)))
+    assert path.read_bytes() == CONTENT
+    assert seen[-1] == (len(CONTENT), len(CONTENT))
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_broken_download_goes_on(tmp_path: Path, ranges: bool) -> None:
+    with site(file=CONTENT) as here:
+        here.break_at, here.ranges = HALF, ranges
+        with pytest.raises(MissingDependencyError, match=r"ended at 500 of 1,000 bytes; run it"):
+            fetch(here.file("file"), tmp_path, silent)
+        assert [p.name for p in tmp_path.iterdir()] == ["file.part"]
+        here.break_at = None
+        assert fetch(here.file("file"), tmp_path, silent).read_bytes() == CONTENT
+    assert here.asked == (["", f"bytes={HALF}-"] if ranges else ["", ""])
+
+
+def test_a_download_that_only_lacked_its_last_name_is_finished(tmp_path: Path) -> None:
+    (tmp_path / "file.part").write_bytes(CONTENT)
+    with site(file=CONTENT) as here:
+        assert fetch(here.file("file"), tmp_path, silent).read_bytes() == CONTENT
+
+
+def test_what_came_wrong_is_removed(tmp_path: Path) -> None:
+    with site(file=CONTENT) as here:
+        file = replace(here.file("file"), sha256="0" * 64)
+        with pytest.raises(
+            InvalidInputError, match=r"SHA-256 .* expected 0+\.\.\.; it was removed"
+        ):
+            fetch(file, tmp_path, silent)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_there_and_right_is_kept_and_what_is_wrong_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(CONTENT)
+    file = RemoteFile("file", "http://127.0.0.1:9/file", sha256(CONTENT))
+    assert fetch(file, tmp_path, silent).read_bytes() == CONTENT
+    with pytest.raises(InvalidInputError, match="is there, but it is not the file"):
+        fetch(replace(file, sha256="0" * 64), tmp_path, silent)
+    assert (tmp_path / "file").read_bytes() == CONTENT
+
+
+def test_a_file_that_is_not_there_and_a_server_that_is_not_there_are_one_line(
+    tmp_path: Path,
+) -> None:
+    with site() as here, pytest.raises(MissingDependencyError, match="HTTP status 404"):
+        fetch(RemoteFile("file", f"{here.address}/file", ""), tmp_path, silent)
+    with pytest.raises(MissingDependencyError, match=r"cannot get http://127.*put the file") as one:
+        fetch(RemoteFile("file", "http://127.0.0.1:9/file", ""), tmp_path, silent)
+    assert "\n" not in str(one.value)
+
+
+# --------------------------------------------------------------------------- benchmarks
+
+
+def games(*names: str) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name in names:
+            game = {"pddl_domain": "d", "pddl_problem": name, "grammar": "g"}
+            archive.writestr(name, json.dumps(game))
+    return packed.getvalue()
+
+
+def test_the_games_of_alfworld_lie_where_they_are_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = games(
+        f"json_2.1.1/train/{GAME}/game.tw-pddl",
+        f"json_2.1.1/valid_seen/{GAME}/game.tw-pddl",
+        f"json_2.1.1/train/{GAME}/initial_state.pddl",
+        f"../train/{GAME}/game.tw-pddl",
+        f"json_2.1.1/../{GAME}/game.tw-pddl",
+    )
+    with site(games=release) as here:
+        monkeypatch.setattr(sources, "GAMES", here.file("games"))
+        assert get_data("alfworld", tmp_path, silent) == tmp_path / "alfworld"
+    assert [*Games("train", tmp_path).ids()] == [f"train/{GAME}"]
+    assert Games("valid_seen", tmp_path).find(f"valid_seen/{GAME}").read()["grammar"] == "g"
+    kept = [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()]
+    assert sorted(kept) == [
+        f"alfworld/json_2.1.1/train/{GAME}/game.tw-pddl",
+        f"alfworld/json_2.1.1/valid_seen/{GAME}/game.tw-pddl",
+    ]
+    get_data("alfworld", tmp_path, silent)  # the server is gone: nothing is fetched
+
+
+def test_games_that_were_unpacked_in_part_are_not_taken_for_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = games(*(f"json_2.1.1/train/{GAME}{n}/game.tw-pddl" for n in range(4)))
+    extract, taken = zipfile.ZipFile.extract, []
+
+    def interrupted(archive: zipfile.ZipFile, member: str, path: Path) -> str:
+        taken.append(member)
+        if len(taken) == 3:
+            raise KeyboardInterrupt
+        return extract(archive, member, path)
+
+    with site(games=release) as here:
+        monkeypatch.setattr(sources, "GAMES", here.file("games"))
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(zipfile.ZipFile, "extract", interrupted)
+            get_data("alfworld", tmp_path, silent)
+        with pytest.raises(MissingDependencyError, match="amp data get alfworld"):
+            Games("train", tmp_path).ids()
+        get_data("alfworld", tmp_path, silent)
+        assert here.asked == [""]
+    assert len(Games("train", tmp_path).ids()) == 4
+    assert [p.name for p in (tmp_path / "alfworld").iterdir()] == ["json_2.1.1"]
+
+
+@pytest.mark.parametrize("content", [b"no archive", games("readme.txt")])
+def test_an_archive_without_games_is_named(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with site(games=content) as here:
+        monkeypatch.setattr(sources, "GAMES", here.file("games"))
+        with pytest.raises(InvalidInputError, match=r"games (is damaged|holds no games)"):
+            get_data("alfworld", tmp_path, silent)
+    assert not (tmp_path / "alfworld" / "json_2.1.1").exists()
+
+
+def test_the_problems_of_gsm8k_lie_where_they_are_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [json.dumps({"question": f"{n} + 1?", "answer": f"#### {n + 1}"}) for n in range(30)]
+    lines = "\n".join(rows).encode()
+    with site(**{"train.jsonl": lines, "test.jsonl": lines}) as here:
+        monkeypatch.setattr(sources, "PROBLEMS", [here.file(file.name) for file in PROBLEMS])
+        get_data("gsm8k", tmp_path, silent)
+    sizes = {split: len(GSM8K(tmp_path).tasks(split)) for split in ("train", "dev", "test")}
+    assert sizes == {"train": 27, "dev": 3, "test": 30}
+
+
+def test_webshop_says_which_files_a_person_has_to_get(tmp_path: Path) -> None:
+    with pytest.raises(MissingDependencyError) as caught:
+        get_data("webshop", tmp_path, silent)
+    message = str(caught.value)
+    assert str(tmp_path / "webshop") in message
+    assert "items_shuffle_1000.json: https://drive.google.com/uc?id=" in message
+    for name in sources.PRODUCTS:
+        (tmp_path / "webshop" / name).touch()
+    assert get_data("webshop", tmp_path, silent) == tmp_path / "webshop"
+
+
+def test_a_benchmark_without_data_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="'alfwold'; did you mean 'alfworld'"):
+        get_data("alfwold", tmp_path, silent)
+    with pytest.raises(InvalidInputError, match="babyai.*with data: alfworld, gsm8k, webshop"):
+        get_data("babyai", tmp_path, silent)
+
+
+def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidInputError, match=r"cannot write gsm8k data to .*file"):
+        get_data("gsm8k", tmp_path / "file", silent)
+
+
+def test_data_goes_where_it_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("AMP_DATA", raising=False)
+    assert data_directory().path == tmp_path / "cache" / "amp" / "data"
+    (tmp_path / "shared" / "data").mkdir(parents=True)
+    assert data_directory().path.resolve() == tmp_path / "shared" / "data"
+    monkeypatch.setenv("AMP_DATA", str(tmp_path / "variable"))
+    assert data_directory().path == tmp_path / "variable"
+    assert data_directory(tmp_path / "option").path == tmp_path / "option"
+
+
+def test_every_known_file_has_a_hash_and_comes_over_https() -> None:
+    for file in (*PROBLEMS, GAMES):
+        assert file.url.startswith("https://")
+        assert len(file.sha256) == 64
+    assert set(GETTERS) == {"alfworld", "gsm8k", "webshop"}
