@@ -122,8 +122,9 @@ class Observation:
             as subgoals that a path finder carries out.
         distance: the environment's estimate of the goal-state distance D in [0, 1] from what is
             visible, or None where it offers none.
-        symbols: the state and the goal as a STRIPS problem for the symbolic planner (its form is
-            that of `amp.execute.tools.symbols`), or None where the environment offers none.
+        symbols: the state and the goal for the symbolic planner: a STRIPS problem
+            (`amp.execute.tools.symbols`), or facts of which the benchmark's own planner tool makes
+            one; None where the environment offers none.
     """
 
     state: str = ""

@@ -93,6 +93,16 @@ METHODS: dict[str, Method] = {
         planner="adapt",
         pinned=_GREEDY,
     ),
+    "llm_dp": Method(
+        "a symbolic planner on what the model believes (Dagan et al. 2023, arXiv 2308.06391)",
+        planner="llm_dp",
+        pinned=_GREEDY | {"depth": 0, "tools": ["symbolic_planner"]},
+    ),
+    "llm_dp_random": Method(
+        "llm_dp with beliefs drawn by chance",
+        planner="llm_dp",
+        pinned=_GREEDY | {"depth": 0, "tools": ["symbolic_planner_random"]},
+    ),
 }
 
 

@@ -17,7 +17,7 @@ from amp.allocate.constraints import Surroundings
 from amp.allocate.policy import Policy
 from amp.assess.weighted import WeightedAssessor
 from amp.benchmarks.base import Benchmark
-from amp.errors import ModelError
+from amp.errors import InvalidInputError, ModelError
 from amp.evaluate.baselines import Method, find_method
 from amp.evaluate.presets import PRESETS, Preset, preset_for
 from amp.execute.base import Tool
@@ -152,6 +152,12 @@ def _preset(benchmark: Benchmark, settings: RunSettings, method: Method) -> Pres
     if method.in_words:
         usual = PRESETS[benchmark.name].fixed.tools
         wanted["tools"] = sorted(usual & set(benchmark.environment_tools))
+    lacking = {*wanted.get("tools", ())} - {*benchmark.tools, *benchmark.environment_tools}
+    if lacking:
+        raise InvalidInputError(
+            f"method {settings.method} needs the tool {', '.join(sorted(lacking))}, which "
+            f"{benchmark.name} lacks; choose another method"
+        )
     wanted |= {name: value for name, value in settings.wanted.items() if value is not None}
     return preset_for(benchmark, wanted)
 

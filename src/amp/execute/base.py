@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from amp.models.base import Prompt
 from amp.types import Allocation, Candidate, StepContext, ToolUse, Usage
@@ -66,6 +66,49 @@ class Tool(Protocol):
         Returns:
             What came of it, or None if the text holds no call. A failure of the tool is no
             exception: it is a `ToolUse` with `error`.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a tool wants to know from the base model.
+
+    Attributes:
+        prompt: after it, the next token is one of the labels.
+        labels: one character for each answer that there is.
+    """
+
+    prompt: Prompt
+    labels: str
+
+
+@runtime_checkable
+class AskingTool(Tool, Protocol):
+    """A tool whose advice rests on what the base model believes.
+
+    Before `advise` its questions are put to the model, and what comes of the answers stands in the
+    step that it advises on. So the tool remembers nothing, one object serves many episodes at once,
+    and a recording of its advice is one for these answers.
+    """
+
+    def questions(self, context: StepContext) -> Sequence[Question]:
+        """Returns what it has to know to advise on a step.
+
+        The same question is asked once in an episode; asked again, it has the same answer and costs
+        nothing.
+        """
+        ...
+
+    def informed(
+        self, context: StepContext, answers: Sequence[Sequence[float] | None]
+    ) -> StepContext:
+        """Returns the step as `advise` shall see it, with what the answers say.
+
+        Args:
+            context: the step.
+            answers: for each of `questions` the probability of each label, which add up to 1; None
+                where the model named no label.
         """
         ...
 

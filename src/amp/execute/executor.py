@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from weakref import WeakKeyDictionary
 
-from amp.execute.base import Prompts, Tool
+from amp.execute.base import AskingTool, Prompts, Question, Tool
+from amp.execute.choice import ask
 from amp.execute.choicestep import ChoiceStep
 from amp.execute.look import look
 from amp.execute.meter import Meter
@@ -32,6 +34,8 @@ class Executor:
     def __init__(self, prompts: Prompts, tools: Mapping[str, Tool] | None = None) -> None:
         self.prompts = prompts
         self.tools = dict(tools or {})
+        self._answers: WeakKeyDictionary[Meter, dict[Question, list[float] | None]]
+        self._answers = WeakKeyDictionary()  # a meter is that of one episode
 
     async def look(
         self, context: StepContext, wanted: frozenset[LookKind], meter: Meter
@@ -66,10 +70,11 @@ class Executor:
             meter.notes.append("no model call for the only admissible action")
             return (Candidate(text="", action=actions[0], probability=1.0),)
         tools = self._allocated(context, allocation, meter)
+        advice = await self._advice(context, tools, meter)
+        context = _with(advice, context)
         for tool in tools.values():
             if isinstance(tool, LargerModelTool):
                 meter = meter.on(tool.model)
-        context, advice = await self._advised(context, tools, meter)
         if actions is None:
             step: OpenStep | ChoiceStep = OpenStep(self.prompts, context, allocation, tools, meter)
         else:
@@ -83,6 +88,20 @@ class Executor:
             candidates = await refine(candidates, context, actions, step, self.prompts, meter)
         return tuple(replace(c, tool_uses=advice + c.tool_uses) for c in candidates)
 
+    async def advise(
+        self, context: StepContext, allocation: Allocation, meter: Meter
+    ) -> tuple[ToolUse, ...]:
+        """Returns what the allocated tools say about a step, without the model choosing anything.
+
+        A tool that rests on what the base model believes asks it first. What went wrong is in the
+        meter's notes.
+
+        Raises:
+            LimitReachedError: if a tool's question does not fit the limits.
+            ModelError: from the model.
+        """
+        return await self._advice(context, self._allocated(context, allocation, meter), meter)
+
     def _allocated(
         self, context: StepContext, allocation: Allocation, meter: Meter
     ) -> dict[str, Tool]:
@@ -91,19 +110,36 @@ class Executor:
         meter.notes += [f"no tool {name!r} here" for name in sorted(elsewhere)]
         return {name: self.tools[name] for name in sorted(allocation.tools & set(self.tools))}
 
-    async def _advised(
+    async def _advice(
         self, context: StepContext, tools: Mapping[str, Tool], meter: Meter
-    ) -> tuple[StepContext, tuple[ToolUse, ...]]:
-        """The context with what the tools say added to its state, and what they said."""
+    ) -> tuple[ToolUse, ...]:
         advice: list[ToolUse] = []
         for tool in tools.values():
-            use = await meter.advise(tool, context)
+            step = context
+            if isinstance(tool, AskingTool):
+                answers = [await self._answer(q, tool, meter) for q in tool.questions(context)]
+                step = tool.informed(context, answers)
+            use = await meter.advise(tool, step)
             if use is not None and use.error is not None:
                 meter.notes.append(f"no advice of {use.tool}: {use.error}")
             elif use is not None:
                 advice.append(use)
-        if not advice:
-            return context, ()
-        observation = context.observation
-        state = "\n".join(filter(None, [observation.state, *(use.output for use in advice)]))
-        return replace(context, observation=replace(observation, state=state)), tuple(advice)
+        return tuple(advice)
+
+    async def _answer(self, question: Question, tool: Tool, meter: Meter) -> list[float] | None:
+        """The model's answer to a tool, which stays the same during an episode."""
+        known = self._answers.setdefault(meter, {})
+        if question not in known:
+            known[question] = await ask(meter, question.prompt, question.labels)
+        if known[question] is None:
+            meter.notes.append(f"the model has no answer to a question of {tool.name}")
+        return known[question]
+
+
+def _with(advice: tuple[ToolUse, ...], context: StepContext) -> StepContext:
+    """The step with what tools say added to its state."""
+    if not advice:
+        return context
+    observation = context.observation
+    state = "\n".join(filter(None, [observation.state, *(use.output for use in advice)]))
+    return replace(context, observation=replace(observation, state=state))

@@ -10,6 +10,7 @@ from amp.planners.adaplanner import AdaPlanner
 from amp.planners.adapt import ADaPTPlanner
 from amp.planners.base import AnyPlanner, BaselinePlanner
 from amp.planners.beam import BeamPlanner
+from amp.planners.llm_dp import LLMDPPlanner
 from amp.planners.react import ReActPlanner
 
 __all__ = [
@@ -19,11 +20,15 @@ __all__ = [
     "AnyPlanner",
     "BaselinePlanner",
     "BeamPlanner",
+    "LLMDPPlanner",
     "ReActPlanner",
 ]
 
-BASELINES: dict[str, type[ReActPlanner] | type[AdaPlanner] | type[ADaPTPlanner]] = {
+BASELINES: dict[
+    str, type[ReActPlanner] | type[AdaPlanner] | type[ADaPTPlanner] | type[LLMDPPlanner]
+] = {
     "adaplanner": AdaPlanner,
     "adapt": ADaPTPlanner,
+    "llm_dp": LLMDPPlanner,
     "react": ReActPlanner,
 }

@@ -10,6 +10,7 @@ from tests.benchmarks.alfworld import playhouse
 
 from amp.allocate.baselines import FixedAllocator
 from amp.benchmarks.alfworld import ALFWorld
+from amp.evaluate.runner import RunSettings, make_planner
 from amp.execute.executor import Executor
 from amp.models.base import Prompt
 from amp.models.scripted import ScriptedModel
@@ -29,7 +30,15 @@ def copied(prompt: Prompt) -> dict[str, float]:
     return {found[1]: 1.0}
 
 
-@pytest.mark.parametrize(("tools", "wins"), [({"symbolic_planner"}, True), (set(), False)])
+@pytest.mark.parametrize(
+    ("tools", "wins"),
+    [
+        ({"symbolic_planner"}, True),
+        ({"symbolic_planner_random"}, True),
+        ({"symbolic_planner_table"}, True),
+        (set(), False),
+    ],
+)
 async def test_a_model_that_copies_wins_with_the_planner(
     tmp_path: Path, tools: set[str], wins: bool
 ) -> None:
@@ -48,3 +57,19 @@ async def test_a_model_that_copies_wins_with_the_planner(
     if wins:
         assert episode.plan[-1].startswith("move apple ")
         assert len(episode.plan) <= 12
+
+
+@pytest.mark.parametrize(("method", "calls"), [("llm_dp", 1), ("llm_dp_random", 0)])
+async def test_llm_dp_reaches_the_goal_and_asks_only_where_the_apple_is(
+    tmp_path: Path, method: str, calls: int
+) -> None:
+    playhouse.write(tmp_path)
+    benchmark = ALFWorld(tmp_path)
+    (task,) = benchmark.tasks("train")
+    model = ScriptedModel("no words", next_tokens=copied)
+    settings = RunSettings("train", 0, "fixed", {}, Limits(), method=method)
+    episode = await make_planner(model, benchmark, settings).run(task, benchmark.environment(task))
+    benchmark.close()
+    assert episode.success, episode.plan
+    assert episode.usage.model_calls == len(model.probes) == calls
+    assert "apple" in str([probe.messages[-1] for probe in model.probes]) or not calls

@@ -88,7 +88,7 @@ def test_a_changed_prompt_is_a_new_version() -> None:
     )
     assert {prompt.version for prompt in prompts} == {VERSION}
     digest = hashlib.sha256(repr(prompts).encode()).hexdigest()[:16]
-    assert (VERSION, digest) == ("alfworld/1", "313d998351f25f1d")
+    assert (VERSION, digest) == ("alfworld/2", "76babaf66fed1afb")
 
 
 def test_rules_and_examples_are_a_prefix_that_all_steps_share() -> None:
@@ -101,7 +101,8 @@ def test_the_goal_comes_last_and_the_answer_begins_with_what_is_open() -> None:
     user, lead = choose(context()).messages[-2:]
     assert user.content.endswith("\nGoal: put a hot apple in fridge")
     assert lead.content == (
-        "Held: apple 1. Later: move apple 1 to fridge. Now: heat apple 1 with microwave ("
+        "Held: apple 1. Later: heat apple 1 with microwave, move apple 1 to fridge. "
+        "Now: go to microwave ("
     )
 
 
@@ -136,7 +137,26 @@ def test_a_plan_that_a_tool_made_stands_before_the_answer() -> None:
 @pytest.mark.parametrize(
     ("goal", "state", "lead"),
     [
-        ("put a mug in fridge", "", "Held: nothing. Later: move mug to fridge. Now: find mug"),
+        (
+            "put a mug in fridge",
+            "",
+            "Held: nothing. Later: move mug to fridge. Now: find mug, go to",
+        ),
+        (
+            "put a mug in fridge",
+            "You are at cabinet 2, which is closed.",
+            "Held: nothing. Later: move mug to fridge. Now: find mug, open cabinet 2",
+        ),
+        (
+            "put a hot mug in fridge",
+            "You hold mug 1.\nYou are at microwave 1, which is closed.",
+            "Held: mug 1. Later: move mug 1 to fridge. Now: heat mug 1 with microwave",
+        ),
+        (
+            "put a mug in fridge",
+            "You hold mug 1.\nYou are at shelf 1, with nothing.",
+            "Held: mug 1. Later: move mug 1 to fridge. Now: go to fridge",
+        ),
         (
             "put two mug in desk",
             "You are at shelf 1, with mug 2.\ndesk 1: mug 1",

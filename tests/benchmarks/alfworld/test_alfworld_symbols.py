@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from amp.benchmarks.alfworld.beliefs import Belief, by_kind, chance, common_sense
 from amp.benchmarks.alfworld.goal import Goal
 from amp.benchmarks.alfworld.scene import Scene
-from amp.benchmarks.alfworld.symbols import symbols
+from amp.benchmarks.alfworld.symbols import missing, problem
 from amp.execute.tools.strips import solve
 from amp.execute.tools.symbols import read_problem
 
@@ -19,22 +19,22 @@ HOT_APPLE = Goal("apple", state="hot", place="fridge")
 
 
 def plan(goal: Goal, scene: Scene, believe: Belief = common_sense) -> list[str] | None:
-    problem = symbols(goal, scene, believe)
-    if problem is None:
+    stated = problem(goal, scene, believe)
+    if stated is None:
         return None
-    found = solve(read_problem(problem), cheapest=True)
+    found = solve(read_problem(stated), cheapest=True)
     return None if found is None else [action.name for action in found]
 
 
 @given(
     st.sampled_from(THINGS),
     st.lists(st.sampled_from(PLACES), min_size=1, unique=True),
-    st.integers(0, 5),
+    st.text(max_size=3),
 )
 def test_beliefs_are_probabilities_and_chance_repeats(
-    thing: str, places: list[str], seed: int
+    thing: str, places: list[str], seed: str
 ) -> None:
-    model = by_kind({"fridge": 0.9, "cabinet": 0.1})
+    model = by_kind({"apple": {"fridge": 0.9, "cabinet": 0.1}, "mug": {}})
     for believe in (common_sense, chance(seed), model):
         belief = believe(thing, places)
         assert list(belief) == places
@@ -46,7 +46,7 @@ def test_beliefs_are_probabilities_and_chance_repeats(
 def test_common_sense_looks_for_food_in_the_fridge_and_one_of_many_counts_less() -> None:
     belief = common_sense("apple", PLACES)
     assert max(belief, key=lambda place: belief[place]) == "fridge 1"
-    spread = by_kind({"cabinet": 0.6, "shelf": 0.4})("mug", PLACES)
+    spread = by_kind({"mug": {"cabinet": 0.6, "shelf": 0.4}})("mug", PLACES)
     assert spread["cabinet 1"] == pytest.approx(0.3)
 
 
@@ -64,15 +64,34 @@ def test_a_thing_that_was_seen_is_fetched_and_changed() -> None:
 
 
 def test_a_thing_that_was_not_seen_is_looked_for_where_belief_puts_it() -> None:
-    steps = plan(HOT_APPLE, Scene(PLACES), by_kind({"shelf": 1.0}))
+    steps = plan(HOT_APPLE, Scene(PLACES), by_kind({"apple": {"shelf": 1.0}}))
     assert steps is not None
     assert steps[:2] == ["go to shelf 1", "take apple from shelf 1"]
 
 
+def test_what_was_searched_in_vain_is_ruled_out_and_changes_no_other_belief() -> None:
+    """Two of three cabinets were empty: the shelf is now the likelier place, as by Bayes' rule."""
+    places = ("cabinet 1", "cabinet 2", "cabinet 3", "shelf 1")
+    believe = by_kind({"apple": {"cabinet": 0.6, "shelf": 0.4}})
+    scene = Scene(places, contents={"cabinet 1": (), "cabinet 2": ()})
+    steps = plan(Goal("apple", place="cabinet"), scene, believe)
+    assert steps is not None
+    assert steps[0] == "go to shelf 1"
+
+
+def test_what_is_missing_is_what_the_goal_needs_and_nobody_saw() -> None:
+    two, look = Goal("mug", count=2, place="shelf"), Goal("mug", lamp="desklamp")
+    one_seen = Scene(PLACES, contents={"shelf 1": ("mug 1",)})
+    assert missing(two, Scene(PLACES)) == missing(two, one_seen) == ("mug",)
+    assert missing(look, Scene(PLACES)) == ("mug", "desklamp")
+    assert missing(look, one_seen) == ("desklamp",)
+    assert missing(HOT_APPLE, Scene(PLACES, held="apple 1")) == ()
+
+
 def test_a_thing_is_looked_for_even_where_it_shall_be_in_the_end() -> None:
-    assert plan(Goal("apple", place="shelf"), Scene(PLACES), by_kind({"shelf": 1.0})) == [
-        "go to shelf 1"
-    ]
+    assert plan(
+        Goal("apple", place="shelf"), Scene(PLACES), by_kind({"apple": {"shelf": 1.0}})
+    ) == ["go to shelf 1"]
 
 
 def test_a_closed_place_is_opened_and_a_near_one_examined() -> None:
@@ -113,6 +132,6 @@ def test_a_thing_is_carried_to_the_lamp() -> None:
     ]
 
 
-def test_there_are_no_symbols_once_everything_was_searched_in_vain() -> None:
+def test_there_is_no_problem_once_everything_was_searched_in_vain() -> None:
     scene = Scene(PLACES, contents=dict.fromkeys(PLACES, ()))
-    assert symbols(HOT_APPLE, scene, common_sense) is None
+    assert problem(HOT_APPLE, scene, common_sense) is None

@@ -1,17 +1,26 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.worlds import CORRIDOR, Corridor
 
+from amp.cost import Ledger
 from amp.errors import RecordingError
+from amp.execute.base import Question
+from amp.execute.executor import Executor
+from amp.execute.meter import Meter
+from amp.execute.prompts import PlainPrompts
 from amp.execute.tools import TOOLS, CalculatorTool, MemoryTool, SymbolicPlannerTool
 from amp.execute.tools.recorded import RecordedTool
-from amp.models.recording import Recording
+from amp.models.base import Message, Prompt
+from amp.models.recorded import RecordedModel
+from amp.models.recording import Mode, Recording
+from amp.models.scripted import ScriptedModel
 from amp.types import (
+    Allocation,
     Complexity,
     Evidence,
     Limits,
@@ -121,3 +130,37 @@ def test_a_recorded_tool_is_described_as_the_tool_itself(tmp_path: Path) -> None
         for name in ("name", "description", "schema", "limits", "cost"):
             assert getattr(recorded, name) == getattr(tool, name)
     recording.close()
+
+
+class Unsure(MemoryTool):
+    """Asks the model which bell it was, and says so."""
+
+    def questions(self, context: StepContext) -> Sequence[Question]:
+        return (Question(Prompt((Message("user", "Which bell?"),), 1), "12"),)
+
+    def informed(
+        self, context: StepContext, answers: Sequence[Sequence[float] | None]
+    ) -> StepContext:
+        symbols = {"bell": answers[0]}
+        return replace(context, observation=replace(context.observation, symbols=symbols))
+
+    async def advise(self, context: StepContext) -> ToolUse | None:
+        return ToolUse(self.name, "", str(context.observation.symbols))
+
+
+async def test_a_question_of_a_recorded_tool_reaches_the_model_and_is_replayed(
+    tmp_path: Path,
+) -> None:
+    path, said = tmp_path / "pool.sqlite", []
+    modes: tuple[Mode, ...] = ("auto", "replay")
+    for mode in modes:
+        inner = ScriptedModel([""], next_tokens=lambda prompt: {"1": 0.25, "2": 0.75})
+        model = RecordedModel(inner, path, mode)
+        executor = Executor(PlainPrompts(), {"memory": RecordedTool(Unsure(), model.recording)})
+        meter = Meter(model, Ledger(Limits()))
+        said.append(await executor.advise(AT, Allocation(tools=frozenset({"memory"})), meter))
+        assert meter.ledger.usage.model_calls == 1
+        assert len(inner.probes) == (mode == "auto")
+        await model.close()
+    assert said[0] == said[1]
+    assert said[0][0].output == "{'bell': [0.25, 0.75]}"

@@ -5,7 +5,7 @@ import json
 import pytest
 from tests.worlds import CORRIDOR, context
 
-from amp.execute.tools.symbolic import SymbolicPlannerTool
+from amp.execute.tools.symbolic import SymbolicPlannerTool, first_step
 from amp.types import Observation, ToolUse
 
 DOOR = {
@@ -104,3 +104,14 @@ async def test_limits_are_held() -> None:
 async def test_a_goal_that_holds_is_said_to_hold() -> None:
     done = DOOR | {"goal": ["key here"]}
     assert (await use(json.dumps(done))).output == "Plan: nothing to do, the goal holds already"
+
+
+@pytest.mark.parametrize("name", ["take key 1", "go to shelf 2", "open 1"])
+async def test_the_first_step_is_read_from_a_plan_of_any_length(name: str) -> None:
+    last = {"name": "rest", "preconditions": ["begun"], "add": ["done"]}
+    for goal in ("begun", "done"):
+        actions = [{"name": name, "add": ["begun"]}, last]
+        found = await use(json.dumps({"init": [], "goal": [goal], "actions": actions}))
+        assert first_step(found.output) == name
+    holds = await use(json.dumps({"init": ["done"], "goal": ["done"]}))
+    assert first_step(holds.output) is None

@@ -14,16 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from amp.benchmarks.alfworld.beliefs import Belief, common_sense
 from amp.benchmarks.alfworld.environment import MOST_STEPS, ALFWorldEnvironment
 from amp.benchmarks.alfworld.games import SPLITS, TASK_TYPES, GameFile, Games
 from amp.benchmarks.alfworld.judge import ALFWorldJudge
+from amp.benchmarks.alfworld.planner_tool import planner_tools
 from amp.benchmarks.alfworld.plays import Play, Workers
 from amp.benchmarks.alfworld.process import require_textworld
 from amp.benchmarks.alfworld.prompts import ALFWorldPrompts
 from amp.errors import InvalidInputError, did_you_mean
 from amp.execute.base import Tool
-from amp.execute.tools.symbolic import SymbolicPlannerTool
 from amp.types import Task
 
 __all__ = ["SPLITS", "TASK_TYPES", "ALFWorld", "ALFWorldEnvironment", "ALFWorldPrompts", "Expert"]
@@ -32,6 +31,10 @@ __all__ = ["SPLITS", "TASK_TYPES", "ALFWorld", "ALFWorldEnvironment", "ALFWorldP
 @dataclass(frozen=True, slots=True)
 class Expert:
     """What the two experts of a game do, who both start where the agent does.
+
+    The handcoded one is that of ALFWorld as it is, command by command. It was made for games that
+    say ``put`` and doesn't notice that ``move`` emptied its hand, so after the first of two objects
+    it wanders about.
 
     Attributes:
         planner: the shortest plan that the game's planner finds; it knows where everything is.
@@ -50,7 +53,6 @@ class ALFWorld:
     Args:
         data: directory of the benchmarks' data; None to look in the usual places (`Games`).
         level: one of `TASK_TYPES`; None for all.
-        believe: where things that were not seen may be, for `Observation.symbols`.
 
     Raises:
         InvalidInputError: if there is no such level.
@@ -62,9 +64,7 @@ class ALFWorld:
     environment_tools = ()
     max_steps = MOST_STEPS
 
-    def __init__(
-        self, data: Path | None = None, level: str | None = None, believe: Belief = common_sense
-    ) -> None:
+    def __init__(self, data: Path | None = None, level: str | None = None) -> None:
         if level is not None and level not in TASK_TYPES:
             raise InvalidInputError(
                 f"unknown ALFWorld level {level!r}{did_you_mean(level, TASK_TYPES)} "
@@ -72,9 +72,8 @@ class ALFWorld:
             )
         self.level = level
         self.prompts = ALFWorldPrompts()
-        self.tools: Mapping[str, Tool] = {SymbolicPlannerTool.name: SymbolicPlannerTool()}
+        self.tools: Mapping[str, Tool] = planner_tools()
         self._data = data
-        self._believe = believe
         self._games: dict[str, Games] = {}
         self._next: dict[str, str] = {}
         self._workers = Workers()
@@ -97,6 +96,8 @@ class ALFWorld:
             InvalidInputError: if the split is unknown or a game is damaged.
             MissingDependencyError: if the games or packages are missing.
         """
+        if limit is not None and limit < 0:
+            raise InvalidInputError(f"limit is {limit}, expected 0 or more")
         require_textworld()
         read = self._split(split).read(self.level)
         solvable = ((file, game) for file, game in read if game.get("solvable", True))
@@ -107,7 +108,7 @@ class ALFWorld:
 
     def environment(self, task: Task) -> ALFWorldEnvironment:
         """Returns a fresh environment for one of its tasks."""
-        return ALFWorldEnvironment(self._open, self._believe)
+        return ALFWorldEnvironment(self._open)
 
     def judge(self, task: Task) -> ALFWorldJudge:
         """Returns a judge at the start of one of its tasks; it asks the game's own planner."""

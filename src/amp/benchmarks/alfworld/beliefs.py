@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from amp.benchmarks.alfworld.scene import kind
 
 Belief = Callable[[str, Sequence[str]], Mapping[str, float]]
-"""Takes the kind of a thing and names of places; gives each place's probability, which add up to 1.
+"""Takes the kind of a thing and the names of all places of a room; gives each place's probability
+before any was looked into, which add up to 1.
 
 What a model says is such a function, too, made from its answer to the question where things of this
 kind are.
@@ -59,7 +60,7 @@ def common_sense(thing: str, places: Sequence[str]) -> Mapping[str, float]:
     )
 
 
-def chance(seed: int) -> Belief:
+def chance(seed: str) -> Belief:
     """Returns a belief that is drawn at random, the same for the same seed, thing and places."""
 
     def believe(thing: str, places: Sequence[str]) -> Mapping[str, float]:
@@ -69,18 +70,19 @@ def chance(seed: int) -> Belief:
     return believe
 
 
-def by_kind(weights: Mapping[str, float]) -> Belief:
+def by_kind(weights: Mapping[str, Mapping[str, float]]) -> Belief:
     """Returns the belief that follows from what a model says of kinds of places.
 
     Args:
-        weights: a weight for each kind of place that the model was asked about, at least 0; kinds
-            that it was not asked about weigh nothing.
+        weights: for a kind of thing a weight, at least 0, of each kind of place; a kind of place
+            that is missing weighs nothing. Of a thing without any weight all places are alike.
     """
 
     def believe(thing: str, places: Sequence[str]) -> Mapping[str, float]:
         kinds = [kind(place) for place in places]
+        known = weights.get(thing, {})
         shares = {
-            place: weights.get(name, 0.0) / kinds.count(name)
+            place: known.get(name, 0.0) / kinds.count(name)
             for place, name in zip(places, kinds, strict=True)
         }
         return _normal(shares if any(shares.values()) else dict.fromkeys(places, 1.0))

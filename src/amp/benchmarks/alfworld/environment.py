@@ -6,12 +6,11 @@ import copy
 import re
 from collections.abc import Callable, Iterator, Sequence
 
-from amp.benchmarks.alfworld.beliefs import Belief
+from amp.benchmarks.alfworld.facts import facts
 from amp.benchmarks.alfworld.goal import TOOLS, Goal, distance, read_goal
 from amp.benchmarks.alfworld.plays import Play
 from amp.benchmarks.alfworld.process import View
 from amp.benchmarks.alfworld.scene import Scene, kind
-from amp.benchmarks.alfworld.symbols import symbols
 from amp.errors import InvalidInputError
 from amp.types import Observation, Task, Transition
 
@@ -30,22 +29,23 @@ class ALFWorldEnvironment:
     """Carries a plan out in a game; `Environment` of the planner, with `fork`.
 
     `Transition.feedback` is the game's own text. `Observation.state` tells what is known so far,
-    made from these texts alone. `Observation.actions` are the game's admissible commands without
-    those that tell nothing that the state does not (help, inventory, look, and to examine what is
-    known), at most `MOST_ACTIONS`; `step` takes all of them, and "put X in/on Y" for "move X to Y"
-    and the other way round.
+    made from these texts alone; `Observation.symbols` tells the same as facts
+    (`amp.benchmarks.alfworld.facts`). `Observation.actions` are the game's admissible commands
+    without those that neither tell anything that the state does not nor bring the goal forward
+    (help, inventory, look; to examine what is known; to go to a place that was looked into and has
+    to do with nothing in the goal; to turn on a lit lamp; to close anything), at most
+    `MOST_ACTIONS`; `step` takes all of them, and "put X in/on Y" for "move X to Y" and the other
+    way round.
 
     Args:
         open_game: returns the game of a task.
-        believe: where things that were not seen may be, for `Observation.symbols`.
 
     Attributes:
         scene: what is known so far.
     """
 
-    def __init__(self, open_game: Callable[[Task], Play], believe: Belief) -> None:
+    def __init__(self, open_game: Callable[[Task], Play]) -> None:
         self.scene = Scene()
-        self._believe = believe
         self._open_game = open_game
         self._play: Play | None = None
         self._view: View | None = None
@@ -102,7 +102,7 @@ class ALFWorldEnvironment:
             actions=offered(view.commands, scene, goal),
             # A few games are won with a thing that was in two places at once, one of them unseen.
             distance=0.0 if view.won else None if goal is None else distance(goal, scene),
-            symbols=None if goal is None else symbols(goal, scene, self._believe),
+            symbols=None if goal is None else facts(goal, scene),
         )
 
 
@@ -113,26 +113,39 @@ def offered(commands: Sequence[str], scene: Scene, goal: Goal | None) -> tuple[s
     closed, such as the next shelf: there is no going to it. Large kitchens have more commands than
     `MOST_ACTIONS`; there goes first what `_least_useful` names first.
     """
-    unknown = {f"examine {place}" for place in scene.unexplored() if not scene.shut.get(place)}
-    kept = [
-        command
-        for command in commands
-        if not _TELLS_NOTHING_NEW.fullmatch(command)
-        and (not command.startswith("examine ") or command in unknown)
-    ]
+    kept = [command for command in commands if not _in_vain(command, scene, goal)]
     for command in list(_least_useful(kept, scene, goal))[: max(0, len(kept) - MOST_ACTIONS)]:
         kept.remove(command)
     return tuple(kept[:MOST_ACTIONS])
 
 
-def _least_useful(commands: Sequence[str], scene: Scene, goal: Goal | None) -> Iterator[str]:
-    """Yields what can be left out: to close, to take what the goal does not name, to go to places.
+def _in_vain(command: str, scene: Scene, goal: Goal | None) -> bool:
+    """Whether a command can neither show anything new nor bring the goal forward."""
+    if _TELLS_NOTHING_NEW.fullmatch(command) or command.startswith("close "):
+        return True
+    if command.startswith("examine "):
+        place = command.removeprefix("examine ")
+        return place not in scene.unexplored() or bool(scene.shut.get(place))
+    if command.startswith("use "):
+        return command.removeprefix("use ") in scene.lit
+    place = command.removeprefix("go to ")
+    if goal is None or place == command or place not in scene.contents:
+        return False
+    return not {kind(name) for name in (place, *scene.contents[place])} & _concerned(goal)
 
-    Places that were looked into and have to do with nothing in the goal go before those that were
-    not, of which the last ones go first: they come back as the others are searched.
+
+def _concerned(goal: Goal) -> set[str]:
+    """The kinds of things and places that a goal is about."""
+    return {goal.object, goal.place, goal.lamp, TOOLS.get(goal.state, "")} - {""}
+
+
+def _least_useful(commands: Sequence[str], scene: Scene, goal: Goal | None) -> Iterator[str]:
+    """Yields what can be left out: to take what the goal does not name, to go to places.
+
+    Places that were looked into go before those that were not, of which the last ones go first:
+    they come back as the others are searched. Those that have to do with the goal stay.
     """
-    wanted = (goal.object, goal.place, goal.lamp, TOOLS.get(goal.state)) if goal else ()
-    yield from (command for command in commands if command.startswith("close "))
+    wanted = _concerned(goal) if goal else set()
     if goal is not None:
         for command in commands:
             if (taken := _TAKE.fullmatch(command)) and kind(taken[1]) not in wanted:
@@ -141,7 +154,7 @@ def _least_useful(commands: Sequence[str], scene: Scene, goal: Goal | None) -> I
     unknown: list[str] = []
     for place in (c.removeprefix("go to ") for c in commands if c.startswith("go to ")):
         things = scene.contents.get(place)
-        if not {kind(name) for name in (place, *(things or ()))} & {*wanted}:
+        if not {kind(name) for name in (place, *(things or ()))} & wanted:
             (unknown if things is None else known).append(place)
     yield from (f"go to {place}" for place in (*known, *reversed(unknown)))
 

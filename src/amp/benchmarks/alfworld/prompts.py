@@ -11,7 +11,7 @@ from amp.execute.choice import labels_for
 from amp.models.base import Message, Prompt
 from amp.types import Allocation, Candidate, StepContext, ToolUse
 
-VERSION = "alfworld/1"
+VERSION = "alfworld/2"
 
 _SYSTEM = """\
 You play a household game in words. You read what you did, a list of actions and the goal, and \

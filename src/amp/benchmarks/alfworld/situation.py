@@ -19,6 +19,8 @@ _HELD = re.compile(r"You hold (\w+ \d+)(?: \((.+?)\))?\.")
 _AT = re.compile(r"You are at (\w+ \d+), (?:which is (closed)|with (.+))\.")
 _SEEN = re.compile(r"(\w+ \d+): (.+)")
 _THING = re.compile(r"(\w+ \d+)(?: \((.+?)\))?")
+_WAY = re.compile(r"(?:take|clean|heat|cool|move) .+ (?:from|with|to) (\w+(?: \d+)?)")
+"""A part of the goal that is met at a place."""
 _PLANNED = re.compile(r"Plan: 1\. (.+?)(?= 2\. |\n|$)")
 
 
@@ -60,15 +62,19 @@ class Situation:
     def lead(self) -> str:
         """Returns what an answer begins with: what is held, and the parts of the goal not yet met.
 
-        What comes first stands last, right before the answer. A plan that a tool made stands in
-        their place.
+        What comes first stands last, right before the answer; if it is elsewhere, to go there does.
+        A plan that a tool made stands in their place.
         """
         held = f"Held: {self.scene.told(self.scene.held) if self.scene.held else 'nothing'}."
         if planned := _PLANNED.search(self.state):
             return f"{held} Planned: {planned[1].strip()}"
-        first, *then = self._to_do()
+        now, *then = self._to_do()
+        if now.startswith("find "):
+            now += self._search()
+        elif (way := _WAY.fullmatch(now)) and way[1] not in (self.scene.at, self._kind_here()):
+            now, then = f"go to {way[1]}", [now, *then]
         after = f" Later: {', '.join(then)}." if then else ""
-        return f"{held}{after} Now: {first}"
+        return f"{held}{after} Now: {now}"
 
     @cached_property
     def scene(self) -> Scene:
@@ -144,6 +150,15 @@ class Situation:
     def _get(self, name: str) -> str:
         place = self.scene.where(name)
         return f"find {name}" if place is None else f"take {name} from {place}"
+
+    def _kind_here(self) -> str:
+        return kind(self.scene.at) if self.scene.at else ""
+
+    def _search(self) -> str:
+        """How to find something: what is closed is opened by who stands there, else go to."""
+        here = self.scene.at
+        closed = here and self.scene.shut.get(here) and here not in self.scene.contents
+        return f", open {here}" if closed else ", go to"
 
     def _free(self, held: str | None) -> list[str]:
         """Something else in the hand has to be put down first."""

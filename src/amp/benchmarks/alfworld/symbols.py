@@ -35,7 +35,7 @@ class _Supposed:
     tool: str
 
 
-def symbols(goal: Goal, scene: Scene, believe: Belief) -> Mapping[str, Any] | None:
+def problem(goal: Goal, scene: Scene, believe: Belief) -> Mapping[str, Any] | None:
     """Returns the problem, or None where no place is left in which a missing thing could be.
 
     A thing that was not seen has its kind for a name; a plan's steps before it is taken are
@@ -72,6 +72,13 @@ def symbols(goal: Goal, scene: Scene, believe: Belief) -> Mapping[str, Any] | No
     }
 
 
+def missing(goal: Goal, scene: Scene) -> tuple[str, ...]:
+    """Returns the kinds of things that the goal needs and that were not found, each once."""
+    found = len(scene.found(goal.object))
+    wanted = (goal.object,) if found < goal.count else ()
+    return (*wanted, goal.lamp) if goal.lamp and _lamp(goal, scene) is None else wanted
+
+
 def _suppose(goal: Goal, scene: Scene, believe: Belief) -> _Supposed | None:
     targets = [place for place in scene.receptacles if kind(place) == goal.place]
     target = max(targets, key=lambda place: _there(goal, scene, place), default="")
@@ -79,27 +86,25 @@ def _suppose(goal: Goal, scene: Scene, believe: Belief) -> _Supposed | None:
     things: dict[str, str | None] = {
         name: None if name == scene.held else scene.where(name) for name in found[: goal.count]
     }
-    lamp = next(((name, place) for name, place in _lamps(goal, scene) if place), None)
-    missing = [goal.object] * (goal.count - len(things))
-    if goal.lamp and lamp is None:
-        missing.append(goal.lamp)
+    lamp = _lamp(goal, scene)
     unseen = scene.unexplored()
-    for name in missing:
+    for name in missing(goal, scene):  # two of a kind are looked for one after the other
         if not unseen:
             return None
-        belief = believe(name, unseen)
+        belief = believe(name, scene.receptacles)
         place = max(unseen, key=lambda place: belief[place])
         if name == goal.lamp:
             lamp = (name, place)
         else:
-            things[name] = place  # two that are missing are looked for one after the other
+            things[name] = place
     tool = next((p for p in scene.receptacles if kind(p) == TOOLS.get(goal.state)), "")
     return _Supposed(things, lamp, target, tool)
 
 
-def _lamps(goal: Goal, scene: Scene) -> Iterator[tuple[str, str | None]]:
-    if goal.lamp:
-        yield from ((name, scene.where(name)) for name in scene.found(goal.lamp))
+def _lamp(goal: Goal, scene: Scene) -> tuple[str, str] | None:
+    """A lamp of the kind that the goal names, with its place."""
+    lamps = ((name, scene.where(name)) for name in scene.found(goal.lamp)) if goal.lamp else ()
+    return next(((name, place) for name, place in lamps if place), None)
 
 
 def _there(goal: Goal, scene: Scene, place: str) -> int:

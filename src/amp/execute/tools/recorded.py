@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from amp.execute.base import Tool, ToolLimits
+from amp.execute.base import AskingTool, Question, Tool, ToolLimits
 from amp.models.recording import Recording
 from amp.types import StepContext, ToolUse, Usage
 
@@ -36,6 +36,18 @@ class RecordedTool:
     @property
     def cost(self) -> Usage:
         return self._tool.cost
+
+    def questions(self, context: StepContext) -> Sequence[Question]:
+        """Asks what the tool asks; the model's recording keeps the answers."""
+        return self._tool.questions(context) if isinstance(self._tool, AskingTool) else ()
+
+    def informed(
+        self, context: StepContext, answers: Sequence[Sequence[float] | None]
+    ) -> StepContext:
+        """Informs as the tool does; its advice is then recorded for these answers."""
+        if not isinstance(self._tool, AskingTool):
+            return context
+        return self._tool.informed(context, answers)
 
     async def advise(self, context: StepContext) -> ToolUse | None:
         """Advises as recorded for the same task, state and history."""

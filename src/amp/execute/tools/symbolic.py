@@ -15,6 +15,7 @@ from amp.execute.tools.strips import solve
 from amp.execute.tools.symbols import SCHEMA, read_problem
 from amp.types import StepContext, ToolUse, Usage
 
+_FIRST = re.compile(r"Plan: 1\. (.+?)(?: 2\. |$)")
 _FENCED = re.compile(r"```json[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
 
 
@@ -85,3 +86,9 @@ class SymbolicPlannerTool:
         if len(output.encode()) > self.limits.output_bytes:
             return "", f"the plan has more than {self.limits.output_bytes} bytes"
         return output, None
+
+
+def first_step(output: str) -> str | None:
+    """Returns the first step of a plan that the tool found; None where there is nothing to do."""
+    found = _FIRST.match(output)
+    return None if found is None else found[1]
