@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -95,7 +97,7 @@ def test_results_are_choices_with_title_and_price(shop: Shop) -> None:
     at = context(shop, "B000000001", "search[brass]")
     question = asked(choice(at))
     assert (
-        "back to search (1)\nnext > (2)\nb000000001: Brass Desk Lamp, $15.5 to $25.25 (3)"
+        "back to search (1)\nnext > (2)\nproduct 1: Brass Desk Lamp, $15.5 to $25.25 (3)"
         in question
     )
     assert at.task.goal in question
@@ -143,9 +145,34 @@ def test_an_answer_begins_with_what_the_customer_named_next(shop: Shop) -> None:
     ]
     first, second = f"Next: {color}: {red} (", f"Next: {size}: {small} ("
     assert leads == [first, first, second, "Next: buy now ("]
-    assert choice(context(shop, "B000000001", opened[0])).messages[-1].content == "Next: ("
-    elsewhere = context(shop, "B000000001", "search[paper lamp]", "click[b000000002]")
-    assert choice(elsewhere).messages[-1].content == "Next: < prev ("
+
+
+def lead(shop: Shop, *actions: str) -> str:
+    """How the answer to a step on the way to the brass lamp begins."""
+    return choice(context(shop, "B000000001", *actions)).messages[-1].content
+
+
+def test_among_results_an_answer_begins_with_the_first_product_not_seen_that_is_cheap_enough(
+    shop: Shop,
+) -> None:
+    stools = [f"click[b00000001{n}]" for n in range(10)]
+    at = context(shop, "B000000001", "search[garden stool]")
+    links = [action for action in at.observation.actions or () if action in stools]
+    assert len(links) == 10
+    assert lead(shop, "search[garden stool]") == "Next: product 1 ("
+    assert lead(shop, "search[garden stool]", links[0], "click[< prev]") == "Next: product 2 ("
+    dear = replace(at, task=replace(at.task, goal="Find me stools, and price lower than 9 dollars"))
+    assert choice(dear).messages[-1].content == "Next: next > ("
+
+
+def test_a_product_without_a_wanted_option_is_left_until_patience_ends(shop: Shop) -> None:
+    opened: tuple[str, ...] = ("search[garden stool]",)
+    leads = []
+    for number in range(4):
+        opened = (*opened, f"click[b00000001{number}]")
+        leads.append(lead(shop, *opened))
+        opened = (*opened, "click[< prev]")
+    assert leads == [*["Next: < prev ("] * 3, "Next: buy now ("]
 
 
 def test_what_was_seen_is_marked(shop: Shop) -> None:
@@ -192,7 +219,7 @@ def test_examples_and_step_use_labels_of_one_kind(query: str, shop: Shop) -> Non
 
 def test_a_thought_stands_before_the_answer(shop: Shop) -> None:
     at = context(shop, "B000000001", "search[brass]")
-    assert choice(at, "the lamp fits").messages[-1].content == "1. the lamp fits\nNext: ("
+    assert choice(at, "the lamp fits").messages[-1].content == "1. the lamp fits\nNext: product 1 ("
     assert at.observation.actions is not None
     thinking = PROMPTS.think(at, at.observation.actions, 2)
     assert "at most 2 short steps" in asked(thinking)

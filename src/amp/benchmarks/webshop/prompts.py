@@ -12,12 +12,12 @@ from amp.execute.choice import labels_for
 from amp.models.base import Message, Prompt
 from amp.types import Allocation, Candidate, StepContext, ToolUse
 
-VERSION = "webshop/1"
+VERSION = "webshop/2"
 
 _SYSTEM = (
     "You shop for a customer in a web shop. Search, open a product that fits, choose the options "
-    "that the customer named, one click each, and buy it. Options that are chosen stay chosen. Buy "
-    "once all wanted options are chosen."
+    "that the customer named, one click each, and buy it. The shop lists first what fits best. "
+    "Options that are chosen stay chosen. Buy once all wanted options are chosen."
 )
 _QUERY_SYSTEM = (
     "You write search queries for a web shop. A good query has three to eight words: the kind of "
@@ -56,13 +56,14 @@ _EXAMPLES = (
             (
                 "back to search",
                 "next >",
-                "b0example1: Steel Water Bottle with Straw, $18.0",
-                "b0example2: Non Slip Yoga Mat for Home Gym, Thick Exercise Mat, $24.5 to $31.0",
-                "b0example3: Cork Yoga Block Set of 2, $15.99",
+                "product 1: Steel Water Bottle with Straw, $18.0 (seen already)",
+                "product 2: Non Slip Yoga Mat for Home Gym, Thick Exercise Mat, $24.5 to $31.0",
+                "product 3: Cork Yoga Block Set of 2, $15.99",
             ),
-            ("search[non slip yoga mat teal 6mm]",),
+            ("search[non slip yoga mat teal 6mm]", "click[b0example1]", "click[< prev]"),
+            next="product 2",
         ),
-        "The non slip yoga mat for the home gym is of the right kind and costs less than 50",
+        "Product 1 was seen; product 2 is a yoga mat for the home gym and costs less than 50",
         3,
     ),
     (
@@ -116,9 +117,10 @@ class WebShopPrompts:
     """Prompts of the shop: queries in free text, clicks chosen from a list.
 
     The examples come first and are the same for every step of a kind, so that a prefix cache holds
-    them. A label stands behind its click, and on the page of a product the answer begins with the
-    click that the customer's words name next, if they do: a small model finds the label by copying,
-    where it otherwise clicks on the same value for ever. It is free to name another.
+    them. A label stands behind its click, and the answer begins with the click that the page and
+    the customer's words suggest (`Situation.next`): a small model finds the label by copying, where
+    it otherwise clicks on the same value for ever, and tells products apart worse than the shop's
+    own order does. It is free to name another.
     """
 
     version = VERSION

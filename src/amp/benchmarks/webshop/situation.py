@@ -13,10 +13,12 @@ from amp.benchmarks.webshop.listing import NOT_LISTED
 from amp.benchmarks.webshop.pages import SEPARATOR, SUB_PAGES
 from amp.types import StepContext
 
+_PRICE = re.compile(r"\$(\d+(?:\.\d+)?)")
 _RESULTS = re.compile(r"Page -?\d+ \(Total results: \d+\)")
-_LONGEST_TITLE = 120  # characters; what follows seldom says more about the kind of product
+_LONGEST_TITLE = 80  # characters; what follows seldom says more about the kind of product
 _LONGEST_TEXT = 1_200  # characters of a description or of features
 _LATEST = 6  # actions of the plan that are told
+_PATIENCE = 3  # products that lack a wanted option and are left again
 _END = ("Rating: N.A.", "Description", "Features", "Reviews", "Buy Now")
 CHOSEN, SEEN = "(chosen already)", "(seen already)"
 _BUTTONS = frozenset((pages.PREVIOUS, pages.NEXT, pages.BACK_TO_SEARCH, pages.BUY, *SUB_PAGES))
@@ -31,9 +33,12 @@ class Situation:
         clicks: what each action does, in the order of the actions.
         done: the latest actions of the plan.
         chosen: the options chosen for the product whose page it is.
-        next: the click that the customer's words suggest on the page of a product: the first option
-            that they spell out, that is offered and not chosen yet; else to buy if one of them is
-            chosen, and to go back if none is. Empty where they spell out no option.
+        next: the click that the page and the customer's words suggest. Among results, the first
+            product not seen yet that is not too dear, as the shop lists first what fits best; else
+            the next page. On the page of a product, to go back if an option that the words spell
+            out is not offered, until more than `_PATIENCE` products were opened; else the first one
+            that is not chosen yet; else to buy. Empty on any other page, and on the page of a
+            product where the words spell out no option.
     """
 
     page: str
@@ -102,7 +107,7 @@ def _product(context: StepContext, pieces: list[str], texts: list[str], left_out
     clicked = _clicks_on_product(context)
     chosen = {names[text]: text for text in clicked if text in names}
     said = {text: f"{name}: {text}" for text, name in names.items()}
-    following = _next_click(context.task.goal, chosen, said.values())
+    following = _next_click(context, chosen, said.values())
     # A small model clicks on the same text for ever unless it reads that this is done.
     said |= {text: f"{said[text]} {CHOSEN}" for text in chosen.values()}
     said |= {text: f"{text} {SEEN}" for text in clicked if text in SUB_PAGES}
@@ -117,14 +122,32 @@ def _product(context: StepContext, pieces: list[str], texts: list[str], left_out
 
 
 def _results(context: StepContext, pieces: list[str], texts: list[str]) -> Situation:
-    seen = {_clicked_text(step.action or "") for step in context.steps}
-    said = {}
+    limit = read_request(context.task.goal).price_limit
+    seen = _opened(context)
+    said: dict[str, str] = {}
+    following = ""
     for asin, title, price in zip(pieces, pieces[1:], pieces[2:], strict=False):
         link = asin.lower()
-        if link in texts and price.startswith("$"):
-            said[link] = f"{link}: {_cut(title, _LONGEST_TITLE)}, {price}"
-            said[link] += f" {SEEN}" if link in seen else ""
-    return Situation(f"Results. {pieces[3]}", tuple(said.get(text, text) for text in texts))
+        if link in texts and (lowest := _PRICE.match(price)):
+            name = f"product {len(said) + 1}"
+            said[link] = f"{name}: {_cut(title, _LONGEST_TITLE)}, {price}"
+            if link in seen:
+                said[link] += f" {SEEN}"
+            elif limit is None or float(lowest[1]) < limit:
+                following = following or name
+    if not following and pages.NEXT in texts:
+        following = pages.NEXT
+    clicks = tuple(said.get(text, text) for text in texts)
+    return Situation(f"Results. {pieces[3]}", clicks, next=following)
+
+
+def _opened(context: StepContext) -> set[str]:
+    """The products that were opened from a list of results."""
+    return {
+        _clicked_text(step.action or "") or ""
+        for step in context.steps
+        if _is_results(step.observation.state.split(SEPARATOR))
+    } - _BUTTONS
 
 
 def _is_results(pieces: Sequence[str]) -> bool:
@@ -148,14 +171,15 @@ def _clicked_text(action: str) -> str | None:
     return parts[1] if parts is not None and parts[0] == "click" else None
 
 
-def _next_click(goal: str, chosen: Mapping[str, str], offered: Collection[str]) -> str:
+def _next_click(context: StepContext, chosen: Mapping[str, str], offered: Collection[str]) -> str:
     """What `Situation.next` says on the page of a product."""
-    wanted = read_request(goal).options
+    wanted = read_request(context.task.goal).options
     missing = [f"{name}: {value}" for name, value in wanted if chosen.get(name) != value]
     if not wanted:
         return ""
-    otherwise = pages.BUY if len(missing) < len(wanted) else pages.PREVIOUS
-    return next((option for option in missing if option in offered), otherwise)
+    if not set(missing) <= set(offered) and len(_opened(context)) <= _PATIENCE:
+        return pages.PREVIOUS
+    return next((option for option in missing if option in offered), pages.BUY)
 
 
 def _cut(text: str, longest: int) -> str:
