@@ -25,6 +25,7 @@ from amp.models.base import LanguageModel, Message, Prompt, Request
 from amp.models.load import load
 from amp.types import Candidate, Evidence, Limits, StepContext, Task, Usage
 from benchmarks.assessments import assessments
+from benchmarks.babyai_steps import PROMISED, speed
 from benchmarks.decisions import decisions
 from benchmarks.transformers_samples import samples_on_a_shared_prompt
 
@@ -130,6 +131,7 @@ async def main() -> int:
         ("4 beams / 4 calls on a warm prefix cache", cached, ">", 1.0),
         ("4 samples / 1 sample on PyTorch, time", samples, "<", 1.6),
         *decisions(),
+        ("text steps of BabyAI a CPU-second", speed().steps_a_second, ">", PROMISED),
         ("import amp, in s", start_up("-c", "import amp"), "<", 0.3),
         ("amp --help, in s", start_up("-m", "amp", "--help"), "<", 0.6),
     ]

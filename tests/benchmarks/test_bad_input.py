@@ -92,8 +92,6 @@ def test_an_unknown_level_is_named(played: Played) -> None:
 
 
 def test_a_negative_limit_is_refused(played: Played) -> None:
-    if played.name in ("alfworld", "babyai"):
-        pytest.skip("is not looked at there")
     split = SPLITS.get(played.name, played.benchmark.splits[0])
     assert "-1" in refused(lambda: list(played.benchmark.tasks(split, -1)))
 

@@ -73,6 +73,8 @@ class BabyAI:
             InvalidInputError: if the split is unknown.
             MissingDependencyError: if minigrid is not installed.
         """
+        if limit is not None and limit < 0:
+            raise InvalidInputError(f"limit is {limit}, expected 0 or more")
         seeds = _seeds(split)
         levels.require_minigrid()
         return _Tasks(self.level, seeds if limit is None else seeds[:limit], seed)
@@ -84,6 +86,16 @@ class BabyAI:
     def judge(self, task: Task) -> BabyAIJudge:
         """Returns a judge at the start of one of its tasks; it asks the official expert."""
         return BabyAIJudge(task)
+
+    def expert(self, task: Task) -> tuple[str, ...] | None:
+        """Returns the primitive actions of the official expert, or None if it misses the goal.
+
+        It has to find its way as an agent does. It misses the goal where minigrid made a task that
+        nobody can win, and now and then in a room too full to lay anything down in.
+        """
+        environment = self.environment(task)
+        environment.reset(task)
+        return environment.expert()
 
 
 def _seeds(split: str) -> range:

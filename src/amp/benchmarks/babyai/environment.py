@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from amp.benchmarks.babyai import feedback, levels
+from amp.benchmarks.babyai.expert import plan_to_goal
 from amp.benchmarks.babyai.feedback import reached
 from amp.benchmarks.babyai.mission import distance
+from amp.benchmarks.babyai.offered import Offered
 from amp.benchmarks.babyai.subgoals import Subgoal, possible_subgoals, way
 from amp.benchmarks.babyai.text import describe
 from amp.benchmarks.babyai.world import (
@@ -49,7 +51,6 @@ class BabyAIEnvironment:
         self._level: Any = None
         self._made: str | None = None
         self._mission = ""
-        self._subgoals: tuple[Subgoal, ...] = ()
         self._over = True
         self._success = False
 
@@ -99,20 +100,28 @@ class BabyAIEnvironment:
         """
         return copy.deepcopy(self)
 
+    def expert(self) -> tuple[str, ...] | None:
+        """Returns the primitive actions that lead the official expert from here to the goal.
+
+        None where it does not get there, or the episode is over. Nothing is carried out.
+        """
+        return None if self._over else plan_to_goal(self._level, self.belief)
+
     @property
     def subgoals(self) -> tuple[Subgoal, ...]:
         """What the path finder can be asked to do now."""
-        return self._subgoals
+        return () if self._over else possible_subgoals(self.belief, at_start=not self.primitives)
 
     def _carry_out(self, action: str) -> str:
         if self._over:
             raise InvalidInputError("the BabyAI episode is over; reset the environment first")
         if action in PRIMITIVES:
             return self._primitive(action)
-        for subgoal in self._subgoals:
+        offered = self.subgoals
+        for subgoal in offered:
             if subgoal.name == action:
                 return self._pursue(subgoal)
-        known = ", ".join((*PRIMITIVES, *(subgoal.name for subgoal in self._subgoals)))
+        known = ", ".join((*PRIMITIVES, *(subgoal.name for subgoal in offered)))
         raise InvalidInputError(f"inadmissible BabyAI action {action!r}; expected one of: {known}")
 
     # ------------------------------------------------------------------ one primitive action
@@ -163,13 +172,14 @@ class BabyAIEnvironment:
     # ------------------------------------------------------------------ what the planner sees
 
     def _observation(self) -> Observation:
-        self._subgoals = (
-            () if self._over else possible_subgoals(self.belief, at_start=not self.primitives)
+        then, at_start = self.belief.snapshot(), not self.primitives
+        offered = Offered(
+            PATH_FINDER,
+            lambda: tuple(s.name for s in possible_subgoals(then, at_start=at_start)),
         )
-        names = tuple(subgoal.name for subgoal in self._subgoals)
         return Observation(
             state=describe(self.belief),
             actions=PRIMITIVES,
-            tool_actions={PATH_FINDER: names} if names else {},
+            tool_actions={} if self._over else offered,
             distance=distance(self._mission, self.belief, DISTANCE_SPAN),
         )

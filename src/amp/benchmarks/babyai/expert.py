@@ -8,6 +8,7 @@ import importlib
 import io
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from amp.benchmarks.babyai.world import DROP, PRIMITIVES, TURN_RIGHT, Belief
@@ -16,47 +17,60 @@ MOST_REPLANS = 100
 """Subgoals that the bot may have, or push before it names an action; no sound plan needs more."""
 
 
-def moves_to_goal(level: Any, belief: Belief, *, faces: bool = False) -> float:
-    """Primitive actions that the expert takes to the goal; infinite if it does not get there.
+def plan_to_goal(level: Any, belief: Belief, *, faces: bool = False) -> tuple[str, ...] | None:
+    """Returns the primitive actions with which the expert reaches the goal; None if it does not.
 
     It begins anew, with what the mission still asks for. With something in its hands the shorter
-    of two plans counts: to go on with it, and to lay it down first.
+    of two plans counts: to go on with it, and to lay it down first. If no plan reaches the goal,
+    those count that lay down what was in the way at once, rather than where it disturbs least.
 
     Args:
         level: minigrid's environment in the present state; left as it is.
         belief: the agent's, from which the expert learns what has been seen.
         faces: whether it has to face a thing before it puts another one beside it, as subgoals do.
     """
-    runs = [_Run(copy.deepcopy(level), belief, faces)]
-    if level.carrying is not None:
-        runs.append(_Run(copy.deepcopy(level), belief, faces))
-        runs[-1].lay_down()
-    with contextlib.redirect_stdout(io.StringIO()):
-        return min(run.finish() for run in runs)
+    for near in (False, True):
+        runs = [_Run(copy.deepcopy(level), belief, faces, near)]
+        if level.carrying is not None:
+            runs.append(_Run(copy.deepcopy(level), belief, faces, near))
+            runs[-1].lay_down()
+        with contextlib.redirect_stdout(io.StringIO()):
+            plans = [plan for run in runs if (plan := run.finish()) is not None]
+        if plans:
+            return min(plans, key=len)
+    return None
+
+
+def moves_to_goal(level: Any, belief: Belief, *, faces: bool = False) -> float:
+    """Returns the length of `plan_to_goal`; infinite if there is no such plan."""
+    plan = plan_to_goal(level, belief, faces=faces)
+    return math.inf if plan is None else len(plan)
 
 
 class _Run:
     """The expert on its way to the goal, in a level that is its own to change."""
 
-    def __init__(self, level: Any, belief: Belief, faces: bool) -> None:
+    def __init__(self, level: Any, belief: Belief, faces: bool, near: bool) -> None:
         self._level = level
         self._faces = faces
+        self._near = near
         self._bots = importlib.import_module("minigrid.utils.baby_ai_bot")
         self._seen = _seen(level, belief)
-        self._moves = 0
+        self._plan: list[str] = []
         self._over = False
         self._success = False
 
-    def finish(self) -> float:
-        """Primitive actions made until the goal is reached, or infinity.
+    def finish(self) -> tuple[str, ...] | None:
+        """Goes on to the goal and returns all that was done; None if it is missed.
 
-        At a loss, the bot lays down what it carries and begins anew; with empty hands it gives up.
+        At a loss, the bot lays down what it carries, or with empty hands opens a locked door, and
+        begins anew; where it can do neither it gives up.
         """
         while not self._over:
-            self._follow_a_bot()
-            if not self._over and not self.lay_down():
-                return math.inf
-        return self._moves if self._success else math.inf
+            self._follow(self._new_bot())
+            if not (self._over or self.lay_down() or self._unlock()):
+                return None
+        return tuple(self._plan) if self._success else None
 
     def lay_down(self) -> bool:
         """Drops what is carried into the first free cell to the right; False if that can't be."""
@@ -71,18 +85,36 @@ class _Run:
             self._do(PRIMITIVES.index(TURN_RIGHT))
         return False
 
-    def _follow_a_bot(self) -> None:
-        """Does what a new bot says until the episode is over, or the bot is at a loss."""
-        bot = self._new_bot()
+    def _unlock(self) -> bool:
+        """Opens a locked door whose key has been seen; False if there is none to which a way leads.
+
+        The bot goes for the nearest locked door, and round in circles if it knows of no key to it.
+        """
+        seen = [self._level.grid.get(*cell) for cell in zip(*self._seen.nonzero(), strict=True)]
+        keys = {thing.color for thing in seen if thing is not None and thing.type == "key"}
+        for door in seen:
+            if door is not None and door.type == "door" and door.is_locked and door.color in keys:
+                bot = self._new_bot()
+                bot.stack = [
+                    self._bots.OpenSubgoal(bot),
+                    self._bots.GoNextToSubgoal(bot, door, reason="Open"),
+                ]
+                self._follow(bot)
+                if self._over or not door.is_locked:
+                    return True
+        return False
+
+    def _follow(self, bot: Any) -> None:
+        """Does what the bot says until the episode is over, or the bot is done or at a loss."""
         while not self._over:
             bot.stack = _Plan(bot.stack)
             try:
                 action = bot.replan()
             except _AT_A_LOSS:
                 return
-            self._do(action)
             if action == self._level.actions.done:
                 return
+            self._do(action)
 
     def _new_bot(self) -> Any:
         """A bot that knows what has been seen, for what the mission still asks for."""
@@ -97,6 +129,8 @@ class _Run:
             del bot.stack[-2:]  # to go to what is to be put, and to pick it up
         if self._faces:
             bot.stack = list(self._facing(bot))
+        if self._near:
+            bot._find_drop_pos = partial(_nearest_free, bot)
         return bot
 
     def _facing(self, bot: Any) -> Iterator[Any]:
@@ -111,7 +145,7 @@ class _Run:
 
     def _do(self, action: int) -> None:
         _, reward, terminated, truncated, _ = self._level.step(action)
-        self._moves += 1
+        self._plan.append(PRIMITIVES[action])
         self._over = bool(terminated or truncated)
         self._success = float(reward) > 0
 
@@ -132,6 +166,17 @@ class _Plan(list[Any]):
 
 _AT_A_LOSS = (AssertionError, AttributeError, IndexError, TypeError, ValueError, RecursionError)
 """What the bot raises where it knows no way; it asserts and dereferences rather than to say so."""
+
+
+def _nearest_free(bot: Any, but: tuple[int, int] | None = None) -> tuple[int, int] | None:
+    """The nearest free cell that the bot has seen; stands in for the bot's own `_find_drop_pos`."""
+    taken = (tuple(bot.mission.agent_pos), but and tuple(but))
+
+    def free(cell: tuple[int, int], thing: Any) -> bool:
+        return thing is None and bot.vis_mask[cell] and cell not in taken
+
+    place: tuple[int, int] | None = bot._shortest_path(free, try_with_blockers=True)[1]
+    return place
 
 
 def _rest(instruction: Any) -> Any:

@@ -95,7 +95,6 @@ class _Place:
     Attributes:
         moves: primitive actions that led there.
         done: whether the episode is over there.
-        subgoals: what the path finder can be asked to do there.
     """
 
     def __init__(
@@ -111,7 +110,12 @@ class _Place:
         self._success = success
         self.moves = len(environment.primitives)
         self.done = done
-        self.subgoals = observation.tool_actions.get(PATH_FINDER, ())
+        self._offered = observation.tool_actions
+
+    @property
+    def subgoals(self) -> tuple[str, ...]:
+        """What the path finder can be asked to do there."""
+        return self._offered.get(PATH_FINDER, ())
 
     @cached_property
     def primitive_total(self) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from amp.benchmarks.babyai.world import Belief, Cell, Thing
@@ -61,6 +62,7 @@ class Clause:
     beside: Description | None = None
 
 
+@lru_cache
 def clauses(mission: str) -> tuple[Clause, ...]:
     """Takes a mission apart.
 

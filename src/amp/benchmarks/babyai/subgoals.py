@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from amp.benchmarks.babyai.path_finder import Routes, closed_doors, frontier, neighbours
+from amp.benchmarks.babyai.path_finder import Routes, neighbours
 from amp.benchmarks.babyai.text import whereabouts
 from amp.benchmarks.babyai.world import DROP, PICK_UP, TOGGLE, Belief, Cell, Pose, Thing
 
@@ -70,7 +70,7 @@ def _about(
         found += _at_hand(belief, routes, names[belief.pose.front])
     if belief.carrying is not None and _drop_poses(belief, routes, None):
         found.append(Subgoal("drop", f"drop the {belief.carrying.name}"))
-    if frontier(belief, routes) or closed_doors(belief, routes):
+    if routes.frontier or routes.closed_doors:
         found.append(Subgoal("explore", EXPLORE))
     return found
 
@@ -96,10 +96,10 @@ def way(belief: Belief, subgoal: Subgoal) -> tuple[str, ...] | None:
     """
     routes = Routes(belief)
     if subgoal.verb == "explore":
-        walk = routes.to(frontier(belief, routes))
+        walk = routes.to(routes.frontier)
         if walk is not None:
             return walk
-        walk = routes.to(closed_doors(belief, routes))
+        walk = routes.to(routes.closed_doors)
         return None if walk is None else (*walk, TOGGLE)
     if subgoal.verb in ("drop", "put"):
         walk = routes.to(_drop_poses(belief, routes, subgoal.target))
@@ -122,16 +122,15 @@ def _drop_poses(belief: Belief, routes: Routes, target: Cell | None) -> list[Pos
 
     Without a target the cells next to doors are kept free, so that no doorway gets blocked.
     """
-    poses = [
-        pose
-        for pose in routes
-        if (ahead := belief.cells.get(pose.front)) is not None and ahead.kind == "empty"
-    ]
+    free = {cell for cell, thing in belief.cells.items() if thing.kind == "empty"}
     if target is not None:
-        return [pose for pose in poses if target in neighbours(pose.front)]
-    doors = {cell for cell, thing in belief.things.items() if thing.kind == "door"}
-    clear = [pose for pose in poses if doors.isdisjoint(neighbours(pose.front))]
-    return clear or poses
+        return [
+            pose for cell in free.intersection(neighbours(target)) for pose in routes.beside(cell)
+        ]
+    doors = (cell for cell, thing in belief.things.items() if thing.kind == "door")
+    clear = free.difference(*map(neighbours, doors))
+    poses = [pose for pose in routes if pose.front in free]
+    return [pose for pose in poses if pose.front in clear] or poses
 
 
 def _names(belief: Belief, cells: list[Cell]) -> dict[Cell, str]:

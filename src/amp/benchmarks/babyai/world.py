@@ -7,7 +7,8 @@ here reads the simulator; `Belief.observe` takes the 7 x 7 x 3 image that the ag
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import NamedTuple
 
 KINDS = (
@@ -43,6 +44,10 @@ PRIMITIVES = (TURN_LEFT, TURN_RIGHT, GO_FORWARD, PICK_UP, DROP, TOGGLE)
 Cell = tuple[int, int]
 Image = Sequence[Sequence[Sequence[int]]]
 
+_PORTABLE = frozenset({"key", "ball", "box"})
+_NOTABLE = _PORTABLE | {"door"}
+_GROUND = frozenset({"empty", "floor", "goal"})
+
 HEADINGS: tuple[Cell, ...] = ((0, -1), (1, 0), (0, 1), (-1, 0))
 """Steps of the headings 0 to 3: up, right, down, left."""
 
@@ -68,16 +73,16 @@ class Thing:
 
     @property
     def portable(self) -> bool:
-        return self.kind in ("key", "ball", "box")
+        return self.kind in _PORTABLE
 
     @property
     def notable(self) -> bool:
         """Whether it is worth a word: neither free space nor wall."""
-        return self.portable or self.kind == "door"
+        return self.kind in _NOTABLE
 
     @property
     def passable(self) -> bool:
-        return self.kind in ("empty", "floor", "goal") or self.state == "open"
+        return self.kind in _GROUND or self.state == "open"
 
 
 EMPTY = Thing("empty")
@@ -132,21 +137,20 @@ class Belief:
 
     def observe(self, image: Image) -> None:
         """Takes in an image, indexed [column][row][kind, colour, state] as minigrid gives it."""
-        visible = set()
-        middle, near = VIEW_SIZE // 2, VIEW_SIZE - 1
-        for column in range(VIEW_SIZE):
-            for row in range(VIEW_SIZE):
-                thing = _decode(image[column][row])
-                if thing is None:
-                    continue
-                cell = self.pose.place(forward=near - row, right=column - middle)
-                visible.add(cell)
-                if (column, row) == (middle, near):
-                    # The own cell shows what is carried, not what the agent stands on.
-                    self.carrying = thing if thing.portable else None
-                    self.cells.setdefault(cell, EMPTY)
-                else:
-                    self.cells[cell] = thing
+        visible = []
+        (x, y), cells = self.pose.cell, self.cells
+        for column, row, dx, dy in _VIEW[self.pose.heading]:
+            thing = _decode(*image[column][row])
+            if thing is None:
+                continue
+            cell = x + dx, y + dy
+            visible.append(cell)
+            if cell != self.pose.cell:
+                cells[cell] = thing
+            else:
+                # The own cell shows what is carried, not what the agent stands on.
+                self.carrying = thing if thing.portable else None
+                cells.setdefault(cell, EMPTY)
         self.visible = frozenset(visible)
 
     def moved(self, primitive: str) -> None:
@@ -160,6 +164,10 @@ class Belief:
             if ahead is not None and ahead.passable:
                 self.pose = Pose(self.pose.front, self.pose.heading)
 
+    def snapshot(self) -> Belief:
+        """Returns the belief as it is now, which what comes later leaves alone."""
+        return replace(self, cells=self.cells.copy())
+
     @property
     def facing(self) -> Thing | None:
         """What stands in the cell before the agent; None if it was never seen."""
@@ -168,13 +176,25 @@ class Belief:
     @property
     def things(self) -> dict[Cell, Thing]:
         """The objects and doors seen so far, by cell, in the order in which cells were seen."""
-        return {cell: thing for cell, thing in self.cells.items() if thing.notable}
+        return {cell: thing for cell, thing in self.cells.items() if thing.kind in _NOTABLE}
 
 
-def _decode(code: Sequence[int]) -> Thing | None:
-    kind = KINDS[code[0]]
+_VIEW = tuple(
+    tuple(
+        (column, row, *Pose((0, 0), heading).place(VIEW_SIZE - 1 - row, column - VIEW_SIZE // 2))
+        for column in range(VIEW_SIZE)
+        for row in range(VIEW_SIZE)
+    )
+    for heading in range(len(HEADINGS))
+)
+"""By heading: column and row of an image, and the cell there as seen from the agent's own."""
+
+
+@lru_cache
+def _decode(kind_code: int, color: int, state: int) -> Thing | None:
+    kind = KINDS[kind_code]
     if kind == "unseen":
         return None
     if kind in ("empty", "floor", "wall"):
         return Thing(kind)
-    return Thing(kind, COLORS[code[1]], DOOR_STATES[code[2]] if kind == "door" else "")
+    return Thing(kind, COLORS[color], DOOR_STATES[state] if kind == "door" else "")
