@@ -138,6 +138,21 @@ def test_a_place_beside_the_agent_is_offered_for_examination(
     assert not [a for a in transition.observation.actions if a.startswith("examine")]
 
 
+def test_what_was_done_in_a_state_is_not_offered_there_again(
+    benchmark_: ALFWorld, task: Task
+) -> None:
+    environment = benchmark_.environment(task)
+    environment.reset(task)
+    environment.step("go to shelf 2")
+    there, back = "take apple 1 from shelf 1", "move apple 1 to shelf 1"
+    before = environment.fork().step("look").observation.actions or ()
+    assert there in before
+    environment.step(there)
+    again = environment.step(back).observation.actions or ()
+    assert there not in again
+    assert set(before) - set(again) == {there}
+
+
 def test_an_episode_ends_after_fifty_commands(benchmark_: ALFWorld, task: Task) -> None:
     environment = benchmark_.environment(task)
     environment.reset(task)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 
 from amp.benchmarks.alfworld.facts import facts
 from amp.benchmarks.alfworld.goal import TOOLS, Goal, distance, read_goal
@@ -33,9 +33,9 @@ class ALFWorldEnvironment:
     (`amp.benchmarks.alfworld.facts`). `Observation.actions` are the game's admissible commands
     without those that neither tell anything that the state does not nor bring the goal forward
     (help, inventory, look; to examine what is known; to go to a place that was looked into and has
-    to do with nothing in the goal; to turn on a lit lamp; to close anything), at most
-    `MOST_ACTIONS`; `step` takes all of them, and "put X in/on Y" for "move X to Y" and the other
-    way round.
+    to do with nothing in the goal; to turn on a lit lamp; to close anything; what was done in this
+    very state before, unless nothing else is left), at most `MOST_ACTIONS`; `step` takes all of
+    them, and "put X in/on Y" for "move X to Y" and the other way round.
 
     Args:
         open_game: returns the game of a task.
@@ -51,6 +51,7 @@ class ALFWorldEnvironment:
         self._view: View | None = None
         self._goal: Goal | None = None
         self._steps = 0
+        self._tried: dict[Hashable, frozenset[str]] = {}
 
     def reset(self, task: Task) -> Observation:
         """Starts a task; waits until its game is loaded.
@@ -64,6 +65,7 @@ class ALFWorldEnvironment:
         self._view = self._play.start
         self._goal = read_goal(task.goal)
         self._steps = 0
+        self._tried = {}
         self.scene = Scene()
         self.scene.hear(self._view.text, self._view.commands)
         return self._observation(self._view)
@@ -78,7 +80,10 @@ class ALFWorldEnvironment:
         """
         if self._view is None or self._play is None or self._over:
             raise InvalidInputError("the ALFWorld episode is over; reset the environment first")
-        self._view = self._play.step(self._view.at, as_listed(action, self._view.commands))
+        command, known = as_listed(action, self._view.commands), self.scene.known()
+        # The game is deterministic: the same again would only walk in a circle.
+        self._tried[known] = self._tried.get(known, frozenset()) | {command}
+        self._view = self._play.step(self._view.at, command)
         self._steps += 1
         self.scene.hear(self._view.text, self._view.commands)
         done, won, text = self._over, self._view.won, self._view.text
@@ -89,6 +94,7 @@ class ALFWorldEnvironment:
         """Returns a second environment in the same state; what is done in one leaves the other."""
         twin = copy.copy(self)
         twin.scene = copy.deepcopy(self.scene)
+        twin._tried = dict(self._tried)
         return twin
 
     @property
@@ -97,9 +103,11 @@ class ALFWorldEnvironment:
 
     def _observation(self, view: View) -> Observation:
         goal, scene = self._goal, self.scene
+        actions = offered(view.commands, scene, goal)
+        tried = self._tried.get(scene.known(), frozenset())
         return Observation(
             state=scene.describe(),
-            actions=offered(view.commands, scene, goal),
+            actions=tuple(action for action in actions if action not in tried) or actions,
             # A few games are won with a thing that was in two places at once, one of them unseen.
             distance=0.0 if view.won else None if goal is None else distance(goal, scene),
             symbols=None if goal is None else facts(goal, scene),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 _THING = r"([a-z]+ \d+)"
@@ -121,6 +121,17 @@ class Scene:
     def list(self, names: Iterable[str]) -> str:
         """Things in words; ``nothing`` if there are none."""
         return ", ".join(self.told(name) for name in names) or "nothing"
+
+    def known(self) -> Hashable:
+        """Returns what is known, equal for equal knowledge in whatever order it was gained."""
+        return (
+            self.at,
+            self.held,
+            frozenset((place, frozenset(things)) for place, things in self.contents.items()),
+            frozenset(self.shut.items()),
+            frozenset(self.states.items()),
+            frozenset(self.lit),
+        )
 
     def describe(self) -> str:
         """Returns what is known in words, one line for what is held, here, seen, and not seen."""
