@@ -7,13 +7,15 @@ from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 from amp.execute.base import AskingTool, Prompts, Question, Tool
-from amp.execute.choice import ask
+from amp.execute.choice import ask, labels_for
 from amp.execute.choicestep import ChoiceStep
+from amp.execute.compaction import compacted
 from amp.execute.look import look
 from amp.execute.meter import Meter
 from amp.execute.openstep import OpenStep
 from amp.execute.tools.larger import LargerModelTool
 from amp.execute.verify import check_rules, refine, self_check
+from amp.models.base import Prompt
 from amp.types import Allocation, Candidate, Look, LookKind, StepContext, ToolUse
 
 
@@ -54,7 +56,11 @@ class Executor:
             LimitReachedError: if a call does not fit the limits.
             ModelError: from the model.
         """
-        return await look(self.prompts, frozenset(self.tools), context, wanted, meter)
+        tools = frozenset(self.tools)
+        if wanted:
+            plain = Allocation(tools=tools)
+            context = await self._with_room(context, plain, context.observation.actions, meter)
+        return await look(self.prompts, tools, context, wanted, meter)
 
     async def execute(
         self, context: StepContext, allocation: Allocation, meter: Meter
@@ -75,6 +81,7 @@ class Executor:
         for tool in tools.values():
             if isinstance(tool, LargerModelTool):
                 meter = meter.on(tool.model)
+        context = await self._with_room(context, allocation, actions, meter)
         if actions is None:
             step: OpenStep | ChoiceStep = OpenStep(self.prompts, context, allocation, tools, meter)
         else:
@@ -87,6 +94,24 @@ class Executor:
         if allocation.verification >= 3:
             candidates = await refine(candidates, context, actions, step, self.prompts, meter)
         return tuple(replace(c, tool_uses=advice + c.tool_uses) for c in candidates)
+
+    async def _with_room(
+        self,
+        context: StepContext,
+        allocation: Allocation,
+        actions: tuple[str, ...] | None,
+        meter: Meter,
+    ) -> StepContext:
+        """The step with a history that leaves room for the answers."""
+
+        def prompt(step: StepContext) -> Prompt:
+            if actions is None:
+                return self.prompts.solve(step, allocation)
+            if allocation.depth > 0:
+                return self.prompts.think(step, actions, allocation.depth)
+            return self.prompts.choose(step, actions, labels_for(len(actions)), "")
+
+        return await compacted(context, prompt, allocation.beam_width, meter)
 
     async def advise(
         self, context: StepContext, allocation: Allocation, meter: Meter
