@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -13,8 +14,10 @@ from amp import cli
 from amp.evaluate.baselines import METHODS
 
 ROOT = Path(__file__).parent.parent
-DATA = ROOT.parent / "shared" / "data"
+DATA = Path(os.environ.get("AMP_DATA") or ROOT.parent / "shared" / "data")
 README, METHODS_PAGE = "README.md", "docs/methods.md"
+NOT_ON_GSM8K = {"beam_search", "llm_dp", "llm_dp_random"}
+"""Methods without a recorded row there."""
 
 BABYAI = ("babyai", "--limit", "20", "--level", "BabyAI-GoToLocal-v0")
 GSM8K = ("gsm8k", "--limit", "75", "--data", str(DATA))
@@ -37,7 +40,7 @@ if (DATA / "gsm8k").is_dir():
     RUNS += [
         (METHODS_PAGE, f"GSM8K | {name} |", "gsm8k", (*GSM8K, "--limit", "20", "--method", name))
         for name in METHODS
-        if name != "beam_search"
+        if name not in NOT_ON_GSM8K
     ]
 
 

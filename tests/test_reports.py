@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from amp.learn.assessors import train_assessor
 from amp.types import LookKind
 
 ROOT = Path(__file__).parent.parent
-DATA = ROOT.parent / "shared" / "data"
+DATA = Path(os.environ.get("AMP_DATA") or ROOT.parent / "shared" / "data")
 PAGE = (ROOT / "docs" / "assessment.md").read_text()
 ROUNDING = 0.015
 """Half of the last digit, and what another processor's arithmetic changes in training."""
