@@ -1,0 +1,162 @@
+"""A table of draws is complete or refused; permuted, cut and merged, it stays true."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amp.errors import InvalidInputError
+from amp.evaluate.draws import Arm, Draws, merged
+from amp.evaluate.drawsfile import load, save
+from amp.evaluate.play import Ask, play
+from amp.evaluate.synthetic import CERTAIN_LEVELS, synthetic
+from amp.models.base import ModelCard
+from amp.types import Allocation, Candidate, Look, ToolUse, Usage
+
+TABLE = synthetic(4, samples=3)
+SHORT, LONG = TABLE.with_arms("short"), TABLE.with_arms("long")
+
+
+@given(st.integers(0, 1000))
+def test_a_permutation_keeps_every_sample_and_what_all_of_them_cost(seed: int) -> None:
+    other = TABLE.permuted(seed)
+    assert other == TABLE.permuted(seed)
+    assert other.seed == seed
+    for before, after in zip(TABLE.tasks, other.tasks, strict=True):
+        for arm, cell in before.cells.items():
+            texts = [
+                Counter(draw.candidate.action for draw in cells.cells[arm].draws)
+                for cells in (before, after)
+            ]
+            assert texts[0] == texts[1]
+            assert after.cells[arm].cached == cell.cached
+    whole = [play(table, lambda row: (Ask("short", 3), Ask("long", 3))) for table in (TABLE, other)]
+    assert [o.usage for o in whole[0]] == [o.usage for o in whole[1]]
+
+
+def test_every_cell_has_an_order_of_its_own() -> None:
+    hopeless = [replace(CERTAIN_LEVELS[2], share=1.0)]  # no two answers of it are equal
+    orders = [
+        tuple(
+            tuple(draw.candidate.action for draw in row.cells[arm].draws)
+            for arm in ("short", "long")
+        )
+        for row in synthetic(200, samples=3, levels=hopeless).permuted(7).tasks
+    ]
+    assert len(set(orders)) == 6 * 6
+
+
+def test_arms_are_taken_out_and_merged_again() -> None:
+    assert merged(SHORT, LONG) == TABLE
+    assert TABLE.with_arms("long", "short").samples == {"long": 3, "short": 3}
+    with pytest.raises(InvalidInputError, match="unknown arm 'lnog'; did you mean 'long'"):
+        TABLE.with_arms("lnog")
+
+
+def test_tasks_are_taken_out_in_the_order_of_the_table() -> None:
+    part = TABLE.with_tasks(["synthetic/2", "synthetic/0"])
+    assert [row.task for row in part.tasks] == ["synthetic/0", "synthetic/2"]
+    with pytest.raises(InvalidInputError, match="no task synthetic/9"):
+        TABLE.with_tasks(["synthetic/9"])
+    with pytest.raises(InvalidInputError, match="needs at least 1 task, found none"):
+        TABLE.with_tasks([])
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (replace(LONG, benchmark="gsm8k"), "different benchmarks: synthetic and gsm8k"),
+        (replace(LONG, prompts="synthetic/2"), "different prompts: synthetic/1 and synthetic/2"),
+        (
+            replace(LONG, card=ModelCard("synthetic", "ab" * 32)),
+            r"different models: synthetic and synthetic \(abababab\)",
+        ),
+        (LONG.permuted(3), "different seeds: 0 and 3"),
+        (
+            LONG.with_tasks(["synthetic/0"]),
+            "different tasks: 3 are in one table alone, such as synthetic/1 in the first",
+        ),
+        (SHORT, "arm short comes twice"),
+    ],
+)
+def test_tables_that_do_not_belong_together_are_not_merged(other: Draws, said: str) -> None:
+    with pytest.raises(InvalidInputError, match=said):
+        merged(SHORT, other)
+
+
+def test_empty_and_uneven_cells_are_refused() -> None:
+    *others, last = TABLE.tasks
+    cell = last.cells["long"]
+    for cells, found in (
+        ({"short": last.cells["short"]}, 0),
+        ({**last.cells, "long": replace(cell, draws=())}, 0),
+        ({**last.cells, "long": replace(cell, draws=cell.draws[:2])}, 2),
+    ):
+        with pytest.raises(InvalidInputError, match=f"synthetic/3 has {found} samples of arm long"):
+            replace(TABLE, tasks=(*others, replace(last, cells=cells)))
+    with pytest.raises(InvalidInputError, match="has samples of arm other, which is none"):
+        replace(TABLE, tasks=(replace(last, cells={**last.cells, "other": cell}),))
+    with pytest.raises(InvalidInputError, match="has 0 samples of arm short, expected at least 1"):
+        replace(TABLE, tasks=(replace(last, cells={"long": cell}),))
+    with pytest.raises(InvalidInputError, match="task synthetic/3 comes twice"):
+        replace(TABLE, tasks=(last, last))
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"beam_width": 4}, "arm a: beam_width is 4, expected 1"),
+        ({"temperature": 0.0}, "arm a: temperature is 0.0, expected above 0"),
+        ({"verification": 2}, "arm a: verification is 2, expected 0 or 1"),
+    ],
+)
+def test_an_arm_is_one_sample_that_makes_no_call_of_its_own(
+    changed: dict[str, float], said: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=said):
+        Arm("a", replace(Allocation(temperature=0.7), **changed))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["draws.json", "draws.json.gz"])
+def test_a_table_comes_back_from_disk_as_it_was(tmp_path: Path, name: str) -> None:
+    row = TABLE.tasks[0]
+    use = ToolUse("python", "answer = 0.1", "0.1", seconds=1 / 3)
+    tried = Candidate("\u00e9", None, log_prob=-1 / 3, cut_off=True, tool_uses=(use,), failure="no")
+    draw = replace(row.cells["short"].draws[0], candidate=replace(tried, attempt=tried))
+    cell = replace(row.cells["short"], draws=(draw, *row.cells["short"].draws[1:]))
+    full = replace(
+        row,
+        cells={**row.cells, "short": cell},
+        tercile=2,
+        look=Look(0.1, {"go": 0.7}, None, (0.5, -1e-30)),
+        look_usage=Usage(1, 7, flops=1e9 / 3, seconds=0.1),
+    )
+    for table in (TABLE, replace(TABLE, tasks=(full, *TABLE.tasks[1:]), looks=frozenset())):
+        save(table, tmp_path / name)
+        assert load(tmp_path / name) == table
+
+
+def test_a_file_that_is_no_table_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "draws.json.gz"
+    with pytest.raises(InvalidInputError, match="no table of draws at"):
+        load(path)
+    save(TABLE, path)
+    whole = path.read_bytes()
+    for content in (b"", whole[: len(whole) // 2], b"{}", whole[:-9] + b"123456789"):
+        path.write_bytes(content)
+        with pytest.raises(InvalidInputError, match="cannot be read as a table of draws"):
+            load(path)
+    plain = tmp_path / "draws.json"
+    for text, said in (
+        ("[]", "has format None, this version reads 1"),
+        ('{"format": 2}', "has format 2"),
+        ('{"format": 1, "arms": []}', "is no table of draws: KeyError"),
+    ):
+        plain.write_text(text)
+        with pytest.raises(InvalidInputError, match=said):
+            load(plain)
