@@ -1,13 +1,16 @@
-"""The tables of docs/assessment.md, from the shipped recordings and without a model."""
+"""The tables of docs/assessment.md and docs/results.md, from recordings and without a model."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
+from amp import cli
 from amp.assess.structure import structural
 from amp.benchmarks import load_benchmark
 from amp.evaluate.assessed import judged, rows, stage_name
@@ -77,3 +80,22 @@ def test_the_table_of_gsm8k_is_what_the_recordings_give() -> None:
     )
     assert (len(train.episodes), len(held_out.episodes)) == (150, 75)
     check("GSM8K", train, held_out)
+
+
+@pytest.mark.skipif(not (DATA / "gsm8k").is_dir(), reason="needs GSM8K")
+def test_the_results_of_gsm8k_are_what_the_recordings_give(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("gsm8k", "gsm8k-train"):
+        shutil.copy(ROOT / "recordings" / f"{name}.sqlite", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    command = "amp results gsm8k.sqlite --train gsm8k-train.sqlite --markdown --data"
+    monkeypatch.setattr(sys, "argv", [*command.split(), str(DATA)])
+    with pytest.raises(SystemExit) as exit_info:
+        cli.main()
+        raise SystemExit(0)
+    assert not exit_info.value.code
+    made = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert len(made) > 12
+    told = (ROOT / "docs" / "results.md").read_text().splitlines()
+    assert [line for line in told if line.startswith("| ")] == made

@@ -59,8 +59,8 @@ PRESETS: dict[str, Preset] = {
         ),
         lengths=Lengths(prompt_tokens=835, answer_tokens=1, thought_tokens=18),
     ),
-    # In the last two, acting at once is all that was measured; lengths are those of these runs. What
-    # ALFWorld leaves to allocate is whether to plan in symbols.
+    # In the last two, acting at once is all that was measured; lengths are those of these runs.
+    # What ALFWorld leaves to allocate is whether to plan in symbols.
     "alfworld": Preset(
         fixed=Allocation(),
         space=Space(
@@ -78,6 +78,13 @@ PRESETS: dict[str, Preset] = {
         lengths=Lengths(prompt_tokens=850, answer_tokens=4, thought_tokens=40),
     ),
 }
+
+
+ARMS: dict[str, Allocation] = {
+    "program": replace(PRESETS["gsm8k"].fixed, beam_width=1),
+    "chain": Allocation(depth=4, temperature=0.7, top_p=0.95, verification=1),
+}
+"""Ways to ask for a whole solution of GSM8K, one sample each."""
 
 
 def preset_for(benchmark: Benchmark, wanted: dict[str, Any]) -> Preset:
