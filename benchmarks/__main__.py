@@ -27,6 +27,7 @@ from amp.types import Candidate, Evidence, Limits, StepContext, Task, Usage
 from benchmarks.assessments import assessments
 from benchmarks.babyai_steps import PROMISED, speed
 from benchmarks.decisions import decisions
+from benchmarks.learning import learning
 from benchmarks.replay import replays
 from benchmarks.transformers_samples import samples_on_a_shared_prompt
 
@@ -133,6 +134,7 @@ async def main() -> int:
         ("4 samples / 1 sample on PyTorch, time", samples, "<", 1.6),
         *decisions(),
         *replays(),
+        *learning(),
         ("text steps of BabyAI a CPU-second", speed().steps_a_second, ">", PROMISED),
         ("import amp, in s", start_up("-c", "import amp"), "<", 0.3),
         ("amp --help, in s", start_up("-m", "amp", "--help"), "<", 0.6),

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amp.cost import Ledger, dollars, flops, is_priced, reward, worst_dollars
+from amp.cost import (
+    Charge,
+    Ledger,
+    Reward,
+    dollars,
+    dual_step,
+    flops,
+    is_priced,
+    reward,
+    worst_dollars,
+)
 from amp.errors import InvalidInputError, LimitReachedError
 from amp.models.base import ModelCard
 from amp.types import Limits, Usage
@@ -200,9 +212,69 @@ def test_reward_rises_with_success_and_falls_with_cost(s: float, c: float, trade
     ("values", "named"),
     [((2.0, 0.0, 0.5), "success"), ((1.0, -1.0, 0.5), "normalised_cost"), ((1, 0, 1.5), "trade")],
 )
-def test_reward_names_what_is_out_of_range(values: tuple[float, ...], named: str) -> None:
+def test_reward_names_what_is_out_of_range(values: tuple[float, float, float], named: str) -> None:
     with pytest.raises(InvalidInputError, match=named):
         reward(*values)
+
+
+@given(st.floats(0, 1), st.floats(0, 10), st.floats(0, 1))
+def test_what_is_charged_on_success_costs_nothing_without_and_all_of_it_with_it(
+    s: float, c: float, trade: float
+) -> None:
+    assert reward(0.0, c, trade, "on_success") == 0.0
+    assert reward(1.0, c, trade, "on_success") == reward(1.0, c, trade)
+    assert reward(s, c, trade, "on_success") == pytest.approx(s * reward(1.0, c, trade), abs=1e-9)
+    assert reward(s, c, trade, "on_success") >= reward(s, c, trade)
+
+
+@given(st.floats(0, 1), st.floats(0, 1e6), st.floats(0, 1), st.floats(1e-3, 1e6))
+def test_a_learner_is_rewarded_by_the_same_formula_one_by_one_and_in_arrays(
+    s: float, tokens: float, trade: float, budget: float
+) -> None:
+    for charge in get_args(Charge):
+        pays = Reward(budget, charge)
+        plain = reward(s, tokens / budget, trade, charge)
+        assert pays.of(s, tokens, trade) == plain
+        arrays = (np.array([s, 1.0]), np.array([tokens, 0.0]), np.array([trade, 0.5]))
+        assert pays.of(*arrays).tolist() == [plain, 0.5]
+    # At the reference budget the cost is 1.
+    assert Reward(budget).of(1.0, budget, trade) == pytest.approx(2.0 * trade - 1.0)
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_where_success_is_binary_a_share_of_it_is_none(s: float, trade: float) -> None:
+    pays = Reward(100.0, binary=True)
+    assert pays.of(s, 50.0, trade) == reward(float(s == 1.0), 0.5, trade)
+    assert pays.of(np.array([s, 1.0]), np.zeros(2), np.full(2, trade))[1] == trade
+
+
+@pytest.mark.parametrize("budget", [0.0, -1.0, math.nan, math.inf])
+def test_a_reference_budget_that_is_none_is_refused(budget: float) -> None:
+    with pytest.raises(InvalidInputError, match="reference_tokens is .*, expected a number above"):
+        Reward(budget)
+    with pytest.raises(InvalidInputError, match="charge is 'never', expected one of always, on_su"):
+        Reward(1.0, "never")  # type: ignore[arg-type]
+
+
+@given(st.floats(0.01, 1), st.floats(0, 10), st.floats(1e-3, 1))
+def test_dual_ascent_weighs_cost_more_where_the_budget_is_exceeded(
+    trade: float, cost: float, rate: float
+) -> None:
+    after = dual_step(trade, cost, rate)
+    assert 0.0 < after <= 1.0
+    assert dual_step(trade, 1.0, rate) == pytest.approx(trade)
+    if cost > 1.0:
+        assert after <= trade * (1 + 1e-12)
+    elif cost < 1.0:
+        assert after >= trade * (1 - 1e-12)
+
+
+def test_dual_ascent_finds_the_trade_off_at_which_the_budget_is_met() -> None:
+    trade = 1.0
+    for _ in range(500):
+        # A policy that spends less the more a cost weighs.
+        trade = dual_step(trade, 2.0 * trade, rate=0.1)
+    assert trade == pytest.approx(0.5, abs=1e-6)
 
 
 def test_usages_add_and_subtract() -> None:

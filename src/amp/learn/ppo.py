@@ -1,0 +1,209 @@
+"""Proximal policy optimisation (spec 2.4, 3.4.2; Schulman et al. 2017) over whole episodes.
+
+Loss and advantages are a few lines each, so they stand here; the tests hold them to the values of
+TorchRL, which takes three times as long over networks this small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from amp.errors import InvalidInputError
+from amp.learn.networks import Networks
+from amp.learn.rollouts import Rollout
+from amp.learn.trainsettings import TrainSettings
+from amp.network import Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Decisions to learn from, one row each."""
+
+    inputs: torch.Tensor
+    latents: torch.Tensor
+    free: torch.Tensor
+    log_probs: torch.Tensor
+    advantages: torch.Tensor
+    returns: torch.Tensor
+
+    def rows(self, rows: torch.Tensor) -> Batch:
+        """Some of them."""
+        return Batch(
+            self.inputs[rows],
+            self.latents[rows],
+            self.free[rows],
+            self.log_probs[rows],
+            self.advantages[rows],
+            self.returns[rows],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """One minibatch: three losses to be added up, and what they say of the step.
+
+    Attributes:
+        policy: the negative of L^CLIP (spec 2.4).
+        value: half of the mean squared error of the value function.
+        entropy: mean entropy of the decisions, in nats.
+        kl: how far the policy is from that which drew the decisions, by the mean of r - 1 - log r.
+        clip_fraction: share of the ratios outside 1 +- epsilon.
+    """
+
+    policy: torch.Tensor
+    value: torch.Tensor
+    entropy: torch.Tensor
+    kl: torch.Tensor
+    clip_fraction: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What an update did, as means over its minibatches.
+
+    Attributes:
+        policy_loss: see `Losses`.
+        value_loss: likewise.
+        entropy: likewise.
+        kl: likewise, of the last minibatch.
+        clip_fraction: see `Losses`.
+        gradient_norm: before it is clipped.
+        explained_variance: share of the variance of the returns that the value function knew.
+        minibatches: how many there were, before the KL divergence ended the update.
+    """
+
+    policy_loss: float
+    value_loss: float
+    entropy: float
+    kl: float
+    clip_fraction: float
+    gradient_norm: float
+    explained_variance: float
+    minibatches: int
+
+
+def advantages(rewards: Floats, values: Floats, gamma: float, gae_lambda: float) -> Floats:
+    """Generalised advantage estimates (Schulman et al. 2016) of episodes that end by themselves.
+
+    A_t = delta_t + gamma * gae_lambda * A_(t+1), with delta_t = r_t + gamma * V_(t+1) - V_t.
+
+    Args:
+        rewards: shape (turns, episodes), 0 after the end of an episode.
+        values: expected returns, likewise.
+        gamma: discount factor.
+        gae_lambda: 0 for the error of one step, 1 for that of the whole return.
+    """
+    result = np.zeros_like(values)
+    following = value = np.zeros(values.shape[1:])
+    for turn in reversed(range(len(values))):
+        delta = rewards[turn] + gamma * value - values[turn]
+        # After the end all three are 0, and stay so.
+        result[turn] = following = delta + gamma * gae_lambda * following
+        value = values[turn]
+    return result
+
+
+def losses(networks: Networks, batch: Batch, epsilon: float) -> Losses:
+    """The clipped objective with one joint ratio of all that a decision drew (spec 2.4)."""
+    log_probs, entropies = networks.log_probs(batch.inputs, batch.latents, batch.free)
+    log_ratios = log_probs - batch.log_probs
+    ratios = torch.exp(log_ratios)
+    clipped = torch.clamp(ratios, 1.0 - epsilon, 1.0 + epsilon)
+    gain = torch.minimum(ratios * batch.advantages, clipped * batch.advantages)
+    error = networks.values(batch.inputs) - batch.returns
+    with torch.no_grad():
+        kl = (ratios - 1.0 - log_ratios).mean()
+        outside = ((ratios - 1.0).abs() > epsilon).float().mean()
+    return Losses(-gain.mean(), 0.5 * (error * error).mean(), entropies.mean(), kl, outside)
+
+
+def batch_of(rollout: Rollout, networks: Networks, settings: TrainSettings) -> tuple[Batch, float]:
+    """What to learn from a rollout, and the explained variance of its returns.
+
+    Advantages have the mean 0 and the standard deviation 1.
+
+    Raises:
+        InvalidInputError: if all decisions were equally good, so that there is nothing to learn.
+    """
+    inputs = torch.as_tensor(rollout.inputs)
+    with torch.no_grad():
+        values = networks.values(inputs).numpy().astype(np.float64)
+    table = advantages(
+        rollout.grid(rollout.rewards), rollout.grid(values), settings.gamma, settings.gae_lambda
+    )
+    gained = table[rollout.turn, rollout.episode]
+    returns = gained + values
+    spread = gained.std()
+    if not spread > 1e-9:
+        raise InvalidInputError(
+            f"all {len(gained)} decisions had the same advantage, expected rewards that differ"
+        )
+    variance = returns.var()
+    batch = Batch(
+        inputs,
+        torch.as_tensor(rollout.latents),
+        torch.as_tensor(rollout.free),
+        torch.as_tensor(rollout.log_probs.astype(np.float32)),
+        torch.as_tensor(((gained - gained.mean()) / spread).astype(np.float32)),
+        torch.as_tensor(returns.astype(np.float32)),
+    )
+    explained = 1.0 - float(gained.var() / variance) if variance > 0 else 0.0
+    return batch, explained
+
+
+def update(
+    networks: Networks,
+    optimiser: torch.optim.Optimizer,
+    rollout: Rollout,
+    settings: TrainSettings,
+    rng: np.random.Generator,
+) -> Update:
+    """Improves the networks with one rollout of the policy that they are now.
+
+    The epochs end early when the policy has moved further than `target_kl`.
+    """
+    batch, explained = batch_of(rollout, networks, settings)
+    parameters = list(networks.parameters())
+    seen: list[tuple[float, ...]] = []
+    for rows in _minibatches(len(batch.inputs), settings, rng):
+        loss = losses(networks, batch.rows(rows), settings.epsilon)
+        kl = loss.kl.item()
+        if kl > settings.target_kl:
+            break
+        total = (
+            loss.policy
+            + settings.value_weight * loss.value
+            - settings.entropy_weight * loss.entropy
+        )
+        networks.zero_grad()
+        total.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(parameters, settings.gradient_norm)
+        optimiser.step()
+        networks.clamp()
+        seen.append(
+            (
+                loss.policy.item(),
+                loss.value.item(),
+                loss.entropy.item(),
+                loss.clip_fraction.item(),
+                norm.item(),
+            )
+        )
+    policy_loss, value_loss, entropy, clip_fraction, norm_mean = np.mean(seen, axis=0).tolist()
+    return Update(
+        policy_loss, value_loss, entropy, kl, clip_fraction, norm_mean, explained, len(seen)
+    )
+
+
+def _minibatches(
+    rows: int, settings: TrainSettings, rng: np.random.Generator
+) -> Iterator[torch.Tensor]:
+    for _ in range(settings.epochs):
+        order = torch.as_tensor(rng.permutation(rows))
+        # Parts of nearly the same size: a rest of a few rows would have the say of a whole batch.
+        yield from torch.tensor_split(order, max(1, round(rows / settings.batch_size)))

@@ -1,0 +1,210 @@
+"""Episodes of a policy in a simulator, in numpy, all of them at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from amp.allocate.batch import Mask, log_probs
+from amp.allocate.inputs import EXTRAS
+from amp.allocate.mlp import MlpPolicy
+from amp.allocate.space import REALS
+from amp.cost import Reward
+from amp.errors import InvalidInputError
+from amp.learn.networks import encoded
+from amp.learn.simulator import Episodes, Ints, Simulator, Turn, View
+from amp.network import Floats
+
+MOST_TURNS = 10_000
+"""Decisions an episode. One that needs more is taken for a simulator that never ends."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rollout:
+    """Whole episodes: what was seen and decided, and what came of it.
+
+    The first block has one row a decision, in the order in which they were taken; the second one
+    value an episode.
+
+    Attributes:
+        values: as in `View`, with the trade-off.
+        inputs: those of the network.
+        latents: what was drawn.
+        free: what might have been.
+        log_probs: of the latents; not of use if there was no chance.
+        rewards: what the decision added to the reward of its episode.
+        episode: to which one it belongs.
+        turn: how many came before it there.
+        tasks: index of the task.
+        trade_offs: lambda.
+        success: quality of the result.
+        tokens: that all decisions cost.
+    """
+
+    values: Floats
+    inputs: Floats
+    latents: Floats
+    free: Mask
+    log_probs: Floats
+    rewards: Floats
+    episode: Ints
+    turn: Ints
+
+    tasks: Ints
+    trade_offs: Floats
+    success: Floats
+    tokens: Floats
+
+    @property
+    def returns(self) -> Floats:
+        """The reward of each episode."""
+        return np.asarray(np.bincount(self.episode, self.rewards, len(self.tasks)), float)
+
+    def grid(self, per_decision: Floats) -> Floats:
+        """A value for each decision, put in a table of shape (turns, episodes), 0 elsewhere."""
+        table = np.zeros((int(self.turn.max()) + 1, len(self.tasks)))
+        table[self.turn, self.episode] = per_decision
+        return table
+
+
+def roll_out(
+    policy: MlpPolicy,
+    simulator: Simulator,
+    reward: Reward,
+    tasks: Ints,
+    trade_offs: Floats,
+    rng: np.random.Generator,
+) -> Rollout:
+    """Plays an episode for each task, with its trade-off.
+
+    A decision's reward is what it changed: the reward of the episode if it ended now without
+    success, less that before it; the last decision has the success as well. So the rewards of an
+    episode add up to `Reward.of` its success and tokens, and what costs something is charged at
+    once, but for ``on_success``.
+
+    Args:
+        policy: its `deterministic` says whether there is chance; its trade-off is not used.
+        simulator: where.
+        reward: what pays.
+        tasks: one an episode.
+        trade_offs: likewise.
+        rng: all chance, the simulator's too. The same one gives the same episodes.
+
+    Raises:
+        InvalidInputError: if there is no task, or the simulator gives what is no observation, cost
+            or success.
+    """
+    if not len(tasks):
+        raise InvalidInputError("there are no tasks to play, expected at least one")
+    episodes = simulator.begin(tasks, rng)
+    log_stds = np.array(policy.log_stds, np.float32)
+    success, tokens = np.zeros(len(tasks)), np.zeros(len(tasks))
+    worth = np.zeros(len(tasks))
+    live = np.arange(len(tasks))
+    columns: list[tuple[Floats | Mask | Ints, ...]] = []
+    for turn in range(MOST_TURNS):
+        if not len(live):
+            break
+        view = _view(episodes, live, trade_offs, policy)
+        inputs = encoded(view.values, policy.mean, policy.std)
+        locations = policy.locations(inputs)
+        if policy.deterministic:
+            latents = most_likely(locations, view.free)
+        else:
+            latents = draw(locations, log_stds, view.free, rng)
+        came = _checked(episodes.step(live, latents))
+        tokens[live] += came.tokens
+        success[live] = came.success
+        now = reward.of(came.success, tokens[live], trade_offs[live])
+        columns.append(
+            (
+                view.values,
+                inputs,
+                latents,
+                view.free,
+                log_probs(latents, locations, log_stds, view.free),
+                now - worth[live],
+                live,
+                np.full(len(live), turn),
+            )
+        )
+        worth[live] = now
+        live = live[~came.done]
+    else:
+        raise InvalidInputError(
+            f"task {tasks[live[0]]} is not done after {MOST_TURNS} decisions, expected an end"
+        )
+    values, inputs, latents, free, log_ps, rewards, rows, turns = map(
+        np.concatenate, zip(*columns, strict=True)
+    )
+    return Rollout(
+        values=values,
+        inputs=inputs,
+        latents=latents,
+        free=free,
+        log_probs=log_ps,
+        rewards=rewards,
+        episode=rows,
+        turn=turns,
+        tasks=tasks,
+        trade_offs=trade_offs,
+        success=success,
+        tokens=tokens,
+    )
+
+
+def draw(locations: Floats, log_stds: Floats, free: Mask, rng: np.random.Generator) -> Floats:
+    """`draws.sample` of many rows: latents that are 0 where nothing is free, and after a stop."""
+    normal = rng.standard_normal((len(locations), len(REALS)), np.float32)
+    reals = slice(1, 1 + len(REALS))
+    latents = (rng.random(locations.shape) < 1.0 / (1.0 + np.exp(-locations))).astype(np.float32)
+    latents[:, reals] = locations[:, reals] + np.exp(log_stds) * normal
+    return _settled(latents, free)
+
+
+def most_likely(locations: Floats, free: Mask) -> Floats:
+    """`draws.most_likely` of many rows."""
+    latents = (locations >= 0.0).astype(np.float32)
+    reals = slice(1, 1 + len(REALS))
+    latents[:, reals] = locations[:, reals]
+    return _settled(latents, free)
+
+
+def _settled(latents: Floats, free: Mask) -> Floats:
+    latents[~free] = 0.0
+    latents[latents[:, 0] > 0, 1:] = 0.0
+    return latents
+
+
+def _view(episodes: Episodes, rows: Ints, trade_offs: Floats, policy: MlpPolicy) -> View:
+    view = episodes.view(rows)
+    names = (*policy.features, *EXTRAS)
+    for what, array, width in (
+        ("values", view.values, len(names)),
+        ("free", view.free, len(policy.space.draws)),
+    ):
+        if array.shape != (len(rows), width):
+            raise InvalidInputError(
+                f"{what} of the view have the shape {array.shape}, expected {(len(rows), width)}"
+            )
+    values = np.array(view.values, np.float64)
+    values[:, names.index("trade_off")] = trade_offs[rows]
+    if (infinite := np.isinf(values).any(0)).any():
+        raise InvalidInputError(
+            f"complexity {names[int(infinite.argmax())]} is infinite, expected a finite number"
+        )
+    if not view.free.any(1).all():
+        raise InvalidInputError("a view asks for a decision in which nothing is free")
+    return replace(view, values=values)
+
+
+def _checked(turn: Turn) -> Turn:
+    for name, array, high in (("tokens", turn.tokens, np.inf), ("success", turn.success, 1.0)):
+        wrong = ~((array >= 0.0) & (array <= high) & np.isfinite(array))
+        if wrong.any():
+            raise InvalidInputError(
+                f"{name} of a decision is {array[wrong][0]}, expected 0 "
+                + ("to 1" if high == 1.0 else "or more")
+            )
+    return turn

@@ -1,0 +1,228 @@
+"""A whole training: it finds what is known to be best, and can be interrupted anywhere."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from tests.learn.problems import Level, TwoArmed, UntilRight
+
+from amp.allocate.mlp import MlpPolicy
+from amp.allocate.weights import load_policy
+from amp.errors import InvalidInputError
+from amp.learn.rollouts import roll_out
+from amp.learn.train import CHECKPOINT, METRICS, POLICY, Metrics, train
+from amp.learn.trainsettings import TrainSettings, train_settings
+from amp.network import Floats
+
+SHORT = TrainSettings(
+    reference_tokens=400.0,
+    decisions=1_200,
+    episodes=40,
+    hidden=8,
+    batch_size=64,
+    epochs=2,
+    patience=2,
+    checkpoint_every=3,
+)
+
+
+def weights(policy: MlpPolicy) -> list[Floats]:
+    arrays = [policy.mean, policy.std, np.array(policy.log_stds)]
+    return arrays + [array for layer in policy.layers for array in (layer.weight, layer.bias)]
+
+
+def same(one: MlpPolicy, other: MlpPolicy) -> bool:
+    pairs = zip(weights(one), weights(other), strict=True)
+    return all((ours == theirs).all() for ours, theirs in pairs)
+
+
+def metrics(directory: Path) -> list[Metrics]:
+    """All but the seconds, which no two runs share."""
+    lines = (directory / METRICS).read_text("utf-8").splitlines()
+    return [
+        {key: value for key, value in json.loads(line).items() if "seconds" not in key}
+        for line in lines
+    ]
+
+
+def stored(path: Path) -> tuple[dict[str, str], dict[str, bytes]]:
+    """All that a file holds; the order of a header's words means nothing."""
+    with safe_open(path, framework="numpy") as file:
+        return file.metadata(), {
+            name: file.get_tensor(name).tobytes() for name in sorted(file.keys())
+        }
+
+
+def earned(policy: MlpPolicy, problem: UntilRight, trade_off: float, tokens: float) -> float:
+    n = 20_000
+    rollout = roll_out(
+        replace(policy, deterministic=True),
+        problem,
+        train_settings({"reference_tokens": tokens}).reward,
+        np.resize(np.arange(problem.tasks), n),
+        np.full(n, trade_off),
+        np.random.default_rng(99),
+    )
+    return float(rollout.returns.mean())
+
+
+def test_the_better_of_two_arms_is_found_against_the_first_guess(tmp_path: Path) -> None:
+    # The tool is likely at first, and is the worse arm.
+    problem = TwoArmed(with_tool=0.3, without=0.8)
+    settings = replace(SHORT, decisions=6_000, episodes=200, learning_rate=0.01, anneal=False)
+    policy = train(problem, settings, tmp_path)
+    rng = np.random.default_rng(0)
+    tasks = np.zeros(500, np.intp)
+    rollout = roll_out(policy, problem, settings.reward, tasks, np.full(500, 0.9), rng)
+    assert rollout.latents[:, -1].mean() < 0.1
+
+
+def test_the_trained_policy_earns_most_of_what_the_oracle_gains_over_the_best_fixed_one(
+    tmp_path: Path,
+) -> None:
+    problem = UntilRight()
+    settings = train_settings(
+        {
+            "reference_tokens": 400.0,
+            "decisions": 60_000,
+            "hidden": 32,
+            "least_trade_off": 0.9,
+            "most_trade_off": 0.9,
+        }
+    )
+    policy = train(problem, settings, tmp_path)
+    best, fixed = problem.oracle(0.9, 400.0), problem.best_fixed(0.9, 400.0)
+    share = (earned(policy, problem, 0.9, 400.0) - fixed) / (best - fixed)
+    assert share >= 0.9
+
+
+def test_the_same_seed_gives_the_same_policy_and_another_one_another(tmp_path: Path) -> None:
+    one, other, different = (
+        train(UntilRight(), replace(SHORT, seed=seed), tmp_path / name)
+        for name, seed in (("one", 0), ("other", 0), ("different", 1))
+    )
+    assert same(one, other)
+    assert not same(one, different)
+    assert metrics(tmp_path / "one") == metrics(tmp_path / "other")
+    loaded = load_policy(tmp_path / "one" / POLICY)
+    assert isinstance(loaded, MlpPolicy)
+    assert same(loaded, one)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tests.learn.problems import UntilRight
+from tests.learn.test_train import SHORT
+from amp.learn.train import train
+
+def kill(metrics):
+    if metrics["update"] == 8:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+train(UntilRight(), SHORT, Path(sys.argv[1]), on_update=kill)
+"""
+
+
+def test_a_training_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    whole = train(UntilRight(), SHORT, tmp_path / "whole")
+    killed = tmp_path / "killed"
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", KILLED, str(killed)], cwd=root, check=False)
+    assert done.returncode == -signal.SIGKILL
+    # Two updates were noted after the last checkpoint, and a third only in part.
+    with (killed / METRICS).open("a", encoding="utf-8") as file:
+        file.write('{"update": 9, "decis')
+    assert len((killed / METRICS).read_text("utf-8").splitlines()) == 9
+    resumed = train(UntilRight(), SHORT, killed, resume=True)
+    assert same(whole, resumed)
+    assert metrics(killed) == metrics(tmp_path / "whole")
+    for name in (CHECKPOINT, POLICY):
+        assert stored(killed / name) == stored(tmp_path / "whole" / name)
+
+
+def test_a_training_can_be_made_longer_but_not_different(tmp_path: Path) -> None:
+    train(UntilRight(), SHORT, tmp_path)
+    done = metrics(tmp_path)
+    train(UntilRight(), replace(SHORT, decisions=1_400), tmp_path, resume=True)
+    longer = metrics(tmp_path)
+    assert longer[: len(done)] == done
+    assert len(longer) > len(done)
+    with pytest.raises(InvalidInputError, match=r"setting epsilon was 0\.2, now it is 0\.1"):
+        train(UntilRight(), replace(SHORT, epsilon=0.1), tmp_path, resume=True)
+    with pytest.raises(InvalidInputError, match="most_rounds was 8, now it is 5"):
+        train(UntilRight(most=5), SHORT, tmp_path, resume=True)
+    with pytest.raises(InvalidInputError, match="holds a training already; resume it or"):
+        train(UntilRight(), SHORT, tmp_path)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_a_checkpoint_that_was_cut_is_named_and_kept(share: float, tmp_path: Path) -> None:
+    path = tmp_path / CHECKPOINT
+    train(UntilRight(), replace(SHORT, decisions=100), tmp_path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    noted = (tmp_path / METRICS).read_bytes()
+    with pytest.raises(InvalidInputError, match="checkpoint.safetensors is no safetensors file"):
+        train(UntilRight(), SHORT, tmp_path, resume=True)
+    assert (tmp_path / METRICS).read_bytes() == noted
+    with pytest.raises(InvalidInputError, match="there is no checkpoint"):
+        train(UntilRight(), SHORT, tmp_path / "none", resume=True)
+
+
+def test_every_update_is_noted_with_the_terciles_and_trade_offs_that_it_drew(
+    tmp_path: Path,
+) -> None:
+    told: list[Metrics] = []
+    train(UntilRight(), SHORT, tmp_path, on_update=told.append)
+    lines = (tmp_path / METRICS).read_text("utf-8").splitlines()
+    assert [json.loads(line) for line in lines] == told
+    assert [m["update"] for m in told] == list(range(1, len(told) + 1))
+    assert [m["terciles_open"] for m in told][:1] == [1]
+    assert told[0]["success_hard"] is None
+    assert told[-1]["terciles_open"] == 3
+    assert told[-1]["success_hard"] is not None
+    lows = [m["trade_off_from"] or 0.0 for m in told]
+    assert (lows[0], lows[-1]) == (1.0, 0.5)
+    assert lows == sorted(lows, reverse=True)
+
+
+def test_a_policy_to_begin_with_keeps_its_normalisation(tmp_path: Path) -> None:
+    problem = UntilRight()
+    values = len(weights(train(problem, SHORT, tmp_path / "first"))[0])
+    start = MlpPolicy.initial(
+        problem.space,
+        problem.features,
+        mean=np.full(values, 0.25),
+        std=np.full(values, 2.0),
+        hidden=8,
+    )
+    start = replace(start, most_rounds=problem.most_rounds)
+    policy = train(problem, SHORT, tmp_path / "second", start=start)
+    assert (policy.mean == start.mean).all()
+    assert (policy.std == start.std).all()
+    with pytest.raises(InvalidInputError, match="begin with has most_rounds 4, the simulator 8"):
+        train(problem, SHORT, tmp_path / "third", start=replace(start, most_rounds=4))
+
+
+@dataclass
+class Numb(UntilRight):
+    """All of its tasks fail whatever is done."""
+
+    levels: tuple[Level, ...] = (Level(0.0, 0.0),)
+
+
+def test_nothing_to_learn_from_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="there are no tasks to train on"):
+        train(UntilRight(tasks=0), SHORT, tmp_path / "empty")
+    with pytest.raises(InvalidInputError, match="all 60 episodes .* have the success 0, expected"):
+        train(Numb(), SHORT, tmp_path / "numb")
+    assert not list(tmp_path.iterdir())
