@@ -71,7 +71,7 @@ class Networks(nn.Module):
         Raises:
             InvalidInputError: if a weight is not finite, or a shape does not fit the frame.
         """
-        first, second, output = map(_layer, _linears(self.policy))
+        first, second, output = map(layer_of, _linears(self.policy))
         stds = tuple(self.log_stds.tolist())
         return replace(frame, layers=(first, second, output), log_stds=stds)
 
@@ -149,6 +149,7 @@ def _linears(network: nn.Sequential) -> list[nn.Linear]:
     return [module for module in network if isinstance(module, nn.Linear)]
 
 
-def _layer(linear: nn.Linear) -> Layer:
+def layer_of(linear: nn.Linear) -> Layer:
+    """A copy of a layer for the numpy runtime."""
     weight, bias = (p.detach().numpy().copy() for p in (linear.weight, linear.bias))
     return Layer(np.ascontiguousarray(weight.T), bias)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,6 +23,7 @@ from amp.assess.structure import Parser
 from amp.assess.weighted import TERMS, WeightedAssessor
 from amp.errors import InvalidInputError
 from amp.learn.examples import Example
+from amp.learn.networks import layer_of, one_thread
 from amp.network import Floats, Layer
 from amp.types import LookKind
 
@@ -201,7 +201,7 @@ def _train(
     weights, target = _targets(examples)
     x, y = torch.as_tensor(inputs), torch.as_tensor(target, dtype=torch.float32)
     share = torch.as_tensor(weights / weights.sum(), dtype=torch.float32)
-    with _one_thread():
+    with one_thread():
         return [
             _train_member(x, y, share, penalty, settings, settings.seed + member)
             for member in range(members)
@@ -227,22 +227,7 @@ def _train_member(
         loss = error + penalty * (first.weight.square().sum() + second.weight.square().sum())
         loss.backward()
         optimiser.step()
-    return _layer(first), _layer(second)
-
-
-def _layer(linear: nn.Linear) -> Layer:
-    return Layer(linear.weight.detach().numpy().T.copy(), linear.bias.detach().numpy())
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """More threads are slower on so little, and would fight for the cores with a model."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+    return layer_of(first), layer_of(second)
 
 
 def _average(members: Sequence[tuple[Layer, Layer]]) -> tuple[Layer, Layer]:
