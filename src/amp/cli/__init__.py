@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
-from amp.cli import annotate, assess, data, look, models, plan, results
+from amp.cli import annotate, assess, data, look, models, plan, report, results
 from amp.cli.app import INTERRUPTED, app
 from amp.errors import (
     AmpError,
@@ -31,6 +31,7 @@ __all__ = [
     "main",
     "models",
     "plan",
+    "report",
     "results",
 ]
 

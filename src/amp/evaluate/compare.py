@@ -98,8 +98,18 @@ def paired_saving(
     return Saving(float(saving(totals.sum(axis=0))), interval, p_value)
 
 
-def compare(first: Sequence[Episode], second: Sequence[Episode]) -> Comparison:
+def compare(
+    first: Sequence[Episode],
+    second: Sequence[Episode],
+    *,
+    costs: Sequence[str] = ("tokens", "completion_tokens", "seconds"),
+) -> Comparison:
     """Compares two runs task by task.
+
+    Args:
+        first: the run that is compared with.
+        second: the other.
+        costs: the fields of `Usage` of which savings are told, as far as the first run spent any.
 
     Raises:
         InvalidInputError: if they did not do the same tasks, or one did a task twice with the same
@@ -127,7 +137,7 @@ def compare(first: Sequence[Episode], second: Sequence[Episode]) -> Comparison:
             [getattr(b.usage, name) for _, b in pairs],
             tasks,
         )
-        for name in ("tokens", "completion_tokens", "seconds")
+        for name in costs
         if any(getattr(a.usage, name) for a, _ in pairs)
     }
     return Comparison(len(net_of), len(pairs), won, lost, p_value, test, savings)

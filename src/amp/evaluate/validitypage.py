@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from amp.errors import MissingDependencyError
+from amp.evaluate.htmlpage import document, label, table
 from amp.evaluate.reliability import Reliability
 from amp.evaluate.validity import Difference, Estimate
 from amp.evaluate.validityreport import Stage, ValidityReport
@@ -15,18 +15,10 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 _COLOURS = {"scorer": "#0072b2", "baseline": "#d55e00", "feature": "#707070"}
-_COLOURWAY = ("#999999", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9")
 _MARKS = ("circle", "square", "diamond", "triangle-up", "x")
 _LINE_PIXELS = 24
 _COMPARED = ("score", "against", "AUROC gained", "95 %", "resamples without gain", "")
 _CALIBRATED = ("scorer", "calibration error", "Brier score", "that of the base rate", "")
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 960px; margin: 2em auto; padding: 0 1em;
-       color: #222; background: #fff; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .15em 1em .15em 0; text-align: left; }
-.note { color: #666; }
-"""
 
 
 def page(report: ValidityReport) -> str:
@@ -35,28 +27,8 @@ def page(report: ValidityReport) -> str:
     Raises:
         MissingDependencyError: if plotly is not installed.
     """
-    try:
-        from plotly.offline import get_plotlyjs
-    except ImportError as error:
-        raise MissingDependencyError(
-            "a report as HTML needs plotly; run: pip install 'adaptive-meta-planning[report]'"
-        ) from error
-
-    title = escape(f"Complexity scores of {report.model} on {report.benchmark}")
-    parts = [part for stage in report.stages for part in _stage(stage)]
-    # A figure without an id gets a random one; the same report should be the same page.
-    body = "".join(
-        part if isinstance(part, str) else _html(part, f"figure-{place}")
-        for place, part in enumerate(parts)
-    )
-    # The policy makes the browser refuse whatever plotly might want to fetch or evaluate.
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<meta http-equiv="Content-Security-Policy" content="default-src 'none';
- script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:">
-<style>{_STYLE}</style><script>{get_plotlyjs()}</script></head>
-<body><h1>{title}</h1>{body}</body></html>
-"""
+    title = f"Complexity scores of {report.model} on {report.benchmark}"
+    return document(title, (part for stage in report.stages for part in _stage(stage)))
 
 
 def _stage(stage: Stage) -> Iterator[str | Figure]:
@@ -72,11 +44,11 @@ def _stage(stage: Stage) -> Iterator[str | Figure]:
     yield _notes([(line.name, line.auroc.note) for line in stage.lines])
     if stage.comparisons:
         yield "<h3>Comparisons</h3>"
-        yield _table(_COMPARED, [_comparison(one) for one in stage.comparisons])
+        yield table(_COMPARED, [_comparison(one) for one in stage.comparisons])
     if stage.reliability:
         yield "<h3>Calibration</h3>"
         yield _diagram(stage)
-        yield _table(
+        yield table(
             _CALIBRATED, [_calibration(name, one) for name, one in stage.reliability.items()]
         )
     if stage.importances:
@@ -101,13 +73,13 @@ def _aurocs(stage: Stage) -> Figure:
             marker={"color": colour, "size": 9},
             name=kind,
             text=[
-                f"{_text(lines[place].name)}, {lines[place].auroc.rows} rows" for place in places
+                f"{label(lines[place].name)}, {lines[place].auroc.rows} rows" for place in places
             ],
             hovertemplate="%{text}<br>AUROC %{x:.3f}<extra></extra>",
         )
         figure.add_trace(trace)
     figure.add_vline(x=0.5, line={"dash": "dash", "color": "#999"})
-    labels = [_text(line.name) + (" (inverted)" if line.direction == -1 else "") for line in lines]
+    labels = [label(line.name) + (" (inverted)" if line.direction == -1 else "") for line in lines]
     _name_rows(figure, labels)
     figure.update_xaxes(title="AUROC: a failure scores above a success", range=[-0.02, 1.02])
     return figure
@@ -133,7 +105,7 @@ def _diagram(stage: Stage) -> Figure:
             },
             mode="lines+markers",
             marker={"symbol": _MARKS[place % len(_MARKS)], "size": 9},
-            name=_text(name),
+            name=label(name),
             text=[f"{b.rows} rows" for b in result.bins],
             hovertemplate="score %{x:.2f}, failed %{y:.2f}, %{text}",
         )
@@ -158,7 +130,7 @@ def _drops(stage: Stage) -> Figure:
         hovertemplate="loses %{x:.3f}<extra></extra>",
     )
     figure = Figure(bars)
-    _name_rows(figure, [_text(one.group) for one in known])
+    _name_rows(figure, [label(one.group) for one in known])
     figure.update_xaxes(title="AUROC lost when shuffled (bars: over shuffles, not over tasks)")
     return figure
 
@@ -199,26 +171,6 @@ def _name_rows(figure: Figure, labels: list[str]) -> None:
     figure.update_layout(height=120 + _LINE_PIXELS * len(labels), margin={"t": 20})
 
 
-def _html(figure: Figure, name: str) -> str:
-    figure.update_layout(template="plotly_white", colorway=_COLOURWAY)
-    # Without its bar of buttons: one of them would send the figure elsewhere.
-    config = {"displayModeBar": False, "responsive": True}
-    text = figure.to_html(config=config, include_plotlyjs=False, full_html=False, div_id=name)
-    return str(text)
-
-
-def _text(name: str) -> str:
-    """A name for plotly, which reads a little HTML, links among it, in its labels."""
-    return escape(name)
-
-
 def _notes(notes: Sequence[tuple[str, str]]) -> str:
     lines = [f"{escape(name)}: {escape(note)}" for name, note in notes if note]
     return f'<p class="note">{"<br>".join(lines)}</p>' if lines else ""
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    def line(tag: str, cells: Sequence[str]) -> str:
-        return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-    return f"<table>{line('th', heads)}{''.join(line('td', row) for row in rows)}</table>"
