@@ -65,7 +65,7 @@ async def test_every_method_acts_where_actions_are_listed(method: str) -> None:
 async def test_a_method_that_plans_in_symbols_is_refused_elsewhere(method: str, name: str) -> None:
     model, benchmark = chance(), load_benchmark(name)
     (task,) = benchmark.tasks("demo" if name == "gsm8k" else "test", 1)
-    with pytest.raises(InvalidInputError, match=r"unknown tool 'symb|llm_dp plans from symbols"):
+    with pytest.raises(InvalidInputError, match=r"needs the tool symb|llm_dp plans from symbols"):
         planner = make_planner(model, benchmark, settings(method))
         await planner.run(task, benchmark.environment(task))
     assert (model.requests, model.probes) == ([], [])

@@ -63,6 +63,13 @@ async def test_the_oldest_steps_go_until_prompt_and_answers_fit(depth: int) -> N
     )
 
 
+async def test_text_that_is_no_text_is_no_reason_to_fail() -> None:
+    model = Model(8192)
+    step = replace(after(1), task=replace(CORRIDOR, goal="reach \udcff"))
+    await Executor(PlainPrompts()).execute(step, Allocation(), Meter(model, Ledger(Limits())))
+    assert len(model.probes) == 1
+
+
 async def test_side_by_side_answers_share_the_room() -> None:
     one, _ = await run(600, 60, Allocation(depth=2))
     four, _ = await run(600, 60, Allocation(depth=2, beam_width=4))

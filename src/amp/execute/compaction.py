@@ -46,7 +46,7 @@ async def compacted(
 async def _fits(prompt: Prompt, room: int, samples: int, meter: Meter) -> bool:
     answers = samples * prompt.max_tokens
     # No token is shorter than a byte, so most prompts need not be counted.
-    longest = sum(len(m.content.encode()) + _TEMPLATE_TOKENS for m in prompt.messages)
-    if longest + answers <= room:
+    texts = [message.content.encode("utf-8", "surrogatepass") for message in prompt.messages]
+    if sum(len(text) + _TEMPLATE_TOKENS for text in texts) + answers <= room:
         return True
     return await meter.model.count_tokens(prompt) + answers <= room
