@@ -8,11 +8,17 @@ import shutil
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
 from amp import cli
+from amp.benchmarks import load_benchmark
+from amp.benchmarks.base import Benchmark
+from amp.benchmarks.webshop.situation import situation_of
 from amp.evaluate.baselines import METHODS
+from amp.evaluate.episodes import of_recording
+from amp.types import Complexity, Episode, StepContext, StepRecord, Usage
 
 ROOT = Path(__file__).parent.parent
 DATA = Path(os.environ.get("AMP_DATA") or ROOT.parent / "shared" / "data")
@@ -91,3 +97,39 @@ def test_a_row_is_what_the_recording_gives(
     (line,) = (line for line in lines if row in line)
     told = [cell.strip() for cell in line.strip("|").split("|")[2:]]
     assert [told[0].partition(", score")[0], *told[1:3]] == cells
+
+
+@pytest.mark.skipif(not (DATA / "webshop").is_dir(), reason="needs the data of webshop")
+def test_the_shops_suggestions_alone_earn_what_the_model_earns(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "recordings" / "webshop.sqlite", tmp_path)
+    benchmark = load_benchmark("webshop", data=DATA)
+    source = of_recording(tmp_path / "webshop.sqlite", benchmark, benchmark.tasks("dev", 20))
+    alone = [follow_suggestions(benchmark, episode) for episode in source.episodes]
+    model = [episode.score for episode in source.episodes]
+    for page, row in ((README, "WebShop, goals 500 to 519"), (BENCHMARKS_PAGE, "| the model |")):
+        (line,) = (x for x in (ROOT / page).read_text().splitlines() if row in x and "0.87" in x)
+        assert "14/20" in line
+    for scores in (alone, model):
+        assert (len(scores), scores.count(1.0), f"{fmean(scores):.2f}") == (20, 14, "0.87")
+
+
+def follow_suggestions(benchmark: Benchmark, episode: Episode) -> float:
+    """The score of the episode's first search and then, blindly, of `Situation.next`."""
+    search = next(step.action for step in episode.steps if step.action is not None)
+    environment = benchmark.environment(episode.task)
+    observation = environment.reset(episode.task)
+    steps: tuple[StepRecord, ...] = ()
+    for _ in range(benchmark.max_steps):
+        action = search
+        if observation.actions is not None:
+            at = StepContext(episode.task, observation, steps)
+            situation = situation_of(at, observation.actions)
+            named = (click.startswith(situation.next) for click in situation.clicks)
+            index = next((i for i, found in enumerate(named) if found), 0)
+            action = observation.actions[index] if situation.next else "click[buy now]"
+        steps = (*steps, StepRecord(observation, (), Complexity(0.0), action, Usage()))
+        transition = environment.step(action)
+        if transition.done:
+            return transition.score
+        observation = transition.observation
+    return 0.0

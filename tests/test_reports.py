@@ -1,4 +1,4 @@
-"""The tables of docs/assessment.md and docs/results.md, from recordings and without a model."""
+"""What the pages of docs/ report, from recordings and without a model."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
 from amp import cli
 from amp.assess.structure import structural
 from amp.benchmarks import load_benchmark
+from amp.benchmarks.difficulty import difficulty
 from amp.evaluate.assessed import judged, rows, stage_name
 from amp.evaluate.episodes import Source, of_recording
-from amp.evaluate.ranks import auroc
+from amp.evaluate.outcomes import outcomes
+from amp.evaluate.ranks import auroc, spearman
 from amp.evaluate.validity import Row
 from amp.learn.assessors import train_assessor
 from amp.types import LookKind
@@ -99,3 +102,37 @@ def test_the_results_of_gsm8k_are_what_the_recordings_give(
     assert len(made) > 12
     told = (ROOT / "docs" / "results.md").read_text().splitlines()
     assert [line for line in told if line.startswith("| ")] == made
+
+
+@pytest.mark.skipif(not (DATA / "gsm8k").is_dir(), reason="needs GSM8K")
+def test_failures_of_gsm8k_rise_with_difficulty_as_the_page_says() -> None:
+    benchmark = load_benchmark("gsm8k", data=DATA)
+    source = of_recording(
+        ROOT / "recordings" / "gsm8k-train.sqlite", benchmark, benchmark.tasks("train", 150)
+    )
+    hard = [difficulty("gsm8k", episode.task) for episode in source.episodes]
+    failed = []
+    for episode in source.episodes:
+        (step,) = outcomes(episode, benchmark)
+        failed.append(fmean(mistaken is not False for mistaken in step.mistaken))
+    parts = [[f for d, f in zip(hard, failed, strict=True) if d.tercile == t] for t in (0, 1, 2)]
+    assert [len(part) for part in parts] == [35, 42, 73]
+    assert [f"{fmean(part):.2f}" for part in parts] == ["0.29", "0.36", "0.45"]
+    rank = spearman([d.score for d in hard], failed)
+    assert rank is not None
+    assert f"{rank:.2f}" == "0.24"
+
+
+def test_missions_of_babyai_fail_by_difficulty_as_the_page_says() -> None:
+    pytest.importorskip("minigrid")
+    failed, missions = [0, 0, 0], [0, 0, 0]
+    for name in ("GoToLocal", "OpenTwoDoors", "PickupLoc", "PutNextLocalS5N3", "UnlockLocal"):
+        benchmark = load_benchmark("babyai", level=f"BabyAI-{name}-v0")
+        recording = ROOT / "recordings" / "babyai-steps.sqlite"
+        looks: frozenset[LookKind] = frozenset({"options"})
+        tasks = benchmark.tasks("train", 14)
+        for episode in of_recording(recording, benchmark, tasks, looks, 12).episodes:
+            third = difficulty("babyai", episode.task).tercile
+            missions[third] += 1
+            failed[third] += episode.success is not True
+    assert (failed, missions) == ([9, 34, 4], [21, 45, 4])
