@@ -29,6 +29,7 @@ from benchmarks.babyai_steps import PROMISED, speed
 from benchmarks.decisions import decisions
 from benchmarks.learning import learning
 from benchmarks.replay import replays
+from benchmarks.reports import reports
 from benchmarks.transformers_samples import samples_on_a_shared_prompt
 
 MODEL = "smollm2-135m"
@@ -134,6 +135,7 @@ async def main() -> int:
         ("4 samples / 1 sample on PyTorch, time", samples, "<", 1.6),
         *decisions(),
         *replays(),
+        *reports(),
         *learning(),
         ("text steps of BabyAI a CPU-second", speed().steps_a_second, ">", PROMISED),
         ("import amp, in s", start_up("-c", "import amp"), "<", 0.3),

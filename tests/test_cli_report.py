@@ -37,3 +37,22 @@ def test_an_unknown_cost_is_one_line_that_helps(tmp_path: Path) -> None:
             ["report", str(saved(tmp_path / "one")), "--cost", "token"],
             catch_exceptions=False,
         )
+
+
+def test_what_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    run, file = str(saved(tmp_path / "one")), tmp_path / "file"
+    file.write_text("")
+    for option in ("--csv", "--markdown"):
+        where = file if option == "--csv" else file / "r.md"
+        with pytest.raises(InvalidInputError, match="cannot be written"):
+            CliRunner().invoke(
+                app, ["report", run, "--no-judge", option, str(where)], catch_exceptions=False
+            )
+
+
+def test_a_killed_run_is_reported_as_far_as_it_came(tmp_path: Path) -> None:
+    trace = saved(tmp_path / "one") / "episodes.jsonl"
+    trace.write_text(trace.read_text()[:-100])
+    result = CliRunner().invoke(app, ["report", str(trace.parent), "--no-judge"])
+    assert result.exit_code == 0, result.output
+    assert "one: 1 of 2 episodes are counted here" in result.output

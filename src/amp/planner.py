@@ -136,7 +136,8 @@ class Planner:
                         substitutes=meter.take_notes(),
                     )
                 )
-                context = replace(context, evidence=context.evidence.after(candidates))
+                evidence = context.evidence.after(candidates, decision.allocation.tools)
+                context = replace(context, evidence=evidence)
         except LimitReachedError as limit:
             failure = str(limit)
         except ModelError as error:

@@ -44,8 +44,9 @@ async def run_episodes(
                 running.add(asyncio.create_task(plan(task)))
             if not running:
                 return
-            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             for finished in done:
+                running.discard(finished)
                 yield finished.result()
     finally:
         for unfinished in running:

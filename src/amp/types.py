@@ -347,11 +347,13 @@ class Evidence:
         candidates: all candidates of all rounds of this step, oldest first.
         rounds: executed rounds.
         look: what the model showed before the first round; None if nobody looked.
+        with_tools: how many of the candidates were allocated a tool, whether it ran or not.
     """
 
     candidates: tuple[Candidate, ...] = ()
     rounds: int = 0
     look: Look | None = None
+    with_tools: int = 0
 
     @property
     def votes(self) -> Counter[str]:
@@ -370,9 +372,16 @@ class Evidence:
             return None
         return max(self.votes.values(), default=0) / len(self.candidates)
 
-    def after(self, candidates: tuple[Candidate, ...]) -> Evidence:
-        """The evidence after one more round that brought these candidates."""
-        return Evidence(self.candidates + candidates, self.rounds + 1, self.look)
+    def after(
+        self, candidates: tuple[Candidate, ...], tools: frozenset[str] = frozenset()
+    ) -> Evidence:
+        """The evidence after one more round that brought these candidates with these tools."""
+        return Evidence(
+            self.candidates + candidates,
+            self.rounds + 1,
+            self.look,
+            self.with_tools + (len(candidates) if tools else 0),
+        )
 
 
 @dataclass(frozen=True, slots=True)

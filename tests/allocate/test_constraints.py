@@ -36,6 +36,8 @@ def usable(context: StepContext, surroundings: Surroundings = HERE) -> set[str]:
     return {name for name, draw in zip(SPACE.tool_names, TOOL_DRAWS, strict=True) if free[draw]}
 
 
+latents = st.lists(st.sampled_from([0.0, 1.0]), min_size=9, max_size=9)
+
 budgets = st.builds(
     Limits,
     tokens=st.none() | st.integers(0, 3000),
@@ -125,6 +127,25 @@ def test_a_stop_is_forced_by_the_last_round_or_an_empty_budget_but_never_before_
 ) -> None:
     now = options(SPACE, step(Limits(tokens=tokens), rounds), HERE, 4)
     assert now.must_stop is must_stop
+
+
+@given(st.integers(1, 4), st.integers(0, 4), st.integers(0, 4), latents)
+def test_no_more_samples_are_drawn_of_a_way_to_ask_than_it_has(
+    most: int, plain: int, tooled: int, drawn: list[float]
+) -> None:
+    plain, tooled = min(plain, most), min(tooled, most)
+    evidence = Evidence((Candidate("", "a"),) * (plain + tooled), 1, with_tools=tooled)
+    at = replace(step(), evidence=evidence)
+    now = options(SPACE, at, Surroundings(tools={"python": Usage()}), 4, most)
+    assert now.must_stop == (plain == tooled == most)
+    if now.must_stop:
+        return
+    free_tools = {n for n, d in zip(SPACE.tool_names, TOOL_DRAWS, strict=True) if now.free[d]}
+    assert free_tools == ({"python"} if plain < most and tooled < most else set())
+    made = now.allocation([z * f for z, f in zip(drawn, now.free, strict=True)])
+    assert made.tools <= {"python"}
+    taken = tooled if made.tools else plain
+    assert 1 <= made.beam_width <= most - taken
 
 
 def test_the_share_of_the_budget_is_that_of_the_scarcest_resource() -> None:

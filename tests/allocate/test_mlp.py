@@ -66,6 +66,7 @@ def test_the_network_sees_features_score_trade_off_budget_and_votes() -> None:
         "budget_share": 0.25,
         "rounds": math.log(2),
         "candidates": math.log(5),
+        "tooled": 0.0,
         "agreement": 0.5,
         "margin": 0.25,
     }
@@ -192,12 +193,12 @@ def test_parameters_that_do_not_fit_are_named() -> None:
     first, second, output = POLICY.layers
     nan = Layer(first.weight, first.bias * np.nan)
     thin = Layer(first.weight[1:], first.bias)
-    with pytest.raises(InvalidInputError, match=r"layers.0.weight .* shape \(17, 32\), expected"):
+    with pytest.raises(InvalidInputError, match=r"layers.0.weight .* shape \(19, 32\), expected"):
         replace(POLICY, layers=(thin, second, output))
     with pytest.raises(InvalidInputError, match="layers.0.bias of the policy is not finite"):
         replace(POLICY, layers=(nan, second, output))
     with pytest.raises(
-        InvalidInputError, match=r"mean .* shape \(9,\), expected \(8,\) for 1 feat"
+        InvalidInputError, match=r"mean .* shape \(10,\), expected \(9,\) for 1 feat"
     ):
         replace(POLICY, features=("entropy",))
     with pytest.raises(InvalidInputError, match=r"expected \(32, 6\) for 2 features and 6 draws"):

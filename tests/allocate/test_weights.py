@@ -33,22 +33,19 @@ def test_a_sigmoid_policy_comes_back_equal(data: st.DataObject, tmp_path: Path) 
         lines=tuple(Line(data.draw(finite), data.draw(finite)) for _ in SPACE.draws),
         log_stds=data.draw(st.tuples(*(st.floats(-20, 5) for _ in SIGMOID.log_stds))),
         most_rounds=data.draw(st.integers(1, 99)),
+        most_samples=data.draw(st.none() | st.integers(1, 99)),
     )
     save_policy(policy, tmp_path / "p.safetensors")
     assert load_policy(tmp_path / "p.safetensors", space=SPACE) == policy
 
 
 def test_a_network_comes_back_bit_by_bit(tmp_path: Path) -> None:
-    policy = replace(trained(), most_rounds=7)
+    policy = replace(trained(), most_rounds=7, most_samples=5)
     save_policy(policy, tmp_path / "p.safetensors")
     again = load_policy(tmp_path / "p.safetensors", space=SPACE, features=FEATURES)
     assert isinstance(again, MlpPolicy)
-    assert (again.space, again.features, again.log_stds, again.most_rounds) == (
-        policy.space,
-        policy.features,
-        policy.log_stds,
-        7,
-    )
+    for name in ("space", "features", "log_stds", "most_rounds", "most_samples"):
+        assert getattr(again, name) == getattr(policy, name)
     pairs = [(again.mean, policy.mean), (again.std, policy.std)]
     for ours, theirs in zip(again.layers, policy.layers, strict=True):
         pairs += [(ours.weight, theirs.weight), (ours.bias, theirs.bias)]
@@ -100,6 +97,7 @@ def header() -> dict[str, str]:
         "kind": "sigmoid",
         "space": SPACE.to_json(),
         "most_rounds": "4",
+        "most_samples": "null",
     }
 
 
@@ -123,7 +121,7 @@ def test_the_header_of_these_tests_is_one_that_loads(tmp_path: Path) -> None:
         (
             {"kind": "mlp", "inputs": "0", "features": "[]"},
             {},
-            "reads inputs of version 0, this is version 1",
+            "reads inputs of version 0, this is version 2",
         ),
         ({}, {"w": np.zeros(7), "b": np.zeros(7)}, "has 7 lines, expected 8"),
         ({}, {"w": np.zeros(7)}, "does not fit: zip"),

@@ -28,7 +28,7 @@ TEST, TRAINING = table(1, "test"), table(2, "training")
 def found(runs: int = 3) -> Results:
     arm = TEST.arms[0]
     twice = FixedAllocator(replace(arm.allocation, beam_width=2))
-    return results(TEST, TRAINING, {"always two": Adaptive(twice)}, {}, runs)
+    return results(TEST, TRAINING, {"always two": Adaptive((twice,))}, {}, runs)
 
 
 @pytest.fixture(scope="module")

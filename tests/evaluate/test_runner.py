@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from amp.allocate.affordable import AffordableAllocator
-from amp.allocate.baselines import FixedAllocator
+from amp.allocate.baselines import FixedAllocator, RandomAllocator
+from amp.allocate.consistency import AdaptiveConsistency, EarlyStopping
 from amp.allocate.heuristic import HeuristicAllocator
+from amp.allocate.mlp import MlpPolicy
 from amp.allocate.policy import SigmoidPolicy
+from amp.allocate.weights import save_policy
+from amp.assess.ablated import Ablated
 from amp.benchmarks import load_benchmark
-from amp.errors import ModelError
+from amp.errors import InvalidInputError, ModelError
 from amp.evaluate import runner
+from amp.evaluate.allocators import Pinned
 from amp.evaluate.presets import PRESETS
 from amp.models.base import Prompt
 from amp.models.scripted import ScriptedModel
@@ -103,3 +110,116 @@ def test_a_measured_machine_bounds_the_seconds(
     measured = planner_for("heuristic", Limits(seconds=9.0)).allocator
     assert isinstance(measured, AffordableAllocator)
     assert measured.profile is not None
+
+
+# --------------------------------------------------------------------------- what can be set
+
+
+def planned(**settings: Any) -> Planner:
+    wanted = replace(SETTINGS, **settings)
+    planner = runner.make_planner(ScriptedModel([""]), load_benchmark("gsm8k"), wanted)
+    assert isinstance(planner, Planner)
+    return planner
+
+
+def told(**settings: Any) -> dict[str, Any]:
+    wanted = replace(SETTINGS, **settings)
+    return runner.manifest(ScriptedModel([""]), load_benchmark("gsm8k"), wanted, [])
+
+
+@pytest.fixture
+def policy_file(tmp_path: Path) -> Path:
+    path = tmp_path / "policy.safetensors"
+    save_policy(MlpPolicy.initial(PRESETS["gsm8k"].space, ("uncertainty",)), path)
+    return path
+
+
+def test_a_policy_file_is_an_allocator_that_serves_without_chance(policy_file: Path) -> None:
+    planner = planned(allocator=str(policy_file), trade_off=0.9)
+    assert isinstance(planner.allocator, MlpPolicy)
+    assert planner.allocator.deterministic
+    assert planner.allocator.trade_off == 0.9
+    assert planner.allocator.surroundings.candidate.tokens > 0
+    assert planner.assessor.looks  # as it heeds the complexity
+    manifest = told(allocator=str(policy_file), trade_off=0.9)
+    assert manifest["allocator"] == "policy.safetensors"
+    assert len(manifest["policy"]) == 64
+    assert manifest["trade_off"] == 0.9
+
+
+def test_a_policy_that_takes_no_trade_off_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "sigmoid.safetensors"
+    save_policy(SigmoidPolicy.initial(PRESETS["gsm8k"].space), path)
+    assert isinstance(planned(allocator=str(path)).allocator, SigmoidPolicy)
+    with pytest.raises(InvalidInputError, match="takes no trade_off; leave it out"):
+        planned(allocator=str(path), trade_off=0.5)
+
+
+async def test_what_the_user_set_wins_over_a_policy(policy_file: Path) -> None:
+    wanted = {"beam_width": 3, "tools": [], "temperature": None}
+    planner = planned(allocator=str(policy_file), wanted=wanted)
+    assert isinstance(planner.allocator, Pinned)
+    benchmark = load_benchmark("gsm8k")
+    (task,) = benchmark.tasks("demo", 1)
+    episode = await planner.run(task, benchmark.environment(task))
+    granted = [executed.allocation for executed in episode.steps[0].rounds]
+    assert {(one.beam_width, one.tools) for one in granted} == {(3, frozenset())}
+    assert told(allocator=str(policy_file), wanted=wanted)["pinned"] == {
+        "beam_width": 3,
+        "tools": [],
+    }
+
+
+def test_a_pinned_tool_is_always_used_even_by_chance() -> None:
+    allocator = planned(allocator="random", wanted={"tools": ["python"]}).allocator
+    assert isinstance(allocator, Pinned)
+    assert isinstance(allocator.inner, RandomAllocator)
+
+
+def test_rounds_bound_any_allocator() -> None:
+    assert planned(allocator="until_agreement", rounds=1).most_rounds == 1
+    assert told(rounds=1)["rounds"] == 1
+
+
+def test_most_bounds_the_samples_of_the_rules_on_votes() -> None:
+    fixed = PRESETS["gsm8k"].fixed
+    asked = planned(allocator="adaptive_consistency", most=4).allocator
+    assert asked == AdaptiveConsistency(fixed, most=4)
+    assert planned(allocator="early_stopping", most=4).allocator == EarlyStopping(fixed, 2, 4)
+    usual = planned(allocator="early_stopping").allocator
+    assert usual == planned(allocator="early_stopping", most=8).allocator
+
+
+def test_features_left_out_are_hidden_from_the_assessor() -> None:
+    planner = planned(allocator="heuristic", left_out=frozenset({"distance"}))
+    assert isinstance(planner.assessor, Ablated)
+    assert told(allocator="heuristic", left_out=frozenset({"distance"}))["left_out"] == ["distance"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"most": 4}, "most is for adaptive_consistency and early_stopping, not for fixed"),
+        ({"trade_off": 0.5}, "trade_off is for trained policies, not for fixed"),
+        ({"left_out": frozenset({"distance"})}, "left_out is for allocators that heed"),
+        ({"method": "react", "rounds": 1}, "rounds is for planners that have rounds, not for reac"),
+        ({"of": Path("x")}, "of is for histogram and shuffled, not for fixed"),
+        ({"allocator": "shuffled"}, "shuffled needs another run to deal from"),
+        (
+            {"allocator": "heuristic", "left_out": frozenset({"structure"})},
+            "to leave out structure changes nothing",
+        ),
+        (
+            {
+                "allocator": "heuristic",
+                "left_out": frozenset({"uncertainty", "indicators", "distance"}),
+            },
+            "all terms of the weighted sum are left out",
+        ),
+        ({"allocator": "none.safetensors"}, "none.safetensors"),
+        ({"allocator": "fxed"}, "did you mean 'fixed'"),
+    ],
+)
+def test_a_setting_that_would_do_nothing_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        runner.check(load_benchmark("gsm8k"), replace(SETTINGS, **settings))

@@ -7,8 +7,11 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from tests.evaluate.reported import EVIL, run, step
 
+from amp.benchmarks.difficulty import Difficulty
+from amp.evaluate import runadaptivity
 from amp.evaluate.runpage import page
 from amp.evaluate.runreport import make_report
 from amp.evaluate.runs import Run
@@ -39,11 +42,39 @@ def test_a_page_holds_figures_tables_and_links_to_traces() -> None:
     text = own(html)
     assert html == page(make_report(RUNS), RUNS)
     assert "default-src 'none'" in html
-    assert text.count("Plotly.newPlot(") == 2
+    assert text.count("Plotly.newPlot(") == 3
     links = re.findall(r'<a href="#(trace-\d+-\d+)">', text)
     assert len(links) == 3
     assert all(text.count(f'id="{link}"') == 1 for link in links)
     assert "6 of 6 traces" in text
+
+
+def test_a_page_holds_everything_that_a_result_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    thirds = {"t0": Difficulty(0, 0), "t1": Difficulty(1, 1), "t2": Difficulty(2, 2)}
+
+    monkeypatch.setattr(runadaptivity, "difficulty", lambda _, task: thirds[task.id])
+    runs = [replace(one, benchmark="gsm8k") for one in (*RUNS, run("wide", [True] * 3, 200))]
+    report = make_report(runs)
+    names = [table.name for table in tables(report)]
+    assert names == [
+        "runs", "comparisons", "savings", "gains", "areas", "spent", "parts", "unread", "thirds",
+        "adaptivity", "calibration", "failures",
+    ]  # fmt: skip
+    text = own(page(report, runs))
+    assert text.count("Plotly.newPlot(") == 5
+    assert "oracle (of the fixed runs)" in text
+
+
+@pytest.mark.parametrize("won", [[True], [False] * 2, [True] * 3, [False] * 4, [True, False]])
+@pytest.mark.parametrize("tokens", [0, 100])
+def test_no_page_says_nan(won: list[bool], tokens: int) -> None:
+    runs = [run("one", won, tokens), run("two", won, tokens), run("amp", won, tokens, True)]
+    report = make_report(runs)
+    texts = [text for table in tables(report) for row in table.texts() for text in row]
+    assert not any("nan" in text or text == "inf" for text in texts)
+    text = own(page(report, runs))
+    assert "NaN" not in text
+    assert "Infinity" not in text
 
 
 def test_model_text_is_never_markup() -> None:

@@ -63,6 +63,33 @@ def test_directories_of_one_name_have_to_be_named(tmp_path: Path) -> None:
         read_runs([str(one), str(two)])
 
 
+def test_a_run_given_twice_is_refused_whatever_it_is_called(tmp_path: Path) -> None:
+    path = str(saved(tmp_path / "one"))
+    for other in (path, f"{path}/", f"mine={path}/episodes.jsonl"):
+        with pytest.raises(InvalidInputError, match="are the same run; name it once"):
+            read_runs([path, other])
+
+
+def test_a_directory_of_runs_is_refused_with_one_of_them(tmp_path: Path) -> None:
+    saved(tmp_path / "study" / "fixed")
+    saved(tmp_path / "study" / "heuristic")
+    with pytest.raises(InvalidInputError, match=r"study is no run, but holds 2, such as .*fixed;"):
+        read_runs([str(tmp_path / "study")])
+
+
+def test_a_line_cut_in_half_is_left_out_at_the_end_and_refused_elsewhere(tmp_path: Path) -> None:
+    path = saved(tmp_path / "one")
+    trace = path / "episodes.jsonl"
+    first, second = trace.read_text().splitlines()
+    trace.write_text(f"{first}\n{second[: len(second) // 2]}")
+    (killed,) = read_runs([str(path)])
+    assert [episode.task.id for episode in killed.episodes] == ["t0"]
+    assert killed.planned == 2  # so that the report calls it unfinished
+    trace.write_text(f"{first[: len(first) // 2]}\n{second}\n")
+    with pytest.raises(InvalidInputError, match=r"episodes\.jsonl line 1 is no episode"):
+        read_runs([str(path)])
+
+
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"run\.json is missing"):
         read_runs([str(tmp_path)])

@@ -152,6 +152,7 @@ class _UntilRightEpisodes:
                 np.ones(len(rows)),
                 np.log1p(self.rounds[rows]),
                 np.log1p(self.samples[rows]),
+                np.zeros(len(rows)),  # of no use here: how many samples had the tool
                 agreement,
                 agreement,
             ),

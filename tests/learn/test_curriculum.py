@@ -23,7 +23,7 @@ TERCILES = np.array([0, 0, 1, 1, 2, 2])
 def outcome(tasks: Ints, success: Floats, tokens: float = 1000.0) -> Rollout:
     none = np.zeros(0)
     return Rollout(
-        *(none, none, none, none.astype(bool), none, none, tasks, tasks),
+        *(none, none, none, none, none.astype(bool), none, none, tasks, tasks),
         tasks=tasks,
         trade_offs=none,
         success=success,

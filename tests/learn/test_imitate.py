@@ -116,7 +116,7 @@ def test_examples_that_cannot_be_learned_from_are_named() -> None:
     same = replace(examples, latents=np.zeros_like(examples.latents))
     with pytest.raises(InvalidInputError, match="all 10 examples wish for the same decision"):
         imitate(SPACE, ("hint",), 3, same)
-    with pytest.raises(InvalidInputError, match=r"values .* shape \(10, 8\), expected 9 columns"):
+    with pytest.raises(InvalidInputError, match=r"values .* shape \(10, 9\), expected 10 columns"):
         imitate(SPACE, ("hint", "another"), 3, examples)
     with pytest.raises(InvalidInputError, match="depth is 9, expected 0 to 4"):
         latents_of(SPACE, [Allocation(9, 0.7, 1.0, 1, frozenset(), 0)], examples.free[:1])

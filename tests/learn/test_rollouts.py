@@ -30,6 +30,7 @@ REWARD = Reward(400.0)
 POLICY = replace(
     MlpPolicy.initial(PROBLEM.space, PROBLEM.features, hidden=8), most_rounds=PROBLEM.most_rounds
 )
+WIDTH = len(EXTRAS)
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -204,8 +205,11 @@ class _BrokenEpisodes:
         ({"success": np.full(4, 1.5)}, "success of a decision is 1.5, expected 0 to 1"),
         ({"tokens": np.full(4, -1.0)}, "tokens of a decision is -1.0, expected 0 or more"),
         ({"tokens": np.full(4, math.inf)}, "tokens of a decision is inf, expected 0 or more"),
-        ({"values": np.full((4, 7), math.inf)}, "complexity score is infinite"),
-        ({"values": np.zeros((4, 6))}, r"values of the view .* \(4, 6\), expected \(4, 7\)"),
+        ({"values": np.full((4, WIDTH), math.inf)}, "complexity score is infinite"),
+        (
+            {"values": np.zeros((4, WIDTH - 1))},
+            rf"values of the view .* \(4, {WIDTH - 1}\), expected \(4, {WIDTH}\)",
+        ),
         ({"free": np.zeros((4, 7), np.bool_)}, "asks for a decision in which nothing is free"),
         ({"done": np.zeros(4, np.bool_)}, "task 0 is not done after 20 decisions, expected an end"),
     ],

@@ -164,6 +164,61 @@ def test_the_key_does_not_depend_on_how_many_are_asked_for(
     assert request_key(many) == request_key(Request(ask(), temperature=0.0))
 
 
+# --------------------------------------------------------------------------- other orders
+
+
+async def in_order(path: Path, order: int | None, n: int, seed: int = 0) -> list[Completion]:
+    replay = RecordedModel(None, path, order=order)
+    answers = await replay.generate(Request(ask(), n=n, temperature=0.7, seed=seed))
+    await replay.close()
+    return answers
+
+
+@given(st.integers(1, 99), st.integers(1, 5))
+def test_an_order_deals_the_same_samples_and_leaves_the_costs_of_the_prompt(
+    order: int, n: int
+) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "pool.sqlite"
+        model = RecordedModel(scripted(), path)
+        asyncio.run(model.generate(Request(ask(), n=5, temperature=0.7)))
+        asyncio.run(model.close())
+        recorded = asyncio.run(in_order(path, None, 5))
+        whole = asyncio.run(in_order(path, order, 5, seed=order))
+        some = asyncio.run(in_order(path, order, n, seed=order))
+        assert asyncio.run(in_order(path, 0, 5, seed=order)) == recorded
+    assert sorted(c.text for c in whole) == sorted(c.text for c in recorded)
+    assert some == whole[:n]
+    for place, moved in zip(recorded, whole, strict=True):
+        own = next(c for c in recorded if c.text == moved.text)
+        assert moved.usage.completion_tokens == own.usage.completion_tokens
+        assert moved.usage.prompt_tokens == place.usage.prompt_tokens
+        assert moved.usage.model_calls == place.usage.model_calls
+        assert moved.log_probs == own.log_probs
+
+
+async def test_orders_differ_between_prompts_and_seeds(tmp_path: Path) -> None:
+    path = tmp_path / "pool.sqlite"
+    model = RecordedModel(scripted(), path)
+    for text in "abcdefgh":
+        await model.generate(Request(ask(text), n=4))
+    await model.close()
+    firsts = set()
+    for order in range(4):
+        replay = RecordedModel(None, path, order=order)
+        answers = [await replay.generate(Request(ask(text))) for text in "abcdefgh"]
+        firsts.add("".join(answer[0].text[-1] for answer in answers))
+        await replay.close()
+    assert "00000000" in firsts
+    assert len(firsts) == 4
+    assert all(len(set(first)) > 1 for first in firsts - {"00000000"})
+
+
+async def test_only_a_replay_has_an_order(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="order is 1, but only a replay has one"):
+        RecordedModel(scripted(), tmp_path / "pool.sqlite", "auto", order=1)
+
+
 # --------------------------------------------------------------------------- several at once
 
 
@@ -309,7 +364,7 @@ async def test_other_prompts_are_refused_unless_recording_anew(tmp_path: Path) -
     model = RecordedModel(scripted(), path)
     await model.generate(Request(ask(version="gsm8k/3")))
     await model.generate(Request(ask(version="babyai/1")))  # another family is another matter
-    expected = r"made with prompts gsm8k/3, this version uses gsm8k/4; record again with --record"
+    expected = r"made with prompts gsm8k/3, this version uses gsm8k/4; record into a new file"
     with pytest.raises(RecordingError, match=expected):
         await model.generate(Request(ask(version="gsm8k/4")))
     await model.close()

@@ -6,6 +6,8 @@
    not below its lower bound. The map stays a map, onto fewer beams.
 3. There is no stop before the first round. It is forced after the last one, and after any round
    that leaves too little for the least number of beams.
+4. Where a policy may draw so many samples of one way to ask, with tools or without, no more are
+   drawn: the beam width is cut, and a way that has none left leaves the other one.
 
 Something fits if it takes no more tokens, dollars and seconds than are left, by the estimates of
 `Surroundings`; what nobody estimated fits. Estimates are no promise: the ledger holds the limits.
@@ -14,11 +16,12 @@ Something fits if it takes no more tokens, dollars and seconds than are left, by
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from amp.allocate.draws import TOOLS_FROM
 from amp.allocate.space import REALS, Space
-from amp.types import Limits, StepContext, Usage
+from amp.types import Allocation, Limits, StepContext, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +58,31 @@ class Options:
         space: the policy's space with bounds that the remaining budget allows.
         free: for every draw of `Space.draws`, whether it is left to the policy.
         must_stop: whether the only option is to stop; then nothing is free.
+        left: samples that may still be drawn without tools, and with them.
+        forced: tools that have to be used, as no sample without is left.
     """
 
     space: Space
     free: tuple[bool, ...]
     must_stop: bool = False
+    left: tuple[float, float] = (math.inf, math.inf)
+    forced: frozenset[str] = frozenset()
+
+    def allocation(self, latents: Sequence[float]) -> Allocation:
+        """What latents stand for here: the maps of `space`, and no more samples than are left."""
+        if self.forced:
+            forced = (float(name in self.forced) for name in self.space.tool_names)
+            latents = (*latents[:TOOLS_FROM], *forced)
+        made = self.space.allocation(latents)
+        return replace(made, beam_width=int(min(made.beam_width, self.left[bool(made.tools)])))
 
 
 def options(
-    space: Space, context: StepContext, surroundings: Surroundings, most_rounds: int
+    space: Space,
+    context: StepContext,
+    surroundings: Surroundings,
+    most_rounds: int,
+    most_samples: int | None = None,
 ) -> Options:
     """Applies the rules of this module to the step at hand.
 
@@ -72,13 +91,15 @@ def options(
         context: the step, with what the limits still allow.
         surroundings: what exists and what it costs.
         most_rounds: rounds a step at most.
+        most_samples: of one way to ask, at most; None for any number.
     """
     rounds, remaining = context.evidence.rounds, context.remaining
-    tool_names = space.tool_names
+    usable = [_usable(name, context, surroundings) for name in space.tool_names]
+    left = _left(context, most_samples, any(usable))
     room = _room(remaining, surroundings.candidate)
     least, most = space.beam_width
-    if rounds >= most_rounds or (rounds and room < least):
-        return Options(space, (False,) * (1 + len(REALS) + len(tool_names)), must_stop=True)
+    if rounds >= most_rounds or not any(left) or (rounds and room < least):
+        return Options(space, (False,) * (1 + len(REALS) + len(usable)), must_stop=True)
     if room < most:
         space = replace(space, beam_width=(least, max(least, int(room))))
     return Options(
@@ -86,13 +107,27 @@ def options(
         (
             rounds > 0,
             *(low < high for low, high in _bounds(space)),
-            *(_usable(name, context, surroundings) for name in tool_names),
+            *(fine and all(left) for fine in usable),
         ),
+        left=left,
+        forced=frozenset()
+        if left[False]
+        else frozenset(n for n, fine in zip(space.tool_names, usable, strict=True) if fine),
     )
 
 
 def _bounds(space: Space) -> Iterator[tuple[float, float]]:
-    return (getattr(space, name) for name in REALS)
+    """Of every real resource; of the depth, those that leave more to decide."""
+    yield max(space.depths(False), space.depths(True), key=lambda bounds: bounds[1] - bounds[0])
+    yield from (getattr(space, name) for name in REALS[1:])
+
+
+def _left(context: StepContext, most: int | None, tools: bool) -> tuple[float, float]:
+    if most is None:
+        return math.inf, math.inf
+    evidence = context.evidence
+    without = len(evidence.candidates) - evidence.with_tools
+    return max(0, most - without), max(0, most - evidence.with_tools) if tools else 0
 
 
 def _usable(tool: str, context: StepContext, surroundings: Surroundings) -> bool:

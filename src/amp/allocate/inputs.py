@@ -13,7 +13,7 @@ from amp.allocate.consistency import leaders
 from amp.errors import InvalidInputError
 from amp.types import Complexity, StepContext
 
-VERSION = 1
+VERSION = 2
 """Of `EXTRAS`, their meaning and their encoding; a policy saved with another version is refused."""
 
 EXTRAS = (
@@ -22,6 +22,7 @@ EXTRAS = (
     "budget_share",  # of the scarcest limited resource, 1 without limits
     "rounds",  # log(1 + rounds of this step)
     "candidates",  # log(1 + candidates of this step)
+    "tooled",  # log(1 + those that were allocated a tool)
     "agreement",  # share of the candidates that back the leading action
     "margin",  # that share less the share of the runner-up
 )
@@ -55,6 +56,7 @@ def observe(
         budget_share,
         math.log1p(evidence.rounds),
         math.log1p(candidates),
+        math.log1p(evidence.with_tools),
         agreement,
         margin,
     ]

@@ -9,7 +9,7 @@ import numpy as np
 
 from amp.allocate.draws import Heads
 from amp.allocate.inputs import EXTRAS, observe
-from amp.allocate.policy import INITIAL_LOG_STD, Policy, check_log_stds, check_most_rounds
+from amp.allocate.policy import INITIAL_LOG_STD, Policy, check_log_stds, check_most
 from amp.allocate.space import REALS, Space
 from amp.errors import InvalidInputError
 from amp.network import Floats, Layer, encode
@@ -44,7 +44,8 @@ class MlpPolicy(Policy):
     trade_off: float = 0.5
 
     def __post_init__(self) -> None:
-        check_most_rounds(self.most_rounds)
+        check_most("most_rounds", self.most_rounds)
+        check_most("most_samples", self.most_samples)
         check_log_stds(self.log_stds)
         if not 0.0 <= self.trade_off <= 1.0:
             raise InvalidInputError(f"trade_off is {self.trade_off}, expected 0 to 1")

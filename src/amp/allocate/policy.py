@@ -26,17 +26,20 @@ class Policy(ABC):
     Attributes:
         space: bounds, grids and tools.
         most_rounds: rounds a step at most; then a stop is forced.
+        most_samples: of one way to ask, with tools or without, at most, as a recording to learn
+            from holds so many; None for any number.
         deterministic: means instead of draws and tools where they are at least as likely as not,
             for serving; such decisions have the log-probability 0 and no latents.
         surroundings: what exists here and what it costs.
         seed: separates repeated draws for the same step of the same task, as a learner needs them.
 
     Raises:
-        InvalidInputError: if `most_rounds` is less than 1.
+        InvalidInputError: if `most_rounds` or `most_samples` is less than 1.
     """
 
     space: Space
     most_rounds: int = 4
+    most_samples: int | None = None
     deterministic: bool = False
     surroundings: Surroundings = field(default_factory=Surroundings)
     seed: int = 0
@@ -47,7 +50,7 @@ class Policy(ABC):
 
     def options(self, context: StepContext) -> Options:
         """What may be decided now; `draws.log_prob` needs its `free`."""
-        return options(self.space, context, self.surroundings, self.most_rounds)
+        return options(self.space, context, self.surroundings, self.most_rounds, self.most_samples)
 
     def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
         """Decides the next round of a step, or that it is settled.
@@ -61,7 +64,7 @@ class Policy(ABC):
             latents = most_likely(heads, now.free)
             if now.must_stop or latents[0]:
                 return STOP
-            return Decision(now.space.allocation(latents))
+            return Decision(now.allocation(latents))
         if now.must_stop:
             return Decision(None, 0.0, stopped(len(now.free)))
         rng = random.Random(
@@ -70,7 +73,7 @@ class Policy(ABC):
         )
         latents = sample(heads, now.free, rng)
         return Decision(
-            None if latents[0] else now.space.allocation(latents),
+            None if latents[0] else now.allocation(latents),
             log_prob(latents, heads, now.free),
             latents,
         )
@@ -92,7 +95,8 @@ class SigmoidPolicy(Policy):
     log_stds: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        check_most_rounds(self.most_rounds)
+        check_most("most_rounds", self.most_rounds)
+        check_most("most_samples", self.most_samples)
         draws = self.space.draws
         if len(self.lines) != len(draws):
             raise InvalidInputError(
@@ -129,9 +133,9 @@ class SigmoidPolicy(Policy):
         return Heads(locations, self.log_stds)
 
 
-def check_most_rounds(most_rounds: int) -> None:
-    if most_rounds < 1:
-        raise InvalidInputError(f"most_rounds is {most_rounds}, expected at least 1")
+def check_most(name: str, most: int | None) -> None:
+    if most is not None and most < 1:
+        raise InvalidInputError(f"{name} is {most}, expected at least 1")
 
 
 def check_log_stds(log_stds: tuple[float, ...]) -> None:

@@ -69,6 +69,8 @@ class Space:
         beam_width: least and most parallel candidates.
         verification: least and most level of verification.
         tools: names of the tools that exist here.
+        depth_with_tools: least and most reasoning steps where a tool is used, which may do what
+            reasoning would; None for those of `depth`.
         temperature_step: learned policies allocate multiples of it, cut to the bounds, so that
             recorded samples serve many decisions; None for any temperature.
         top_p_step: likewise.
@@ -84,10 +86,16 @@ class Space:
     beam_width: tuple[int, int] = (1, 4)
     verification: tuple[int, int] = (0, 2)
     tools: frozenset[str] = frozenset()
+    depth_with_tools: tuple[int, int] | None = None
     temperature_step: float | None = None
     top_p_step: float | None = None
 
     def __post_init__(self) -> None:
+        if self.depth_with_tools is not None:
+            try:
+                Space(depth=self.depth_with_tools)
+            except InvalidInputError as error:
+                raise InvalidInputError(f"depth_with_tools: {error}") from None
         for name in REALS:
             low, high = getattr(self, name)
             if not low <= high:
@@ -127,18 +135,23 @@ class Space:
         Integers are rounded to the nearest, temperature and top_p to their steps. The latent of a
         resource whose bounds are equal changes nothing.
         """
+        tools = frozenset(
+            name for name, latent in zip(self.tool_names, latents[6:], strict=True) if latent
+        )
         return Allocation(
-            depth=round(rising(self.depth, latents[1])),
+            depth=round(rising(self.depths(bool(tools)), latents[1])),
             temperature=_on_grid(
                 self.temperature, self.temperature_step, falling(self.temperature, latents[2])
             ),
             top_p=_on_grid(self.top_p, self.top_p_step, falling(self.top_p, latents[3])),
             beam_width=round(rising(self.beam_width, latents[4])),
             verification=round(rising(self.verification, latents[5])),
-            tools=frozenset(
-                name for name, latent in zip(self.tool_names, latents[6:], strict=True) if latent
-            ),
+            tools=tools,
         )
+
+    def depths(self, with_tools: bool) -> tuple[int, int]:
+        """Bounds of the depth with tools, or without."""
+        return self.depth_with_tools if with_tools and self.depth_with_tools else self.depth
 
     def latents(self, allocation: Allocation) -> tuple[float, ...]:
         """Latents that stand for an allocation: the inverse of `allocation`, for imitation.
@@ -157,12 +170,15 @@ class Space:
             )
         return (
             0.0,
-            *(self._latent(name, getattr(allocation, name)) for name in REALS),
+            *(
+                self._latent(name, getattr(allocation, name), bool(allocation.tools))
+                for name in REALS
+            ),
             *(float(name in allocation.tools) for name in self.tool_names),
         )
 
-    def _latent(self, name: str, value: float) -> float:
-        low, high = getattr(self, name)
+    def _latent(self, name: str, value: float, with_tools: bool) -> float:
+        low, high = self.depths(with_tools) if name == "depth" else getattr(self, name)
         if not low <= value <= high:
             raise InvalidInputError(
                 f"allocation {name} is {value}, expected {low} to {high} in this space"
@@ -194,6 +210,8 @@ class Space:
             if set(fields) != {field.name for field in dataclasses.fields(cls)}:
                 raise ValueError(f"its fields are {', '.join(sorted(fields))}")
             bounds = {name: tuple(fields[name]) for name in REALS}
+            if fields["depth_with_tools"] is not None:
+                bounds["depth_with_tools"] = tuple(fields["depth_with_tools"])
             return cls(**(fields | bounds | {"tools": frozenset(fields["tools"])}))
         except (TypeError, ValueError) as error:
             raise InvalidInputError(f"not the JSON of an allocation space: {error}") from None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+import math
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,17 +20,76 @@ from amp.tensorfile import read_tensors, write_tensors
 SCHEMA = "amp-policy/1"
 
 
-def save_policy(policy: SigmoidPolicy | MlpPolicy, path: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """What a policy takes and reaches at a trade-off, on its training tasks.
+
+    Attributes:
+        trade_off: lambda.
+        tokens: mean, a task.
+        success: success rate.
+    """
+
+    trade_off: float
+    tokens: float
+    success: float
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a policy was learned.
+
+    Attributes:
+        benchmark: on whose tasks.
+        model: name of the base model.
+        sha256: of its weights, if they are known.
+        tasks: ids of the training tasks: no evaluation may use them.
+        curve: by trade-off.
+    """
+
+    benchmark: str
+    model: str
+    sha256: str | None
+    tasks: tuple[str, ...]
+    curve: tuple[CurvePoint, ...] = ()
+
+    def trade_off_for(self, tokens: float) -> float:
+        """The largest trade-off whose mean cost on the training tasks was at most so many tokens.
+
+        Raises:
+            InvalidInputError: if not even the cheapest is; the message says how many it takes.
+        """
+        fitting = [point.trade_off for point in self.curve if point.tokens <= tokens]
+        if not fitting:
+            least = min((point.tokens for point in self.curve), default=math.nan)
+            raise InvalidInputError(
+                f"mean tokens are {tokens:g}, expected at least {least:.0f}, which the policy takes"
+                " where it spends least"
+            )
+        return max(fitting)
+
+
+def save_policy(
+    policy: SigmoidPolicy | MlpPolicy, path: Path, origin: Origin | None = None
+) -> None:
     """Writes a policy: its parameters, space and rounds, and the names of what it reads.
 
     Where it runs and how (surroundings, deterministic, seed, trade-off) is not a part of it. A file
     that exists is replaced only when the new one is complete.
+
+    Args:
+        policy: what to write.
+        path: where.
+        origin: where it was learned, if it was.
     """
     header = {
         "schema": SCHEMA,
         "space": policy.space.to_json(),
         "most_rounds": str(policy.most_rounds),
+        "most_samples": json.dumps(policy.most_samples),
     }
+    if origin is not None:
+        header["origin"] = json.dumps(asdict(origin))
     tensors: dict[str, Floats] = {"log_stds": np.array(policy.log_stds)}
     if isinstance(policy, SigmoidPolicy):
         header |= {"kind": "sigmoid"}
@@ -46,6 +106,23 @@ def save_policy(policy: SigmoidPolicy | MlpPolicy, path: Path) -> None:
             tensors[f"layers.{number}.weight"] = np.ascontiguousarray(layer.weight)
             tensors[f"layers.{number}.bias"] = layer.bias
     write_tensors(path, header, tensors)
+
+
+def load_origin(path: Path) -> Origin | None:
+    """Where a policy was learned; None if its file does not say.
+
+    Raises:
+        InvalidInputError: if there is no such policy, or what it says is damaged.
+    """
+    header, _ = read_tensors(path, "policy", SCHEMA)
+    if "origin" not in header:
+        return None
+    try:
+        told = json.loads(header["origin"])
+        points = tuple(CurvePoint(**point) for point in told.pop("curve"))
+        return Origin(**{**told, "tasks": tuple(told["tasks"]), "curve": points})
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InvalidInputError(f"policy {path} has a damaged origin: {error}") from None
 
 
 def load_policy(
@@ -67,12 +144,14 @@ def load_policy(
         if space not in (None, own):
             raise InvalidInputError(_difference(own, space))
         most_rounds = int(header["most_rounds"])
+        most_samples: int | None = json.loads(header["most_samples"])
         log_stds = tuple(tensors["log_stds"].ravel().tolist())
         if header["kind"] == "sigmoid":
             pairs = zip(tensors["w"].ravel(), tensors["b"].ravel(), strict=True)
             return SigmoidPolicy(
                 space=own,
                 most_rounds=most_rounds,
+                most_samples=most_samples,
                 lines=tuple(Line(float(w), float(b)) for w, b in pairs),
                 log_stds=log_stds,
             )
@@ -95,6 +174,7 @@ def load_policy(
         return MlpPolicy(
             space=own,
             most_rounds=most_rounds,
+            most_samples=most_samples,
             features=names,
             mean=tensors["mean"],
             std=tensors["std"],

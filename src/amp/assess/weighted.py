@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from amp.assess.features import observe
+from amp.assess.features import Observed, observe
 from amp.assess.structure import Parser, structural
 from amp.errors import InvalidInputError
 from amp.types import Complexity, LookKind, StepContext
@@ -63,11 +63,15 @@ class WeightedAssessor:
 
     def assess(self, context: StepContext) -> Complexity:
         """Returns the weighted sum, all features by name, and what stood in for what."""
-        observed = observe(context, self.parse)
+        observed = self.observe(context)
         return Complexity(self.score(observed.values), dict(observed.values), observed.substitutes)
 
+    def observe(self, context: StepContext) -> Observed:
+        """The features of a step."""
+        return observe(context, self.parse)
+
     def score(self, values: Mapping[str, float]) -> float:
-        """The weighted sum of the terms among these features, cut to [0, 1]."""
+        """The weighted sum of the terms among these features, cut to [0, 1]; 0.5 without any."""
         weights = dict(zip(TERMS, (self.alpha, self.beta, self.gamma), strict=True))
         values = {**(self.typical or {}), **values}
         known = {name: weight for name, weight in weights.items() if name in values}

@@ -9,7 +9,20 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
-from amp.cli import annotate, assess, data, look, models, plan, report, results
+from amp.cli import (
+    annotate,
+    assess,
+    data,
+    eval,
+    look,
+    models,
+    plan,
+    policy,
+    record,
+    report,
+    results,
+    train,
+)
 from amp.cli.app import INTERRUPTED, app
 from amp.errors import (
     AmpError,
@@ -27,12 +40,16 @@ __all__ = [
     "app",
     "assess",
     "data",
+    "eval",
     "look",
     "main",
     "models",
     "plan",
+    "policy",
+    "record",
     "report",
     "results",
+    "train",
 ]
 
 EXIT_CODES: dict[type[AmpError], int] = {

@@ -33,7 +33,8 @@ def report(
         ),
     ],
     reference: Annotated[
-        str | None, typer.Option(help="Run that the others are compared with; else the first.")
+        str | None,
+        typer.Option(help="Run that the others are compared with; else the best fixed one."),
     ] = None,
     cost: Annotated[
         str, typer.Option(help="tokens, completion_tokens, flops, seconds or dollars.")
@@ -67,13 +68,17 @@ def report(
     if html is not None:
         from amp.evaluate.runpage import page
 
-        _write(html, page(made, read, benchmark))
+        with _writing(html):
+            html.write_text(page(made, read, benchmark), encoding="utf-8")
         written.append(html)
     if markdown is not None:
-        _write(markdown, markdown_of(runtables.title(made), made.notes, tables))
+        with _writing(markdown):
+            text = markdown_of(runtables.title(made), made.notes, tables)
+            markdown.write_text(text, encoding="utf-8")
         written.append(markdown)
     if csv is not None:
-        written += write_csv(tables, csv)
+        with _writing(csv):
+            written += write_csv(tables, csv)
     if as_json:
         print(to_json(made))
         return
@@ -131,8 +136,9 @@ def _view(table: Table) -> object:
     return view
 
 
-def _write(path: Path, text: str) -> None:
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
     try:
-        path.write_text(text, encoding="utf-8")
+        yield
     except OSError as error:
         raise InvalidInputError(f"{path} cannot be written: {error.strerror}") from None

@@ -120,7 +120,7 @@ class State:
             self,
             asked=(*self.asked, ask),
             taken=(*self.taken, *((arm, index) for index in range(first, stop))),
-            evidence=self.evidence.after(candidates),
+            evidence=self.evidence.after(candidates, self.draws.arm(arm).allocation.tools),
             usage=ledger.usage,
         )
 

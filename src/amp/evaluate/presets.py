@@ -87,6 +87,20 @@ ARMS: dict[str, Allocation] = {
 """Ways to ask for a whole solution of GSM8K, one sample each."""
 
 
+POLICY_SPACES: dict[str, Space] = {
+    "gsm8k": Space(
+        depth=(4, 4),
+        temperature=(0.7, 0.7),
+        top_p=(0.95, 0.95),
+        beam_width=(1, 4),
+        verification=(1, 1),
+        tools=frozenset({"python"}),
+        depth_with_tools=(0, 0),
+    )
+}
+"""What a policy decides that learns from recorded `ARMS`: which way to ask, and how often."""
+
+
 def preset_for(benchmark: Benchmark, wanted: dict[str, Any]) -> Preset:
     """The preset of a benchmark with what the user set: an explicit setting always wins.
 

@@ -7,7 +7,7 @@ chosen or learned (the reference, the length rule) is chosen on training tasks.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -43,12 +43,14 @@ class Adaptive:
     """An allocator to be compared.
 
     Attributes:
-        allocator: decides.
+        allocators: decide; several ones, learned with different seeds, say, take turns in the runs.
         assessor: says how complex a step is; None for an allocator that does not heed it.
+        duels: whether it is compared with every rule, one by one.
     """
 
-    allocator: Allocator
+    allocators: tuple[Allocator, ...]
     assessor: Assessor | None = None
+    duels: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,25 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Duel:
+    """One adaptive policy against one rule or other policy, on the same samples.
+
+    Attributes:
+        policy: the adaptive one.
+        against: the other.
+        gain: success of the policy less that of the other.
+        interval: of it, at 95 %, by resampling tasks with all their runs.
+        comparison: the pairs, their test, and what the policy saves.
+    """
+
+    policy: str
+    against: str
+    gain: float
+    interval: Interval
+    comparison: Comparison
+
+
+@dataclass(frozen=True, slots=True)
 class Results:
     """All rows.
 
@@ -96,6 +117,7 @@ class Results:
             found with power 0.8, if as many tasks differ as between the reference and the cheapest
             fixed allocation; None if they never do.
         rows: in the order of their kinds, by tokens.
+        duels: of those adaptive policies that asked for them.
     """
 
     tasks: int
@@ -103,6 +125,7 @@ class Results:
     reference: str
     detectable: float | None
     rows: tuple[Row, ...]
+    duels: tuple[Duel, ...] = ()
 
 
 def results(
@@ -137,14 +160,38 @@ def results(
         for name, rule in vote_rules(table).items():
             played["rule", name] += follow(table, rule)
         for name, policy in adaptive.items():
-            came = follow(table, policy.allocator, policy.assessor, contexts)
+            allocator = policy.allocators[seed % len(policy.allocators)]
+            came = follow(table, allocator, policy.assessor, contexts)
             played["adaptive", name] += came
             at_random = random_with_histogram(table, came, seed)
             played["control", f"random with the histogram of {name}"] += at_random
             played["control", f"{name}, shuffled among tasks"] += shuffled(table, came, seed)
         played["control", "prompt length"] += play(table, length)
         played["oracle", "oracle"] += oracle(table)
-    return _compared(played, _name(reference), len(test.tasks), runs)
+    found = _compared(played, _name(reference), len(test.tasks), runs)
+    dueling = [name for name, policy in adaptive.items() if policy.duels]
+    return replace(found, duels=tuple(duel for name in dueling for duel in _duels(name, played)))
+
+
+def _duels(name: str, played: Mapping[tuple[str, str], Sequence[Outcome]]) -> Iterator[Duel]:
+    """One policy against every rule and every other policy, by their tokens."""
+    mine = played["adaptive", name]
+    others = {
+        other: came
+        for (kind, other), came in played.items()
+        if kind in ("rule", "adaptive") and other != name
+    }
+    for other in sorted(others, key=lambda other: _mean_tokens(others[other])):
+        gains = [
+            float(a.success) - float(b.success) for a, b in zip(mine, others[other], strict=True)
+        ]
+        yield Duel(
+            name,
+            other,
+            fmean(gains),
+            _interval(mine, gains),
+            compare([o.episode for o in others[other]], [o.episode for o in mine]),
+        )
 
 
 def _check(test: Draws, training: Draws, runs: int) -> None:

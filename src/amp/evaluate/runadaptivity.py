@@ -143,8 +143,7 @@ def adapted(
                     for e in run.episodes
                     if e.task.id in level
                 ]
-                resamples = min(RESAMPLES, max(200, _CELLS // max(1, len(rows))))
-                both = adaptivity(rows, resamples)
+                both = adaptivity(rows, resamples_for(len(rows)))
                 found.append(Adapted(run.name, amount, what, both.spearman, both.kendall))
     return tuple(found)
 
@@ -178,6 +177,11 @@ def thirds(
                 )
             )
     return tuple(found)
+
+
+def resamples_for(rows: int) -> int:
+    """How many resamples a rank statistic of so many rows gets: fewer where there are many."""
+    return min(RESAMPLES, max(200, _CELLS // max(1, rows)))
 
 
 def rounds_of(episode: Episode) -> float:

@@ -89,12 +89,21 @@ def gains_table(report: RunReport) -> Table:
             Column("front there", percent),
             Column("points gained", points),
             Column("95 %", points),
+            Column("of the oracle's", percent),
+            Column("of its saving", percent),
             Column("remark"),
         ),
-        tuple((one.name, one.front, one.gain, one.interval, one.note) for one in gains),
+        tuple(
+            (
+                one.name, one.front, one.gain, one.interval, one.share, one.saving_share, one.note,
+            )
+            for one in gains
+        ),
         "The front is that of mixtures of the fixed runs: a coin for each task. Its best points "
-        "are chosen on these very tasks, in its favour.",
-    )
+        "are chosen on these very tasks, in its favour. Of the oracle's: the points gained by "
+        "those that the oracle gains at its own cost. Of its saving: what is saved against the "
+        "front at the run's own success, by what the oracle's cost would save there.",
+    )  # fmt: skip
 
 
 def areas_table(report: RunReport) -> Table:
@@ -162,4 +171,35 @@ def adapted_table(report: RunReport) -> Table:
         ),
         "Rank correlations over tasks, with bootstrap intervals. A failure rate of few samples is "
         "noisy, which draws them towards 0; samples that the run itself used push them up.",
+    )  # fmt: skip
+
+
+def calibration_table(report: RunReport) -> Table:
+    return Table(
+        "calibration",
+        "Is complexity a probability of failure?",
+        (
+            Column("run"),
+            Column("episodes"),
+            Column("complexity", "{:.3f}".format),
+            Column("failures", percent),
+            Column("calibration error", "{:.3f}".format),
+            Column("Brier", "{:.3f}".format),
+            Column("Brier of a constant", "{:.3f}".format),
+            Column("AUROC", "{:.2f}".format),
+            Column("95 %", "{:.2f}".format),
+            Column("remark"),
+        ),
+        tuple(
+            (
+                one.run, one.episodes, one.score, one.failure_rate,
+                one.reliability.calibration_error, one.reliability.brier,
+                one.reliability.constant_brier, one.auroc.value, one.auroc.interval,
+                one.reliability.note or one.auroc.note,
+            )
+            for one in report.calibrations
+        ),
+        "Complexity: mean over the steps of an episode, each before its first round. Calibration "
+        "error: mean distance to the failure rate in 10 bins of equal counts. The constant is the "
+        "run's own failure rate. AUROC: 0.5 tells failures from successes no better than chance.",
     )  # fmt: skip

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from math import nan
 
 from amp.errors import InvalidInputError
-from amp.evaluate.curves import Point, average_success, hull, hypervolume, success_at
+from amp.evaluate.curves import (
+    Point,
+    average_success,
+    cost_share,
+    hull,
+    hypervolume,
+    success_at,
+)
 from amp.evaluate.metrics import Interval
 from amp.evaluate.runs import Run, tasks_of
 from amp.evaluate.statistics import Array, bootstrap_interval
@@ -15,18 +22,21 @@ from amp.types import Episode
 
 _RESAMPLES = 1_000
 _MARGIN = 1.1
+_ROUNDING = 1e-12  # a gain below it is none
 _NOTHING = Point(0.0, 0.0, "to do nothing")
 
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """An adaptive run against what mixtures of the fixed ones reach at its own mean cost.
+    """An adaptive run, or the oracle, against what mixtures of fixed runs reach at its own cost.
 
     Attributes:
         name: of the run.
         front: success of the fixed front there; None if nothing fixed is so cheap.
         gain: success of the run less that.
         interval: of the gain, the front drawn anew with the tasks; None with a note.
+        share: of the oracle's gain; None if that is nothing, or one of both is not known.
+        saving_share: of what the oracle saves, at the success of the run (`curves.cost_share`).
         note: why something is missing.
     """
 
@@ -35,6 +45,8 @@ class Gain:
     gain: float | None
     interval: Interval | None
     note: str = ""
+    share: float | None = None
+    saving_share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +72,7 @@ class Curve:
     Attributes:
         front: corners of the fixed runs' hull, cheapest first.
         limit: cost of the reference point, somewhat beyond the dearest run, so that it counts, too.
-        gains: one an adaptive run; empty without fixed ones.
+        gains: one an adaptive run, the oracle last; empty without fixed ones.
         areas: of the fixed runs, and of these with each adaptive one.
     """
 
@@ -71,33 +83,32 @@ class Curve:
 
 
 def draw_curve(
-    runs: Sequence[Run], points: Mapping[str, Point], cost_of: Callable[[Episode], float]
+    runs: Sequence[Run], oracle: Run | None, cost_of: Callable[[Episode], float]
 ) -> Curve | None:
     """The curve of runs; None if none of them cost anything.
 
     Args:
         runs: on the same tasks.
-        points: mean cost and success, by name of the run.
+        oracle: of the fixed ones; None without it.
         cost_of: cost of an episode.
     """
-    dearest = max(point.cost for point in points.values())
-    if dearest == 0:
-        return None
     fixed = [run for run in runs if not run.adaptive]
     adaptive = [run for run in runs if run.adaptive]
-    front = [points[run.name] for run in fixed]
+    front = [_point(run, cost_of) for run in fixed]
+    reached = [_point(run, cost_of) for run in adaptive]
+    dearest = max(point.cost for point in (*front, *reached))
+    if dearest == 0:
+        return None
     limit = _MARGIN * dearest
     groups = {"fixed runs": front} if fixed else {}
     groups |= {
-        f"{run.name} with the fixed runs" if fixed else run.name: [*front, points[run.name]]
-        for run in adaptive
+        f"{point.name} with the fixed runs" if fixed else point.name: [*front, point]
+        for point in reached
     }
     return Curve(
         front=hull(front) if fixed else (),
         limit=limit,
-        gains=tuple(_gain(run, fixed, front, points[run.name], cost_of) for run in adaptive)
-        if fixed
-        else (),
+        gains=_gains(adaptive, fixed, front, oracle, cost_of) if fixed else (),
         areas=tuple(
             Area(
                 name,
@@ -106,6 +117,37 @@ def draw_curve(
             )
             for name, group in groups.items()
         ),
+    )
+
+
+def _point(run: Run, cost_of: Callable[[Episode], float]) -> Point:
+    costs = [cost_of(episode) for episode in run.episodes]
+    solved = sum(episode.success is True for episode in run.episodes)
+    return Point(sum(costs) / len(costs), solved / len(costs), run.name)
+
+
+def _gains(
+    adaptive: Sequence[Run],
+    fixed: Sequence[Run],
+    front: Sequence[Point],
+    oracle: Run | None,
+    cost_of: Callable[[Episode], float],
+) -> tuple[Gain, ...]:
+    runs = [*adaptive, *([] if oracle is None else [oracle])]
+    reached = [_point(run, cost_of) for run in runs]
+    gains = [
+        _gain(run, fixed, front, point, cost_of) for run, point in zip(runs, reached, strict=True)
+    ]
+    if oracle is None:
+        return tuple(gains)
+    most = gains[-1].gain or 0.0
+    return tuple(
+        replace(
+            gain,
+            share=gain.gain / most if gain.gain is not None and most > _ROUNDING else None,
+            saving_share=cost_share(point, front, reached[-1:]),
+        )
+        for gain, point in zip(gains, reached, strict=True)
     )
 
 

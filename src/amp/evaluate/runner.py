@@ -5,21 +5,30 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from amp.allocate import make_allocator
-from amp.allocate.affordable import AffordableAllocator
 from amp.allocate.base import Allocator
-from amp.allocate.constraints import Surroundings
+from amp.allocate.baselines import RandomAllocator
 from amp.allocate.policy import Policy
+from amp.assess.ablated import Ablated
 from amp.assess.weighted import WeightedAssessor
 from amp.benchmarks.base import Benchmark
 from amp.errors import InvalidInputError, ModelError
-from amp.evaluate.baselines import Method, find_method
+from amp.evaluate.allocators import (
+    Pinned,
+    choose,
+    heeds_complexity,
+    is_policy_file,
+    within_limits,
+)
+from amp.evaluate.baselines import Method
+from amp.evaluate.dealt import DEALS, deal
 from amp.evaluate.presets import PRESETS, Preset, preset_for
+from amp.evaluate.runsettings import RunSettings, check_effects
 from amp.execute.base import Tool
 from amp.execute.executor import Executor
 from amp.execute.tools.larger import LargerModelTool
@@ -29,45 +38,26 @@ from amp.models.recorded import RecordedModel
 from amp.planner import Planner
 from amp.planners import BASELINES, AnyPlanner, BeamPlanner
 from amp.pool import run_episodes
-from amp.profile import expected_cost
-from amp.profile import find as find_profile
-from amp.trace import RunDirectory
-from amp.types import MODEL_ERROR, Allocation, Episode, Limits, LookKind, StepRecord, Task
+from amp.trace import EPISODES, RunDirectory, read_episodes
+from amp.types import MODEL_ERROR, Episode, StepRecord, Task
 
 if TYPE_CHECKING:
     from amp.assess.neural import NeuralAssessor
 
-_HEED_COMPLEXITY = frozenset({"heuristic", "sigmoid"})
+__all__ = [
+    "RunSettings",
+    "check",
+    "make_planner",
+    "manifest",
+    "needs_hidden_states",
+    "preset_of",
+    "prompt_versions",
+    "run",
+]
+
 _MOST_ROUNDS = 64
 _MODEL_ERRORS_TO_GIVE_UP = 3
 _PACKAGES = ("adaptive-meta-planning", "xllamacpp", "minigrid", "alfworld", "textworld", "openai")
-
-
-@dataclass(frozen=True, slots=True)
-class RunSettings:
-    """What a run is; two runs with equal settings on one recording give equal traces.
-
-    Attributes:
-        split: split of the benchmark.
-        seed: separates repeated runs.
-        allocator: name of the allocator; a method brings its own.
-        wanted: fields of `Allocation` that the user set, by name; they win over any allocator.
-        limits: hard limits of an episode.
-        step: what a plan step is, where the benchmark offers several; None for its usual one.
-        method: name of a published method to plan by (`amp.evaluate.baselines`); None for AMP.
-        assessor: file of a trained assessor; None for the weighted sum with its initial weights.
-        looks: what is looked at before the first round of a step besides what the assessor wants.
-    """
-
-    split: str
-    seed: int
-    allocator: str
-    wanted: Mapping[str, Any]
-    limits: Limits
-    step: str | None = None
-    method: str | None = None
-    assessor: Path | None = None
-    looks: frozenset[LookKind] = frozenset()
 
 
 def make_planner(
@@ -87,10 +77,11 @@ def make_planner(
         larger: the model behind the tool ``larger_model``; without one there is no such tool.
 
     Raises:
-        InvalidInputError: for an unknown method, allocator, tool or value.
+        InvalidInputError: for an unknown method, allocator, tool or value, or a setting that the
+            allocator does not have.
     """
-    method = _method(settings)
-    preset = _preset(benchmark, settings, method)
+    method = settings.resolved_method
+    preset = preset_of(benchmark, settings)
     limits = settings.limits
     if limits.steps is None:
         limits = replace(limits, steps=benchmark.max_steps)
@@ -103,51 +94,48 @@ def make_planner(
     if method.planner in BASELINES:
         return BASELINES[method.planner](model, executor, preset.fixed, limits)
     assessor = _assessor(settings, method, model.card, benchmark.name)
-    allocator = make_allocator(method.allocator, preset.space, preset.fixed)
-    if method.allocator in _HEED_COMPLEXITY:
-        allocator = _within_limits(allocator, preset, executor, model.card, limits)
+    allocator = _allocator(settings, method, preset)
+    if heeds_complexity(method.allocator):
+        allocator = within_limits(allocator, preset, executor, model.card, limits)
+    if settings.pins and isinstance(allocator, Policy | RandomAllocator):
+        allocator = Pinned(allocator, settings.pins)  # what is drawn may leave a pinned tool out
+    most_rounds = settings.rounds or _MOST_ROUNDS
     if method.planner == "beam":
-        return BeamPlanner(model, executor, assessor, allocator, limits, _MOST_ROUNDS)
-    return Planner(model, executor, assessor, allocator, limits, _MOST_ROUNDS, method.select)
+        return BeamPlanner(model, executor, assessor, allocator, limits, most_rounds)
+    return Planner(model, executor, assessor, allocator, limits, most_rounds, method.select)
+
+
+def _allocator(settings: RunSettings, method: Method, preset: Preset) -> Allocator:
+    if settings.of is not None:
+        return deal(method.allocator, list(read_episodes(settings.of)), settings.seed)
+    return choose(method.allocator, preset, settings.most, settings.trade_off)
 
 
 def _assessor(
     settings: RunSettings, method: Method, card: ModelCard, environment: str
-) -> WeightedAssessor | NeuralAssessor:
+) -> WeightedAssessor | NeuralAssessor | Ablated:
     """The assessor of a run; it looks only where somebody heeds it or asked for it."""
+    assessor: WeightedAssessor | NeuralAssessor
     if settings.assessor is not None:
         from amp.assess.weights import load_assessor  # needs numpy
 
         assessor, _ = load_assessor(settings.assessor, model=card, environment=environment)
     else:
         assessor = WeightedAssessor()
-    heeded = method.allocator in _HEED_COMPLEXITY or settings.assessor is not None
-    return replace(assessor, looks=settings.looks | (assessor.looks if heeded else frozenset()))
+    heeded = heeds_complexity(method.allocator) or settings.assessor is not None
+    wanted = Ablated(assessor, settings.left_out).looks if heeded else frozenset()
+    assessor = replace(assessor, looks=settings.looks | wanted)
+    return Ablated(assessor, settings.left_out) if settings.left_out else assessor
 
 
-def _within_limits(
-    allocator: Allocator, preset: Preset, executor: Executor, card: ModelCard, limits: Limits
-) -> Allocator:
-    """The allocator, told what things cost here, so that it asks for no more than will fit."""
-    profile = find_profile(card) if limits.seconds is not None else None
-    if isinstance(allocator, Policy):
-        one = expected_cost(Allocation(), preset.lengths, card, profile)
-        costs = {name: tool.cost for name, tool in executor.tools.items()}
-        surroundings = Surroundings(one, costs, limits)
-        return replace(allocator, surroundings=surroundings, deterministic=True)
-    if limits == Limits(steps=limits.steps):
-        return allocator
-    return AffordableAllocator(allocator, card, preset.lengths, profile)
+def preset_of(benchmark: Benchmark, settings: RunSettings) -> Preset:
+    """The benchmark's preset with what the method pins, and with what the user set on top.
 
-
-def _method(settings: RunSettings) -> Method:
-    if settings.method is None:
-        return Method("as set", allocator=settings.allocator)
-    return find_method(settings.method)
-
-
-def _preset(benchmark: Benchmark, settings: RunSettings, method: Method) -> Preset:
-    """The benchmark's preset with what the method pins, and with what the user set on top."""
+    Raises:
+        InvalidInputError: as `make_planner`.
+    """
+    method = settings.resolved_method
+    check_effects(settings)
     wanted = dict(method.pinned)
     if method.in_words:
         usual = PRESETS[benchmark.name].fixed.tools
@@ -162,18 +150,31 @@ def _preset(benchmark: Benchmark, settings: RunSettings, method: Method) -> Pres
     return preset_for(benchmark, wanted)
 
 
+def check(benchmark: Benchmark, settings: RunSettings) -> None:
+    """Finds what is wrong with settings before a model is opened.
+
+    Raises:
+        InvalidInputError: as `make_planner`, as far as that can be told without model and data.
+    """
+    preset, method = preset_of(benchmark, settings), settings.resolved_method
+    if method.allocator not in DEALS:
+        _allocator(settings, method, preset)
+    needs_hidden_states(settings)
+
+
 def needs_hidden_states(settings: RunSettings) -> bool:
     """Whether a run looks at hidden states, which some models have to be loaded for."""
     if settings.assessor is None:
         return "hidden" in settings.looks
     from amp.assess.weights import load_assessor
 
-    return "hidden" in settings.looks | load_assessor(settings.assessor)[0].looks
+    assessor, _ = load_assessor(settings.assessor)
+    return "hidden" in settings.looks | Ablated(assessor, settings.left_out).looks
 
 
 def prompt_versions(benchmark: Benchmark, settings: RunSettings) -> tuple[str, ...]:
     """Versions of all prompts that a run may use: the benchmark's, and a method's own."""
-    planner = BASELINES.get(_method(settings).planner)
+    planner = BASELINES.get(settings.resolved_method.planner)
     return (benchmark.prompts.version, *(() if planner is None else (planner.version,)))
 
 
@@ -181,8 +182,9 @@ def manifest(
     model: LanguageModel, benchmark: Benchmark, settings: RunSettings, tasks: list[Task]
 ) -> dict[str, Any]:
     """Everything that is needed to repeat a run, for `RunDirectory`."""
-    method = _method(settings)
-    preset = _preset(benchmark, settings, method)
+    method = settings.resolved_method
+    preset = preset_of(benchmark, settings)
+    policy = Path(method.allocator) if is_policy_file(method.allocator) else None
     return {
         "benchmark": benchmark.name,
         "split": settings.split,
@@ -191,13 +193,20 @@ def manifest(
         "prompts": prompt_versions(benchmark, settings),
         "model": asdict(model.card),
         "method": settings.method,
-        "allocator": method.allocator,
+        "allocator": method.allocator if policy is None else policy.name,
         "assessor": None if settings.assessor is None else _sha256(settings.assessor),
         "looks": sorted(settings.looks),
         "fixed": _plain(asdict(preset.fixed)),
         "space": _plain(asdict(preset.space)),
         "limits": asdict(settings.limits),
-        "versions": {"python": platform.python_version()} | _versions(),
+        "policy": None if policy is None else _sha256(policy),
+        "pinned": _plain(settings.pins) or None,
+        "left_out": sorted(settings.left_out) or None,
+        "rounds": settings.rounds,
+        "trade_off": settings.trade_off,
+        "most": settings.most,
+        "orders": settings.orders or None,
+        "versions": {"python": platform.python_version()} | _versions() | _dealt_from(settings),
         "tasks": [task.id for task in tasks],
     }
 
@@ -241,9 +250,18 @@ def _plain(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InvalidInputError(f"{path} cannot be read: {error.strerror}") from None
 
 
+def _dealt_from(settings: RunSettings) -> dict[str, str]:
+    """Which episodes another run was dealt out of; each seed has its own, as with versions."""
+    return {} if settings.of is None else {EPISODES: _sha256(settings.of / EPISODES)}
+
+
+@cache
 def _versions() -> dict[str, str]:
     """Versions of the packages that bear on the result, as far as they are installed."""
     installed = {dist.metadata["Name"].lower(): dist.version for dist in metadata.distributions()}

@@ -6,76 +6,23 @@ hard a task is, is in `runadaptivity`.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from amp.benchmarks.base import Benchmark
 from amp.errors import InvalidInputError, did_you_mean
-from amp.evaluate.curves import Point
-from amp.evaluate.metrics import Interval, Summary, summarise, wilson
 from amp.evaluate.runadaptivity import Adapted, Third, adapted, difficulties, thirds
+from amp.evaluate.runcalibration import Calibration, calibrations
 from amp.evaluate.runcurve import Curve, draw_curve
-from amp.evaluate.runs import Run, tasks_of
+from amp.evaluate.runline import RunLine, measure_run
+from amp.evaluate.runoracle import oracle_of
+from amp.evaluate.runs import Run
 from amp.evaluate.runversus import Versus, comparisons
-from amp.evaluate.statistics import bootstrap_interval, clustered_rate_interval, ratio
-from amp.types import Episode, Usage
+from amp.types import Episode
 
 Cost = Literal["tokens", "completion_tokens", "flops", "seconds", "dollars"]
 _FAILURES = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What one part of the work took, over all episodes of a run.
-
-    Attributes:
-        name: ``looks`` of the assessor; ``candidates``; ``verified candidates``, of rounds in which
-            the model checks its answers, whose traces do not tell both apart; ``tools``.
-        tokens: prompt and completion tokens.
-        seconds: time inside models and tools.
-    """
-
-    name: str
-    tokens: int
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class RunLine:
-    """One run.
-
-    Attributes:
-        name: its name.
-        adaptive: whether tasks may be given different amounts.
-        tasks: distinct tasks.
-        seeds: runs of each.
-        planned: episodes that it was to have; None if nobody said.
-        summary: its figures. With several seeds their interval is that over tasks, which is None
-            where there is but one task.
-        success_interval: of the success rate, clustered by task.
-        cost: mean of an episode.
-        cost_interval: of that mean; None if there is but one task.
-        parts: where tokens and seconds went; empty if the traces hold no steps.
-        ended: why episodes ended, with how many.
-    """
-
-    name: str
-    adaptive: bool
-    tasks: int
-    seeds: int
-    planned: int | None
-    summary: Summary
-    success_interval: Interval | None
-    cost: float
-    cost_interval: Interval | None
-    parts: tuple[Part, ...]
-    ended: Mapping[str, int]
-
-    @property
-    def point(self) -> Point:
-        return Point(self.cost, self.summary.success_rate, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +60,13 @@ class RunReport:
         cost: what costs are: a field of `amp.types.Usage`.
         reference: the run that the others are compared with.
         lines: one a run.
+        oracle: the cheapest fixed run that succeeds, task by task; None without a choice of them.
         curve: None if no run cost anything.
         comparisons: one a run other than the reference.
         family: how many tests Holm's correction counts.
         adapted: what was allocated against how hard tasks are.
         thirds: success and cost by thirds of difficulty.
+        calibrations: of the complexity that adaptive runs went by.
         failures: the dearest failed episodes.
         notes: what a reader has to know of the data.
     """
@@ -127,11 +76,13 @@ class RunReport:
     cost: Cost
     reference: str
     lines: tuple[RunLine, ...]
+    oracle: RunLine | None
     curve: Curve | None
     comparisons: tuple[Versus, ...]
     family: int
     adapted: tuple[Adapted, ...]
     thirds: tuple[Third, ...]
+    calibrations: tuple[Calibration, ...]
     failures: tuple[Failure, ...]
     notes: tuple[str, ...]
 
@@ -146,7 +97,7 @@ def make_report(
 
     Args:
         runs: as `amp.evaluate.runs.comparable` returns them.
-        reference: name of the run to compare with; the first if None.
+        reference: name of the run to compare with; the best fixed one if None.
         cost: what costs are.
         judge: the benchmark, to tell right candidates from wrong ones; None goes without.
 
@@ -159,84 +110,55 @@ def make_report(
         raise InvalidInputError(
             f"unknown cost {cost!r}{did_you_mean(cost, known)} (costs: {', '.join(known)})"
         )
+
+    def cost_of(episode: Episode) -> float:
+        return float(getattr(episode.usage, cost))
+
+    lines = tuple(
+        measure_run(run, cost_of, "adaptive" if run.adaptive else "fixed") for run in runs
+    )
+    chosen = _best(lines) if reference is None else reference
     by_name = {run.name: run for run in runs}
-    chosen = reference or runs[0].name
     if chosen not in by_name:
         raise InvalidInputError(
             f"reference {chosen!r} is none of the runs{did_you_mean(chosen, list(by_name))} "
             f"(runs: {', '.join(by_name)})"
         )
-
-    def cost_of(episode: Episode) -> float:
-        return float(getattr(episode.usage, cost))
-
-    lines = tuple(_line(run, cost_of) for run in runs)
     others = [run for run in runs if run.name != chosen]
     versus, family = comparisons(by_name[chosen], others, cost_of)
     hard = difficulties(runs, judge)
+    oracle = oracle_of(runs, cost_of)
     return RunReport(
         benchmark=runs[0].benchmark,
         model=runs[0].model,
         cost=cost,
         reference=chosen,
         lines=lines,
-        curve=draw_curve(runs, {line.name: line.point for line in lines}, cost_of),
+        oracle=None if oracle is None else measure_run(oracle, cost_of, "oracle"),
+        curve=draw_curve(runs, oracle, cost_of),
         comparisons=versus,
         family=family,
         adapted=adapted(runs, cost, cost_of, hard),
         thirds=thirds(runs, cost_of, hard),
+        calibrations=calibrations(runs),
         failures=_failures(runs, cost_of),
-        notes=(*_notes(runs, lines), *hard.notes),
+        notes=(*_notes(runs, lines), *_choice(lines, chosen, reference), *hard.notes),
     )
 
 
-def _line(run: Run, cost_of: Callable[[Episode], float]) -> RunLine:
-    tasks, summary = tasks_of(run.episodes), summarise(run.episodes)
-    costs = [cost_of(episode) for episode in run.episodes]
-    several = len(set(tasks)) > 1
-    if several:
-        succeeded = [episode.success is True for episode in run.episodes]
-        sure: Interval | None = clustered_rate_interval(tasks, succeeded)
-    else:
-        sure = wilson(summary.successes, 1) if len(tasks) == 1 else None
-    return RunLine(
-        name=run.name,
-        adaptive=run.adaptive,
-        tasks=len(set(tasks)),
-        seeds=len(run.seeds),
-        planned=run.planned,
-        summary=summary,
-        success_interval=sure,
-        cost=sum(costs) / len(costs),
-        cost_interval=bootstrap_interval(tasks, [costs, [1.0] * len(costs)], ratio)
-        if several
-        else None,
-        parts=_parts(run.episodes),
-        ended=dict(Counter(episode.ended for episode in run.episodes).most_common()),
-    )
+def _best(lines: Sequence[RunLine]) -> str:
+    """The fixed run that succeeds most often, of equals the cheapest; without any, the first."""
+    fixed = [line for line in lines if line.kind == "fixed"] or lines[:1]
+    return max(fixed, key=lambda line: (line.summary.success_rate, -line.cost)).name
 
 
-def _parts(episodes: Sequence[Episode]) -> tuple[Part, ...]:
-    tokens: dict[str, int] = defaultdict(int)
-    seconds: dict[str, float] = defaultdict(float)
-    for episode in episodes:
-        for step in episode.steps:
-            looked = step.usage - sum((r.usage for r in step.rounds), Usage())
-            tokens["looks"] += looked.tokens
-            seconds["looks"] += looked.seconds
-            for made in step.rounds:
-                name = "verified candidates" if made.allocation.verification > 1 else "candidates"
-                tools = sum(use.seconds for c in made.candidates for use in c.tool_uses)
-                tokens[name] += made.usage.tokens
-                # Tools that work side by side take less time together than apart.
-                seconds["tools"] += min(tools, made.usage.seconds)
-                seconds[name] += max(0.0, made.usage.seconds - tools)
-    names = ("looks", "candidates", "verified candidates", "tools")
-    return tuple(
-        Part(name, tokens[name], seconds[name])
-        for name in names
-        if tokens[name] or seconds[name] > 1e-9
-    )
+def _choice(lines: Sequence[RunLine], chosen: str, wanted: str | None) -> list[str]:
+    if wanted is not None or sum(line.kind == "fixed" for line in lines) < 2:
+        return []
+    return [
+        f"{chosen} succeeds most often of the fixed runs, so the others are compared with it; to "
+        "be chosen on these very tasks favours it"
+    ]
 
 
 def _failures(runs: Sequence[Run], cost_of: Callable[[Episode], float]) -> tuple[Failure, ...]:
@@ -272,4 +194,14 @@ def _notes(runs: Sequence[Run], lines: Sequence[RunLine]) -> list[str]:
             )
     if lines[0].tasks == 1:
         notes.append("one task: no interval over tasks, and no test can tell runs apart")
+    limits = {run.name: _limits(run) for run in runs}
+    if len(set(limits.values())) > 1:
+        told = "; ".join(f"{name}: {limit}" for name, limit in limits.items())
+        notes.append(f"the runs had different limits ({told})")
     return notes
+
+
+def _limits(run: Run) -> str:
+    limits = run.settings.get("limits") or {}
+    set_ones = (f"{value} {what}" for what, value in limits.items() if value is not None)
+    return ", ".join(set_ones) or "none"

@@ -54,6 +54,10 @@ def read_run(path: Path, name: str) -> Run:
     Raises:
         InvalidInputError: if it is no run, or does not say what was run.
     """
+    if not (path / MANIFEST).exists() and (inside := sorted(path.glob(f"*/{MANIFEST}"))):
+        raise InvalidInputError(
+            f"{path} is no run, but holds {len(inside)}, such as {inside[0].parent}; name these"
+        )
     manifest = read_manifest(path)
     try:
         model = manifest["model"]
@@ -81,10 +85,11 @@ def read_runs(arguments: Sequence[str]) -> list[Run]:
     Without a name a run is called as its directory.
 
     Raises:
-        InvalidInputError: if one is no run, two directories would be called alike, or runs of one
-            name differ in more than their seeds.
+        InvalidInputError: if one is no run or given twice, two directories would be called alike,
+            or runs of one name differ in more than their seeds.
     """
     grouped: dict[str, list[Run]] = {}
+    given_as: dict[Path, str] = {}
     for argument in arguments:
         name, given, rest = argument.partition("=")
         named = bool(given and name) and not Path(argument).exists()
@@ -92,6 +97,11 @@ def read_runs(arguments: Sequence[str]) -> list[Run]:
         if path.name == EPISODES:
             path = path.parent
         called = name if named else path.resolve().name
+        if (place := path.resolve()) in given_as:
+            raise InvalidInputError(
+                f"{given_as[place]} and {argument} are the same run; name it once"
+            )
+        given_as[place] = argument
         if called in grouped and not named:
             raise InvalidInputError(f"two runs are called {called!r}; name them: NAME={path}")
         grouped.setdefault(called, []).append(read_run(path, called))

@@ -5,13 +5,15 @@ from __future__ import annotations
 from amp.evaluate.runclaims import (
     adapted_table,
     areas_table,
+    calibration_table,
     gains_table,
     savings_table,
     success_table,
     thirds_table,
     unit,
 )
-from amp.evaluate.runreport import RunLine, RunReport
+from amp.evaluate.runline import RunLine
+from amp.evaluate.runreport import RunReport
 from amp.evaluate.tabular import (
     Column,
     Table,
@@ -21,12 +23,17 @@ from amp.evaluate.tabular import (
     short,
 )
 
+_ORACLE = (
+    "Oracle: task by task the cheapest fixed run that succeeds, and the cheapest if none does; it "
+    "knows the verdicts beforehand."
+)
+
 
 def tables(report: RunReport) -> list[Table]:
     """All tables that have rows, in the order in which they are read."""
     made = (
         _runs, success_table, savings_table, gains_table, areas_table, _spent, _parts, _unread,
-        thirds_table, adapted_table, _failures,
+        thirds_table, adapted_table, calibration_table, _failures,
     )  # fmt: skip
     return [table for make in made if (table := make(report)).rows]
 
@@ -52,6 +59,8 @@ def _runs(report: RunReport) -> Table:
         Column(unit(report), figure),
         Column("95 % of it", figure),
     )
+    front = set() if report.curve is None else {point.name for point in report.curve.front}
+    lines = [*report.lines, *([] if report.oracle is None else [report.oracle])]
     worth = ", of as many runs as would be worth the same if those of a task were independent"
     return Table(
         "runs",
@@ -60,7 +69,7 @@ def _runs(report: RunReport) -> Table:
         tuple(
             (
                 line.name,
-                "adaptive" if line.adaptive else "fixed",
+                "fixed, on the front" if line.name in front else line.kind,
                 line.tasks,
                 *([line.seeds] if seeds else []),
                 line.summary.success_rate,
@@ -68,10 +77,10 @@ def _runs(report: RunReport) -> Table:
                 line.cost,
                 line.cost_interval,
             )
-            for line in report.lines
+            for line in lines
         ),
         f"Success: Wilson's interval{worth if seeds else ''}. {unit(report).capitalize()}: mean of "
-        "a task, by bootstrap over tasks.",
+        "a task, by bootstrap over tasks." + ("" if report.oracle is None else f" {_ORACLE}"),
     )
 
 

@@ -6,6 +6,7 @@ it: every update draws from a generator of its own, made of the seed and the upd
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 
 from amp.allocate import inputs
 from amp.allocate.mlp import MlpPolicy
+from amp.assess.neural import NeuralAssessor
 from amp.errors import InvalidInputError
 from amp.learn.curriculum import Curriculum
 from amp.learn.networks import Networks
@@ -34,6 +36,7 @@ class Training:
         networks: what is learned.
         optimiser: Adam, with its moments.
         curriculum: where it stands.
+        assessor_frame: the assessor as it was at the beginning; None where none learns.
         updates: how many there were.
         decisions: that they learned from.
     """
@@ -42,25 +45,34 @@ class Training:
     networks: Networks
     optimiser: torch.optim.Adam
     curriculum: Curriculum
+    assessor_frame: NeuralAssessor | None = None
     updates: int = 0
     decisions: int = 0
 
     @classmethod
-    def of(cls, policy: MlpPolicy, settings: TrainSettings) -> Training:
-        """The beginning of a training from a policy."""
-        networks = Networks(policy, settings.seed)
-        adam = torch.optim.Adam(networks.parameters(), lr=settings.learning_rate, fused=True)
-        return cls(policy, networks, adam, Curriculum.beginning(settings))
+    def of(
+        cls, policy: MlpPolicy, settings: TrainSettings, assessor: NeuralAssessor | None = None
+    ) -> Training:
+        """The beginning of a training from a policy, and from an assessor that is to learn, too."""
+        networks = Networks(policy, settings.seed, assessor)
+        groups = [{"params": group} for group in networks.groups()]
+        adam = torch.optim.Adam(groups, lr=settings.learning_rate, fused=True)
+        return cls(policy, networks, adam, Curriculum.beginning(settings), assessor)
 
     @property
     def policy(self) -> MlpPolicy:
         """What is learned so far, for the numpy runtime."""
         return self.networks.export(self.frame)
 
+    @property
+    def assessor(self) -> NeuralAssessor | None:
+        """The assessor likewise; None where none learns."""
+        return self.networks.export_assessor(self.assessor_frame)
+
 
 def save_checkpoint(training: Training, settings: TrainSettings, path: Path) -> None:
     """Writes a training; a file that exists is replaced only when the new one is complete."""
-    header = _frame(training.frame) | {
+    header = _frame(training.frame, training.assessor_frame) | {
         "schema": SCHEMA,
         "settings": json.dumps(asdict(settings)),
         "curriculum": json.dumps(asdict(training.curriculum)),
@@ -76,7 +88,12 @@ def save_checkpoint(training: Training, settings: TrainSettings, path: Path) -> 
     write_tensors(path, header, tensors)
 
 
-def load_checkpoint(path: Path, frame: MlpPolicy, settings: TrainSettings) -> Training:
+def load_checkpoint(
+    path: Path,
+    frame: MlpPolicy,
+    settings: TrainSettings,
+    assessor: NeuralAssessor | None = None,
+) -> Training:
     """Reads what `save_checkpoint` wrote, to go on with it.
 
     Args:
@@ -84,6 +101,7 @@ def load_checkpoint(path: Path, frame: MlpPolicy, settings: TrainSettings) -> Tr
         frame: any policy of the simulator's space, rounds and features, and of the settings' size.
         settings: those of the training; only the number of decisions and of updates between
             checkpoints may differ.
+        assessor: the one that it was begun with, if it learns.
 
     Raises:
         InvalidInputError: if there is no such checkpoint, it is broken, or it is of another
@@ -92,12 +110,12 @@ def load_checkpoint(path: Path, frame: MlpPolicy, settings: TrainSettings) -> Tr
     header, tensors = read_tensors(path, "checkpoint", SCHEMA)
     try:
         _compare(json.loads(header["settings"]), asdict(settings))
-        for name, value in _frame(frame).items():
+        for name, value in _frame(frame, assessor).items():
             if header[name] != value:
                 raise InvalidInputError(f"{name} was {header[name]}, now it is {value}")
         # A policy checks what it is made of: shapes, finite numbers, deviations above 0.
         whole = replace(frame, mean=tensors["mean"], std=tensors["std"])
-        training = Training.of(whole, settings)
+        training = Training.of(whole, settings, assessor)
         training.networks.load_state_dict(
             {
                 name: torch.from_numpy(tensors[f"networks.{name}"].copy())
@@ -113,7 +131,8 @@ def load_checkpoint(path: Path, frame: MlpPolicy, settings: TrainSettings) -> Tr
                     for name in ("exp_avg", "exp_avg_sq")
                 },
             }
-            for index in adam["param_groups"][0]["params"]
+            for group in adam["param_groups"]
+            for index in group["params"]
             if f"adam.{index}.step" in tensors
         }
         training.optimiser.load_state_dict(adam)
@@ -130,13 +149,26 @@ def load_checkpoint(path: Path, frame: MlpPolicy, settings: TrainSettings) -> Tr
     return training
 
 
-def _frame(policy: MlpPolicy) -> dict[str, str]:
+def _frame(policy: MlpPolicy, assessor: NeuralAssessor | None) -> dict[str, str]:
     return {
         "space": policy.space.to_json(),
         "most_rounds": str(policy.most_rounds),
         "features": json.dumps(policy.features),
         "inputs": str(inputs.VERSION),
+        "assessor": "none" if assessor is None else _digest(assessor),
     }
+
+
+def _digest(assessor: NeuralAssessor) -> str:
+    """Tells one assessor from another, so that a training goes on with that of its beginning."""
+    arrays = [assessor.mean, assessor.std]
+    arrays += [array for layer in assessor.layers for array in (layer.weight, layer.bias)]
+    if assessor.projection is not None:
+        arrays += [assessor.projection.mean, assessor.projection.components]
+    digest = hashlib.sha256(json.dumps(assessor.names).encode())
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:12]
 
 
 def _compare(then: dict[str, object], now: dict[str, object]) -> None:

@@ -1,11 +1,12 @@
 """The policy network of `amp.allocate.mlp` in torch, with a value function beside it.
 
-Log-probabilities and entropies are those of `amp.allocate.batch`, with gradients.
+Log-probabilities and entropies are those of `amp.allocate.batch`, with gradients. The network of an
+assessor (spec 3.2) may stand before both: then the gradients reach it through its score.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -15,7 +16,9 @@ from torch import nn
 from torch.nn.functional import softplus
 
 from amp.allocate.draws import HALF_LOG_TWO_PI, TOOLS_FROM
+from amp.allocate.inputs import EXTRAS
 from amp.allocate.mlp import MlpPolicy
+from amp.assess.neural import NeuralAssessor
 from amp.errors import InvalidInputError
 from amp.network import FAR, Floats, Layer
 
@@ -27,10 +30,15 @@ LOG_STDS = (-2.0, 0.5)
 
 
 class Networks(nn.Module):
-    """Policy and value function; both take the inputs of `encoded`."""
+    """Policy and value function; both take the inputs of `encoded`, or better of `scored`."""
 
-    def __init__(self, policy: MlpPolicy, seed: int) -> None:
-        """Copies a policy. The value function begins at 0, its hidden units from the seed."""
+    def __init__(
+        self, policy: MlpPolicy, seed: int, assessor: NeuralAssessor | None = None
+    ) -> None:
+        """Copies a policy, and an assessor if it is to learn, too.
+
+        The value function begins at 0, its hidden units from the seed.
+        """
         super().__init__()
         inputs, hidden = policy.layers[0].weight.shape
         with torch.random.fork_rng(devices=[]):
@@ -38,18 +46,38 @@ class Networks(nn.Module):
             self.value = _mlp(inputs, hidden, 1)
         for parameter in _linears(self.value)[-1].parameters():
             nn.init.zeros_(parameter)
-        self.policy = _mlp(inputs, hidden, len(policy.space.draws))
-        with torch.no_grad():
-            for linear, layer in zip(_linears(self.policy), policy.layers, strict=True):
-                linear.weight.copy_(torch.tensor(layer.weight.T))
-                linear.bias.copy_(torch.tensor(layer.bias))
+        self.policy = _copied(policy.layers)
         self.log_stds = nn.Parameter(torch.tensor(policy.log_stds))
         self.clamp()
+        self.assessor = None if assessor is None else _copied(assessor.layers)
+        self.score = len(policy.features) + EXTRAS.index("score")
+        self.score_mean = float(policy.mean[self.score])
+        self.score_std = float(policy.std[self.score])
 
     def clamp(self) -> None:
         """Puts the log-standard-deviations back into their bounds."""
         with torch.no_grad():
             self.log_stds.clamp_(*LOG_STDS)
+
+    def groups(self) -> list[list[nn.Parameter]]:
+        """What is learned: policy and value function, and apart from them the assessor."""
+        assessor = [] if self.assessor is None else list(self.assessor.parameters())
+        apart = set(assessor)
+        own = [parameter for parameter in self.parameters() if parameter not in apart]
+        return [own, assessor] if assessor else [own]
+
+    def scored(self, inputs: torch.Tensor, assessed: torch.Tensor) -> torch.Tensor:
+        """The inputs with the score that the assessor gives now, if there is one.
+
+        Args:
+            inputs: those of the policy.
+            assessed: those of the assessor, shape (n, 3 * its features), see `NeuralAssessor`.
+        """
+        if self.assessor is None:
+            return inputs
+        score = torch.sigmoid(self.assessor(assessed))
+        far = torch.clamp((score - self.score_mean) / self.score_std, -FAR, FAR)
+        return torch.cat((inputs[:, : self.score], far, inputs[:, self.score + 1 :]), 1)
 
     def log_probs(
         self, inputs: torch.Tensor, latents: torch.Tensor, free: torch.Tensor
@@ -74,6 +102,16 @@ class Networks(nn.Module):
         first, second, output = map(layer_of, _linears(self.policy))
         stds = tuple(self.log_stds.tolist())
         return replace(frame, layers=(first, second, output), log_stds=stds)
+
+    def export_assessor(self, frame: NeuralAssessor | None) -> NeuralAssessor | None:
+        """The assessor likewise; None where none learns.
+
+        Raises:
+            InvalidInputError: if a weight is not finite, or a shape does not fit the frame.
+        """
+        if frame is None or self.assessor is None:
+            return None
+        return replace(frame, layers=tuple(map(layer_of, _linears(self.assessor))))
 
 
 def log_probs(
@@ -143,6 +181,18 @@ def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
         nn.Tanh(),
         nn.Linear(hidden, outputs),
     )
+
+
+def _copied(layers: Sequence[Layer]) -> nn.Sequential:
+    """Layers of the numpy runtime, with tanh between them."""
+    modules: list[nn.Module] = []
+    for layer in layers:
+        linear = nn.Linear(*layer.weight.shape)
+        with torch.no_grad():
+            linear.weight.copy_(torch.tensor(layer.weight.T))
+            linear.bias.copy_(torch.tensor(layer.bias))
+        modules += [linear, nn.Tanh()]
+    return nn.Sequential(*modules[:-1])
 
 
 def _linears(network: nn.Sequential) -> list[nn.Linear]:

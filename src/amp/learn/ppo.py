@@ -1,5 +1,8 @@
 """Proximal policy optimisation (spec 2.4, 3.4.2; Schulman et al. 2017) over whole episodes.
 
+Where an assessor learns, too, the whole loss reaches it through the score that both the policy and
+the value function see: what tells the outcome of a step apart is what its complexity is for.
+
 Loss and advantages are a few lines each, so they stand here; the tests hold them to the values of
 TorchRL, which takes three times as long over networks this small.
 """
@@ -25,6 +28,7 @@ class Batch:
     """Decisions to learn from, one row each."""
 
     inputs: torch.Tensor
+    assessed: torch.Tensor
     latents: torch.Tensor
     free: torch.Tensor
     log_probs: torch.Tensor
@@ -35,6 +39,7 @@ class Batch:
         """Some of them."""
         return Batch(
             self.inputs[rows],
+            self.assessed[rows],
             self.latents[rows],
             self.free[rows],
             self.log_probs[rows],
@@ -61,6 +66,14 @@ class Losses:
     kl: torch.Tensor
     clip_fraction: torch.Tensor
 
+    def total(self, settings: TrainSettings) -> torch.Tensor:
+        """What is made small."""
+        return (
+            self.policy
+            + settings.value_weight * self.value
+            - settings.entropy_weight * self.entropy
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Update:
@@ -72,7 +85,8 @@ class Update:
         entropy: likewise.
         kl: likewise, of the last minibatch.
         clip_fraction: see `Losses`.
-        gradient_norm: before it is clipped.
+        gradient_norm: of policy and value function, before it is clipped.
+        assessor_gradient_norm: of the assessor, which is clipped apart; None where none learns.
         explained_variance: share of the variance of the returns that the value function knew.
         minibatches: how many there were, before the KL divergence ended the update.
     """
@@ -83,6 +97,7 @@ class Update:
     kl: float
     clip_fraction: float
     gradient_norm: float
+    assessor_gradient_norm: float | None
     explained_variance: float
     minibatches: int
 
@@ -110,12 +125,13 @@ def advantages(rewards: Floats, values: Floats, gamma: float, gae_lambda: float)
 
 def losses(networks: Networks, batch: Batch, epsilon: float) -> Losses:
     """The clipped objective with one joint ratio of all that a decision drew (spec 2.4)."""
-    log_probs, entropies = networks.log_probs(batch.inputs, batch.latents, batch.free)
+    inputs = networks.scored(batch.inputs, batch.assessed)
+    log_probs, entropies = networks.log_probs(inputs, batch.latents, batch.free)
     log_ratios = log_probs - batch.log_probs
     ratios = torch.exp(log_ratios)
     clipped = torch.clamp(ratios, 1.0 - epsilon, 1.0 + epsilon)
     gain = torch.minimum(ratios * batch.advantages, clipped * batch.advantages)
-    error = networks.values(batch.inputs) - batch.returns
+    error = networks.values(inputs) - batch.returns
     with torch.no_grad():
         kl = (ratios - 1.0 - log_ratios).mean()
         outside = ((ratios - 1.0).abs() > epsilon).float().mean()
@@ -146,6 +162,7 @@ def batch_of(rollout: Rollout, networks: Networks, settings: TrainSettings) -> t
     variance = returns.var()
     batch = Batch(
         inputs,
+        torch.as_tensor(rollout.assessed),
         torch.as_tensor(rollout.latents),
         torch.as_tensor(rollout.free),
         torch.as_tensor(rollout.log_probs.astype(np.float32)),
@@ -168,21 +185,16 @@ def update(
     The epochs end early when the policy has moved further than `target_kl`.
     """
     batch, explained = batch_of(rollout, networks, settings)
-    parameters = list(networks.parameters())
+    groups = networks.groups()
     seen: list[tuple[float, ...]] = []
     for rows in _minibatches(len(batch.inputs), settings, rng):
         loss = losses(networks, batch.rows(rows), settings.epsilon)
         kl = loss.kl.item()
         if kl > settings.target_kl:
             break
-        total = (
-            loss.policy
-            + settings.value_weight * loss.value
-            - settings.entropy_weight * loss.entropy
-        )
         networks.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(parameters, settings.gradient_norm)
+        loss.total(settings).backward()  # type: ignore[no-untyped-call]
+        norms = [nn.utils.clip_grad_norm_(group, settings.gradient_norm) for group in groups]
         optimiser.step()
         networks.clamp()
         seen.append(
@@ -191,12 +203,20 @@ def update(
                 loss.value.item(),
                 loss.entropy.item(),
                 loss.clip_fraction.item(),
-                norm.item(),
+                *(norm.item() for norm in norms),
             )
         )
-    policy_loss, value_loss, entropy, clip_fraction, norm_mean = np.mean(seen, axis=0).tolist()
+    policy_loss, value_loss, entropy, clip_fraction, norm, *more = np.mean(seen, axis=0).tolist()
     return Update(
-        policy_loss, value_loss, entropy, kl, clip_fraction, norm_mean, explained, len(seen)
+        policy_loss=policy_loss,
+        value_loss=value_loss,
+        entropy=entropy,
+        kl=kl,
+        clip_fraction=clip_fraction,
+        gradient_norm=norm,
+        assessor_gradient_norm=more[0] if more else None,
+        explained_variance=explained,
+        minibatches=len(seen),
     )
 
 

@@ -10,6 +10,7 @@ from amp.allocate.batch import Mask, log_probs
 from amp.allocate.inputs import EXTRAS
 from amp.allocate.mlp import MlpPolicy
 from amp.allocate.space import REALS
+from amp.assess.neural import NeuralAssessor
 from amp.cost import Reward
 from amp.errors import InvalidInputError
 from amp.learn.networks import encoded
@@ -28,8 +29,9 @@ class Rollout:
     value an episode.
 
     Attributes:
-        values: as in `View`, with the trade-off.
+        values: as in `View`, with the trade-off, and the score of the assessor where one is given.
         inputs: those of the network.
+        assessed: those of the assessor, of width 0 where none is given.
         latents: what was drawn.
         free: what might have been.
         log_probs: of the latents; not of use if there was no chance.
@@ -44,6 +46,7 @@ class Rollout:
 
     values: Floats
     inputs: Floats
+    assessed: Floats
     latents: Floats
     free: Mask
     log_probs: Floats
@@ -75,6 +78,7 @@ def roll_out(
     tasks: Ints,
     trade_offs: Floats,
     rng: np.random.Generator,
+    assessor: NeuralAssessor | None = None,
 ) -> Rollout:
     """Plays an episode for each task, with its trade-off.
 
@@ -90,6 +94,7 @@ def roll_out(
         tasks: one an episode.
         trade_offs: likewise.
         rng: all chance, the simulator's too. The same one gives the same episodes.
+        assessor: scores what the simulator gives for it; None takes the scores of the simulator.
 
     Raises:
         InvalidInputError: if there is no task, or the simulator gives what is no observation, cost
@@ -106,7 +111,7 @@ def roll_out(
     for turn in range(MOST_TURNS):
         if not len(live):
             break
-        view = _view(episodes, live, trade_offs, policy)
+        view, assessed = _view(episodes, live, trade_offs, policy, assessor)
         inputs = encoded(view.values, policy.mean, policy.std)
         locations = policy.locations(inputs)
         if policy.deterministic:
@@ -121,6 +126,7 @@ def roll_out(
             (
                 view.values,
                 inputs,
+                assessed,
                 latents,
                 view.free,
                 log_probs(latents, locations, log_stds, view.free),
@@ -135,12 +141,13 @@ def roll_out(
         raise InvalidInputError(
             f"task {tasks[live[0]]} is not done after {MOST_TURNS} decisions, expected an end"
         )
-    values, inputs, latents, free, log_ps, rewards, rows, turns = map(
+    values, inputs, assessed, latents, free, log_ps, rewards, rows, turns = map(
         np.concatenate, zip(*columns, strict=True)
     )
     return Rollout(
         values=values,
         inputs=inputs,
+        assessed=assessed,
         latents=latents,
         free=free,
         log_probs=log_ps,
@@ -177,7 +184,14 @@ def _settled(latents: Floats, free: Mask) -> Floats:
     return latents
 
 
-def _view(episodes: Episodes, rows: Ints, trade_offs: Floats, policy: MlpPolicy) -> View:
+def _view(
+    episodes: Episodes,
+    rows: Ints,
+    trade_offs: Floats,
+    policy: MlpPolicy,
+    assessor: NeuralAssessor | None,
+) -> tuple[View, Floats]:
+    """What the policy sees of these rows, and what the assessor saw to score them."""
     view = episodes.view(rows)
     names = (*policy.features, *EXTRAS)
     for what, array, width in (
@@ -190,13 +204,29 @@ def _view(episodes: Episodes, rows: Ints, trade_offs: Floats, policy: MlpPolicy)
             )
     values = np.array(view.values, np.float64)
     values[:, names.index("trade_off")] = trade_offs[rows]
+    assessed: Floats = np.zeros((len(rows), 0), np.float32)
+    if assessor is not None:
+        assessed = _assessed(view, assessor)
+        values[:, names.index("score")] = assessor.predict(assessed)
     if (infinite := np.isinf(values).any(0)).any():
         raise InvalidInputError(
             f"complexity {names[int(infinite.argmax())]} is infinite, expected a finite number"
         )
     if not view.free.any(1).all():
         raise InvalidInputError("a view asks for a decision in which nothing is free")
-    return replace(view, values=values)
+    return replace(view, values=values), assessed
+
+
+def _assessed(view: View, assessor: NeuralAssessor) -> Floats:
+    wanted = (len(view.values), 3 * len(assessor.names))
+    if view.assessed is None or view.assessed.shape != wanted:
+        found = "are missing" if view.assessed is None else f"have the shape {view.assessed.shape}"
+        raise InvalidInputError(
+            f"inputs of the assessor {found} in the view, expected the shape {wanted}"
+        )
+    if not np.isfinite(view.assessed).all():
+        raise InvalidInputError("inputs of the assessor hold a number that is not finite")
+    return view.assessed.astype(np.float32)
 
 
 def _checked(turn: Turn) -> Turn:

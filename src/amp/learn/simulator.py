@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from amp.allocate.batch import Mask
+from amp.allocate.draws import TOOLS_FROM
 from amp.allocate.space import FALLING, REALS, Space
 from amp.network import Floats
 
@@ -27,10 +28,13 @@ class View:
         values: shape (rows, features + `inputs.EXTRAS`), NaN where one is missing. The column of
             the trade-off may hold anything: whoever trains draws it.
         free: shape (rows, draws), what the policy may decide, as `Options.free`.
+        assessed: shape (rows, 3 * features of the assessor), what `NeuralAssessor.encode` makes of
+            the step; of use where an assessor learns, and then the score among the values is not.
     """
 
     values: Floats
     free: Mask
+    assessed: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,9 +117,12 @@ def allocations(space: Space, latents: Floats, most_beams: Ints | None = None) -
         most_beams: the upper bound of the beam width in each row, where a budget lowers it.
     """
     drawn = dict(zip(REALS, np.asarray(latents[:, 1:], np.float64).T, strict=False))
+    tools = latents[:, TOOLS_FROM:] > 0
 
     def mapped(name: str) -> Floats:
         low, high = getattr(space, name)
+        if name == "depth":
+            low, high = np.array([space.depth, space.depths(True)])[tools.any(1).astype(int)].T
         if name == "beam_width" and most_beams is not None:
             high = np.maximum(low, np.minimum(high, most_beams))
         share = 1.0 / (1.0 + np.exp(-np.clip(drawn[name], -500.0, 500.0)))
@@ -128,7 +135,6 @@ def allocations(space: Space, latents: Floats, most_beams: Ints | None = None) -
     depth, beam_width, verification = (
         np.rint(mapped(name)).astype(np.intp) for name in ("depth", "beam_width", "verification")
     )
-    tools = latents[:, 1 + len(REALS) :] > 0
     return Allocations(
         depth, mapped("temperature"), mapped("top_p"), beam_width, verification, tools
     )

@@ -1,8 +1,12 @@
 """Training of a policy in a simulator: roll out, update, note, save; and again.
 
 A directory holds one training: ``checkpoint.safetensors`` to go on from, ``metrics.jsonl`` with a
-line an update, and ``policy.safetensors``, what is learned so far for the numpy runtime. A training
-that was interrupted and goes on is bit by bit the one that was not.
+line an update and the same as event files of TensorBoard, and ``policy.safetensors``, what is
+learned so far for the numpy runtime. A training that was interrupted and goes on is bit by bit the
+one that was not.
+
+End to end (spec 2.5, 4b), the assessor learns with the policy, and ``assessor.safetensors`` is what
+it has become: the two belong together.
 """
 
 from __future__ import annotations
@@ -16,20 +20,26 @@ from pathlib import Path
 
 import numpy as np
 
+from amp.allocate.inputs import EXTRAS
 from amp.allocate.mlp import MlpPolicy
 from amp.allocate.weights import save_policy
+from amp.assess import weights
+from amp.assess.neural import NeuralAssessor
 from amp.errors import InvalidInputError
 from amp.learn.checkpoint import Training, load_checkpoint, save_checkpoint
 from amp.learn.curriculum import success_by_tercile, terciles_of
+from amp.learn.events import scalars
 from amp.learn.networks import normalisation, one_thread
 from amp.learn.ppo import update
 from amp.learn.rollouts import Rollout, roll_out
 from amp.learn.simulator import Ints, Simulator
 from amp.learn.trainsettings import TrainSettings
+from amp.network import FAR
 
 CHECKPOINT = "checkpoint.safetensors"
 METRICS = "metrics.jsonl"
 POLICY = "policy.safetensors"
+ASSESSOR = "assessor.safetensors"
 
 Metrics = dict[str, int | float | None]
 
@@ -40,6 +50,9 @@ def train(
     directory: Path,
     *,
     start: MlpPolicy | None = None,
+    assessor: NeuralAssessor | None = None,
+    assessor_learning_rate: float = 1e-3,
+    trained_on: weights.Training | None = None,
     resume: bool = False,
     on_update: Callable[[Metrics], None] = lambda metrics: None,
 ) -> MlpPolicy:
@@ -50,14 +63,22 @@ def train(
         settings: how.
         directory: where to keep it; made if there is none.
         start: where to begin, from imitation, say; without, near the sigmoids of spec 3.3.
+        assessor: learns with the policy, from here on; the simulator has to give its inputs. None
+            takes the scores of the simulator as they are.
+        assessor_learning_rate: of Adam for the assessor, at the beginning; 0 keeps it as it is.
+        trained_on: what the assessor has learned from when this is done, for its file; its own
+            training tasks and those of the simulator, say.
         resume: whether to go on with the training that the directory holds.
         on_update: is told the metrics of each update, as they stand in the file.
 
     Raises:
         InvalidInputError: if the directory holds a training already and `resume` is not set, or
             none or a different one and it is; if there are no tasks, or nothing to learn on them;
-            or if what the simulator gives makes no sense.
+            if what the simulator gives makes no sense; or if an assessor comes without what it is
+            trained on.
     """
+    if (assessor is None) != (trained_on is None):
+        raise InvalidInputError("assessor and trained_on belong together; give both or none")
     path = directory / CHECKPOINT
     if path.exists() and not resume:
         raise InvalidInputError(
@@ -68,27 +89,39 @@ def train(
     terciles = terciles_of(simulator.difficulties)
     with one_thread():
         if resume:
-            training = load_checkpoint(path, start or _unnormalised(simulator, settings), settings)
+            frame = start or _unnormalised(simulator, settings)
+            training = load_checkpoint(path, frame, settings, assessor)
         else:
-            training = Training.of(_beginning(simulator, settings, start), settings)
+            frame = _beginning(simulator, settings, start, assessor)
+            training = Training.of(frame, settings, assessor)
             directory.mkdir(parents=True, exist_ok=True)
             save_checkpoint(training, settings, path)
         _keep_metrics(directory / METRICS, training.updates)
-        with (directory / METRICS).open("a", encoding="utf-8") as file:
+        with (
+            (directory / METRICS).open("a", encoding="utf-8") as file,
+            scalars(directory, training.updates) as add_scalars,
+        ):
             while training.decisions < settings.decisions:
-                metrics = _advance(training, simulator, terciles, settings)
+                metrics = _advance(training, simulator, terciles, settings, assessor_learning_rate)
                 file.write(json.dumps(metrics) + "\n")
                 file.flush()
+                add_scalars(metrics)
                 on_update(metrics)
                 finished = training.decisions >= settings.decisions
                 if finished or training.updates % settings.checkpoint_every == 0:
                     save_policy(training.policy, directory / POLICY)
+                    if training.assessor is not None and trained_on is not None:
+                        weights.save_assessor(training.assessor, trained_on, directory / ASSESSOR)
                     save_checkpoint(training, settings, path)
         return training.policy
 
 
 def _advance(
-    training: Training, simulator: Simulator, terciles: Ints, settings: TrainSettings
+    training: Training,
+    simulator: Simulator,
+    terciles: Ints,
+    settings: TrainSettings,
+    assessor_learning_rate: float,
 ) -> Metrics:
     """One update, and what is to be known of it."""
     began = time.perf_counter()
@@ -102,10 +135,13 @@ def _advance(
         rng.choice(training.curriculum.tasks(terciles), settings.episodes),
         rng.uniform(low, high, settings.episodes),
         rng,
+        training.assessor,
     )
     played = time.perf_counter()
-    rate = settings.learning_rate * (1.0 - progress if settings.anneal else 1.0)
-    training.optimiser.param_groups[0]["lr"] = rate
+    left = 1.0 - progress if settings.anneal else 1.0
+    rates = (settings.learning_rate * left, assessor_learning_rate * left)
+    for group, rate in zip(training.optimiser.param_groups, rates, strict=False):
+        group["lr"] = rate
     done = update(training.networks, training.optimiser, rollout, settings, rng)
     opened = training.curriculum.opened
     training.curriculum = training.curriculum.after(rollout, terciles, settings)
@@ -124,14 +160,19 @@ def _advance(
         "success_hard": hard,
         "trade_off_from": low,
         "trade_off_to": high,
-        "learning_rate": rate,
+        "learning_rate": rates[0],
         **asdict(done),
         "seconds_rolling_out": played - began,
         "seconds_updating": time.perf_counter() - played,
     }
 
 
-def _beginning(simulator: Simulator, settings: TrainSettings, start: MlpPolicy | None) -> MlpPolicy:
+def _beginning(
+    simulator: Simulator,
+    settings: TrainSettings,
+    start: MlpPolicy | None,
+    assessor: NeuralAssessor | None,
+) -> MlpPolicy:
     """The policy to begin with, normalised by a look at all tasks, before any curriculum."""
     raw = replace(start or _unnormalised(simulator, settings), deterministic=False)
     _check_fit(raw, simulator)
@@ -139,11 +180,16 @@ def _beginning(simulator: Simulator, settings: TrainSettings, start: MlpPolicy |
     count = len(simulator.difficulties)
     tasks = rng.permutation(np.resize(np.arange(count), max(count, settings.episodes)))
     trade_offs = rng.uniform(settings.least_trade_off, settings.most_trade_off, len(tasks))
-    look = roll_out(raw, simulator, settings.reward, tasks, trade_offs, rng)
+    look = roll_out(raw, simulator, settings.reward, tasks, trade_offs, rng, assessor)
     _check_outcomes(look)
     if start is not None:
         return raw
     mean, std = normalisation(look.values)
+    if assessor is not None:
+        # Scores near each other at first may move anywhere: none in (0, 1) is cut, since that
+        # would cut its gradient off as well.
+        score = len(raw.features) + EXTRAS.index("score")
+        std[score] = max(std[score], 1.0 / FAR)
     made = MlpPolicy.initial(
         raw.space,
         raw.features,

@@ -6,12 +6,16 @@ for every policy.
 
 Whatever is asked for is stored first and answered from the file then. So a run that records and the
 replay of that run see the same texts, the same numbers and the same usage.
+
+A replay can also take the samples of seed 0 in another order, as another run would have drawn them:
+they are exchangeable. Runs in several orders share their samples, so the tasks are the units then.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import random
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from amp.errors import InvalidInputError, RecordingError
@@ -26,7 +30,10 @@ from amp.models.base import (
     Request,
 )
 from amp.models.recording import Mode, Recording, digest
-from amp.models.recordingstore import samples_of
+from amp.models.recordingstore import Sample, samples_of
+
+_ALL = 2**31
+"""More samples of one prompt than any recording has."""
 
 
 class RecordedModel:
@@ -40,12 +47,15 @@ class RecordedModel:
             of the old one stay in the file, unused.
         prompts: versions of the prompts that will be used, such as ``gsm8k/3``, to find a mismatch
             before the work begins. Those of requests are checked in any case.
+        order: answers every request, whatever its seed, with the samples that were recorded with
+            seed 0, in this order of theirs; 0 is that in which they were recorded. For replays.
+            None answers with those of the request's seed.
 
     Attributes:
         recording: the recording, for the tools that share it.
 
     Raises:
-        InvalidInputError: if the mode needs a model and there is none.
+        InvalidInputError: if the mode needs a model and there is none, or an order a replay.
         RecordingError: if the recording is missing, damaged, or was made with another model or
             other prompts.
     """
@@ -57,10 +67,14 @@ class RecordedModel:
         mode: Mode = "auto",
         *,
         prompts: Sequence[str] = (),
+        order: int | None = None,
     ) -> None:
         if model is None and mode == "record":
             raise InvalidInputError("recording needs a model; pass one, or use mode replay")
+        if order is not None and model is not None and mode != "replay":
+            raise InvalidInputError(f"order is {order}, but only a replay has one; use mode replay")
         self._model = model
+        self._order = order
         self.recording = Recording(path, "replay" if model is None else mode)
         self._store = self.recording.store
         try:
@@ -96,18 +110,20 @@ class RecordedModel:
             RecordingError: in a replay, if the recording lacks one; names it.
         """
         self.recording.check_version(request.prompt.version)
+        if self._order is not None:
+            request = dataclasses.replace(request, seed=0)
         key = request_key(request)
         first, n = request.first_sample, request.n
         late: dict[int, Completion] = {}
         async with self.recording.turn(key):
-            found = self._store.samples(key, first, n)
+            found = self._stored(key, first, n)
             missing = [i for i in range(first, first + n) if i not in found]
             for begin, count in _runs(missing):
                 model = self._asked(request.prompt, f"sample {begin}")
                 part = dataclasses.replace(request, first_sample=begin, n=count)
                 late |= self._keep(key, request.prompt, begin, await model.generate(part))
             if missing:
-                found = self._store.samples(key, first, n)
+                found = self._stored(key, first, n)
         return [
             found[i].completion(first=i == first) if i in found else late[i]
             for i in range(first, first + n)
@@ -158,6 +174,11 @@ class RecordedModel:
         self.recording.close()
         if self._model is not None:
             await self._model.close()
+
+    def _stored(self, key: bytes, first: int, n: int) -> Mapping[int, Sample]:
+        if not self._order:
+            return self._store.samples(key, first, n)
+        return _reordered(self._store.samples(key, 0, _ALL), f"{self._order} {key.hex()}")
 
     def _asked(self, prompt: Prompt, what: str) -> LanguageModel:
         if self._model is None or self.recording.replaying:
@@ -212,6 +233,29 @@ def request_key(request: Request) -> bytes:
         }
         | thinking
     )
+
+
+def _reordered(samples: Mapping[int, Sample], seed: str) -> dict[int, Sample]:
+    """The samples of one request in the order of a seed, by index.
+
+    What a call and its prompt cost belongs to the place, what was written to the sample.
+    """
+    places = sorted(samples)
+    shuffled = random.Random(seed).sample(places, len(places))
+    return {
+        place: _moved(samples[drawn], samples[place])
+        for place, drawn in zip(places, shuffled, strict=True)
+    }
+
+
+def _moved(sample: Sample, place: Sample) -> Sample:
+    usage = dataclasses.replace(
+        sample.usage,
+        model_calls=place.usage.model_calls,
+        prompt_tokens=place.usage.prompt_tokens,
+        cached_prompt_tokens=place.usage.cached_prompt_tokens,
+    )
+    return dataclasses.replace(sample, usage=usage, alone=place.alone)
 
 
 def _key(kind: str, prompt: Prompt, *more: object) -> bytes:

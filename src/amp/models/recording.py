@@ -89,7 +89,7 @@ class Recording:
         if known is not None and known != version and self._mode != "record":
             raise RecordingError(
                 f"recording {self.store.path} was made with prompts {known},"
-                f" this version uses {version}; record again with --record"
+                f" this version uses {version}; record into a new file"
             )
         if known != version and not self.replaying:
             self.store.set_version(family, version)

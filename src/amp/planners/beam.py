@@ -136,7 +136,8 @@ class BeamPlanner(Planner):
                     for index, context in enumerate(contexts):
                         found = await self.executor.execute(context, share, meter)
                         candidates += found
-                        contexts[index] = replace(context, evidence=context.evidence.after(found))
+                        evidence = context.evidence.after(found, share.tools)
+                        contexts[index] = replace(context, evidence=evidence)
                 finally:
                     if candidates:  # those of the beams before a limit are not lost
                         rounds.append(

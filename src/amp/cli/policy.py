@@ -1,0 +1,189 @@
+"""The command that shows what a policy would allocate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from amp.cli.app import app
+from amp.cli.options import Json
+from amp.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from amp.evaluate.policyview import Curve, Point, PolicyView
+
+policy_app = typer.Typer(help="Look into policies.", no_args_is_help=True)
+app.add_typer(policy_app, name="policy")
+
+_LEVELS = "▁▂▃▄▅▆▇█"
+
+
+@policy_app.command("show")
+def show(
+    file: Annotated[Path, typer.Argument(help="A policy, as training writes it.")],
+    svg: Annotated[Path | None, typer.Option(help="Save what is shown as a picture.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a policy would allocate. Example: amp policy show training/policy.safetensors"""
+    from rich.console import Console
+
+    from amp import display
+    from amp.allocate.weights import load_policy
+    from amp.evaluate.policyview import policy_view
+    from amp.trace import to_json
+
+    view = policy_view(load_policy(file))
+    console = Console(stderr=as_json, record=svg is not None)
+    if svg is not None or not as_json:
+        for part in (_header(view), _picture(view), *map(_table, view.curves), _caption(view)):
+            console.print(part)
+            console.print()
+    if svg is not None:
+        try:
+            display.save_picture(console, svg, f"amp policy show {file.name}")
+        except OSError as error:
+            raise InvalidInputError(f"{svg} cannot be written: {error.strerror}") from None
+    if as_json:
+        print(to_json(view))
+
+
+def _header(view: PolicyView) -> RenderableType:
+    from rich.table import Table
+    from rich.text import Text
+
+    space = view.space
+    steps = {"temperature": space.temperature_step, "top_p": space.top_p_step}
+    resources = [
+        f"{name} {_range(bounds)}" + (f" by {step:g}" if (step := steps.get(name)) else "")
+        for name, bounds, _ in _resources(view)
+    ]
+    samples = "any number" if view.most_samples is None else str(view.most_samples)
+    rows = {
+        "kind": "mlp (network)" if view.kind == "mlp" else "sigmoid (lines of the complexity)",
+        "space": ", ".join(resources),
+        "tools": ", ".join(space.tool_names) or "none",
+        "rounds": f"at most {view.most_rounds}; samples of one way to ask: {samples}",
+        "features": ", ".join(view.features) or "none",
+        "inputs": "the score alone" if view.inputs is None else f"version {view.inputs}",
+    }
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, style="dim")
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        table.add_row(name, Text(value))
+    return table
+
+
+def _picture(view: PolicyView) -> Table:
+    """A small curve for each resource and trade-off, from the least of its bounds to the most."""
+    table = _new_table("from complexity 0 to 1")
+    table.add_column("bounds", no_wrap=True)
+    for curve in view.curves:
+        table.add_column(_name(curve), no_wrap=True, style="cyan")
+    for name, bounds, value in _resources(view):
+        lines = (
+            _sparkline([value(point) for point in curve.points], bounds) for curve in view.curves
+        )
+        table.add_row(name, _range(bounds), *lines)
+    for name, value in _probabilities(view):
+        lines = (_sparkline([value(p) for p in curve.points], (0.0, 1.0)) for curve in view.curves)
+        table.add_row(f"P({name})", _range((0.0, 1.0)), *lines)
+    return table
+
+
+def _table(curve: Curve) -> Table:
+    """One row a complexity."""
+    names = ("depth", "temp", "top_p", "beams", "verify")
+    tools = tuple(curve.points[0].tools)
+    table = _new_table(_name(curve), "c")
+    for name in (*names, *tools, "stop: agreed", "split"):
+        table.add_column(name, justify="right")
+    for point in curve.points:
+        given = point.allocation
+        table.add_row(
+            f"{point.complexity:.1f}",
+            str(given.depth),
+            f"{given.temperature:.2f}",
+            f"{given.top_p:.2f}",
+            str(given.beam_width),
+            str(given.verification),
+            *(f"{probability:.2f}" for probability in point.tools.values()),
+            f"{point.stop_agreed:.2f}",
+            f"{point.stop_split:.2f}",
+        )
+    return table
+
+
+def _caption(view: PolicyView) -> RenderableType:
+    from rich.text import Text
+
+    others = "Features are at their means in training, nothing limits the budget. "
+    return Text(
+        (others if view.kind == "mlp" else "")
+        + "Allocations are those of the first round without chance, tools have their probability "
+        "in it. Stop: its probability after that round, if all candidates (two at least) name one "
+        "action, and if each names another one.",
+        "dim",
+    )
+
+
+def _new_table(title: str, first: str = "") -> Table:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+    table.add_column(first, no_wrap=True)
+    return table
+
+
+def _name(curve: Curve) -> str:
+    return "all trade-offs" if curve.trade_off is None else f"trade-off {curve.trade_off:g}"
+
+
+def _resources(
+    view: PolicyView,
+) -> list[tuple[str, tuple[float, float], Callable[[Point], float]]]:
+    """Each resource with its bounds, and where a point has it."""
+    space = view.space
+    (low, high), (low_with_tools, high_with_tools) = space.depths(False), space.depths(True)
+    return [
+        (
+            "depth",
+            (min(low, low_with_tools), max(high, high_with_tools)),
+            lambda point: point.allocation.depth,
+        ),
+        ("temperature", space.temperature, lambda point: point.allocation.temperature),
+        ("top_p", space.top_p, lambda point: point.allocation.top_p),
+        ("beam width", space.beam_width, lambda point: point.allocation.beam_width),
+        ("verification", space.verification, lambda point: point.allocation.verification),
+    ]
+
+
+def _probabilities(view: PolicyView) -> list[tuple[str, Callable[[Point], float]]]:
+    """Each tool, and a stop after a round, with where a point has its probability."""
+
+    def tool(name: str) -> tuple[str, Callable[[Point], float]]:
+        return name, lambda point: point.tools[name]
+
+    return [
+        *map(tool, view.space.tool_names),
+        ("stop | agreed", lambda point: point.stop_agreed),
+        ("stop | split", lambda point: point.stop_split),
+    ]
+
+
+def _range(bounds: tuple[float, float]) -> str:
+    low, high = bounds
+    return f"{low:g}-{high:g}"
+
+
+def _sparkline(values: Sequence[float], bounds: tuple[float, float]) -> str:
+    low, high = bounds
+    if low == high:
+        return "─" * len(values)
+    return "".join(_LEVELS[round((v - low) / (high - low) * (len(_LEVELS) - 1))] for v in values)

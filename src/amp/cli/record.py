@@ -1,0 +1,257 @@
+"""Commands about recordings: fill one for a benchmark, and tell what one holds."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from amp.benchmarks import BENCHMARKS, load_benchmark
+from amp.cli.app import app, new_console, open_model, run_async
+from amp.cli.options import Data, Json, Look, Model, looks_of
+from amp.errors import InvalidInputError, ModelError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from amp.evaluate.record import Asked, Contents
+    from amp.types import Task
+
+record_app = typer.Typer(
+    help="Record a model's answers to a benchmark, for every comparison to start from. They are "
+    "recorded for several arms: in GSM8K the ways to ask for a solution, elsewhere the corners of "
+    "what can be allocated, each played for whole episodes.",
+    epilog="Example: amp record gsm8k --limit 100 --samples 4 --to pool.sqlite",
+    no_args_is_help=True,
+)
+app.add_typer(record_app, name="record")
+
+Limit = Annotated[int | None, typer.Option(min=1, help="Tasks at most.")]
+Level = Annotated[str | None, typer.Option(help="Level of a benchmark that has levels.")]
+Samples = Annotated[int, typer.Option(min=1, max=256, help="Samples of each arm.")]
+Arms = Annotated[
+    list[str] | None, typer.Option("--arm", help="One of the arms; repeat. Default: all.")
+]
+Seed = Annotated[int, typer.Option(help="Seed of the tasks.")]
+
+
+def record(
+    context: typer.Context,
+    to: Annotated[Path, typer.Option(help="The recording; what it holds is not asked again.")],
+    model: Model = None,
+    split: Annotated[str | None, typer.Option(help="Split; the test split if left out.")] = None,
+    limit: Limit = None,
+    level: Level = None,
+    samples: Samples = 4,
+    arm: Arms = None,
+    look: Look = None,
+    shard: Annotated[
+        str,
+        typer.Option(
+            metavar="I/N",
+            help="Every N-th task from the I-th on; several processes may fill one file.",
+        ),
+    ] = "1/1",
+    jobs: Annotated[int, typer.Option(min=1, help="Tasks at a time.")] = 1,
+    seed: Seed = 0,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Record every arm on every task; the same command goes on after an interruption.
+
+    Example: amp record gsm8k --limit 100 --samples 4 --to pool.sqlite
+    """
+    from amp.evaluate.record import complete
+    from amp.evaluate.record import record as ask
+    from amp.models.recorded import RecordedModel
+
+    name = str(context.info_name)
+    asked = _asked(name, level, samples, arm, look, data)
+    benchmark = asked.benchmark
+    split = split or benchmark.splits[0]
+    tasks = benchmark.tasks(split, limit, seed)
+    mine = _shard(tasks, shard)
+    if not mine:
+        raise InvalidInputError(f"split {split!r} of {name} holds no tasks for shard {shard}")
+    console = new_console(stderr=True)
+
+    async def go() -> None:
+        language_model = open_model(model, hidden_states="hidden" in asked.looks)
+        prompts = (benchmark.prompts.version,)
+        recorded = RecordedModel(language_model, to, "auto", prompts=prompts)
+        try:
+            there = frozenset[str].intersection(*(await complete(to, asked, mine)).values())
+            left = [task for task in mine if task.id not in there]
+            with _progress(console, f"{name} {split}", len(mine), len(there)) as advance:
+                failures = await ask(recorded, asked, left, jobs, advance)
+        except asyncio.CancelledError:
+            console.print("interrupted; go on with the same command")
+            raise
+        finally:
+            await recorded.close()
+        await _tell(to, asked, {split: tasks}, as_json)
+        if failures:
+            task, why = next(iter(failures.items()))
+            raise ModelError(
+                f"the model failed on {len(failures)} tasks, such as {task}: {why}; the same "
+                "command tries them again"
+            )
+
+    run_async(go())
+
+
+for _benchmark in BENCHMARKS:
+    record_app.command(_benchmark, short_help=f"Record answers to {_benchmark}.")(record)
+
+
+@record_app.command()
+def info(
+    file: Annotated[Path, typer.Argument(help="A recording.")],
+    benchmark: Annotated[
+        str | None, typer.Option(help="Count the tasks of this benchmark that are complete.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Split; every one if left out.")] = None,
+    limit: Limit = None,
+    level: Level = None,
+    samples: Samples = 4,
+    arm: Arms = None,
+    look: Look = None,
+    seed: Seed = 0,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Tell what a recording holds. Example: amp record info pool.sqlite --benchmark gsm8k"""
+    asked, tasks = None, {}
+    if benchmark is not None:
+        asked = _asked(benchmark, level, samples, arm, look, data)
+        splits = [split] if split else asked.benchmark.splits
+        tasks = {name: asked.benchmark.tasks(name, limit, seed) for name in splits}
+    run_async(_tell(file, asked, tasks, as_json))
+
+
+def _asked(
+    name: str,
+    level: str | None,
+    samples: int,
+    arms: list[str] | None,
+    looks: list[str] | None,
+    data: Path | None,
+) -> Asked:
+    from amp.evaluate.record import Asked, grid
+    from amp.settings import load_settings
+
+    benchmark = load_benchmark(name, data=data or load_settings().data, level=level)
+    return Asked(benchmark, grid(benchmark, arms or ()), samples, looks_of(looks))
+
+
+def _shard(tasks: Sequence[Task], shard: str) -> Sequence[Task]:
+    """Every N-th task from the I-th on, counted from 1."""
+    parts = re.fullmatch(r"(\d+)/(\d+)", shard)
+    if parts is None or not 1 <= int(parts[1]) <= int(parts[2]):
+        raise InvalidInputError(f"shard is {shard!r}, expected I/N with I from 1 to N, such as 1/2")
+    return tasks[int(parts[1]) - 1 :: int(parts[2])]
+
+
+@contextmanager
+def _progress(
+    console: Console, title: str, total: int, done: int
+) -> Iterator[Callable[[Task], None]]:
+    """A bar with the time left; gives what to call with every task that is done."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),
+        *(TimeElapsedColumn(), TextColumn("left:"), TimeRemainingColumn()),
+    )
+    # A task takes up to minutes, so the speed is that of the last hour.
+    with Progress(*columns, console=console, transient=True, speed_estimate_period=3600) as bar:
+        tasks = bar.add_task(title, total=total, completed=done)
+        yield lambda task: bar.advance(tasks)
+
+
+@dataclass(frozen=True, slots=True)
+class _Complete:
+    """Tasks of a split of which the recording has every answer, by arm."""
+
+    tasks: int
+    samples: int
+    arms: dict[str, int]
+    every_arm: int
+    some_arm: int
+
+
+async def _tell(
+    file: Path, asked: Asked | None, tasks: Mapping[str, Sequence[Task]], as_json: bool
+) -> None:
+    """Prints what a recording holds, and of which tasks it has what is asked."""
+    from amp.evaluate.record import complete, contents
+
+    found = contents(file)
+    splits: dict[str, _Complete] = {}
+    if asked is not None:
+        for split, several in tasks.items():
+            ids = await complete(file, asked, several)
+            splits[split] = _Complete(
+                tasks=len(several),
+                samples=asked.samples,
+                arms={arm: len(there) for arm, there in ids.items()},
+                every_arm=len(frozenset[str].intersection(*ids.values())),
+                some_arm=len(frozenset[str]().union(*ids.values())),
+            )
+    if as_json:
+        listed = {split: asdict(row) for split, row in splits.items()}
+        print(json.dumps(asdict(found) | {"complete": listed}))
+        return
+    console = new_console()
+    console.print(_contents_view(found))
+    if splits:
+        console.print()
+        console.print(_complete_view(splits))
+
+
+def _contents_view(found: Contents) -> Table:
+    from rich.table import Table
+
+    digest = f" ({found.model.sha256[:8]})" if found.model.sha256 else ""
+    by_samples = ", ".join(f"{n:,} with {k}" for k, n in found.samples.items())
+    view = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for name, value in (
+        ("model", found.model.name + digest),
+        ("prompts", ", ".join(found.prompts)),
+        ("requests", f"{found.requests:,}"),
+        ("samples a request", by_samples or "none"),
+        ("next tokens read", f"{found.probes:,}, {found.hidden:,} with the hidden state"),
+        ("texts scored", f"{found.scores:,}"),
+        ("tool runs", f"{found.tool_runs:,}"),
+        ("tokens", f"{found.prompt_tokens:,} read, {found.completion_tokens:,} written"),
+        ("size", f"{found.file_bytes / 1e6:,.1f} MB"),
+    ):
+        view.add_row(name, value)
+    return view
+
+
+def _complete_view(splits: Mapping[str, _Complete]) -> Table:
+    from rich.table import Table
+
+    view = Table(box=None, padding=(0, 2, 0, 0), caption="lacking: complete in another arm")
+    for head in ("split", "arm", "complete tasks", "lacking"):
+        view.add_column(head, justify="left" if head in ("split", "arm") else "right")
+    for split, row in splits.items():
+        for arm, count in (*row.arms.items(), ("every arm", row.every_arm)):
+            view.add_row(split, arm, f"{count:,} of {row.tasks:,}", f"{row.some_arm - count:,}")
+    return view

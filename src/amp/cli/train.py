@@ -1,0 +1,98 @@
+"""The command that learns a policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from amp.cli.app import INTERRUPTED, app, new_console
+from amp.cli.options import Data, Json
+from amp.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from amp.allocate.weights import Origin
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="TOML file; configs/ has some.")],
+    out: Annotated[Path, typer.Option(help="Directory of the training, and of the policy.")],
+    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the recipe's.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the one in --out.")] = False,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Learn a policy from a recording: imitate its oracle, then PPO.
+
+    Example: amp train configs/train-gsm8k.toml --out runs/policy
+    """
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    from amp.allocate.weights import load_origin
+    from amp.benchmarks import load_benchmark
+    from amp.learn.fromrecording import learn, table_of
+    from amp.learn.recipe import read_recipe
+    from amp.learn.train import POLICY, Metrics
+    from amp.settings import load_settings
+    from amp.trace import to_json
+
+    chosen = read_recipe(recipe)
+    if seed is not None:
+        chosen = chosen.model_copy(update={"ppo": {**chosen.ppo, "seed": seed}})
+    if out.joinpath(POLICY).exists() and not resume:
+        raise InvalidInputError(f"{out} holds a policy already; resume it or choose another --out")
+    benchmark = load_benchmark(chosen.benchmark, data=data or load_settings().data)
+    bars = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=new_console(stderr=True),
+    )
+    try:
+        with bars:
+            tabled = bars.add_task("tasks worked out", total=None)
+            table, card = table_of(chosen, benchmark, lambda task: bars.advance(tabled))
+            bars.update(tabled, total=len(table.tasks))
+            learned = bars.add_task("decisions learned from", total=chosen.settings.decisions)
+
+            def note(metrics: Metrics) -> None:
+                success, tokens = metrics["success"], metrics["tokens"]
+                bars.update(
+                    learned,
+                    completed=int(metrics["decisions"] or 0),
+                    description=f"PPO: success {success:.2f}, {tokens:.0f} tokens",
+                )
+
+            learn(chosen, table, card, out, resume=resume, on_update=note)
+    except KeyboardInterrupt:
+        if chosen.learn:
+            new_console(stderr=True).print(f"interrupted; go on with --out {out} --resume")
+        raise typer.Exit(INTERRUPTED) from None
+    origin = load_origin(out / POLICY)
+    assert origin is not None  # just saved with it
+    if as_json:
+        print(to_json(origin))
+    else:
+        _show(origin, out / POLICY)
+
+
+def _show(origin: Origin, path: Path) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, caption=f"on the {len(origin.tasks)} training tasks")
+    for name in ("trade-off", "tokens", "success"):
+        table.add_column(name, justify="right")
+    for point in origin.curve:
+        table.add_row(f"{point.trade_off:g}", f"{point.tokens:.0f}", f"{point.success:.3f}")
+    console = new_console()
+    console.print(table)
+    console.print(f"policy: {path}  (amp policy show {path})")

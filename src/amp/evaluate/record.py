@@ -1,0 +1,292 @@
+"""Fills recordings with a model's answers over a grid of allocations, task by task.
+
+A recording that holds the grid on some tasks is what every comparison on them starts from. In a
+benchmark of one plan step that is all that a policy on these arms can ask for. Over several steps
+it holds every fixed allocation of the grid for whole episodes; a policy that changes its allocation
+on the way comes into states that none of them saw.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+
+from amp.allocate.space import REALS, Space
+from amp.benchmarks.base import Benchmark
+from amp.errors import InvalidInputError, ModelError, RecordingError, did_you_mean
+from amp.evaluate.presets import ARMS, PRESETS
+from amp.evaluate.runner import RunSettings, make_planner
+from amp.models.base import ModelCard
+from amp.models.recorded import RecordedModel
+from amp.models.recordingstore import Store
+from amp.planners import AnyPlanner
+from amp.types import MODEL_ERROR, Allocation, Limits, LookKind, Task
+
+_FAILED_TASKS_TO_GIVE_UP = 3
+
+
+def corners(space: Space) -> dict[str, Allocation]:
+    """The corners of a space by name: both ends of whatever has room, each tool with and without.
+
+    Names tell what differs, such as ``depth 2, 3 beams, python``. Without temperature nothing is
+    cut by top_p, so there it has its upper end only.
+    """
+    ends = [sorted({*getattr(space, name)}) for name in REALS]
+    found = {}
+    for values in product(*ends):
+        fields = dict(zip(REALS, values, strict=True))
+        told = {name for name, both in zip(REALS, ends, strict=True) if len(both) > 1}
+        if fields["temperature"] == 0.0:
+            if fields["top_p"] < space.top_p[1]:
+                continue
+            told.discard("top_p")
+        for wanted in product(*((None, tool) for tool in space.tool_names)):
+            tools = frozenset(filter(None, wanted))
+            parts = [_told(name, value) for name, value in fields.items() if name in told]
+            parts += sorted(tools) or (["no tools"] if space.tools else [])
+            found[", ".join(parts) or "fixed"] = Allocation(**fields, tools=tools)
+    return found
+
+
+def _told(name: str, value: float) -> str:
+    if name == "beam_width":
+        return f"{value} beam" if value == 1 else f"{value} beams"
+    return f"{name} {value}"
+
+
+def grid(benchmark: Benchmark, names: Sequence[str] = ()) -> dict[str, Allocation]:
+    """The arms that a recording of a benchmark holds: allocations by name.
+
+    Args:
+        benchmark: one of one plan step has the ways to ask of `presets.ARMS`, any other the corners
+            of its preset's space.
+        names: the arms wanted; all if there are none.
+
+    Raises:
+        InvalidInputError: if there is no arm of a name.
+    """
+    known = ARMS if benchmark.max_steps == 1 else corners(PRESETS[benchmark.name].space)
+    for name in names:
+        if name not in known:
+            raise InvalidInputError(
+                f"unknown arm {name!r}{did_you_mean(name, list(known))} "
+                f"(arms of {benchmark.name}: {'; '.join(known)})"
+            )
+    return {name: known[name] for name in known if not names or name in names}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked of every task.
+
+    Attributes:
+        benchmark: whose tasks they are.
+        arms: allocations by name, as `grid` gives them.
+        samples: how many of each arm. Where a task is one plan step they share one prompt; where
+            it is several, each is an episode of its own, the i-th on the task's seed + i. An arm
+            without temperature is played once there, since it would do the same again.
+        looks: what is looked at before each step.
+
+    Raises:
+        InvalidInputError: if there are no samples, or more than an allocation takes.
+    """
+
+    benchmark: Benchmark
+    arms: Mapping[str, Allocation]
+    samples: int
+    looks: frozenset[LookKind] = frozenset()
+
+    def __post_init__(self) -> None:
+        try:
+            Allocation(beam_width=self.samples)
+        except ValueError:
+            raise InvalidInputError(f"samples is {self.samples}, expected 1 to 256") from None
+
+    def planner(self, model: RecordedModel, arm: str) -> AnyPlanner:
+        """The planner that asks for an arm in every step."""
+        allocation = self.arms[arm]
+        if self.benchmark.max_steps == 1:
+            allocation = replace(allocation, beam_width=self.samples)
+        fields = dataclasses.fields(allocation)
+        wanted = {field.name: getattr(allocation, field.name) for field in fields}
+        settings = RunSettings(
+            split="", seed=0, allocator="fixed", wanted=wanted, limits=Limits(), looks=self.looks
+        )
+        return make_planner(model, self.benchmark, settings)
+
+    def plays(self, task: Task, arm: str) -> Iterator[Task]:
+        """The task once for each episode of an arm."""
+        once = self.benchmark.max_steps == 1 or self.arms[arm].temperature == 0.0
+        for index in range(1 if once else self.samples):
+            yield replace(task, seed=task.seed + index)
+
+
+async def record(
+    model: RecordedModel,
+    asked: Asked,
+    tasks: Sequence[Task],
+    jobs: int = 1,
+    on_task: Callable[[Task], None] | None = None,
+) -> dict[str, str]:
+    """Asks for every arm on every task; what the recording holds costs nothing.
+
+    A task is done with all its arms before the next one begins, so an interruption leaves complete
+    tasks, and answers of those under way that asking again will find.
+
+    Args:
+        model: the model behind its recording.
+        asked: what is asked.
+        tasks: of whom.
+        jobs: tasks at a time.
+        on_task: called with every task that is done.
+
+    Returns:
+        By id of a task for which the model failed, why. Asking again tries them again.
+
+    Raises:
+        InvalidInputError: if jobs is less than 1.
+        ModelError: if it failed for so many tasks in a row that it is not there.
+    """
+    if jobs < 1:
+        raise InvalidInputError(f"jobs is {jobs}, expected at least 1")
+    planners = {arm: asked.planner(model, arm) for arm in asked.arms}
+    waiting = iter(tasks)
+    failures: dict[str, str] = {}
+    in_a_row = 0
+
+    async def work() -> None:
+        nonlocal in_a_row
+        for task in waiting:
+            failure = await _play(planners, asked, task)
+            in_a_row = 0 if failure is None else in_a_row + 1
+            if failure is not None:
+                failures[task.id] = failure
+            if in_a_row == min(_FAILED_TASKS_TO_GIVE_UP, len(tasks)):
+                raise ModelError(
+                    f"{in_a_row} tasks in a row ended by a model error, the last one by: {failure}"
+                )
+            if on_task is not None:
+                on_task(task)
+
+    workers = [asyncio.create_task(work()) for _ in range(jobs)]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+    return failures
+
+
+async def _play(planners: Mapping[str, AnyPlanner], asked: Asked, task: Task) -> str | None:
+    """Plays all arms on a task; says why the model failed in one of them."""
+    failure = None
+    for arm, planner in planners.items():
+        for play in asked.plays(task, arm):
+            episode = await planner.run(play, asked.benchmark.environment(play))
+            if episode.ended == MODEL_ERROR:
+                failure = episode.steps[-1].failure
+    return failure
+
+
+async def complete(path: Path, asked: Asked, tasks: Sequence[Task]) -> dict[str, frozenset[str]]:
+    """By arm, the ids of the tasks of which a recording holds every answer.
+
+    Raises:
+        RecordingError: if it is no recording, or was made with other prompts.
+    """
+    model = RecordedModel(None, path, mode="replay", prompts=(asked.benchmark.prompts.version,))
+    found: dict[str, set[str]] = {arm: set() for arm in asked.arms}
+    try:
+        for arm, ids in found.items():
+            planner = {arm: asked.planner(model, arm)}
+            for task in tasks:
+                with suppress(RecordingError):  # an answer is missing
+                    await _play(planner, asked, task)
+                    ids.add(task.id)
+    finally:
+        await model.close()
+    return {arm: frozenset(ids) for arm, ids in found.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a recording holds, in figures.
+
+    Attributes:
+        model: what it was made with.
+        prompts: versions of the prompts.
+        requests: different prompts with their sampling that were answered in words.
+        samples: of how many requests there are how many samples, by the number of samples.
+        probes: prompts of which the next token's probabilities were read, to choose or to look.
+        hidden: those among the probes with a hidden state.
+        scores: texts whose probability was read.
+        tool_runs: runs of tools.
+        prompt_tokens: tokens of all these prompts, once a request.
+        completion_tokens: tokens written, over all samples and probes.
+        file_bytes: size of the file, with what is not merged into it yet.
+    """
+
+    model: ModelCard
+    prompts: tuple[str, ...]
+    requests: int
+    samples: dict[int, int]
+    probes: int
+    hidden: int
+    scores: int
+    tool_runs: int
+    prompt_tokens: int
+    completion_tokens: int
+    file_bytes: int
+
+
+def contents(path: Path) -> Contents:
+    """Counts what a recording holds.
+
+    Raises:
+        RecordingError: if it is missing, damaged, no recording, or empty.
+    """
+    store = Store(path, write=False)
+    try:
+        identity, sizes, versions = store.identity(), store.sizes(), store.versions()
+    finally:
+        store.close()
+    if identity is None:
+        raise RecordingError(f"recording {path} is empty; fill it with amp record")
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        ask = connection.execute
+        samples = dict(ask(_SAMPLES_BY_REQUEST).fetchall())
+        (hidden,) = ask("SELECT count(hidden) FROM probes").fetchone()
+        read, written = ask(_TOKENS).fetchone()
+    log = path.with_name(f"{path.name}-wal")
+    return Contents(
+        model=identity[0],
+        prompts=tuple(sorted(versions.values())),
+        requests=sum(samples.values()),
+        samples=samples,
+        probes=sizes["probes"],
+        hidden=hidden,
+        scores=sizes["scores"],
+        tool_runs=sizes["tool_uses"],
+        prompt_tokens=read,
+        completion_tokens=written,
+        file_bytes=sum(file.stat().st_size for file in (path, log) if file.exists()),
+    )
+
+
+_SAMPLES_BY_REQUEST = (
+    "SELECT n, count(*) FROM (SELECT count(*) AS n FROM samples GROUP BY key) GROUP BY n ORDER BY n"
+)
+# Every sample's row has the prompt of the call that would begin with it.
+_TOKENS = (
+    "SELECT coalesce(sum(read), 0), coalesce(sum(written), 0) FROM ("
+    "SELECT max(prompt_tokens) AS read, sum(completion_tokens) AS written FROM samples GROUP BY key"
+    " UNION ALL SELECT prompt_tokens, completion_tokens FROM probes"
+    " UNION ALL SELECT prompt_tokens, 0 FROM scores)"
+)

@@ -1,0 +1,114 @@
+"""What a run is, and which of its settings would do nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from amp.allocate import ALLOCATORS
+from amp.assess.ablated import Group
+from amp.assess.weighted import TERMS
+from amp.errors import InvalidInputError, did_you_mean
+from amp.evaluate.allocators import SAMPLERS, heeds_complexity, is_policy_file
+from amp.evaluate.baselines import Method, find_method
+from amp.evaluate.dealt import DEALS
+from amp.planners import BASELINES
+from amp.types import Limits, LookKind
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """What a run is; two runs with equal settings on one recording give equal traces.
+
+    Attributes:
+        split: split of the benchmark.
+        seed: separates repeated runs.
+        allocator: name of the allocator, or path of a trained policy's file; a method brings its
+            own. ``histogram`` and ``shuffled`` deal out what another run was allocated.
+        wanted: fields of `Allocation` that the user set, by name; they win over any allocator.
+        limits: hard limits of an episode.
+        step: what a plan step is, where the benchmark offers several; None for its usual one.
+        method: name of a published method to plan by (`amp.evaluate.baselines`); None for AMP.
+        assessor: file of a trained assessor; None for the weighted sum with its initial weights.
+        looks: what is looked at before the first round of a step besides what the assessor wants.
+        left_out: groups of features that the assessor has to do without.
+        rounds: rounds a step at most, whatever the allocator says; None leaves it to it.
+        trade_off: lambda of a trained policy that takes it; None for the policy's own.
+        most: samples a step at most, of the rules that sample until the votes are safe; None for
+            the usual number.
+        of: directory of the finished run that ``histogram`` and ``shuffled`` deal from.
+        orders: whether a replay has the samples of seed 0, in another order with every seed, as in
+            `amp.models.recorded`; nothing but a note for who reads the run.
+    """
+
+    split: str
+    seed: int
+    allocator: str
+    wanted: Mapping[str, Any]
+    limits: Limits
+    step: str | None = None
+    method: str | None = None
+    assessor: Path | None = None
+    looks: frozenset[LookKind] = frozenset()
+    left_out: frozenset[Group] = frozenset()
+    rounds: int | None = None
+    trade_off: float | None = None
+    most: int | None = None
+    of: Path | None = None
+    orders: bool = False
+
+    @property
+    def resolved_method(self) -> Method:
+        """The method, or AMP with the allocator as one.
+
+        Raises:
+            InvalidInputError: if there is no such method.
+        """
+        if self.method is None:
+            return Method("as set", allocator=self.allocator)
+        return find_method(self.method)
+
+    @property
+    def pins(self) -> dict[str, Any]:
+        """The fields of `Allocation` that the user set, as these are."""
+        given = {name: value for name, value in self.wanted.items() if value is not None}
+        return given | ({"tools": frozenset(given["tools"])} if "tools" in given else {})
+
+
+def check_effects(settings: RunSettings) -> None:
+    """Refuses what would have no effect: a setting that this allocator or planner does not have.
+
+    Raises:
+        InvalidInputError: if there is one, which says what it is for, or no such allocator.
+    """
+    method = settings.resolved_method
+    name, is_file = method.allocator, is_policy_file(method.allocator)
+    known = sorted((*ALLOCATORS, *DEALS))
+    if not is_file and name not in known:
+        raise InvalidInputError(
+            f"unknown allocator {name!r}{did_you_mean(name, known)} "
+            f"(allocators: {', '.join(known)}, or the file of a trained policy)"
+        )
+    heeded = settings.assessor is not None or heeds_complexity(name)
+    for what, given, fits, owner in (
+        ("rounds", settings.rounds, method.planner not in BASELINES, "planners that have rounds"),
+        ("trade_off", settings.trade_off, is_file, "trained policies"),
+        ("most", settings.most, name in SAMPLERS, " and ".join(sorted(SAMPLERS))),
+        ("of", settings.of, name in DEALS, " and ".join(DEALS)),
+        ("left_out", settings.left_out or None, heeded, "allocators that heed the complexity"),
+    ):
+        if given is not None and not fits:
+            raise InvalidInputError(f"{what} is for {owner}, not for {settings.method or name}")
+    if name in DEALS and settings.of is None:
+        raise InvalidInputError(f"allocator {name} needs another run to deal from: of in amp eval")
+    if settings.assessor is None and not is_file:
+        if settings.left_out and settings.left_out.isdisjoint(TERMS):
+            raise InvalidInputError(
+                f"the weighted sum reads {', '.join(TERMS)} alone, so to leave out "
+                f"{', '.join(sorted(settings.left_out))} changes nothing; name one of these, or a "
+                "trained assessor"
+            )
+        if settings.left_out >= set(TERMS):
+            raise InvalidInputError("all terms of the weighted sum are left out; leave it one")

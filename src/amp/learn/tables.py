@@ -1,0 +1,290 @@
+"""A table of recorded draws as a simulator: many episodes at once, each a lookup.
+
+What an assessor says of a step depends on which samples were drawn, not on their order, but for the
+features in `ORDERED`, which a policy that learns here cannot read. So all that can be seen is
+worked out once for every subset of the samples of a task; an episode shuffles the samples of each
+arm and goes from subset to subset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from amp.allocate.batch import Mask
+from amp.allocate.draws import TOOLS_FROM
+from amp.allocate.inputs import EXTRAS, observe
+from amp.allocate.space import REALS, Space
+from amp.assess.base import Assessor
+from amp.errors import InvalidInputError
+from amp.evaluate.draws import Draws, TaskDraws
+from amp.execute.search import vote
+from amp.learn.simulator import Allocations, Ints, Turn, View, allocations
+from amp.network import Floats
+from amp.types import Allocation, Evidence, StepContext
+
+ORDERED = frozenset({"divergence"})
+"""Features that tell the order of the samples."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """Draws as a `Simulator`: what every subset of the samples of a task shows, and is worth.
+
+    A subset is a number in which bit ``arm * samples + index`` stands for a sample.
+
+    Attributes:
+        space: where allocations move. Each has to be an arm with some beam width.
+        most_rounds: rounds a task at most.
+        most_samples: of one arm: as many as the table has.
+        features: names of the features that are shown.
+        difficulties: failure rate of each task over all samples.
+        tasks: their ids.
+        shown: shape (tasks, subsets, features + `inputs.EXTRAS`), NaN where one is missing; rounds
+            and trade-off are 0 here.
+        right: shape (tasks, subsets), whether the vote is right.
+        completion_tokens: shape (tasks, arms, samples).
+        prompt_tokens: shape (tasks, arms), of a call.
+        arms: what a sample of each is allocated.
+    """
+
+    space: Space
+    most_rounds: int
+    most_samples: int
+    features: tuple[str, ...]
+    difficulties: Floats
+    tasks: tuple[str, ...]
+    shown: Floats
+    right: Mask
+    completion_tokens: Ints
+    prompt_tokens: Ints
+    arms: tuple[Allocation, ...]
+
+    @classmethod
+    def of(
+        cls,
+        draws: Draws,
+        space: Space,
+        features: tuple[str, ...],
+        assessor: Assessor,
+        contexts: Mapping[str, StepContext],
+        most_rounds: int,
+        on_task: Callable[[str], None] = lambda task: None,
+    ) -> Table:
+        """Works a table of draws out.
+
+        Args:
+            draws: the recorded samples, equally many of every arm.
+            space: where a policy is to move.
+            features: names of the features that it is to see.
+            assessor: says how complex a step is; must not want a look.
+            contexts: each task's first step, by its id.
+            most_rounds: rounds a task at most.
+            on_task: is told of each task when it is done.
+
+        Raises:
+            InvalidInputError: if the arms have unequally many samples, the assessor wants a look, a
+                feature tells the order of the samples, or a call shares no prompt.
+        """
+        (samples, *others) = draws.samples.values()
+        if any(other != samples for other in others):
+            raise InvalidInputError(f"samples by arm are {draws.samples}, expected equally many")
+        if assessor.looks:
+            raise InvalidInputError(
+                f"the assessor looks at {', '.join(sorted(assessor.looks))} first, which this"
+                " simulator has no price for; take one that does not look"
+            )
+        if ordered := sorted(ORDERED.intersection(features)):
+            raise InvalidInputError(
+                f"feature {ordered[0]} depends on the order of the samples; leave it out"
+            )
+        if not draws.shared_prompt:
+            raise InvalidInputError(f"samples of {draws.card.name} share no prompt, expected that")
+        shown, right = [], []
+        for row in draws.tasks:
+            views, votes = _subsets(row, draws, features, assessor, contexts[row.task])
+            shown.append(views)
+            right.append(votes)
+            on_task(row.task)
+        cells = [[row.cells[arm.name] for arm in draws.arms] for row in draws.tasks]
+        return cls(
+            space=space,
+            most_rounds=most_rounds,
+            most_samples=samples,
+            features=features,
+            difficulties=np.array(
+                [np.mean([not d.right for cell in row for d in cell.draws]) for row in cells]
+            ),
+            tasks=tuple(row.task for row in draws.tasks),
+            shown=np.array(shown),
+            right=np.array(right),
+            completion_tokens=np.array(
+                [[[d.usage.completion_tokens for d in cell.draws] for cell in row] for row in cells]
+            ),
+            prompt_tokens=np.array([[cell.prompt_tokens for cell in row] for row in cells]),
+            arms=tuple(arm.allocation for arm in draws.arms),
+        )
+
+    def part(self, tasks: Ints) -> Table:
+        """The same of some tasks, by index."""
+        return replace(
+            self,
+            difficulties=self.difficulties[tasks],
+            tasks=tuple(self.tasks[index] for index in tasks),
+            shown=self.shown[tasks],
+            right=self.right[tasks],
+            completion_tokens=self.completion_tokens[tasks],
+            prompt_tokens=self.prompt_tokens[tasks],
+        )
+
+    def arm_of(self, wanted: Allocations) -> Ints:
+        """Index of the arm that each allocation asks for.
+
+        Raises:
+            InvalidInputError: if there is none for one of them.
+        """
+        reals = [name for name in REALS if name != "beam_width"]
+        asked = np.column_stack([*(getattr(wanted, name) for name in reals), wanted.tools])
+        known = np.array(
+            [
+                [*(getattr(arm, name) for name in reals), *(t in arm.tools for t in self._tools)]
+                for arm in self.arms
+            ],
+            float,
+        )
+        fits = np.isclose(asked[:, None], known).all(-1)
+        if not (found := fits.any(1)).all():
+            one = asked[int((~found).argmax())].tolist()
+            raise InvalidInputError(
+                f"the table has no arm for {dict(zip([*reals, *self._tools], one, strict=True))};"
+                " narrow the space to what was recorded"
+            )
+        return np.asarray(fits.argmax(1), np.intp)
+
+    @property
+    def with_tools(self) -> Mask:
+        """Whether each arm has a tool, shape (arms,)."""
+        return np.array([bool(arm.tools) for arm in self.arms])
+
+    @property
+    def _tools(self) -> tuple[str, ...]:
+        return self.space.tool_names
+
+    @property
+    def trade_off_column(self) -> int:
+        """Where a view has the trade-off."""
+        return len(self.features) + EXTRAS.index("trade_off")
+
+    def begin(self, tasks: Ints, rng: np.random.Generator) -> Plays:
+        """Begins one episode a task, the samples of every arm in an order of chance."""
+        shape = (len(tasks), len(self.arms), self.most_samples)
+        return Plays(self, tasks, rng.random(shape).argsort(-1))
+
+
+class Plays:
+    """Episodes under way on a table.
+
+    Args:
+        table: the table.
+        tasks: index of the task of each episode.
+        orders: shape (episodes, arms, samples), in which order samples are drawn.
+
+    Attributes:
+        subset: the samples drawn so far, as in `Table`; one number an episode.
+    """
+
+    def __init__(self, table: Table, tasks: Ints, orders: Ints) -> None:
+        self._table = table
+        self._tasks = tasks
+        self._orders = orders
+        self.subset = np.zeros(len(tasks), np.intp)
+        self._taken = np.zeros((len(tasks), len(table.arms)), np.intp)
+        self._rounds = np.zeros(len(tasks), np.intp)
+
+    def view(self, rows: Ints) -> View:
+        """What is known now in these rows."""
+        table = self._table
+        values = np.array(table.shown[self._tasks[rows], self.subset[rows]])
+        values[:, len(table.features) + EXTRAS.index("rounds")] = np.log1p(self._rounds[rows])
+        free = np.zeros((len(rows), len(table.space.draws)), np.bool_)
+        free[:, 0] = self._rounds[rows] > 0
+        free[:, 1:TOOLS_FROM] = [
+            max(np.ptp(table.space.depths(False)), np.ptp(table.space.depths(True))) > 0,
+            *(np.ptp(getattr(table.space, name)) > 0 for name in REALS[1:]),
+        ]
+        free[:, TOOLS_FROM:] = (self.left(rows) > 0).all(1, keepdims=True)
+        return View(values, free)
+
+    def step(self, rows: Ints, latents: Floats) -> Turn:
+        """Draws the samples that the latents ask for, or settles the task by the vote so far."""
+        table = self._table
+        tokens = np.zeros(len(rows))
+        going = np.asarray(latents[:, 0] <= 0)
+        asking = rows[going]
+        if len(asking):
+            tokens[going] = self._ask(asking, latents[going])
+            self._rounds[asking] += 1
+        done = ~going | (self._rounds[rows] >= table.most_rounds) | ~self.left(rows).any(1)
+        right = np.asarray(table.right[self._tasks[rows], self.subset[rows]])
+        return Turn(tokens, (right & done).astype(float), done)
+
+    def left(self, rows: Ints) -> Ints:
+        """Samples left without tools and with them, shape (rows, 2), as `constraints.options`."""
+        table, taken = self._table, self._taken[rows]
+        return np.stack(
+            [
+                table.most_samples * int((table.with_tools == tools).any())
+                - taken[:, table.with_tools == tools].sum(1)
+                for tools in (False, True)
+            ],
+            1,
+        )
+
+    def _ask(self, rows: Ints, latents: Floats) -> Floats:
+        """Draws the next samples of an arm in each row; returns the tokens of the call."""
+        table, left = self._table, self.left(rows)
+        latents = np.array(latents)
+        latents[left[:, 0] == 0, TOOLS_FROM:] = 1.0
+        wanted = allocations(table.space, latents)
+        arm = table.arm_of(wanted)
+        count = np.minimum(wanted.beam_width, left[np.arange(len(rows)), wanted.tools.any(1) * 1])
+        tasks, first = self._tasks[rows], self._taken[rows, arm]
+        tokens = table.prompt_tokens[tasks, arm]
+        for index in range(table.most_samples):
+            drawn = (index >= first) & (index < first + count)
+            sample = self._orders[rows, arm, index]
+            tokens = tokens + table.completion_tokens[tasks, arm, sample] * drawn
+            self.subset[rows] |= drawn * (1 << (arm * table.most_samples + sample))
+        self._taken[rows, arm] += count
+        return tokens.astype(float)
+
+
+def _subsets(
+    row: TaskDraws,
+    draws: Draws,
+    features: tuple[str, ...],
+    assessor: Assessor,
+    context: StepContext,
+) -> tuple[Floats, Mask]:
+    """Of one task, what every subset of its samples shows, and whether its vote is right."""
+    samples = [
+        (draw, bool(arm.allocation.tools))
+        for arm in draws.arms
+        for draw in row.cells[arm.name].draws
+    ]
+    shown = np.empty((1 << len(samples), len(features) + len(EXTRAS)))
+    right = np.zeros(1 << len(samples), np.bool_)
+    for subset in range(1 << len(samples)):
+        known = [sample for bit, sample in enumerate(samples) if subset >> bit & 1]
+        candidates = tuple(draw.candidate for draw, _ in known)
+        with_tools = sum(tools for _, tools in known)
+        evidence = Evidence(candidates, rounds=int(bool(known)), with_tools=with_tools)
+        now = replace(context, evidence=evidence)
+        shown[subset] = np.array(
+            observe(features, now, assessor.assess(now), trade_off=0.0, budget_share=1.0), float
+        )
+        winner = vote(candidates)
+        right[subset] = winner is not None and known[candidates.index(winner)][0].right
+    return shown, right

@@ -1,0 +1,68 @@
+"""Recipes: what is read, and what is refused with the file, the key and what was expected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from amp.errors import InvalidInputError
+from amp.learn.recipe import read_recipe
+from amp.learn.trainsettings import PAPER
+
+ROOT = Path(__file__).parents[2]
+LEAST = 'benchmark = "gsm8k"\nrecording = "pool.sqlite"\n'
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "recipe.toml"
+    path.write_text(text)
+    return path
+
+
+def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:
+    recipe = read_recipe(written(tmp_path, LEAST))
+    assert (recipe.benchmark, recipe.recording) == ("gsm8k", Path("pool.sqlite"))
+    assert recipe.arms == ("program", "chain")
+    assert recipe.settings.hidden == recipe.hidden
+
+
+def test_ppo_takes_a_preset_and_what_differs_from_it(tmp_path: Path) -> None:
+    text = LEAST + '[ppo]\npreset = "paper"\nseed = 7\n'
+    settings = read_recipe(written(tmp_path, text)).settings
+    assert settings.learning_rate == PAPER["learning_rate"]
+    assert settings.seed == 7
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("train*.toml")))
+def test_every_recipe_that_comes_along_can_be_read(path: Path) -> None:
+    assert (ROOT / read_recipe(path).recording).is_file()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (LEAST + "lesons = 3\n", "lesons is no key; did you mean 'lessons'"),
+        (LEAST + "samples = 0\n", "samples is 0: .* greater than or equal to 1"),
+        (LEAST + 'rounds = "many"\n', "rounds is 'many': .* valid integer"),
+        (LEAST + "arms = []\n", "arms is "),
+        (LEAST + "lessons = 0\nlearn = false\n", "lessons is 0 and learn is false"),
+        (LEAST + "[ppo]\nlerning_rate = 1\n", "unknown training setting 'lerning_rate'; did you"),
+        (LEAST + "[ppo]\nmost_trade_off = 1.5\n", "most_trade_off is 1.5, expected a number from"),
+        ('recording = "x"\n', "benchmark is missing"),
+        ("benchmark = \n", "is no TOML"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_one_line(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(InvalidInputError, match=message) as refused:
+        read_recipe(path)
+    assert str(refused.value).startswith(f"recipe {path}")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_recipe_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"none\.toml cannot be read"):
+        read_recipe(tmp_path / "none.toml")

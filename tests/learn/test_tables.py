@@ -1,0 +1,155 @@
+"""A table as a simulator: its episodes are those that the same policy plays on the table itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from amp.allocate.mlp import MlpPolicy
+from amp.allocate.space import Space
+from amp.assess.weighted import WeightedAssessor
+from amp.cost import Reward
+from amp.errors import InvalidInputError
+from amp.evaluate.draws import Arm, Cell, Draw, Draws, TaskDraws
+from amp.evaluate.play import follow
+from amp.evaluate.synthetic import CARD
+from amp.learn.imitate import latents_of
+from amp.learn.rollouts import roll_out
+from amp.learn.tables import Plays, Table
+from amp.types import Allocation, Candidate, Observation, StepContext, Task, Usage
+
+PROGRAM = Allocation(temperature=0.7, top_p=1.0, tools=frozenset({"python"}))
+CHAIN = Allocation(depth=4, temperature=0.7, top_p=1.0)
+SPACE = Space(
+    depth=(4, 4),
+    depth_with_tools=(0, 0),
+    temperature=(0.7, 0.7),
+    top_p=(1.0, 1.0),
+    beam_width=(1, 3),
+    verification=(0, 0),
+    tools=frozenset({"python"}),
+)
+FEATURES = ("token_entropy", "answer_tokens", "unread")
+ASSESSOR = WeightedAssessor(looks=frozenset())
+SAMPLES = 3
+
+
+def draws(tasks: int = 12, seed: int = 0) -> Draws:
+    """Answers of chance with lengths and entropies of their own, some of them unread."""
+    rng = np.random.default_rng(seed)
+
+    def draw() -> Draw:
+        answer = None if rng.random() < 0.15 else str(rng.integers(3))
+        length = int(rng.integers(20, 200))
+        log_prob, entropy = -float(rng.random()) * 30, float(rng.random())
+        candidate = Candidate("x", answer, log_prob, entropy, completion_tokens=length)
+        return Draw(candidate, answer == "0", Usage(completion_tokens=length))
+
+    def cell(prompt_tokens: int) -> Cell:
+        return Cell(prompt_tokens, (0,) * SAMPLES, tuple(draw() for _ in range(SAMPLES)))
+
+    rows = (
+        TaskDraws(f"t/{index}", {"program": cell(100 + index), "chain": cell(200 + index)})
+        for index in range(tasks)
+    )
+    arms = (Arm("program", PROGRAM), Arm("chain", CHAIN))
+    return Draws("riddles", "riddles/1", CARD, True, arms, tuple(rows))
+
+
+DRAWS = draws()
+CONTEXTS: Mapping[str, StepContext] = {
+    row.task: StepContext(Task(row.task, f"how many in {index}?"), Observation())
+    for index, row in enumerate(DRAWS.tasks)
+}
+TABLE = Table.of(DRAWS, SPACE, FEATURES, ASSESSOR, CONTEXTS, most_rounds=4)
+
+
+def policy(seed: int) -> MlpPolicy:
+    """A network of chance: decides all sorts of things, and depends on all that it sees."""
+    rng = np.random.default_rng(seed)
+    made = MlpPolicy.initial(SPACE, FEATURES, hidden=16, seed=seed)
+    *hidden, output = made.layers
+    weight = rng.normal(0.0, 1.0, output.weight.shape).astype(np.float32)
+    layers = (hidden[0], hidden[1], replace(output, weight=weight))
+    return replace(made, layers=layers, most_samples=SAMPLES, deterministic=True, trade_off=0.8)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_simulator_and_the_table_give_the_same_episodes(seed: int) -> None:
+    """The one is numpy over arrays, the other the planner's types, one round after the other."""
+    one = policy(seed)
+    orders = np.tile(np.arange(SAMPLES), (len(DRAWS.tasks), 2, 1))
+    inside = _with_orders(one, orders)
+    outside = follow(DRAWS, one, ASSESSOR, CONTEXTS)
+    assert inside == [(float(o.success), float(o.usage.tokens)) for o in outside]
+
+
+def test_the_policies_of_that_test_differ_and_use_both_arms() -> None:
+    asked = {
+        (ask.arm, ask.samples, number)
+        for seed in range(20)
+        for outcome in follow(DRAWS, policy(seed), ASSESSOR, CONTEXTS)
+        for number, ask in enumerate(outcome.asked)
+    }
+    assert {arm for arm, _, _ in asked} == {"program", "chain"}
+    assert {samples for _, samples, _ in asked} == {1, 2, 3}
+    assert {number for _, _, number in asked} >= {0, 1, 2, 3}
+
+
+def _with_orders(one: MlpPolicy, orders: np.ndarray) -> list[tuple[float, float]]:
+    class Ordered(Table):
+        def begin(self, tasks: np.ndarray, rng: np.random.Generator) -> Plays:
+            return Plays(self, tasks, orders[tasks])
+
+    fields = {name: getattr(TABLE, name) for name in Table.__dataclass_fields__}
+    tasks = np.arange(len(TABLE.tasks))
+    came = roll_out(
+        one,
+        Ordered(**fields),
+        Reward(1000.0),
+        tasks,
+        np.full(len(tasks), one.trade_off),
+        np.random.default_rng(0),
+    )
+    return list(zip(came.success.tolist(), came.tokens.tolist(), strict=True))
+
+
+def test_every_order_of_the_samples_is_as_likely() -> None:
+    tasks = np.zeros(3000, np.intp)
+    plays = TABLE.begin(tasks, np.random.default_rng(0))
+    view = plays.view(np.arange(3000))
+    wanted = latents_of(SPACE, [PROGRAM] * 3000, view.free)
+    plays.step(np.arange(3000), wanted)
+    first = np.bincount(plays.subset, minlength=8)[[1, 2, 4]] / 3000
+    assert first == pytest.approx([1 / 3] * 3, abs=0.04)
+
+
+def test_a_part_is_the_same_table_of_fewer_tasks() -> None:
+    part = TABLE.part(np.array([3, 1]))
+    assert part.tasks == (TABLE.tasks[3], TABLE.tasks[1])
+    assert (part.shown[1] == TABLE.shown[1])[~np.isnan(part.shown[1])].all()
+    assert part.difficulties.tolist() == TABLE.difficulties[[3, 1]].tolist()
+
+
+def test_what_cannot_be_simulated_is_refused_by_name() -> None:
+    def of(
+        made: Draws = DRAWS,
+        features: tuple[str, ...] = FEATURES,
+        assessor: WeightedAssessor = ASSESSOR,
+    ) -> Table:
+        return Table.of(made, SPACE, features, assessor, CONTEXTS, most_rounds=4)
+
+    with pytest.raises(InvalidInputError, match="feature divergence depends on the order"):
+        of(features=("divergence",))
+    with pytest.raises(InvalidInputError, match="the assessor looks at hidden first"):
+        of(assessor=WeightedAssessor(looks=frozenset({"hidden"})))
+    with pytest.raises(InvalidInputError, match="share no prompt"):
+        of(replace(DRAWS, shared_prompt=False))
+    wide = replace(TABLE, space=replace(SPACE, depth=(0, 4)))
+    plays = wide.begin(np.array([0]), np.random.default_rng(0))
+    latents = latents_of(wide.space, [replace(CHAIN, depth=1)], plays.view(np.array([0])).free)
+    with pytest.raises(InvalidInputError, match=r"no arm for .*'depth': 1.0"):
+        plays.step(np.array([0]), latents)
