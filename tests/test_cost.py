@@ -202,10 +202,43 @@ def test_a_dollar_limit_that_cannot_hold_is_an_error() -> None:
     assert Ledger(Limits(tokens=50)).grant(card, 10, 1, 10).dollars >= 0
 
 
-@given(st.floats(0, 1), st.floats(0, 10), st.floats(0, 1))
-def test_reward_rises_with_success_and_falls_with_cost(s: float, c: float, trade: float) -> None:
-    assert reward(1.0, c, trade) >= reward(s, c, trade) >= reward(0.0, c, trade)
-    assert reward(s, 0.0, trade) >= reward(s, c, trade)
+CHARGES = st.sampled_from(get_args(Charge))
+
+
+@given(st.floats(0, 1), st.floats(0, 10), st.floats(0, 10), st.floats(0, 1), CHARGES)
+def test_reward_falls_with_cost_whatever_is_charged(
+    s: float, one: float, other: float, trade: float, charge: Charge
+) -> None:
+    cheap, dear = sorted((one, other))
+    assert reward(s, cheap, trade, charge) >= reward(s, dear, trade, charge)
+    assert reward(s, 0.0, trade, charge) == trade * s
+
+
+@given(
+    *(st.floats(0, 1), st.floats(0, 1), st.floats(0, 10), st.floats(0, 1)),
+    st.sampled_from(("always", "log")),
+)
+def test_reward_rises_with_success_where_failures_pay_too(
+    one: float, other: float, c: float, trade: float, charge: Charge
+) -> None:
+    worse, better = sorted((one, other))
+    assert reward(better, c, trade, charge) >= reward(worse, c, trade, charge)
+
+
+@given(st.floats(0, 1), st.floats(0, 10), st.floats(0, 10), st.floats(0, 1))
+def test_the_logarithm_charges_every_further_token_less(
+    s: float, one: float, more: float, trade: float
+) -> None:
+    def lost(charge: Charge, low: float, high: float) -> float:
+        return reward(s, low, trade, charge) - reward(s, high, trade, charge)
+
+    assert lost("log", one, one + more) <= lost("always", one, one + more) + 1e-9
+    assert lost("log", one, one + more) <= lost("log", 0.0, more) + 1e-9
+
+
+def test_the_logarithm_charges_the_first_tokens_in_full_and_the_budget_at_its_log() -> None:
+    assert reward(0.0, 1e-6, 0.0, "log") == pytest.approx(reward(0.0, 1e-6, 0.0), rel=1e-5)
+    assert reward(1.0, 1.0, 0.5, "log") == pytest.approx(0.5 - 0.5 * math.log(2))
 
 
 @pytest.mark.parametrize(
@@ -236,7 +269,7 @@ def test_a_learner_is_rewarded_by_the_same_formula_one_by_one_and_in_arrays(
         plain = reward(s, tokens / budget, trade, charge)
         assert pays.of(s, tokens, trade) == plain
         arrays = (np.array([s, 1.0]), np.array([tokens, 0.0]), np.array([trade, 0.5]))
-        assert pays.of(*arrays).tolist() == [plain, 0.5]
+        assert pays.of(*arrays).tolist() == pytest.approx([plain, 0.5], rel=1e-12)
     # At the reference budget the cost is 1.
     assert Reward(budget).of(1.0, budget, trade) == pytest.approx(2.0 * trade - 1.0)
 

@@ -27,7 +27,7 @@ NOT_ON_GSM8K = {"beam_search", "llm_dp", "llm_dp_random"}
 """Methods without a recorded row there."""
 
 BABYAI = ("babyai", "--limit", "20", "--level", "BabyAI-GoToLocal-v0")
-GSM8K = ("gsm8k", "--limit", "75", "--data", str(DATA))
+GSM8K = ("gsm8k", "--limit", "125", "--data", str(DATA))
 PRIMITIVES = (*BABYAI, "--no-tools", "--max-steps", "24")
 DATA_HERE = ("--data", str(DATA))
 WEBSHOP = ("webshop", "--split", "dev", "--limit", "20", "--allocator", "fixed", *DATA_HERE)
@@ -47,8 +47,9 @@ RUNS = [
 ]
 if (DATA / "gsm8k").is_dir():
     RUNS += [
-        (README, "GSM8K, first 75 test problems | fixed", "gsm8k", (*GSM8K, *FIXED)),
-        (README, "adaptive: one or two programs", "gsm8k", (*GSM8K, *HEURISTIC)),
+        (README, "GSM8K, first 125 test problems | fixed", "gsm8k", (*GSM8K, *FIXED)),
+        (README, "heuristic: one or two programs", "gsm8k", (*GSM8K, *HEURISTIC)),
+        (README, "learned: programs, chains", "gsm8k", (*GSM8K, "--allocator", "amp")),
     ]
     RUNS += [
         (METHODS_PAGE, f"GSM8K | {name} |", "gsm8k", (*GSM8K, "--limit", "20", "--method", name))

@@ -5,6 +5,7 @@ The reward stands here and nowhere else.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeVar, get_args
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-Charge = Literal["always", "on_success"]
-"""What pays for its cost: every episode, or each in proportion to its success.
+Charge = Literal["always", "on_success", "log"]
+"""What is charged: the cost, the cost in proportion to the success, or log(1 + cost).
 
 A cost on failures, too, may collapse a policy to the cheapest allocation of all; without one,
-nothing is gained by giving up early.
+nothing is gained by giving up early. The logarithm charges the first tokens as `always` does and
+each further one less, half as much at the reference budget.
 """
 
 Number = TypeVar("Number", float, "npt.NDArray[np.floating]")
@@ -113,7 +115,8 @@ def reward(
         success: quality of the plan in [0, 1]; 0 or 1 where success is binary.
         normalised_cost: cost relative to a reference budget, at least 0.
         trade_off: lambda in [0, 1], the weight of success against cost.
-        charge: ``always``, or ``on_success`` to multiply the cost with the success.
+        charge: ``always``, ``on_success`` to multiply the cost with the success, or ``log`` to
+            take log(1 + cost) for it (see `Charge`).
 
     Raises:
         InvalidInputError: if a value is out of its range or NaN.
@@ -128,8 +131,22 @@ def reward(
 
 
 def _reward(success: Number, cost: Number, trade_off: Number, charge: Charge) -> Number:
-    charged = cost if charge == "always" else success * cost
+    match charge:
+        case "always":
+            charged = cost
+        case "on_success":
+            charged = success * cost
+        case "log":
+            charged = _log1p(cost)
     return trade_off * success - (1.0 - trade_off) * charged
+
+
+def _log1p(cost: Number) -> Number:
+    """log(1 + cost); an array knows its own library, so that none is imported here."""
+    if isinstance(cost, float | int):
+        return math.log1p(cost)
+    logarithms: npt.NDArray[np.floating] = cost.__array_namespace__().log1p(cost)
+    return logarithms
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +155,7 @@ class Reward:
 
     Attributes:
         reference_tokens: the reference budget of a benchmark, in tokens: the cost that counts as 1.
-        charge: who pays (see `Charge`).
+        charge: what is charged (see `Charge`).
         binary: whether only a whole success counts; else its share does, as WebShop's score.
 
     Raises:

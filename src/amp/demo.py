@@ -19,7 +19,7 @@ from amp.types import Episode, Limits, Task
 
 PROBLEMS = 6
 MISSIONS = 2
-ALLOCATORS = {"fixed": "fixed", "heuristic": "adaptive"}
+ALLOCATORS = {"fixed": "fixed", "amp": "adaptive"}
 
 
 async def run_demo(open_model: Callable[[], LanguageModel], console: Console) -> dict[str, Any]:

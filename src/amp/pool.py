@@ -24,12 +24,13 @@ async def run_episodes(
 
     Raises:
         InvalidInputError: if jobs is less than 1.
-        AmpError: the first error of any episode; the others are cancelled.
+        AmpError: the first error of any episode, after every episode that has ended; those under
+            way are cancelled.
     """
     if jobs < 1:
         raise InvalidInputError(f"jobs is {jobs}, expected at least 1")
     waiting = iter(tasks)
-    running: set[asyncio.Task[Episode]] = set()
+    running: list[asyncio.Task[Episode]] = []
 
     async def plan(task: Task) -> Episode:
         return await planner.run(
@@ -41,14 +42,19 @@ async def run_episodes(
     try:
         while True:
             while len(running) < jobs and (task := next(waiting, None)) is not None:
-                running.add(asyncio.create_task(plan(task)))
+                running.append(asyncio.create_task(plan(task)))
             if not running:
                 return
-            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            for finished in done:
-                running.discard(finished)
+            await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            while ended := [episode for episode in running if episode.done()]:
+                finished = min(ended, key=_failed)  # an error loses no episode that has ended
+                running.remove(finished)
                 yield finished.result()
     finally:
         for unfinished in running:
             unfinished.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+
+
+def _failed(episode: asyncio.Task[Episode]) -> bool:
+    return episode.cancelled() or episode.exception() is not None

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from amp.allocate.consistency import UntilAgreement
 from amp.errors import InvalidInputError
 from amp.evaluate.draws import TaskDraws
 from amp.evaluate.play import Ask, follow, play
@@ -134,7 +135,39 @@ def test_every_rule_on_votes_runs_on_the_samples_there_are() -> None:
             assert drawn <= Counter(TABLE.samples), name
     assert "short until 2 agree" in rules
     assert "long and short by turns until 3 agree" in rules
-    assert len(rules) == 2 * 3 + (2 + 2) * 2 * 2
+    assert len(rules) == 2 * 3 + (2 + 2) * 2 * 2 + 2
+
+
+def test_two_and_two_by_turns_end_with_the_call_that_brings_two_equal_answers() -> None:
+    table = synthetic(20, seed=1, samples=4)
+    rule = vote_rules(table)["two short and two long by turns until 2 agree"]
+    turns = (Ask("short", 2), Ask("long", 2), Ask("short", 2), Ask("long", 2))
+    met = set()
+    for row, outcome in zip(table.tasks, follow(table, rule), strict=True):
+        answers = {
+            name: [d.candidate.action for d in cell.draws] for name, cell in row.cells.items()
+        }
+        short, long = answers["short"], answers["long"]
+        drawn = [short[:2], short[:2] + long[:2], short + long[:2], short + long]
+        agree = [max(Counter(some).values()) >= 2 for some in drawn]
+        calls = agree.index(True) + 1 if any(agree) else len(turns)
+        assert outcome.asked == turns[:calls]
+        met.add(calls)
+    assert {1, 2} < met  # some agree at once, some after the other arm, some later or never
+
+
+@pytest.mark.parametrize(("samples", "calls"), [(2, 2), (3, 2), (4, 4), (5, 4)])
+def test_two_and_two_by_turns_use_whole_pairs_of_what_there_is(samples: int, calls: int) -> None:
+    rule = vote_rules(synthetic(2, samples=samples))[
+        "two long and two short by turns until 2 agree"
+    ]
+    assert isinstance(rule, UntilAgreement)
+    assert [one.beam_width for one in rule.sequence] == [2] * calls
+    assert [one.depth for one in rule.sequence] == [1, 0] * (calls // 2)
+
+
+def test_one_sample_of_each_arm_makes_no_pairs() -> None:
+    assert not any(name.startswith("two ") for name in vote_rules(synthetic(2, samples=1)))
 
 
 def test_until_agreement_stops_with_the_votes() -> None:

@@ -11,7 +11,8 @@ from amp.errors import InvalidInputError
 from amp.evaluate.draws import Draws
 from amp.evaluate.play import Ask
 from amp.evaluate.results import Adaptive, Results, Row, results
-from amp.evaluate.synthetic import LEVELS, fixed_point, synthetic
+from amp.evaluate.synthetic import CARD, LEVELS, Level, fixed_point, synthetic
+from amp.models.base import ModelCard
 
 TASKS = 90
 
@@ -92,6 +93,34 @@ def test_a_fixed_allocation_on_the_front_is_not_above_it(three: Results) -> None
             assert row.above_front <= 1e-9
 
 
+def test_the_share_of_the_oracles_gain_is_that_of_what_lies_above_the_front(three: Results) -> None:
+    whole = named(three, "oracle").above_front
+    assert whole is not None
+    for row in three.rows:
+        if row.kind == "fixed":
+            assert row.oracle_share is None
+        elif row.above_front is not None and row.oracle_share is not None:
+            assert row.oracle_share * whole == pytest.approx(row.above_front)
+    assert named(three, "oracle").oracle_share == 1.0
+    # To take two on every task is a fixed allocation: none of the gain, wherever the front is.
+    share = named(three, "always two").oracle_share
+    assert share is not None
+    assert share <= 1e-9
+
+
+def test_nobody_has_a_share_of_a_gain_that_there_is_not() -> None:
+    certain = (Level(1.0, 0.2, {"short": 1.0, "long": 1.0}),)
+    test, training = (
+        replace(
+            made := synthetic(20, seed=seed, samples=1, levels=certain),
+            tasks=tuple(replace(row, task=f"{seed}/{row.task}") for row in made.tasks),
+        )
+        for seed in (1, 2)
+    )
+    came = results(test, training, {}, {}, 1)
+    assert {row.oracle_share for row in came.rows} == {None}
+
+
 def test_the_same_runs_give_the_same_figures() -> None:
     assert found(1) == found(1)
 
@@ -100,6 +129,17 @@ def test_tables_that_do_not_go_together_are_refused() -> None:
     for test, training, said in (
         (TEST, TEST, "among training and test"),
         (TEST, replace(TRAINING, prompts="other/1"), "prompts of the test tasks"),
+        (
+            TEST,
+            replace(TRAINING, card=ModelCard("other")),
+            "model of the test .*synthetic; .*other",
+        ),
+        (
+            replace(TEST, card=replace(CARD, sha256="aa")),
+            replace(TRAINING, card=replace(CARD, sha256="bb")),
+            "weights of the test tasks: aa; of the training: bb",
+        ),
+        (TEST, replace(TRAINING, arms=TRAINING.arms[::-1]), "arms of the test tasks"),
         (TEST, table(3, "training", samples=3), "samples of the test tasks"),
     ):
         with pytest.raises(InvalidInputError, match=said):

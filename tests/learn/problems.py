@@ -30,6 +30,7 @@ class TwoArmed:
     tasks: int = 30
     space: Space = field(default_factory=lambda: space(1))
     most_rounds: int = 1
+    most_samples: int | None = None
     features: tuple[str, ...] = ()
 
     @property
@@ -83,6 +84,7 @@ class UntilRight:
     tasks: int = 60
     most: int = 8
     space: Space = field(default_factory=lambda: space(4))
+    most_samples: int | None = None
     features: tuple[str, ...] = ("hint", "noise")
 
     @property

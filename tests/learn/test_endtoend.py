@@ -68,6 +68,7 @@ class Hinted:
     tasks: int = 40
     space: Space = field(default_factory=lambda: problems.space(1))
     most_rounds: int = 1
+    most_samples: int | None = None
     features: tuple[str, ...] = ()
 
     @property
@@ -220,7 +221,7 @@ def arrays(policy: MlpPolicy) -> Iterator[Floats]:
 def test_an_assessor_that_does_not_learn_trains_the_policy_of_its_frozen_score(
     tmp_path: Path,
 ) -> None:
-    settings = replace(SETTINGS, decisions=400)
+    settings = replace(SETTINGS, decisions=400, assessor_learning_rate=0.0)
     scorer = assessor()
     still = train(
         Hinted(),
@@ -228,7 +229,6 @@ def test_an_assessor_that_does_not_learn_trains_the_policy_of_its_frozen_score(
         tmp_path / "still",
         start=frame(),
         assessor=scorer,
-        assessor_learning_rate=0.0,
         trained_on=TRAINED_ON,
     )
     frozen = train(Hinted(scorer), settings, tmp_path / "frozen", start=frame())
@@ -250,6 +250,7 @@ def test_end_to_end_learns_what_a_useless_frozen_score_hides(tmp_path: Path) -> 
         episodes=250,
         hidden=16,
         learning_rate=5e-3,
+        assessor_learning_rate=1e-2,
         least_trade_off=0.9,
         curriculum=False,
     )
@@ -260,7 +261,6 @@ def test_end_to_end_learns_what_a_useless_frozen_score_hides(tmp_path: Path) -> 
         settings,
         tmp_path / "both",
         assessor=scorer,
-        assessor_learning_rate=1e-2,
         trained_on=TRAINED_ON,
     )
     learned, _ = load_assessor(tmp_path / "both" / ASSESSOR)
@@ -305,6 +305,23 @@ def test_no_score_is_cut_where_those_of_the_beginning_lie_close_together(tmp_pat
     networks = Networks(policy, 0, assessor(layers=(first, Layer(second.weight, second.bias + 9))))
     seen = networks.scored(torch.zeros(1, 2 * len(EXTRAS)), torch.zeros(1, 3 * len(NAMES)))
     assert 0.0 < seen[0, SCORE].item() < 10.0
+
+
+def test_nor_is_one_cut_where_the_policy_to_begin_with_knew_them_close_together(
+    tmp_path: Path,
+) -> None:
+    start = frame()
+    start = replace(start, std=np.where(np.arange(len(EXTRAS)) == SCORE, 0.002, start.std))
+    still = replace(SETTINGS, decisions=100, learning_rate=1e-9, assessor_learning_rate=0.0)
+    made = train(Hinted(), still, tmp_path, start=start, assessor=assessor(), trained_on=TRAINED_ON)
+    assert made.std[SCORE] == pytest.approx(0.1)
+    values = np.full((20, len(EXTRAS)), 0.5)
+    values[:, SCORE] = np.linspace(0.385, 0.415, 20)  # cut by neither
+    ours, theirs = (p.locations(encoded(values, p.mean, p.std)) for p in (made, start))
+    assert ours == pytest.approx(theirs, abs=1e-4)
+    values[:, SCORE] = np.linspace(0.0, 1.0, 20)
+    seen = encoded(values, made.mean, made.std)[:, SCORE]
+    assert len(set(seen.tolist())) == 20
 
 
 @dataclass

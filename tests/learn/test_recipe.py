@@ -11,6 +11,10 @@ from amp.learn.recipe import read_recipe
 from amp.learn.trainsettings import PAPER
 
 ROOT = Path(__file__).parents[2]
+RECIPES = [
+    *sorted((ROOT / "configs").glob("train*.toml")),
+    *sorted((ROOT / "configs" / "learning").glob("*.toml")),
+]
 LEAST = 'benchmark = "gsm8k"\nrecording = "pool.sqlite"\n'
 
 
@@ -34,7 +38,7 @@ def test_ppo_takes_a_preset_and_what_differs_from_it(tmp_path: Path) -> None:
     assert settings.seed == 7
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("train*.toml")))
+@pytest.mark.parametrize("path", RECIPES)
 def test_every_recipe_that_comes_along_can_be_read(path: Path) -> None:
     assert (ROOT / read_recipe(path).recording).is_file()
 
@@ -47,6 +51,11 @@ def test_every_recipe_that_comes_along_can_be_read(path: Path) -> None:
         (LEAST + 'rounds = "many"\n', "rounds is 'many': .* valid integer"),
         (LEAST + "arms = []\n", "arms is "),
         (LEAST + "lessons = 0\nlearn = false\n", "lessons is 0 and learn is false"),
+        (LEAST + "end_to_end = true\n", "end_to_end is true and no assessor is named"),
+        (
+            LEAST + 'assessor = "a"\nend_to_end = true\nlearn = false\n',
+            "end_to_end is true and learn is false",
+        ),
         (LEAST + "[ppo]\nlerning_rate = 1\n", "unknown training setting 'lerning_rate'; did you"),
         (LEAST + "[ppo]\nmost_trade_off = 1.5\n", "most_trade_off is 1.5, expected a number from"),
         ('recording = "x"\n', "benchmark is missing"),
@@ -66,3 +75,25 @@ def test_what_makes_no_sense_is_refused_in_one_line(
 def test_a_recipe_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"none\.toml cannot be read"):
         read_recipe(tmp_path / "none.toml")
+
+
+def test_a_recipe_like_another_has_its_keys_but_for_those_that_it_names(tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_text(LEAST + "rounds = 2\n[ppo]\nseed = 3\nepochs = 9\n")
+    text = 'like = "base.toml"\nrounds = 1\n[ppo]\nseed = 4\n'
+    recipe = read_recipe(written(tmp_path, text))
+    assert (recipe.benchmark, recipe.rounds) == ("gsm8k", 1)
+    assert (recipe.settings.seed, recipe.settings.epochs) == (4, 9)
+
+
+@pytest.mark.parametrize(
+    ("like", "message"),
+    [
+        ("3", "like is 3, expected the path of another recipe"),
+        ('"none.toml"', "there is no recipe .*none.toml"),
+        ('"second.toml"', "is like 'base.toml'; name that one"),
+    ],
+)
+def test_what_a_recipe_cannot_be_like_is_refused(tmp_path: Path, like: str, message: str) -> None:
+    (tmp_path / "second.toml").write_text('like = "base.toml"\n')
+    with pytest.raises(InvalidInputError, match=message):
+        read_recipe(written(tmp_path, f"like = {like}\n"))

@@ -10,6 +10,8 @@ import pytest
 
 from amp.allocate.mlp import MlpPolicy
 from amp.allocate.space import Space
+from amp.assess.features import FEATURES as SCHEMA
+from amp.assess.neural import NeuralAssessor
 from amp.assess.weighted import WeightedAssessor
 from amp.cost import Reward
 from amp.errors import InvalidInputError
@@ -18,7 +20,9 @@ from amp.evaluate.play import follow
 from amp.evaluate.synthetic import CARD
 from amp.learn.imitate import latents_of
 from amp.learn.rollouts import roll_out
+from amp.learn.subsets import ORDERED
 from amp.learn.tables import Plays, Table
+from amp.network import Layer
 from amp.types import Allocation, Candidate, Observation, StepContext, Task, Usage
 
 PROGRAM = Allocation(temperature=0.7, top_p=1.0, tools=frozenset({"python"}))
@@ -37,7 +41,7 @@ ASSESSOR = WeightedAssessor(looks=frozenset())
 SAMPLES = 3
 
 
-def draws(tasks: int = 12, seed: int = 0) -> Draws:
+def draws(tasks: int = 12, seed: int = 0, samples: int = SAMPLES) -> Draws:
     """Answers of chance with lengths and entropies of their own, some of them unread."""
     rng = np.random.default_rng(seed)
 
@@ -49,7 +53,7 @@ def draws(tasks: int = 12, seed: int = 0) -> Draws:
         return Draw(candidate, answer == "0", Usage(completion_tokens=length))
 
     def cell(prompt_tokens: int) -> Cell:
-        return Cell(prompt_tokens, (0,) * SAMPLES, tuple(draw() for _ in range(SAMPLES)))
+        return Cell(prompt_tokens, (0,) * samples, tuple(draw() for _ in range(samples)))
 
     rows = (
         TaskDraws(f"t/{index}", {"program": cell(100 + index), "chain": cell(200 + index)})
@@ -60,11 +64,37 @@ def draws(tasks: int = 12, seed: int = 0) -> Draws:
 
 
 DRAWS = draws()
-CONTEXTS: Mapping[str, StepContext] = {
-    row.task: StepContext(Task(row.task, f"how many in {index}?"), Observation())
-    for index, row in enumerate(DRAWS.tasks)
-}
+
+
+def contexts(made: Draws) -> Mapping[str, StepContext]:
+    return {
+        row.task: StepContext(Task(row.task, f"how many in {index}?"), Observation())
+        for index, row in enumerate(made.tasks)
+    }
+
+
+CONTEXTS = contexts(DRAWS)
 TABLE = Table.of(DRAWS, SPACE, FEATURES, ASSESSOR, CONTEXTS, most_rounds=4)
+
+
+UNORDERED = tuple(feature.name for feature in SCHEMA if feature.name not in ORDERED)
+
+
+def network(seed: int, names: tuple[str, ...] = UNORDERED) -> NeuralAssessor:
+    """An assessor of chance that reads all that it may, and says all sorts of things."""
+    rng = np.random.default_rng(seed)
+    first, second = (
+        Layer(
+            rng.normal(0.0, 1.0, (inputs, outputs)).astype(np.float32),
+            rng.normal(0.0, 1.0, outputs).astype(np.float32),
+        )
+        for inputs, outputs in ((3 * len(names), 8), (8, 1))
+    )
+    unit = np.ones(len(names), np.float32)
+    return NeuralAssessor(names, 0 * unit, unit, (first, second))
+
+
+SCORED = Table.of(DRAWS, SPACE, FEATURES, network(0), CONTEXTS, most_rounds=4)
 
 
 def policy(seed: int) -> MlpPolicy:
@@ -77,6 +107,15 @@ def policy(seed: int) -> MlpPolicy:
     return replace(made, layers=layers, most_samples=SAMPLES, deterministic=True, trade_off=0.8)
 
 
+def heeding(seed: int) -> MlpPolicy:
+    """A policy of chance to which scores differ more than all else does."""
+    made = policy(seed)
+    mean, std = made.mean.copy(), made.std.copy()
+    mean[len(FEATURES)], std[len(FEATURES)] = 0.5, 0.1
+    mean[FEATURES.index("answer_tokens")], std[FEATURES.index("answer_tokens")] = 100.0, 200.0
+    return replace(made, mean=mean, std=std)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_the_simulator_and_the_table_give_the_same_episodes(seed: int) -> None:
     """The one is numpy over arrays, the other the planner's types, one round after the other."""
@@ -85,6 +124,29 @@ def test_the_simulator_and_the_table_give_the_same_episodes(seed: int) -> None:
     inside = _with_orders(one, orders)
     outside = follow(DRAWS, one, ASSESSOR, CONTEXTS)
     assert inside == [(float(o.success), float(o.usage.tokens)) for o in outside]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_so_they_do_with_a_network_that_scores_and_with_one_that_has_learned_since(
+    seed: int,
+) -> None:
+    one = heeding(seed)
+    orders = np.tile(np.arange(SAMPLES), (len(DRAWS.tasks), 2, 1))
+    for assessor, inside in (
+        (network(0), _with_orders(one, orders, SCORED)),
+        (network(1 + seed), _with_orders(one, orders, SCORED, network(1 + seed))),
+    ):
+        outside = follow(DRAWS, one, assessor, CONTEXTS)
+        assert inside == [(float(o.success), float(o.usage.tokens)) for o in outside]
+
+
+def test_the_scores_of_those_tests_matter() -> None:
+    came = {
+        tuple(follow(DRAWS, heeding(seed), assessor, CONTEXTS))
+        for seed in range(10)
+        for assessor in (network(0), network(1 + seed))
+    }
+    assert len(came) > 10
 
 
 def test_the_policies_of_that_test_differ_and_use_both_arms() -> None:
@@ -99,13 +161,18 @@ def test_the_policies_of_that_test_differ_and_use_both_arms() -> None:
     assert {number for _, _, number in asked} >= {0, 1, 2, 3}
 
 
-def _with_orders(one: MlpPolicy, orders: np.ndarray) -> list[tuple[float, float]]:
+def _with_orders(
+    one: MlpPolicy,
+    orders: np.ndarray,
+    table: Table = TABLE,
+    assessor: NeuralAssessor | None = None,
+) -> list[tuple[float, float]]:
     class Ordered(Table):
         def begin(self, tasks: np.ndarray, rng: np.random.Generator) -> Plays:
             return Plays(self, tasks, orders[tasks])
 
-    fields = {name: getattr(TABLE, name) for name in Table.__dataclass_fields__}
-    tasks = np.arange(len(TABLE.tasks))
+    fields = {name: getattr(table, name) for name in Table.__dataclass_fields__}
+    tasks = np.arange(len(table.tasks))
     came = roll_out(
         one,
         Ordered(**fields),
@@ -113,6 +180,7 @@ def _with_orders(one: MlpPolicy, orders: np.ndarray) -> list[tuple[float, float]
         tasks,
         np.full(len(tasks), one.trade_off),
         np.random.default_rng(0),
+        assessor,
     )
     return list(zip(came.success.tolist(), came.tokens.tolist(), strict=True))
 
@@ -128,9 +196,10 @@ def test_every_order_of_the_samples_is_as_likely() -> None:
 
 
 def test_a_part_is_the_same_table_of_fewer_tasks() -> None:
-    part = TABLE.part(np.array([3, 1]))
+    part = SCORED.part(np.array([3, 1]))
+    assert (part.assessed == SCORED.assessed[[3, 1]]).all()
     assert part.tasks == (TABLE.tasks[3], TABLE.tasks[1])
-    assert (part.shown[1] == TABLE.shown[1])[~np.isnan(part.shown[1])].all()
+    assert (part.shown[1] == SCORED.shown[1])[~np.isnan(part.shown[1])].all()
     assert part.difficulties.tolist() == TABLE.difficulties[[3, 1]].tolist()
 
 
@@ -138,12 +207,18 @@ def test_what_cannot_be_simulated_is_refused_by_name() -> None:
     def of(
         made: Draws = DRAWS,
         features: tuple[str, ...] = FEATURES,
-        assessor: WeightedAssessor = ASSESSOR,
+        assessor: WeightedAssessor | NeuralAssessor = ASSESSOR,
     ) -> Table:
         return Table.of(made, SPACE, features, assessor, CONTEXTS, most_rounds=4)
 
     with pytest.raises(InvalidInputError, match="feature divergence depends on the order"):
         of(features=("divergence",))
+    with pytest.raises(InvalidInputError, match="feature divergence depends on the order"):
+        of(assessor=network(0, ("words", "divergence")))
+    with pytest.raises(InvalidInputError, match=r"no arm is without tools \(program\), but a pol"):
+        of(_with_one_arm("program"))
+    with pytest.raises(InvalidInputError, match=r"no arm has a tool \(chain\), but a policy here"):
+        of(_with_one_arm("chain"))
     with pytest.raises(InvalidInputError, match="the assessor looks at hidden first"):
         of(assessor=WeightedAssessor(looks=frozenset({"hidden"})))
     with pytest.raises(InvalidInputError, match="share no prompt"):
@@ -153,3 +228,8 @@ def test_what_cannot_be_simulated_is_refused_by_name() -> None:
     latents = latents_of(wide.space, [replace(CHAIN, depth=1)], plays.view(np.array([0])).free)
     with pytest.raises(InvalidInputError, match=r"no arm for .*'depth': 1.0"):
         plays.step(np.array([0]), latents)
+
+
+def _with_one_arm(name: str) -> Draws:
+    rows = (replace(row, cells={name: row.cells[name]}) for row in DRAWS.tasks)
+    return replace(DRAWS, arms=(DRAWS.arm(name),), tasks=tuple(rows))

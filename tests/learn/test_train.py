@@ -160,6 +160,8 @@ def test_a_training_can_be_made_longer_but_not_different(tmp_path: Path) -> None
         train(UntilRight(), replace(SHORT, epsilon=0.1), tmp_path, resume=True)
     with pytest.raises(InvalidInputError, match="most_rounds was 8, now it is 5"):
         train(UntilRight(most=5), SHORT, tmp_path, resume=True)
+    with pytest.raises(InvalidInputError, match="most_samples was null, now it is 3"):
+        train(UntilRight(most_samples=3), SHORT, tmp_path, resume=True)
     with pytest.raises(InvalidInputError, match="holds a training already; resume it or"):
         train(UntilRight(), SHORT, tmp_path)
 
@@ -211,6 +213,15 @@ def test_a_policy_to_begin_with_keeps_its_normalisation(tmp_path: Path) -> None:
     assert (policy.std == start.std).all()
     with pytest.raises(InvalidInputError, match="begin with has most_rounds 4, the simulator 8"):
         train(problem, SHORT, tmp_path / "third", start=replace(start, most_rounds=4))
+    with pytest.raises(InvalidInputError, match="with has most_samples 2, the simulator None"):
+        train(problem, SHORT, tmp_path / "third", start=replace(start, most_samples=2))
+
+
+def test_a_policy_draws_no_more_samples_than_the_simulator_has(tmp_path: Path) -> None:
+    problem = UntilRight(most_samples=3)
+    trained = train(problem, replace(SHORT, decisions=100), tmp_path)
+    loaded = load_policy(tmp_path / POLICY)
+    assert (trained.most_samples, loaded.most_samples) == (3, 3)
 
 
 @dataclass

@@ -14,6 +14,7 @@ from amp.learn.trainsettings import TrainSettings, read_train_settings, train_se
 def test_the_preset_of_the_paper_is_that_of_the_specification() -> None:
     paper = train_settings({"preset": "paper"})
     assert (paper.learning_rate, paper.batch_size, paper.epochs) == (3e-5, 64, 4)
+    assert paper.assessor_learning_rate == 3e-5
     assert (paper.gamma, paper.gae_lambda, paper.epsilon) == (0.99, 0.95, 0.2)
     assert not paper.anneal
 
@@ -44,6 +45,10 @@ def test_settings_come_from_a_file(tmp_path: Path) -> None:
         ),
         ({"learning_rate": float("nan")}, "learning_rate is nan, expected a number from 1e-09"),
         ({"learning_rate": 0}, "learning_rate is 0, expected a number from 1e-09 to 1"),
+        (
+            {"assessor_learning_rate": -1e-3},
+            "assessor_learning_rate is -0.001, expected a number from 0 to 1",
+        ),
         ({"batch_size": 0}, "batch_size is 0, expected a whole number from 1"),
         ({"batch_size": 6.5}, "batch_size is 6.5, expected a whole number from 1"),
         ({"epochs": "four"}, "epochs is 'four', expected a whole number from 1"),

@@ -30,6 +30,8 @@ class MlpPolicy(Policy):
         layers: two hidden ones and the output.
         log_stds: of the Normals, in the order of `REALS`.
         trade_off: lambda in [0, 1], the weight of success against cost; one policy serves them all.
+            By default the policy that comes along spends no more than a vote of four programs did
+            on its training tasks.
 
     Raises:
         InvalidInputError: if shapes don't fit one another, the features or the space, or a
@@ -41,7 +43,7 @@ class MlpPolicy(Policy):
     std: Floats
     layers: tuple[Layer, Layer, Layer]
     log_stds: tuple[float, ...]
-    trade_off: float = 0.5
+    trade_off: float = 0.85
 
     def __post_init__(self) -> None:
         check_most("most_rounds", self.most_rounds)

@@ -42,16 +42,18 @@ class Origin:
     Attributes:
         benchmark: on whose tasks.
         model: name of the base model.
-        sha256: of its weights, if they are known.
+        sha256: of its weights; empty if they are not known.
         tasks: ids of the training tasks: no evaluation may use them.
         curve: by trade-off.
+        assessor: sha256 of the assessor that it was learned with; empty for the weighted sum.
     """
 
     benchmark: str
     model: str
-    sha256: str | None
+    sha256: str
     tasks: tuple[str, ...]
     curve: tuple[CurvePoint, ...] = ()
+    assessor: str = ""
 
     def trade_off_for(self, tokens: float) -> float:
         """The largest trade-off whose mean cost on the training tasks was at most so many tokens.

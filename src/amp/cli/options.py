@@ -16,7 +16,21 @@ Model = Annotated[
         help="Catalog name, gguf file, openai:NAME, anthropic:NAME, transformers:NAME, or chance."
     ),
 ]
-Allocator = Annotated[str, typer.Option(help="fixed, heuristic, random, adaptive_consistency, ...")]
+Allocator = Annotated[
+    str,
+    typer.Option(
+        help="amp (a trained policy where one comes along, else heuristic), fixed, heuristic, "
+        "random, adaptive_consistency, ..., or the file of a policy."
+    ),
+]
+TradeOff = Annotated[
+    float | None,
+    typer.Option(min=0.0, max=1.0, help="Weight of success against cost, of a trained policy."),
+]
+MeanTokens = Annotated[
+    float | None,
+    typer.Option(min=1.0, help="Tokens a task that a trained policy may take on average."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Data = Annotated[Path | None, typer.Option(help="Directory of the benchmarks' data.")]
 Depth = Annotated[int | None, typer.Option(help="Pin the reasoning depth.")]

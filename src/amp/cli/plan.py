@@ -22,6 +22,7 @@ from amp.cli.options import (
     MaxDollars,
     MaxSeconds,
     MaxSteps,
+    MeanTokens,
     Model,
     NoTools,
     Record,
@@ -29,6 +30,7 @@ from amp.cli.options import (
     Temperature,
     Tool,
     TopP,
+    TradeOff,
     Verification,
     looks_of,
     pinned,
@@ -40,7 +42,9 @@ from amp.errors import InvalidInputError, ModelError
 def solve(
     question: Annotated[str, typer.Argument(help="A question whose answer is a number.")],
     model: Model = None,
-    allocator: Allocator = "heuristic",
+    allocator: Allocator = "amp",
+    trade_off: TradeOff = None,
+    mean_tokens: MeanTokens = None,
     depth: Depth = None,
     temperature: Temperature = None,
     top_p: TopP = None,
@@ -69,7 +73,15 @@ def solve(
         raise InvalidInputError("question is empty, expected some text")
     benchmark = load_benchmark("gsm8k")
     wanted = pinned(depth, temperature, top_p, beam_width, tool, no_tools, verification)
-    settings = RunSettings("", seed, allocator, wanted, Limits(tokens=budget_tokens))
+    settings = RunSettings(
+        "",
+        seed,
+        allocator,
+        wanted,
+        Limits(tokens=budget_tokens),
+        trade_off=trade_off,
+        mean_tokens=mean_tokens,
+    )
     task = Task("question", question, seed=seed)
     table = display.step_table()
 
@@ -110,11 +122,14 @@ def run(
     method: Annotated[
         str | None, typer.Option(help="A published method to plan by: amp benchmarks --methods.")
     ] = None,
-    allocator: Allocator = "heuristic",
+    allocator: Allocator = "amp",
     assessor: Annotated[
         Path | None, typer.Option(help="Trained assessor: amp assess train.")
     ] = None,
     look: Look = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Rounds a step at most.")] = None,
+    trade_off: TradeOff = None,
+    mean_tokens: MeanTokens = None,
     depth: Depth = None,
     temperature: Temperature = None,
     top_p: TopP = None,
@@ -157,12 +172,15 @@ def run(
         method=method,
         assessor=assessor,
         looks=looks_of(look),
+        rounds=rounds,
+        trade_off=trade_off,
+        mean_tokens=mean_tokens,
     )
     tasks = list(chosen.tasks(settings.split, limit, seed))
     if not tasks:
         raise InvalidInputError(f"split {settings.split!r} of {benchmark} holds no tasks")
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    path = out or Path("runs") / f"{benchmark}-{method or allocator}-{stamp}"
+    path = out or Path("runs") / f"{benchmark}-{method or Path(allocator).stem}-{stamp}"
     console = new_console(stderr=True)
 
     async def go() -> None:
@@ -175,6 +193,9 @@ def run(
                 larger = open_model(
                     larger_model, larger_recording(record), larger_recording(replay)
                 )
+            found = runner.settled(settings, chosen, language_model.card).allocator
+            if found != settings.allocator:
+                console.print(f"allocator {settings.allocator}: {Path(found).stem}")
             planner = runner.make_planner(language_model, chosen, settings, larger)
             manifest = runner.manifest(language_model, chosen, settings, tasks)
             begin = RunDirectory.resume if resume else RunDirectory.create

@@ -13,6 +13,7 @@ from amp.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from amp.allocate.weights import Origin
+    from amp.learn.recipe import Recipe
 
 
 @app.command()
@@ -38,9 +39,9 @@ def train(
 
     from amp.allocate.weights import load_origin
     from amp.benchmarks import load_benchmark
-    from amp.learn.fromrecording import learn, table_of
+    from amp.learn.fromrecording import learn, material_of
     from amp.learn.recipe import read_recipe
-    from amp.learn.train import POLICY, Metrics
+    from amp.learn.train import CHECKPOINT, POLICY, Metrics
     from amp.settings import load_settings
     from amp.trace import to_json
 
@@ -60,8 +61,8 @@ def train(
     try:
         with bars:
             tabled = bars.add_task("tasks worked out", total=None)
-            table, card = table_of(chosen, benchmark, lambda task: bars.advance(tabled))
-            bars.update(tabled, total=len(table.tasks))
+            material = material_of(chosen, benchmark, lambda task: bars.advance(tabled))
+            bars.update(tabled, total=len(material.table.tasks))
             learned = bars.add_task("decisions learned from", total=chosen.settings.decisions)
 
             def note(metrics: Metrics) -> None:
@@ -72,9 +73,9 @@ def train(
                     description=f"PPO: success {success:.2f}, {tokens:.0f} tokens",
                 )
 
-            learn(chosen, table, card, out, resume=resume, on_update=note)
+            learn(chosen, material, out, resume=resume, on_update=note)
     except KeyboardInterrupt:
-        if chosen.learn:
+        if out.joinpath(CHECKPOINT).exists():
             new_console(stderr=True).print(f"interrupted; go on with --out {out} --resume")
         raise typer.Exit(INTERRUPTED) from None
     origin = load_origin(out / POLICY)
@@ -82,11 +83,14 @@ def train(
     if as_json:
         print(to_json(origin))
     else:
-        _show(origin, out / POLICY)
+        _show(origin, out, chosen)
 
 
-def _show(origin: Origin, path: Path) -> None:
+def _show(origin: Origin, out: Path, recipe: Recipe) -> None:
     from rich.table import Table
+
+    from amp.learn.events import installed
+    from amp.learn.train import ASSESSOR, METRICS, POLICY
 
     table = Table(box=None, caption=f"on the {len(origin.tasks)} training tasks")
     for name in ("trade-off", "tokens", "success"):
@@ -95,4 +99,14 @@ def _show(origin: Origin, path: Path) -> None:
         table.add_row(f"{point.trade_off:g}", f"{point.tokens:.0f}", f"{point.success:.3f}")
     console = new_console()
     console.print(table)
-    console.print(f"policy: {path}  (amp policy show {path})")
+    if recipe.learn:
+        events = (
+            "event files for TensorBoard"
+            if installed()
+            else "no event files: TensorBoard is not installed"
+        )
+        console.print(f"metrics: {out / METRICS}, and {events}", soft_wrap=True)
+    if recipe.assessor is not None:
+        console.print(f"assessor: {out / ASSESSOR}  (run the policy with it)", soft_wrap=True)
+    path = out / POLICY
+    console.print(f"policy: {path}  (amp policy show {path})", soft_wrap=True)

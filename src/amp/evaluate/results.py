@@ -45,11 +45,13 @@ class Adaptive:
     Attributes:
         allocators: decide; several ones, learned with different seeds, say, take turns in the runs.
         assessor: says how complex a step is; None for an allocator that does not heed it.
+        controls: whether its rounds are also dealt out by chance, and shuffled among the tasks.
         duels: whether it is compared with every rule, one by one.
     """
 
     allocators: tuple[Allocator, ...]
     assessor: Assessor | None = None
+    controls: bool = True
     duels: bool = False
 
 
@@ -68,6 +70,9 @@ class Row:
         above_front: success less that of the fixed front at the same tokens, mixed from its two
             neighbours there; None below the cheapest fixed allocation.
         above_front_interval: of that difference, at 95 %, for these two neighbours.
+        oracle_share: of the oracle's gain: `above_front` by that of the oracle, each at its own
+            tokens; 1 for the oracle, negative below the front. None for fixed allocations, or where
+            the oracle is not above the front.
         versus: against the reference, run by run; None for the reference itself.
         holm: p-value of the success against the reference, adjusted for the family of all rows that
             are neither fixed nor an oracle; None for the others.
@@ -83,12 +88,13 @@ class Row:
     above_front: float | None
     above_front_interval: Interval | None
     versus: Comparison | None
+    oracle_share: float | None = None
     holm: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Duel:
-    """One adaptive policy against one rule or other policy, on the same samples.
+    """One adaptive policy against the reference, a rule or another policy, on the same samples.
 
     Attributes:
         policy: the adaptive one.
@@ -163,6 +169,8 @@ def results(
             allocator = policy.allocators[seed % len(policy.allocators)]
             came = follow(table, allocator, policy.assessor, contexts)
             played["adaptive", name] += came
+            if not policy.controls:
+                continue
             at_random = random_with_histogram(table, came, seed)
             played["control", f"random with the histogram of {name}"] += at_random
             played["control", f"{name}, shuffled among tasks"] += shuffled(table, came, seed)
@@ -170,17 +178,24 @@ def results(
         played["oracle", "oracle"] += oracle(table)
     found = _compared(played, _name(reference), len(test.tasks), runs)
     dueling = [name for name, policy in adaptive.items() if policy.duels]
-    return replace(found, duels=tuple(duel for name in dueling for duel in _duels(name, played)))
+    fixed_one = played["fixed", found.reference]
+    duels = (duel for name in dueling for duel in _duels(name, played, found.reference, fixed_one))
+    return replace(found, duels=tuple(duels))
 
 
-def _duels(name: str, played: Mapping[tuple[str, str], Sequence[Outcome]]) -> Iterator[Duel]:
-    """One policy against every rule and every other policy, by their tokens."""
+def _duels(
+    name: str,
+    played: Mapping[tuple[str, str], Sequence[Outcome]],
+    reference: str,
+    fixed_one: Sequence[Outcome],
+) -> Iterator[Duel]:
+    """One policy against the reference, every rule and every other policy, by their tokens."""
     mine = played["adaptive", name]
     others = {
         other: came
         for (kind, other), came in played.items()
         if kind in ("rule", "adaptive") and other != name
-    }
+    } | {reference: fixed_one}
     for other in sorted(others, key=lambda other: _mean_tokens(others[other])):
         gains = [
             float(a.success) - float(b.success) for a, b in zip(mine, others[other], strict=True)
@@ -207,7 +222,10 @@ def _check(test: Draws, training: Draws, runs: int) -> None:
         ("samples", test.samples, training.samples),
     ):
         if one != other:
-            raise InvalidInputError(f"{what} of the test tasks: {one}; of the training: {other}")
+            raise InvalidInputError(
+                f"{what} of the test tasks: {one}; of the training: {other}; expected the same, so"
+                " record both alike"
+            )
 
 
 def _best_fixed(draws: Draws, runs: int) -> Plan:
@@ -241,6 +259,7 @@ def _compared(
     tested = [row for row in rows if row.kind not in ("fixed", "oracle")]
     adjusted = holm([row.versus.p_value for row in tested if row.versus])
     by_name = {row.name: p for row, p in zip(tested, adjusted, strict=True)}
+    gain = next(row.above_front for row in rows if row.kind == "oracle")
     order = ("fixed", "rule", "adaptive", "control", "oracle")
     return Results(
         tasks=tasks,
@@ -248,10 +267,17 @@ def _compared(
         reference=reference,
         detectable=_detectable(first[:tasks], played, tasks),
         rows=tuple(
-            replace(row, holm=by_name.get(row.name))
+            replace(row, holm=by_name.get(row.name), oracle_share=_share(row, gain))
             for row in sorted(rows, key=lambda row: (order.index(row.kind), row.tokens))
         ),
     )
+
+
+def _share(row: Row, gain: float | None) -> float | None:
+    """Of the oracle's gain over the front."""
+    if row.kind == "fixed" or row.above_front is None or gain is None or gain <= 0.0:
+        return None
+    return row.above_front / gain
 
 
 def _detectable(

@@ -49,7 +49,7 @@ def success_table(report: RunReport) -> Table:
 def savings_table(report: RunReport) -> Table:
     return Table(
         "savings",
-        f"{unit(report).capitalize()} saved, against {report.reference}",
+        f"{unit(report)[0].upper() + unit(report)[1:]} saved, against {report.reference}",
         (
             Column("run"),
             Column("tasks"),

@@ -19,7 +19,9 @@ from amp.assess.weighted import WeightedAssessor
 from amp.benchmarks.base import Benchmark
 from amp.errors import InvalidInputError, ModelError
 from amp.evaluate.allocators import (
+    BEST,
     Pinned,
+    best,
     choose,
     heeds_complexity,
     is_policy_file,
@@ -53,6 +55,7 @@ __all__ = [
     "preset_of",
     "prompt_versions",
     "run",
+    "settled",
 ]
 
 _MOST_ROUNDS = 64
@@ -69,6 +72,7 @@ def make_planner(
     """Puts the planner of a run together.
 
     Only an allocator that heeds the complexity gets an assessor that pays for a look at the model.
+    The allocator ``amp`` is what `settled` makes of it.
 
     Args:
         model: the base model.
@@ -80,6 +84,7 @@ def make_planner(
         InvalidInputError: for an unknown method, allocator, tool or value, or a setting that the
             allocator does not have.
     """
+    settings = settled(settings, benchmark, model.card)
     method = settings.resolved_method
     preset = preset_of(benchmark, settings)
     limits = settings.limits
@@ -94,7 +99,7 @@ def make_planner(
     if method.planner in BASELINES:
         return BASELINES[method.planner](model, executor, preset.fixed, limits)
     assessor = _assessor(settings, method, model.card, benchmark.name)
-    allocator = _allocator(settings, method, preset)
+    allocator = _allocator(settings, method, preset, benchmark.name)
     if heeds_complexity(method.allocator):
         allocator = within_limits(allocator, preset, executor, model.card, limits)
     if settings.pins and isinstance(allocator, Policy | RandomAllocator):
@@ -105,10 +110,17 @@ def make_planner(
     return Planner(model, executor, assessor, allocator, limits, most_rounds, method.select)
 
 
-def _allocator(settings: RunSettings, method: Method, preset: Preset) -> Allocator:
+def settled(settings: RunSettings, benchmark: Benchmark, card: ModelCard) -> RunSettings:
+    """The settings with the allocator ``amp`` replaced by what it stands for here."""
+    if settings.method is not None or settings.allocator != BEST:
+        return settings
+    return replace(settings, allocator=best(benchmark.name, card))
+
+
+def _allocator(settings: RunSettings, method: Method, preset: Preset, benchmark: str) -> Allocator:
     if settings.of is not None:
         return deal(method.allocator, list(read_episodes(settings.of)), settings.seed)
-    return choose(method.allocator, preset, settings.most, settings.trade_off)
+    return choose(method.allocator, preset, settings, benchmark)
 
 
 def _assessor(
@@ -157,8 +169,8 @@ def check(benchmark: Benchmark, settings: RunSettings) -> None:
         InvalidInputError: as `make_planner`, as far as that can be told without model and data.
     """
     preset, method = preset_of(benchmark, settings), settings.resolved_method
-    if method.allocator not in DEALS:
-        _allocator(settings, method, preset)
+    if method.allocator not in (*DEALS, BEST):
+        _allocator(settings, method, preset, benchmark.name)
     needs_hidden_states(settings)
 
 
@@ -182,6 +194,7 @@ def manifest(
     model: LanguageModel, benchmark: Benchmark, settings: RunSettings, tasks: list[Task]
 ) -> dict[str, Any]:
     """Everything that is needed to repeat a run, for `RunDirectory`."""
+    settings = settled(settings, benchmark, model.card)
     method = settings.resolved_method
     preset = preset_of(benchmark, settings)
     policy = Path(method.allocator) if is_policy_file(method.allocator) else None
@@ -204,6 +217,7 @@ def manifest(
         "left_out": sorted(settings.left_out) or None,
         "rounds": settings.rounds,
         "trade_off": settings.trade_off,
+        "mean_tokens": settings.mean_tokens,
         "most": settings.most,
         "orders": settings.orders or None,
         "versions": {"python": platform.python_version()} | _versions() | _dealt_from(settings),

@@ -11,7 +11,7 @@ from amp.allocate import ALLOCATORS
 from amp.assess.ablated import Group
 from amp.assess.weighted import TERMS
 from amp.errors import InvalidInputError, did_you_mean
-from amp.evaluate.allocators import SAMPLERS, heeds_complexity, is_policy_file
+from amp.evaluate.allocators import BEST, SAMPLERS, heeds_complexity, is_policy_file
 from amp.evaluate.baselines import Method, find_method
 from amp.evaluate.dealt import DEALS
 from amp.planners import BASELINES
@@ -25,8 +25,9 @@ class RunSettings:
     Attributes:
         split: split of the benchmark.
         seed: separates repeated runs.
-        allocator: name of the allocator, or path of a trained policy's file; a method brings its
-            own. ``histogram`` and ``shuffled`` deal out what another run was allocated.
+        allocator: name of the allocator, or path of a trained policy's file; ``amp`` for the best
+            there is for the model (`amp.evaluate.allocators.best`). A method brings its own.
+            ``histogram`` and ``shuffled`` deal out what another run was allocated.
         wanted: fields of `Allocation` that the user set, by name; they win over any allocator.
         limits: hard limits of an episode.
         step: what a plan step is, where the benchmark offers several; None for its usual one.
@@ -36,6 +37,8 @@ class RunSettings:
         left_out: groups of features that the assessor has to do without.
         rounds: rounds a step at most, whatever the allocator says; None leaves it to it.
         trade_off: lambda of a trained policy that takes it; None for the policy's own.
+        mean_tokens: a task on average, which finds the trade-off on the curve of a trained policy;
+            None for the trade-off that is set.
         most: samples a step at most, of the rules that sample until the votes are safe; None for
             the usual number.
         of: directory of the finished run that ``histogram`` and ``shuffled`` deal from.
@@ -55,6 +58,7 @@ class RunSettings:
     left_out: frozenset[Group] = frozenset()
     rounds: int | None = None
     trade_off: float | None = None
+    mean_tokens: float | None = None
     most: int | None = None
     of: Path | None = None
     orders: bool = False
@@ -84,8 +88,9 @@ def check_effects(settings: RunSettings) -> None:
         InvalidInputError: if there is one, which says what it is for, or no such allocator.
     """
     method = settings.resolved_method
-    name, is_file = method.allocator, is_policy_file(method.allocator)
-    known = sorted((*ALLOCATORS, *DEALS))
+    name = method.allocator
+    is_file = is_policy_file(name) or name == BEST
+    known = sorted((*ALLOCATORS, *DEALS, BEST))
     if not is_file and name not in known:
         raise InvalidInputError(
             f"unknown allocator {name!r}{did_you_mean(name, known)} "
@@ -95,12 +100,15 @@ def check_effects(settings: RunSettings) -> None:
     for what, given, fits, owner in (
         ("rounds", settings.rounds, method.planner not in BASELINES, "planners that have rounds"),
         ("trade_off", settings.trade_off, is_file, "trained policies"),
+        ("mean_tokens", settings.mean_tokens, is_file, "trained policies"),
         ("most", settings.most, name in SAMPLERS, " and ".join(sorted(SAMPLERS))),
         ("of", settings.of, name in DEALS, " and ".join(DEALS)),
         ("left_out", settings.left_out or None, heeded, "allocators that heed the complexity"),
     ):
         if given is not None and not fits:
             raise InvalidInputError(f"{what} is for {owner}, not for {settings.method or name}")
+    if settings.trade_off is not None and settings.mean_tokens is not None:
+        raise InvalidInputError("trade_off and mean_tokens exclude each other; leave one out")
     if name in DEALS and settings.of is None:
         raise InvalidInputError(f"allocator {name} needs another run to deal from: of in amp eval")
     if settings.assessor is None and not is_file:

@@ -32,7 +32,7 @@ class Training:
     """Everything that the next update depends on.
 
     Attributes:
-        frame: the policy but for its weights: space, rounds, features and normalisation.
+        frame: the policy but for its weights: space, rounds, samples, features, normalisation.
         networks: what is learned.
         optimiser: Adam, with its moments.
         curriculum: where it stands.
@@ -98,7 +98,8 @@ def load_checkpoint(
 
     Args:
         path: the file.
-        frame: any policy of the simulator's space, rounds and features, and of the settings' size.
+        frame: any policy of the simulator's space, rounds, samples and features, and of the
+            settings' size.
         settings: those of the training; only the number of decisions and of updates between
             checkpoints may differ.
         assessor: the one that it was begun with, if it learns.
@@ -153,6 +154,7 @@ def _frame(policy: MlpPolicy, assessor: NeuralAssessor | None) -> dict[str, str]
     return {
         "space": policy.space.to_json(),
         "most_rounds": str(policy.most_rounds),
+        "most_samples": json.dumps(policy.most_samples),
         "features": json.dumps(policy.features),
         "inputs": str(inputs.VERSION),
         "assessor": "none" if assessor is None else _digest(assessor),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from amp.allocate.mlp import MlpPolicy
 from amp.allocate.weights import CurvePoint, Origin, save_policy
+from amp.assess import weights
 from amp.assess.features import BY_NAME
+from amp.assess.neural import NeuralAssessor
 from amp.assess.weighted import WeightedAssessor
 from amp.benchmarks.base import Benchmark
 from amp.cost import Reward
@@ -21,9 +24,10 @@ from amp.evaluate.tabulate import of_recording, opening_contexts
 from amp.learn.imitate import ImitationSettings, imitate
 from amp.learn.recipe import Recipe
 from amp.learn.rollouts import roll_out
-from amp.learn.tables import Table
+from amp.learn.subsets import ORDERED, without
+from amp.learn.tables import Table, check_arms
 from amp.learn.teacher import lessons
-from amp.learn.train import POLICY, Metrics, train
+from amp.learn.train import ASSESSOR, POLICY, Metrics, train
 from amp.models.base import ModelCard
 
 CURVE = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98, 1.0)
@@ -33,10 +37,36 @@ _REPEATS = 20
 """Orders of the samples for that."""
 
 
-def table_of(
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """A trained assessor, and what it has learned from."""
+
+    assessor: WeightedAssessor | NeuralAssessor
+    trained_on: weights.Training
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What a recipe learns from.
+
+    Attributes:
+        table: the recorded draws as a simulator.
+        card: the model that they are from.
+        scorer: what the scores of the table are of; None for the weighted sum as it begins.
+    """
+
+    table: Table
+    card: ModelCard
+    scorer: Scorer | None = None
+
+
+def material_of(
     recipe: Recipe, benchmark: Benchmark, on_task: Callable[[str], None] = lambda task: None
-) -> tuple[Table, ModelCard]:
-    """The recorded draws of a recipe as a simulator, and the model that they are from.
+) -> Material:
+    """The recorded draws of a recipe, as its assessor scores them.
+
+    What tells the order of the samples (`subsets.ORDERED`) is taken from an assessor that is a
+    network: it is missing to it from here on, and so it is to the one that is kept.
 
     Args:
         recipe: says which.
@@ -44,7 +74,9 @@ def table_of(
         on_task: is told of each task when it is worked out.
 
     Raises:
-        InvalidInputError: for an arm or feature that is none, or a benchmark of several steps.
+        InvalidInputError: for an arm or feature that is none, arms that leave a way to ask open, a
+            benchmark of several steps, or an assessor that is of another model or benchmark, looks,
+            or cannot learn as the recipe wants it.
         RecordingError: if the recording is none or lacks samples.
     """
     for what, names, known in (
@@ -57,27 +89,45 @@ def table_of(
                 raise InvalidInputError(
                     f"unknown {what} {name!r}{did_you_mean(name, known)} ({', '.join(known)})"
                 )
+    space = POLICY_SPACES[benchmark.name]
+    arms = tuple(Arm(name, ARMS[name]) for name in recipe.arms)
+    check_arms(arms, space)
     tasks = benchmark.tasks(recipe.split, recipe.limit)
-    arms = [Arm(name, ARMS[name]) for name in recipe.arms]
     draws = of_recording(
         recipe.recording, benchmark, tasks, arms, recipe.samples, incomplete="leave out"
     )
+    scorer = _scorer(recipe, draws.card)
     made = Table.of(
         draws,
-        POLICY_SPACES[benchmark.name],
+        space,
         recipe.features,
-        WeightedAssessor(looks=frozenset()),
+        WeightedAssessor(looks=frozenset()) if scorer is None else scorer.assessor,
         opening_contexts(benchmark, tasks),
         recipe.rounds,
         on_task,
     )
-    return made, draws.card
+    return Material(made, draws.card, scorer)
+
+
+def _scorer(recipe: Recipe, card: ModelCard) -> Scorer | None:
+    if recipe.assessor is None:
+        return None
+    assessor, trained_on = weights.load_assessor(
+        recipe.assessor, model=card, environment=recipe.benchmark
+    )
+    if isinstance(assessor, NeuralAssessor):
+        return Scorer(without(assessor, ORDERED), trained_on)
+    if recipe.end_to_end:
+        raise InvalidInputError(
+            f"assessor {recipe.assessor} is a weighted sum, expected a network where end_to_end is"
+            " true: amp assess train --kind neural"
+        )
+    return Scorer(assessor, trained_on)
 
 
 def learn(
     recipe: Recipe,
-    table: Table,
-    card: ModelCard,
+    material: Material,
     directory: Path,
     *,
     resume: bool = False,
@@ -85,10 +135,12 @@ def learn(
 ) -> MlpPolicy:
     """Learns the policy of a recipe and keeps it in ``policy.safetensors`` of the directory.
 
+    Where the recipe names an assessor, ``assessor.safetensors`` beside it holds the one whose
+    scores the policy is to see: what has become of it in learning, or what it was.
+
     Args:
         recipe: how.
-        table: what is learned on (`table_of`).
-        card: the model of its samples.
+        material: what is learned from (`material_of`).
         directory: where training keeps its state.
         resume: whether to go on with the training that the directory holds.
         on_update: is told the metrics of each update of PPO.
@@ -96,42 +148,89 @@ def learn(
     Raises:
         InvalidInputError: as `amp.learn.train.train`, and as `imitate`.
     """
-    settings = recipe.settings
-    start = None
-    if recipe.lessons:
-        examples = lessons(
-            table,
-            settings.reward,
-            (settings.least_trade_off, settings.most_trade_off),
-            recipe.lessons,
-            np.random.default_rng(settings.seed),
-        )
-        taught = imitate(
-            table.space,
-            table.features,
-            table.most_rounds,
-            examples,
-            ImitationSettings(hidden=recipe.hidden, epochs=recipe.epochs, seed=settings.seed),
-        )
-        start = replace(taught, most_samples=table.most_samples)
+    table, scorer = material.table, material.scorer
+    start = _taught(recipe, table) if recipe.lessons else None
+    assessor, trained_on = _learning(scorer, table) if recipe.end_to_end else (None, None)
     if recipe.learn:
-        policy = train(table, settings, directory, start=start, resume=resume, on_update=on_update)
-        policy = replace(policy, most_samples=table.most_samples)
+        policy = train(
+            table,
+            recipe.settings,
+            directory,
+            start=start,
+            assessor=assessor,
+            trained_on=trained_on,
+            resume=resume,
+            on_update=on_update,
+        )
     else:
         assert start is not None  # `read_recipe` sees to it
         policy = start
         directory.mkdir(parents=True, exist_ok=True)
+    if assessor is not None:
+        assessor = _neural(weights.load_assessor(directory / ASSESSOR)[0])
+    elif scorer is not None:
+        weights.save_assessor(scorer.assessor, scorer.trained_on, directory / ASSESSOR)
+    own = directory / ASSESSOR
     origin = Origin(
-        recipe.benchmark, card.name, card.sha256, table.tasks, curve(policy, table, CURVE)
+        recipe.benchmark,
+        material.card.name,
+        material.card.sha256,
+        table.tasks,
+        curve(policy, table, CURVE, assessor),
+        "" if scorer is None else hashlib.sha256(own.read_bytes()).hexdigest(),
     )
     save_policy(policy, directory / POLICY, origin)
     return policy
 
 
+def _taught(recipe: Recipe, table: Table) -> MlpPolicy:
+    """What imitation alone makes."""
+    settings = recipe.settings
+    examples = lessons(
+        table,
+        settings.reward,
+        (settings.least_trade_off, settings.most_trade_off),
+        recipe.lessons,
+        np.random.default_rng(settings.seed),
+    )
+    taught = imitate(
+        table.space,
+        table.features,
+        table.most_rounds,
+        examples,
+        ImitationSettings(hidden=recipe.hidden, epochs=recipe.epochs, seed=settings.seed),
+    )
+    return replace(taught, most_samples=table.most_samples)
+
+
+def _learning(scorer: Scorer | None, table: Table) -> tuple[NeuralAssessor, weights.Training]:
+    """The assessor that is to learn, and what it will have learned from."""
+    assert scorer is not None  # `read_recipe` sees to it
+    tasks = tuple(sorted({*scorer.trained_on.tasks, *table.tasks}))
+    return _neural(scorer.assessor), replace(scorer.trained_on, tasks=tasks)
+
+
+def _neural(assessor: WeightedAssessor | NeuralAssessor) -> NeuralAssessor:
+    assert isinstance(assessor, NeuralAssessor)  # `_scorer` sees to it
+    return assessor
+
+
 def curve(
-    policy: MlpPolicy, table: Table, trade_offs: Sequence[float], seed: int = 0
+    policy: MlpPolicy,
+    table: Table,
+    trade_offs: Sequence[float],
+    assessor: NeuralAssessor | None = None,
+    seed: int = 0,
 ) -> tuple[CurvePoint, ...]:
-    """What a policy takes and reaches on the tasks of a table, without chance of its own."""
+    """What a policy takes and reaches on the tasks of a table, without chance of its own.
+
+    Args:
+        policy: what is measured.
+        table: where.
+        trade_offs: one point each.
+        assessor: gives the scores; None takes those of the table.
+        seed: of the order of the samples.
+    """
     tasks = np.repeat(np.arange(len(table.tasks)), _REPEATS)
     points = []
     for trade_off in trade_offs:
@@ -142,6 +241,7 @@ def curve(
             tasks=tasks,
             trade_offs=np.full(len(tasks), trade_off),
             rng=np.random.default_rng(seed),
+            assessor=assessor,
         )
         points.append(CurvePoint(trade_off, float(came.tokens.mean()), float(came.success.mean())))
     return tuple(points)

@@ -74,6 +74,7 @@ class Simulator(Protocol):
     Attributes:
         space: where allocations move.
         most_rounds: rounds a step at most.
+        most_samples: of one way to ask, with tools or without, at most; None for any number.
         features: names of the complexity's features that a view begins with.
         difficulties: one number a task, its failure rate, say; for the curriculum.
     """
@@ -82,6 +83,8 @@ class Simulator(Protocol):
     def space(self) -> Space: ...
     @property
     def most_rounds(self) -> int: ...
+    @property
+    def most_samples(self) -> int | None: ...
     @property
     def features(self) -> tuple[str, ...]: ...
     @property

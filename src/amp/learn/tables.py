@@ -1,32 +1,30 @@
 """A table of recorded draws as a simulator: many episodes at once, each a lookup.
 
-What an assessor says of a step depends on which samples were drawn, not on their order, but for the
-features in `ORDERED`, which a policy that learns here cannot read. So all that can be seen is
-worked out once for every subset of the samples of a task; an episode shuffles the samples of each
-arm and goes from subset to subset.
+All that can be seen is worked out once for every subset of the samples of a task (`subsets`); an
+episode shuffles the samples of each arm and goes from subset to subset. So neither a policy nor an
+assessor that learns here can read a feature that tells the order of the samples
+(`subsets.ORDERED`): it is refused. `subsets.without` takes it from an assessor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from amp.allocate.batch import Mask
 from amp.allocate.draws import TOOLS_FROM
-from amp.allocate.inputs import EXTRAS, observe
+from amp.allocate.inputs import EXTRAS
 from amp.allocate.space import REALS, Space
 from amp.assess.base import Assessor
+from amp.assess.neural import NeuralAssessor
 from amp.errors import InvalidInputError
-from amp.evaluate.draws import Draws, TaskDraws
-from amp.execute.search import vote
+from amp.evaluate.draws import Arm, Draws
 from amp.learn.simulator import Allocations, Ints, Turn, View, allocations
+from amp.learn.subsets import ORDERED, subsets
 from amp.network import Floats
-from amp.types import Allocation, Evidence, StepContext
-
-ORDERED = frozenset({"divergence"})
-"""Features that tell the order of the samples."""
+from amp.types import Allocation, StepContext
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +42,8 @@ class Table:
         tasks: their ids.
         shown: shape (tasks, subsets, features + `inputs.EXTRAS`), NaN where one is missing; rounds
             and trade-off are 0 here.
+        assessed: shape (tasks, subsets, 3 * features of the assessor), its inputs; of width 0 where
+            it is no `NeuralAssessor`.
         right: shape (tasks, subsets), whether the vote is right.
         completion_tokens: shape (tasks, arms, samples).
         prompt_tokens: shape (tasks, arms), of a call.
@@ -57,6 +57,7 @@ class Table:
     difficulties: Floats
     tasks: tuple[str, ...]
     shown: Floats
+    assessed: Floats
     right: Mask
     completion_tokens: Ints
     prompt_tokens: Ints
@@ -79,14 +80,16 @@ class Table:
             draws: the recorded samples, equally many of every arm.
             space: where a policy is to move.
             features: names of the features that it is to see.
-            assessor: says how complex a step is; must not want a look.
+            assessor: says how complex a step is; must not want a look. A `NeuralAssessor` may
+                learn with the policy.
             contexts: each task's first step, by its id.
             most_rounds: rounds a task at most.
             on_task: is told of each task when it is done.
 
         Raises:
-            InvalidInputError: if the arms have unequally many samples, the assessor wants a look, a
-                feature tells the order of the samples, or a call shares no prompt.
+            InvalidInputError: if the arms have unequally many samples or leave a way to ask open,
+                the assessor wants a look, a feature of it or of the policy tells the order of the
+                samples, or a call shares no prompt.
         """
         (samples, *others) = draws.samples.values()
         if any(other != samples for other in others):
@@ -96,17 +99,17 @@ class Table:
                 f"the assessor looks at {', '.join(sorted(assessor.looks))} first, which this"
                 " simulator has no price for; take one that does not look"
             )
-        if ordered := sorted(ORDERED.intersection(features)):
+        read = assessor.names if isinstance(assessor, NeuralAssessor) else ()
+        if ordered := sorted(ORDERED.intersection((*features, *read))):
             raise InvalidInputError(
                 f"feature {ordered[0]} depends on the order of the samples; leave it out"
             )
+        check_arms(draws.arms, space)
         if not draws.shared_prompt:
             raise InvalidInputError(f"samples of {draws.card.name} share no prompt, expected that")
-        shown, right = [], []
+        known = []
         for row in draws.tasks:
-            views, votes = _subsets(row, draws, features, assessor, contexts[row.task])
-            shown.append(views)
-            right.append(votes)
+            known.append(subsets(row, draws, features, assessor, contexts[row.task]))
             on_task(row.task)
         cells = [[row.cells[arm.name] for arm in draws.arms] for row in draws.tasks]
         return cls(
@@ -118,8 +121,9 @@ class Table:
                 [np.mean([not d.right for cell in row for d in cell.draws]) for row in cells]
             ),
             tasks=tuple(row.task for row in draws.tasks),
-            shown=np.array(shown),
-            right=np.array(right),
+            shown=np.array([one.shown for one in known]),
+            assessed=np.array([one.assessed for one in known]),
+            right=np.array([one.right for one in known]),
             completion_tokens=np.array(
                 [[[d.usage.completion_tokens for d in cell.draws] for cell in row] for row in cells]
             ),
@@ -134,6 +138,7 @@ class Table:
             difficulties=self.difficulties[tasks],
             tasks=tuple(self.tasks[index] for index in tasks),
             shown=self.shown[tasks],
+            assessed=self.assessed[tasks],
             right=self.right[tasks],
             completion_tokens=self.completion_tokens[tasks],
             prompt_tokens=self.prompt_tokens[tasks],
@@ -215,7 +220,7 @@ class Plays:
             *(np.ptp(getattr(table.space, name)) > 0 for name in REALS[1:]),
         ]
         free[:, TOOLS_FROM:] = (self.left(rows) > 0).all(1, keepdims=True)
-        return View(values, free)
+        return View(values, free, table.assessed[self._tasks[rows], self.subset[rows]])
 
     def step(self, rows: Ints, latents: Floats) -> Turn:
         """Draws the samples that the latents ask for, or settles the task by the vote so far."""
@@ -261,30 +266,18 @@ class Plays:
         return tokens.astype(float)
 
 
-def _subsets(
-    row: TaskDraws,
-    draws: Draws,
-    features: tuple[str, ...],
-    assessor: Assessor,
-    context: StepContext,
-) -> tuple[Floats, Mask]:
-    """Of one task, what every subset of its samples shows, and whether its vote is right."""
-    samples = [
-        (draw, bool(arm.allocation.tools))
-        for arm in draws.arms
-        for draw in row.cells[arm.name].draws
-    ]
-    shown = np.empty((1 << len(samples), len(features) + len(EXTRAS)))
-    right = np.zeros(1 << len(samples), np.bool_)
-    for subset in range(1 << len(samples)):
-        known = [sample for bit, sample in enumerate(samples) if subset >> bit & 1]
-        candidates = tuple(draw.candidate for draw, _ in known)
-        with_tools = sum(tools for _, tools in known)
-        evidence = Evidence(candidates, rounds=int(bool(known)), with_tools=with_tools)
-        now = replace(context, evidence=evidence)
-        shown[subset] = np.array(
-            observe(features, now, assessor.assess(now), trade_off=0.0, budget_share=1.0), float
-        )
-        winner = vote(candidates)
-        right[subset] = winner is not None and known[candidates.index(winner)][0].right
-    return shown, right
+def check_arms(arms: Sequence[Arm], space: Space) -> None:
+    """Sees to it that there is an arm without tools, and one with them if the space has some.
+
+    A policy decides whether to use a tool wherever both ways exist in its space.
+
+    Raises:
+        InvalidInputError: if one of them is not there.
+    """
+    for tools in (False, True)[: 1 + bool(space.tools)]:
+        if not any(bool(arm.allocation.tools) == tools for arm in arms):
+            raise InvalidInputError(
+                f"no arm {'has a tool' if tools else 'is without tools'}"
+                f" ({', '.join(arm.name for arm in arms)}), but a policy here may ask"
+                f" {'with one' if tools else 'without'}; name such an arm, too"
+            )

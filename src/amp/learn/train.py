@@ -34,12 +34,16 @@ from amp.learn.ppo import update
 from amp.learn.rollouts import Rollout, roll_out
 from amp.learn.simulator import Ints, Simulator
 from amp.learn.trainsettings import TrainSettings
-from amp.network import FAR
+from amp.network import FAR, Layer
 
 CHECKPOINT = "checkpoint.safetensors"
 METRICS = "metrics.jsonl"
 POLICY = "policy.safetensors"
 ASSESSOR = "assessor.safetensors"
+
+_LEAST_SCORE_STD = 1.0 / FAR
+"""Of a score that learns: those near each other at first may move anywhere in (0, 1), and one that
+is cut has no gradient."""
 
 Metrics = dict[str, int | float | None]
 
@@ -51,7 +55,6 @@ def train(
     *,
     start: MlpPolicy | None = None,
     assessor: NeuralAssessor | None = None,
-    assessor_learning_rate: float = 1e-3,
     trained_on: weights.Training | None = None,
     resume: bool = False,
     on_update: Callable[[Metrics], None] = lambda metrics: None,
@@ -65,7 +68,6 @@ def train(
         start: where to begin, from imitation, say; without, near the sigmoids of spec 3.3.
         assessor: learns with the policy, from here on; the simulator has to give its inputs. None
             takes the scores of the simulator as they are.
-        assessor_learning_rate: of Adam for the assessor, at the beginning; 0 keeps it as it is.
         trained_on: what the assessor has learned from when this is done, for its file; its own
             training tasks and those of the simulator, say.
         resume: whether to go on with the training that the directory holds.
@@ -102,7 +104,7 @@ def train(
             scalars(directory, training.updates) as add_scalars,
         ):
             while training.decisions < settings.decisions:
-                metrics = _advance(training, simulator, terciles, settings, assessor_learning_rate)
+                metrics = _advance(training, simulator, terciles, settings)
                 file.write(json.dumps(metrics) + "\n")
                 file.flush()
                 add_scalars(metrics)
@@ -117,11 +119,7 @@ def train(
 
 
 def _advance(
-    training: Training,
-    simulator: Simulator,
-    terciles: Ints,
-    settings: TrainSettings,
-    assessor_learning_rate: float,
+    training: Training, simulator: Simulator, terciles: Ints, settings: TrainSettings
 ) -> Metrics:
     """One update, and what is to be known of it."""
     began = time.perf_counter()
@@ -139,7 +137,7 @@ def _advance(
     )
     played = time.perf_counter()
     left = 1.0 - progress if settings.anneal else 1.0
-    rates = (settings.learning_rate * left, assessor_learning_rate * left)
+    rates = (settings.learning_rate * left, settings.assessor_learning_rate * left)
     for group, rate in zip(training.optimiser.param_groups, rates, strict=False):
         group["lr"] = rate
     done = update(training.networks, training.optimiser, rollout, settings, rng)
@@ -183,13 +181,11 @@ def _beginning(
     look = roll_out(raw, simulator, settings.reward, tasks, trade_offs, rng, assessor)
     _check_outcomes(look)
     if start is not None:
-        return raw
+        return raw if assessor is None else _uncut(raw)
     mean, std = normalisation(look.values)
     if assessor is not None:
-        # Scores near each other at first may move anywhere: none in (0, 1) is cut, since that
-        # would cut its gradient off as well.
         score = len(raw.features) + EXTRAS.index("score")
-        std[score] = max(std[score], 1.0 / FAR)
+        std[score] = max(std[score], _LEAST_SCORE_STD)
     made = MlpPolicy.initial(
         raw.space,
         raw.features,
@@ -198,18 +194,28 @@ def _beginning(
         hidden=settings.hidden,
         seed=settings.seed,
     )
-    return replace(made, most_rounds=raw.most_rounds)
+    return replace(made, most_rounds=raw.most_rounds, most_samples=raw.most_samples)
+
+
+def _uncut(policy: MlpPolicy) -> MlpPolicy:
+    """The same policy with a score of which nothing is cut: it decides alike where nothing was."""
+    score = len(policy.features) + EXTRAS.index("score")
+    first, second, output = policy.layers
+    weight, std = first.weight.copy(), policy.std.copy()
+    std[score] = max(std[score], _LEAST_SCORE_STD)
+    weight[score] *= std[score] / policy.std[score]
+    return replace(policy, std=std, layers=(Layer(weight, first.bias), second, output))
 
 
 def _unnormalised(simulator: Simulator, settings: TrainSettings) -> MlpPolicy:
     policy = MlpPolicy.initial(
         simulator.space, simulator.features, hidden=settings.hidden, seed=settings.seed
     )
-    return replace(policy, most_rounds=simulator.most_rounds)
+    return replace(policy, most_rounds=simulator.most_rounds, most_samples=simulator.most_samples)
 
 
 def _check_fit(policy: MlpPolicy, simulator: Simulator) -> None:
-    for name in ("space", "most_rounds", "features"):
+    for name in ("space", "most_rounds", "most_samples", "features"):
         mine, theirs = getattr(policy, name), getattr(simulator, name)
         if mine != theirs:
             raise InvalidInputError(

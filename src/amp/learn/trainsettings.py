@@ -20,13 +20,15 @@ class TrainSettings:
     Attributes:
         reference_tokens: the cost that counts as 1: the reference budget of the benchmark, about
             what its best fixed allocation takes.
-        charge: ``always`` or ``on_success`` (`amp.cost.Charge`).
+        charge: what is charged (`amp.cost.Charge`).
         binary: whether only a whole success counts, and not its share.
         decisions: to train on, at least; the last update is not cut short.
         episodes: that each update learns from.
         hidden: units of each hidden layer, where training starts from nothing.
         learning_rate: of Adam, at the beginning.
-        anneal: whether the learning rate falls to 0, linearly in the decisions.
+        assessor_learning_rate: of Adam for the assessor where it learns with the policy, at the
+            beginning; anneals likewise; 0 keeps it as it is.
+        anneal: whether the learning rates fall to 0, linearly in the decisions.
         batch_size: decisions of a minibatch.
         epochs: how often an update goes through its decisions.
         gamma: discount factor.
@@ -59,6 +61,7 @@ class TrainSettings:
     episodes: int = 256
     hidden: int = 64
     learning_rate: float = 1e-3
+    assessor_learning_rate: float = 1e-3
     anneal: bool = True
     batch_size: int = 128
     epochs: int = 4
@@ -99,6 +102,7 @@ class TrainSettings:
 
 PAPER: Mapping[str, Any] = {
     "learning_rate": 3e-5,
+    "assessor_learning_rate": 3e-5,
     "anneal": False,
     "batch_size": 64,
     "epochs": 4,
@@ -153,6 +157,7 @@ def read_train_settings(path: Path) -> TrainSettings:
 
 _RANGES = {
     "learning_rate": (1e-9, 1.0),
+    "assessor_learning_rate": (0.0, 1.0),
     "gamma": (0.0, 1.0),
     "gae_lambda": (0.0, 1.0),
     "epsilon": (1e-3, 1.0),
