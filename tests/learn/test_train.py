@@ -85,17 +85,19 @@ def test_the_better_of_two_arms_is_found_against_the_first_guess(tmp_path: Path)
     assert rollout.latents[:, -1].mean() < 0.1
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_trained_policy_earns_most_of_what_the_oracle_gains_over_the_best_fixed_one(
-    tmp_path: Path,
+    tmp_path: Path, seed: int
 ) -> None:
     problem = UntilRight()
     settings = train_settings(
         {
             "reference_tokens": 400.0,
-            "decisions": 60_000,
+            "decisions": 150_000,
             "hidden": 32,
             "least_trade_off": 0.9,
             "most_trade_off": 0.9,
+            "seed": seed,
         }
     )
     policy = train(problem, settings, tmp_path)
