@@ -155,7 +155,7 @@ def test_nothing_of_where_it_runs_is_in_the_file(tmp_path: Path) -> None:
     save_policy(replace(trained(), deterministic=True, seed=3, trade_off=0.9), path)
     again = load_policy(path)
     assert isinstance(again, MlpPolicy)
-    assert (again.deterministic, again.seed, again.trade_off) == (False, 0, 0.5)
+    assert (again.deterministic, again.seed, again.trade_off) == (False, 0, 0.85)
     assert set(load(path.read_bytes())) == {
         "log_stds",
         "mean",

@@ -142,7 +142,7 @@ def test_a_policy_file_is_an_allocator_that_serves_without_chance(policy_file: P
     assert planner.allocator.surroundings.candidate.tokens > 0
     assert planner.assessor.looks  # as it heeds the complexity
     manifest = told(allocator=str(policy_file), trade_off=0.9)
-    assert manifest["allocator"] == "policy.safetensors"
+    assert manifest["allocator"] == "policy"
     assert len(manifest["policy"]) == 64
     assert manifest["trade_off"] == 0.9
 

@@ -193,14 +193,11 @@ def run(
                 larger = open_model(
                     larger_model, larger_recording(record), larger_recording(replay)
                 )
-            found = runner.settled(settings, chosen, language_model.card).allocator
-            if found != settings.allocator:
-                console.print(f"allocator {settings.allocator}: {Path(found).stem}")
             planner = runner.make_planner(language_model, chosen, settings, larger)
             manifest = runner.manifest(language_model, chosen, settings, tasks)
             begin = RunDirectory.resume if resume else RunDirectory.create
             directory = begin(path, manifest)
-            title = f"{benchmark} {method or allocator}"
+            title = f"{benchmark} {method or manifest['allocator']}"
             with display.LiveSteps(console, len(tasks), len(directory.done), title) as live:
                 episodes = await runner.run(
                     planner, chosen, tasks, directory, jobs, live.on_step, live.on_episode

@@ -59,7 +59,7 @@ def best(benchmark: str, card: ModelCard) -> str:
     """What `BEST` stands for here, as a name or file for `choose`."""
     from amp.allocate.weights import load_origin  # needs numpy
 
-    for path in sorted(_POLICIES.glob("*.safetensors")):
+    for path in sorted(_POLICIES.rglob("*.safetensors")):
         origin = load_origin(path)
         if origin is None or origin.benchmark != benchmark:
             continue

@@ -206,7 +206,7 @@ def manifest(
         "prompts": prompt_versions(benchmark, settings),
         "model": asdict(model.card),
         "method": settings.method,
-        "allocator": method.allocator if policy is None else policy.name,
+        "allocator": method.allocator if policy is None else policy.stem,
         "assessor": None if settings.assessor is None else _sha256(settings.assessor),
         "looks": sorted(settings.looks),
         "fixed": _plain(asdict(preset.fixed)),
