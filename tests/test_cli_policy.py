@@ -111,7 +111,7 @@ def test_a_resource_without_a_choice_is_a_flat_line(tmp_path: Path) -> None:
     policy = SigmoidPolicy.initial(Space(beam_width=(2, 2)))
     lines = amp("policy", "show", saved(policy, tmp_path)).splitlines()
     (beams,) = [line for line in lines if line.startswith("beam width")]
-    assert beams.split()[2:] == ["2-2", "─" * len(COMPLEXITIES)]
+    assert beams.split()[2:] == ["2", "─" * len(COMPLEXITIES)]
 
 
 def test_the_picture_is_saved_and_fetches_nothing(tmp_path: Path) -> None:

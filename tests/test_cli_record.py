@@ -194,10 +194,10 @@ def test_an_unknown_benchmark_is_told_with_the_nearest() -> None:
 
 
 @pytest.mark.skipif("AMP_DATA" not in os.environ, reason="needs the data of gsm8k")
-def test_the_shipped_recording_holds_the_first_75_test_problems() -> None:
+def test_the_shipped_recording_holds_the_first_125_test_problems() -> None:
     shipped = Path(__file__).parent.parent / "recordings" / "gsm8k.sqlite"
     Path("pool.sqlite").write_bytes(shipped.read_bytes())
-    found = told(*INFO[:4], "--split", "test", "--limit", "80", "--arm", "program")
+    found = told(*INFO[:4], "--split", "test", "--limit", "130", "--arm", "chain")
     complete = found["complete"]
     assert isinstance(complete, dict)
-    assert complete["test"]["arms"] == {"program": 75}
+    assert complete["test"]["arms"] == {"chain": 125}

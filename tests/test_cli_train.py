@@ -84,7 +84,7 @@ def test_a_recording_becomes_a_policy(events: bool, monkeypatch: pytest.MonkeyPa
     assert list(written.glob("events.*")) != [] if events else not list(written.glob("events.*"))
     told = "and event files for" if events else "and no event files: TensorBoard is not installed"
     assert f"metrics: {written / METRICS}, {told}" in done.output
-    assert f"on the {len(TASKS)} training tasks" in done.output
+    assert f"on its {len(TASKS)} training tasks" in done.output
     policy = load_policy(written / POLICY)
     assert isinstance(policy, MlpPolicy)
     assert (policy.features, policy.most_samples) == (("unread",), 2)

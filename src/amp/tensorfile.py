@@ -42,7 +42,7 @@ def read_tensors(
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in names}
     except FileNotFoundError:
-        raise InvalidInputError(f"there is no {what} {path}") from None
+        raise InvalidInputError(f"there is no {what} {path}; check the path") from None
     except (SafetensorError, OSError) as error:
         raise InvalidInputError(f"{path} is no safetensors file: {error}") from None
     if header.get("schema") != schema:

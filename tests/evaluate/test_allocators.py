@@ -67,8 +67,10 @@ def test_a_policy_takes_its_trade_off_from_the_run_or_from_a_budget_on_its_curve
 
     assert trade_off() == POLICY.trade_off
     assert trade_off(trade_off=0.3) == 0.3
-    assert trade_off(mean_tokens=500.0) == 0.8
-    with pytest.raises(InvalidInputError, match="mean tokens are 100, expected at least 240"):
+    assert trade_off(mean_tokens=410.0) == 0.8
+    assert trade_off(mean_tokens=555.0) == pytest.approx(0.9)
+    assert trade_off(mean_tokens=9999.0) == 1.0
+    with pytest.raises(InvalidInputError, match="mean_tokens is 100, expected at least 240"):
         trade_off(mean_tokens=100.0)
     save_policy(POLICY, shipped)
     with pytest.raises(InvalidInputError, match="does not say what it costs"):

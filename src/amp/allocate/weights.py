@@ -56,19 +56,25 @@ class Origin:
     assessor: str = ""
 
     def trade_off_for(self, tokens: float) -> float:
-        """The largest trade-off whose mean cost on the training tasks was at most so many tokens.
+        """The largest trade-off whose mean cost on the training tasks is at most so many tokens.
+
+        Between the points of the curve it is on the line that joins them.
 
         Raises:
             InvalidInputError: if not even the cheapest is; the message says how many it takes.
         """
-        fitting = [point.trade_off for point in self.curve if point.tokens <= tokens]
+        fitting = [index for index, point in enumerate(self.curve) if point.tokens <= tokens]
         if not fitting:
             least = min((point.tokens for point in self.curve), default=math.nan)
             raise InvalidInputError(
-                f"mean tokens are {tokens:g}, expected at least {least:.0f}, which the policy takes"
+                f"mean_tokens is {tokens:g}, expected at least {least:.0f}, what the policy takes"
                 " where it spends least"
             )
-        return max(fitting)
+        one, *further = self.curve[fitting[-1] :]
+        if not further:
+            return one.trade_off
+        share = (tokens - one.tokens) / (further[0].tokens - one.tokens)
+        return one.trade_off + share * (further[0].trade_off - one.trade_off)
 
 
 def save_policy(

@@ -25,11 +25,18 @@ Allocator = Annotated[
 ]
 TradeOff = Annotated[
     float | None,
-    typer.Option(min=0.0, max=1.0, help="Weight of success against cost, of a trained policy."),
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help="Weight of success against cost, of a trained policy; 0.85 if left out.",
+    ),
 ]
 MeanTokens = Annotated[
     float | None,
-    typer.Option(min=1.0, help="Tokens a task that a trained policy may take on average."),
+    typer.Option(
+        min=1.0,
+        help="Tokens a task that a trained policy may take on average; in place of --trade-off.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Data = Annotated[Path | None, typer.Option(help="Directory of the benchmarks' data.")]

@@ -179,7 +179,7 @@ def run(
     tasks = list(chosen.tasks(settings.split, limit, seed))
     if not tasks:
         raise InvalidInputError(f"split {settings.split!r} of {benchmark} holds no tasks")
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
     path = out or Path("runs") / f"{benchmark}-{method or Path(allocator).stem}-{stamp}"
     console = new_console(stderr=True)
 

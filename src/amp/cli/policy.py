@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
+    from amp.allocate.weights import Origin
     from amp.evaluate.policyview import Curve, Point, PolicyView
 
 policy_app = typer.Typer(help="Look into policies.", no_args_is_help=True)
@@ -34,14 +35,15 @@ def show(
     from rich.console import Console
 
     from amp import display
-    from amp.allocate.weights import load_policy
+    from amp.allocate.weights import load_origin, load_policy
     from amp.evaluate.policyview import policy_view
     from amp.trace import to_json
 
-    view = policy_view(load_policy(file))
+    view, origin = policy_view(load_policy(file)), load_origin(file)
     console = Console(stderr=as_json, record=svg is not None)
     if svg is not None or not as_json:
-        for part in (_header(view), _picture(view), *map(_table, view.curves), _caption(view)):
+        parts = [_header(view), _picture(view), *map(_table, view.curves), _caption(view)]
+        for part in parts if origin is None else [*parts, cost_curve(origin)]:
             console.print(part)
             console.print()
     if svg is not None:
@@ -51,6 +53,19 @@ def show(
             raise InvalidInputError(f"{svg} cannot be written: {error.strerror}") from None
     if as_json:
         print(to_json(view))
+
+
+def cost_curve(origin: Origin) -> Table:
+    """What a policy took and reached on its training tasks, by trade-off."""
+    from rich.table import Table
+
+    told = f"on its {len(origin.tasks)} training tasks of {origin.benchmark}, {origin.model}"
+    table = Table(box=None, caption=told, caption_justify="left")
+    for name in ("trade-off", "tokens", "success"):
+        table.add_column(name, justify="right")
+    for point in origin.curve:
+        table.add_row(f"{point.trade_off:g}", f"{point.tokens:.0f}", f"{point.success:.3f}")
+    return table
 
 
 def _header(view: PolicyView) -> RenderableType:
@@ -63,6 +78,8 @@ def _header(view: PolicyView) -> RenderableType:
         f"{name} {_range(bounds)}" + (f" by {step:g}" if (step := steps.get(name)) else "")
         for name, bounds, _ in _resources(view)
     ]
+    if space.depth_with_tools is not None:
+        resources[0] += f" ({_range(space.depth_with_tools)} with a tool)"
     samples = "any number" if view.most_samples is None else str(view.most_samples)
     rows = {
         "kind": "mlp (network)" if view.kind == "mlp" else "sigmoid (lines of the complexity)",
@@ -179,7 +196,7 @@ def _probabilities(view: PolicyView) -> list[tuple[str, Callable[[Point], float]
 
 def _range(bounds: tuple[float, float]) -> str:
     low, high = bounds
-    return f"{low:g}-{high:g}"
+    return f"{low:g}" if low == high else f"{low:g}-{high:g}"
 
 
 def _sparkline(values: Sequence[float], bounds: tuple[float, float]) -> str:

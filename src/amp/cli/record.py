@@ -248,10 +248,16 @@ def _contents_view(found: Contents) -> Table:
 def _complete_view(splits: Mapping[str, _Complete]) -> Table:
     from rich.table import Table
 
-    view = Table(box=None, padding=(0, 2, 0, 0), caption="lacking: complete in another arm")
+    view = Table(
+        box=None,
+        padding=(0, 2, 0, 0),
+        caption="lacking: complete in another arm, not in this one",
+        caption_justify="left",
+    )
     for head in ("split", "arm", "complete tasks", "lacking"):
         view.add_column(head, justify="left" if head in ("split", "arm") else "right")
-    for split, row in splits.items():
+    there = {split: row for split, row in splits.items() if row.some_arm}
+    for split, row in (there or splits).items():
         for arm, count in (*row.arms.items(), ("every arm", row.every_arm)):
             view.add_row(split, arm, f"{count:,} of {row.tasks:,}", f"{row.some_arm - count:,}")
     return view

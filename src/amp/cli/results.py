@@ -23,7 +23,9 @@ Recording = Annotated[Path, typer.Argument(help="Recording of the test tasks.")]
 @app.command()
 def results(
     recording: Recording,
-    train: Annotated[Path, typer.Option(help="Recording of training tasks, to choose on.")],
+    train: Annotated[
+        Path, typer.Option(help="Recording of training tasks, on which the reference is chosen.")
+    ],
     arm: Annotated[
         list[str] | None,
         typer.Option(help="Ways to ask: program, chain; repeat. Default: program."),

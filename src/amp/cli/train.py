@@ -87,18 +87,12 @@ def train(
 
 
 def _show(origin: Origin, out: Path, recipe: Recipe) -> None:
-    from rich.table import Table
-
+    from amp.cli.policy import cost_curve
     from amp.learn.events import installed
     from amp.learn.train import ASSESSOR, METRICS, POLICY
 
-    table = Table(box=None, caption=f"on the {len(origin.tasks)} training tasks")
-    for name in ("trade-off", "tokens", "success"):
-        table.add_column(name, justify="right")
-    for point in origin.curve:
-        table.add_row(f"{point.trade_off:g}", f"{point.tokens:.0f}", f"{point.success:.3f}")
     console = new_console()
-    console.print(table)
+    console.print(cost_curve(origin))
     if recipe.learn:
         events = (
             "event files for TensorBoard"

@@ -73,7 +73,7 @@ def label(name: str) -> str:
 
 
 def _html(figure: Figure, name: str) -> str:
-    figure.update_layout(template="plotly_white", colorway=COLOURWAY)
+    figure.update_layout(template="plotly_white", colorway=COLOURWAY, margin={"l": 60, "r": 20})
     # Without its bar of buttons: one of them would send the figure elsewhere.
     config = {"displayModeBar": False, "responsive": True}
     text = figure.to_html(config=config, include_plotlyjs=False, full_html=False, div_id=name)

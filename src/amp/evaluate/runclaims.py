@@ -41,7 +41,8 @@ def success_table(report: RunReport) -> Table:
             )
             for one in report.comparisons
         ),
-        "Won and lost: pairs that one of both solved. Points: difference of the success rates. "
+        "Won and lost: tasks, of each seed, that only this run or only the other solved. Points: "
+        "difference of the success rates. "
         f"{_family(report)} - where no task told the runs apart, or no difference would be seen.",
     )  # fmt: skip
 

@@ -56,11 +56,9 @@ def curve(report: RunReport) -> Figure:
             y=[rate],
             error_x=_whiskers([one.cost], [one.cost_interval]),
             error_y=_whiskers([rate], [one.success_interval]),
-            mode="markers+text" if fixed else "markers",
+            mode="markers",
             cliponaxis=False,
             text=[label(one.name)],
-            textposition="top left" if one.name in on_front else "bottom right",
-            textfont={"size": 11, "color": "#555", "shadow": "0 0 4px white"},
             marker={"color": colour, "symbol": mark, "size": 11},
             name="fixed runs" if fixed else label(one.name),
             legendgroup="fixed" if fixed else None,
@@ -69,6 +67,22 @@ def curve(report: RunReport) -> Figure:
             "<extra></extra>",
         )
         figure.add_trace(dot)
+        if fixed:
+            above = one.name in on_front
+            # Unlike the text of a trace, it lies over the intervals of all runs.
+            figure.add_annotation(
+                x=one.cost,
+                y=rate,
+                text=label(one.name),
+                showarrow=False,
+                xanchor="right" if above else "left",
+                yanchor="bottom" if above else "top",
+                xshift=-6 if above else 6,
+                yshift=6 if above else -3,
+                font={"size": 11, "color": "#555"},
+                bgcolor="rgba(255, 255, 255, 0.8)",
+                borderpad=0,
+            )
     figure.update_layout(height=480, margin={"t": 20}, legend={"orientation": "h", "y": -0.18})
     figure.update_xaxes(title=f"{unit(report)} a task", rangemode="tozero")
     figure.update_yaxes(title="success", range=_span(report), tickformat=".0%")

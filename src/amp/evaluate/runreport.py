@@ -156,8 +156,8 @@ def _choice(lines: Sequence[RunLine], chosen: str, wanted: str | None) -> list[s
     if wanted is not None or sum(line.kind == "fixed" for line in lines) < 2:
         return []
     return [
-        f"{chosen} succeeds most often of the fixed runs, so the others are compared with it; to "
-        "be chosen on these very tasks favours it"
+        f"the others are compared with {chosen}, the fixed run that succeeds most often; it was "
+        "chosen on these very tasks, which favours it"
     ]
 
 

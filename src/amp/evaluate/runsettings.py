@@ -106,7 +106,9 @@ def check_effects(settings: RunSettings) -> None:
         ("left_out", settings.left_out or None, heeded, "allocators that heed the complexity"),
     ):
         if given is not None and not fits:
-            raise InvalidInputError(f"{what} is for {owner}, not for {settings.method or name}")
+            raise InvalidInputError(
+                f"{what} is for {owner}, not for {settings.method or name}; leave it out"
+            )
     if settings.trade_off is not None and settings.mean_tokens is not None:
         raise InvalidInputError("trade_off and mean_tokens exclude each other; leave one out")
     if name in DEALS and settings.of is None:
