@@ -24,12 +24,10 @@ from amp.allocate.mlp import MlpPolicy
 from amp.assess.neural import NeuralAssessor
 from amp.assess.weights import load_assessor
 from amp.benchmarks import load_benchmark
-from amp.cost import Reward
 from amp.evaluate.curves import Point, hull
 from amp.evaluate.statistics import bootstrap_interval, holm, ratio, sign_flip_test
-from amp.learn.fromrecording import learn, material_of
+from amp.learn.fromrecording import learn, material_of, served
 from amp.learn.recipe import Recipe, read_recipe
-from amp.learn.rollouts import roll_out
 from amp.learn.tables import Table
 from amp.learn.train import ASSESSOR
 
@@ -75,18 +73,9 @@ def measure(
 ) -> Measured:
     """Plays the tasks of a table; the assessor is the one that learned with the policy."""
     count = len(table.tasks)
-    tasks = np.repeat(np.arange(count), ORDERS)
     success, tokens = [], []
     for trade_off in TRADE_OFFS:
-        came = roll_out(
-            replace(policy, deterministic=True),
-            table,
-            reward=Reward(1.0),
-            tasks=tasks,
-            trade_offs=np.full(len(tasks), trade_off),
-            rng=np.random.default_rng(fold),
-            assessor=assessor,
-        )
+        came = served(policy, table, trade_off, ORDERS, assessor, seed=fold)
         success.append(tuple(came.success.reshape(count, ORDERS).mean(1).tolist()))
         tokens.append(tuple(came.tokens.reshape(count, ORDERS).mean(1).tolist()))
     settings = recipe.settings

@@ -21,6 +21,7 @@ from amp.models.recordingstore import Store
 from amp.models.scripted import ScriptedModel
 
 DEMO = ("gsm8k", "--split", "demo", "--samples", "2", "--to", "pool.sqlite")
+DATA = Path(os.environ.get("AMP_DATA") or Path(__file__).parents[2] / "shared" / "data")
 INFO = ("info", "pool.sqlite", "--benchmark", "gsm8k", "--split", "demo", "--samples", "2")
 CARD = ModelCard("scripted", "ab" * 32)
 
@@ -193,11 +194,13 @@ def test_an_unknown_benchmark_is_told_with_the_nearest() -> None:
         call("info", "pool.sqlite", "--benchmark", "gsm9k")
 
 
-@pytest.mark.skipif("AMP_DATA" not in os.environ, reason="needs the data of gsm8k")
+@pytest.mark.skipif(not (DATA / "gsm8k").is_dir(), reason="needs the data of gsm8k")
 def test_the_shipped_recording_holds_the_first_125_test_problems() -> None:
     shipped = Path(__file__).parent.parent / "recordings" / "gsm8k.sqlite"
     Path("pool.sqlite").write_bytes(shipped.read_bytes())
-    found = told(*INFO[:4], "--split", "test", "--limit", "130", "--arm", "chain")
+    found = told(
+        *INFO[:4], "--split", "test", "--limit", "130", "--arm", "chain", "--data", str(DATA)
+    )
     complete = found["complete"]
     assert isinstance(complete, dict)
     assert complete["test"]["arms"] == {"chain": 125}

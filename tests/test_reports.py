@@ -13,13 +13,18 @@ from statistics import fmean
 import pytest
 
 from amp import cli
+from amp.allocate.weights import load_origin
 from amp.assess.structure import structural
 from amp.benchmarks import load_benchmark
 from amp.benchmarks.difficulty import difficulty
 from amp.evaluate.assessed import judged, rows, stage_name
+from amp.evaluate.draws import Arm
 from amp.evaluate.episodes import Source, of_recording
 from amp.evaluate.outcomes import outcomes
+from amp.evaluate.play import Ask, play
+from amp.evaluate.presets import ARMS
 from amp.evaluate.ranks import auroc, spearman
+from amp.evaluate.tabulate import of_recording as draws_of_recording
 from amp.evaluate.validity import Row
 from amp.learn.assessors import train_assessor
 from amp.types import LookKind
@@ -103,6 +108,31 @@ def test_the_results_of_gsm8k_are_what_the_recordings_give(
     made = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
     assert len(made) > 12
     assert [line for line in page.splitlines() if line.startswith("| ")] == made
+
+
+@pytest.mark.skipif(not (DATA / "gsm8k").is_dir(), reason="needs GSM8K")
+def test_the_training_problems_of_gsm8k_are_what_the_pages_say(tmp_path: Path) -> None:
+    recording = tmp_path / "gsm8k-train.sqlite"
+    shutil.copy(ROOT / "recordings" / recording.name, recording)
+    benchmark = load_benchmark("gsm8k", data=DATA)
+    arms = [Arm(name, ARMS[name]) for name in ("program", "chain")]
+    draws = draws_of_recording(
+        recording, benchmark, benchmark.tasks("train"), arms, 4, incomplete="leave out"
+    )
+    right = fmean(draw.right for row in draws.tasks for draw in row.cells["chain"].draws)
+    four = fmean(o.usage.tokens for o in play(draws, lambda row: (Ask("program", 4),)))
+    origin = load_origin(ROOT / "recordings" / "policies" / "learned-0.safetensors")
+    assert origin is not None
+    (spent,) = (point.tokens for point in origin.curve if point.trade_off == 0.85)
+    results, learning = (
+        " ".join((ROOT / "docs" / page).read_text().split())
+        for page in ("results.md", "learning.md")
+    )
+    assert f"{len(draws.tasks)} training problems" in results
+    assert (
+        f"{right:.0%}".replace("%", " %") + " of the chains were right on the training" in results
+    )
+    assert f"({spent:.0f} tokens against {four:.0f})" in learning
 
 
 @pytest.mark.skipif(not (DATA / "gsm8k").is_dir(), reason="needs GSM8K")

@@ -221,6 +221,15 @@ def test_what_cannot_be_simulated_is_refused_by_name() -> None:
         of(_with_one_arm("chain"))
     with pytest.raises(InvalidInputError, match="the assessor looks at hidden first"):
         of(assessor=WeightedAssessor(looks=frozenset({"hidden"})))
+    many = replace(
+        DRAWS,
+        tasks=tuple(
+            replace(row, cells={n: replace(c, draws=c.draws * 3) for n, c in row.cells.items()})
+            for row in DRAWS.tasks
+        ),
+    )
+    with pytest.raises(InvalidInputError, match="2 arms of 9 samples have 262,144 subsets"):
+        of(many)
     with pytest.raises(InvalidInputError, match="share no prompt"):
         of(replace(DRAWS, shared_prompt=False))
     wide = replace(TABLE, space=replace(SPACE, depth=(0, 4)))

@@ -23,7 +23,7 @@ from amp.evaluate.presets import ARMS, POLICY_SPACES
 from amp.evaluate.tabulate import of_recording, opening_contexts
 from amp.learn.imitate import ImitationSettings, imitate
 from amp.learn.recipe import Recipe
-from amp.learn.rollouts import roll_out
+from amp.learn.rollouts import Rollout, roll_out
 from amp.learn.subsets import ORDERED, without
 from amp.learn.tables import Table, check_arms
 from amp.learn.teacher import lessons
@@ -231,17 +231,38 @@ def curve(
         assessor: gives the scores; None takes those of the table.
         seed: of the order of the samples.
     """
-    tasks = np.repeat(np.arange(len(table.tasks)), _REPEATS)
     points = []
     for trade_off in trade_offs:
-        came = roll_out(
-            replace(policy, deterministic=True),
-            table,
-            reward=Reward(1.0),
-            tasks=tasks,
-            trade_offs=np.full(len(tasks), trade_off),
-            rng=np.random.default_rng(seed),
-            assessor=assessor,
-        )
+        came = served(policy, table, trade_off, _REPEATS, assessor, seed)
         points.append(CurvePoint(trade_off, float(came.tokens.mean()), float(came.success.mean())))
     return tuple(points)
+
+
+def served(
+    policy: MlpPolicy,
+    table: Table,
+    trade_off: float,
+    orders: int,
+    assessor: NeuralAssessor | None = None,
+    seed: int = 0,
+) -> Rollout:
+    """Plays every task in so many orders of its samples, one after the other, as in serving.
+
+    Args:
+        policy: decides, without chance of its own.
+        table: where.
+        trade_off: lambda of all episodes; what they are rewarded is of no use.
+        orders: episodes a task.
+        assessor: gives the scores; None takes those of the table.
+        seed: of the orders.
+    """
+    tasks = np.repeat(np.arange(len(table.tasks)), orders)
+    return roll_out(
+        replace(policy, deterministic=True),
+        table,
+        reward=Reward(1.0),
+        tasks=tasks,
+        trade_offs=np.full(len(tasks), trade_off),
+        rng=np.random.default_rng(seed),
+        assessor=assessor,
+    )

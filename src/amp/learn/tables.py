@@ -26,6 +26,9 @@ from amp.learn.subsets import ORDERED, subsets
 from amp.network import Floats
 from amp.types import Allocation, StepContext
 
+MOST_SAMPLES = 12
+"""Of all arms together: every subset of them is worked out."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
@@ -87,13 +90,19 @@ class Table:
             on_task: is told of each task when it is done.
 
         Raises:
-            InvalidInputError: if the arms have unequally many samples or leave a way to ask open,
-                the assessor wants a look, a feature of it or of the policy tells the order of the
-                samples, or a call shares no prompt.
+            InvalidInputError: if the arms have unequally or too many samples or leave a way to ask
+                open, the assessor wants a look, a feature of it or of the policy tells the order
+                of the samples, or a call shares no prompt.
         """
         (samples, *others) = draws.samples.values()
         if any(other != samples for other in others):
             raise InvalidInputError(f"samples by arm are {draws.samples}, expected equally many")
+        if len(draws.arms) * samples > MOST_SAMPLES:
+            raise InvalidInputError(
+                f"{len(draws.arms)} arms of {samples} samples have"
+                f" {2 ** (len(draws.arms) * samples):,} subsets a task, expected at most"
+                f" {2**MOST_SAMPLES:,}; take fewer samples or arms"
+            )
         if assessor.looks:
             raise InvalidInputError(
                 f"the assessor looks at {', '.join(sorted(assessor.looks))} first, which this"
