@@ -17,10 +17,11 @@ from amp.benchmarks.babyai import BabyAI
 from amp.errors import InvalidInputError, ModelError, RecordingError
 from amp.evaluate.draws import Arm, Draws
 from amp.evaluate.presets import ARMS, PRESETS
-from amp.evaluate.record import Asked, complete, contents, corners, grid, record
+from amp.evaluate.record import Asked, complete, corners, grid, record
 from amp.evaluate.tabulate import of_recording
 from amp.models.base import Prompt
 from amp.models.recorded import RecordedModel
+from amp.models.recordingcontents import contents
 from amp.models.recordingstore import Store
 from amp.models.scripted import ScriptedModel, chance
 from amp.types import Allocation, Task

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from amp.evaluate.record import Asked, Contents
+    from amp.evaluate.record import Asked
+    from amp.models.recordingcontents import Contents
     from amp.types import Task
 
 record_app = typer.Typer(
@@ -199,7 +200,8 @@ async def _tell(
     file: Path, asked: Asked | None, tasks: Mapping[str, Sequence[Task]], as_json: bool
 ) -> None:
     """Prints what a recording holds, and of which tasks it has what is asked."""
-    from amp.evaluate.record import complete, contents
+    from amp.evaluate.record import complete
+    from amp.models.recordingcontents import contents
 
     found = contents(file)
     splits: dict[str, _Complete] = {}
