@@ -21,7 +21,7 @@ check: .venv/dev            ## format, lint, types, and the directions of import
 	$(BIN)/lint-imports
 
 bench: .venv/dev            ## ratios that the README states, each measured within one run
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m perf
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from benchmarks.ablations import TRADE_OFFS, Measured, above_front, fixed, rows
+from experiments.ablations import TRADE_OFFS, Measured, above_front, fixed, rows
 from tests.learn.test_tables import DRAWS, TABLE
 
-from amp.evaluate import policies
-from amp.evaluate.play import Ask
+from amp.simulate import policies
+from amp.simulate.replay import Ask
 
 ARMS = [arm.name for arm in DRAWS.arms]
 

@@ -18,8 +18,8 @@ import pytest
 from amp import cli
 from amp.benchmarks import load_benchmark
 from amp.errors import InvalidInputError
-from amp.evaluate import runner
-from amp.evaluate.runner import RunSettings
+from amp.evaluate import run
+from amp.evaluate.run import RunSettings
 from amp.models.base import Prompt
 from amp.models.recorded import RecordedModel
 from amp.models.scripted import ScriptedModel
@@ -66,10 +66,10 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     async def record() -> None:
         model = RecordedModel(ScriptedModel(answer), folder / "pool.sqlite", "record")
-        planner = runner.make_planner(model, benchmark, settings)
-        manifest = runner.manifest(model, benchmark, settings, tasks)
+        planner = run.make_planner(model, benchmark, settings)
+        manifest = run.manifest(model, benchmark, settings, tasks)
         directory = RunDirectory.create(folder / "run", manifest)
-        await runner.run(planner, benchmark, tasks, directory)
+        await run.run(planner, benchmark, tasks, directory)
         await model.close()
 
     asyncio.run(record())

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import pytest
 
 from amp import cli
-from amp.annotations.base import Annotation, read_annotations, write_annotations
+from amp.annotations.store import Annotation, read_annotations, write_annotations
 from amp.cli.annotate import plain
 from amp.trace import EPISODES, to_json
 from amp.types import Complexity, Episode, Observation, StepRecord, Task, Usage

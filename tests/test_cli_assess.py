@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from amp.annotations.base import read_annotations, write_annotations
+from amp.annotations.store import read_annotations, write_annotations
 from amp.cli import app
 from amp.errors import InvalidInputError, MissingDependencyError
 
@@ -110,12 +110,12 @@ def test_a_trained_assessor_runs_and_is_named_in_the_run(runs: Path, cam: Path) 
 
 
 def test_annotations_train_an_assessor(runs: Path) -> None:
-    from amp.annotations.session import annotation_items
+    from amp.annotations.collect import annotation_items
     from amp.trace import read_episodes
 
     notes = runs / "notes.jsonl"
     items = annotation_items(read_episodes(runs / "train"), 0)
-    from amp.annotations.base import Annotation
+    from amp.annotations.store import Annotation
 
     write_annotations(
         notes,

@@ -13,10 +13,9 @@ from rich.console import Console
 from tests.models.webserver import Answer, serving
 
 from amp import cli
-from amp.benchmarks import BENCHMARKS, sources
-from amp.benchmarks.fetch import RemoteFile
-from amp.benchmarks.survey import survey
-from amp.cli.benchmarksview import benchmark_view, benchmarks_view
+from amp.benchmarks import BENCHMARKS, download
+from amp.benchmarks.download import RemoteFile, survey
+from amp.cli.info import benchmark_view, benchmarks_view
 
 Amp = Callable[..., int]
 
@@ -95,11 +94,11 @@ def test_data_is_fetched_into_the_directory_that_is_named(
     sha256 = "0" * 64
     with serving(lambda question: Answer(200, content)) as address:
         files = [RemoteFile("train.jsonl", f"{address}/train.jsonl", sha256)]
-        monkeypatch.setattr(sources, "PROBLEMS", files)
+        monkeypatch.setattr(download, "PROBLEMS", files)
         assert amp("data", "get", "gsm8k", "--data", str(tmp_path)) == 2
     assert "it was removed, try again" in capsys.readouterr().err
     (tmp_path / "gsm8k" / "train.jsonl").write_bytes(content)
-    monkeypatch.setattr(sources, "PROBLEMS", ())
+    monkeypatch.setattr(download, "PROBLEMS", ())
     assert amp("data", "get", "gsm8k", "--data", str(tmp_path)) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "gsm8k")
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from amp.cli import app
 from amp.errors import InvalidInputError
-from amp.evaluate.runs import comparable, read_runs
+from amp.report.runs import comparable, read_runs
 
 ROOT = Path(__file__).parent.parent
 DATA = Path(os.environ.get("AMP_DATA") or ROOT.parent / "shared" / "data")

@@ -15,14 +15,12 @@ from tests.allocate.test_mlp import SPACE, trained
 from tests.worlds import context
 from typer.testing import CliRunner
 
-from amp.allocate import inputs
-from amp.allocate.mlp import MlpPolicy
-from amp.allocate.policy import SigmoidPolicy
+from amp.allocate.policy import INPUTS_VERSION, MlpPolicy, SigmoidPolicy
+from amp.allocate.policy_file import save_policy
 from amp.allocate.space import Space, sigmoid
-from amp.allocate.weights import save_policy
 from amp.cli import app
+from amp.cli.train import COMPLEXITIES, TRADE_OFFS, policy_view
 from amp.errors import InvalidInputError
-from amp.evaluate.policyview import COMPLEXITIES, TRADE_OFFS, policy_view
 from amp.types import Complexity
 
 runner = CliRunner()
@@ -88,7 +86,7 @@ def test_json_says_what_the_policy_is_and_does(
     assert Space.from_json(json.dumps(told["space"])) == SPACE
     assert told["most_rounds"] == policy.most_rounds
     assert told["features"] == (list(policy.features) if isinstance(policy, MlpPolicy) else [])
-    assert told["inputs"] == (inputs.VERSION if network else None)
+    assert told["inputs"] == (INPUTS_VERSION if network else None)
     assert len(told["curves"]) == (len(TRADE_OFFS) if network else 1)
     first = told["curves"][0]["points"][0]
     assert set(first["tools"]) == SPACE.tools

@@ -17,7 +17,7 @@ from amp import cli
 from amp.benchmarks import load_benchmark
 from amp.errors import AmpError, InvalidInputError, ModelError, RecordingError
 from amp.models.base import ModelCard, Prompt
-from amp.models.recordingstore import Store
+from amp.models.recording_store import Store
 from amp.models.scripted import ScriptedModel
 
 DEMO = ("gsm8k", "--split", "demo", "--samples", "2", "--to", "pool.sqlite")

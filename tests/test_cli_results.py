@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from amp import cli
-from amp.cli import resultsview
+from amp.cli import report
 from amp.errors import InvalidInputError
-from amp.evaluate.results import Results, results
 from amp.evaluate.synthetic import synthetic
+from amp.simulate.compare import Results, results
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def found() -> Results:
 
 
 def test_a_csv_file_has_every_row_unrounded(found: Results, tmp_path: Path) -> None:
-    resultsview.write_csv(found, tmp_path / "rows.csv")
+    report.write_results_csv(found, tmp_path / "rows.csv")
     with (tmp_path / "rows.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert [line["policy"] for line in lines] == [row.name for row in found.rows]
@@ -44,11 +44,11 @@ def test_a_csv_file_has_every_row_unrounded(found: Results, tmp_path: Path) -> N
 def test_a_csv_file_that_cannot_be_written_is_named(found: Results, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidInputError, match="rows.csv cannot be written"):
-        resultsview.write_csv(found, tmp_path / "file" / "rows.csv")
+        report.write_results_csv(found, tmp_path / "file" / "rows.csv")
 
 
 def test_markdown_says_what_the_share_of_the_oracle_is(found: Results) -> None:
-    head, rule, *rows = resultsview.markdown(found).splitlines()
+    head, rule, *rows = report.results_markdown(found).splitlines()
     assert "| of the oracle's gain |" in head
     assert head.count("|") == rule.count("|") == rows[0].count("|")
     assert "| 100% |" in next(row for row in rows if row.startswith("| oracle |"))

@@ -14,12 +14,12 @@ from tests.learn.test_train import stored
 from typer.testing import CliRunner, Result
 
 from amp import cli
-from amp.allocate.mlp import MlpPolicy
-from amp.allocate.weights import load_policy
+from amp.allocate.policy import MlpPolicy
+from amp.allocate.policy_file import load_policy
+from amp.assess.assessor_file import Training, load_assessor, save_assessor
 from amp.assess.neural import NeuralAssessor
-from amp.assess.weights import Training, load_assessor, save_assessor
 from amp.errors import AmpError
-from amp.learn.train import ASSESSOR, METRICS, POLICY
+from amp.learn.trainer import ASSESSOR, METRICS, POLICY
 
 RECIPE = """
 benchmark = "gsm8k"
@@ -77,7 +77,7 @@ def failed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("events", [True, False])
 def test_a_recording_becomes_a_policy(events: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("amp.learn.events.installed", lambda: events)
+    monkeypatch.setattr("amp.learn.trainer.installed", lambda: events)
     done = amp()
     assert done.exit_code == 0, done.output
     written = Path("out")

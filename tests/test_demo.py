@@ -7,8 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from amp import display
-from amp.demo import run_demo
+from amp.cli import render
+from amp.cli.run import run_demo
 from amp.models.base import Prompt
 from amp.models.scripted import ScriptedModel
 
@@ -40,7 +40,7 @@ async def test_the_demo_compares_fixed_with_adaptive_on_models_of_their_own() ->
 def test_the_picture_fetches_nothing(tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), record=True, width=40)
     console.print("seven of eight")
-    display.save_picture(console, tmp_path / "p.svg", "amp")
+    render.save_picture(console, tmp_path / "p.svg", "amp")
     picture = (tmp_path / "p.svg").read_text()
     assert "seven" in picture
     assert "url(http" not in picture

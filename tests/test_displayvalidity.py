@@ -6,11 +6,11 @@ import io
 
 from rich.console import Console, RenderableType
 
-from amp.displayvalidity import comparison_table, reliability_table, report_view, score_table
-from amp.evaluate.metrics import Interval
-from amp.evaluate.reliability import reliability
-from amp.evaluate.validity import Difference, Estimate, Importance, Oriented
-from amp.evaluate.validityreport import Kind, ScoreLine, Stage, ValidityReport
+from amp.cli.render import comparison_table, reliability_table, report_view, score_table
+from amp.report.calibration import reliability
+from amp.report.stats import Interval
+from amp.report.validity import Difference, Estimate, Importance, Oriented
+from amp.report.validity_report import Kind, ScoreLine, Stage, ValidityReport
 
 
 def shown(what: RenderableType, width: int = 100) -> str:

@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 
 from amp import cli
 from amp.errors import InvalidInputError
-from amp.measure import QUICK, Plan, fit, measure
+from amp.latency import QUICK, Measurement, Plan, Profile, fit, load, measure
 from amp.models.base import Completion, ModelCard, Request
-from amp.models.load import load as load_model
+from amp.models.registry import load as load_model
 from amp.models.scripted import ScriptedModel
-from amp.profile import Measurement, Profile, load
 
 CARD = ModelCard("a/model", "ab" * 32, parameters=1000)
 BATCHES = (1, 2, 4, 8)
@@ -244,7 +243,7 @@ def test_the_command_saves_a_profile_and_shows_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     truth = law(0.0, 0.01, 0.0, 0.0, [0.1, 0.1, 0.1, 0.1])
-    monkeypatch.setattr("amp.models.load.load", lambda *a, **k: LawfulModel(truth, card=CARD))
+    monkeypatch.setattr("amp.models.registry.load", lambda *a, **k: LawfulModel(truth, card=CARD))
     assert run_profile(monkeypatch, tmp_path, "a/model") == 0
     out = capsys.readouterr().out
     assert re.search(r"reading +100\.0 +100\.0 +100\.0", out)

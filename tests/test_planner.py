@@ -9,15 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.worlds import CORRIDOR, RIDDLE, Corridor, Riddle
 
-from amp.allocate.base import Allocator
-from amp.allocate.baselines import FixedAllocator, RandomAllocator
+from amp.allocate.base import Allocator, FixedAllocator, RandomAllocator
 from amp.allocate.heuristic import HeuristicAllocator
 from amp.allocate.space import Space
 from amp.assess.weighted import WeightedAssessor
 from amp.errors import InvalidInputError, ModelError
+from amp.execute.base import PlainPrompts
 from amp.execute.executor import Executor
-from amp.execute.prompts import PlainPrompts
-from amp.execute.search import most_likely
+from amp.execute.select import most_likely
 from amp.models.base import Prompt
 from amp.models.scripted import ScriptedModel
 from amp.planner import Planner

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from tests.worlds import Riddle
 
-from amp.allocate.baselines import FixedAllocator
+from amp.allocate.base import FixedAllocator
 from amp.assess.weighted import WeightedAssessor
 from amp.errors import InvalidInputError, RecordingError
+from amp.evaluate.run import run_episodes
+from amp.execute.base import PlainPrompts
 from amp.execute.executor import Executor
-from amp.execute.prompts import PlainPrompts
 from amp.models.base import Prompt
 from amp.models.scripted import ScriptedModel
 from amp.planner import Planner
-from amp.pool import run_episodes
 from amp.types import Episode, Task, Usage
 
 TASKS = [Task(f"r{i}", f"riddle {i}", {"answer": str(i)}) for i in range(6)]

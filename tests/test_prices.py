@@ -9,12 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amp import prices
 from amp.cost import dollars, is_priced
 from amp.errors import InvalidInputError
-from amp.models import catalog
-from amp.models.load import load
-from amp.prices import Price
+from amp.models import catalog, registry
+from amp.models.registry import Price, load
 from amp.settings import load_settings
 from amp.types import Usage
 
@@ -36,7 +34,7 @@ def own(tmp_path: Path) -> Path:
 
 
 def test_the_shipped_table_prices_models_of_both_apis_sensibly() -> None:
-    table = prices.shipped()
+    table = registry.shipped()
     assert {provider for provider, _ in table} == {"openai", "anthropic"}
     for price in table.values():
         assert 0 < price.cached < price.prompt < price.completion
@@ -49,20 +47,20 @@ def test_a_written_table_reads_back_as_it_was(
     lines = [f"prompt = {prompt!r}", f"cached = {cached!r}", f"completion = {completion!r}"]
     if reasoning is not None:
         lines.append(f"reasoning = {reasoning!r}")
-    table = prices.parse("\n".join(['[anthropic."a.b"]', *lines]), "file")
+    table = registry.parse("\n".join(['[anthropic."a.b"]', *lines]), "file")
     assert table == {("anthropic", "a.b"): Price(prompt, cached, completion, reasoning)}
 
 
 def test_the_users_table_wins_and_the_shipped_one_fills_the_rest(own: Path) -> None:
-    assert prices.find("openai", "gpt-4.1-mini", own) == Price(9.0, 8.5, 7.0, 6.0)
-    assert prices.find("openai", "gpt-4.1", own) == prices.find("openai", "gpt-4.1") is not None
-    assert prices.find("anthropic", "gpt-4.1-mini", own) is None
+    assert registry.find("openai", "gpt-4.1-mini", own) == Price(9.0, 8.5, 7.0, 6.0)
+    assert registry.find("openai", "gpt-4.1", own) == registry.find("openai", "gpt-4.1") is not None
+    assert registry.find("anthropic", "gpt-4.1-mini", own) is None
 
 
 def test_a_server_of_ones_own_has_no_shipped_price(own: Path) -> None:
-    assert prices.find("openai", "gpt-4.1", own_only=True) is None
-    assert prices.find("openai", "gpt-4.1", own, own_only=True) is None
-    assert prices.find("openai", "gpt-4.1-mini", own, own_only=True) is not None
+    assert registry.find("openai", "gpt-4.1", own_only=True) is None
+    assert registry.find("openai", "gpt-4.1", own, own_only=True) is None
+    assert registry.find("openai", "gpt-4.1-mini", own, own_only=True) is not None
 
 
 @pytest.mark.parametrize(
@@ -87,14 +85,14 @@ def test_a_malformed_table_is_told_by_file_model_and_field(
     path = tmp_path / "my-prices.toml"
     path.write_text(text)
     with pytest.raises(InvalidInputError, match=named) as caught:
-        prices.find("openai", "m", path)
+        registry.find("openai", "m", path)
     assert "my-prices.toml" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_table_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"no price table .*none.toml"):
-        prices.find("openai", "m", tmp_path / "none.toml")
+        registry.find("openai", "m", tmp_path / "none.toml")
 
 
 def test_the_table_is_a_setting(tmp_path: Path, own: Path, monkeypatch: pytest.MonkeyPatch) -> None:

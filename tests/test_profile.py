@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from amp.errors import InvalidInputError, MissingDependencyError
-from amp.measure import fit
+from amp.latency import Lengths, Measurement, Profile, expected_cost, fit, load
 from amp.models.base import ModelCard
-from amp.profile import Lengths, Measurement, Profile, expected_cost, load
 from amp.types import Allocation, Usage
 
 CARD = ModelCard("a/model", "ab" * 32, parameters=1000)

@@ -15,9 +15,9 @@ import pytest
 from amp import cli
 from amp.benchmarks import load_benchmark
 from amp.benchmarks.base import Benchmark
-from amp.benchmarks.webshop.situation import situation_of
-from amp.evaluate.baselines import METHODS
-from amp.evaluate.episodes import of_recording
+from amp.benchmarks.webshop.prompts import situation_of
+from amp.evaluate.dataset import of_recording
+from amp.methods.registry import METHODS
 from amp.types import Complexity, Episode, StepContext, StepRecord, Usage
 
 ROOT = Path(__file__).parent.parent

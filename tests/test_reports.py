@@ -13,20 +13,20 @@ from statistics import fmean
 import pytest
 
 from amp import cli
-from amp.allocate.weights import load_origin
-from amp.assess.structure import structural
+from amp.allocate.policy_file import load_origin
+from amp.assess.text import structural
 from amp.benchmarks import load_benchmark
-from amp.benchmarks.difficulty import difficulty
-from amp.evaluate.assessed import judged, rows, stage_name
-from amp.evaluate.draws import Arm
-from amp.evaluate.episodes import Source, of_recording
-from amp.evaluate.outcomes import outcomes
-from amp.evaluate.play import Ask, play
-from amp.evaluate.presets import ARMS
-from amp.evaluate.ranks import auroc, spearman
-from amp.evaluate.tabulate import of_recording as draws_of_recording
-from amp.evaluate.validity import Row
-from amp.learn.assessors import train_assessor
+from amp.benchmarks.base import difficulty
+from amp.benchmarks.labels import outcomes
+from amp.benchmarks.presets import ARMS
+from amp.evaluate.dataset import Source, of_recording
+from amp.learn.pretrain import train_assessor
+from amp.report.stats import auroc, spearman
+from amp.report.validity import Row
+from amp.report.validity_report import judged, rows, stage_name
+from amp.simulate.build import of_recording as draws_of_recording
+from amp.simulate.replay import Ask, play
+from amp.simulate.samples import Arm
 from amp.types import LookKind
 
 ROOT = Path(__file__).parent.parent

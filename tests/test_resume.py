@@ -11,8 +11,8 @@ import sys
 import time
 from pathlib import Path
 
-from amp.evaluate import runner
-from amp.evaluate.runner import RunSettings
+from amp.evaluate import run
+from amp.evaluate.run import RunSettings
 from amp.models.base import Prompt
 from amp.models.recorded import RecordedModel
 from amp.models.scripted import ScriptedModel
@@ -38,10 +38,10 @@ def record(folder: Path, log: Path, delay_seconds: float) -> list[Episode]:
         scripted = ScriptedModel(answer, delay_seconds=delay_seconds)
         model = RecordedModel(scripted, folder / "pool.sqlite", "record")
         try:
-            planner = runner.make_planner(model, benchmark, SETTINGS)
-            manifest = runner.manifest(model, benchmark, SETTINGS, tasks)
+            planner = run.make_planner(model, benchmark, SETTINGS)
+            manifest = run.manifest(model, benchmark, SETTINGS, tasks)
             directory = RunDirectory.resume(folder / "run", manifest)
-            return await runner.run(planner, benchmark, tasks, directory, jobs=2)
+            return await run.run(planner, benchmark, tasks, directory, jobs=2)
         finally:
             await model.close()
 

@@ -4,8 +4,7 @@ The loop is in `amp.planner`; read that first. What is exported here is what a p
 needs; benchmarks, evaluation and the command line are modules of their own.
 """
 
-from amp.allocate.base import Allocator
-from amp.allocate.baselines import FixedAllocator, RandomAllocator
+from amp.allocate.base import Allocator, FixedAllocator, RandomAllocator
 from amp.allocate.heuristic import HeuristicAllocator
 from amp.allocate.space import Space
 from amp.assess.base import Assessor
@@ -19,11 +18,10 @@ from amp.errors import (
     ModelError,
     RecordingError,
 )
-from amp.execute.base import Prompts, Tool
+from amp.execute.base import PlainPrompts, Prompts, Tool
 from amp.execute.executor import Executor
-from amp.execute.prompts import PlainPrompts
 from amp.models.base import LanguageModel
-from amp.models.load import load as load_model
+from amp.models.registry import load as load_model
 from amp.planner import Planner
 from amp.types import (
     STOP,

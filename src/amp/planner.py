@@ -16,10 +16,10 @@ from amp.assess.weighted import WeightedAssessor
 from amp.cost import Ledger
 from amp.environment import Environment
 from amp.errors import InvalidInputError, LimitReachedError, ModelError
+from amp.execute.base import PlainPrompts
 from amp.execute.executor import Executor
 from amp.execute.meter import Meter
-from amp.execute.prompts import PlainPrompts
-from amp.execute.search import vote
+from amp.execute.select import vote
 from amp.models.base import LanguageModel
 from amp.types import (
     MODEL_ERROR,

@@ -31,7 +31,7 @@ class Settings(BaseSettings):
         prefix: whether that server continues an assistant's last message, as llama.cpp's does;
             where it does not, it is asked to in words.
         thinking: how that server takes a budget of native thinking: ``effort``, ``adaptive`` or
-            ``budget`` (`amp.models.thinking`); None not at all.
+            ``budget`` (`amp.models.chat`); None not at all.
         threads: threads of a local model; None for all cores.
         context_tokens: longest prompt and answer together of a local model.
         prices: table of what models cost, which wins over the one that comes with AMP; its form

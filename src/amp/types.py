@@ -123,8 +123,8 @@ class Observation:
         distance: the environment's estimate of the goal-state distance D in [0, 1] from what is
             visible, or None where it offers none.
         symbols: the state and the goal for the symbolic planner: a STRIPS problem
-            (`amp.execute.tools.symbols`), or facts of which the benchmark's own planner tool makes
-            one; None where the environment offers none.
+            (`amp.execute.tools.symbolic_planner`), or facts of which the benchmark's own planner
+            tool makes one; None where the environment offers none.
     """
 
     state: str = ""

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amp.allocate.affordable import AffordableAllocator
-from amp.allocate.baselines import FixedAllocator
+from amp.allocate.base import FixedAllocator
+from amp.allocate.budget import AffordableAllocator
+from amp.latency import Lengths, Profile, expected_cost
 from amp.models.base import ModelCard
-from amp.profile import Lengths, Profile, expected_cost
 from amp.types import (
     Allocation,
     Complexity,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.worlds import context
 
 from amp.allocate import ALLOCATORS, make_allocator
-from amp.allocate.baselines import FixedAllocator, RandomAllocator
+from amp.allocate.base import FixedAllocator, RandomAllocator
 from amp.allocate.heuristic import HeuristicAllocator
 from amp.allocate.space import Line, Space
 from amp.errors import InvalidInputError

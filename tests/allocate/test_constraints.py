@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.worlds import RIDDLE
 
-from amp.allocate.constraints import Surroundings, options
+from amp.allocate.budget import Surroundings, options
 from amp.allocate.space import Space
 from amp.types import Candidate, Evidence, Limits, Observation, StepContext, Usage
 

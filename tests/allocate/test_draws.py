@@ -10,8 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amp.allocate.batch import entropies, log_probs
-from amp.allocate.draws import TOOLS_FROM, Heads, entropy, log_prob, most_likely, sample, stopped
+from amp.allocate.distributions import (
+    TOOLS_FROM,
+    Heads,
+    entropies,
+    entropy,
+    log_prob,
+    log_probs,
+    most_likely,
+    sample,
+    stopped,
+)
 from amp.allocate.space import REALS, Space, sigmoid
 
 locations = st.floats(-30, 30)

@@ -11,14 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.worlds import RIDDLE, context
 
-from amp.allocate.constraints import Surroundings
-from amp.allocate.draws import log_prob
-from amp.allocate.inputs import EXTRAS, observe
-from amp.allocate.mlp import MlpPolicy
-from amp.allocate.policy import SigmoidPolicy
+from amp.allocate.budget import Surroundings
+from amp.allocate.distributions import log_prob
+from amp.allocate.policy import EXTRAS, MlpPolicy, SigmoidPolicy, observe
 from amp.allocate.space import Space
 from amp.errors import InvalidInputError
-from amp.network import Layer, encode
+from amp.mlp import Layer, encode
 from amp.types import Candidate, Complexity, Evidence, Limits, StepContext
 
 SPACE = Space(verification=(0, 3), tools=frozenset({"python", "calculator"}))

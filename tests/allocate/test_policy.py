@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.worlds import RIDDLE, context
 
-from amp.allocate.constraints import Surroundings
-from amp.allocate.draws import entropy, log_prob
+from amp.allocate.budget import Surroundings
+from amp.allocate.distributions import entropy, log_prob
 from amp.allocate.heuristic import HeuristicAllocator
 from amp.allocate.policy import SigmoidPolicy
 from amp.allocate.space import REALS, Line, Space, sigmoid

@@ -13,10 +13,9 @@ from safetensors.numpy import load, save
 from tests.allocate.test_mlp import FEATURES, SPACE, trained
 from tests.worlds import context
 
-from amp.allocate.mlp import MlpPolicy
-from amp.allocate.policy import SigmoidPolicy
+from amp.allocate.policy import MlpPolicy, SigmoidPolicy
+from amp.allocate.policy_file import load_policy, save_policy
 from amp.allocate.space import Line
-from amp.allocate.weights import load_policy, save_policy
 from amp.errors import InvalidInputError
 from amp.types import Complexity
 

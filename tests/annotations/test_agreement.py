@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amp.annotations.agreement import Level, agreement, krippendorff_alpha
-from amp.annotations.base import Annotation
+from amp.annotations.store import Annotation
 
 LEVELS: tuple[Level, ...] = ("nominal", "ordinal", "interval")
 UNITS = st.lists(st.lists(st.integers(1, 5).map(float), max_size=4), max_size=8)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amp.annotations.base import (
+from amp.annotations.store import (
     Annotation,
     BadLine,
     annotation_to_json,

@@ -6,8 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from amp.annotations.base import Annotation, annotation_to_json, read_annotations
-from amp.annotations.changes import add_annotations, remove_annotations
+from amp.annotations.store import (
+    Annotation,
+    add_annotations,
+    annotation_to_json,
+    read_annotations,
+    remove_annotations,
+)
 
 
 def note(step: int, by: str = "person:ann", complexity: float = 0.5) -> Annotation:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from amp.annotations.base import Annotation, BadLine, write_annotations
-from amp.annotations.importing import import_annotations
+from amp.annotations.collect import import_annotations
+from amp.annotations.store import Annotation, BadLine, write_annotations
 from amp.errors import InvalidInputError
 
 ROWS: list[dict[str, str]] = [

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amp.annotations.base import parse_annotations, read_annotations, write_annotations
-from amp.annotations.session import AnnotationItem, AnnotationSession, annotation_items
+from amp.annotations.collect import AnnotationItem, AnnotationSession, annotation_items
+from amp.annotations.store import parse_annotations, read_annotations, write_annotations
 from amp.errors import InvalidInputError
 from amp.types import Complexity, Episode, Observation, StepRecord, Task, Usage
 

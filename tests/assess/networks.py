@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from amp.assess.features import FEATURES
-from amp.assess.hidden import Projection
-from amp.assess.neural import NeuralAssessor
-from amp.network import Layer
+from amp.assess.neural import NeuralAssessor, Projection
+from amp.mlp import Layer
 
 NAMES = tuple(feature.name for feature in FEATURES)
 

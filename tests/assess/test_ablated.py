@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.assess.test_weighted import TYPICAL, contexts
 
-from amp.assess.ablated import GROUPS, Ablated, Group, group_of
+from amp.assess.base import GROUPS, Ablated, Group, group_of
 from amp.assess.features import FEATURES
 from amp.assess.neural import NeuralAssessor
 from amp.assess.weighted import TERMS, WeightedAssessor
-from amp.network import Layer
+from amp.mlp import Layer
 from amp.types import StepContext
 
 groups = st.frozensets(st.sampled_from(get_args(Group)), max_size=5)

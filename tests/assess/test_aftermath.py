@@ -10,11 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.worlds import RIDDLE, context
 
-from amp.assess import aftermath
-from amp.assess.agreement import stand_ins
+from amp.assess import evidence as rounds
+from amp.assess.evidence import stand_ins
 from amp.assess.features import observe
-from amp.assess.information import MOST_DIVERGENCE, divergence
-from amp.assess.uncertainty import answer_entropy
+from amp.assess.uncertainty import MOST_DIVERGENCE, answer_entropy, divergence
 from amp.types import Candidate, Evidence, Look
 
 candidates = st.lists(
@@ -37,24 +36,24 @@ def answers(*actions: str | None) -> Evidence:
 @given(evidences)
 def test_shares_lie_between_zero_and_one(evidence: Evidence) -> None:
     for value in (
-        aftermath.margin(evidence),
-        aftermath.cut_off(evidence),
-        aftermath.unread(evidence),
-        aftermath.unused(evidence, "2 of 3"),
+        rounds.margin(evidence),
+        rounds.cut_off(evidence),
+        rounds.unread(evidence),
+        rounds.unused(evidence, "2 of 3"),
     ):
         assert value is None or 0.0 <= value <= 1.0
 
 
 @given(evidences)
 def test_the_margin_is_no_larger_than_the_agreement(evidence: Evidence) -> None:
-    margin, agreement = aftermath.margin(evidence), evidence.agreement
+    margin, agreement = rounds.margin(evidence), evidence.agreement
     assert (margin is None) == (agreement is None)
     assert margin is None or agreement is None or margin <= agreement
 
 
 @given(evidences)
 def test_entropy_in_nats_is_the_share_times_its_largest(evidence: Evidence) -> None:
-    nats, share = aftermath.answer_nats(evidence), answer_entropy(evidence)
+    nats, share = rounds.answer_nats(evidence), answer_entropy(evidence)
     assert (nats is None) == (share is None)
     if nats is not None and share is not None:
         assert nats == pytest.approx(share * math.log(len(evidence.candidates)))
@@ -62,26 +61,26 @@ def test_entropy_in_nats_is_the_share_times_its_largest(evidence: Evidence) -> N
 
 @given(evidences)
 def test_one_more_candidate_moves_the_answers_by_a_finite_divergence(evidence: Evidence) -> None:
-    moved = aftermath.answer_divergence(evidence)
+    moved = rounds.answer_divergence(evidence)
     assert (moved is None) == (len(evidence.candidates) < 2)
     assert moved is None or 0.0 <= moved <= MOST_DIVERGENCE
 
 
 def test_a_candidate_that_confirms_moves_less_than_one_that_differs() -> None:
-    assert aftermath.answer_divergence(answers("a", "a")) == 0.0
-    assert aftermath.answer_divergence(answers("a", "b", "b")) == pytest.approx(
+    assert rounds.answer_divergence(answers("a", "a")) == 0.0
+    assert rounds.answer_divergence(answers("a", "b", "b")) == pytest.approx(
         divergence({"a": 1, "b": 2}, {"a": 1, "b": 1})
     )
-    silent = aftermath.answer_divergence(answers("a", None))
+    silent = rounds.answer_divergence(answers("a", None))
     assert silent == pytest.approx(divergence({"a": 1, "": 1}, {"a": 1}))
 
 
 def test_nothing_is_known_before_a_round() -> None:
     evidence = Evidence()
-    assert aftermath.margin(evidence) is None
-    assert aftermath.log_prob(evidence) is None
-    assert aftermath.answer_tokens(evidence) is None
-    assert aftermath.unused(evidence, "2") is None
+    assert rounds.margin(evidence) is None
+    assert rounds.log_prob(evidence) is None
+    assert rounds.answer_tokens(evidence) is None
+    assert rounds.unused(evidence, "2") is None
     assert next(stand_ins(evidence)).value is None
 
 
@@ -89,33 +88,33 @@ def test_means_run_over_the_candidates_that_tell() -> None:
     first = Candidate("", "a", -2.0, 0.2, completion_tokens=3, cut_off=True, p_correct=0.9)
     second = Candidate("", None, -4.0, completion_tokens=5)
     evidence = Evidence((first, second), 1)
-    assert aftermath.log_prob(evidence) == -3.0
-    assert aftermath.token_entropy(evidence) == 0.2
-    assert aftermath.answer_tokens(evidence) == 4.0
-    assert aftermath.cut_off(evidence) == 0.5
-    assert aftermath.unread(evidence) == 0.5
-    assert aftermath.unread(answers("a", None, "b", "b")) == 0.25
-    assert aftermath.p_correct(evidence) == 0.9
-    assert aftermath.margin(evidence) == 0.5
-    assert aftermath.answer_perplexity(evidence) == pytest.approx(math.exp(6 / 8))
+    assert rounds.log_prob(evidence) == -3.0
+    assert rounds.token_entropy(evidence) == 0.2
+    assert rounds.answer_tokens(evidence) == 4.0
+    assert rounds.cut_off(evidence) == 0.5
+    assert rounds.unread(evidence) == 0.5
+    assert rounds.unread(answers("a", None, "b", "b")) == 0.25
+    assert rounds.p_correct(evidence) == 0.9
+    assert rounds.margin(evidence) == 0.5
+    assert rounds.answer_perplexity(evidence) == pytest.approx(math.exp(6 / 8))
 
 
 @pytest.mark.parametrize("told", [math.nan, 0.5, math.inf])
 def test_a_perplexity_of_no_log_probabilities_is_nan(told: float) -> None:
     evidence = Evidence((Candidate("", "a", told, completion_tokens=2),), 1)
-    assert math.isnan(aftermath.answer_perplexity(evidence) or 0.0)
+    assert math.isnan(rounds.answer_perplexity(evidence) or 0.0)
 
 
 def test_a_value_that_cannot_be_is_not_averaged_away() -> None:
     evidence = Evidence((Candidate("", "a", -9.0, 0.1), Candidate("", "a", 5.0, 99.0)), 1)
-    assert aftermath.log_prob(evidence) == 5.0
-    assert aftermath.token_entropy(evidence) == 99.0
+    assert rounds.log_prob(evidence) == 5.0
+    assert rounds.token_entropy(evidence) == 99.0
 
 
 def test_numbers_that_no_candidate_uses_count_as_unused() -> None:
     evidence = Evidence((Candidate("a = 2 * 3", "6"), Candidate("2", "2"), Candidate(" ", "1")), 1)
-    assert aftermath.unused(evidence, "2 of 3") == 0.25
-    assert aftermath.unused(evidence, "no numbers") is None
+    assert rounds.unused(evidence, "2 of 3") == 0.25
+    assert rounds.unused(evidence, "no numbers") is None
 
 
 def test_stand_ins_follow_the_answers() -> None:
@@ -139,7 +138,7 @@ def test_perplexity_is_at_least_one_and_one_for_certainty(told: list[tuple[float
             tuple(Candidate("", "a", scale * value, completion_tokens=n) for value, n in told), 1
         )
 
-    found, certain = (aftermath.answer_perplexity(evidence(scale)) for scale in (1.0, 0.0))
+    found, certain = (rounds.answer_perplexity(evidence(scale)) for scale in (1.0, 0.0))
     assert (found is None) == (not any(n for _, n in told))
     assert found is None or found >= 1.0
     assert certain in (None, 1.0)
@@ -147,8 +146,8 @@ def test_perplexity_is_at_least_one_and_one_for_certainty(told: list[tuple[float
 
 def test_the_first_round_shows_the_entropy_of_the_next_token() -> None:
     one, two = Candidate("", "a", first_entropy=0.5), Candidate("", "b", first_entropy=0.7)
-    assert aftermath.first_entropy(Evidence((one, two))) == pytest.approx(0.6)
-    assert aftermath.first_entropy(Evidence((Candidate("", "a"),))) is None
+    assert rounds.first_entropy(Evidence((one, two))) == pytest.approx(0.6)
+    assert rounds.first_entropy(Evidence((Candidate("", "a"),))) is None
     shown = observe(replace(context(RIDDLE), evidence=Evidence((one,), 1)))
     assert shown.values["entropy"] == 0.5
     assert "entropy" not in shown.substituted

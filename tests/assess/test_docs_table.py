@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from amp.assess.features import FEATURES
-from amp.assess.language import INDICATORS
+from amp.assess.text import INDICATORS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "assessment.md").read_text(encoding="utf-8").partition("\n## Report\n")[0]

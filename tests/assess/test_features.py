@@ -10,11 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.worlds import context
 
+from amp.assess.evidence import goal_distance
 from amp.assess.features import BY_NAME, FEATURES, VERSION, observe
-from amp.assess.goal import goal_distance
-from amp.assess.information import divergence, entropy
-from amp.assess.language import MOST_CHARACTERS, reasoning_indicators
-from amp.assess.structure import Structure
+from amp.assess.text import MOST_CHARACTERS, Structure, reasoning_indicators
+from amp.assess.uncertainty import divergence, entropy
 from amp.types import (
     Candidate,
     Complexity,

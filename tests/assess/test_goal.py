@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.worlds import context
 
-from amp.assess.goal import goal_distance, remaining_quantities, remaining_words
-from amp.assess.language import numbers, quantities
+from amp.assess.evidence import goal_distance, remaining_quantities, remaining_words
+from amp.assess.text import numbers, quantities
 from amp.types import Complexity, Observation, StepContext, StepRecord, Task, Usage
 
 NUMBERS = "quantities in the goal for its distance"

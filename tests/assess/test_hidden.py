@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amp.assess.hidden import Projection
+from amp.assess.neural import Projection
 from amp.errors import InvalidInputError
 
 

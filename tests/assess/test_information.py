@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from amp.assess.information import (
+from amp.assess.uncertainty import (
     MOST_DIVERGENCE,
     divergence,
     entropy,

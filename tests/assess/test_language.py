@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amp.assess.language import (
+from amp.assess.text import (
     INDICATORS,
     MOST_CHARACTERS,
     indicator_counts,

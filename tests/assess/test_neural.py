@@ -13,10 +13,9 @@ from tests.assess.test_weighted import contexts
 from tests.worlds import RIDDLE, context
 
 from amp.assess.features import Observed
-from amp.assess.hidden import Projection
-from amp.assess.neural import NeuralAssessor, transformed
+from amp.assess.neural import NeuralAssessor, Projection, transformed
 from amp.errors import InvalidInputError
-from amp.network import Layer
+from amp.mlp import Layer
 from amp.types import Candidate, Evidence, Look, StepContext
 
 STATES = np.random.default_rng(1).normal(size=(12, 5)).astype(np.float32)

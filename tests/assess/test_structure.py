@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from amp.assess import dependency as tree
 from amp.assess.dependency import dependency
-from amp.assess.structure import Structure, structural
+from amp.assess.text import Structure, structural
 from amp.errors import MissingDependencyError
 
 WORD = st.sampled_from(

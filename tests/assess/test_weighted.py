@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.worlds import context
 
-from amp.assess.language import reasoning_indicators
+from amp.assess.text import reasoning_indicators
 from amp.assess.weighted import TERMS, WeightedAssessor
 from amp.errors import InvalidInputError
 from amp.types import Candidate, Evidence, Look, Observation, StepContext, Task

@@ -14,10 +14,10 @@ from tests.assess.test_neural import PROJECTION, STATES
 from tests.worlds import RIDDLE, context
 
 from amp.assess import features
+from amp.assess.assessor_file import Training, load_assessor, save_assessor
 from amp.assess.dependency import dependency
 from amp.assess.neural import NeuralAssessor
 from amp.assess.weighted import TERMS, WeightedAssessor
-from amp.assess.weights import Training, load_assessor, save_assessor
 from amp.errors import InvalidInputError
 from amp.models.base import ModelCard
 from amp.types import Evidence, Look

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from amp.benchmarks import BENCHMARKS
 from amp.benchmarks.alfworld.games import Games
 from amp.benchmarks.babyai import BabyAI
-from amp.benchmarks.babyai.levels import LEVELS
-from amp.benchmarks.difficulty import MEASURES, Difficulty, difficulty, even_thirds
+from amp.benchmarks.babyai.minigrid import LEVELS
+from amp.benchmarks.base import MEASURES, Difficulty, difficulty, even_thirds
 from amp.benchmarks.gsm8k import GSM8K
 from amp.benchmarks.webshop import WebShop
 from amp.errors import InvalidInputError, MissingDependencyError

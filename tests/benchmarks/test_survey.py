@@ -10,7 +10,7 @@ import pytest
 from tests.benchmarks.webshop.catalogue import write_data
 
 from amp.benchmarks import BENCHMARKS
-from amp.benchmarks.survey import Survey, survey
+from amp.benchmarks.download import Survey, survey
 from amp.errors import InvalidInputError
 
 

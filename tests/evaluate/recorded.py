@@ -7,18 +7,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from amp.allocate.base import Allocator
-from amp.allocate.baselines import FixedAllocator
+from amp.allocate.base import Allocator, FixedAllocator
 from amp.assess.base import Assessor
 from amp.assess.weighted import WeightedAssessor
 from amp.benchmarks import load_benchmark
-from amp.evaluate.draws import Arm
 from amp.execute.executor import Executor
 from amp.execute.tools.recorded import RecordedTool
 from amp.models.base import ModelCard, Prompt
 from amp.models.recorded import RecordedModel
 from amp.models.scripted import ScriptedModel
 from amp.planner import Planner
+from amp.simulate.samples import Arm
 from amp.types import Allocation, Episode, Limits, Task
 
 GSM8K = load_benchmark("gsm8k")

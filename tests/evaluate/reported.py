@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from amp.evaluate.runs import Run
+from amp.report.runs import Run
 from amp.types import (
     Allocation,
     Candidate,

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from amp.errors import InvalidInputError
-from amp.evaluate.adaptivity import Spent, adaptivity
-from amp.evaluate.ranks import kendall, spearman
+from amp.report.adaptivity import Spent, adaptivity
+from amp.report.stats import kendall, spearman
 
 
 def make(rng: np.random.Generator, tasks: int, effect: float, each: int = 1) -> list[Spent]:

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from amp.allocate.mlp import MlpPolicy
+from amp.allocate.policy import MlpPolicy
+from amp.allocate.policy_file import CurvePoint, Origin, save_policy
 from amp.allocate.space import Space
-from amp.allocate.weights import CurvePoint, Origin, save_policy
 from amp.benchmarks import load_benchmark
+from amp.benchmarks.presets import POLICY_SPACES, PRESETS
 from amp.errors import InvalidInputError
-from amp.evaluate import allocators
-from amp.evaluate.allocators import best, choose, moved
-from amp.evaluate.presets import POLICY_SPACES, PRESETS
-from amp.evaluate.runner import RunSettings, manifest, settled
+from amp.evaluate import config
+from amp.evaluate.config import best, choose, moved
+from amp.evaluate.run import RunSettings, manifest, settled
 from amp.models.base import ModelCard
 from amp.models.scripted import ScriptedModel
 from amp.types import Limits
@@ -32,7 +32,7 @@ def settings(**changes: object) -> RunSettings:
 @pytest.fixture
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of policies with one in it, for the model of `CARD` on GSM8K."""
-    monkeypatch.setattr(allocators, "_POLICIES", tmp_path)
+    monkeypatch.setattr(config, "_POLICIES", tmp_path)
     path = tmp_path / "gsm8k-base.safetensors"
     save_policy(POLICY, path, Origin("gsm8k", "base", "aa", ("gsm8k/train/0",), CURVE))
     return path
@@ -93,7 +93,7 @@ def test_trade_off_and_mean_tokens_exclude_each_other() -> None:
 
 
 def choose_checked(wanted: RunSettings) -> None:
-    from amp.evaluate.runner import check
+    from amp.evaluate.run import check
 
     check(load_benchmark("gsm8k"), wanted)
 

@@ -9,10 +9,10 @@ import pytest
 from tests.assess.networks import network
 from tests.learn.test_examples import CANDIDATES, EPISODE
 
-from amp.annotations.base import Annotation
-from amp.assess.hidden import Projection
+from amp.annotations.store import Annotation
+from amp.assess.neural import Projection
 from amp.assess.weighted import WeightedAssessor
-from amp.evaluate.assessed import CONSTANT, LENGTH, importances, kinds, rows, stage_name
+from amp.report.validity_report import CONSTANT, LENGTH, importances, kinds, rows, stage_name
 from amp.types import Look
 
 ASSESSORS = {"weighted": WeightedAssessor()}

@@ -8,8 +8,8 @@ import pytest
 
 from amp.benchmarks import load_benchmark
 from amp.errors import InvalidInputError
-from amp.evaluate.baselines import METHODS
-from amp.evaluate.runner import RunSettings, make_planner, manifest
+from amp.evaluate.run import RunSettings, make_planner, manifest
+from amp.methods.registry import METHODS
 from amp.models.base import Prompt
 from amp.models.scripted import ScriptedModel, chance
 from amp.types import Episode, Limits

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from amp.errors import InvalidInputError
-from amp.evaluate.compare import compare, exact_mcnemar, paired_saving
-from amp.evaluate.statistics import sign_flip_test
+from amp.report.paired import compare, exact_mcnemar, paired_saving
+from amp.report.stats import sign_flip_test
 from amp.types import Episode, Task, Usage
 
 costs = st.lists(st.floats(0.1, 100), min_size=2, max_size=20)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.spatial import ConvexHull
 
 from amp.errors import InvalidInputError
-from amp.evaluate.curves import (
+from amp.report.frontier import (
     Point,
     average_success,
     cost_at,

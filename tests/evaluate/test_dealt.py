@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amp.allocate.base import Allocator
+from amp.allocate.base import Allocator, Hand, deal
 from amp.errors import InvalidInputError
-from amp.evaluate.dealt import Hand, deal
 from amp.types import (
     Allocation,
     Complexity,

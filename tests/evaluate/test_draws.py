@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amp.errors import InvalidInputError
-from amp.evaluate.draws import Arm, Draws, merged
 from amp.evaluate.drawsfile import load, save
-from amp.evaluate.play import Ask, play
 from amp.evaluate.synthetic import CERTAIN_LEVELS, synthetic
 from amp.models.base import ModelCard
+from amp.simulate.replay import Ask, play
+from amp.simulate.samples import Arm, Draws, merged
 from amp.types import Allocation, Candidate, Look, ToolUse, Usage
 
 TABLE = synthetic(4, samples=3)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from amp.benchmarks import load_benchmark
 from amp.errors import InvalidInputError, RecordingError
-from amp.evaluate.episodes import Source, benchmark_of, joined, of_recording, of_run, parted
+from amp.evaluate.dataset import Source, benchmark_of, joined, of_recording, of_run, parted
 from amp.models.base import ModelCard
 from amp.types import Episode, Task, Usage
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from amp.errors import InvalidInputError
 from amp.evaluate.grid import canonical, grid
-from amp.evaluate.play import Ask, State
 from amp.evaluate.synthetic import synthetic
+from amp.simulate.replay import Ask, State
 
 TABLE = synthetic(20, seed=5, samples=3)
 GRID = grid(TABLE)

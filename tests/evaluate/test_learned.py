@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from amp.allocate.mlp import MlpPolicy
-from amp.allocate.policy import SigmoidPolicy
-from amp.allocate.weights import Origin, save_policy
+from amp.allocate.policy import MlpPolicy, SigmoidPolicy
+from amp.allocate.policy_file import Origin, save_policy
+from amp.benchmarks.presets import ARMS, POLICY_SPACES, PRESETS
 from amp.errors import InvalidInputError
-from amp.evaluate.draws import Arm, Draws
-from amp.evaluate.learned import learned
-from amp.evaluate.presets import ARMS, POLICY_SPACES, PRESETS
 from amp.evaluate.synthetic import CARD, synthetic
+from amp.simulate.compare import learned
+from amp.simulate.samples import Arm, Draws
 
 SPACE = POLICY_SPACES["gsm8k"]
 POLICY = replace(MlpPolicy.initial(SPACE, ("unread",)), most_samples=3)

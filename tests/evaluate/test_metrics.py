@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from amp.errors import InvalidInputError
-from amp.evaluate.metrics import summarise, wilson
+from amp.report.stats import summarise, wilson
 from amp.types import (
     Allocation,
     Candidate,

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amp.benchmarks.base import Benchmark
-from amp.evaluate.outcomes import StepOutcome, cheapest, failure_rate, outcomes, settling
+from amp.benchmarks.labels import StepOutcome, cheapest, failure_rate, outcomes, settling
 from amp.types import (
     Allocation,
     Candidate,

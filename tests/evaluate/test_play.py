@@ -17,19 +17,18 @@ from tests.evaluate.recorded import (
     replayed,
 )
 
-from amp.allocate.base import Allocator
-from amp.allocate.baselines import FixedAllocator
+from amp.allocate.base import Allocator, FixedAllocator
 from amp.allocate.consistency import AdaptiveConsistency, EarlyStopping, UntilAgreement
 from amp.allocate.heuristic import HeuristicAllocator
 from amp.assess.weighted import WeightedAssessor
 from amp.benchmarks import load_benchmark
+from amp.benchmarks.presets import PRESETS
 from amp.errors import InvalidInputError
-from amp.evaluate.compare import compare
-from amp.evaluate.draws import Draws
-from amp.evaluate.play import Ask, State, follow, play, played
-from amp.evaluate.policies import by_turns, until
-from amp.evaluate.presets import PRESETS
-from amp.evaluate.tabulate import of_recording, opening_contexts
+from amp.report.paired import compare
+from amp.simulate.build import of_recording, opening_contexts
+from amp.simulate.policies import by_turns, until
+from amp.simulate.replay import Ask, State, follow, play, played
+from amp.simulate.samples import Draws
 from amp.types import Allocation, Episode, Task, Usage
 
 ONE = PROGRAM.allocation

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from amp.allocate.consistency import UntilAgreement
 from amp.errors import InvalidInputError
-from amp.evaluate.draws import TaskDraws
-from amp.evaluate.play import Ask, follow, play
-from amp.evaluate.policies import (
+from amp.evaluate.synthetic import CERTAIN_LEVELS, synthetic
+from amp.simulate.policies import (
     THREE_AGREE,
     TOKENS,
     TWO_AGREE,
@@ -31,7 +30,8 @@ from amp.evaluate.policies import (
     until,
     vote_rules,
 )
-from amp.evaluate.synthetic import CERTAIN_LEVELS, synthetic
+from amp.simulate.replay import Ask, follow, play
+from amp.simulate.samples import TaskDraws
 
 TABLE = synthetic(20, seed=1, samples=3)
 PRICES = st.builds(Price, st.floats(0.0, 1.0), st.floats(10.0, 2000.0))

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from amp.errors import InvalidInputError, MissingDependencyError
-from amp.evaluate.compare import exact_mcnemar
-from amp.evaluate.power import (
+from amp.report.paired import exact_mcnemar
+from amp.report.stats import (
     detectable_mean_difference,
     detectable_success_difference,
     saving_deviation,

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from amp.benchmarks import BENCHMARKS, load_benchmark
+from amp.benchmarks.presets import PRESETS, preset_for
 from amp.errors import InvalidInputError
-from amp.evaluate.presets import PRESETS, preset_for
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from amp.evaluate.ranks import (
+from amp.report.stats import (
     Array,
     auroc,
     bootstrap,
@@ -152,6 +152,6 @@ def test_resampling_repeats_with_its_seed_whatever_the_size_of_a_chunk(
         return np.asarray(weights @ values / weights.sum(axis=1))
 
     first = bootstrap(tasks, mean, resamples=30, seed=4)
-    monkeypatch.setattr("amp.evaluate.ranks._CELLS", 20)
+    monkeypatch.setattr("amp.report.stats._CELLS", 20)
     assert (bootstrap(tasks, mean, resamples=30, seed=4) == first).all()
     assert (bootstrap(tasks, mean, resamples=30, seed=5) != first).any()

@@ -14,16 +14,16 @@ from tests.evaluate.recorded import CARD, GSM8K, TASKS, answer
 
 from amp.allocate.space import REALS, Space
 from amp.benchmarks.babyai import BabyAI
+from amp.benchmarks.presets import ARMS, PRESETS
 from amp.errors import InvalidInputError, ModelError, RecordingError
-from amp.evaluate.draws import Arm, Draws
-from amp.evaluate.presets import ARMS, PRESETS
 from amp.evaluate.record import Asked, complete, corners, grid, record
-from amp.evaluate.tabulate import of_recording
 from amp.models.base import Prompt
 from amp.models.recorded import RecordedModel
-from amp.models.recordingcontents import contents
-from amp.models.recordingstore import Store
+from amp.models.recording import contents
+from amp.models.recording_store import Store
 from amp.models.scripted import ScriptedModel, chance
+from amp.simulate.build import of_recording
+from amp.simulate.samples import Arm, Draws
 from amp.types import Allocation, Task
 
 ASKED = Asked(GSM8K, grid(GSM8K), samples=4)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amp.evaluate.metrics import wilson
-from amp.evaluate.reliability import reliability
+from amp.report.calibration import reliability
+from amp.report.stats import wilson
 
 judged = st.lists(
     st.tuples(st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9, 1.0]), st.booleans()),

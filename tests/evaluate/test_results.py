@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from amp.allocate.baselines import FixedAllocator
+from amp.allocate.base import FixedAllocator
 from amp.errors import InvalidInputError
-from amp.evaluate.draws import Draws
-from amp.evaluate.play import Ask
-from amp.evaluate.results import Adaptive, Results, Row, results
 from amp.evaluate.synthetic import CARD, LEVELS, Level, fixed_point, synthetic
 from amp.models.base import ModelCard
+from amp.simulate.compare import Adaptive, Results, Row, results
+from amp.simulate.replay import Ask
+from amp.simulate.samples import Draws
 
 TASKS = 90
 

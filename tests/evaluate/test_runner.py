@@ -8,36 +8,33 @@ from typing import Any
 
 import pytest
 
-from amp.allocate.affordable import AffordableAllocator
-from amp.allocate.baselines import FixedAllocator, RandomAllocator
+from amp.allocate.base import FixedAllocator, RandomAllocator
+from amp.allocate.budget import AffordableAllocator
 from amp.allocate.consistency import AdaptiveConsistency, EarlyStopping
 from amp.allocate.heuristic import HeuristicAllocator
-from amp.allocate.mlp import MlpPolicy
-from amp.allocate.policy import SigmoidPolicy
-from amp.allocate.weights import save_policy
-from amp.assess.ablated import Ablated
+from amp.allocate.policy import MlpPolicy, SigmoidPolicy
+from amp.allocate.policy_file import save_policy
+from amp.assess.base import Ablated
 from amp.benchmarks import load_benchmark
+from amp.benchmarks.presets import PRESETS
 from amp.errors import InvalidInputError, ModelError
-from amp.evaluate import runner
-from amp.evaluate.allocators import Pinned
-from amp.evaluate.presets import PRESETS
+from amp.evaluate import run
+from amp.evaluate.config import Pinned
+from amp.latency import Profile, cores, machine
 from amp.models.base import Prompt
 from amp.models.scripted import ScriptedModel
 from amp.planner import Planner
-from amp.profile import Profile, cores, machine
 from amp.trace import RunDirectory, read_episodes
 from amp.types import MODEL_ERROR, Episode, Limits
 
-SETTINGS = runner.RunSettings("demo", 0, "fixed", {}, Limits())
+SETTINGS = run.RunSettings("demo", 0, "fixed", {}, Limits())
 
 
-async def run(path: Path, model: ScriptedModel, limit: int | None = None) -> list[Episode]:
+async def run_all(path: Path, model: ScriptedModel, limit: int | None = None) -> list[Episode]:
     benchmark = load_benchmark("gsm8k")
     tasks = list(benchmark.tasks("demo", limit))
-    directory = RunDirectory.resume(path, runner.manifest(model, benchmark, SETTINGS, tasks))
-    return await runner.run(
-        runner.make_planner(model, benchmark, SETTINGS), benchmark, tasks, directory
-    )
+    directory = RunDirectory.resume(path, run.manifest(model, benchmark, SETTINGS, tasks))
+    return await run.run(run.make_planner(model, benchmark, SETTINGS), benchmark, tasks, directory)
 
 
 class Flaky:
@@ -55,26 +52,26 @@ class Flaky:
 
 
 async def test_one_failure_is_recorded_and_the_run_goes_on(tmp_path: Path) -> None:
-    episodes = await run(tmp_path, ScriptedModel(Flaky(range(2, 3))))
+    episodes = await run_all(tmp_path, ScriptedModel(Flaky(range(2, 3))))
     assert [e.ended == MODEL_ERROR for e in episodes] == [False, True, *[False] * 4]
-    resumed = await run(tmp_path, ScriptedModel(Flaky(range(0))))
+    resumed = await run_all(tmp_path, ScriptedModel(Flaky(range(0))))
     assert not any(e.ended == MODEL_ERROR for e in resumed)
 
 
 async def test_a_model_that_is_gone_ends_the_run_and_loses_nothing(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="3 episodes in a row .* 503 for the third time"):
-        await run(tmp_path, ScriptedModel(Flaky(range(3, 99))))
+        await run_all(tmp_path, ScriptedModel(Flaky(range(3, 99))))
     assert [e.ended for e in read_episodes(tmp_path)] == ["done"] * 2 + [MODEL_ERROR] * 3
 
 
 async def test_the_only_task_failing_is_enough(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="1 episodes in a row"):
-        await run(tmp_path, ScriptedModel(Flaky(range(1, 99))), limit=1)
+        await run_all(tmp_path, ScriptedModel(Flaky(range(1, 99))), limit=1)
 
 
 def planner_for(allocator: str, limits: Limits) -> Planner:
-    settings = runner.RunSettings("demo", 0, allocator, {}, limits)
-    planner = runner.make_planner(ScriptedModel([""]), load_benchmark("gsm8k"), settings)
+    settings = run.RunSettings("demo", 0, allocator, {}, limits)
+    planner = run.make_planner(ScriptedModel([""]), load_benchmark("gsm8k"), settings)
     assert isinstance(planner, Planner)
     return planner
 
@@ -117,14 +114,14 @@ def test_a_measured_machine_bounds_the_seconds(
 
 def planned(**settings: Any) -> Planner:
     wanted = replace(SETTINGS, **settings)
-    planner = runner.make_planner(ScriptedModel([""]), load_benchmark("gsm8k"), wanted)
+    planner = run.make_planner(ScriptedModel([""]), load_benchmark("gsm8k"), wanted)
     assert isinstance(planner, Planner)
     return planner
 
 
 def told(**settings: Any) -> dict[str, Any]:
     wanted = replace(SETTINGS, **settings)
-    return runner.manifest(ScriptedModel([""]), load_benchmark("gsm8k"), wanted, [])
+    return run.manifest(ScriptedModel([""]), load_benchmark("gsm8k"), wanted, [])
 
 
 @pytest.fixture
@@ -222,4 +219,4 @@ def test_features_left_out_are_hidden_from_the_assessor() -> None:
 )
 def test_a_setting_that_would_do_nothing_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
-        runner.check(load_benchmark("gsm8k"), replace(SETTINGS, **settings))
+        run.check(load_benchmark("gsm8k"), replace(SETTINGS, **settings))

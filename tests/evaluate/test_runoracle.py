@@ -6,10 +6,9 @@ from pathlib import Path
 
 from tests.evaluate.recorded import CHAIN, GSM8K, PROGRAM, TASKS, record
 
-from amp.evaluate.policies import fixed, fixed_plans, oracle
-from amp.evaluate.runoracle import oracle_of
-from amp.evaluate.runs import Run
-from amp.evaluate.tabulate import of_recording
+from amp.report.runs import Run, oracle_of
+from amp.simulate.build import of_recording
+from amp.simulate.policies import fixed, fixed_plans, oracle
 
 
 def test_over_the_runs_of_all_fixed_plans_it_is_the_oracle_of_the_table(tmp_path: Path) -> None:

@@ -10,14 +10,13 @@ from pathlib import Path
 import pytest
 from tests.evaluate.reported import EVIL, run, step
 
-from amp.benchmarks.difficulty import Difficulty
-from amp.evaluate import runadaptivity
-from amp.evaluate.runpage import page
-from amp.evaluate.runreport import make_report
-from amp.evaluate.runs import Run
-from amp.evaluate.runtables import tables
-from amp.evaluate.tabular import markdown, write_csv
-from amp.evaluate.tracepage import trace
+from amp.benchmarks.base import Difficulty
+from amp.report import adaptivity
+from amp.report.html import trace
+from amp.report.pages import run_page
+from amp.report.report import make_report
+from amp.report.runs import Run
+from amp.report.tables import markdown, tables_of, write_csv
 from amp.types import Episode, Task
 
 RUNS = (run("fixed", [True, False, False], 100), run("amp", [True, True, False], 80, adaptive=True))
@@ -38,9 +37,9 @@ def evil() -> Run:
 
 
 def test_a_page_holds_figures_tables_and_links_to_traces() -> None:
-    html = page(make_report(RUNS), RUNS)
+    html = run_page(make_report(RUNS), RUNS)
     text = own(html)
-    assert html == page(make_report(RUNS), RUNS)
+    assert html == run_page(make_report(RUNS), RUNS)
     assert "default-src 'none'" in html
     assert text.count("Plotly.newPlot(") == 3
     links = re.findall(r'<a href="#(trace-\d+-\d+)">', text)
@@ -52,15 +51,15 @@ def test_a_page_holds_figures_tables_and_links_to_traces() -> None:
 def test_a_page_holds_everything_that_a_result_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     thirds = {"t0": Difficulty(0, 0), "t1": Difficulty(1, 1), "t2": Difficulty(2, 2)}
 
-    monkeypatch.setattr(runadaptivity, "difficulty", lambda _, task: thirds[task.id])
+    monkeypatch.setattr(adaptivity, "difficulty", lambda _, task: thirds[task.id])
     runs = [replace(one, benchmark="gsm8k") for one in (*RUNS, run("wide", [True] * 3, 200))]
     report = make_report(runs)
-    names = [table.name for table in tables(report)]
+    names = [table.name for table in tables_of(report)]
     assert names == [
         "runs", "comparisons", "savings", "gains", "areas", "spent", "parts", "unread", "thirds",
         "adaptivity", "calibration", "failures",
     ]  # fmt: skip
-    text = own(page(report, runs))
+    text = own(run_page(report, runs))
     assert text.count("Plotly.newPlot(") == 5
     assert "oracle (of the fixed runs)" in text
 
@@ -70,24 +69,24 @@ def test_a_page_holds_everything_that_a_result_needs(monkeypatch: pytest.MonkeyP
 def test_no_page_says_nan(won: list[bool], tokens: int) -> None:
     runs = [run("one", won, tokens), run("two", won, tokens), run("amp", won, tokens, True)]
     report = make_report(runs)
-    texts = [text for table in tables(report) for row in table.texts() for text in row]
+    texts = [text for table in tables_of(report) for row in table.texts() for text in row]
     assert not any("nan" in text or text == "inf" for text in texts)
-    text = own(page(report, runs))
+    text = own(run_page(report, runs))
     assert "NaN" not in text
     assert "Infinity" not in text
 
 
 def test_model_text_is_never_markup() -> None:
     runs = (evil(),)
-    text = own(page(make_report(runs), runs))
+    text = own(run_page(make_report(runs), runs))
     assert "<img" not in text
-    plain = own(page(make_report(RUNS), RUNS))
+    plain = own(run_page(make_report(RUNS), RUNS))
     assert text.count("<script") == plain.count("<script")
     assert "&lt;img src=x" in text
 
 
 def test_traces_that_do_not_fit_are_left_out_and_said() -> None:
-    text = own(page(make_report(RUNS), RUNS, trace_bytes=4_000))
+    text = own(run_page(make_report(RUNS), RUNS, trace_bytes=4_000))
     kept = text.count('<details class="episode">')
     assert 0 < kept < 6
     assert f"{kept} of 6 traces" in text
@@ -116,7 +115,7 @@ def test_a_trace_shows_what_a_step_was_given_and_what_came_of_it() -> None:
 
 def test_markdown_cells_stay_cells() -> None:
     report = make_report((evil(),))
-    text = markdown("Runs", report.notes, tables(report))
+    text = markdown("Runs", report.notes, tables_of(report))
     assert "<img" not in text
     for line in text.splitlines():
         if line.startswith("| ") and "onerror" in line:
@@ -125,7 +124,7 @@ def test_markdown_cells_stay_cells() -> None:
 
 def test_csv_holds_values_and_no_formula(tmp_path: Path) -> None:
     named = (replace(RUNS[0], name="=1+1"), RUNS[1])
-    paths = {path.stem: path for path in write_csv(tables(make_report(named)), tmp_path / "csv")}
+    paths = {path.stem: path for path in write_csv(tables_of(make_report(named)), tmp_path / "csv")}
     with paths["runs"].open(encoding="utf-8", newline="") as file:
         first = next(csv.DictReader(file))
     assert first["run"] == "'=1+1"

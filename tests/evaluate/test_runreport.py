@@ -11,12 +11,12 @@ import pytest
 from tests.evaluate.reported import episode, run, step
 
 from amp.errors import InvalidInputError
-from amp.evaluate import runcurve
-from amp.evaluate.metrics import Interval
-from amp.evaluate.runcurve import draw_curve
-from amp.evaluate.runreport import make_report
-from amp.evaluate.runs import Run
-from amp.evaluate.runversus import comparisons
+from amp.report import frontier
+from amp.report.frontier import draw_curve
+from amp.report.paired import comparisons
+from amp.report.report import make_report
+from amp.report.runs import Run
+from amp.report.stats import Interval
 from amp.trace import to_json
 from amp.types import Complexity, Episode, Task, Usage
 
@@ -132,7 +132,7 @@ def test_complexity_that_is_the_failure_rate_is_calibrated() -> None:
 def test_the_interval_of_a_gain_over_the_front_covers_as_often_as_it_says(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(runcurve, "_RESAMPLES", 200)
+    monkeypatch.setattr(frontier, "_RESAMPLES", 200)
     rng, data_sets, tasks, held = np.random.default_rng(8), 200, 40, 0
 
     def drawn(name: str, rate: float, cost: float, adaptive: bool = False) -> Run:

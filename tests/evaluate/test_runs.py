@@ -10,7 +10,7 @@ import pytest
 from tests.evaluate.reported import episode, run
 
 from amp.errors import InvalidInputError
-from amp.evaluate.runs import comparable, read_runs
+from amp.report.runs import comparable, read_runs
 from amp.trace import RunDirectory
 
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from amp.errors import InvalidInputError
-from amp.evaluate.compare import exact_mcnemar
-from amp.evaluate.metrics import Interval, wilson
-from amp.evaluate.statistics import (
+from amp.report.paired import exact_mcnemar
+from amp.report.stats import (
     Array,
+    Interval,
     bootstrap_interval,
     clustered_rate_interval,
     difference_of_ratios,
@@ -24,6 +24,7 @@ from amp.evaluate.statistics import (
     saving,
     sign_flip_test,
     t_quantile,
+    wilson,
 )
 
 DATA_SETS = 400

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from tests.learn.test_examples import CANDIDATES, EPISODE, STEP
 
+from amp.benchmarks.labels import blinded, candidates_of, context_at
 from amp.errors import InvalidInputError
-from amp.evaluate.steps import blinded, candidates_of, context_at
 from amp.types import Evidence, Look
 
 

@@ -7,9 +7,9 @@ from typing import get_args
 
 import pytest
 
-from amp.assess.ablated import Group
+from amp.assess.base import Group
 from amp.errors import InvalidInputError
-from amp.evaluate.study import Cell, Study, read_study, slug
+from amp.evaluate.sweep import Cell, Study, read_study, slug
 from amp.types import Limits
 
 SMALL = """

@@ -14,18 +14,19 @@ import pytest
 from tests.evaluate.recorded import CARD, PROGRAM, SILENT, answer, record
 
 from amp.benchmarks import load_benchmark
+from amp.benchmarks.presets import ARMS
 from amp.errors import InvalidInputError, MissingDependencyError, ModelError
-from amp.evaluate import runner, tabulate
-from amp.evaluate.draws import Arm, Draws
-from amp.evaluate.play import follow
-from amp.evaluate.presets import ARMS
-from amp.evaluate.study import Study, read_study
-from amp.evaluate.studyrun import OpenModel, Result, prepare, run_cells, summaries
-from amp.evaluate.tabulate import of_recording, opening_contexts
+from amp.evaluate import run
+from amp.evaluate.sweep import Study, read_study
+from amp.evaluate.sweep_run import OpenModel, Result, prepare, run_cells, summaries
 from amp.models.base import LanguageModel
 from amp.models.recorded import RecordedModel
 from amp.models.scripted import ScriptedModel
 from amp.planner import Planner
+from amp.simulate import build
+from amp.simulate.build import of_recording, opening_contexts
+from amp.simulate.replay import follow
+from amp.simulate.samples import Arm, Draws
 from amp.trace import read_episodes, read_manifest
 from amp.types import Allocation, Episode, Limits
 
@@ -77,7 +78,7 @@ def read(folder: Path, text: str = STUDY) -> Study:
     return read_study(folder / "study.toml")
 
 
-def run(folder: Path, text: str = STUDY, open_model: OpenModel = never) -> list[Result]:
+def run_all(folder: Path, text: str = STUDY, open_model: OpenModel = never) -> list[Result]:
     study = read(folder, text)
     ready, failed = prepare(study, study.cells(), folder / "out")
     assert not failed
@@ -85,7 +86,7 @@ def run(folder: Path, text: str = STUDY, open_model: OpenModel = never) -> list[
 
 
 def test_every_cell_is_a_run_that_says_what_it_was(folder: Path) -> None:
-    results = run(folder)
+    results = run_all(folder)
     assert len(results) == 9
     assert {result.failure for result in results} == {None}
     for result in results:
@@ -104,7 +105,7 @@ def test_a_control_spends_what_it_deals_out(folder: Path) -> None:
             for step in episode.steps
         )
 
-    results = run(folder)
+    results = run_all(folder)
     for seed in range(3):
         assert asked("dealt", seed) == asked("rules", seed)
 
@@ -117,14 +118,14 @@ def test_seeds_of_a_replay_are_orders_of_its_samples(folder: Path) -> None:
             for executed in episode.steps[0].rounds
             for candidate in executed.candidates
         ]
-        for result in run(folder)
+        for result in run_all(folder)
         if result.cell.allocator == "one"
     }
     assert len({tuple(texts[seed]) for seed in texts}) > 1
 
 
 def test_a_finished_study_is_only_read_and_an_interrupted_one_goes_on(folder: Path) -> None:
-    first = run(folder)
+    first = run_all(folder)
     path = first[-1].path / "episodes.jsonl"
     whole = path.read_bytes()
     path.write_bytes(whole.splitlines(keepends=True)[0] + b'{"half')
@@ -138,8 +139,8 @@ def test_a_finished_study_is_only_read_and_an_interrupted_one_goes_on(folder: Pa
 
 
 def test_a_cell_that_the_study_now_says_otherwise_is_refused_alone(folder: Path) -> None:
-    run(folder)
-    changed = run(folder, STUDY.replace("most = 4", "most = 3"))
+    run_all(folder)
+    changed = run_all(folder, STUDY.replace("most = 4", "most = 3"))
     failures = {result.cell.allocator: result.failure for result in changed}
     assert failures["one"] is failures["dealt"] is None
     assert "was run with most 4, not 3" in str(failures["rules"])
@@ -148,7 +149,7 @@ def test_a_cell_that_the_study_now_says_otherwise_is_refused_alone(folder: Path)
 def test_what_a_recording_lacks_fails_its_cell_alone_and_whoever_deals_from_it(
     folder: Path,
 ) -> None:
-    results = run(folder, STUDY.replace("most = 4", "most = 9").replace("[0, 1, 2]", "[0]"))
+    results = run_all(folder, STUDY.replace("most = 4", "most = 9").replace("[0, 1, 2]", "[0]"))
     failures = {result.cell.allocator: result.failure for result in results}
     assert failures["one"] is None
     assert "has no sample 4" in str(failures["rules"])
@@ -172,7 +173,7 @@ def test_missing_data_fails_its_benchmark_alone(
             raise MissingDependencyError("get it by amp data get")
         return load_benchmark(name)
 
-    monkeypatch.setattr("amp.evaluate.study.load_benchmark", load)
+    monkeypatch.setattr("amp.evaluate.sweep.load_benchmark", load)
     study = read(folder, text)
     ready, failed = prepare(study, study.cells(), folder / "out")
     assert {each.cell.benchmark for each in ready} == {"gsm8k"}
@@ -180,7 +181,7 @@ def test_missing_data_fails_its_benchmark_alone(
 
 
 def test_a_recording_of_another_model_is_refused(folder: Path) -> None:
-    results = run(folder, STUDY.replace('["scripted"]', '["other"]'))
+    results = run_all(folder, STUDY.replace('["scripted"]', '["other"]'))
     assert "was made with model scripted, the study says other" in str(results[0].failure)
 
 
@@ -204,11 +205,11 @@ def test_a_live_model_is_opened_once_and_closed_and_its_recording_replays(folder
         opened.append(RecordedModel(ScriptedModel(answer, card=CARD), str(path), "record"))
         return opened[-1]
 
-    live = run(folder, LIVE, open_model)
+    live = run_all(folder, LIVE, open_model)
     assert {result.failure for result in live} == {None}
     assert len(opened) == 1
     shutil.rmtree(folder / "out")
-    replay = run(folder, LIVE.replace("record =", "recording ="))
+    replay = run_all(folder, LIVE.replace("record =", "recording ="))
     assert [r.episodes for r in replay] == [r.episodes for r in live]
 
 
@@ -218,14 +219,14 @@ def test_a_model_that_cannot_be_opened_fails_its_cells(folder: Path) -> None:
     ) -> LanguageModel:
         raise ModelError("no server there")
 
-    assert {result.failure for result in run(folder, LIVE, open_model)} == {"no server there"}
+    assert {result.failure for result in run_all(folder, LIVE, open_model)} == {"no server there"}
 
 
 def test_intervals_are_over_tasks_not_over_seeds(folder: Path) -> None:
-    found = summaries(run(folder))["gsm8k", "scripted", "one"]
+    found = summaries(run_all(folder))["gsm8k", "scripted", "one"]
     assert found.episodes == 9
     width = found.success_interval.high - found.success_interval.low
-    alone = summaries(run(folder)[:1])["gsm8k", "scripted", "one"].success_interval
+    alone = summaries(run_all(folder)[:1])["gsm8k", "scripted", "one"].success_interval
     assert width > 0.5 * (alone.high - alone.low)
 
 
@@ -235,7 +236,7 @@ def test_intervals_are_over_tasks_not_over_seeds(folder: Path) -> None:
 def table(path: Path, order: int, monkeypatch: pytest.MonkeyPatch) -> Draws:
     """The draws of a recording in another order."""
     with monkeypatch.context() as patched:
-        patched.setattr(tabulate, "RecordedModel", partial(RecordedModel, order=order))
+        patched.setattr(build, "RecordedModel", partial(RecordedModel, order=order))
         benchmark = load_benchmark("gsm8k", data=DATA)
         tasks = benchmark.tasks("test", 75)
         return of_recording(path, benchmark, tasks, [Arm("program", ARMS["program"])], 4)
@@ -252,9 +253,9 @@ def test_the_planner_plays_an_order_as_the_table_of_that_order(
         tasks = benchmark.tasks("test", 75, seed=order)
         draws, contexts = table(path, order, monkeypatch), opening_contexts(benchmark, tasks)
         for name in ("heuristic", "until_agreement"):
-            settings = runner.RunSettings("test", order, name, {}, Limits())
+            settings = run.RunSettings("test", order, name, {}, Limits())
             model = RecordedModel(None, path, order=order)
-            planner = runner.make_planner(model, benchmark, settings)
+            planner = run.make_planner(model, benchmark, settings)
             assert isinstance(planner, Planner)
             outcomes = follow(draws, planner.allocator, SILENT, contexts)
             for task, outcome in zip(tasks, outcomes, strict=True):

@@ -10,23 +10,6 @@ from statistics import mean
 import pytest
 
 from amp.errors import InvalidInputError
-from amp.evaluate.adaptivity import Spent, adaptivity
-from amp.evaluate.curves import Point, cost_share, reward_share
-from amp.evaluate.draws import Draws, TaskDraws
-from amp.evaluate.metrics import Interval
-from amp.evaluate.play import Outcome, play
-from amp.evaluate.policies import (
-    Plan,
-    Price,
-    best_fixed,
-    fixed,
-    fixed_plans,
-    learn_threshold,
-    oracle,
-    paid_oracle,
-    random_with_histogram,
-    shuffled,
-)
 from amp.evaluate.synthetic import (
     CERTAIN_LEVELS,
     LEVELS,
@@ -38,6 +21,23 @@ from amp.evaluate.synthetic import (
     synthetic,
     tokens_of,
 )
+from amp.report.adaptivity import Spent, adaptivity
+from amp.report.frontier import Point, cost_share, reward_share
+from amp.report.stats import Interval
+from amp.simulate.policies import (
+    Plan,
+    Price,
+    best_fixed,
+    fixed,
+    fixed_plans,
+    learn_threshold,
+    oracle,
+    paid_oracle,
+    random_with_histogram,
+    shuffled,
+)
+from amp.simulate.replay import Outcome, play
+from amp.simulate.samples import Draws, TaskDraws
 
 PRICE = Price(0.8, 1000.0)
 Deal = Callable[[Draws, Sequence[Outcome], int], list[Outcome]]

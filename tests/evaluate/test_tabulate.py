@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from tests.evaluate.recorded import CARD, CHAIN, GSM8K, PROGRAM, TASKS, answer, record, replayed
 
-from amp.allocate.baselines import FixedAllocator
+from amp.allocate.base import FixedAllocator
 from amp.benchmarks import load_benchmark
+from amp.benchmarks.labels import candidates_of
 from amp.errors import InvalidInputError, RecordingError
-from amp.evaluate.draws import Arm
-from amp.evaluate.steps import candidates_of
-from amp.evaluate.tabulate import of_recording, opening_contexts
 from amp.models.scripted import tokens
+from amp.simulate.build import of_recording, opening_contexts
+from amp.simulate.samples import Arm
 from amp.types import Usage
 
 ARMS = [PROGRAM, CHAIN]

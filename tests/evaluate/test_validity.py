@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amp.evaluate.ranks import Array
-from amp.evaluate.validity import (
+from amp.report.stats import Array
+from amp.report.validity import (
     Oriented,
     Row,
     auroc_on,

@@ -8,11 +8,11 @@ import sys
 import pytest
 
 from amp.errors import MissingDependencyError
-from amp.evaluate.metrics import Interval
-from amp.evaluate.reliability import reliability
-from amp.evaluate.validity import Difference, Estimate, Importance, Oriented
-from amp.evaluate.validitypage import page
-from amp.evaluate.validityreport import ScoreLine, Stage, ValidityReport
+from amp.report.calibration import reliability
+from amp.report.pages import validity_page
+from amp.report.stats import Interval
+from amp.report.validity import Difference, Estimate, Importance, Oriented
+from amp.report.validity_report import ScoreLine, Stage, ValidityReport
 
 EVIL = "<img src=x onerror=alert(1)></script><a href='http://evil.example'>"
 
@@ -56,7 +56,7 @@ def own(html: str) -> str:
 
 
 def test_a_page_holds_every_figure_and_says_what_is_not_defined() -> None:
-    text = own(page(report()))
+    text = own(validity_page(report()))
     # Of the first stage three figures, of the empty one its AUROCs alone.
     assert text.count("Plotly.newPlot(") == 4
     for shown in (
@@ -80,24 +80,24 @@ def test_a_page_holds_every_figure_and_says_what_is_not_defined() -> None:
 
 
 def test_a_page_fetches_nothing_and_is_the_same_twice() -> None:
-    html = page(report())
-    assert html == page(report())
+    html = validity_page(report())
+    assert html == validity_page(report())
     assert "default-src 'none'" in html
     assert not re.search(r"<(script|img|iframe)[^>]*\ssrc=|<link", own(html))
     assert len(html) > 1_000_000
 
 
 def test_names_are_text_and_never_markup() -> None:
-    text = own(page(report(EVIL, EVIL + "2")))
+    text = own(validity_page(report(EVIL, EVIL + "2")))
     assert "<img" not in text
     assert "<a href" not in text
     # In the data of a figure, too, since plotly makes links of what its labels hold.
     assert r"\u003ca" not in text
-    assert text.count("</script>") == own(page(report())).count("</script>")
+    assert text.count("</script>") == own(validity_page(report())).count("</script>")
     assert "&lt;img src=x" in text
 
 
 def test_a_missing_plotly_is_one_line_that_helps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'adaptive-meta-planning\[rep"):
-        page(report())
+        validity_page(report())

@@ -7,8 +7,8 @@ import random
 
 import pytest
 
-from amp.evaluate.validity import Importance, Oriented, Row, auroc_on, difference_on
-from amp.evaluate.validityreport import Kind, ValidityReport, examine
+from amp.report.validity import Importance, Oriented, Row, auroc_on, difference_on
+from amp.report.validity_report import Kind, ValidityReport, examine
 from amp.trace import to_json
 
 FEW = 100

@@ -12,10 +12,9 @@ from tests.worlds import CORRIDOR, Corridor, context
 
 from amp.cost import Ledger
 from amp.errors import LimitReachedError
-from amp.execute.base import AskingTool, Question
+from amp.execute.base import AskingTool, PlainPrompts, Question
 from amp.execute.executor import Executor
 from amp.execute.meter import Meter
-from amp.execute.prompts import PlainPrompts
 from amp.models.base import Capabilities, Message, Prompt
 from amp.models.scripted import ScriptedModel
 from amp.types import Allocation, Limits, StepContext, ToolUse

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from amp.cost import Ledger
 from amp.errors import InvalidInputError
-from amp.execute.choice import ask, draw, label_probabilities, labels_for
+from amp.execute.choice_step import ask, draw, label_probabilities, labels_for
 from amp.execute.meter import Meter
 from amp.models.base import Capabilities, Message, NextToken, Prompt
 from amp.models.scripted import ScriptedModel

@@ -8,9 +8,9 @@ import pytest
 from tests.worlds import CORRIDOR, Corridor, context
 
 from amp.cost import Ledger
+from amp.execute.base import PlainPrompts
 from amp.execute.executor import Executor
 from amp.execute.meter import Meter
-from amp.execute.prompts import PlainPrompts
 from amp.models.base import ModelCard, Prompt
 from amp.models.scripted import ScriptedModel
 from amp.types import Allocation, Complexity, Limits, Look, StepContext, StepRecord, Usage

@@ -9,10 +9,9 @@ from tests.gadgets import Correct, Shout
 from tests.worlds import CORRIDOR, RIDDLE, Corridor, context
 
 from amp.cost import Ledger
-from amp.execute.base import Tool
+from amp.execute.base import PlainPrompts, Tool
 from amp.execute.executor import Executor
 from amp.execute.meter import Meter
-from amp.execute.prompts import PlainPrompts
 from amp.models.base import Prompt
 from amp.models.scripted import ScriptedModel
 from amp.types import Allocation, Candidate, Limits, Look, Observation

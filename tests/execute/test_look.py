@@ -10,9 +10,9 @@ from tests.worlds import CORRIDOR, RIDDLE, Corridor, context
 
 from amp.cost import Ledger
 from amp.errors import LimitReachedError
+from amp.execute.base import PlainPrompts
 from amp.execute.executor import Executor
 from amp.execute.meter import Meter
-from amp.execute.prompts import PlainPrompts
 from amp.models.scripted import ALL_CAPABILITIES, ScriptedModel
 from amp.types import Allocation, Limits, Look, LookKind, Usage
 

@@ -9,13 +9,12 @@ from tests.gadgets import Almanac
 from tests.worlds import CORRIDOR, RIDDLE, Corridor, context
 
 from amp.cost import Ledger
-from amp.execute.base import Tool
+from amp.execute.base import PlainPrompts, Tool
 from amp.execute.executor import Executor
 from amp.execute.meter import Meter
-from amp.execute.prompts import PlainPrompts
-from amp.execute.thinking import TOKENS_A_REASONING_STEP
+from amp.execute.open_step import TOKENS_A_REASONING_STEP
 from amp.execute.tools import CalculatorTool
-from amp.execute.tools.larger import LargerModelTool
+from amp.execute.tools.larger_model import LargerModelTool
 from amp.models.base import Capabilities, ModelCard, Request
 from amp.models.scripted import ALL_CAPABILITIES, ScriptedModel
 from amp.types import Allocation, Candidate, Evidence, Limits, StepContext

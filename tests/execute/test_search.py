@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amp.execute.search import vote
+from amp.execute.select import vote
 from amp.types import Candidate
 
 candidates = st.lists(

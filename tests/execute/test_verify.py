@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 from tests.worlds import CORRIDOR, RIDDLE, Corridor, context
 
 from amp.cost import Ledger
+from amp.execute.base import PlainPrompts
 from amp.execute.executor import Executor
 from amp.execute.meter import Meter
-from amp.execute.prompts import PlainPrompts
-from amp.execute.search import vote
-from amp.execute.verify import is_better
+from amp.execute.select import is_better, vote
 from amp.models.base import Prompt
 from amp.models.scripted import ScriptedModel
 from amp.types import Allocation, Candidate, Limits, StepContext

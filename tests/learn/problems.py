@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from amp.allocate.inputs import EXTRAS
+from amp.allocate.policy import EXTRAS
 from amp.allocate.space import Space
-from amp.learn.simulator import Episodes, Ints, Turn, View, allocations
-from amp.network import Floats
+from amp.learn.rollout import Episodes, Ints, Turn, View, allocations
+from amp.mlp import Floats
 
 FIXED = {"depth": (1, 1), "temperature": (0.7, 0.7), "top_p": (1.0, 1.0), "verification": (0, 0)}
 TOKENS = 100.0

@@ -10,11 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from amp.learn.curriculum import Curriculum, success_by_tercile, terciles_of
-from amp.learn.rollouts import Rollout
-from amp.learn.simulator import Ints
-from amp.learn.trainsettings import TrainSettings
-from amp.network import Floats
+from amp.learn.config import Curriculum, TrainSettings, success_by_tercile, terciles_of
+from amp.learn.rollout import Ints, Rollout
+from amp.mlp import Floats
 
 SETTINGS = TrainSettings(opens_at=0.6, patience=3, least_trade_off=0.2, most_trade_off=0.8)
 TERCILES = np.array([0, 0, 1, 1, 2, 2])

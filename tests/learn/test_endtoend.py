@@ -17,25 +17,23 @@ from tests.learn import problems
 from tests.learn.problems import TwoArmed
 from tests.learn.test_train import SHORT, metrics, same, stored
 
-from amp.allocate.inputs import EXTRAS
-from amp.allocate.mlp import MlpPolicy
+from amp.allocate.policy import EXTRAS, MlpPolicy
 from amp.allocate.space import Space
-from amp.assess import weights
+from amp.assess import assessor_file
+from amp.assess.assessor_file import load_assessor
 from amp.assess.features import FEATURES
 from amp.assess.neural import NeuralAssessor
-from amp.assess.weights import load_assessor
 from amp.cost import Reward
 from amp.errors import InvalidInputError
+from amp.learn.config import TrainSettings
 from amp.learn.networks import Networks, encoded
 from amp.learn.ppo import Batch, batch_of, losses, update
-from amp.learn.rollouts import Rollout, roll_out
-from amp.learn.simulator import Episodes, Ints, Turn, View, allocations
-from amp.learn.train import ASSESSOR, CHECKPOINT, POLICY, Metrics, train
-from amp.learn.trainsettings import TrainSettings
-from amp.network import Floats, Layer
+from amp.learn.rollout import Episodes, Ints, Rollout, Turn, View, allocations, roll_out
+from amp.learn.trainer import ASSESSOR, CHECKPOINT, POLICY, Metrics, train
+from amp.mlp import Floats, Layer
 
 NAMES = tuple(feature.name for feature in FEATURES[:6])
-TRAINED_ON = weights.Training(model="chance", environment="hinted", tasks=("a",))
+TRAINED_ON = assessor_file.Training(model="chance", environment="hinted", tasks=("a",))
 SCORE = EXTRAS.index("score")
 SETTINGS = replace(SHORT, episodes=100, decisions=1_000, curriculum=False, least_trade_off=0.9)
 seeds = st.integers(0, 2**32 - 1)

@@ -9,7 +9,7 @@ import pytest
 from tests.learn.problems import UntilRight
 from tests.learn.test_train import SHORT, metrics, stored
 
-from amp.learn.train import CHECKPOINT, Metrics, train
+from amp.learn.trainer import CHECKPOINT, Metrics, train
 
 
 def test_an_interrupted_training_shows_every_update_once(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from tests.worlds import RIDDLE
 
-from amp.annotations.base import Annotation
-from amp.assess.structure import structural
-from amp.learn.examples import BLINDED_WEIGHT, examples
+from amp.annotations.store import Annotation
+from amp.assess.text import structural
+from amp.learn.pretrain import BLINDED_WEIGHT, examples
 from amp.types import (
     Allocation,
     Candidate,

@@ -20,19 +20,19 @@ from tests.learn.test_tables import (
     network,
 )
 
-from amp.allocate.mlp import MlpPolicy
-from amp.allocate.weights import load_origin, load_policy
+from amp.allocate.policy import MlpPolicy
+from amp.allocate.policy_file import load_origin, load_policy
+from amp.assess.assessor_file import Training, load_assessor, save_assessor
 from amp.assess.features import FEATURES as SCHEMA
 from amp.assess.neural import NeuralAssessor
 from amp.assess.weighted import WeightedAssessor
-from amp.assess.weights import Training, load_assessor, save_assessor
 from amp.benchmarks import load_benchmark
 from amp.errors import InvalidInputError, RecordingError
 from amp.evaluate.synthetic import CARD
-from amp.learn.fromrecording import CURVE, Material, Scorer, curve, learn, material_of
-from amp.learn.recipe import Recipe
-from amp.learn.tables import Table
-from amp.learn.train import ASSESSOR, POLICY
+from amp.learn.config import Recipe
+from amp.learn.pipeline import CURVE, Material, Scorer, curve, learn, material_of
+from amp.learn.table_env import Table
+from amp.learn.trainer import ASSESSOR, POLICY
 
 GSM8K = load_benchmark("gsm8k")
 MATERIAL = Material(TABLE, CARD)
@@ -148,7 +148,7 @@ def test_the_curve_is_measured_with_what_the_assessor_became(
         save_assessor(network(3), TRAINED_ON, tmp_path / ASSESSOR)
         return heeding(0)
 
-    monkeypatch.setattr("amp.learn.fromrecording.train", trained)
+    monkeypatch.setattr("amp.learn.pipeline.train", trained)
     both = RECIPE.model_copy(update={"assessor": Path("cam"), "end_to_end": True, "lessons": 0})
     learn(both, Material(SCORED, CARD, Scorer(network(0), TRAINED_ON)), tmp_path)
     origin = load_origin(tmp_path / POLICY)

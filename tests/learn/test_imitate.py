@@ -8,13 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from amp.allocate.inputs import EXTRAS
-from amp.allocate.mlp import MlpPolicy
+from amp.allocate.policy import EXTRAS, MlpPolicy
 from amp.allocate.space import Space
 from amp.errors import InvalidInputError
-from amp.learn.imitate import Examples, ImitationSettings, imitate, latents_of
+from amp.learn.behaviour_cloning import Examples, ImitationSettings, imitate, latents_of
 from amp.learn.networks import encoded
-from amp.learn.rollouts import most_likely
+from amp.learn.rollout import most_likely
 from amp.types import Allocation
 
 SPACE = Space(

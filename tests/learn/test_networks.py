@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.allocate.test_mlp import FEATURES, SPACE, trained
 
-from amp.allocate import batch
-from amp.allocate.mlp import MlpPolicy
-from amp.allocate.weights import load_policy, save_policy
+from amp.allocate import distributions
+from amp.allocate.policy import MlpPolicy
+from amp.allocate.policy_file import load_policy, save_policy
 from amp.errors import InvalidInputError
 from amp.learn.networks import LOG_STDS, Networks, encoded, entropies, log_probs, normalisation
-from amp.network import encode
+from amp.mlp import encode
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -36,11 +36,11 @@ def test_log_probabilities_and_entropies_are_those_of_numpy(seed: int) -> None:
     given_arrays = (latents, locations, log_stds, free)
     tensors = [torch.as_tensor(array) for array in given_arrays]
     found = log_probs(*tensors).numpy()
-    assert found == pytest.approx(batch.log_probs(*given_arrays), abs=1e-9)
+    assert found == pytest.approx(distributions.log_probs(*given_arrays), abs=1e-9)
     single = [tensor.float() if tensor.is_floating_point() else tensor for tensor in tensors]
     assert log_probs(*single).numpy() == pytest.approx(found, rel=1e-5, abs=1e-5)
     assert entropies(*tensors[1:]).numpy() == pytest.approx(
-        batch.entropies(*given_arrays[1:]), abs=1e-9
+        distributions.entropies(*given_arrays[1:]), abs=1e-9
     )
 
 

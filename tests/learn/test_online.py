@@ -15,30 +15,28 @@ from tests.evaluate.recorded import CHAIN, GSM8K, PROGRAM, SILENT, TASKS, planne
 from tests.worlds import CORRIDOR, RIDDLE, Corridor, Riddle
 
 from amp.allocate.base import Allocator
-from amp.allocate.inputs import EXTRAS
-from amp.allocate.mlp import MlpPolicy
+from amp.allocate.policy import EXTRAS, MlpPolicy
 from amp.allocate.space import Space
 from amp.assess.weighted import WeightedAssessor
+from amp.benchmarks.presets import POLICY_SPACES
 from amp.cost import Reward
 from amp.environment import Environment
 from amp.errors import InvalidInputError, ModelError
-from amp.evaluate.presets import POLICY_SPACES
-from amp.evaluate.tabulate import of_recording, opening_contexts
+from amp.execute.base import PlainPrompts
 from amp.execute.executor import Executor
-from amp.execute.prompts import PlainPrompts
-from amp.learn import rollouts
+from amp.learn import rollout
+from amp.learn.config import TrainSettings
+from amp.learn.live_rollout import play
 from amp.learn.networks import Networks
-from amp.learn.online import play
 from amp.learn.ppo import batch_of, losses, update
-from amp.learn.rollouts import Rollout, roll_out
-from amp.learn.simulator import Ints
-from amp.learn.tables import Plays, Table
-from amp.learn.trainsettings import TrainSettings
+from amp.learn.rollout import Ints, Rollout, roll_out
+from amp.learn.table_env import Plays, Table
+from amp.mlp import Floats
 from amp.models.base import Prompt
 from amp.models.recorded import RecordedModel
 from amp.models.scripted import ScriptedModel
-from amp.network import Floats
 from amp.planner import Planner
+from amp.simulate.build import of_recording, opening_contexts
 from amp.types import Episode, Limits, Task, Transition, Usage
 
 SAMPLES = 4
@@ -146,7 +144,7 @@ def test_so_they_do_where_the_simulator_is_told_what_was_drawn(
     def drawn(locations: Floats, *_: object) -> Floats:
         return np.asarray(played.latents[played.turn == next(turns)])
 
-    monkeypatch.setattr(rollouts, "draw", drawn)
+    monkeypatch.setattr(rollout, "draw", drawn)
     agree(played, simulated(table, sampler(seed)))
 
 

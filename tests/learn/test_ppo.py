@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from tests.learn.problems import TwoArmed, UntilRight
 
-from amp.allocate.draws import TOOLS_FROM
-from amp.allocate.mlp import MlpPolicy
+from amp.allocate.distributions import TOOLS_FROM
+from amp.allocate.policy import MlpPolicy
 from amp.cost import Reward
 from amp.errors import InvalidInputError
+from amp.learn.config import TrainSettings
 from amp.learn.networks import Networks
 from amp.learn.ppo import Batch, advantages, batch_of, losses, update
-from amp.learn.rollouts import Rollout, roll_out
-from amp.learn.trainsettings import TrainSettings
-from amp.network import Floats
+from amp.learn.rollout import Rollout, roll_out
+from amp.mlp import Floats
 
 REWARD = Reward(400.0)
 SETTINGS = TrainSettings(reference_tokens=400.0, hidden=16, batch_size=64, epochs=2)

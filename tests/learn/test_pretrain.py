@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 from tests.assess.networks import network
 
 from amp.assess.features import Observed
-from amp.assess.structure import structural
+from amp.assess.text import structural
 from amp.assess.weighted import TERMS, WeightedAssessor
 from amp.errors import InvalidInputError
-from amp.learn.examples import Example
-from amp.learn.pretrain import PretrainSettings, train_neural, train_weighted
+from amp.learn.pretrain import Example, PretrainSettings, train_neural, train_weighted
 from amp.types import LookKind
 
 QUICK = PretrainSettings(epochs=150, members=3, penalties=(1e-4, 1e-3), directions=2)

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from amp.errors import InvalidInputError
-from amp.learn.recipe import read_recipe
-from amp.learn.trainsettings import PAPER
+from amp.learn.config import PAPER, read_recipe
 
 ROOT = Path(__file__).parents[2]
 RECIPES = [

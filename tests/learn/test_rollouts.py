@@ -13,17 +13,25 @@ from hypothesis import strategies as st
 from tests.allocate.test_mlp import SPACE
 from tests.learn.problems import TOKENS, TwoArmed, UntilRight
 
-from amp.allocate.draws import Heads
-from amp.allocate.draws import most_likely as most_likely_of_one
-from amp.allocate.inputs import EXTRAS
-from amp.allocate.mlp import MlpPolicy
+from amp.allocate.distributions import Heads
+from amp.allocate.distributions import most_likely as most_likely_of_one
+from amp.allocate.policy import EXTRAS, MlpPolicy
 from amp.allocate.space import Space, sigmoid
 from amp.cost import Charge, Reward
 from amp.errors import InvalidInputError
-from amp.learn import rollouts
-from amp.learn.rollouts import Rollout, draw, most_likely, roll_out
-from amp.learn.simulator import Episodes, Ints, Turn, View, allocations
-from amp.network import Floats
+from amp.learn import rollout
+from amp.learn.rollout import (
+    Episodes,
+    Ints,
+    Rollout,
+    Turn,
+    View,
+    allocations,
+    draw,
+    most_likely,
+    roll_out,
+)
+from amp.mlp import Floats
 
 PROBLEM = UntilRight()
 REWARD = Reward(400.0)
@@ -217,7 +225,7 @@ class _BrokenEpisodes:
 def test_a_simulator_that_makes_no_sense_is_named(
     changes: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rollouts, "MOST_TURNS", 20)
+    monkeypatch.setattr(rollout, "MOST_TURNS", 20)
     problem = Broken(**changes)
     policy = replace(MlpPolicy.initial(problem.space, (), hidden=8), most_rounds=1)
     with pytest.raises(InvalidInputError, match=message):

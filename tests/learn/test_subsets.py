@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.learn.test_tables import CONTEXTS, DRAWS, SAMPLES, network
 
 from amp.assess.features import FEATURES, Observed
-from amp.learn.subsets import ORDERED, subsets, without
+from amp.learn.table_env import ORDERED, subsets, without
 from amp.types import Evidence
 
 EVERYTHING = tuple(feature.name for feature in FEATURES)

@@ -8,21 +8,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from amp.allocate.mlp import MlpPolicy
+from amp.allocate.policy import MlpPolicy
 from amp.allocate.space import Space
 from amp.assess.features import FEATURES as SCHEMA
 from amp.assess.neural import NeuralAssessor
 from amp.assess.weighted import WeightedAssessor
 from amp.cost import Reward
 from amp.errors import InvalidInputError
-from amp.evaluate.draws import Arm, Cell, Draw, Draws, TaskDraws
-from amp.evaluate.play import follow
 from amp.evaluate.synthetic import CARD
-from amp.learn.imitate import latents_of
-from amp.learn.rollouts import roll_out
-from amp.learn.subsets import ORDERED
-from amp.learn.tables import Plays, Table
-from amp.network import Layer
+from amp.learn.behaviour_cloning import latents_of
+from amp.learn.rollout import roll_out
+from amp.learn.table_env import ORDERED, Plays, Table
+from amp.mlp import Layer
+from amp.simulate.replay import follow
+from amp.simulate.samples import Arm, Cell, Draw, Draws, TaskDraws
 from amp.types import Allocation, Candidate, Observation, StepContext, Task, Usage
 
 PROGRAM = Allocation(temperature=0.7, top_p=1.0, tools=frozenset({"python"}))

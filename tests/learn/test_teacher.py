@@ -11,9 +11,8 @@ import pytest
 from tests.learn.test_tables import DRAWS, SAMPLES, SPACE, TABLE
 
 from amp.cost import Reward
-from amp.evaluate.play import Ask, State
-from amp.learn.imitate import imitate
-from amp.learn.teacher import lessons
+from amp.learn.behaviour_cloning import imitate, lessons
+from amp.simulate.replay import Ask, State
 
 REWARD = Reward(1000.0)
 

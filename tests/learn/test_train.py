@@ -14,13 +14,13 @@ import pytest
 from safetensors import safe_open
 from tests.learn.problems import Level, TwoArmed, UntilRight
 
-from amp.allocate.mlp import MlpPolicy
-from amp.allocate.weights import load_policy
+from amp.allocate.policy import MlpPolicy
+from amp.allocate.policy_file import load_policy
 from amp.errors import InvalidInputError
-from amp.learn.rollouts import roll_out
-from amp.learn.train import CHECKPOINT, METRICS, POLICY, Metrics, train
-from amp.learn.trainsettings import TrainSettings, train_settings
-from amp.network import Floats
+from amp.learn.config import TrainSettings, train_settings
+from amp.learn.rollout import roll_out
+from amp.learn.trainer import CHECKPOINT, METRICS, POLICY, Metrics, train
+from amp.mlp import Floats
 
 SHORT = TrainSettings(
     reference_tokens=400.0,
@@ -124,7 +124,7 @@ import os, signal, sys
 from pathlib import Path
 from tests.learn.problems import UntilRight
 from tests.learn.test_train import SHORT
-from amp.learn.train import train
+from amp.learn.trainer import train
 
 def kill(metrics):
     if metrics["update"] == 8:

@@ -8,7 +8,7 @@ import pytest
 
 from amp.cost import Reward
 from amp.errors import InvalidInputError
-from amp.learn.trainsettings import TrainSettings, read_train_settings, train_settings
+from amp.learn.config import TrainSettings, read_train_settings, train_settings
 
 
 def test_the_preset_of_the_paper_is_that_of_the_specification() -> None:

@@ -19,10 +19,10 @@ from torch.distributions import Bernoulli, Distribution, Independent, Normal
 from torchrl.objectives import ClipPPOLoss
 from torchrl.objectives.value.functional import generalized_advantage_estimate
 
-from amp.allocate.draws import TOOLS_FROM
+from amp.allocate.distributions import TOOLS_FROM
 from amp.learn.networks import Networks
 from amp.learn.ppo import Batch
-from amp.network import Floats
+from amp.mlp import Floats
 
 HEADS = ("stop", "reals", "tools")
 

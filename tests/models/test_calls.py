@@ -7,7 +7,7 @@ from tests.models.conformance import ask
 
 from amp.errors import ModelError
 from amp.models.base import Completion, Prompt, Request
-from amp.models.calls import deadline_of, one_by_one, within
+from amp.models.chat import deadline_of, one_by_one, within
 from amp.types import Usage
 
 

@@ -8,8 +8,8 @@ from amp.errors import InvalidInputError, MissingDependencyError
 from amp.models import catalog, download
 from amp.models.base import Message, ModelCard, Prompt, Request
 from amp.models.llamacpp import LlamaCppModel
-from amp.models.load import load
 from amp.models.openai import OpenAIModel
+from amp.models.registry import load
 
 SMOL = catalog.MODELS["smollm2-135m"]
 

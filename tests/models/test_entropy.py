@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amp.models.entropy import entropy, normalised, perplexity
+from amp.models.base import entropy, normalised, perplexity
 
 
 @st.composite

@@ -17,7 +17,7 @@ from amp.errors import InvalidInputError, MissingDependencyError, ModelError
 from amp.models import catalog
 from amp.models.base import LanguageModel, Message, Prompt, Request
 from amp.models.llamacpp import LlamaCppModel
-from amp.models.llamaserver import Call
+from amp.models.llamacpp_server import Call
 
 ENDLESS = "root ::= [a-z ] root"
 STORY = "Tell me a story about a cat."

@@ -20,7 +20,7 @@ from amp.errors import InvalidInputError, RecordingError
 from amp.models.base import Capabilities, Completion, Message, ModelCard, Prompt, Request
 from amp.models.llamacpp import LlamaCppModel
 from amp.models.recorded import RecordedModel, request_key
-from amp.models.recordingstore import FORMAT, Store
+from amp.models.recording_store import FORMAT, Store
 from amp.models.scripted import ALL_CAPABILITIES, ScriptedModel
 from amp.types import ToolUse, Usage
 

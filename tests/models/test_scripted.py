@@ -6,7 +6,7 @@ import pytest
 
 from amp.errors import ModelError
 from amp.models.base import Capabilities, LanguageModel, Message, Prompt, Request
-from amp.models.load import load
+from amp.models.registry import load
 from amp.models.scripted import ScriptedModel, chance, tokens
 
 

@@ -17,9 +17,7 @@ from amp.errors import InvalidInputError
 from amp.models import catalog
 from amp.models.anthropic import AnthropicModel
 from amp.models.base import Completion, LanguageModel, Request
-from amp.models.llamacpp import LlamaCppModel
-from amp.models.openai import OpenAIModel
-from amp.models.thinking import (
+from amp.models.chat import (
     AnthropicStyle,
     OpenAIStyle,
     anthropic_budget,
@@ -28,6 +26,8 @@ from amp.models.thinking import (
     estimated_tokens,
     openai_fields,
 )
+from amp.models.llamacpp import LlamaCppModel
+from amp.models.openai import OpenAIModel
 
 JSON = {"Content-Type": "application/json"}
 LEVELS = ("low", "medium", "high")

@@ -23,7 +23,7 @@ from amp.errors import InvalidInputError, MissingDependencyError, ModelError
 from amp.models import catalog
 from amp.models.base import LanguageModel, Message, Prompt, Request
 from amp.models.transformers import TransformersModel
-from amp.models.transformersdraw import draw
+from amp.models.transformers_decode import draw
 
 SMOL = "smollm2-135m"
 STORY = "Tell me a story about a cat."

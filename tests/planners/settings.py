@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from tests.gadgets import Gadget
 from tests.worlds import Corridor, Riddle
 
-from amp.allocate.baselines import FixedAllocator
+from amp.allocate.base import FixedAllocator
 from amp.assess.weighted import WeightedAssessor
+from amp.execute.base import PlainPrompts
 from amp.execute.executor import Executor
-from amp.execute.prompts import PlainPrompts
 from amp.execute.tools.calculator import CalculatorTool
+from amp.methods import AdaPlanner, ADaPTPlanner, AnyPlanner, BeamPlanner, ReActPlanner
 from amp.models.base import Prompt
 from amp.models.scripted import ScriptedModel
-from amp.planners import AdaPlanner, ADaPTPlanner, AnyPlanner, BeamPlanner, ReActPlanner
 from amp.types import Allocation, Episode, Limits, Observation, Task, ToolUse, Transition, Usage
 
 

@@ -11,13 +11,13 @@ from tests.planners.settings import executor
 from tests.worlds import CORRIDOR, RIDDLE, Corridor, Riddle
 
 from amp.errors import InvalidInputError
+from amp.execute.base import PlainPrompts
 from amp.execute.executor import Executor
-from amp.execute.prompts import PlainPrompts
 from amp.execute.tools.python import PythonTool
+from amp.methods import AdaPlanner
+from amp.methods.adaplanner import LONGEST_PLAN, PlannedStep, read_plan
 from amp.models.base import Prompt
 from amp.models.scripted import ScriptedModel
-from amp.planners import AdaPlanner
-from amp.planners.adaplanner_prompts import LONGEST_PLAN, PlannedStep, read_plan
 from amp.types import Allocation, Episode, Limits, Transition
 
 

@@ -11,10 +11,10 @@ from tests.planners.settings import executor
 from tests.worlds import CORRIDOR, RIDDLE, Corridor, Riddle
 
 from amp.errors import InvalidInputError
+from amp.methods import ADaPTPlanner
+from amp.methods.adapt import MOST_SUBTASKS, Decomposition, read
 from amp.models.base import Prompt
 from amp.models.scripted import ScriptedModel
-from amp.planners import ADaPTPlanner
-from amp.planners.adapt_prompts import MOST_SUBTASKS, Decomposition, read
 from amp.types import Allocation, Episode, Limits
 
 

@@ -20,15 +20,13 @@ from tests.planners.settings import (
 )
 from tests.worlds import CORRIDOR, RIDDLE, Riddle
 
-from amp.allocate.base import Allocator
-from amp.allocate.baselines import FixedAllocator
+from amp.allocate.base import Allocator, FixedAllocator
 from amp.assess.weighted import WeightedAssessor
 from amp.errors import InvalidInputError
+from amp.methods.beam_search import Beam, BeamPlanner, ranked
 from amp.models.base import Prompt
 from amp.models.scripted import ScriptedModel
 from amp.planner import Planner
-from amp.planners.beam import BeamPlanner
-from amp.planners.frontier import Beam, ranked
 from amp.types import (
     STOP,
     Allocation,

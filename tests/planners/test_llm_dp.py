@@ -13,13 +13,12 @@ from tests.worlds import CORRIDOR, RIDDLE, Corridor, Riddle
 
 from amp.environment import Environment
 from amp.errors import InvalidInputError
-from amp.execute.base import Question
+from amp.execute.base import PlainPrompts, Question
 from amp.execute.executor import Executor
-from amp.execute.prompts import PlainPrompts
-from amp.execute.tools.symbolic import SymbolicPlannerTool
+from amp.execute.tools.symbolic_planner import SymbolicPlannerTool
+from amp.methods import LLMDPPlanner
 from amp.models.base import Message, Prompt
 from amp.models.scripted import ScriptedModel
-from amp.planners import LLMDPPlanner
 from amp.types import (
     Allocation,
     Episode,

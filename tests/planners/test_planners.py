@@ -24,9 +24,9 @@ from amp.benchmarks.base import Benchmark
 from amp.benchmarks.gsm8k import GSM8K
 from amp.environment import Environment, Forkable
 from amp.errors import ModelError
+from amp.methods import BASELINES
 from amp.models.base import Completion, Request
 from amp.models.scripted import ScriptedModel
-from amp.planners import BASELINES
 from amp.trace import episode_from_json, to_json
 from amp.types import MODEL_ERROR, Episode, Limits, StepRecord, Task
 

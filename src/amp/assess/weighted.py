@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from amp.assess.features import Observed, observe
-from amp.assess.structure import Parser, structural
+from amp.assess.text import Parser, structural
 from amp.errors import InvalidInputError
 from amp.types import Complexity, LookKind, StepContext
 

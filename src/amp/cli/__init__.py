@@ -9,20 +9,7 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
-from amp.cli import (
-    annotate,
-    assess,
-    data,
-    eval,
-    look,
-    models,
-    plan,
-    policy,
-    record,
-    report,
-    results,
-    train,
-)
+from amp.cli import annotate, assess, info, record, report, run, sweep, train
 from amp.cli.app import INTERRUPTED, app
 from amp.errors import (
     AmpError,
@@ -39,16 +26,12 @@ __all__ = [
     "annotate",
     "app",
     "assess",
-    "data",
-    "eval",
-    "look",
+    "info",
     "main",
-    "models",
-    "plan",
-    "policy",
     "record",
     "report",
-    "results",
+    "run",
+    "sweep",
     "train",
 ]
 

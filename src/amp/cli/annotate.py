@@ -1,25 +1,78 @@
-"""Commands about annotations of step complexity: making them, importing them, comparing them."""
+"""Commands about annotations of step complexity: making them, importing them, comparing them.
+
+Reading single keys from a terminal, and whole lines from anything else.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import unicodedata
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from amp.cli.app import app, new_console
-from amp.cli.options import Data, Json
+from amp.cli.app import Data, Json, app, new_console
 from amp.errors import InvalidInputError, did_you_mean
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from amp.annotations.agreement import Agreement
-    from amp.annotations.base import Annotation, BadLine
-    from amp.annotations.session import AnnotationItem, AnnotationSession
+    from amp.annotations.collect import AnnotationItem, AnnotationSession
+    from amp.annotations.store import Annotation, BadLine
+
+
+QUIT = "q"
+_END_OF_INPUT = "\x04"
+
+
+@contextmanager
+def keys() -> Iterator[Callable[[], str]]:
+    """Gives a function that waits for the next key and returns it in lower case.
+
+    On a terminal that is a key pressed from now on, without Enter. Otherwise it is a line. The end
+    of the input, Ctrl-D on a terminal, is `QUIT`. The terminal is put back as it was, whatever ends
+    the block.
+    """
+    if not sys.stdin.isatty():
+        yield _line
+        return
+    import termios
+    import tty
+
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+
+    def key() -> str:
+        # What was typed before a step was shown is no rating of that step.
+        termios.tcflush(terminal, termios.TCIFLUSH)
+        # All that one key sends, of which the first character tells keys apart: the digits in
+        # the sequence of an arrow key are no ratings.
+        pressed = os.read(terminal, 64).decode("utf-8", "replace")[:1].lower()
+        return QUIT if pressed in ("", _END_OF_INPUT) else pressed
+
+    handler = signal.signal(signal.SIGTERM, _leave)
+    tty.setcbreak(terminal)
+    try:
+        yield key
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _line() -> str:
+    line = sys.stdin.readline()
+    return line.strip().lower() if line else QUIT
+
+
+def _leave(number: int, frame: object) -> NoReturn:
+    sys.exit(128 + number)
+
 
 annotations_app = typer.Typer(help="Annotations of step complexity.", no_args_is_help=True)
 app.add_typer(annotations_app, name="annotations")
@@ -47,8 +100,8 @@ def annotate(
 ) -> None:
     """Rate how complex a run's steps are. Example: amp annotate runs/gsm8k --by ann"""
     from amp.annotations.agreement import agreement
-    from amp.annotations.base import read_annotations
-    from amp.annotations.session import AnnotationSession, annotation_items
+    from amp.annotations.collect import AnnotationSession, annotation_items
+    from amp.annotations.store import read_annotations
     from amp.trace import read_episodes
 
     items = annotation_items(read_episodes(run), seed)[:limit]
@@ -67,7 +120,6 @@ def annotate(
 
 def _rate(session: AnnotationSession, console: Console) -> None:
     """Shows steps and follows keys until there is nothing left, or the person quits."""
-    from amp.cli.keys import QUIT, keys
 
     said = ""
     with keys() as next_key:
@@ -147,8 +199,8 @@ def annotations_import(
 
     Example: amp annotations import ratings.csv --out annotations.jsonl
     """
-    from amp.annotations.changes import add_annotations
-    from amp.annotations.importing import import_annotations
+    from amp.annotations.collect import import_annotations
+    from amp.annotations.store import add_annotations
 
     found = import_annotations(file)
     _report_bad_lines(file, found.bad)
@@ -167,7 +219,7 @@ def annotations_agreement(
 ) -> None:
     """Tell how far annotators agree. Example: amp annotations agreement annotations.jsonl"""
     from amp.annotations.agreement import agreement
-    from amp.annotations.base import read_annotations
+    from amp.annotations.store import read_annotations
     from amp.trace import to_json
 
     annotations: list[Annotation] = []
@@ -197,8 +249,8 @@ def annotations_solutions(
 
     Example: amp annotations solutions --limit 500 --out solutions.jsonl
     """
-    from amp.annotations.changes import add_annotations
-    from amp.benchmarks.gsm8k.solutions import read_solutions, solution_annotations
+    from amp.annotations.store import add_annotations
+    from amp.benchmarks.gsm8k.problems import read_solutions, solution_annotations
     from amp.settings import load_settings
 
     problems = read_solutions(split, data or load_settings().data)[:limit]
@@ -217,9 +269,9 @@ def annotations_outcomes(
 
     Example: amp annotations outcomes runs/gsm8k --rule cheapest --out cheapest.jsonl
     """
-    from amp.annotations.changes import add_annotations
-    from amp.evaluate.episodes import of_run
-    from amp.evaluate.outcomes import RULES, outcomes
+    from amp.annotations.store import add_annotations
+    from amp.benchmarks.labels import RULES, outcomes
+    from amp.evaluate.dataset import of_run
     from amp.settings import load_settings
 
     if rule not in RULES:

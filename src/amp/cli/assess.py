@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from amp.cli.app import app, new_console
-from amp.cli.options import Data, Json, Look, MaxSteps, looks_of
+from amp.cli.app import Data, Json, Look, MaxSteps, app, looks_of, new_console
 from amp.errors import InvalidInputError, did_you_mean
 
 if TYPE_CHECKING:
-    from amp.annotations.base import Annotation
-    from amp.evaluate.episodes import Source
+    from amp.annotations.store import Annotation
+    from amp.evaluate.dataset import Source
 
 assess_app = typer.Typer(help="Train and validate the complexity of steps.", no_args_is_help=True)
 app.add_typer(assess_app, name="assess")
@@ -53,9 +52,9 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train an assessor. Example: amp assess train runs/train --out cam.safetensors"""
-    from amp.assess.parsers import parser as parser_named
-    from amp.assess.weights import save_assessor
-    from amp.learn.assessors import train_assessor, training_of
+    from amp.assess.assessor_file import save_assessor
+    from amp.assess.dependency import parser as parser_named
+    from amp.learn.pretrain import train_assessor, training_of
 
     if kind not in KINDS:
         raise InvalidInputError(f"unknown kind {kind!r}{did_you_mean(kind, KINDS)}")
@@ -111,9 +110,9 @@ def report(
 
     Example: amp assess report recordings/gsm8k.sqlite --train recordings/gsm8k-train.sqlite
     """
-    from amp.assess.parsers import parser as parser_named
-    from amp.evaluate import assessed
-    from amp.evaluate.episodes import parted
+    from amp.assess.dependency import parser as parser_named
+    from amp.evaluate.dataset import parted
+    from amp.report import validity_report
     from amp.trace import to_json
 
     held_out = _source(runs, benchmark, split, level, limit, look, max_steps, data)
@@ -123,7 +122,7 @@ def report(
         inside, held_out = parted(held_out)
     outside_notes, inside_notes = _judged(held_out), _judged(inside)
     if assessor:
-        from amp.assess.weights import load_assessor
+        from amp.assess.assessor_file import load_assessor
 
         assessors = {}
         for path in assessor:
@@ -137,7 +136,7 @@ def report(
                 )
             assessors[path.stem] = loaded
     else:
-        from amp.learn.assessors import train_assessor
+        from amp.learn.pretrain import train_assessor
 
         assessors = {
             kind: train_assessor(
@@ -145,7 +144,7 @@ def report(
             ).assessor
             for kind in KINDS
         }
-    made = assessed.report(
+    made = validity_report.report(
         held_out.card.name,
         held_out.benchmark.name,
         (inside.episodes, inside_notes),
@@ -153,13 +152,13 @@ def report(
         assessors,
     )
     if html is not None:
-        from amp.evaluate.validitypage import page
+        from amp.report.pages import validity_page
 
-        html.write_text(page(made), encoding="utf-8")
+        html.write_text(validity_page(made), encoding="utf-8")
     if as_json:
         print(to_json(made))
         return
-    from amp.displayvalidity import report_view
+    from amp.cli.render import report_view
 
     new_console().print(report_view(made, features))
     if html is not None:
@@ -180,7 +179,7 @@ def _source(
     from rich.progress import track
 
     from amp.benchmarks import load_benchmark
-    from amp.evaluate.episodes import benchmark_of, joined, of_recording, of_run
+    from amp.evaluate.dataset import benchmark_of, joined, of_recording, of_run
     from amp.settings import load_settings
 
     data = data or load_settings().data
@@ -206,14 +205,14 @@ def _source(
 def _judged(source: Source) -> list[Annotation]:
     from rich.progress import track
 
-    from amp.evaluate.assessed import judged
+    from amp.report.validity_report import judged
 
     episodes = track(source.episodes, "judging", console=new_console(stderr=True), transient=True)
     return [note for episode in episodes for note in judged([episode], source.benchmark)]
 
 
 def _read(paths: list[Path]) -> list[Annotation]:
-    from amp.annotations.base import read_annotations
+    from amp.annotations.store import read_annotations
 
     console = new_console(stderr=True)
     notes: list[Annotation] = []

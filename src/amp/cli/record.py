@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from amp.benchmarks import BENCHMARKS, load_benchmark
-from amp.cli.app import app, new_console, open_model, run_async
-from amp.cli.options import Data, Json, Look, Model, looks_of
+from amp.cli.app import Data, Json, Look, Model, app, looks_of, new_console, open_model, run_async
 from amp.errors import InvalidInputError, ModelError
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from amp.evaluate.record import Asked
-    from amp.models.recordingcontents import Contents
+    from amp.models.recording import Contents
     from amp.types import Task
 
 record_app = typer.Typer(
@@ -201,7 +200,7 @@ async def _tell(
 ) -> None:
     """Prints what a recording holds, and of which tasks it has what is asked."""
     from amp.evaluate.record import complete
-    from amp.models.recordingcontents import contents
+    from amp.models.recording import contents
 
     found = contents(file)
     splits: dict[str, _Complete] = {}

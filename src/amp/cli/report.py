@@ -1,23 +1,33 @@
-"""The command that reports runs."""
+"""The command that reports runs.
+
+The command that compares every policy on recorded samples.
+
+How the comparison of all policies reads: on the terminal, as Markdown, as CSV.
+"""
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from amp.cli.app import app, new_console
-from amp.cli.options import Data, Json
-from amp.errors import InvalidInputError, MissingDependencyError
+from amp.cli.app import Data, Json, app, new_console
+from amp.errors import InvalidInputError, MissingDependencyError, did_you_mean
+from amp.report.tables import Column, Table, Value, write_csv
 
 if TYPE_CHECKING:
     from amp.benchmarks.base import Benchmark
-    from amp.evaluate.runs import Run
-    from amp.evaluate.tabular import Table
+    from amp.report.paired import Comparison
+    from amp.report.runs import Run
+    from amp.report.tables import Table
+    from amp.simulate.compare import Adaptive, Duel, Results, Row
+    from amp.simulate.samples import Draws
+
 
 _IN_TERMINAL = ("runs", "comparisons", "savings", "gains")
 
@@ -52,28 +62,27 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Report runs on the same tasks. Example: amp report runs/fixed runs/adaptive --html r.html"""
-    from amp.evaluate import runtables
-    from amp.evaluate.runreport import Cost, make_report
-    from amp.evaluate.runs import comparable, read_runs
-    from amp.evaluate.tabular import markdown as markdown_of
-    from amp.evaluate.tabular import write_csv
+    from amp.report.report import Cost, make_report
+    from amp.report.runs import comparable, read_runs
+    from amp.report.tables import markdown as markdown_of
+    from amp.report.tables import report_title, tables_of, write_csv
     from amp.trace import to_json
 
     with _uncollected():
         read = comparable(read_runs(runs), common)
         benchmark, notice = _judge(read, data) if judge else (None, "")
         made = make_report(read, reference, cast(Cost, cost), benchmark)
-    tables = runtables.tables(made)
+    tables = tables_of(made)
     written = []
     if html is not None:
-        from amp.evaluate.runpage import page
+        from amp.report.pages import run_page
 
         with _writing(html):
-            html.write_text(page(made, read, benchmark), encoding="utf-8")
+            html.write_text(run_page(made, read, benchmark), encoding="utf-8")
         written.append(html)
     if markdown is not None:
         with _writing(markdown):
-            text = markdown_of(runtables.title(made), made.notes, tables)
+            text = markdown_of(report_title(made), made.notes, tables)
             markdown.write_text(text, encoding="utf-8")
         written.append(markdown)
     if csv is not None:
@@ -108,7 +117,7 @@ def _uncollected() -> Iterator[None]:
 def _judge(runs: Sequence[Run], data: Path | None) -> tuple[Benchmark | None, str]:
     """The benchmark of the runs; where its packages or data are missing, a notice says so."""
     from amp.benchmarks import BENCHMARKS, load_benchmark
-    from amp.evaluate.outcomes import outcomes
+    from amp.benchmarks.labels import outcomes
     from amp.settings import load_settings
 
     name = runs[0].benchmark
@@ -142,3 +151,233 @@ def _writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InvalidInputError(f"{path} cannot be written: {error.strerror}") from None
+
+
+_ROWS = (
+    *("kind", "policy", "success", "written", "tokens", "calls"),
+    *("above the front", "of the oracle's gain", "tokens saved", "p (Holm)"),
+)
+_DUELS = ("policy", "against", "success gained", "tokens saved", "won : lost", "p")
+_WORDS = frozenset({"kind", "policy", "against"})
+
+
+def show(found: Results) -> None:
+    """Prints it for people."""
+    from rich.table import Table
+
+    console = new_console()
+    for header, lines in _tables(found):
+        table = Table(box=None)
+        for name in header:
+            table.add_column(name, justify="left" if name in _WORDS else "right")
+        for line in lines:
+            table.add_row(*line)
+        console.print(table)
+    for note in _caption(found):
+        console.print(note, markup=False)
+
+
+def results_markdown(found: Results) -> str:
+    """The same as Markdown."""
+    lines = []
+    for header, rows in _tables(found):
+        lines += [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
+        lines += [*(f"| {' | '.join(row)} |" for row in rows), ""]
+    return "\n".join([*lines, *_caption(found)])
+
+
+def write_results_csv(found: Results, path: Path) -> None:
+    """Writes the rows without the duels: figures unrounded, an interval as two columns.
+
+    Raises:
+        InvalidInputError: if it cannot be written.
+    """
+
+    heads = (
+        *("kind", "policy", "reference", "success", "success", "completion_tokens", "tokens"),
+        *("calls", "above_front", "above_front", "oracle_share", "tokens_saved", "tokens_saved"),
+        "p_holm",
+    )
+    rows: list[tuple[Value, ...]] = []
+    for row in found.rows:
+        saving = None if row.versus is None else row.versus.savings["tokens"]
+        rows.append(
+            (
+                *(row.kind, row.name, int(row.name == found.reference)),
+                *(row.success, row.interval, row.completion_tokens, row.tokens, row.calls),
+                *(row.above_front, row.above_front_interval, row.oracle_share),
+                None if saving is None else saving.share,
+                None if saving is None else saving.interval,
+                row.holm,
+            )
+        )
+    table = Table(path.stem, "", tuple(map(Column, heads)), tuple(rows))
+    try:
+        write_csv([table], path.parent)
+    except OSError as error:
+        raise InvalidInputError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def _tables(found: Results) -> list[tuple[tuple[str, ...], list[list[str]]]]:
+    tables: list[tuple[tuple[str, ...], list[list[str]]]] = []
+    tables.append((_ROWS, [_row(found, row) for row in found.rows]))
+    if found.duels:
+        tables.append((_DUELS, [_duel(duel) for duel in found.duels]))
+    return tables
+
+
+def _row(found: Results, row: Row) -> list[str]:
+    front = ""
+    if row.kind != "fixed" and row.above_front is not None and row.above_front_interval is not None:
+        low, high = row.above_front_interval.low, row.above_front_interval.high
+        front = f"{row.above_front:+.3f} ({low:+.2f} to {high:+.2f})"
+    return [
+        row.kind,
+        f"{row.name} (reference)" if row.name == found.reference else row.name,
+        f"{row.success:.3f} ({row.interval.low:.2f}-{row.interval.high:.2f})",
+        *(f"{row.completion_tokens:.0f}", f"{row.tokens:.0f}", f"{row.calls:.1f}"),
+        front,
+        "" if row.oracle_share is None else f"{row.oracle_share:.0%}",
+        "" if row.versus is None else _saved(row.versus),
+        "" if row.holm is None else f"{row.holm:.2f}",
+    ]
+
+
+def _duel(duel: Duel) -> list[str]:
+    return [
+        *(duel.policy, duel.against),
+        f"{duel.gain:+.3f} ({duel.interval.low:+.2f} to {duel.interval.high:+.2f})",
+        _saved(duel.comparison),
+        f"{duel.comparison.won} : {duel.comparison.lost}",
+        f"{duel.comparison.p_value:.2f}",
+    ]
+
+
+def _saved(comparison: Comparison) -> str:
+    saving = comparison.savings["tokens"]
+    if saving.interval is None:
+        return f"{saving.share:.0%}"
+    return f"{saving.share:.0%} ({saving.interval.low:.0%} to {saving.interval.high:.0%})"
+
+
+def _caption(found: Results) -> list[str]:
+    smallest = "" if found.detectable is None else f"; detectable: {found.detectable:.2f}"
+    return [
+        f"{found.tasks} tasks, samples in {found.runs} orders{smallest}",
+        "of the oracle's gain: success above the front by that of the oracle, each at its own "
+        "tokens",
+    ]
+
+
+Recording = Annotated[Path, typer.Argument(help="Recording of the test tasks.")]
+
+
+@app.command()
+def results(
+    recording: Recording,
+    train: Annotated[
+        Path, typer.Option(help="Recording of training tasks, on which the reference is chosen.")
+    ],
+    arm: Annotated[
+        list[str] | None,
+        typer.Option(help="Ways to ask: program, chain; repeat. Default: program."),
+    ] = None,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="File of a learned policy, or NAME=FILE; repeat. Several of one name, learned "
+            "with different seeds, take turns."
+        ),
+    ] = None,
+    trade_off: Annotated[
+        list[float] | None,
+        typer.Option(min=0.0, max=1.0, help="Of learned policies; repeat. Default: 0.85."),
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Samples of each way to ask.")] = 4,
+    runs: Annotated[int, typer.Option(min=1, help="Orders of the samples.")] = 10,
+    data: Data = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
+    csv: Annotated[Path | None, typer.Option(help="Write the rows to this file, too.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare fixed, rules, controls, heuristic, policies and oracle on recorded samples of GSM8K.
+
+    Example: amp results recordings/gsm8k.sqlite --train recordings/gsm8k-train.sqlite
+    """
+    from amp.allocate.heuristic import HeuristicAllocator
+    from amp.assess.weighted import WeightedAssessor
+    from amp.benchmarks import load_benchmark
+    from amp.benchmarks.presets import ARMS, PRESETS
+    from amp.simulate.build import of_recording, opening_contexts
+    from amp.simulate.compare import Adaptive
+    from amp.simulate.compare import results as compared
+    from amp.simulate.samples import Arm
+    from amp.trace import to_json
+
+    if trade_off and not policy:
+        raise InvalidInputError("--trade-off is of learned policies; name one with --policy")
+    files = _files(policy or [])
+    if csv is not None and csv.suffix != ".csv":
+        raise InvalidInputError(f"--csv is {csv}, expected a file whose name ends in .csv")
+    benchmark = load_benchmark("gsm8k", data=data)
+    wanted = []
+    for name in arm or ["program"]:
+        if name not in ARMS:
+            raise InvalidInputError(
+                f"unknown way to ask {name!r}{did_you_mean(name, list(ARMS))} "
+                f"(ways: {', '.join(ARMS)})"
+            )
+        wanted.append(Arm(name, ARMS[name]))
+
+    def table(path: Path, split: str) -> Draws:
+        tasks = benchmark.tasks(split)
+        return of_recording(path, benchmark, tasks, wanted, samples, incomplete="leave out")
+
+    test = table(recording, "test")
+    heuristic = HeuristicAllocator(PRESETS[benchmark.name].space)
+    contexts = opening_contexts(benchmark, benchmark.tasks("test"))
+    adaptive = {"heuristic": Adaptive((heuristic,), WeightedAssessor())}
+    adaptive |= _learned(files, trade_off or [0.85], test)
+    found = compared(test, table(train, "train"), adaptive, contexts, runs)
+    if csv is not None:
+        write_results_csv(found, csv)
+    if as_json:
+        print(to_json(found))
+    elif markdown:
+        print(results_markdown(found))
+    else:
+        show(found)
+
+
+def _files(named: list[str]) -> dict[str, list[Path]]:
+    """The files of each name."""
+    files: dict[str, list[Path]] = {}
+    for one in named:
+        name, _, path = one.rpartition("=")
+        if not path:
+            raise InvalidInputError(f"--policy is {one!r}, expected FILE or NAME=FILE")
+        files.setdefault(name or "learned", []).append(Path(path))
+    return files
+
+
+def _learned(
+    files: dict[str, list[Path]], trade_offs: list[float], test: Draws
+) -> dict[str, Adaptive]:
+    """The learned policies at every trade-off, with controls at the first one.
+
+    There the first of them is compared with everything, one by one.
+    """
+    from amp.assess.weighted import WeightedAssessor
+    from amp.simulate.compare import Adaptive, learned
+
+    policies = {name: [learned(path, test) for path in paths] for name, paths in files.items()}
+    return {
+        f"{name}, trade-off {trade_off:g}": Adaptive(
+            tuple(replace(one, deterministic=True, trade_off=trade_off) for one in several),
+            WeightedAssessor(looks=frozenset()),
+            controls=trade_off == trade_offs[0],
+            duels=(name, trade_off) == (next(iter(policies)), trade_offs[0]),
+        )
+        for name, several in policies.items()
+        for trade_off in trade_offs
+    }

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from amp.errors import InvalidInputError
-from amp.evaluate.draws import Arm, Cell, Draw, Draws, TaskDraws
 from amp.models.base import ModelCard
+from amp.simulate.samples import Arm, Cell, Draw, Draws, TaskDraws
 from amp.types import Allocation, Candidate, Look, ToolUse, Usage
 
 FORMAT = 1

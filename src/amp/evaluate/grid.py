@@ -20,8 +20,8 @@ import numpy.typing as npt
 
 from amp.allocate.consistency import leaders
 from amp.errors import InvalidInputError
-from amp.evaluate.draws import Draw, Draws, TaskDraws
-from amp.execute.search import vote
+from amp.execute.select import vote
+from amp.simulate.samples import Draw, Draws, TaskDraws
 from amp.types import Evidence
 
 Integers = npt.NDArray[np.int64]

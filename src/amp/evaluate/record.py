@@ -18,11 +18,11 @@ from pathlib import Path
 
 from amp.allocate.space import REALS, Space
 from amp.benchmarks.base import Benchmark
+from amp.benchmarks.presets import ARMS, PRESETS
 from amp.errors import InvalidInputError, ModelError, RecordingError, did_you_mean
-from amp.evaluate.presets import ARMS, PRESETS
-from amp.evaluate.runner import RunSettings, make_planner
+from amp.evaluate.run import RunSettings, make_planner
+from amp.methods import AnyPlanner
 from amp.models.recorded import RecordedModel
-from amp.planners import AnyPlanner
 from amp.types import MODEL_ERROR, Allocation, Limits, LookKind, Task
 
 _FAILED_TASKS_TO_GIVE_UP = 3

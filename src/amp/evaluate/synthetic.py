@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from itertools import product
 
 from amp.cost import reward
-from amp.evaluate.curves import Point
-from amp.evaluate.draws import Arm, Cell, Draw, Draws, TaskDraws
-from amp.evaluate.policies import Plan, Price, fixed_plans
 from amp.models.base import ModelCard
+from amp.report.frontier import Point
+from amp.simulate.policies import Plan, Price, fixed_plans
+from amp.simulate.samples import Arm, Cell, Draw, Draws, TaskDraws
 from amp.types import Allocation, Candidate, Look, Usage
 
 CARD = ModelCard("synthetic", parameters=1_000_000_000, layers=24, attention_width=2048)

@@ -22,7 +22,7 @@ from amp.models.base import (
     Prompt,
     Request,
 )
-from amp.models.thinking import LEAST_TOKENS
+from amp.models.chat import LEAST_TOKENS
 from amp.types import StepContext, ToolUse
 
 _TOOL_GRACE_SECONDS = 1.0

@@ -14,15 +14,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from amp.allocate import inputs
-from amp.allocate.mlp import MlpPolicy
+from amp.allocate.policy import INPUTS_VERSION, MlpPolicy
 from amp.assess.neural import NeuralAssessor
 from amp.errors import InvalidInputError
-from amp.learn.curriculum import Curriculum
+from amp.learn.config import Curriculum, TrainSettings
 from amp.learn.networks import Networks
-from amp.learn.trainsettings import TrainSettings
-from amp.network import Floats
-from amp.tensorfile import read_tensors, write_tensors
+from amp.mlp import Floats, read_tensors, write_tensors
 
 SCHEMA = "amp-training/1"
 
@@ -156,7 +153,7 @@ def _frame(policy: MlpPolicy, assessor: NeuralAssessor | None) -> dict[str, str]
         "most_rounds": str(policy.most_rounds),
         "most_samples": json.dumps(policy.most_samples),
         "features": json.dumps(policy.features),
-        "inputs": str(inputs.VERSION),
+        "inputs": str(INPUTS_VERSION),
         "assessor": "none" if assessor is None else _digest(assessor),
     }
 

@@ -1,7 +1,7 @@
-"""The policy network of `amp.allocate.mlp` in torch, with a value function beside it.
+"""The policy network of `amp.allocate.policy` in torch, with a value function beside it.
 
-Log-probabilities and entropies are those of `amp.allocate.batch`, with gradients. The network of an
-assessor (spec 3.2) may stand before both: then the gradients reach it through its score.
+Log-probabilities and entropies are those of `amp.allocate.distributions`, with gradients.
+The network of an assessor (spec 3.2) may stand before both: then the gradients reach it through its score.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ import torch
 from torch import nn
 from torch.nn.functional import softplus
 
-from amp.allocate.draws import HALF_LOG_TWO_PI, TOOLS_FROM
-from amp.allocate.inputs import EXTRAS
-from amp.allocate.mlp import MlpPolicy
+from amp.allocate.distributions import HALF_LOG_TWO_PI, TOOLS_FROM
+from amp.allocate.policy import EXTRAS, MlpPolicy
 from amp.assess.neural import NeuralAssessor
 from amp.errors import InvalidInputError
-from amp.network import FAR, Floats, Layer
+from amp.mlp import FAR, Floats, Layer
 
 _REALS = slice(1, TOOLS_FROM)
 _TOOLS = slice(TOOLS_FROM, None)
@@ -135,7 +134,7 @@ def entropies(locations: torch.Tensor, log_stds: torch.Tensor, free: torch.Tenso
 
 
 def encoded(values: Floats, mean: Floats, std: Floats) -> Floats:
-    """`amp.network.encode` of many rows, where NaN marks what is missing."""
+    """`amp.mlp.encode` of many rows, where NaN marks what is missing."""
     missing = np.isnan(values)
     far = np.clip((values - mean) / std, -FAR, FAR)
     return np.concatenate((np.where(missing, 0.0, far), missing), axis=1).astype(mean.dtype)

@@ -17,10 +17,10 @@ import torch
 from torch import nn
 
 from amp.errors import InvalidInputError
+from amp.learn.config import TrainSettings
 from amp.learn.networks import Networks
-from amp.learn.rollouts import Rollout
-from amp.learn.trainsettings import TrainSettings
-from amp.network import Floats
+from amp.learn.rollout import Rollout
+from amp.mlp import Floats
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -4,28 +4,103 @@ Two scorers over the same features. The weighted sum has three weights and a bia
 squares are exact. The network is small, there are few examples and many of them speak of the same
 task: the penalty on its weights is chosen by cross-validation over tasks, and several networks from
 different seeds are averaged. Their average is again one network, which is what comes out.
+
+From judged or annotated episodes to a trained assessor of either kind.
+
+Annotated steps with their features: what the CAM is pre-trained on (spec 3.4.1).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import nn
 
-from amp.assess.features import FEATURES
-from amp.assess.hidden import Projection
-from amp.assess.neural import NeuralAssessor, transformed
-from amp.assess.structure import Parser
+from amp.annotations.store import Annotation
+from amp.assess.assessor_file import Training
+from amp.assess.features import FEATURES, Observed, observe
+from amp.assess.neural import NeuralAssessor, Projection, transformed
+from amp.assess.text import Parser
 from amp.assess.weighted import TERMS, WeightedAssessor
+from amp.benchmarks.labels import blinded, context_at
 from amp.errors import InvalidInputError
-from amp.learn.examples import Example
 from amp.learn.networks import layer_of, one_thread
-from amp.network import Floats, Layer
-from amp.types import LookKind
+from amp.mlp import Floats, Layer
+from amp.models.base import ModelCard
+from amp.types import Episode, LookKind, Observation, StepContext, Task
+
+BLINDED_WEIGHT = 0.1
+"""Of an example as a model without log-probabilities would have left it, beside the example."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One annotated step.
+
+    Attributes:
+        task: id of its task; examples of one task are not independent.
+        candidates: how many candidates were known.
+        observed: its features, without the hidden state.
+        hidden: the hidden state, empty if nobody looked.
+        complexity: what it should be, in [0, 1].
+        weight: how much it counts.
+    """
+
+    task: str
+    candidates: int
+    observed: Observed
+    hidden: tuple[float, ...]
+    complexity: float
+    weight: float
+
+
+def examples(
+    annotations: Iterable[Annotation], episodes: Sequence[Episode], parse: Parser
+) -> list[Example]:
+    """Puts annotations and the steps that they speak of together.
+
+    An annotation of a step that no episode holds is taken at its own words: its goal and its state,
+    without anything of the model. All annotations of one step with equally many candidates count
+    together as one, so that neither many annotators nor many samples make a step weigh more. Each
+    example that has something of the model comes a second time without it, so that what is learned
+    holds for black-box models, too.
+    """
+    known = {episode.task.id: episode for episode in episodes}
+    annotations = list(annotations)
+    shares = Counter((a.task, a.step, len(a.candidates)) for a in annotations)
+    made: list[Example] = []
+    for annotation in annotations:
+        context = _context(annotation, known.get(annotation.task))
+        weight = 1.0 / shares[annotation.task, annotation.step, len(annotation.candidates)]
+        made.append(_example(annotation, context, parse, weight))
+        blind = blinded(context)
+        if blind != context:
+            made.append(_example(annotation, blind, parse, BLINDED_WEIGHT * weight))
+    return made
+
+
+def _context(annotation: Annotation, episode: Episode | None) -> StepContext:
+    if episode is not None and annotation.step < len(episode.steps):
+        return context_at(episode, annotation.step, annotation.candidates)
+    return StepContext(Task(annotation.task, annotation.goal), Observation(annotation.state))
+
+
+def _example(annotation: Annotation, context: StepContext, parse: Parser, weight: float) -> Example:
+    look = context.evidence.look
+    return Example(
+        task=annotation.task,
+        candidates=len(context.evidence.candidates),
+        observed=observe(context, parse),
+        hidden=() if look is None else look.hidden,
+        complexity=annotation.complexity,
+        weight=weight,
+    )
+
 
 _MEMBERS_IN_FOLDS = 2
 _CONSTANT = 1e-6
@@ -263,3 +338,63 @@ def _fit(examples: Sequence[Example], error: float, constant: float, penalty: fl
     total = math.fsum(example.weight for example in examples)
     tasks = len({example.task for example in examples})
     return Fit(error / total, constant / total, penalty, tasks, len(examples))
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """An assessor, and how well its kind fits tasks that it was not trained on."""
+
+    assessor: WeightedAssessor | NeuralAssessor
+    fit: Fit
+
+
+def train_assessor(
+    kind: str,
+    episodes: Sequence[Episode],
+    annotations: Sequence[Annotation],
+    parse: Parser,
+    seed: int = 0,
+) -> Trained:
+    """Trains an assessor that looks at what was looked at in the episodes.
+
+    Args:
+        kind: ``neural`` or ``weighted``.
+        episodes: where the annotated steps are found.
+        annotations: what to learn.
+        parse: how the structure of text is found.
+        seed: of everything random.
+
+    Raises:
+        InvalidInputError: if there is too little to learn from, or no such kind.
+    """
+    made = examples(annotations, episodes, parse)
+    looks = looks_in(episodes)
+    settings = PretrainSettings(seed=seed)
+    if kind == "neural":
+        return Trained(*train_neural(made, looks, parse, settings))
+    if kind == "weighted":
+        return Trained(*train_weighted(made, looks, parse, settings))
+    raise InvalidInputError(f"kind is {kind!r}, expected neural or weighted")
+
+
+def looks_in(episodes: Sequence[Episode]) -> frozenset[LookKind]:
+    """What was looked at before the first round of any step."""
+    seen: set[LookKind] = set()
+    for look in (step.look for episode in episodes for step in episode.steps):
+        if look is None:
+            continue
+        if look.options:
+            seen.add("options")
+        if look.entropy is not None:
+            seen.add("next_token")
+        if look.hidden:
+            seen.add("hidden")
+        if look.perplexity is not None:
+            seen.add("perplexity")
+    return frozenset(seen)
+
+
+def training_of(card: ModelCard, environment: str, annotations: Sequence[Annotation]) -> Training:
+    """What goes beside the weights into their file."""
+    tasks = tuple(sorted({note.task for note in annotations}))
+    return Training(card.name, environment, card.sha256, tasks)

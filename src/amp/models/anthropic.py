@@ -18,6 +18,8 @@ What the API lacks, and what stands for it:
 
 Prompt tokens are those read anew, read from the cache, and written to it, together. Writing costs
 a quarter more than reading anew, which no price of a `ModelCard` says.
+
+What a message of Anthropic's API says: its text, and what it cost.
 """
 
 from __future__ import annotations
@@ -29,28 +31,71 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from amp.errors import InvalidInputError, ModelError
-from amp.models import anthropicanswer
 from amp.models.base import (
     Capabilities,
     Completion,
+    FinishReason,
     LogProbs,
     ModelCard,
     NextToken,
     Prompt,
     Request,
 )
-from amp.models.calls import deadline_of, one_by_one, within
-from amp.models.chat import as_messages, upper_bound
-from amp.models.refusals import Refusals
-from amp.models.sdkclient import Api, RefusedError, SdkClient
-from amp.models.thinking import (
+from amp.models.chat import (
     ANTHROPIC_STYLES,
     AnthropicStyle,
+    Refusals,
     anthropic_budget,
     anthropic_fields,
+    as_messages,
+    deadline_of,
+    estimated_tokens,
+    one_by_one,
     require_budget,
     require_style,
+    upper_bound,
+    within,
+    without_prefix,
 )
+from amp.models.sdk import Api, RefusedError, SdkClient
+from amp.types import Usage
+
+_CUT_OFF = ("max_tokens", "model_context_window_exceeded")
+
+
+def read(request: Request, answer: Mapping[str, Any], seconds: float) -> Completion:
+    """Returns the sample of an answer.
+
+    Thinking counts as the API states it. Where it states only the sum, the tokens are split by the
+    lengths of the texts; models that hide what they think, then count none.
+
+    Raises:
+        KeyError, TypeError, ValueError: if it is no message.
+    """
+    blocks = answer["content"]
+    text = "".join(block["text"] for block in blocks if block["type"] == "text")
+    thought = "".join(block["thinking"] for block in blocks if block["type"] == "thinking")
+    usage = answer["usage"]
+    cached = int(usage.get("cache_read_input_tokens") or 0)
+    written = int(usage.get("cache_creation_input_tokens") or 0)
+    generated = int(usage["output_tokens"])
+    reasoned = (usage.get("output_tokens_details") or {}).get("thinking_tokens")
+    if reasoned is None:
+        reasoned = estimated_tokens(generated, thought, text)
+    reason: FinishReason = "length" if answer["stop_reason"] in _CUT_OFF else "stop"
+    return Completion(
+        without_prefix(text, request.prompt),
+        reason,
+        Usage(
+            model_calls=1,
+            prompt_tokens=int(usage["input_tokens"]) + cached + written,
+            cached_prompt_tokens=cached,
+            completion_tokens=generated,
+            reasoning_tokens=min(int(reasoned), generated),
+            seconds=seconds,
+        ),
+    )
+
 
 _log = logging.getLogger(__name__)
 
@@ -83,7 +128,7 @@ class AnthropicModel:
         max_retries: how often the SDK tries again when the server is busy or unreachable.
         prefix: whether the model continues an assistant's last message.
         thinking: how the model takes a budget of thinking: ``adaptive`` since Opus 4.6, ``budget``
-            before, None not at all; see `amp.models.thinking`.
+            before, None not at all; see `amp.models.chat`.
         extra: further fields of every request; they win over all others.
 
     Raises:
@@ -201,7 +246,7 @@ class AnthropicModel:
         answer = await self._ask(request, cached=cached)
         seconds = time.monotonic() - begun
         try:
-            return anthropicanswer.read(request, answer, seconds)
+            return read(request, answer, seconds)
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise self._client.garbage(error) from error
 

@@ -1,11 +1,43 @@
-"""What the back ends that speak a chat API share: messages, prefixes, seeds, bounds."""
+"""What the back ends that speak a chat API share: messages, prefixes, seeds, bounds.
+
+How a budget of native thinking is said to each API; the one place where the mapping is written.
+
+`Request.thinking_tokens` is a number of tokens; few APIs take one. What is sent instead:
+
+| style | API | 0 | 1 to 2048 | to 8192 | more |
+|---|---|---|---|---|---|
+| ``effort`` | OpenAI and servers that follow it | none | low | medium | high |
+| ``adaptive`` | Anthropic, newer models | disabled | low | medium | high |
+| ``budget`` | Anthropic, older models | disabled | the number, at least 1024 | | |
+| ``budget`` | llama.cpp's server, vLLM | template's switch off | the number | | |
+
+An effort is a hint, no bound: the cap, which grows by the budget, is the bound. Models that cannot
+do without thinking refuse the first way to say 0 and are asked with the next: the OpenAI API with
+minimal, then low; Anthropic's with the lowest effort.
+
+NOT covered: servers that take a budget in yet another field; pass it in `extra`.
+
+Calls over a network: side by side where a server makes one sample a call, and within a time.
+
+What a server turns out to refuse of a request, and is not asked for again.
+
+Servers and models tell what they cannot do only by refusing it. A field that stood for something
+the caller asked for is given up with a warning in the log, once a model: nothing is silent.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import hashlib
-from collections.abc import Sequence
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Literal, get_args
 
-from amp.models.base import Prompt
+from amp.errors import InvalidInputError
+from amp.models.base import Capabilities, Completion, Prompt, Request
+from amp.types import Usage
 
 # Generous: the templates known to us need 3 to 8 tokens a message, and one adds a system prompt of
 # 20 tokens where there is none.
@@ -53,3 +85,208 @@ def upper_bound(messages: Sequence[dict[str, str]]) -> int:
     """Returns more tokens than these messages can have: each is at least a byte of the text."""
     size = sum(len(message["content"].encode()) + _TOKENS_PER_MESSAGE for message in messages)
     return size + _TOKENS_PER_PROMPT
+
+
+OpenAIStyle = Literal["effort", "budget"]
+AnthropicStyle = Literal["adaptive", "budget"]
+
+OPENAI_STYLES: tuple[str, ...] = get_args(OpenAIStyle)
+ANTHROPIC_STYLES: tuple[str, ...] = get_args(AnthropicStyle)
+
+LOW_TOKENS = 2048
+MEDIUM_TOKENS = 8192
+LEAST_TOKENS = 1024
+"""The smallest budget that Anthropic's API takes, and so the smallest that every API takes."""
+
+Fields = Mapping[str, Any]
+
+_TEMPLATE = "chat_template_kwargs"
+
+
+def effort(tokens: int) -> str:
+    """Returns the effort that stands for a budget: low, medium or high."""
+    if tokens <= LOW_TOKENS:
+        return "low"
+    return "medium" if tokens <= MEDIUM_TOKENS else "high"
+
+
+def openai_fields(style: OpenAIStyle | None, tokens: int) -> tuple[Fields, ...]:
+    """Returns the fields of a chat completion that ask for this much thinking.
+
+    Where there are several, a server that refuses one is asked with the next.
+    """
+    if style == "effort":
+        levels = (effort(tokens),) if tokens else ("none", "minimal", "low")
+        return tuple({"reasoning_effort": level} for level in levels)
+    if style == "budget":
+        # llama.cpp's server and vLLM name it differently, and ignore each other's name. For 0 the
+        # template alone is right: forced to end at once, small models think on in their answer.
+        fields: dict[str, Any] = {_TEMPLATE: {"enable_thinking": tokens > 0}}
+        if tokens:
+            fields |= {"thinking_budget_tokens": tokens, "thinking_token_budget": tokens}
+        return (fields,)
+    return ({},)
+
+
+def anthropic_fields(style: AnthropicStyle | None, tokens: int) -> tuple[Fields, ...]:
+    """Returns the fields of a message that ask for this much thinking, as `openai_fields` does."""
+    if style is None:
+        return ({},)
+    if not tokens:
+        least = {"output_config": {"effort": "low"}}
+        off: Fields = {"thinking": {"type": "disabled"}}
+        return (off, least) if style == "adaptive" else (off,)
+    if style == "adaptive":
+        return ({"thinking": {"type": "adaptive"}, "output_config": {"effort": effort(tokens)}},)
+    return ({"thinking": {"type": "enabled", "budget_tokens": anthropic_budget(style, tokens)}},)
+
+
+def anthropic_budget(style: AnthropicStyle | None, tokens: int) -> int:
+    """Returns by how many tokens the cap grows: the budget as the API takes it."""
+    if tokens and style == "budget":
+        return max(LEAST_TOKENS, tokens)
+    return tokens
+
+
+def merged(fields: Fields, own: Fields) -> dict[str, Any]:
+    """Returns both together; the caller's own fields win, also among those of the template."""
+    both = {**fields, **own}
+    if _TEMPLATE in fields and _TEMPLATE in own:
+        both[_TEMPLATE] = {**fields[_TEMPLATE], **own[_TEMPLATE]}
+    return both
+
+
+def require_style(style: str | None, styles: tuple[str, ...]) -> None:
+    """Refuses a style that the API does not know.
+
+    Raises:
+        InvalidInputError: if it is none of these, and not None.
+    """
+    if style is not None and style not in styles:
+        raise InvalidInputError(f"thinking is {style!r}, expected None or {' or '.join(styles)}")
+
+
+def require_budget(request: Request, model: str, *, supported: bool) -> None:
+    """Refuses a budget of thinking that the model cannot keep.
+
+    Raises:
+        InvalidInputError: if one is asked for and the model has none.
+    """
+    if request.thinking_tokens and not supported:
+        raise InvalidInputError(
+            f"thinking_tokens is {request.thinking_tokens}, but model {model} takes no budget of"
+            " thinking; ask for 0, or construct it with thinking=... if it does"
+        )
+
+
+def estimated_tokens(tokens: int, thought: str, said: str) -> int:
+    """Returns how many of these tokens were thinking, split by the lengths of the two texts.
+
+    An estimate, for servers that state only the sum.
+    """
+    if not thought:
+        return 0
+    return round(tokens * len(thought) / (len(thought) + len(said)))
+
+
+Call = Callable[[Request], Awaitable[list[Completion]]]
+
+
+def deadline_of(request: Request) -> float | None:
+    """Returns the time of the running event loop at which the request runs out of time."""
+    if request.timeout_seconds is None:
+        return None
+    return asyncio.get_running_loop().time() + request.timeout_seconds
+
+
+async def within(
+    deadline: float | None,
+    call: Call,
+    request: Request,
+    count_tokens: Callable[[Prompt], Awaitable[int]],
+) -> list[Completion]:
+    """Returns the samples of one call, or that it timed out.
+
+    A call that timed out is charged with the bound of its prompt. What the server generated until
+    then is known to nobody and counts as nothing.
+    """
+    begun = asyncio.get_running_loop().time()
+    try:
+        async with asyncio.timeout_at(deadline):
+            return await call(request)
+    except TimeoutError:
+        seconds = asyncio.get_running_loop().time() - begun
+        share = Completion("", "timeout", Usage(seconds=seconds / request.n))
+        charged = Usage(model_calls=1, prompt_tokens=await count_tokens(request.prompt))
+        first = dataclasses.replace(share, usage=share.usage + charged)
+        return [first] + [share] * (request.n - 1)
+
+
+async def one_by_one(request: Request, call: Call) -> list[Completion]:
+    """Returns the samples of a request, made side by side in a call each.
+
+    Like a task group, but what one call raises comes out as itself, not in a group.
+    """
+    numbers = range(request.first_sample, request.first_sample + request.n)
+    singles = [dataclasses.replace(request, n=1, first_sample=number) for number in numbers]
+    tasks = [asyncio.ensure_future(call(single)) for single in singles]
+    try:
+        return [sample for samples in await asyncio.gather(*tasks) for sample in samples]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+_log = logging.getLogger(__name__)
+
+# A value out of range is the caller's mistake, and no refusal of the field as such.
+_AS_SUCH = re.compile(
+    r"unsupported|deprecated|not (?:be )?(?:supported|allowed|compatible)|n[o']t support"
+    r"|cannot both|only the default",
+    re.IGNORECASE,
+)
+# In the order in which they are given up where a server wants one of two.
+_SAMPLING = ("top_p", "temperature")
+
+
+class Refusals:
+    """The fields that one model refused, with thinking and without it apart.
+
+    Many models take temperature, top_p and log-probabilities only as long as they do not think.
+
+    Args:
+        model: the model's name, for the log.
+    """
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._fields: set[tuple[str, bool]] = set()
+
+    def learn(self, reason: str, sent: Mapping[str, Any], *, thinks: bool) -> None:
+        """Takes note of what was sent and is refused for this reason; at most one field."""
+        if "logprobs" in sent and "logprobs" in reason:
+            self._fields.add(("logprobs", thinks))
+            return
+        for name in _SAMPLING:
+            if name in sent and name in reason and _AS_SUCH.search(reason):
+                if (name, thinks) not in self._fields:
+                    when = " while it thinks" if thinks else ""
+                    _log.warning(
+                        "model %s refuses %s%s; from now on it samples as it likes",
+                        self._model, name, when,
+                    )  # fmt: skip
+                self._fields.add((name, thinks))
+                return
+
+    def capabilities(self, claimed: Capabilities) -> Capabilities:
+        """Returns what is claimed, less the ways of sampling that were refused."""
+        return dataclasses.replace(
+            claimed,
+            temperature=not self.refused("temperature", thinks=False),
+            top_p=not self.refused("top_p", thinks=False),
+        )
+
+    def refused(self, name: str, *, thinks: bool) -> bool:
+        """Whether this field is not to be sent."""
+        return (name, thinks) in self._fields

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from amp.errors import InvalidInputError, ModelError
-from amp.models import grammar
+from amp.models import llamacpp_server
 from amp.models.base import (
     Capabilities,
     Completion,
@@ -42,10 +42,8 @@ from amp.models.base import (
     Prompt,
     Request,
 )
-from amp.models.chat import as_messages, base_seed
-from amp.models.llamaserver import Call, LlamaServer
-from amp.models.llamastream import Stream
-from amp.models.thinking import openai_fields, require_budget
+from amp.models.chat import as_messages, base_seed, openai_fields, require_budget
+from amp.models.llamacpp_server import Call, LlamaServer, Stream
 from amp.types import Usage
 
 # Measured: 20 cost no more than 1 (within 3%); the mass beyond is one more outcome of the entropy.
@@ -262,7 +260,7 @@ class LlamaCppModel:
 
     async def _score_one(self, prompt: Prompt, continuation: str) -> LogProbs:
         try:
-            forced = grammar.only(continuation)
+            forced = llamacpp_server.only(continuation)
         except ValueError as error:
             raise InvalidInputError(f"continuation cannot be scored: {error}") from error
         # A token is at least a byte, so this cap never cuts a continuation.

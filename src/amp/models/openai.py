@@ -7,7 +7,7 @@ capabilities say so from then on:
   charged as one.
 - log-probabilities: refused or left out, they are empty from then on, and `probe` fails.
 - temperature and top_p: refused by many models that think, they are left out from then on. The log
-  says so once; see `amp.models.refusals`.
+  says so once; see `amp.models.chat`.
 - A prefix (an assistant's last message) is continued only where the option `prefix` says that the
   server does it. Elsewhere, and in an answer that is thought about, the user's message asks to
   continue exactly after it.
@@ -17,6 +17,8 @@ vLLM) give equal samples to equal requests; nobody promises it. A recording make
 
 Log-probabilities are those of the text, never of thinking, and as the server reports them: before
 temperature at OpenAI, llama.cpp, and vLLM in its default mode.
+
+The door to OpenAI's SDK, with what only llama.cpp's server can tell: exact counts of tokens.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from amp.errors import InvalidInputError, ModelError
-from amp.models import openaianswer
+from amp.models import openai_response
 from amp.models.base import (
     Capabilities,
     Completion,
@@ -39,20 +41,91 @@ from amp.models.base import (
     Prompt,
     Request,
 )
-from amp.models.calls import Call, deadline_of, one_by_one, within
-from amp.models.chat import as_messages, base_seed, upper_bound
-from amp.models.openaiclient import OpenAIClient
-from amp.models.refusals import Refusals
-from amp.models.sdkclient import RefusedError
-from amp.models.thinking import (
+from amp.models.chat import (
     OPENAI_STYLES,
+    Call,
     OpenAIStyle,
+    Refusals,
+    as_messages,
+    base_seed,
+    deadline_of,
     merged,
+    one_by_one,
     openai_fields,
     require_budget,
     require_style,
+    upper_bound,
+    within,
 )
+from amp.models.sdk import Api, RefusedError, SdkClient
 from amp.types import Usage
+
+OPENAI = Api(
+    name="OpenAI",
+    package="openai",
+    client="AsyncOpenAI",
+    errors="OpenAIError",
+    resource="chat.completions",
+    address="https://api.openai.com/v1",
+    variable="OPENAI",
+)
+
+_COUNT_TIMEOUT_SECONDS = 10.0
+
+
+class OpenAIClient(SdkClient):
+    """The SDK's client for one model; see `SdkClient` for its arguments and errors."""
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        base_url: str | None,
+        api_key: str | None,
+        timeout_seconds: float,
+        max_retries: int,
+    ) -> None:
+        super().__init__(
+            OPENAI,
+            model,
+            base_url=base_url,
+            api_key=api_key,
+            timeout_seconds=timeout_seconds,
+            max_retries=max_retries,
+        )
+        self._counts_exactly = not self.is_providers_own
+
+    async def count_tokens(
+        self, messages: list[dict[str, str]], extra: dict[str, Any]
+    ) -> int | None:
+        """Returns the tokens of these messages if the server is llama.cpp's, else None.
+
+        Args:
+            messages: the chat.
+            extra: further fields of the request that the template may read.
+        """
+        if not self._counts_exactly:
+            return None
+        root = self.address.removesuffix("/v1")
+        try:
+            templated = await self._post(f"{root}/apply-template", {**extra, "messages": messages})
+            body = {"content": templated["prompt"], "add_special": True, "parse_special": True}
+            return len((await self._post(f"{root}/tokenize", body))["tokens"])
+        except self._sdk.APIConnectionError:
+            return None  # it may be back later
+        except (self._sdk.OpenAIError, ValueError, KeyError, TypeError):
+            self._counts_exactly = False
+            return None
+
+    async def _post(self, url: str, body: dict[str, Any]) -> dict[str, Any]:
+        client = (await self.connected()).with_options(
+            timeout=_COUNT_TIMEOUT_SECONDS, max_retries=0
+        )
+        answer = await client.post(url, body=body, cast_to=object)
+        if not isinstance(answer, dict):
+            raise TypeError("no JSON object")
+        return answer
+
 
 _TOP = 20  # the most that the API allows
 _REFUSES_N = re.compile(
@@ -75,7 +148,7 @@ class OpenAIModel:
         prefix: whether the server continues an assistant's last message, as llama.cpp's does.
         grammar: whether the server takes GBNF in the field ``grammar``, as llama.cpp's does.
         thinking: how the server takes a budget of thinking: ``effort`` as OpenAI does, ``budget``
-            as llama.cpp's server and vLLM do, None not at all; see `amp.models.thinking`.
+            as llama.cpp's server and vLLM do, None not at all; see `amp.models.chat`.
         extra: further fields of every request, as the server knows them; they win over all others.
 
     Raises:
@@ -179,9 +252,9 @@ class OpenAIModel:
             raise ModelError(f"model {self._model} gives no log-probabilities; it cannot be probed")
         masses: dict[str, list[float]] = {}
         try:
-            for token in openaianswer.tokens(answer["choices"][0])[0]["top_logprobs"]:
+            for token in openai_response.tokens(answer["choices"][0])[0]["top_logprobs"]:
                 masses.setdefault(token["token"], []).append(math.exp(token["logprob"]))
-            usage = openaianswer.prompt_usage(answer)
+            usage = openai_response.prompt_usage(answer)
             spent = int(answer["usage"]["completion_tokens"])
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise self._client.garbage(error) from error
@@ -227,7 +300,7 @@ class OpenAIModel:
         answer = await self._ask(request)
         seconds = time.monotonic() - begun
         try:
-            return openaianswer.read(request, answer, seconds)
+            return openai_response.read(request, answer, seconds)
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise self._client.garbage(error) from error
 
@@ -244,7 +317,7 @@ class OpenAIModel:
                 if body == refused:
                     raise
         try:
-            said, told = openaianswer.said_and_told(answer)
+            said, told = openai_response.said_and_told(answer)
         except ValueError as error:
             raise self._client.garbage(error) from error
         if not isinstance(answer.get("usage"), dict):

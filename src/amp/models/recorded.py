@@ -30,7 +30,7 @@ from amp.models.base import (
     Request,
 )
 from amp.models.recording import Mode, Recording, digest
-from amp.models.recordingstore import Sample, samples_of
+from amp.models.recording_store import Sample, samples_of
 
 _ALL = 2**31
 """More samples of one prompt than any recording has."""

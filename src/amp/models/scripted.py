@@ -19,9 +19,9 @@ from amp.models.base import (
     NextToken,
     Prompt,
     Request,
+    entropy,
 )
-from amp.models.entropy import entropy
-from amp.models.thinking import require_budget
+from amp.models.chat import require_budget
 from amp.types import Usage
 
 Answers = Callable[[Prompt, int], str] | Mapping[str, str | Sequence[str]] | Sequence[str]

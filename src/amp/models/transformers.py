@@ -36,10 +36,8 @@ from amp.models.base import (
     Prompt,
     Request,
 )
-from amp.models.transformersdecode import Call, Decoder, OutOfTimeError
-from amp.models.transformersdraw import Row, next_texts
-from amp.models.transformerstext import ChatText, Ending
-from amp.models.transformersweights import load_weights
+from amp.models.transformers_decode import Call, Decoder, OutOfTimeError, Row, next_texts
+from amp.models.transformers_load import ChatText, Ending, load_weights
 from amp.types import Usage
 
 T = TypeVar("T")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from amp.benchmarks.alfworld.environment import MOST_ACTIONS, offered
-from amp.benchmarks.alfworld.goal import Goal
-from amp.benchmarks.alfworld.scene import Scene
+from amp.benchmarks.alfworld.scene import Goal, Scene
 
 CABINETS = tuple(f"cabinet {number}" for number in range(1, 41))
 DISHES = tuple(f"plate {number}" for number in range(1, 21))

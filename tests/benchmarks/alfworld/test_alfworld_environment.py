@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tests.benchmarks.alfworld import playhouse
 
-from amp.benchmarks.alfworld import ALFWorld, plays, process
+from amp.benchmarks.alfworld import ALFWorld, process
 from amp.benchmarks.alfworld.environment import MOST_STEPS, ALFWorldEnvironment, as_listed
 from amp.benchmarks.base import Benchmark
 from amp.environment import Forkable
@@ -250,7 +250,7 @@ def workers_of(parent: int) -> set[int]:
 def test_games_end_with_their_environments_and_workers_are_replaced(
     data: Path, monkeypatch: pytest.MonkeyPatch, limit: str, most: int, expected: str
 ) -> None:
-    monkeypatch.setattr(plays, limit, most)
+    monkeypatch.setattr(process, limit, most)
     before = workers_of(os.getpid())
     benchmark = ALFWorld(data, "pick_heat_then_place_in_recep")
     one, two = task_of(benchmark), task_of(benchmark, "again")
@@ -271,7 +271,7 @@ def test_games_end_with_their_environments_and_workers_are_replaced(
 
 def test_the_memory_of_the_parent_replaces_no_worker(data: Path) -> None:
     before = workers_of(os.getpid())
-    ballast = bytearray(2**20 * (plays.MOST_MEGABYTES + 50))
+    ballast = bytearray(2**20 * (process.MOST_MEGABYTES + 50))
     ballast[::4096] = b"x" * len(ballast[::4096])
     benchmark = ALFWorld(data, "pick_heat_then_place_in_recep")
     task = task_of(benchmark)

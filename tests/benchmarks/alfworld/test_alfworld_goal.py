@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amp.benchmarks.alfworld.goal import Goal, distance, read_goal
-from amp.benchmarks.alfworld.scene import Scene
+from amp.benchmarks.alfworld.scene import Goal, Scene, distance, read_goal
 
 TEMPLATES = {
     "put a {o} in {p}": Goal("mug", place="shelf"),

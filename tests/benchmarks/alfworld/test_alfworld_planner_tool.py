@@ -9,15 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amp.benchmarks.alfworld.facts import facts, read_facts
-from amp.benchmarks.alfworld.goal import Goal
-from amp.benchmarks.alfworld.planner_tool import planner_tools
+from amp.benchmarks.alfworld.planning import planner_tools
 from amp.benchmarks.alfworld.prompts import ALFWorldPrompts
-from amp.benchmarks.alfworld.scene import Scene
+from amp.benchmarks.alfworld.scene import Goal, Scene, facts, read_facts
 from amp.cost import Ledger
 from amp.execute.executor import Executor
 from amp.execute.meter import Meter
-from amp.execute.tools.symbolic import first_step
+from amp.execute.tools.symbolic_planner import first_step
 from amp.models.base import Prompt
 from amp.models.scripted import ScriptedModel
 from amp.types import Allocation, Limits, Observation, StepContext, Task

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from tests.benchmarks.alfworld import playhouse
 
-from amp.allocate.baselines import FixedAllocator
+from amp.allocate.base import FixedAllocator
 from amp.benchmarks.alfworld import ALFWorld
-from amp.evaluate.runner import RunSettings, make_planner
+from amp.evaluate.run import RunSettings, make_planner
 from amp.execute.executor import Executor
 from amp.models.base import Prompt
 from amp.models.scripted import ScriptedModel

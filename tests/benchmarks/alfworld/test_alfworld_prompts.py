@@ -6,11 +6,10 @@ import hashlib
 
 import pytest
 
-from amp.benchmarks.alfworld.examples import EXAMPLES
+from amp.benchmarks.alfworld.examples import EXAMPLES, Situation, situation_of
 from amp.benchmarks.alfworld.prompts import VERSION, ALFWorldPrompts, where
 from amp.benchmarks.alfworld.scene import Scene
-from amp.benchmarks.alfworld.situation import Situation, situation_of
-from amp.execute.choice import labels_for
+from amp.execute.choice_step import labels_for
 from amp.models.base import Prompt
 from amp.types import (
     Allocation,

@@ -9,7 +9,7 @@ import pytest
 
 from amp.benchmarks.alfworld import TASK_TYPES, ALFWorld
 from amp.benchmarks.alfworld.environment import MOST_ACTIONS
-from amp.benchmarks.alfworld.goal import read_goal
+from amp.benchmarks.alfworld.scene import read_goal
 from amp.errors import MissingDependencyError
 from amp.types import Task
 

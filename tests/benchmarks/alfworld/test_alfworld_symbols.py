@@ -6,12 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amp.benchmarks.alfworld.beliefs import Belief, by_kind, chance, common_sense
-from amp.benchmarks.alfworld.goal import Goal
-from amp.benchmarks.alfworld.scene import Scene
-from amp.benchmarks.alfworld.symbols import missing, problem
+from amp.benchmarks.alfworld.planning import Belief, by_kind, chance, common_sense, missing, problem
+from amp.benchmarks.alfworld.scene import Goal, Scene
 from amp.execute.tools.strips import solve
-from amp.execute.tools.symbols import read_problem
+from amp.execute.tools.symbolic_planner import read_problem
 
 PLACES = ("cabinet 1", "cabinet 2", "fridge 1", "microwave 1", "shelf 1", "sinkbasin 1")
 THINGS = ("apple", "bread", "mug", "desklamp", "no such thing")

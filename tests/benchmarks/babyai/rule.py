@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from amp.benchmarks.babyai.environment import BabyAIEnvironment
 from amp.benchmarks.babyai.mission import Clause, clauses
-from amp.benchmarks.babyai.subgoals import Subgoal, Verb
+from amp.benchmarks.babyai.path_finder import Subgoal, Verb
 from amp.benchmarks.babyai.world import Cell, Thing
 from amp.types import Task
 

@@ -10,7 +10,7 @@ import pytest
 from tests.benchmarks.babyai.rule import follow_rules
 
 from amp.benchmarks.babyai import PATH_FINDER, SPLITS, BabyAI
-from amp.benchmarks.babyai.levels import LEVELS
+from amp.benchmarks.babyai.minigrid import LEVELS
 from amp.benchmarks.babyai.mission import clauses
 from amp.benchmarks.babyai.world import PRIMITIVES
 from amp.benchmarks.base import Benchmark

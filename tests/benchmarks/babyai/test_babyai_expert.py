@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from amp.benchmarks.babyai import BabyAI
-from amp.benchmarks.babyai.levels import LEVELS
+from amp.benchmarks.babyai.minigrid import LEVELS
 from amp.benchmarks.babyai.world import PRIMITIVES, TOGGLE
 from amp.types import Task
 

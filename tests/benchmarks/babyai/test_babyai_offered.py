@@ -8,7 +8,7 @@ import pickle
 from dataclasses import asdict
 
 from amp.benchmarks.babyai import PATH_FINDER, BabyAI
-from amp.benchmarks.babyai.offered import Offered
+from amp.benchmarks.babyai.environment import Offered
 
 
 def test_the_actions_are_found_once_and_only_when_somebody_looks() -> None:

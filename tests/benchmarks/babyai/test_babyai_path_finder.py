@@ -7,8 +7,7 @@ import random
 import pytest
 
 from amp.benchmarks.babyai import PATH_FINDER, BabyAI
-from amp.benchmarks.babyai.path_finder import Routes
-from amp.benchmarks.babyai.subgoals import MOST_SUBGOALS, Subgoal, possible_subgoals, way
+from amp.benchmarks.babyai.path_finder import MOST_SUBGOALS, Routes, Subgoal, possible_subgoals, way
 from amp.benchmarks.babyai.world import (
     EMPTY,
     GO_FORWARD,

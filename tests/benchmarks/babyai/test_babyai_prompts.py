@@ -10,7 +10,7 @@ from amp.benchmarks.babyai import PATH_FINDER
 from amp.benchmarks.babyai.prompts import VERSION, BabyAIPrompts
 from amp.benchmarks.babyai.world import PRIMITIVES
 from amp.execute.base import Prompts
-from amp.execute.choice import labels_for
+from amp.execute.choice_step import labels_for
 from amp.models.base import Prompt
 from amp.types import (
     Allocation,

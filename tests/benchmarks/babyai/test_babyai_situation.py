@@ -13,11 +13,9 @@ from amp.benchmarks.babyai.examples import (
     SUBGOAL_EXAMPLES,
     Example,
 )
-from amp.benchmarks.babyai.focus import sighting_in, status_in
-from amp.benchmarks.babyai.mission import clauses
-from amp.benchmarks.babyai.situation import Situation
+from amp.benchmarks.babyai.mission import Situation, clauses, sighting_in, status_in
 from amp.benchmarks.babyai.world import PRIMITIVES
-from amp.execute.choice import labels_for
+from amp.execute.choice_step import labels_for
 
 STATE = (
     "You carry a red key\n"

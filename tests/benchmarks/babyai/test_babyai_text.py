@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from amp.benchmarks.babyai import feedback
+from amp.benchmarks.babyai import environment
 from amp.benchmarks.babyai.mission import Clause, Description, clauses, distance
-from amp.benchmarks.babyai.subgoals import Subgoal
-from amp.benchmarks.babyai.text import describe, whereabouts
-from amp.benchmarks.babyai.world import EMPTY, Belief, Pose, Thing
+from amp.benchmarks.babyai.path_finder import Subgoal
+from amp.benchmarks.babyai.world import EMPTY, Belief, Pose, Thing, describe, whereabouts
 
 WALL, BALL, KEY = Thing("wall"), Thing("ball", "red"), Thing("key", "blue")
 DOOR = Thing("door", "grey", "closed")
@@ -95,13 +94,14 @@ def test_the_distance_lies_between_being_there_and_having_seen_nothing() -> None
 def test_feedback_says_what_a_primitive_action_did(
     primitive: str, ahead: Thing | None, carried: Thing | None, after: Belief, said: str
 ) -> None:
-    assert feedback.of_primitive(primitive, Pose((0, 0), 0), ahead, carried, after) == said
+    assert environment.of_primitive(primitive, Pose((0, 0), 0), ahead, carried, after) == said
 
 
 def test_feedback_says_what_a_subgoal_did() -> None:
     assert (
-        feedback.of_subgoal(Subgoal("go to", "go to the red ball")) == "You went to the red ball."
+        environment.of_subgoal(Subgoal("go to", "go to the red ball"))
+        == "You went to the red ball."
     )
     put = Subgoal("put", "put the red ball next to the blue key")
-    assert feedback.of_subgoal(put) == "You put the red ball next to the blue key."
-    assert feedback.of_discovery([BALL, KEY]) == "You explored and found a red ball, a blue key."
+    assert environment.of_subgoal(put) == "You put the red ball next to the blue key."
+    assert environment.of_discovery([BALL, KEY]) == "You explored and found a red ball, a blue key."

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amp.benchmarks.gsm8k.answers import final_answer, normalise, official_answer, read_answer
+from amp.benchmarks.gsm8k.problems import final_answer, normalise, official_answer, read_answer
 
 
 @pytest.mark.parametrize(

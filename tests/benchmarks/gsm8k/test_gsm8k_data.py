@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from amp.benchmarks.base import Benchmark
-from amp.benchmarks.data import find_data
+from amp.benchmarks.download import find_data
 from amp.benchmarks.gsm8k import GSM8K
 from amp.benchmarks.gsm8k.problems import own_problems, read_problems, split_training
 from amp.errors import InvalidInputError, MissingDependencyError

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amp.assess.language import quantities
+from amp.assess.text import quantities
 from amp.benchmarks.base import Benchmark
 from amp.benchmarks.gsm8k import GSM8K
 from amp.types import Task

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amp.annotations.base import Annotation
-from amp.benchmarks.gsm8k.problems import Problem
-from amp.benchmarks.gsm8k.solutions import (
+from amp.annotations.store import Annotation
+from amp.benchmarks.gsm8k.problems import (
     HALF_EFFORT,
+    Problem,
     complexity_of_rest,
     operations,
     read_solutions,

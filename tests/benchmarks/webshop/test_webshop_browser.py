@@ -122,7 +122,7 @@ def test_a_purchase_ends_in_a_page_with_its_options_and_reward(shop: Shop) -> No
 
 
 def test_signs_of_html_are_escaped_on_the_last_page(shop: Shop) -> None:
-    from amp.benchmarks.webshop.pages import done_page
+    from amp.benchmarks.webshop.browser import done_page
 
     assert '{"a": "\\u003c\\u0026\\u0027\\u00e9"}' in done_page("B1", {"a": "<&'\u00e9"}, 0.0).text
 

@@ -12,10 +12,9 @@ from tests.benchmarks.webshop.catalogue import HUMAN, ITEMS, NOTES, item, write_
 
 from amp.benchmarks.base import Benchmark
 from amp.benchmarks.webshop import WebShop
-from amp.benchmarks.webshop.nouns import read_table
-from amp.benchmarks.webshop.products import read_product
+from amp.benchmarks.webshop.goals import read_table
+from amp.benchmarks.webshop.products import Store, cache_directory, read_product
 from amp.benchmarks.webshop.shop import Shop, load_shop
-from amp.benchmarks.webshop.store import Store, cache_directory
 from amp.errors import InvalidInputError, MissingDependencyError
 
 

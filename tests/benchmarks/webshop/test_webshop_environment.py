@@ -9,10 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amp.benchmarks.webshop import WebShop
-from amp.benchmarks.webshop.distance import distance, read_request
-from amp.benchmarks.webshop.environment import WebShopEnvironment
-from amp.benchmarks.webshop.listing import MOST_ACTIONS, listed_clicks
-from amp.benchmarks.webshop.pages import Page
+from amp.benchmarks.webshop.browser import Page
+from amp.benchmarks.webshop.environment import (
+    MOST_ACTIONS,
+    WebShopEnvironment,
+    distance,
+    listed_clicks,
+    read_request,
+)
 from amp.benchmarks.webshop.shop import Shop
 from amp.environment import Forkable
 from amp.errors import InvalidInputError

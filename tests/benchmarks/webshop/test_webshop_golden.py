@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from amp.benchmarks.data import find_data
+from amp.benchmarks.download import find_data
 from amp.benchmarks.webshop.browser import Browser
-from amp.benchmarks.webshop.goals import Goal
-from amp.benchmarks.webshop.reward import Reward, reward_of
+from amp.benchmarks.webshop.goals import Goal, Reward, reward_of
 from amp.benchmarks.webshop.sessions import Sessions
 from amp.benchmarks.webshop.shop import MOST_RESULTS, Shop, UnsupportedSearchError, load_shop
 from amp.errors import MissingDependencyError

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amp.benchmarks.webshop import index
-from amp.benchmarks.webshop.index import Index, IndexWriter, length_byte, length_of
+from amp.benchmarks.webshop import search
+from amp.benchmarks.webshop.search import Index, IndexWriter, length_byte, length_of
 
 WORDS = ["lamp", "brass", "desk", "paper", "wool", "sock"]
 DOCUMENTS = st.lists(st.lists(st.sampled_from(WORDS), max_size=30).map(" ".join), max_size=12)
@@ -19,7 +19,7 @@ DOCUMENTS = st.lists(st.lists(st.sampled_from(WORDS), max_size=30).map(" ".join)
 
 def built(documents: list[str], order: list[int] | None = None) -> Index:
     connection = sqlite3.connect(":memory:")
-    connection.executescript(index.SCHEMA)
+    connection.executescript(search.SCHEMA)
     writer = IndexWriter(connection)
     for document in documents:
         writer.add(document)
@@ -92,5 +92,5 @@ def test_a_repeated_word_counts_again() -> None:
 def test_blocks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     documents = [" ".join(WORDS[: n % 5 + 1] * (n % 3 + 1)) for n in range(20)]
     whole = built(documents).search("lamp desk paper", 50)
-    monkeypatch.setattr(index, "_BLOCK", 3)
+    monkeypatch.setattr(search, "_BLOCK", 3)
     assert built(documents).search("lamp desk paper", 50) == whole

@@ -11,7 +11,7 @@ from amp.benchmarks.webshop.environment import WebShopEnvironment
 from amp.benchmarks.webshop.prompts import VERSION, WebShopPrompts
 from amp.benchmarks.webshop.shop import Shop
 from amp.execute.base import Prompts
-from amp.execute.choice import labels_for
+from amp.execute.choice_step import labels_for
 from amp.models.base import Prompt
 from amp.types import (
     Allocation,

@@ -7,10 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amp.benchmarks.webshop.goals import Goal, GoalOption
-from amp.benchmarks.webshop.nouns import TitleNouns
+from amp.benchmarks.webshop.goals import Goal, GoalOption, TitleNouns, TypeMatch, reward_of
 from amp.benchmarks.webshop.products import LEVEL_MARK, Product
-from amp.benchmarks.webshop.reward import TypeMatch, reward_of
 
 LAMP = Product(
     asin="B1",

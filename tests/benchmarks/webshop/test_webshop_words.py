@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amp.benchmarks.webshop.porter import stem
-from amp.benchmarks.webshop.words import STOP_WORDS, index_words, raw_words
+from amp.benchmarks.webshop.search import STOP_WORDS, index_words, raw_words
 
 LETTERS = st.text("abcdefghijklmnopqrstuvwxyz", min_size=1, max_size=12)
 

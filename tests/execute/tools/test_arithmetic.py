@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amp.execute.tools.arithmetic import agrees, evaluate, format_number, parse_number
+from amp.execute.tools.calculator import agrees, evaluate, format_number, parse_number
 
 numbers = st.one_of(
     st.integers(0, 10**9).map(lambda n: (str(n), Fraction(n))),

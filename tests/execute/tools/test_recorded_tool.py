@@ -9,10 +9,9 @@ from tests.worlds import CORRIDOR, Corridor
 
 from amp.cost import Ledger
 from amp.errors import RecordingError
-from amp.execute.base import Question
+from amp.execute.base import PlainPrompts, Question
 from amp.execute.executor import Executor
 from amp.execute.meter import Meter
-from amp.execute.prompts import PlainPrompts
 from amp.execute.tools import TOOLS, CalculatorTool, MemoryTool, SymbolicPlannerTool
 from amp.execute.tools.recorded import RecordedTool
 from amp.models.base import Message, Prompt

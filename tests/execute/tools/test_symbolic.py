@@ -5,7 +5,7 @@ import json
 import pytest
 from tests.worlds import CORRIDOR, context
 
-from amp.execute.tools.symbolic import SymbolicPlannerTool, first_step
+from amp.execute.tools.symbolic_planner import SymbolicPlannerTool, first_step
 from amp.types import Observation, ToolUse
 
 DOOR = {

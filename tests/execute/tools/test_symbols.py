@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amp.errors import InvalidInputError
-from amp.execute.tools import symbols
+from amp.execute.tools import symbolic_planner
 from amp.execute.tools.strips import Action, Problem, solve
-from amp.execute.tools.symbols import read_problem
+from amp.execute.tools.symbolic_planner import read_problem
 
 GO = {
     "name": "go to ?to",
@@ -158,6 +158,6 @@ def test_what_is_missing_is_named(missing: str) -> None:
 
 
 def test_too_many_actions_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(symbols, "MAX_ACTIONS", 4)
+    monkeypatch.setattr(symbolic_planner, "MAX_ACTIONS", 4)
     with pytest.raises(InvalidInputError, match="5 actions, expected at most 4"):
         read_problem(HOUSE)

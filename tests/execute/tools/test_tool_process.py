@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from amp.execute.tools.process import Finished, run_limited
+from amp.execute.tools.python import Finished, run_limited
 
 
 def alive(pid: int) -> bool:

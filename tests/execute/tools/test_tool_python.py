@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amp.errors import InvalidInputError
-from amp.execute.tools import sandbox
-from amp.execute.tools.process import run_limited
-from amp.execute.tools.python import PythonTool, find_program
+from amp.execute.tools import sandbox_child
+from amp.execute.tools.python import PythonTool, find_program, run_limited
 from amp.types import ToolUse
 
 
@@ -285,7 +284,7 @@ async def test_nothing_stays_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 async def in_child(code: str, directory: Path) -> str:
     """Runs code that may use `sandbox` and `walls` without the audit hook."""
-    folder = str(Path(sandbox.__file__).parent)
+    folder = str(Path(sandbox_child.__file__).parent)
     setup = f"import sys; sys.path.append({folder!r}); import sandbox, walls\n"
     finished = await run_limited(
         [sys.executable, "-I", "-S", "-c", setup + code],

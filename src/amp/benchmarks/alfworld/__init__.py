@@ -14,12 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from amp.benchmarks.alfworld.environment import MOST_STEPS, ALFWorldEnvironment
+from amp.benchmarks.alfworld.environment import MOST_STEPS, ALFWorldEnvironment, ALFWorldJudge
 from amp.benchmarks.alfworld.games import SPLITS, TASK_TYPES, GameFile, Games
-from amp.benchmarks.alfworld.judge import ALFWorldJudge
-from amp.benchmarks.alfworld.planner_tool import planner_tools
-from amp.benchmarks.alfworld.plays import Play, Workers
-from amp.benchmarks.alfworld.process import require_textworld
+from amp.benchmarks.alfworld.planning import planner_tools
+from amp.benchmarks.alfworld.process import Play, Workers, require_textworld
 from amp.benchmarks.alfworld.prompts import ALFWorldPrompts
 from amp.errors import InvalidInputError, did_you_mean
 from amp.execute.base import Tool

@@ -1,10 +1,196 @@
-"""Worked examples for the prompts, written for them and taken from no game."""
+"""What one step is decided on, and how the prompts tell it; text in, text out.
+
+Worked examples for the prompts, written for them and taken from no game.
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from functools import cached_property
 
-from amp.benchmarks.alfworld.situation import Situation
+from amp.benchmarks.alfworld.scene import TOOLS, VERBS, Goal, Scene, kind, read_goal
+from amp.types import StepContext
+
+_HISTORY = 8
+"""Actions of the partial plan that the model reads, the last ones; what they brought to light
+stands in the state."""
+
+_NOTHING = "Nothing happens."
+_HELD = re.compile(r"You hold (\w+ \d+)(?: \((.+?)\))?\.")
+_AT = re.compile(r"You are at (\w+ \d+), (?:which is (closed)|with (.+))\.")
+_SEEN = re.compile(r"(\w+ \d+): (.+)")
+_THING = re.compile(r"(\w+ \d+)(?: \((.+?)\))?")
+_WAY = re.compile(r"(?:take|clean|heat|cool|move) .+ (?:from|with|to) (\w+(?: \d+)?)")
+"""A part of the goal that is met at a place."""
+_PLANNED = re.compile(r"Plan: 1\. (.+?)(?= 2\. |\n|$)")
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Goal, partial plan, state and what can be done.
+
+    Attributes:
+        goal: the goal in words.
+        done: the last actions, each with what the game said to it.
+        left_out: how many actions came before those.
+        state: the state in words, as `Scene.describe` tells it, with what tools said.
+        actions: the admissible actions.
+    """
+
+    goal: str
+    done: tuple[tuple[str, str], ...]
+    left_out: int
+    state: str
+    actions: tuple[str, ...]
+
+    def told(self, labels: str) -> str:
+        """Returns the user's turn: what was done, the actions with their labels, the goal.
+
+        The label comes right behind its action, then what is known about the place: the things
+        there that the goal is about, or that it was searched. Without labels the actions stand
+        alone.
+        """
+        marks = [f" ({label})" for label in labels] or [""] * len(self.actions)
+        listed = [
+            f"- {action}{mark}{self._remark(action)}"
+            for action, mark in zip(self.actions, marks, strict=True)
+        ]
+        here = self.scene.at or "the middle of the room"
+        return "\n".join(
+            [*self._history(), f"You are at {here}.", "Actions:", *listed, f"Goal: {self.goal}"]
+        )
+
+    def lead(self) -> str:
+        """Returns what an answer begins with: what is held, and the parts of the goal not yet met.
+
+        What comes first stands last, right before the answer; if it is elsewhere, to go there does.
+        A plan that a tool made stands in their place.
+        """
+        held = f"Held: {self.scene.told(self.scene.held) if self.scene.held else 'nothing'}."
+        if planned := _PLANNED.search(self.state):
+            return f"{held} Planned: {planned[1].strip()}"
+        now, *then = self._to_do()
+        if now.startswith("find "):
+            now += self._search()
+        elif (way := _WAY.fullmatch(now)) and way[1] not in (self.scene.at, self._kind_here()):
+            now, then = f"go to {way[1]}", [now, *then]
+        after = f" Later: {', '.join(then)}." if then else ""
+        return f"{held}{after} Now: {now}"
+
+    @cached_property
+    def scene(self) -> Scene:
+        """What the state says, without the places that nobody has looked into."""
+        scene = Scene()
+        for line in self.state.splitlines():
+            if held := _HELD.fullmatch(line):
+                scene.held = held[1]
+                self._note(scene, held[1], held[2])
+            elif at := _AT.fullmatch(line):
+                scene.at = at[1]
+                scene.shut[at[1]] = bool(at[2])
+                if at[3]:
+                    scene.contents[at[1]] = self._things(scene, at[3])
+            elif seen := _SEEN.fullmatch(line):
+                scene.contents[seen[1]] = self._things(scene, seen[2])
+        return scene
+
+    def _things(self, scene: Scene, text: str) -> tuple[str, ...]:
+        found = _THING.findall(text)
+        for name, states in found:
+            self._note(scene, name, states)
+        return tuple(name for name, _ in found)
+
+    @staticmethod
+    def _note(scene: Scene, name: str, states: str | None) -> None:
+        if states:
+            told = set(states.split(", "))
+            scene.states[name] = frozenset(told - {"lit"})
+            if "lit" in told:
+                scene.lit.add(name)
+
+    def _to_do(self) -> list[str]:
+        """The parts of the goal that are not met, from its words and what was seen."""
+        goal = read_goal(self.goal)
+        if goal is None:
+            return [self.goal]
+        if goal.lamp:
+            return self._to_look(goal)
+        scene = self.scene
+        here = max((self._in_place(goal, place) for place in scene.contents), key=len, default=())
+        missing = goal.count - len(here)
+        held = scene.held if scene.held and kind(scene.held) == goal.object else None
+        name = held or next((n for n in scene.found(goal.object) if n not in here), goal.object)
+        parts = [] if held else [self._get(name)]
+        if goal.state and goal.state not in scene.states.get(name, ()):
+            parts.append(f"{VERBS[goal.state]} {name} with {TOOLS[goal.state]}")
+        again = [f"the same with another {goal.object}"] if missing > 1 else []
+        return [*self._free(held), *parts, f"move {name} to {goal.place}", *again]
+
+    def _to_look(self, goal: Goal) -> list[str]:
+        scene = self.scene
+        held = scene.held if scene.held and kind(scene.held) == goal.object else None
+        name = held or next(iter(scene.found(goal.object)), goal.object)
+        lamp = next(iter(scene.found(goal.lamp)), None)
+        get = [] if held else [*self._free(held), self._get(name)]
+        if lamp is None:
+            return [*get, f"find {goal.lamp}", f"use {goal.lamp}"]
+        there = [] if scene.at == scene.where(lamp) else [f"go to {scene.where(lamp)}"]
+        return [*get, *there, f"use {lamp}"]
+
+    def _in_place(self, goal: Goal, place: str) -> tuple[str, ...]:
+        """The objects that are where and how they shall be, if that is such a place."""
+        if kind(place) != goal.place:
+            return ()
+        return tuple(
+            name
+            for name in self.scene.contents[place]
+            if kind(name) == goal.object
+            and (not goal.state or goal.state in self.scene.states.get(name, ()))
+        )
+
+    def _get(self, name: str) -> str:
+        place = self.scene.where(name)
+        return f"find {name}" if place is None else f"take {name} from {place}"
+
+    def _kind_here(self) -> str:
+        return kind(self.scene.at) if self.scene.at else ""
+
+    def _search(self) -> str:
+        """How to find something: what is closed is opened by who stands there, else go to."""
+        here = self.scene.at
+        closed = here and self.scene.shut.get(here) and here not in self.scene.contents
+        return f", open {here}" if closed else ", go to"
+
+    def _free(self, held: str | None) -> list[str]:
+        """Something else in the hand has to be put down first."""
+        return [f"move {self.scene.held} away"] if self.scene.held and held is None else []
+
+    def _remark(self, action: str) -> str:
+        if any(done == action and said == _NOTHING for done, said in self.done):
+            return " tried, nothing happened"
+        place = action.removeprefix("go to ")
+        if place == action or place not in self.scene.contents:
+            return ""
+        goal = read_goal(self.goal)
+        things = self.scene.contents[place]
+        if goal is not None:
+            things = tuple(n for n in things if kind(n) in (goal.object, goal.lamp))
+        return f" has {self.scene.list(things)}" if things else " searched"
+
+    def _history(self) -> list[str]:
+        if not self.done:
+            return []
+        earlier = f" ({self.left_out} earlier actions left out)" if self.left_out else ""
+        return [f"Done{earlier}: {'; '.join(action for action, _ in self.done)}"]
+
+
+def situation_of(context: StepContext, actions: tuple[str, ...]) -> Situation:
+    """Returns the situation in which a step chooses among these actions."""
+    done = [(step.action, step.feedback) for step in context.steps if step.action is not None]
+    left_out = max(0, len(done) - _HISTORY)
+    state = context.observation.state
+    return Situation(context.task.goal, tuple(done[left_out:]), left_out, state, actions)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
-from amp.benchmarks.data import ENVIRONMENT_VARIABLE, find_data
+from amp.benchmarks.download import ENVIRONMENT_VARIABLE, find_data
 from amp.errors import InvalidInputError, MissingDependencyError, did_you_mean
 
 SPLITS = ("valid_seen", "train", "valid_train", "valid_unseen")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from amp.benchmarks.alfworld.examples import EXAMPLES
-from amp.benchmarks.alfworld.situation import Situation, situation_of
-from amp.execute.choice import labels_for
+from amp.benchmarks.alfworld.examples import EXAMPLES, Situation, situation_of
+from amp.execute.choice_step import labels_for
 from amp.models.base import Message, Prompt
 from amp.types import Allocation, Candidate, StepContext, ToolUse
 
@@ -111,7 +110,7 @@ class ALFWorldPrompts:
 def where(thing: str, kinds: Sequence[str]) -> Prompt:
     """Prompt after which the next token is the label of the kind of place where a thing is.
 
-    What a model answers makes a belief (`amp.benchmarks.alfworld.beliefs.by_kind`); the labels are
+    What a model answers makes a belief (`amp.benchmarks.alfworld.planning.by_kind`); the labels are
     those of `labels_for`.
     """
     marked = zip(kinds, labels_for(len(kinds)), strict=True)

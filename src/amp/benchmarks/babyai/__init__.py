@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import overload
 
-from amp.benchmarks.babyai import levels
+from amp.benchmarks.babyai import minigrid
 from amp.benchmarks.babyai.environment import PATH_FINDER, BabyAIEnvironment
 from amp.benchmarks.babyai.judge import BabyAIJudge
 from amp.benchmarks.babyai.prompts import BabyAIPrompts
@@ -49,13 +49,13 @@ class BabyAI:
 
     name = "babyai"
     splits = tuple(SPLITS)
-    levels = levels.LEVELS
+    levels = minigrid.LEVELS
     environment_tools = (PATH_FINDER,)
 
     def __init__(self, level: str = "BabyAI-GoToLocal-v0", max_steps: int = 64) -> None:
         if max_steps < 1:
             raise InvalidInputError(f"BabyAI max_steps is {max_steps}, expected at least 1")
-        self.level = levels.check_level(level)
+        self.level = minigrid.check_level(level)
         self.max_steps = max_steps
         self.prompts = BabyAIPrompts()
         self.tools: Mapping[str, Tool] = {MemoryTool.name: MemoryTool()}
@@ -76,7 +76,7 @@ class BabyAI:
         if limit is not None and limit < 0:
             raise InvalidInputError(f"limit is {limit}, expected 0 or more")
         seeds = _seeds(split)
-        levels.require_minigrid()
+        minigrid.require_minigrid()
         return _Tasks(self.level, seeds if limit is None else seeds[:limit], seed)
 
     def environment(self, task: Task) -> BabyAIEnvironment:
@@ -135,10 +135,10 @@ class _Tasks(Sequence[Task]):
         level_seed = self._seeds[index]
         if level_seed not in self._made:
             if self._generator is None:
-                self._generator = levels.make_level(self._level)
+                self._generator = minigrid.make_level(self._level)
             self._made[level_seed] = Task(
                 id=f"{self._level}/{level_seed}",
-                goal=str(levels.reset_level(self._generator, level_seed)["mission"]),
+                goal=str(minigrid.reset_level(self._generator, level_seed)["mission"]),
                 data={"level": self._level, "seed": level_seed},
                 seed=self._seed,
             )

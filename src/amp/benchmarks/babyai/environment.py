@@ -1,27 +1,142 @@
-"""One BabyAI episode: primitive actions or subgoals in, words out."""
+"""One BabyAI episode: primitive actions or subgoals in, words out.
+
+What an action brought about, in words for the history, as far as the agent saw it.
+
+What a tool offers, worked out when somebody looks: many steps are decided without it.
+"""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
-from amp.benchmarks.babyai import feedback, levels
-from amp.benchmarks.babyai.expert import plan_to_goal
-from amp.benchmarks.babyai.feedback import reached
+from amp.benchmarks.babyai import minigrid
+from amp.benchmarks.babyai.minigrid import plan_to_goal
 from amp.benchmarks.babyai.mission import distance
-from amp.benchmarks.babyai.offered import Offered
-from amp.benchmarks.babyai.subgoals import Subgoal, possible_subgoals, way
-from amp.benchmarks.babyai.text import describe
+from amp.benchmarks.babyai.path_finder import Subgoal, possible_subgoals, way
 from amp.benchmarks.babyai.world import (
+    DROP,
     GO_FORWARD,
+    PICK_UP,
     PRIMITIVES,
+    TOGGLE,
     TURN_LEFT,
     TURN_RIGHT,
     Belief,
+    Pose,
+    Thing,
+    describe,
 )
 from amp.errors import InvalidInputError
 from amp.types import Observation, Task, Transition
+
+_DONE = {
+    "go to": "You went to",
+    "pick up": "You picked up",
+    "open": "You opened",
+    "put": "You put",
+    "drop": "You dropped",
+}
+
+
+def of_primitive(
+    primitive: str, pose: Pose, ahead: Thing | None, carried: Thing | None, after: Belief
+) -> str:
+    """Returns what a primitive action did.
+
+    Args:
+        primitive: the action.
+        pose: where the agent was before it.
+        ahead: what stood before the agent.
+        carried: what it carried.
+        after: the belief after the action.
+    """
+    obstacle = "something" if ahead is None else f"a {ahead.name.strip()}"
+    if primitive == TURN_LEFT:
+        return "You turned left."
+    if primitive == TURN_RIGHT:
+        return "You turned right."
+    if primitive == GO_FORWARD:
+        if after.pose != pose:
+            return "You moved one step forward."
+        return f"You did not move: {obstacle} is in the way."
+    if primitive == PICK_UP and after.carrying is not None and carried is None:
+        return f"You picked up the {after.carrying.name}."
+    if primitive == DROP and carried is not None and after.carrying is None:
+        return f"You dropped the {carried.name}."
+    if primitive == TOGGLE and ahead is not None and after.facing != ahead:
+        return f"You {'closed' if ahead.state == 'open' else 'opened'} the {ahead.name}."
+    return "Nothing happened."
+
+
+def reached(subgoal: Subgoal, belief: Belief) -> bool:
+    """Whether the agent sees that a subgoal is fulfilled; ``explore`` never is."""
+    if subgoal.verb == "go to":
+        return belief.pose.front == subgoal.target
+    if subgoal.verb == "pick up":
+        return belief.carrying is not None
+    if subgoal.verb in ("put", "drop"):
+        return belief.carrying is None
+    if subgoal.verb == "open":
+        ahead = belief.facing
+        return ahead is None or (ahead.kind != "box" and ahead.state in ("", "open"))
+    return False
+
+
+def of_subgoal(subgoal: Subgoal) -> str:
+    """Returns what to say of a fulfilled subgoal."""
+    return f"{_DONE[subgoal.verb]} {subgoal.name.removeprefix(subgoal.verb).strip()}."
+
+
+def of_discovery(things: Sequence[Thing]) -> str:
+    """Returns what to say when exploring brought new things into view."""
+    return f"You explored and found {', '.join(f'a {thing.name}' for thing in things)}."
+
+
+def of_failure(subgoal: Subgoal) -> str:
+    """Returns what to say of a subgoal to which no way is left."""
+    if subgoal.verb == "explore":
+        return "You explored and found nothing new; all that can be reached has been seen."
+    return f"You could not {subgoal.name}: no way leads there."
+
+
+class Offered(Mapping[str, tuple[str, ...]]):
+    """Actions by the name of their one tool; empty if it offers none.
+
+    A pickle and a deep copy of it are plain dictionaries, and so is what is written of it.
+
+    Args:
+        tool: the tool's name.
+        find: finds the actions; called once at most, at any time, so it must not depend on what
+            changes meanwhile.
+    """
+
+    def __init__(self, tool: str, find: Callable[[], tuple[str, ...]]) -> None:
+        self._tool = tool
+        self._find = find
+
+    @cached_property
+    def _found(self) -> dict[str, tuple[str, ...]]:
+        actions = self._find()
+        return {self._tool: actions} if actions else {}
+
+    def __getitem__(self, tool: str) -> tuple[str, ...]:
+        return self._found[tool]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __repr__(self) -> str:
+        return repr(self._found)
+
+    def __reduce__(self) -> tuple[type[dict[str, tuple[str, ...]]], tuple[object]]:
+        return dict, (self._found,)
+
 
 PATH_FINDER = "path_finder"
 """Name of the tool that carries out subgoals."""
@@ -67,8 +182,8 @@ class BabyAIEnvironment:
                 f"task {task.id!r} is no BabyAI task: data lacks level and seed"
             )
         if self._made != level:
-            self._level, self._made = levels.make_level(level), level
-        raw = levels.reset_level(self._level, seed)
+            self._level, self._made = minigrid.make_level(level), level
+        raw = minigrid.reset_level(self._level, seed)
         self.belief, self.primitives = Belief(), []
         self._over, self._success = False, False
         self._mission = str(raw["mission"])
@@ -135,7 +250,7 @@ class BabyAIEnvironment:
         self._see(raw)
         self._over = bool(terminated or truncated)
         self._success = float(reward) > 0
-        return feedback.of_primitive(primitive, pose, ahead, carried, self.belief)
+        return of_primitive(primitive, pose, ahead, carried, self.belief)
 
     def _see(self, raw: Mapping[str, Any]) -> None:
         self.belief.observe(raw["image"].tolist())
@@ -150,16 +265,16 @@ class BabyAIEnvironment:
                 plan = way(self.belief, subgoal)
                 cells = dict(self.belief.cells)
             if plan is None:
-                return feedback.of_failure(subgoal)
+                return of_failure(subgoal)
             # Nothing to do but the subgoal is offered: the agent faces its target at the start.
             # BabyAI judges only after an action, so one is taken that changes nothing.
             said = [self._primitive(p) for p in plan[:1] or self._idle()][-1]
             plan = plan[1:]
             found = [t for cell, t in self.belief.things.items() if cell not in known]
             if subgoal.verb == "explore" and found:
-                return feedback.of_discovery(found)
+                return of_discovery(found)
             if not plan and reached(subgoal, self.belief):
-                return feedback.of_subgoal(subgoal)
+                return of_subgoal(subgoal)
             if self._over:
                 return said
         return f"You gave up to {subgoal.name} after {SUBGOAL_MOVES} moves."

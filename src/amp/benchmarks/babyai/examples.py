@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from amp.benchmarks.babyai.situation import Situation
+from amp.benchmarks.babyai.mission import Situation
 from amp.benchmarks.babyai.world import PRIMITIVES
 
 

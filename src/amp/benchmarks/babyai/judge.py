@@ -11,9 +11,9 @@ from collections.abc import Hashable, Mapping
 from functools import cached_property
 from typing import Any
 
-from amp.benchmarks.babyai import levels
+from amp.benchmarks.babyai import minigrid
 from amp.benchmarks.babyai.environment import PATH_FINDER, BabyAIEnvironment
-from amp.benchmarks.babyai.expert import moves_to_goal
+from amp.benchmarks.babyai.minigrid import moves_to_goal
 from amp.benchmarks.babyai.world import PRIMITIVES
 from amp.types import Observation, Task
 
@@ -47,8 +47,8 @@ class BabyAIJudge:
         environment = BabyAIEnvironment()
         observation = environment.reset(task)
         # A level of its own, kept in step: the expert goes on in copies of it.
-        level = levels.make_level(task.data["level"])
-        levels.reset_level(level, task.data["seed"])
+        level = minigrid.make_level(task.data["level"])
+        minigrid.reset_level(level, task.data["seed"])
         self._here = _Place(environment, level, observation)
         self._known: dict[bool, dict[str, float]] = {}  # by whether primitive
 

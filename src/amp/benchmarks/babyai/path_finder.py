@@ -1,14 +1,21 @@
-"""The path finder: the cheapest way over the believed map, as primitive actions."""
+"""The path finder: the cheapest way over the believed map, as primitive actions.
+
+Subgoals: what the path finder can be asked to do, named as missions name it.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 from amp.benchmarks.babyai.world import (
+    DROP,
     GO_FORWARD,
     HEADINGS,
+    PICK_UP,
     TOGGLE,
     TURN_LEFT,
     TURN_RIGHT,
@@ -16,6 +23,7 @@ from amp.benchmarks.babyai.world import (
     Cell,
     Pose,
     Thing,
+    whereabouts,
 )
 
 DOOR_COST = 20
@@ -125,3 +133,140 @@ def _beside(cell: Cell) -> tuple[Pose, ...]:
 def neighbours(cell: Cell) -> tuple[Cell, ...]:
     """Returns the four cells next to a cell."""
     return tuple((cell[0] + dx, cell[1] + dy) for dx, dy in HEADINGS)
+
+
+Verb = Literal["go to", "pick up", "open", "put", "drop", "explore"]
+
+EXPLORE = "explore"
+
+MOST_SUBGOALS = 52
+"""As many as there are letters to label a choice with; those about the farthest cells go first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subgoal:
+    """One thing to do.
+
+    Attributes:
+        verb: what to do.
+        name: the whole in words, unique among the subgoals of one moment.
+        target: the cell of the object or door that it is about; None for drop and explore.
+    """
+
+    verb: Verb
+    name: str
+    target: Cell | None = None
+
+
+def possible_subgoals(belief: Belief, *, at_start: bool) -> tuple[Subgoal, ...]:
+    """Returns the subgoals that can be carried out now, from the believed map alone.
+
+    The agent can go to whatever it has seen and can reach, nearest first. To pick up, to open and
+    to put next to is offered for what it faces. There are at most `MOST_SUBGOALS`. To go to what it
+    already faces is left out, since that would change nothing; at the start it is in, since BabyAI
+    judges only after an action.
+    """
+    routes = Routes(belief)
+    reach = {
+        cell: routes.cost(poses) or 0
+        for cell in belief.things
+        if (poses := routes.beside(cell)) and cell != belief.pose.cell
+    }
+    cells = sorted(reach, key=lambda cell: (reach[cell], belief.pose.offset(cell)))
+    names = _names(belief, cells)
+    while True:
+        found = _about(belief, routes, cells, names, at_start=at_start)
+        if len(found) <= MOST_SUBGOALS:
+            return tuple(found)
+        cells = cells[:-1]
+
+
+def _about(
+    belief: Belief, routes: Routes, cells: list[Cell], names: dict[Cell, str], *, at_start: bool
+) -> list[Subgoal]:
+    """The subgoals about these cells, and those about none."""
+    found = [
+        Subgoal("go to", f"go to {names[cell]}", cell)
+        for cell in cells
+        if at_start or cell != belief.pose.front
+    ]
+    if belief.pose.front in names:
+        found += _at_hand(belief, routes, names[belief.pose.front])
+    if belief.carrying is not None and _drop_poses(belief, routes, None):
+        found.append(Subgoal("drop", f"drop the {belief.carrying.name}"))
+    if routes.frontier or routes.closed_doors:
+        found.append(Subgoal("explore", EXPLORE))
+    return found
+
+
+def _at_hand(belief: Belief, routes: Routes, name: str) -> Iterator[Subgoal]:
+    """What can be done to the thing that the agent faces."""
+    cell = belief.pose.front
+    thing, carried = belief.cells[cell], belief.carrying
+    if carried is None and thing.portable:
+        yield Subgoal("pick up", f"pick up {name}", cell)
+    if _can_open(thing, carried):
+        yield Subgoal("open", f"open {name}", cell)
+    if carried is not None and _drop_poses(belief, routes, cell):
+        yield Subgoal("put", f"put the {carried.name} next to {name}", cell)
+
+
+def way(belief: Belief, subgoal: Subgoal) -> tuple[str, ...] | None:
+    """Returns the primitive actions that the believed map suggests for a subgoal.
+
+    Returns:
+        The actions, the last of which fulfils the subgoal (except for ``explore``, which goes on
+        until something new is seen); empty if nothing is left to do; None if no way is known.
+    """
+    routes = Routes(belief)
+    if subgoal.verb == "explore":
+        walk = routes.to(routes.frontier)
+        if walk is not None:
+            return walk
+        walk = routes.to(routes.closed_doors)
+        return None if walk is None else (*walk, TOGGLE)
+    if subgoal.verb in ("drop", "put"):
+        walk = routes.to(_drop_poses(belief, routes, subgoal.target))
+        return None if walk is None else (*walk, DROP)
+    assert subgoal.target is not None
+    walk = routes.to(routes.beside(subgoal.target))
+    if walk is None or subgoal.verb == "go to":
+        return walk
+    return (*walk, PICK_UP if subgoal.verb == "pick up" else TOGGLE)
+
+
+def _can_open(thing: Thing, carried: Thing | None) -> bool:
+    if thing.state == "locked":
+        return carried == Thing("key", thing.color)
+    return thing.state == "closed" or thing.kind == "box"
+
+
+def _drop_poses(belief: Belief, routes: Routes, target: Cell | None) -> list[Pose]:
+    """Reachable poses before a free cell, next to the target if there is one.
+
+    Without a target the cells next to doors are kept free, so that no doorway gets blocked.
+    """
+    free = {cell for cell, thing in belief.cells.items() if thing.kind == "empty"}
+    if target is not None:
+        return [
+            pose for cell in free.intersection(neighbours(target)) for pose in routes.beside(cell)
+        ]
+    doors = (cell for cell, thing in belief.things.items() if thing.kind == "door")
+    clear = free.difference(*map(neighbours, doors))
+    poses = [pose for pose in routes if pose.front in free]
+    return [pose for pose in poses if pose.front in clear] or poses
+
+
+def _names(belief: Belief, cells: list[Cell]) -> dict[Cell, str]:
+    """``the red ball``, ``the locked red door``, with the place where there are several such."""
+    plain = {cell: _name(belief.cells[cell]) for cell in cells}
+    count = Counter(plain.values())
+    return {
+        cell: f"{name} {whereabouts(belief.pose, cell)}" if count[name] > 1 else name
+        for cell, name in plain.items()
+    }
+
+
+def _name(thing: Thing) -> str:
+    """That a door is locked is part of its name: what can be done about it differs."""
+    return f"the locked {thing.name}" if thing.state == "locked" else f"the {thing.name}"

@@ -10,9 +10,9 @@ from amp.benchmarks.babyai.examples import (
     SUBGOAL_EXAMPLES,
     Example,
 )
-from amp.benchmarks.babyai.situation import Situation, situation_of
+from amp.benchmarks.babyai.mission import Situation, situation_of
 from amp.benchmarks.babyai.world import PRIMITIVES
-from amp.execute.choice import labels_for
+from amp.execute.choice_step import labels_for
 from amp.models.base import Message, Prompt
 from amp.types import Allocation, Candidate, StepContext, ToolUse
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from amp.benchmarks.data import find_data
-from amp.benchmarks.gsm8k.environment import GSM8KEnvironment
-from amp.benchmarks.gsm8k.judge import GSM8KJudge
+from amp.benchmarks.download import find_data
+from amp.benchmarks.gsm8k.environment import GSM8KEnvironment, GSM8KJudge
 from amp.benchmarks.gsm8k.problems import Problem, own_problems, read_problems, split_training
 from amp.benchmarks.gsm8k.prompts import GSM8KPrompts, StepKind
 from amp.errors import InvalidInputError, MissingDependencyError, did_you_mean
@@ -31,7 +30,7 @@ class GSM8K:
 
     Args:
         data: directory of the benchmarks' data, in which the folder ``gsm8k`` is looked for; None
-            for the usual places (`amp.benchmarks.data`).
+            for the usual places (`amp.benchmarks.download`).
         step: what one plan step is: ``solution``, the whole way to the answer, or ``reasoning``,
             one piece of reasoning, so that every piece gets its own allocation.
 

@@ -1,13 +1,16 @@
-"""The state of one word problem, and the official verdict on its answer."""
+"""The state of one word problem, and the official verdict on its answer.
+
+The judge of GSM8K's answers: the official verdict, asked without giving the answer.
+"""
 
 from __future__ import annotations
 
 import copy
 import re
 
-from amp.assess.goal import remaining_quantities
+from amp.assess.evidence import remaining_quantities
 from amp.assess.uncertainty import saturating
-from amp.benchmarks.gsm8k.answers import normalise, official_answer
+from amp.benchmarks.gsm8k.problems import normalise, official_answer
 from amp.benchmarks.gsm8k.prompts import StepKind
 from amp.errors import InvalidInputError
 from amp.types import Observation, Task, Transition
@@ -85,3 +88,34 @@ class GSM8KEnvironment:
         state = "\n".join(self._lines) if self._step == "reasoning" else ""
         remaining = len(remaining_quantities(self._goal, _LINE_NUMBER.sub("", state)))
         return Observation(state, distance=saturating(remaining, _TYPICAL_QUANTITIES))
+
+
+class GSM8KJudge:
+    """Says which answers are wrong; `Judge` of benchmarks.
+
+    Args:
+        task: the problem.
+        step: what one plan step is, as for `GSM8KEnvironment`.
+    """
+
+    def __init__(self, task: Task, step: StepKind) -> None:
+        self._environment = GSM8KEnvironment(step)
+        self._environment.reset(task)
+
+    def mistaken(self, action: str | None) -> bool | None:
+        """Whether the official verdict on an answer is no.
+
+        True for no answer; None for a piece of reasoning without a final answer, and where the task
+        has no known answer.
+
+        Raises:
+            InvalidInputError: if the action is empty, or the episode is over.
+        """
+        if action is None:
+            return True
+        success = self._environment.fork().step(action).success
+        return None if success is None else not success
+
+    def advance(self, action: str) -> None:
+        """Takes an answer or a piece of reasoning into the plan."""
+        self._environment.step(action)

@@ -1,15 +1,118 @@
-"""Reading problems from files of lines ``{"question": ..., "answer": ...}``."""
+"""Reading problems from files of lines ``{"question": ..., "answer": ...}``.
+
+Answers of GSM8K: the official rule, and how ours are brought into its form.
+
+Annotations by a rule: what the human solution of a problem still has to do (spec 3.4.1).
+
+Every beginning of a solution, from none of its lines to all but one, is a step. Its complexity is
+that of finishing from there, counted in the lines and the operations that are still to come:
+
+    complexity = effort / (effort + HALF_EFFORT),    effort = lines + operations
+
+Operations are the arithmetic operators in the calculator annotations (``<<48/2=24>>``) of those
+lines; what a solution works out without them is counted as lines alone. The map rises with effort,
+is 0 where nothing is left, and saturates towards 1, so that no length has to be named as the
+longest.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
-from amp.benchmarks.gsm8k.answers import official_answer
+from amp.annotations.store import Annotation
+from amp.benchmarks.download import find_data
 from amp.errors import InvalidInputError, MissingDependencyError
+from amp.execute.tools.calculator import format_number
+
+# grade-school-math, dataset.py: ANS_RE and extract_answer.
+_OFFICIAL = re.compile(r"#### (\-?[0-9\.\,]+)")
+_SIGNED = r"-?\s?\$?\s?-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d{1,3})?"
+_NUMBER = re.compile(rf"(?<![\w.]){_SIGNED}")
+_FINAL = re.compile(rf"####\s*(?:[A-Za-z]+\s*[:=]\s*)?[*`]*({_SIGNED})")
+_BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
+_PHRASE = re.compile(rf"\banswer(?:\s+is\b|\s*[:=])[\s*`:\\(]*({_SIGNED})", re.IGNORECASE)
+_LONGEST_NUMBER = 1_000  # characters; Python refuses to read numbers of more than 4,300 digits
+_FRACTION = re.compile(r"-?\d{1,100}/0*[1-9]\d{0,100}")
+
+
+def official_answer(text: str) -> str | None:
+    """Returns what the official scorer takes as the answer of a text; None where it takes none.
+
+    That is the first match of ``#### (\\-?[0-9\\.\\,]+)`` without its commas, as a string: the
+    official scorer compares strings, so that ``72.0`` is not ``72`` to it.
+    """
+    match = _OFFICIAL.search(text)
+    return match[1].strip().replace(",", "") if match else None
+
+
+def normalise(text: str) -> str | None:
+    """Writes the one number that a text states so that equal numbers are equal strings.
+
+    Currency, thousands separators, a percent sign, units and trailing zeros go; noise of floating
+    point goes with the seventh decimal: ``$1,200.00`` is ``1200``, ``17.999999999`` is ``18``, and
+    ``7/2``, as Python writes a fraction, is ``3.5``. Idempotent.
+
+    Returns:
+        The number, or None if the text states none, or several different ones.
+    """
+    plain = _plain(text)
+    if len(plain) > _LONGEST_NUMBER:
+        return None
+    if _FRACTION.fullmatch(plain):
+        return _write(Fraction(plain))
+    numbers = {_write(_read_number(number)) for number in _NUMBER.findall(plain)}
+    if len(numbers) != 1 or len(number := numbers.pop()) > _LONGEST_NUMBER:
+        return None
+    return number
+
+
+def final_answer(text: str) -> str | None:
+    """Returns the number of the first ``#### N`` in a text, normalised; None if there is none."""
+    match = _FINAL.search(_plain(text))
+    return normalise(match[1]) if match else None
+
+
+def read_answer(text: str) -> str | None:
+    """Reads the final answer from a model's text, normalised.
+
+    In this order: ``#### N``; the last ``\\boxed{N}``; the last phrase such as "the answer is N"; a
+    text that is nothing but one number; the last number of a closing line that is a finished
+    sentence, since models end in "Therefore, 12 eggs are left." when they forget the form. A last
+    line without a full stop may have been cut off, so it counts for nothing.
+    """
+    answer = final_answer(text)
+    if answer is not None:
+        return answer
+    plain = _plain(text)
+    for pattern in (_BOXED, _PHRASE):
+        if found := pattern.findall(plain):
+            return normalise(found[-1])
+    if _NUMBER.fullmatch(plain):
+        return normalise(plain)
+    lines = plain.splitlines()
+    if not lines or not lines[-1].rstrip("* )\\").endswith("."):
+        return None
+    numbers = _NUMBER.findall(lines[-1])
+    return normalise(numbers[-1]) if numbers else None
+
+
+def _plain(text: str) -> str:
+    return text.strip().replace("\u2212", "-")
+
+
+def _read_number(number: str) -> Fraction:
+    return Fraction(re.sub(r"[\s$,]", "", number).replace("--", "-"))
+
+
+def _write(value: Fraction) -> str:
+    return format_number(round(value, 6))
+
 
 DEV_PROBLEMS = 500
 _OWN_PROBLEMS = Path(__file__).with_name("problems.jsonl")
@@ -106,3 +209,63 @@ def split_training(problems: list[Problem]) -> TrainingSplit:
         [problem for problem in problems if problem.number not in dev],
         [problem for problem in problems if problem.number in dev],
     )
+
+
+AUTHOR = "rule:human_solution"
+SPLITS = ("train", "dev")
+"""The test split has no annotations, so that nothing is learned from its solutions."""
+
+HALF_EFFORT = 7.0
+"""Effort of complexity one half: the median of whole solutions of the train split."""
+
+_ANNOTATION = re.compile(r"<<([^<>]*?)(?:=[^<>]*)?>>")
+_OPERATOR = re.compile(r"(?<=[\d.)%])\s*(?://|[-+*/])")  # after an operand: a sign is no operator
+
+
+def solution_annotations(split: str, problem: Problem) -> Iterator[Annotation]:
+    """Annotates every beginning of the human solution of a problem, the shortest first.
+
+    The step is the number of lines that are there, and the state are those lines without their
+    calculator annotations, as in plans whose steps are pieces of reasoning.
+
+    Args:
+        split: the split that the problem is from, a part of the task's id.
+        problem: the problem.
+    """
+    for done in range(len(problem.solution)):
+        yield Annotation(
+            task=f"gsm8k/{split}/{problem.number}",
+            step=done,
+            complexity=complexity_of_rest(problem.solution[done:]),
+            by=AUTHOR,
+            goal=problem.question,
+            state="\n".join(_ANNOTATION.sub("", line) for line in problem.solution[:done]),
+        )
+
+
+def complexity_of_rest(lines: Sequence[str]) -> float:
+    """Complexity of writing these lines, in [0, 1); 0 for no lines (module docstring)."""
+    effort = len(lines) + sum(operations(line) for line in lines)
+    return effort / (effort + HALF_EFFORT)
+
+
+def operations(line: str) -> int:
+    """How many arithmetic operators a line's calculator annotations hold."""
+    return sum(len(_OPERATOR.findall(worked_out)) for worked_out in _ANNOTATION.findall(line))
+
+
+def read_solutions(split: str = "train", data: Path | None = None) -> list[Problem]:
+    """Reads the problems of a split whose solutions may be learned from.
+
+    Args:
+        split: ``train`` or ``dev``.
+        data: directory of the benchmarks' data; None for the usual places.
+
+    Raises:
+        InvalidInputError: if the split is neither, or a line is no problem.
+        MissingDependencyError: if the data is not there.
+    """
+    if split not in SPLITS:
+        raise InvalidInputError(f"split is {split!r}, expected {' or '.join(SPLITS)}")
+    parts = split_training(read_problems(find_data("gsm8k", data) / "train.jsonl"))
+    return parts.train if split == "train" else parts.dev

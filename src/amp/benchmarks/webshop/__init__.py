@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from amp.benchmarks.data import find_data
-from amp.benchmarks.webshop.environment import WebShopEnvironment, goal_number
+from amp.benchmarks.download import find_data
+from amp.benchmarks.webshop.environment import WebShopEnvironment, WebShopJudge, goal_number
 from amp.benchmarks.webshop.goals import NO_LIMIT
-from amp.benchmarks.webshop.judge import WebShopJudge
 from amp.benchmarks.webshop.prompts import WebShopPrompts
 from amp.benchmarks.webshop.shop import LEVELS, Shop, load_shop
 from amp.errors import InvalidInputError, did_you_mean
@@ -39,7 +38,7 @@ class WebShop:
 
     Args:
         data: directory of the benchmarks' data, in which the folder ``webshop`` is looked for; None
-            for the usual places (`amp.benchmarks.data`).
+            for the usual places (`amp.benchmarks.download`).
         level: ``small`` for 1,000 products and synthetic goals; ``small-human`` for the same with
             the goals of people; ``full`` for all 1.18 million products and the goals of people.
         max_steps: actions after which an episode is over without a purchase.

@@ -1,4 +1,7 @@
-"""One customer in the shop: actions in, pages out, quirks of the original included."""
+"""One customer in the shop: actions in, pages out, quirks of the original included.
+
+The pages of the shop: what stands on them and what can be clicked.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,119 @@ import copy
 import json
 import random
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from amp.benchmarks.webshop import pages
 from amp.benchmarks.webshop.goals import Goal
-from amp.benchmarks.webshop.pages import PRODUCTS_A_PAGE, Page
 from amp.benchmarks.webshop.products import Product
 from amp.benchmarks.webshop.shop import Shop
+
+SEPARATOR = " [SEP] "
+PRODUCTS_A_PAGE = 10
+
+BACK_TO_SEARCH, NEXT, PREVIOUS, BUY = "back to search", "next >", "< prev", "buy now"
+SUB_PAGES = ("description", "features", "reviews")
+
+_BLANKS = " \t\n\f\r"
+_DONE_BEFORE = ("Thank you for shopping with us!", "Your code:", "None")
+_DONE_PURCHASE = ("(Paste it in your MTurk interface.)", "Purchased", "asin")
+_DONE_AFTER = (
+    *("attrs", "None", "category", "None", "query", "None", "product category", "None"),
+    *("Target", "asin", "options", "attrs", "price upper", "instuction text", "category"),
+    *("product category", "query", "Goal", "None", "Reward"),
+    "Your score (min 0.0, max 1.0)",
+)
+_ESCAPES = str.maketrans({c: f"\\u{ord(c):04x}" for c in "&<>'"})
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page.
+
+    Attributes:
+        text: all that can be read on it.
+        search_bar: whether it shows a search bar.
+        buttons: its buttons, in lower case.
+        links: ids of the products that it links to, in lower case.
+        options: the name of the option that clicking on a value sets, by the value.
+    """
+
+    text: str
+    search_bar: bool = False
+    buttons: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def clickables(self) -> tuple[str, ...]:
+        """What can be clicked, each text once, in the order of the page."""
+        return tuple(dict.fromkeys((*self.buttons, *self.links, *self.options)))
+
+
+def search_page(instruction: str) -> Page:
+    """Where a session begins."""
+    return Page(_text("WebShop", "Instruction:", instruction, "Search"), True, ("search",))
+
+
+def results_page(instruction: str, products: Sequence[Product], page: int, total: int) -> Page:
+    """A page of what a search found; the products are those of this page."""
+    buttons = ("Back to Search", *(("< Prev",) if page > 1 else ()), "Next >")
+    header = (buttons[0], f"Page {page} (Total results: {total})", *buttons[1:])
+    rows = [text for p in products for text in (p.asin, p.title, p.price_tag)]
+    return Page(
+        text=_text("Instruction:", instruction, *header, *rows),
+        buttons=_lower(buttons),
+        links=tuple(product.asin.lower() for product in products),
+    )
+
+
+def item_page(instruction: str, product: Product) -> Page:
+    """A product's own page. It does not show which options were chosen."""
+    options = [text for name, values in product.options.items() for text in (name, *values)]
+    facts = (product.title, f"Price: {product.price_tag}", "Rating: N.A.")
+    buttons = ("Description", "Features", "Reviews", "Buy Now")
+    header = ("Back to Search", "< Prev")
+    return Page(
+        text=_text("Instruction:", instruction, *header, *options, *facts, *buttons),
+        buttons=_lower((*header, *buttons)),
+        options={value: name for name, values in product.options.items() for value in values},
+    )
+
+
+def sub_page(instruction: str, product: Product, name: str) -> Page:
+    """A product's description, features or reviews, of which there are none."""
+    if name == "description":
+        shown: tuple[str, ...] = (product.description,)
+    elif name == "features":
+        shown = tuple(f" {line}" for line in product.features)  # so an empty line is a piece, too
+    else:
+        shown = ()
+    header = ("Back to Search", "< Prev")
+    return Page(_text("Instruction:", instruction, *header, *shown), buttons=_lower(header))
+
+
+def done_page(asin: str, chosen: Mapping[str, str], reward: float) -> Page:
+    """What follows a purchase."""
+    options = json.dumps(chosen, sort_keys=True).translate(_ESCAPES)
+    purchase = (*_DONE_PURCHASE, asin, "options", options)
+    score = (str(reward), "Reward Details", "None")
+    return Page(_text(*_DONE_BEFORE, *purchase, *_DONE_AFTER, *score))
+
+
+def _lower(texts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(text.lower() for text in texts)
+
+
+def _text(*pieces: str) -> str:
+    """Pieces of text as they are read off a page of HTML.
+
+    There is no piece where there is no text, nor where there is nothing but white space with a line
+    break; white space without one is an empty piece.
+    """
+    return SEPARATOR.join(
+        piece.strip() for piece in pieces if piece.strip(_BLANKS) or (piece and "\n" not in piece)
+    )
+
 
 _ACTION = re.compile(r"(.+)\[(.+)\]")
 _HOST = "http://127.0.0.1:3000"
@@ -106,17 +214,17 @@ class Browser:
 
     def _click(self, text: str) -> Outcome:
         place = self.place
-        if text == pages.BUY:
+        if text == BUY:
             return self._buy()
-        if text == pages.BACK_TO_SEARCH:
+        if text == BACK_TO_SEARCH:
             self._start()
-        elif text == pages.NEXT and place == "search_results":
+        elif text == NEXT and place == "search_results":
             self._turn_page(1)
-        elif text == pages.PREVIOUS and place == "search_results":
+        elif text == PREVIOUS and place == "search_results":
             self._turn_page(-1)
-        elif text == pages.PREVIOUS and place == "item_page":
+        elif text == PREVIOUS and place == "item_page":
             self._turn_page(0)
-        elif text in pages.SUB_PAGES:
+        elif text in SUB_PAGES:
             self._show_sub_page(text)
         else:
             self._show_item(text)
@@ -127,7 +235,7 @@ class Browser:
         self.number: int | None = None
         self.product: Product | None = None
         self.chosen: Mapping[str, str] = {}
-        self._show(pages.search_page(self._goal.instruction), self._session)
+        self._show(search_page(self._goal.instruction), self._session)
 
     def _turn_page(self, by: int) -> None:
         if self.keywords is not None and self.number is not None:
@@ -138,7 +246,7 @@ class Browser:
         self.keywords, self.number, self.product, self.chosen = keywords, number, None, {}
         shown = found[(number - 1) * PRODUCTS_A_PAGE : number * PRODUCTS_A_PAGE]
         products = [self._shop.store.product(i) for i in shown]
-        page = pages.results_page(self._goal.instruction, products, number, len(found))
+        page = results_page(self._goal.instruction, products, number, len(found))
         self._show(page, "search_results", self._session, "+".join(keywords), number)
 
     def _show_item(self, text: str) -> None:
@@ -148,19 +256,19 @@ class Browser:
         elif text in self.page.links:
             self.product = self._shop.product(text.upper())
         product = self._looked_at()
-        page = pages.item_page(self._goal.instruction, product)
+        page = item_page(self._goal.instruction, product)
         self._show(page, "item_page", *self._address_of(product), json.dumps(self.chosen))
 
     def _show_sub_page(self, name: str) -> None:
         product = self._looked_at()
-        page = pages.sub_page(self._goal.instruction, product, name)
+        page = sub_page(self._goal.instruction, product, name)
         where = self._address_of(product)
         self._show(page, "item_sub_page", *where, name.capitalize(), self.chosen)
 
     def _buy(self) -> Outcome:
         product = self._looked_at()
         reward = self._shop.reward(product.asin, self.chosen, self._goal).total
-        page = pages.done_page(product.asin, self.chosen, reward)
+        page = done_page(product.asin, self.chosen, reward)
         self._show(page, "done", self._session, product.asin, self.chosen)
         return Outcome(reward, done=True)
 

@@ -1,12 +1,31 @@
-"""Products as the shop shows them, read from the records of the data set."""
+"""Products as the shop shows them, read from the records of the data set.
+
+The catalogue on disk: products and search index in one SQLite file, built once.
+
+Nothing but a few bytes a product is held in memory, so that the full data set of 1.18 million
+products needs no large machine.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
+import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from amp.benchmarks.webshop import search
+from amp.benchmarks.webshop.jsonstream import elements, members
+from amp.benchmarks.webshop.search import Index, IndexWriter
 from amp.errors import InvalidInputError
 
 NO_PRICE = 100.0
@@ -133,3 +152,217 @@ def _broken(record: Mapping[str, Any], field: str, expected: str) -> InvalidInpu
         f"product {record.get('asin')!r}: {field} is {found}, expected {expected}; "
         "get the file of products again"
     )
+
+
+_FORMAT = 1  # part of a store's name, so that a change of the format builds it anew
+_CACHED_PRODUCTS = 4_096
+
+_SCHEMA = (
+    """
+CREATE TABLE products (
+    number INTEGER PRIMARY KEY, asin TEXT UNIQUE, category TEXT, query TEXT,
+    low REAL, high REAL, record TEXT, instruction TEXT
+);
+CREATE INDEX by_category ON products (category);
+CREATE INDEX by_query ON products (query);
+CREATE TEMP TABLE notes (asin TEXT PRIMARY KEY, note TEXT);
+"""
+    + search.SCHEMA
+)
+
+
+class Store:
+    """The products of a data set and the search over them. Reads only; may be shared.
+
+    Args:
+        path: the file that `build` wrote.
+
+    Raises:
+        InvalidInputError: if it is none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        # One reader for every environment of a process; SQLite lets them in one by one.
+        uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+        self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
+        try:
+            rows = self._connection.execute("SELECT number FROM products ORDER BY asin")
+            order = np.fromiter((number for (number,) in rows), dtype=np.int32)
+            ranks = np.empty_like(order)
+            ranks[order] = np.arange(len(order), dtype=np.int32)
+            self._index = Index(self._connection, ranks)
+        except (sqlite3.Error, TypeError, ValueError):
+            self._connection.close()
+            raise InvalidInputError(
+                f"{path} is no catalogue of webshop; delete it, and it will be built again"
+            ) from None
+        self.size = len(order)
+        self.product = lru_cache(_CACHED_PRODUCTS)(self._product)
+
+    def search(self, query: str, limit: int) -> list[int]:
+        """The numbers of the best products for a query, the best first."""
+        return self._index.search(query, limit)
+
+    def of_category(self, category: str) -> list[int]:
+        """The numbers of all products of a category, in the order of the data."""
+        return self._numbers("category", category)
+
+    def of_query(self, query: str) -> list[int]:
+        """The numbers of all products that were collected with a query, in the same order."""
+        return self._numbers("query", query)
+
+    def number(self, asin: str) -> int | None:
+        """The number of a product; None if there is none of this id."""
+        return next(iter(self._numbers("asin", asin)), None)
+
+    def price_ranges(self) -> Iterator[tuple[float, float | None]]:
+        """Each product's lowest and highest price, None where it has one price only."""
+        yield from self._connection.execute("SELECT low, high FROM products ORDER BY number")
+
+    def instructions(self) -> Iterator[tuple[int, str, tuple[str, ...]]]:
+        """Number, instruction and its attributes of each product that has one."""
+        query = "SELECT number, instruction FROM products WHERE instruction > '' ORDER BY number"
+        for number, text in self._connection.execute(query):
+            instruction, attributes = json.loads(text)
+            yield number, instruction, tuple(attributes)
+
+    def _numbers(self, column: str, value: str) -> list[int]:
+        query = f"SELECT number FROM products WHERE {column} = ? ORDER BY number"
+        return [number for (number,) in self._connection.execute(query, (value,))]
+
+    def _product(self, number: int) -> Product:
+        row = self._connection.execute("SELECT record FROM products WHERE number = ?", (number,))
+        asin, title, text, features, prices, options, *kinds, attributes = json.loads(
+            row.fetchone()[0]
+        )
+        category, query, product_category = kinds
+        return Product(
+            asin=asin,
+            title=title,
+            description=text,
+            features=tuple(features),
+            prices=tuple(prices),
+            options={name: tuple(values) for name, values in options.items()},
+            category=category,
+            query=query,
+            product_category=product_category,
+            attributes=tuple(attributes),
+        )
+
+
+def open_store(products: Path, instructions: Path) -> Store:
+    """Returns the catalogue of a data set; the first time it is built in the user's cache.
+
+    Raises:
+        InvalidInputError: if a file is damaged, or the cache can't be written.
+        MissingDependencyError: if a file cannot be read.
+    """
+    files = [
+        (file.name, file.stat().st_size, file.stat().st_mtime_ns)
+        for file in (products, instructions)
+    ]
+    digest = hashlib.sha256(repr((_FORMAT, files)).encode()).hexdigest()
+    path = cache_directory() / f"{products.stem}-{digest[:16]}.sqlite"
+    if not path.exists():
+        build(products, instructions, path)
+    return Store(path)
+
+
+def cache_directory() -> Path:
+    """Where catalogues are kept: amp/webshop in the user's cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "amp" / "webshop"
+
+
+def build(products: Path, instructions: Path, path: Path) -> None:
+    """Writes the catalogue of a data set to a file, which is there only when it is complete.
+
+    Args:
+        products: an ``items_shuffle*.json`` of the original project.
+        instructions: the ``items_ins_v2*.json`` to it.
+        path: the file to write.
+
+    Raises:
+        InvalidInputError: if a file is damaged, or the path can't be written.
+        MissingDependencyError: if a file cannot be read.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    except OSError as error:
+        raise InvalidInputError(
+            f"cannot write the catalogue of webshop to {path.parent}: {error.strerror}; name a "
+            "directory that can be written in XDG_CACHE_HOME"
+        ) from None
+    os.close(handle)
+    try:
+        with contextlib.closing(sqlite3.connect(name)) as connection:
+            _fill(connection, products, instructions)
+        Path(name).replace(path)
+    except sqlite3.OperationalError as error:
+        raise InvalidInputError(f"cannot write {path}: {error}") from None
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _fill(connection: sqlite3.Connection, products: Path, instructions: Path) -> None:
+    connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;" + _SCHEMA)
+    notes = ((asin, json.dumps(_note(asin, note))) for asin, note in members(instructions))
+    connection.executemany("INSERT INTO notes VALUES (?, ?)", notes)
+    writer = IndexWriter(connection)
+    number = 0
+    for record in elements(products):
+        if not isinstance(record, dict):
+            raise InvalidInputError(f"{products}: a product is {record!r:.60}; get the file again")
+        if _insert(connection, number, record, writer):
+            number += 1
+    writer.finish()
+    connection.commit()
+    if number == 0:
+        raise InvalidInputError(f"{products} holds no products; get it again")
+
+
+def _insert(
+    connection: sqlite3.Connection, number: int, record: dict[str, Any], writer: IndexWriter
+) -> bool:
+    """Takes a record in; False if it is left out, as one whose id was there before."""
+    asin = record.get("asin")
+    row = connection.execute("SELECT note FROM notes WHERE asin = ?", (asin,)).fetchone()
+    note = json.loads(row[0]) if row else {}
+    product = read_product(record, note.get("attributes"))
+    if product is None:
+        return False
+    wanted = json.dumps(_instruction(product.asin, note)) if note.get("instruction") else None
+    low, high = (*product.prices, None)[:2]
+    ours = json.dumps(astuple(product))
+    columns = (number, product.asin, product.category, product.query, low, high, ours, wanted)
+    added = connection.execute(
+        "INSERT OR IGNORE INTO products VALUES (?, ?, ?, ?, ?, ?, ?, ?)", columns
+    )
+    if added.rowcount == 0:
+        return False
+    writer.add(product.document)
+    return True
+
+
+def _note(asin: str, note: Any) -> dict[str, Any]:
+    """What the instructions' file says about a product."""
+    if isinstance(note, dict) and _is_texts(note.get("attributes", [])):
+        return note
+    raise InvalidInputError(
+        f'instructions: that of {asin!r} is {note!r:.60}, expected {{"attributes": [texts], ...}}; '
+        "get the file again"
+    )
+
+
+def _instruction(asin: str, note: dict[str, Any]) -> tuple[str, list[str]]:
+    instruction, attributes = note["instruction"], note.get("instruction_attributes")
+    if isinstance(instruction, str) and attributes and _is_texts(attributes):
+        return instruction, attributes
+    raise InvalidInputError(
+        f"instructions: instruction_attributes of {asin!r} is {attributes!r:.60}, expected texts; "
+        "get the file again"
+    )
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)

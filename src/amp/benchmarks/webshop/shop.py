@@ -10,15 +10,16 @@ from pathlib import Path
 
 from amp.benchmarks.webshop.goals import (
     Goal,
+    Reward,
+    TitleNouns,
     draw_prices,
     human_goals,
+    read_table,
+    reward_of,
     shuffled,
     synthetic_goals,
 )
-from amp.benchmarks.webshop.nouns import TitleNouns, read_table
-from amp.benchmarks.webshop.products import Product
-from amp.benchmarks.webshop.reward import Reward, reward_of
-from amp.benchmarks.webshop.store import Store, open_store
+from amp.benchmarks.webshop.products import Product, Store, open_store
 from amp.errors import InvalidInputError, MissingDependencyError
 
 MOST_RESULTS = 50

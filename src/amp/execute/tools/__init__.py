@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 
 from amp.execute.base import Tool
 from amp.execute.tools.calculator import CalculatorTool
-from amp.execute.tools.larger import LargerModelTool
+from amp.execute.tools.larger_model import LargerModelTool
 from amp.execute.tools.memory import MemoryTool
 from amp.execute.tools.python import PythonTool
-from amp.execute.tools.symbolic import SymbolicPlannerTool
+from amp.execute.tools.symbolic_planner import SymbolicPlannerTool
 
 __all__ = [
     "TOOLS",

@@ -1,8 +1,13 @@
-"""The Python tool: runs the program that a model wrote, in a process that can do no harm."""
+"""The Python tool: runs the program that a model wrote, in a process that can do no harm.
+
+Runs one child process under a time and an output limit and leaves nothing of it behind.
+"""
 
 from __future__ import annotations
 
 import ast
+import asyncio
+import contextlib
 import math
 import os
 import re
@@ -12,16 +17,124 @@ import tempfile
 import textwrap
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from amp.errors import InvalidInputError
 from amp.execute.base import ToolLimits
-from amp.execute.tools.process import Finished, run_limited
 from amp.types import StepContext, ToolUse, Usage
 
-_SANDBOX = Path(__file__).with_name("sandbox.py")
+_CHUNK_BYTES = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a child process ended.
+
+    Attributes:
+        output: its standard output, at most the limit.
+        returncode: exit status, or minus the number of the signal that ended it.
+        timed_out: whether it was killed at the time limit.
+        overflowed: whether it was killed for writing more than the output limit.
+    """
+
+    output: bytes
+    returncode: int
+    timed_out: bool
+    overflowed: bool
+
+
+async def run_limited(
+    command: Sequence[str],
+    *,
+    stdin: bytes,
+    directory: str,
+    wall_seconds: float,
+    output_bytes: int,
+) -> Finished:
+    """Runs a command with an empty environment in a session of its own.
+
+    Whatever way it ends (by itself, at a limit, by cancellation of the caller), the whole process
+    group is killed before this returns, so that no grandchild outlives the call.
+
+    Args:
+        command: program and arguments; no shell is involved.
+        stdin: what it reads; then its input ends.
+        directory: its working directory.
+        wall_seconds: time limit; a grandchild that keeps the output open counts as running.
+        output_bytes: how much standard output is taken; more ends it. Standard error is discarded.
+
+    Raises:
+        OSError: if the command cannot be started.
+    """
+    process = await _start(command, directory)
+    output = bytearray()
+    timed_out = False
+    try:
+        async with asyncio.timeout(wall_seconds):
+            await asyncio.gather(_feed(process, stdin), _collect(process, output, output_bytes))
+            if len(output) <= output_bytes:
+                await process.wait()
+    except TimeoutError:
+        timed_out = True
+    finally:
+        await _end(process)
+    return Finished(
+        bytes(output[:output_bytes]),
+        process.returncode if process.returncode is not None else -signal.SIGKILL,
+        timed_out,
+        len(output) > output_bytes,
+    )
+
+
+async def _start(command: Sequence[str], directory: str) -> asyncio.subprocess.Process:
+    starting = asyncio.create_task(
+        asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            cwd=directory,
+            env={},
+            start_new_session=True,
+        )
+    )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # asyncio itself would kill the child alone, and wait for grandchildren to close its pipes.
+        with contextlib.suppress(OSError):
+            await _end(await starting)
+        raise
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    # The child leads its own session, so its process id is the id of the group.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()
+
+
+async def _feed(process: asyncio.subprocess.Process, stdin: bytes) -> None:
+    assert process.stdin is not None
+    # A child that dies before it has read everything shows in its exit status, not here.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        process.stdin.write(stdin)
+        await process.stdin.drain()
+    process.stdin.close()
+
+
+async def _collect(
+    process: asyncio.subprocess.Process, output: bytearray, output_bytes: int
+) -> None:
+    assert process.stdout is not None
+    while len(output) <= output_bytes and (chunk := await process.stdout.read(_CHUNK_BYTES)):
+        output += chunk
+
+
+_SANDBOX = Path(__file__).with_name("sandbox_child.py")
 _FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+-]*)[^\n]*$", re.MULTILINE)
 _LONGEST_PROGRAM = 100_000  # characters; more is no answer of a model and slow to parse
 _PYTHON = frozenset({"", "py", "python", "python3"})
@@ -33,7 +146,7 @@ class PythonTool:
     The program is never run or evaluated in this process. It runs in an isolated interpreter
     (``python -I -S``) in a session of its own with an empty environment and an empty temporary
     directory, under limits of time, memory, processes and output; it can't write files, read any
-    but the standard library's, start processes or reach a network. `amp.execute.tools.sandbox` says
+    but the standard library's, start processes or reach a network. `sandbox_child.py` says
     by which means, and what they do not hold off. The whole process group is killed at the end, at
     the time limit, and when the caller is cancelled.
 

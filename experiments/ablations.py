@@ -1,0 +1,217 @@
+"""Compares ways to learn a policy by cross-validation on training problems (spec 2.7).
+
+Run as a module, the recipe that the others are compared with first:
+
+    python -m experiments.ablations runs/ablations.jsonl configs/train-gsm8k.toml configs/learning/*
+
+Each recipe learns on two thirds of its tasks and is measured on the rest, three times. What is done
+stands in the file and is not done again; the table is of all that the file has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from amp.allocate.policy import MlpPolicy
+from amp.assess.assessor_file import load_assessor
+from amp.assess.neural import NeuralAssessor
+from amp.benchmarks import load_benchmark
+from amp.learn.config import Recipe, read_recipe
+from amp.learn.pipeline import learn, material_of, served
+from amp.learn.table_env import Table
+from amp.learn.trainer import ASSESSOR
+from amp.report.frontier import Point, hull
+from amp.report.stats import bootstrap_interval, holm, ratio, sign_flip_test
+
+Floats = npt.NDArray[np.float64]
+
+FOLDS = 3
+TRADE_OFFS = (0.7, 0.85, 0.95)
+ORDERS = 20
+"""Of the samples of a task, in which a policy is measured; the same ones for all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A policy on the tasks that it was not learned on.
+
+    Attributes:
+        recipe: name of its file, without the ending.
+        decisions: that it learned from.
+        seed: of the learning.
+        fold: which third was held out.
+        tasks: their ids.
+        success: by trade-off, of each task: mean over the orders.
+        tokens: likewise.
+    """
+
+    recipe: str
+    decisions: int
+    seed: int
+    fold: int
+    tasks: tuple[str, ...]
+    success: tuple[tuple[float, ...], ...]
+    tokens: tuple[tuple[float, ...], ...]
+
+
+def measure(
+    *,
+    name: str,
+    recipe: Recipe,
+    fold: int,
+    table: Table,
+    policy: MlpPolicy,
+    assessor: NeuralAssessor | None,
+) -> Measured:
+    """Plays the tasks of a table; the assessor is the one that learned with the policy."""
+    count = len(table.tasks)
+    success, tokens = [], []
+    for trade_off in TRADE_OFFS:
+        came = served(policy, table, trade_off, ORDERS, assessor, seed=fold)
+        success.append(tuple(came.success.reshape(count, ORDERS).mean(1).tolist()))
+        tokens.append(tuple(came.tokens.reshape(count, ORDERS).mean(1).tolist()))
+    settings = recipe.settings
+    return Measured(
+        *(name, settings.decisions, settings.seed, fold, table.tasks),
+        *(tuple(success), tuple(tokens)),
+    )
+
+
+def cross_validated(name: str, recipe: Recipe, folds: Sequence[int]) -> Iterable[Measured]:
+    """Learns and measures a recipe, fold by fold."""
+    material = material_of(recipe, load_benchmark(recipe.benchmark))
+    table = material.table
+    order = np.random.default_rng(0).permutation(len(table.tasks))
+    for fold in folds:
+        others = np.sort(order[np.arange(len(order)) % FOLDS != fold])
+        with tempfile.TemporaryDirectory() as directory:
+            kept = Path(directory) / "training"
+            policy = learn(recipe, replace(material, table=table.part(others)), kept)
+            learned = load_assessor(kept / ASSESSOR)[0] if recipe.end_to_end else None
+        yield measure(
+            name=name,
+            recipe=recipe,
+            fold=fold,
+            table=table.part(np.sort(order[fold::FOLDS])),
+            policy=policy,
+            assessor=learned if isinstance(learned, NeuralAssessor) else None,
+        )
+
+
+def fixed(table: Table) -> tuple[Floats, Floats]:
+    """Success and tokens of every fixed allocation, shape (allocations, tasks), in all orders."""
+    samples, arms = table.most_samples, len(table.arms)
+    subsets = np.arange(1, table.right.shape[1])
+    bits = subsets[:, None] >> np.arange(arms * samples) & 1
+    counts = bits.reshape(len(subsets), arms, samples).sum(-1)
+    written = table.completion_tokens.reshape(len(table.tasks), -1) @ bits.T
+    tokens = written + table.prompt_tokens @ (counts > 0).T
+    plans, plan = np.unique(counts, axis=0, return_inverse=True)
+    share = (plan.reshape(-1) == np.arange(len(plans))[:, None]).astype(float)
+    share /= share.sum(1, keepdims=True)
+    return share @ table.right[:, subsets].T, share @ tokens.T
+
+
+def above_front(success: Floats, tokens: Floats, table: Table) -> Floats:
+    """By task, success less that of the mixture of fixed allocations at the same mean tokens."""
+    right, spent = fixed(table)
+    means = zip(spent.mean(1), right.mean(1), range(len(right)), strict=True)
+    front = hull([Point(cost, reached, str(plan)) for cost, reached, plan in means])
+    corners = np.array([right[int(point.name)] for point in front])
+    at = np.interp(tokens.mean(), [point.cost for point in front], np.arange(len(front)))
+    low, share = int(at), at % 1.0
+    mixed = (1 - share) * corners[low] + share * corners[min(low + 1, len(front) - 1)]
+    return np.asarray(success - mixed)
+
+
+def rows(done: Sequence[Measured], names: Sequence[str], table: Table) -> Iterable[str]:
+    """The table in Markdown: every recipe of which all folds are there, against the first one."""
+    gaps: dict[str, Floats] = {}
+    shown: dict[str, list[str]] = {}
+    for name in names:
+        mine = [one for one in done if one.recipe == name]
+        by_task = _by_task(mine)
+        if set(by_task) != set(table.tasks):
+            continue
+        figures = np.array([by_task[task] for task in table.tasks])  # tasks, what, trade-offs
+        columns = range(len(TRADE_OFFS))
+        shown[name] = [
+            f"{figures[:, 0, c].mean():.3f} @ {figures[:, 1, c].mean():.0f}" for c in columns
+        ]
+        gaps[name] = np.mean(
+            [above_front(figures[:, 0, c], figures[:, 1, c], table) for c in columns], axis=0
+        )
+    base = names[0]
+    others = [name for name in gaps if name != base]
+    adjusted = holm([sign_flip_test((gaps[name] - gaps[base]).tolist()) for name in others])
+    for name, p_value in (base, None), *zip(others, adjusted, strict=True):
+        cells = [name, *shown[name], f"{gaps[name].mean():+.3f}"]
+        if p_value is not None:
+            differences = (gaps[name] - gaps[base]).tolist()
+            sure = bootstrap_interval(table.tasks, (differences, [1.0] * len(differences)), ratio)
+            cells += [
+                f"{np.mean(differences):+.3f} ({sure.low:+.3f} to {sure.high:+.3f})",
+                f"{p_value:.2f}",
+            ]
+        yield f"| {' | '.join(cells)} |"
+
+
+def _by_task(measured: Sequence[Measured]) -> Mapping[str, Floats]:
+    """Success and tokens of each task at every trade-off, means over the seeds."""
+    found: dict[str, list[Floats]] = {}
+    for one in measured:
+        figures = np.array([one.success, one.tokens]).transpose(2, 0, 1)
+        for task, mine in zip(one.tasks, figures, strict=True):
+            found.setdefault(task, []).append(mine)
+    return {task: np.mean(several, axis=0) for task, several in found.items()}
+
+
+def read(path: Path) -> list[Measured]:
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    return [Measured(**json.loads(line)) for line in lines]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path, help="JSON lines of what is measured")
+    parser.add_argument("recipes", type=Path, nargs="+", help="TOML files, the base first")
+    parser.add_argument("--recording", type=Path, help="instead of the recipes' one")
+    parser.add_argument("--decisions", type=int, help="to learn from, instead of the recipes' ones")
+    parser.add_argument("--seeds", type=int, default=1, help="policies of each recipe and fold")
+    wanted = parser.parse_args()
+    recipes = {path.stem: _changed(read_recipe(path), wanted) for path in wanted.recipes}
+    done = read(wanted.out)
+    wanted.out.parent.mkdir(parents=True, exist_ok=True)
+    for seed in range(wanted.seeds):
+        for name, recipe in recipes.items():
+            seeded = recipe.model_copy(update={"ppo": {**recipe.ppo, "seed": seed}})
+            known = {one.fold for one in done if (one.recipe, one.seed) == (name, seed)}
+            missing = [fold for fold in range(FOLDS) if fold not in known]
+            for one in cross_validated(name, seeded, missing) if missing else ():
+                done.append(one)
+                with wanted.out.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(asdict(one)) + "\n")
+    base = next(iter(recipes.values()))
+    table = material_of(base, load_benchmark(base.benchmark)).table
+    header = ("recipe", *(f"trade-off {one:g}" for one in TRADE_OFFS), "above the front")
+    print(f"| {' | '.join((*header, 'against the first', 'p (Holm)'))} |")
+    print("|" + "---|" * (len(header) + 2))
+    print("\n".join(rows(done, list(recipes), table)))
+
+
+def _changed(recipe: Recipe, wanted: argparse.Namespace) -> Recipe:
+    ppo = {**recipe.ppo, **({"decisions": wanted.decisions} if wanted.decisions else {})}
+    recording = wanted.recording or recipe.recording
+    return recipe.model_copy(update={"ppo": ppo, "recording": recording})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,219 @@
+"""What may be decided now: masks and bounds that hold before anything is drawn.
+
+1. A tool is masked where it does not exist, and where one candidate with it does not fit what the
+   limits still allow.
+2. The upper bound of the beam width is lowered to the number of candidates that still fit, but
+   not below its lower bound. The map stays a map, onto fewer beams.
+3. There is no stop before the first round. It is forced after the last one, and after any round
+   that leaves too little for the least number of beams.
+4. Where a policy may draw so many samples of one way to ask, with tools or without, no more are
+   drawn: the beam width is cut, and a way that has none left leaves the other one.
+
+Something fits if it takes no more tokens, dollars and seconds than are left, by the estimates of
+`Surroundings`; what nobody estimated fits. Estimates are no promise: the ledger holds the limits.
+
+An allocator that knows what the hardware and the prices allow (spec 4.3, hardware-aware).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from amp.allocate.base import Allocator
+from amp.allocate.distributions import TOOLS_FROM
+from amp.allocate.space import REALS, Space
+from amp.latency import Lengths, Profile, expected_cost
+from amp.models.base import ModelCard
+from amp.types import Allocation, Complexity, Decision, Limits, StepContext, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a policy has to know of where it runs. Not a part of the policy, so not saved with it.
+
+    Attributes:
+        candidate: about what one candidate takes: its share of the prompt, and its answer.
+        tools: the tools that the executor has, each with about what one use takes (`Tool.cost`);
+            None if all tools of the space exist and nobody knows their costs. Tools that the
+            observation brings along exist in any case.
+        limits: the limits of a whole episode, by which a share of the budget is told.
+    """
+
+    candidate: Usage = field(default_factory=Usage)
+    tools: Mapping[str, Usage] | None = None
+    limits: Limits = Limits()
+
+    def budget_share(self, remaining: Limits) -> float:
+        """The share in [0, 1] of the scarcest limited resource that is left; 1 without limits."""
+        shares = [1.0]
+        for name in ("steps", "tokens", "dollars", "seconds"):
+            limit, left = getattr(self.limits, name), getattr(remaining, name)
+            if limit is not None and left is not None:
+                shares.append(left / limit)
+        return min(shares)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What may be decided now.
+
+    Attributes:
+        space: the policy's space with bounds that the remaining budget allows.
+        free: for every draw of `Space.draws`, whether it is left to the policy.
+        must_stop: whether the only option is to stop; then nothing is free.
+        left: samples that may still be drawn without tools, and with them.
+        forced: tools that have to be used, as no sample without is left.
+    """
+
+    space: Space
+    free: tuple[bool, ...]
+    must_stop: bool = False
+    left: tuple[float, float] = (math.inf, math.inf)
+    forced: frozenset[str] = frozenset()
+
+    def allocation(self, latents: Sequence[float]) -> Allocation:
+        """What latents stand for here: the maps of `space`, and no more samples than are left."""
+        if self.forced:
+            forced = (float(name in self.forced) for name in self.space.tool_names)
+            latents = (*latents[:TOOLS_FROM], *forced)
+        made = self.space.allocation(latents)
+        return replace(made, beam_width=int(min(made.beam_width, self.left[bool(made.tools)])))
+
+
+def options(
+    space: Space,
+    context: StepContext,
+    surroundings: Surroundings,
+    most_rounds: int,
+    most_samples: int | None = None,
+) -> Options:
+    """Applies the rules of this module to the step at hand.
+
+    Args:
+        space: the policy's whole space.
+        context: the step, with what the limits still allow.
+        surroundings: what exists and what it costs.
+        most_rounds: rounds a step at most.
+        most_samples: of one way to ask, at most; None for any number.
+    """
+    rounds, remaining = context.evidence.rounds, context.remaining
+    usable = [_usable(name, context, surroundings) for name in space.tool_names]
+    left = _left(context, most_samples, any(usable))
+    room = _room(remaining, surroundings.candidate)
+    least, most = space.beam_width
+    if rounds >= most_rounds or not any(left) or (rounds and room < least):
+        return Options(space, (False,) * (1 + len(REALS) + len(usable)), must_stop=True)
+    if room < most:
+        space = replace(space, beam_width=(least, max(least, int(room))))
+    return Options(
+        space,
+        (
+            rounds > 0,
+            *(low < high for low, high in _bounds(space)),
+            *(fine and all(left) for fine in usable),
+        ),
+        left=left,
+        forced=frozenset()
+        if left[False]
+        else frozenset(n for n, fine in zip(space.tool_names, usable, strict=True) if fine),
+    )
+
+
+def _bounds(space: Space) -> Iterator[tuple[float, float]]:
+    """Of every real resource; of the depth, those that leave more to decide."""
+    yield max(space.depths(False), space.depths(True), key=lambda bounds: bounds[1] - bounds[0])
+    yield from (getattr(space, name) for name in REALS[1:])
+
+
+def _left(context: StepContext, most: int | None, tools: bool) -> tuple[float, float]:
+    if most is None:
+        return math.inf, math.inf
+    evidence = context.evidence
+    without = len(evidence.candidates) - evidence.with_tools
+    return max(0, most - without), max(0, most - evidence.with_tools) if tools else 0
+
+
+def _usable(tool: str, context: StepContext, surroundings: Surroundings) -> bool:
+    costs = surroundings.tools
+    if costs is None:
+        return True
+    if tool not in costs:
+        return tool in context.observation.tool_actions
+    return _room(context.remaining, surroundings.candidate + costs[tool]) >= 1.0
+
+
+def _room(remaining: Limits, need: Usage) -> float:
+    """How many times a usage fits what is left; infinite if nothing limits it."""
+    room = math.inf
+    for left, needed in (
+        (remaining.tokens, need.tokens),
+        (remaining.dollars, need.dollars),
+        (remaining.seconds, need.seconds),
+    ):
+        if left is not None and needed > 0:
+            room = min(room, left / needed)
+    return room
+
+
+@dataclass(frozen=True, slots=True)
+class AffordableAllocator:
+    """Narrows what another allocator grants until its expected cost fits what the limits allow.
+
+    Beams go first, then verification, then depth: fewer candidates still act, and a step without
+    thought is the last resort. What fits is left as it is. If nothing fits, the narrowest goes on,
+    and the ledger refuses the call. A decision keeps the log-probability and the latents of what
+    the other allocator drew: the narrowing is a part of the world that its policy acts in.
+
+    Attributes:
+        inner: the allocator that decides.
+        card: the model, for dollars.
+        lengths: typical lengths of this kind of task. After the first step, the prompts of the last
+            step that called a model stand for their `prompt_tokens`.
+        profile: the model on this machine; without one, a limit of seconds narrows nothing.
+    """
+
+    inner: Allocator
+    card: ModelCard
+    lengths: Lengths
+    profile: Profile | None = None
+
+    def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
+        decision = self.inner.allocate(context, complexity)
+        if decision.allocation is None:
+            return decision
+        lengths = replace(self.lengths, prompt_tokens=self._prompt_tokens(context))
+        narrowed = decision.allocation
+        for narrowed in _narrower(decision.allocation):
+            choice = context.actions(narrowed.tools) is not None
+            cost = expected_cost(narrowed, lengths, self.card, self.profile, choice=choice)
+            if _fits(cost, context.remaining):
+                break
+        return (
+            decision if narrowed == decision.allocation else replace(decision, allocation=narrowed)
+        )
+
+    def _prompt_tokens(self, context: StepContext) -> int:
+        for step in reversed(context.steps):
+            if step.usage.model_calls:
+                return round(step.usage.prompt_tokens / step.usage.model_calls)
+        return self.lengths.prompt_tokens
+
+
+def _narrower(allocation: Allocation) -> Iterator[Allocation]:
+    """The allocation, then ever narrower ones, down to one beam, no verification, no depth."""
+    yield allocation
+    for name, least in (("beam_width", 1), ("verification", 0), ("depth", 0)):
+        while getattr(allocation, name) > least:
+            smaller = {name: getattr(allocation, name) - 1}
+            allocation = replace(allocation, **smaller)
+            yield allocation
+
+
+def _fits(cost: Usage, remaining: Limits) -> bool:
+    return (
+        (remaining.tokens is None or cost.tokens <= remaining.tokens)
+        and (remaining.seconds is None or cost.seconds <= remaining.seconds)
+        and (remaining.dollars is None or cost.dollars <= remaining.dollars)
+    )

@@ -1,0 +1,165 @@
+"""The distribution of one decision: exact draws, log-probabilities and entropies in latent space.
+
+A decision is drawn in two stages, in the order of `Space.draws`: first ``stop``, a Bernoulli; if it
+is 0, a Normal for every one of `REALS` and a Bernoulli for every tool, all independent. With
+l = location, s = standard deviation, z = latent:
+
+    log p(z)  =  log p(stop)  +  (1 - stop) * [ sum over REALS  log N(z; l, s)
+                                               + sum over tools  log Bernoulli(z; sigmoid(l)) ]
+    entropy   =  H(stop)  +  P(stop = 0) * [ sum over REALS  H(Normal)  +  sum over tools  H(tool) ]
+
+Only what is free counts. A draw that is not free (a masked tool, equal bounds, a stop that is
+forced either way) is 0, or 1 for a forced stop; it has probability 1 and entropy 0.
+
+One decision is computed in plain Python; many at once, by the same formulas, in numpy.
+
+Every array has one row a decision; a learner's twin differs in the name of the array library.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from amp.allocate.space import REALS, sigmoid
+from amp.mlp import Floats
+
+TOOLS_FROM = 1 + len(REALS)
+"""Index of the first tool among the draws."""
+
+HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """The parameters of one decision's distribution.
+
+    Attributes:
+        locations: in the order of `Space.draws`: logits of ``stop`` and tools, means of `REALS`.
+        log_stds: log-standard-deviations of the Normals, in the order of `REALS`.
+    """
+
+    locations: tuple[float, ...]
+    log_stds: tuple[float, ...]
+
+
+def sample(heads: Heads, free: Sequence[bool], rng: random.Random) -> tuple[float, ...]:
+    """Draws the latents of one decision; what is not free, and all after a stop, is 0."""
+    locations = heads.locations
+    if free[0] and rng.random() < sigmoid(locations[0]):
+        return stopped(len(locations))
+    return (
+        0.0,
+        *(
+            rng.gauss(locations[i], math.exp(log_std)) if free[i] else 0.0
+            for i, log_std in enumerate(heads.log_stds, 1)
+        ),
+        *(
+            float(free[i] and rng.random() < sigmoid(locations[i]))
+            for i in range(TOOLS_FROM, len(locations))
+        ),
+    )
+
+
+def most_likely(heads: Heads, free: Sequence[bool]) -> tuple[float, ...]:
+    """The decision without chance: means, and whatever has a probability of at least one half."""
+    locations = heads.locations
+    if free[0] and locations[0] >= 0.0:
+        return stopped(len(locations))
+    return (
+        0.0,
+        *(location if free[i] else 0.0 for i, location in enumerate(locations[1:TOOLS_FROM], 1)),
+        *(float(free[i] and locations[i] >= 0.0) for i in range(TOOLS_FROM, len(locations))),
+    )
+
+
+def stopped(width: int) -> tuple[float, ...]:
+    """The latents of a decision to stop."""
+    return (1.0,) + (0.0,) * (width - 1)
+
+
+def log_prob(latents: Sequence[float], heads: Heads, free: Sequence[bool]) -> float:
+    """Exact log-probability (a density in the Normals) of latents that `sample` may have drawn."""
+    locations = heads.locations
+    total = _bernoulli_log_prob(latents[0], locations[0]) if free[0] else 0.0
+    if latents[0]:
+        return total
+    for i, log_std in enumerate(heads.log_stds, 1):
+        if free[i]:
+            z = (latents[i] - locations[i]) * math.exp(-log_std)
+            total -= 0.5 * z * z + log_std + HALF_LOG_TWO_PI
+    for i in range(TOOLS_FROM, len(locations)):
+        if free[i]:
+            total += _bernoulli_log_prob(latents[i], locations[i])
+    return total
+
+
+def entropy(heads: Heads, free: Sequence[bool]) -> float:
+    """Entropy of the decision in nats, the differential one where Normals are free."""
+    locations = heads.locations
+    rest = 0.0
+    for i, log_std in enumerate(heads.log_stds, 1):
+        if free[i]:
+            rest += log_std + 0.5 + HALF_LOG_TWO_PI
+    for i in range(TOOLS_FROM, len(locations)):
+        if free[i]:
+            rest += _bernoulli_entropy(locations[i])
+    if not free[0]:
+        return rest
+    return _bernoulli_entropy(locations[0]) + sigmoid(-locations[0]) * rest
+
+
+def _bernoulli_log_prob(value: float, logit: float) -> float:
+    return -_softplus(-logit if value else logit)
+
+
+def _bernoulli_entropy(logit: float) -> float:
+    return _softplus(logit) - logit * sigmoid(logit)
+
+
+def _softplus(x: float) -> float:
+    """log(1 + exp(x)), without overflow."""
+    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
+
+
+Mask = npt.NDArray[np.bool_]
+
+_REALS = slice(1, TOOLS_FROM)
+_TOOLS = slice(TOOLS_FROM, None)
+
+
+def log_probs(latents: Floats, locations: Floats, log_stds: Floats, free: Mask) -> Floats:
+    """Log-probability of each row of latents (see `draws.log_prob`).
+
+    Args:
+        latents: shape (n, draws), as `Decision.latents`.
+        locations: shape (n, draws).
+        log_stds: shape (reals,), or (n, reals).
+        free: shape (n, draws).
+
+    Returns:
+        Shape (n,).
+    """
+    z = np.where(free, latents - locations, 0.0)[:, _REALS] * np.exp(-log_stds)
+    reals = (-0.5 * z * z - log_stds - HALF_LOG_TWO_PI) * free[:, _REALS]
+    bits = -_softplus_array(np.where(latents > 0, -locations, locations)) * free
+    rest = reals.sum(1) + bits[:, _TOOLS].sum(1)
+    return np.asarray(bits[:, 0] + (1.0 - latents[:, 0]) * rest)
+
+
+def entropies(locations: Floats, log_stds: Floats, free: Mask) -> Floats:
+    """Entropy of each row's distribution in nats (see `draws.entropy`); shapes as above."""
+    probabilities = np.exp(-_softplus_array(-locations))
+    bits = (_softplus_array(locations) - locations * probabilities) * free
+    reals = (log_stds + 0.5 + HALF_LOG_TWO_PI) * free[:, _REALS]
+    goes_on = 1.0 - probabilities[:, 0] * free[:, 0]
+    return np.asarray(bits[:, 0] + goes_on * (reals.sum(1) + bits[:, _TOOLS].sum(1)))
+
+
+def _softplus_array(x: Floats) -> Floats:
+    return np.asarray(np.maximum(x, 0.0) + np.log1p(np.exp(-np.abs(x))))

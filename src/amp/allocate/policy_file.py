@@ -1,0 +1,201 @@
+"""Learned policies on disk: safetensors with a header that says what they are for."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from amp.allocate.policy import INPUTS_VERSION, MlpPolicy, SigmoidPolicy
+from amp.allocate.space import Line, Space
+from amp.errors import InvalidInputError
+from amp.mlp import Floats, Layer, read_tensors, write_tensors
+
+SCHEMA = "amp-policy/1"
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """What a policy takes and reaches at a trade-off, on its training tasks.
+
+    Attributes:
+        trade_off: lambda.
+        tokens: mean, a task.
+        success: success rate.
+    """
+
+    trade_off: float
+    tokens: float
+    success: float
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a policy was learned.
+
+    Attributes:
+        benchmark: on whose tasks.
+        model: name of the base model.
+        sha256: of its weights; empty if they are not known.
+        tasks: ids of the training tasks: no evaluation may use them.
+        curve: by trade-off.
+        assessor: sha256 of the assessor that it was learned with; empty for the weighted sum.
+    """
+
+    benchmark: str
+    model: str
+    sha256: str
+    tasks: tuple[str, ...]
+    curve: tuple[CurvePoint, ...] = ()
+    assessor: str = ""
+
+    def trade_off_for(self, tokens: float) -> float:
+        """The largest trade-off whose mean cost on the training tasks is at most so many tokens.
+
+        Between the points of the curve it is on the line that joins them.
+
+        Raises:
+            InvalidInputError: if not even the cheapest is; the message says how many it takes.
+        """
+        fitting = [index for index, point in enumerate(self.curve) if point.tokens <= tokens]
+        if not fitting:
+            least = min((point.tokens for point in self.curve), default=math.nan)
+            raise InvalidInputError(
+                f"mean_tokens is {tokens:g}, expected at least {least:.0f}, what the policy takes"
+                " where it spends least"
+            )
+        one, *further = self.curve[fitting[-1] :]
+        if not further:
+            return one.trade_off
+        share = (tokens - one.tokens) / (further[0].tokens - one.tokens)
+        return one.trade_off + share * (further[0].trade_off - one.trade_off)
+
+
+def save_policy(
+    policy: SigmoidPolicy | MlpPolicy, path: Path, origin: Origin | None = None
+) -> None:
+    """Writes a policy: its parameters, space and rounds, and the names of what it reads.
+
+    Where it runs and how (surroundings, deterministic, seed, trade-off) is not a part of it. A file
+    that exists is replaced only when the new one is complete.
+
+    Args:
+        policy: what to write.
+        path: where.
+        origin: where it was learned, if it was.
+    """
+    header = {
+        "schema": SCHEMA,
+        "space": policy.space.to_json(),
+        "most_rounds": str(policy.most_rounds),
+        "most_samples": json.dumps(policy.most_samples),
+    }
+    if origin is not None:
+        header["origin"] = json.dumps(asdict(origin))
+    tensors: dict[str, Floats] = {"log_stds": np.array(policy.log_stds)}
+    if isinstance(policy, SigmoidPolicy):
+        header |= {"kind": "sigmoid"}
+        tensors["w"] = np.array([line.w for line in policy.lines])
+        tensors["b"] = np.array([line.b for line in policy.lines])
+    else:
+        header |= {
+            "kind": "mlp",
+            "features": json.dumps(policy.features),
+            "inputs": str(INPUTS_VERSION),
+        }
+        tensors |= {"mean": policy.mean, "std": policy.std}
+        for number, layer in enumerate(policy.layers):
+            tensors[f"layers.{number}.weight"] = np.ascontiguousarray(layer.weight)
+            tensors[f"layers.{number}.bias"] = layer.bias
+    write_tensors(path, header, tensors)
+
+
+def load_origin(path: Path) -> Origin | None:
+    """Where a policy was learned; None if its file does not say.
+
+    Raises:
+        InvalidInputError: if there is no such policy, or what it says is damaged.
+    """
+    header, _ = read_tensors(path, "policy", SCHEMA)
+    if "origin" not in header:
+        return None
+    try:
+        told = json.loads(header["origin"])
+        points = tuple(CurvePoint(**point) for point in told.pop("curve"))
+        return Origin(**{**told, "tasks": tuple(told["tasks"]), "curve": points})
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InvalidInputError(f"policy {path} has a damaged origin: {error}") from None
+
+
+def load_policy(
+    path: Path, *, space: Space | None = None, features: tuple[str, ...] | None = None
+) -> SigmoidPolicy | MlpPolicy:
+    """Reads a policy that `save_policy` wrote.
+
+    Args:
+        path: the file.
+        space: the space in which it has to allocate; None takes its own.
+        features: the features that the assessor gives; None takes any.
+
+    Raises:
+        InvalidInputError: if there is no such policy, or it was made for something else.
+    """
+    header, tensors = read_tensors(path, "policy", SCHEMA)
+    try:
+        own = Space.from_json(header["space"])
+        if space not in (None, own):
+            raise InvalidInputError(_difference(own, space))
+        most_rounds = int(header["most_rounds"])
+        most_samples: int | None = json.loads(header["most_samples"])
+        log_stds = tuple(tensors["log_stds"].ravel().tolist())
+        if header["kind"] == "sigmoid":
+            pairs = zip(tensors["w"].ravel(), tensors["b"].ravel(), strict=True)
+            return SigmoidPolicy(
+                space=own,
+                most_rounds=most_rounds,
+                most_samples=most_samples,
+                lines=tuple(Line(float(w), float(b)) for w, b in pairs),
+                log_stds=log_stds,
+            )
+        if header["kind"] != "mlp":
+            raise InvalidInputError(f"kind is {header['kind']!r}, expected 'sigmoid' or 'mlp'")
+        if header["inputs"] != str(INPUTS_VERSION):
+            raise InvalidInputError(
+                f"it reads inputs of version {header['inputs']}, this is version {INPUTS_VERSION}"
+            )
+        names = tuple(json.loads(header["features"]))
+        if features is not None and features != names:
+            raise InvalidInputError(
+                f"it reads the features {', '.join(names)}, "
+                f"the assessor gives {', '.join(features)}"
+            )
+        first, second, output = (
+            Layer(tensors[f"layers.{number}.weight"], tensors[f"layers.{number}.bias"])
+            for number in range(3)
+        )
+        return MlpPolicy(
+            space=own,
+            most_rounds=most_rounds,
+            most_samples=most_samples,
+            features=names,
+            mean=tensors["mean"],
+            std=tensors["std"],
+            layers=(first, second, output),
+            log_stds=log_stds,
+        )
+    except KeyError as error:
+        raise InvalidInputError(f"policy {path} lacks {error}; train it again") from None
+    except (InvalidInputError, ValueError) as error:
+        raise InvalidInputError(f"policy {path} does not fit: {error}") from None
+
+
+def _difference(own: Space, wanted: Space) -> str:
+    name = next(n for n in asdict(own) if getattr(own, n) != getattr(wanted, n))
+    mine, yours = (
+        ", ".join(sorted(value)) if isinstance(value, frozenset) else value
+        for value in (getattr(own, name), getattr(wanted, name))
+    )
+    return f"it was made for {name} {mine or 'none'}, this space has {yours or 'none'}"

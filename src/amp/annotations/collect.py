@@ -1,0 +1,289 @@
+"""Annotations from files that people have: CSV with a header, or JSON lines.
+
+Columns: ``task``, ``step``; ``rating`` from 1 to 5, or ``complexity`` from 0 to 1; ``by``, or
+``annotator``, where a bare name is a person's; ``goal`` and ``state`` may be missing. Of JSON lines
+``candidates`` are kept, too. Other columns are ignored. Cells of CSV are separated by commas,
+semicolons or tabs, whichever the header has most of.
+
+Annotating, without any terminal: a queue of steps, and the ratings that one person gives.
+
+Steps come in an order that a seed fixes. Tasks are mixed, since whoever rates the steps of one plan
+in a row rates each against the one before it; the steps of one task keep their order, since the
+plan so far would show what was done in a step that is still to be rated. All who use one seed get
+one order, so that those who stop early have rated the same steps and their agreement can be told.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import random
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from amp.annotations.store import (
+    Annotation,
+    Annotations,
+    BadLine,
+    Place,
+    complexity_of_rating,
+    json_object,
+    parse_annotations,
+    read_text,
+    remove_annotations,
+    some_good,
+    write_annotations,
+)
+from amp.errors import InvalidInputError
+from amp.types import Episode
+
+_NEEDED = (("task",), ("step",), ("rating", "complexity"), ("by", "annotator"))
+
+Row = Mapping[str, object]
+
+
+def import_annotations(path: Path) -> Annotations:
+    """Reads a file of annotations in one of the usual forms; a wrong line harms no other.
+
+    A file whose first character is ``{`` is read as JSON lines, any other as CSV.
+
+    Raises:
+        InvalidInputError: if there is no such file, it is not UTF-8, its header lacks a column, or
+            no line is an annotation.
+    """
+    text = read_text(path)
+    rows = _json_rows(text) if text.lstrip().startswith("{") else _csv_rows(path, text)
+    good: list[Annotation] = []
+    bad: list[BadLine] = []
+    for number, row in rows:
+        try:
+            if isinstance(row, ValueError):
+                raise row
+            good.append(_annotation(row))
+        except ValueError as error:
+            bad.append(BadLine(number, str(error)))
+    return some_good(path, Annotations(tuple(good), tuple(bad)), "annotation")
+
+
+def _json_rows(text: str) -> Iterator[tuple[int, Row | ValueError]]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            try:
+                yield number, json_object(line)
+            except ValueError as error:
+                yield number, error
+
+
+def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, Row | ValueError]]:
+    lines = list(io.StringIO(text, newline=""))
+    header = lines[0] if lines else ""
+    delimiter = max(",;\t", key=header.count)
+    columns = [name.strip().strip('"').lower() for name in header.split(delimiter)]
+    for names in _NEEDED:
+        if not set(names) & set(columns):
+            raise InvalidInputError(
+                f"{path} has no column {' or '.join(names)}; its header is {header.strip()!r:.80}"
+            )
+    start = 1
+    while start < len(lines):
+        rows = csv.reader(lines[start:], delimiter=delimiter, strict=True)
+        number = start + 1
+        try:
+            for cells in rows:
+                if len(cells) > len(columns):
+                    yield number, ValueError(f"{len(cells)} cells, expected {len(columns)}")
+                elif any(cell.strip() for cell in cells):
+                    yield number, dict(zip(columns, cells, strict=False))
+                number = start + rows.line_num + 1
+            return
+        except csv.Error as error:
+            yield number, ValueError(str(error))
+            start = number  # a quote that is never closed must not swallow the lines after it
+
+
+def _annotation(row: Row) -> Annotation:
+    """Reads one row.
+
+    Raises:
+        ValueError: if it is no annotation; the message is one line and names the column.
+    """
+    author = _one_of(row, "by", "annotator")[1]
+    if not isinstance(author, str):
+        raise ValueError(f"by is {author!r:.60}, expected text")
+    scale, value = _one_of(row, "rating", "complexity")
+    number = _number(scale, value)
+    step = _number("step", _one_of(row, "step")[1])
+    if not step.is_integer():
+        raise ValueError(f"step is {step:g}, expected an integer, 0 or more")
+    task = _one_of(row, "task")[1]
+    goal, state = ("" if row.get(name) is None else row[name] for name in ("goal", "state"))
+    candidates = row.get("candidates")
+    return Annotation(
+        task=task,  # type: ignore[arg-type]  # the annotation checks that it is text
+        step=int(step),
+        complexity=complexity_of_rating(number) if scale == "rating" else number,
+        by=author.strip() if ":" in author else f"person:{author.strip()}",
+        goal=goal,  # type: ignore[arg-type]
+        state=state,  # type: ignore[arg-type]
+        candidates=tuple(candidates) if isinstance(candidates, list) else (),
+    )
+
+
+def _one_of(row: Row, *names: str) -> tuple[str, object]:
+    """The one of these columns that has something in it, with what it has."""
+    filled = [(name, row[name]) for name in names if row.get(name) not in (None, "")]
+    if len(filled) > 1:
+        raise ValueError(f"{' and '.join(names)} are both given, expected one of them")
+    if not filled:
+        raise ValueError(f"{' or '.join(names)} is missing")
+    return filled[0]
+
+
+def _number(name: str, value: object) -> float:
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except (ValueError, OverflowError):
+            pass
+    raise ValueError(f"{name} is {value!r:.60}, expected a number")
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotationItem:
+    """A step to be rated: what was known before its first round, and nothing of what came of it.
+
+    Attributes:
+        task: id of the task.
+        step: index of the step in its plan, from 0.
+        goal: the goal in words.
+        state: the state in words; empty where the goal says everything.
+        plan: the actions that were carried out before it.
+    """
+
+    task: str
+    step: int
+    goal: str
+    state: str = ""
+    plan: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> Place:
+        return Place(self.task, self.step, self.state)
+
+
+def annotation_items(episodes: Iterable[Episode], seed: int = 0) -> list[AnnotationItem]:
+    """The steps of episodes in the order in which they are to be rated (module docstring).
+
+    A step that occurs twice, in the same task, place and state, comes once.
+    """
+    plans = [_items(episode) for episode in episodes]
+    turns = [index for index, plan in enumerate(plans) for _ in plan]
+    random.Random(seed).shuffle(turns)
+    following = [iter(plan) for plan in plans]
+    mixed = [next(following[index]) for index in turns]
+    first: dict[Place, AnnotationItem] = {}
+    for item in mixed:
+        first.setdefault(item.place, item)
+    return list(first.values())
+
+
+def _items(episode: Episode) -> list[AnnotationItem]:
+    actions = [step.action for step in episode.steps]
+    return [
+        AnnotationItem(
+            episode.task.id,
+            index,
+            episode.task.goal,
+            step.observation.state,
+            tuple(action for action in actions[:index] if action is not None),
+        )
+        for index, step in enumerate(episode.steps)
+    ]
+
+
+class AnnotationSession:
+    """One person rates steps, and every rating is on disk when `rate` returns.
+
+    What this person has rated in the file already is left out of the queue; undo reaches it, too.
+    Skipped steps are asked for again in the next session.
+
+    Args:
+        items: the steps, in the order in which they are asked for; each place once.
+        path: the file of annotations; others' annotations in it stay as they are.
+        name: who rates.
+
+    Raises:
+        InvalidInputError: if the file cannot be read, or the name is no name.
+    """
+
+    def __init__(self, items: Sequence[AnnotationItem], path: Path, name: str) -> None:
+        self._path = path
+        self._by = f"person:{name}"
+        try:
+            Annotation("task", 0, 0.0, self._by, "goal")
+        except ValueError:
+            raise InvalidInputError(
+                f"name is {name!a}, expected printable characters without a colon"
+            ) from None
+        found = parse_annotations(read_text(path)) if path.exists() else Annotations((), ())
+        self.bad: tuple[BadLine, ...] = found.bad
+        self.total = len(items)
+        asked = {item.place: item for item in items}
+        rated: dict[Place, AnnotationItem] = {}
+        for annotation in found.good:
+            if annotation.by == self._by and (item := asked.get(annotation.place)):
+                rated.pop(item.place, None)  # of several annotations of a step the last counts
+                rated[item.place] = item
+        self._rated = list(rated.values())
+        self._waiting = deque(item for item in items if item.place not in rated)
+
+    @property
+    def current(self) -> AnnotationItem | None:
+        """The step to be rated now; None when none is left."""
+        return self._waiting[0] if self._waiting else None
+
+    @property
+    def position(self) -> int:
+        """Number of the current step among all, from 1; rated and skipped ones lie before it."""
+        return self.total - len(self._waiting) + 1
+
+    @property
+    def rated(self) -> int:
+        """How many of the steps this person has rated, in this session and before."""
+        return len(self._rated)
+
+    def rate(self, rating: int) -> Annotation:
+        """Rates the current step from 1 to 5 and goes on to the next.
+
+        Raises:
+            ValueError: if the rating is out of range, or no step is left.
+            InvalidInputError: if the file cannot be written; the step stays the current one.
+        """
+        if not self._waiting:
+            raise ValueError("no step is left to be rated")
+        item = self._waiting[0]
+        complexity = complexity_of_rating(rating)
+        annotation = Annotation(item.task, item.step, complexity, self._by, item.goal, item.state)
+        write_annotations(self._path, [annotation], append=True)
+        self._rated.append(self._waiting.popleft())
+        return annotation
+
+    def undo(self) -> AnnotationItem | None:
+        """Takes the last rating back, from the file, too, and asks for that step again.
+
+        Returns:
+            The step, or None if there is no rating to take back.
+        """
+        if not self._rated:
+            return None
+        item = self._rated[-1]
+        remove_annotations(self._path, self._by, item.place)
+        self._waiting.appendleft(self._rated.pop())
+        return item
+
+    def skip(self) -> None:
+        """Goes on to the next step without a rating."""
+        if self._waiting:
+            self._waiting.popleft()

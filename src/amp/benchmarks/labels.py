@@ -1,0 +1,196 @@
+"""What a judge says of every candidate of an episode, and the complexity that follows from it.
+
+Three rules make annotations of it (spec 3.4.1). Each answers another question about a step:
+`failure_rate` how often an answer to it is wrong, `cheapest` how many answers it takes, `settling`
+whether to act on the answers so far would be a mistake. What no judge can tell is left out.
+
+Steps of finished episodes as the CAM saw them, or would have seen them with less evidence.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from amp.annotations.store import Annotation
+from amp.benchmarks.base import Benchmark
+from amp.errors import InvalidInputError
+from amp.execute.select import vote
+from amp.types import Candidate, Episode, Evidence, StepContext, StepRecord
+
+
+def candidates_of(step: StepRecord) -> tuple[Candidate, ...]:
+    """All candidates of a step, in the order in which its rounds brought them."""
+    return tuple(candidate for made in step.rounds for candidate in made.candidates)
+
+
+def context_at(episode: Episode, step: int, candidates: tuple[int, ...] = ()) -> StepContext:
+    """The context of a step with these of its candidates known.
+
+    Args:
+        episode: the episode.
+        step: index of the step, from 0.
+        candidates: indices among `candidates_of` the step; empty before the first round.
+
+    Raises:
+        InvalidInputError: if there is no such step or candidate.
+    """
+    if not 0 <= step < len(episode.steps):
+        raise InvalidInputError(
+            f"step is {step}, but the episode of {episode.task.id} has {len(episode.steps)} steps"
+        )
+    record = episode.steps[step]
+    made = candidates_of(record)
+    for index in candidates:
+        if not 0 <= index < len(made):
+            raise InvalidInputError(
+                f"candidate is {index}, but step {step} of {episode.task.id} has {len(made)}"
+            )
+    known = tuple(made[index] for index in candidates)
+    evidence = Evidence(known, rounds=int(bool(known)), look=record.look)
+    return StepContext(episode.task, record.observation, episode.steps[:step], evidence)
+
+
+def blinded(context: StepContext) -> StepContext:
+    """The context as a model without log-probabilities and hidden states would have left it."""
+    silent = tuple(
+        replace(c, log_prob=None, entropy=None, first_entropy=None, probability=None)
+        for c in context.evidence.candidates
+    )
+    steps = tuple(replace(step, look=None) for step in context.steps)
+    evidence = replace(context.evidence, candidates=silent, look=None)
+    return replace(context, steps=steps, evidence=evidence)
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutcome:
+    """What a judge says of one plan step.
+
+    Attributes:
+        step: index of the step in its plan, from 0.
+        mistaken: for each candidate of the step, over all rounds in order, whether its action is a
+            mistake in the state of the step; None where nobody can tell.
+    """
+
+    step: int
+    mistaken: tuple[bool | None, ...]
+
+
+def outcomes(episode: Episode, benchmark: Benchmark) -> tuple[StepOutcome, ...]:
+    """Lets the benchmark's judge follow an episode and look at every candidate of each step.
+
+    Raises:
+        InvalidInputError: if the plan is not one of this benchmark's.
+        MissingDependencyError: if the benchmark lacks packages.
+    """
+    judge = benchmark.judge(episode.task)
+    found = []
+    for index, step in enumerate(episode.steps):
+        actions = [candidate.action for candidate in candidates_of(step)]
+        verdicts = {action: judge.mistaken(action) for action in dict.fromkeys(actions)}
+        found.append(StepOutcome(index, tuple(verdicts[action] for action in actions)))
+        if step.action is not None:
+            judge.advance(step.action)
+    return tuple(found)
+
+
+def failure_rate(episode: Episode, judged: Iterable[StepOutcome]) -> list[Annotation]:
+    """Complexity as the share of mistaken candidates, before the first round of each step."""
+    return [
+        _annotation(episode, outcome, "failure_rate", rate)
+        for outcome in judged
+        if (rate := _failure_rate(outcome)) is not None
+    ]
+
+
+def cheapest(episode: Episode, judged: Iterable[StepOutcome]) -> list[Annotation]:
+    """Complexity by the fewest candidates whose vote is right, before the first round of each step.
+
+    The candidates are taken in order. If the vote of the first k of n is right and that of no fewer
+    is, complexity is log2(k) / log2(2 n): 0 for one candidate, 1 if the vote is never right, as if
+    twice as many had been needed. A step is left out if a vote before that can't be judged.
+    """
+    found = []
+    for outcome in judged:
+        candidates = candidates_of(episode.steps[outcome.step])
+        needed = _fewest(candidates, outcome)
+        if needed is not None:
+            complexity = math.log2(needed) / math.log2(2 * len(candidates))
+            found.append(_annotation(episode, outcome, "cheapest", complexity))
+    return found
+
+
+def settling(episode: Episode, judged: Iterable[StepOutcome]) -> list[Annotation]:
+    """Complexity as whether to act now fails, for what may be known of a step.
+
+    With each candidate alone, and with the first 2, 3 and so on: 1 if their vote is mistaken, else
+    0. Before the first round: the share of mistaken candidates.
+    """
+    found = []
+    for outcome in judged:
+        rate = _failure_rate(outcome)
+        if rate is not None:
+            found.append(_annotation(episode, outcome, "settling", rate))
+        candidates = candidates_of(episode.steps[outcome.step])
+        for known in _parts(len(candidates)):
+            mistaken = _vote_mistaken(candidates, outcome, known)
+            if mistaken is not None:
+                found.append(_annotation(episode, outcome, "settling", float(mistaken), known))
+    return found
+
+
+RULES: dict[str, Callable[[Episode, Iterable[StepOutcome]], list[Annotation]]] = {
+    "failure_rate": failure_rate,
+    "cheapest": cheapest,
+    "settling": settling,
+}
+"""The rules by name."""
+
+
+def _failure_rate(outcome: StepOutcome) -> float | None:
+    known = [mistaken for mistaken in outcome.mistaken if mistaken is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _fewest(candidates: Sequence[Candidate], outcome: StepOutcome) -> int | None:
+    """The fewest candidates whose vote is right; twice their number if it never is."""
+    for count in range(1, len(candidates) + 1):
+        mistaken = _vote_mistaken(candidates, outcome, range(count))
+        if mistaken is None:
+            return None
+        if not mistaken:
+            return count
+    return 2 * len(candidates) or None
+
+
+def _vote_mistaken(
+    candidates: Sequence[Candidate], outcome: StepOutcome, known: Iterable[int]
+) -> bool | None:
+    """Whether the vote of these candidates is a mistake; to name no action is one."""
+    winner = vote([candidates[index] for index in known])
+    return True if winner is None else outcome.mistaken[candidates.index(winner)]
+
+
+def _parts(count: int) -> Iterator[tuple[int, ...]]:
+    """Each index alone, then the first two, the first three and so on."""
+    yield from ((index,) for index in range(count))
+    yield from (tuple(range(stop)) for stop in range(2, count + 1))
+
+
+def _annotation(
+    episode: Episode,
+    outcome: StepOutcome,
+    rule: str,
+    complexity: float,
+    candidates: tuple[int, ...] = (),
+) -> Annotation:
+    return Annotation(
+        task=episode.task.id,
+        step=outcome.step,
+        complexity=complexity,
+        by=f"rule:{rule}",
+        goal=episode.task.goal,
+        state=episode.steps[outcome.step].observation.state,
+        candidates=candidates,
+    )

@@ -1,0 +1,358 @@
+"""What people see: the live table of steps, the summary after a run, a trace.
+
+What people see of a validity report in a terminal: scores, comparisons, calibration.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from amp.report.calibration import Bin, Reliability
+from amp.report.stats import Interval, Summary
+from amp.report.validity import Difference, Importance
+from amp.report.validity_report import ScoreLine, Stage, ValidityReport
+from amp.types import Allocation, Episode, StepRecord, Task
+
+_ROWS_SHOWN = 14
+_FONT_FACE = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
+
+
+def allocation_text(allocation: Allocation) -> str:
+    """An allocation in a few characters: ``d4 t0.7 p0.95 b2 v1 python``."""
+    parts = [
+        f"d{allocation.depth}",
+        f"t{allocation.temperature:.2g}",
+        f"p{allocation.top_p:.2g}",
+        f"b{allocation.beam_width}",
+        f"v{allocation.verification}",
+        *sorted(allocation.tools),
+    ]
+    return " ".join(parts)
+
+
+def step_table(title: str | None = None) -> Table:
+    """An empty table of steps, to be filled by `add_step`."""
+    table = Table(title=title, title_justify="left", expand=True, box=None, padding=(0, 1, 0, 0))
+    table.add_column("task", no_wrap=True, style="dim")
+    table.add_column("step", justify="right")
+    table.add_column("complexity", no_wrap=True)
+    table.add_column("allocation by round", overflow="fold")
+    table.add_column("tokens", justify="right", no_wrap=True)
+    table.add_column("seconds", justify="right", no_wrap=True)
+    table.add_column("action", min_width=14, overflow="ellipsis", no_wrap=True)
+    return table
+
+
+def add_step(table: Table, task_id: str, number: int, step: StepRecord) -> None:
+    """Adds one step: a line a round for complexity and allocation, the rest once."""
+    allocations = "\n".join(allocation_text(r.allocation) for r in step.rounds) or "-"
+    complexities = [_bar(executed.complexity.score) for executed in step.rounds]
+    action = Text(step.action) if step.action is not None else Text(step.failure or "", "red")
+    table.add_row(
+        task_id,
+        str(number),
+        Text("\n").join(complexities or [_bar(step.complexity.score)]),
+        allocations,
+        f"{step.usage.tokens:,}",
+        f"{step.usage.seconds:.1f}",
+        action,
+    )
+
+
+def _bar(score: float) -> Text:
+    """A complexity in [0, 1] as a bar and a figure."""
+    filled = round(max(0.0, min(1.0, score)) * 6)
+    colour = "green" if score < 0.34 else "yellow" if score < 0.67 else "red"
+    return Text("█" * filled + "░" * (6 - filled) + f" {score:.2f}", colour)
+
+
+class LiveSteps:
+    """Shows a run while it runs; a context manager. Quiet on a console that is no terminal."""
+
+    def __init__(self, console: Console, total: int, done: int = 0, title: str = "") -> None:
+        self._rows: deque[tuple[str, int, StepRecord]] = deque(maxlen=_ROWS_SHOWN)
+        self._numbers: dict[str, int] = {}
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self._bar = self._progress.add_task(title or "tasks", total=total, completed=done)
+        self._live = (
+            Live(self._render(), console=console, refresh_per_second=4, transient=True)
+            if console.is_terminal
+            else None
+        )
+
+    def __enter__(self) -> LiveSteps:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def on_step(self, task: Task, step: StepRecord) -> None:
+        number = self._numbers[task.id] = self._numbers.get(task.id, 0) + 1
+        self._rows.append((task.id, number, step))
+        self._refresh()
+
+    def on_episode(self, episode: Episode) -> None:
+        self._progress.advance(self._bar)
+        self._refresh()
+
+    def _refresh(self) -> None:
+        if self._live is not None:
+            self._live.update(self._render())
+
+    def _render(self) -> Group:
+        table = step_table()
+        for task_id, number, step in self._rows:
+            add_step(table, task_id, number, step)
+        return Group(table, self._progress)
+
+
+def summary_table(summaries: Sequence[tuple[str, Summary]], title: str | None = None) -> Table:
+    """One row a run: success with its 95 % interval, mean cost an episode, failure rates."""
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+    table.add_column("run", no_wrap=True)
+    for name in ("success", "95 % CI", "tokens", "written", "seconds", "cut off", "unread"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, summary in summaries:
+        n, usage, interval = summary.episodes, summary.usage, summary.success_interval
+        table.add_row(
+            name,
+            f"{summary.successes}/{n}",
+            f"{interval.low:.2f}-{interval.high:.2f}",
+            f"{usage.tokens / n:,.0f}",
+            f"{usage.completion_tokens / n:,.0f}",
+            f"{usage.seconds / n:.1f}",
+            _rate(summary.cut_off_rate),
+            _rate(summary.unread_rate),
+        )
+    return table
+
+
+def _rate(rate: float | None) -> str:
+    return "-" if rate is None else f"{rate:.1%}"
+
+
+def episode_line(episode: Episode) -> Text:
+    """One episode in one line: verdict, cost, goal."""
+    mark = {True: ("✔", "green"), False: ("✘", "red"), None: ("?", "dim")}[episode.success]
+    rounds = sum(len(step.rounds) for step in episode.steps)
+    return Text.assemble(
+        mark,
+        f" {episode.usage.tokens:>6,} tokens {episode.usage.seconds:>5.1f} s ",
+        f"steps {len(episode.steps):>2} rounds {rounds:>2}  ",
+        (episode.task.goal, "italic"),
+    )
+
+
+def episode_view(episode: Episode, full: bool = False) -> Group:
+    """One episode: its steps, and with `full` all candidates of every round."""
+    verdict = {True: ("success", "green"), False: ("failure", "red"), None: ("unjudged", "dim")}
+    head = Text.assemble(
+        (f"{episode.task.id}  ", "bold"),
+        verdict[episode.success],
+        f"  ended: {episode.ended}  {episode.usage.tokens:,} tokens  {episode.usage.seconds:.1f} s",
+    )
+    goal = Text(episode.task.goal, "italic")
+    table = step_table()
+    parts: list[Text | Table] = [head, goal, table]
+    for number, step in enumerate(episode.steps, start=1):
+        add_step(table, "", number, step)
+        if full:
+            parts.extend(_round_texts(number, step))
+    return Group(*parts, Text())
+
+
+def _round_texts(number: int, step: StepRecord) -> list[Text]:
+    texts = []
+    for index, executed in enumerate(step.rounds, start=1):
+        features = " ".join(f"{k} {v:.2f}" for k, v in executed.complexity.features.items())
+        stood_in = "; ".join((*executed.complexity.substitutes, *executed.substitutes))
+        texts.append(Text(f"\nstep {number} round {index}  {features}", "bold"))
+        if stood_in:
+            texts.append(Text(f"  stood in: {stood_in}", "yellow"))
+        for candidate in executed.candidates:
+            said = candidate.action if candidate.action is not None else candidate.failure
+            texts.append(Text(f"  -> {said}", "cyan" if candidate.valid else "red"))
+            texts.extend(Text(f"     {line}", "dim") for line in candidate.text.splitlines())
+    return texts
+
+
+def save_picture(console: Console, path: Path, title: str) -> None:
+    """Saves what a recording console has shown as an SVG that fetches nothing, fonts included."""
+    picture = console.export_svg(title=title)
+    path.write_text(_FONT_FACE.sub("", picture), encoding="utf-8")
+
+
+_STYLES = {"scorer": "bold cyan", "baseline": "yellow", "feature": ""}
+_BAR_CELLS = 10
+_DIAGRAM_CELLS = 30
+
+
+def report_view(report: ValidityReport, features: int | None = None) -> Group:
+    """The whole report, stage by stage.
+
+    Args:
+        report: what to show.
+        features: how many features a table shows at most, best first; None shows all. Scorers and
+            baselines are always shown.
+    """
+    title = f"Complexity scores of {_plain(report.model)} on {_plain(report.benchmark)}"
+    parts: list[RenderableType] = [Text(title, "bold")]
+    for stage in report.stages:
+        parts += [Text(), _head(stage), score_table(stage.lines, features)]
+        if stage.comparisons:
+            parts += [Text(), comparison_table(stage.comparisons)]
+        for name, result in stage.reliability.items():
+            parts += [Text(), reliability_table(name, result)]
+        if stage.importances:
+            parts += [Text(), importance_table(stage.importances)]
+    return Group(*parts)
+
+
+def score_table(lines: Sequence[ScoreLine], features: int | None = None) -> Table:
+    """AUROC of each score with its interval, and its rank correlation, in the order given."""
+    numbers = ("rows", "AUROC", "95 % CI", "rank corr.")
+    table = _table(("score", "kind"), numbers, "")
+    shown, left_out = 0, 0
+    for line in lines:
+        if line.kind == "feature":
+            if features is not None and shown >= features:
+                left_out += 1
+                continue
+            shown += 1
+        inverted = " (inverted)" if line.direction == -1 else ""
+        table.add_row(
+            Text(_plain(line.name) + inverted, _STYLES[line.kind]),
+            line.kind,
+            str(line.auroc.rows),
+            _figure(line.auroc.value),
+            _range(line.auroc.interval),
+            _figure(line.correlation.value, "+.2f"),
+            Text.assemble(_validity_bar(line.auroc.value), (line.auroc.note, "dim")),
+        )
+    if left_out:
+        table.caption = f"{left_out} more features are not shown"
+    return table
+
+
+def comparison_table(comparisons: Sequence[Difference]) -> Table:
+    """By how much scores tell failures better than others."""
+    table = _table(("score", "against"), ("AUROC gained", "95 % CI", "no gain in"), "")
+    for one in comparisons:
+        inverted = " (inverted)" if one.second.direction == -1 else ""
+        table.add_row(
+            Text(_plain(one.first.name)),
+            Text(_plain(one.second.name) + inverted),
+            _figure(one.estimate.value, "+.3f"),
+            _range(one.estimate.interval, "+.3f"),
+            _figure(one.not_above, ".1%"),
+            Text(one.estimate.note, "dim"),
+        )
+    return table
+
+
+def reliability_table(name: str, result: Reliability) -> RenderableType:
+    """The failure rate of each bin beside its score, and the figures over all bins."""
+    head = Text(f"calibration of {_plain(name)}", "bold")
+    if not result.bins:
+        return Group(head, Text(result.note, "dim"))
+    table = _table((), ("rows", "score", "failed", "95 % CI"), "failed █, score ┃")
+    for b in result.bins:
+        rates = (f"{b.score:.2f}", f"{b.failure_rate:.2f}", _range(b.interval))
+        table.add_row(str(b.rows), *rates, _diagram(b))
+    foot = (
+        f"calibration error {_figure(result.calibration_error, '.3f')}, "
+        f"Brier score {_figure(result.brier, '.3f')}, "
+        f"that of the base rate {_figure(result.constant_brier, '.3f')}"
+    )
+    return Group(head, table, Text(foot))
+
+
+def importance_table(importances: Sequence[Importance]) -> Table:
+    """What each feature or group of features contributes to a scorer."""
+    table = _table(("feature",), ("AUROC lost when shuffled", "95 % of shuffles"), "")
+    for one in importances:
+        table.add_row(
+            Text(_plain(one.group)),
+            _figure(one.drop, "+.3f"),
+            _range(one.interval, "+.3f"),
+            Text(one.note, "dim"),
+        )
+    return table
+
+
+def _head(stage: Stage) -> Text:
+    base_rate = "unknown" if stage.base_rate is None else f"{stage.base_rate:.1%}"
+    return Text.assemble(
+        (_plain(stage.name), "bold"),
+        f"  held out: rows {stage.rows}, tasks {stage.tasks}, failures {stage.failures};"
+        f" training rows {stage.train_rows}, base rate {base_rate}",
+    )
+
+
+def _table(left: Sequence[str], right: Sequence[str], last: str) -> Table:
+    """Where a terminal is narrow, names and notes are folded, and figures stay whole."""
+    table = Table(box=None, padding=(0, 1, 0, 0), caption_justify="left")
+    for name in left:
+        table.add_column(name, overflow="fold")
+    for name in right:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column(last, overflow="fold")
+    return table
+
+
+def _validity_bar(share: float | None) -> Text:
+    """An AUROC as a bar; red where the score points the wrong way or nowhere."""
+    if share is None:
+        return Text()
+    filled = round(share * _BAR_CELLS)
+    bar = "█" * filled + "░" * (_BAR_CELLS - filled) + " "
+    return Text(bar, "green" if share > 0.5 else "red")
+
+
+def _diagram(b: Bin) -> Text:
+    """The failure rate as a bar, with a mark where it would end if the score were calibrated."""
+    filled = round(b.failure_rate * _DIAGRAM_CELLS)
+    cells = ["█"] * filled + ["░"] * (_DIAGRAM_CELLS - filled)
+    place = min(_DIAGRAM_CELLS - 1, int(b.score * _DIAGRAM_CELLS))
+    before, after = "".join(cells[:place]), "".join(cells[place + 1 :])
+    return Text.assemble((before, "red"), ("┃", "bold cyan"), (after, "red"))
+
+
+def _range(interval: Interval | None, form: str = ".2f") -> str:
+    if interval is None:
+        return "-"
+    between = " to " if form.startswith("+") else "-"
+    return f"{interval.low:{form}}{between}{interval.high:{form}}"
+
+
+def _figure(value: float | None, form: str = ".2f") -> str:
+    return "-" if value is None else f"{value:{form}}"
+
+
+def _plain(name: str) -> str:
+    """A name without what a terminal would obey."""
+    return "".join(character if character.isprintable() else "?" for character in name)

@@ -1,0 +1,347 @@
+"""Commands that plan: solve, run, demo.
+
+`amp demo`: the same tasks twice, with the best fixed allocation and adaptively, side by side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from amp.benchmarks import load_benchmark
+from amp.benchmarks.base import Benchmark
+from amp.cli.app import (
+    Allocator,
+    BeamWidth,
+    BudgetTokens,
+    Data,
+    Depth,
+    Json,
+    Look,
+    MaxDollars,
+    MaxSeconds,
+    MaxSteps,
+    MeanTokens,
+    Model,
+    NoTools,
+    Record,
+    Replay,
+    Temperature,
+    Tool,
+    TopP,
+    TradeOff,
+    Verification,
+    app,
+    larger_recording,
+    looks_of,
+    new_console,
+    open_model,
+    pinned,
+    run_async,
+)
+from amp.cli.render import LiveSteps, add_step, episode_line, step_table, summary_table
+from amp.errors import InvalidInputError, ModelError
+from amp.evaluate.run import RunSettings, make_planner, run_episodes
+from amp.models.base import LanguageModel
+from amp.report.stats import Summary, summarise
+from amp.types import Episode, Limits, Task
+
+PROBLEMS = 6
+MISSIONS = 2
+ALLOCATORS = {"fixed": "fixed", "amp": "adaptive"}
+
+
+async def run_demo(open_model: Callable[[], LanguageModel], console: Console) -> dict[str, Any]:
+    """Plans six word problems and two missions, twice; prints a comparison.
+
+    Args:
+        open_model: opens the model; called once an allocator, so that neither profits from what the
+            other left in the prefix cache.
+        console: where people watch.
+
+    Returns:
+        Success, tokens and seconds of both, for machines.
+    """
+    gsm8k, babyai = load_benchmark("gsm8k"), load_benchmark("babyai")
+    work: list[tuple[Benchmark, list[Task]]] = [
+        (gsm8k, list(gsm8k.tasks("demo", PROBLEMS))),
+        (babyai, list(babyai.tasks("test", MISSIONS))),
+    ]
+    summaries: dict[str, Summary] = {}
+    episodes: list[Episode] = []
+    for allocator, title in ALLOCATORS.items():
+        console.print(f"\n[bold]{title}[/]: {PROBLEMS} word problems, {MISSIONS} missions")
+        model = open_model()
+        try:
+            episodes = await _plan(model, allocator, work, console)
+        finally:
+            await model.close()
+        summaries[title] = summarise(episodes)
+    console.print("\nwhat the adaptive run gave to each step, round by round")
+    console.print(_steps(episodes))
+    fixed, adaptive = summaries["fixed"], summaries["adaptive"]
+    console.print()
+    console.print(summary_table(list(summaries.items()), title="mean of an episode"))
+    saved = {
+        name: 1 - getattr(adaptive.usage, name) / getattr(fixed.usage, name)
+        for name in ("tokens", "completion_tokens", "seconds")
+    }
+    console.print(
+        f"\nadaptive allocation spent {_change(saved['tokens'])} tokens, "
+        f"{_change(saved['completion_tokens'])} completion tokens and "
+        f"{_change(saved['seconds'])} seconds, with {adaptive.successes} successes "
+        f"against {fixed.successes} of {fixed.episodes}."
+    )
+    return {"saved": saved} | {
+        title: {
+            "success": f"{s.successes}/{s.episodes}",
+            "tokens": s.usage.tokens,
+            "completion_tokens": s.usage.completion_tokens,
+            "seconds": s.usage.seconds,
+        }
+        for title, s in summaries.items()
+    }
+
+
+async def _plan(
+    model: LanguageModel,
+    allocator: str,
+    work: list[tuple[Benchmark, list[Task]]],
+    console: Console,
+) -> list[Episode]:
+    settings = RunSettings("", 0, allocator, {}, Limits())
+    episodes: list[Episode] = []
+    with LiveSteps(console, PROBLEMS + MISSIONS) as live:
+        for benchmark, tasks in work:
+            planner = make_planner(model, benchmark, settings)
+            async for episode in run_episodes(planner, benchmark, tasks, on_step=live.on_step):
+                episodes.append(episode)
+                live.on_episode(episode)
+                console.print(episode_line(episode), no_wrap=True, overflow="ellipsis")
+    return episodes
+
+
+def _steps(episodes: list[Episode]) -> Table:
+    table = step_table()
+    for episode in episodes:
+        for number, step in enumerate(episode.steps, start=1):
+            add_step(table, episode.task.id.removeprefix("BabyAI-"), number, step)
+    return table
+
+
+def _change(saved: float) -> str:
+    return f"{abs(saved):.0%} {'fewer' if saved >= 0 else 'more'}"
+
+
+@app.command()
+def solve(
+    question: Annotated[str, typer.Argument(help="A question whose answer is a number.")],
+    model: Model = None,
+    allocator: Allocator = "amp",
+    trade_off: TradeOff = None,
+    mean_tokens: MeanTokens = None,
+    depth: Depth = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    beam_width: BeamWidth = None,
+    tool: Tool = None,
+    no_tools: NoTools = False,
+    verification: Verification = None,
+    budget_tokens: BudgetTokens = None,
+    seed: int = 0,
+    record: Record = None,
+    replay: Replay = None,
+    as_json: Json = False,
+) -> None:
+    """Answer one question. Example: amp solve "A box holds 12 eggs. How many in 7 boxes?" """
+    from amp.benchmarks import load_benchmark
+    from amp.cli import render
+    from amp.evaluate.run import RunSettings, make_planner
+    from amp.trace import to_json
+    from amp.types import MODEL_ERROR, Limits, StepRecord, Task
+
+    try:
+        question.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InvalidInputError(f"question is not UTF-8 at character {error.start}") from None
+    if not question.strip():
+        raise InvalidInputError("question is empty, expected some text")
+    benchmark = load_benchmark("gsm8k")
+    wanted = pinned(depth, temperature, top_p, beam_width, tool, no_tools, verification)
+    settings = RunSettings(
+        "",
+        seed,
+        allocator,
+        wanted,
+        Limits(tokens=budget_tokens),
+        trade_off=trade_off,
+        mean_tokens=mean_tokens,
+    )
+    task = Task("question", question, seed=seed)
+    table = render.step_table()
+
+    def show(step: StepRecord) -> None:
+        render.add_step(table, "", 1, step)
+
+    async def go() -> None:
+        language_model = open_model(model, record, replay, (benchmark.prompts.version,))
+        try:
+            planner = make_planner(language_model, benchmark, settings)
+            episode = await planner.run(task, benchmark.environment(task), on_step=show)
+        finally:
+            await language_model.close()
+        if episode.ended == MODEL_ERROR:
+            raise ModelError(episode.steps[-1].failure)
+        if as_json:
+            print(to_json(episode))
+        else:
+            new_console().print(table)
+            print(episode.plan[-1] if episode.plan else "no answer")
+        if not episode.plan:
+            raise typer.Exit(1)
+
+    run_async(go())
+
+
+@app.command()
+def run(
+    benchmark: Annotated[str, typer.Argument(help="gsm8k, babyai, webshop or alfworld.")],
+    split: Annotated[str | None, typer.Option(help="Split; the test split if left out.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Tasks at most.")] = None,
+    level: Annotated[str | None, typer.Option(help="Level of a benchmark that has levels.")] = None,
+    step: Annotated[str | None, typer.Option(help="What a step is: solution or reasoning.")] = None,
+    model: Model = None,
+    larger_model: Annotated[
+        str | None, typer.Option(help="Model behind --tool larger_model, as --model.")
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="A published method to plan by: amp benchmarks --methods.")
+    ] = None,
+    allocator: Allocator = "amp",
+    assessor: Annotated[
+        Path | None, typer.Option(help="Trained assessor: amp assess train.")
+    ] = None,
+    look: Look = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Rounds a step at most.")] = None,
+    trade_off: TradeOff = None,
+    mean_tokens: MeanTokens = None,
+    depth: Depth = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    beam_width: BeamWidth = None,
+    tool: Tool = None,
+    no_tools: NoTools = False,
+    verification: Verification = None,
+    record: Record = None,
+    replay: Replay = None,
+    budget_tokens: BudgetTokens = None,
+    max_steps: MaxSteps = None,
+    max_seconds: MaxSeconds = None,
+    max_dollars: MaxDollars = None,
+    seed: int = 0,
+    jobs: Annotated[int, typer.Option(min=1, help="Episodes at a time.")] = 1,
+    data: Data = None,
+    out: Annotated[Path | None, typer.Option(help="Directory of the run.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run a benchmark. Example: amp run gsm8k --limit 20 --allocator fixed"""
+    from amp.benchmarks import load_benchmark
+    from amp.cli import render
+    from amp.evaluate import run
+    from amp.report.stats import summarise
+    from amp.settings import load_settings
+    from amp.trace import RunDirectory, to_json
+    from amp.types import Limits
+
+    if resume and out is None:
+        raise InvalidInputError("--resume needs --out, the directory of the run to go on with")
+    chosen = load_benchmark(benchmark, data=data or load_settings().data, level=level, step=step)
+    settings = run.RunSettings(
+        split=split or chosen.splits[0],
+        seed=seed,
+        allocator=allocator,
+        wanted=pinned(depth, temperature, top_p, beam_width, tool, no_tools, verification),
+        limits=Limits(max_steps, budget_tokens, max_dollars, max_seconds),
+        step=step,
+        method=method,
+        assessor=assessor,
+        looks=looks_of(look),
+        rounds=rounds,
+        trade_off=trade_off,
+        mean_tokens=mean_tokens,
+    )
+    tasks = list(chosen.tasks(settings.split, limit, seed))
+    if not tasks:
+        raise InvalidInputError(f"split {settings.split!r} of {benchmark} holds no tasks")
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+    path = out or Path("runs") / f"{benchmark}-{method or Path(allocator).stem}-{stamp}"
+    console = new_console(stderr=True)
+
+    async def go() -> None:
+        versions = run.prompt_versions(chosen, settings)
+        hidden = run.needs_hidden_states(settings)
+        language_model = open_model(model, record, replay, versions, hidden)
+        larger = None
+        try:
+            if larger_model is not None:
+                larger = open_model(
+                    larger_model, larger_recording(record), larger_recording(replay)
+                )
+            planner = run.make_planner(language_model, chosen, settings, larger)
+            manifest = run.manifest(language_model, chosen, settings, tasks)
+            begin = RunDirectory.resume if resume else RunDirectory.create
+            directory = begin(path, manifest)
+            title = f"{benchmark} {method or manifest['allocator']}"
+            with render.LiveSteps(console, len(tasks), len(directory.done), title) as live:
+                episodes = await run.run(
+                    planner, chosen, tasks, directory, jobs, live.on_step, live.on_episode
+                )
+        except asyncio.CancelledError:
+            console.print(f"interrupted; go on with the same options and --out {path} --resume")
+            raise
+        finally:
+            await language_model.close()
+            if larger is not None:
+                await larger.close()
+        summary = summarise(episodes)
+        if as_json:
+            rate = {"success_rate": summary.success_rate, "out": str(path)}
+            print(json.dumps(json.loads(to_json(summary)) | rate))
+        else:
+            new_console().print(render.summary_table([(title, summary)]))
+            print(f"trace: {path}  (amp trace show {path})")
+
+    run_async(go())
+
+
+@app.command()
+def demo(
+    model: Model = None,
+    svg: Annotated[Path | None, typer.Option(help="Save what is shown as a picture.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Watch a local model plan: once with a fixed allocation, once adaptively."""
+    from rich.console import Console
+
+    from amp.cli import render
+    from amp.models import catalog
+    from amp.settings import load_settings
+
+    name = model or load_settings().model
+    if name in catalog.MODELS and name not in {m.name for m in catalog.installed()}:
+        catalog.pull(name)
+    console = Console(stderr=as_json, record=svg is not None)
+    outcome = run_async(run_demo(lambda: open_model(name), console))
+    if svg is not None:
+        render.save_picture(console, svg, "amp demo")
+    if as_json:
+        print(json.dumps(outcome))

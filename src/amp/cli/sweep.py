@@ -1,0 +1,175 @@
+"""The command that runs a whole study."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from fnmatch import fnmatch
+from itertools import product
+from pathlib import Path
+from shlex import quote
+from textwrap import shorten
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from amp.cli.app import Data, Json, app, new_console, open_model, run_async
+from amp.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from amp.evaluate.sweep import Cell, Study
+    from amp.evaluate.sweep_run import Prepared, Result
+
+_FAILURE_CHARACTERS = 400
+"""Of one failure in the terminal: what differs from an earlier run may be a list of all tasks."""
+
+
+@app.command("eval")
+def evaluate(
+    config: Annotated[Path, typer.Argument(help="Study: a TOML file as those in configs/.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Directory of the study; runs/NAME if left out.")
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Cells whose name matches, such as '*/heuristic/*'; repeat."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Tasks a benchmark at most.")] = None,
+    show: Annotated[bool, typer.Option("--list", help="List the cells and run none.")] = False,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Run benchmarks x models x allocators x seeds. Example: amp eval configs/gsm8k.toml
+
+    Each cell is a run of its own in the directory of the study. The same command goes on where it
+    was interrupted, and runs again what failed.
+    """
+    from amp.evaluate.sweep import read_study
+    from amp.evaluate.sweep_run import prepare, run_cells, summaries
+    from amp.settings import load_settings
+    from amp.trace import to_json
+
+    study = read_study(config)
+    cells = _chosen(study.cells(), only)
+    folder = out or Path("runs") / config.stem
+    if show:
+        names = [cell.name for cell in cells]
+        print(json.dumps(names) if as_json else "\n".join(names))
+        return
+    console = new_console(stderr=True)
+    ready, results = prepare(study, cells, folder, data or load_settings().data, limit)
+
+    async def go() -> list[Result]:
+        with _Progress(console, ready) as progress:
+            try:
+                return await run_cells(
+                    study,
+                    ready,
+                    lambda name, path, prompts, hidden: open_model(
+                        name, path, None, prompts, hidden
+                    ),
+                    progress.on_cell,
+                    lambda episode: progress.advance(1),
+                )
+            except asyncio.CancelledError:
+                console.print("interrupted; the same command goes on")
+                raise
+
+    results += run_async(go())
+    found = summaries(results)
+    failed = [result for result in results if result.failure is not None]
+    if as_json:
+        rows = [
+            dict(zip(("benchmark", "model", "allocator"), key, strict=True))
+            | {"success_rate": summary.success_rate, "summary": json.loads(to_json(summary))}
+            for key, summary in found.items()
+        ]
+        failures = [{"cell": r.cell.name, "failure": r.failure} for r in failed]
+        print(json.dumps({"out": str(folder), "rows": rows, "failures": failures}))
+    else:
+        _show(study, results, folder)
+        for result in failed:
+            failure = shorten(str(result.failure), _FAILURE_CHARACTERS)
+            console.print(f"failed: {result.cell.name}: {failure}", markup=False)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _chosen(cells: list[Cell], patterns: Sequence[str] | None) -> list[Cell]:
+    for pattern in patterns or ():
+        if not any(fnmatch(cell.name, pattern) for cell in cells):
+            raise InvalidInputError(
+                f"--only {pattern!r} matches no cell; they are called as {cells[0].name} "
+                "(all: --list)"
+            )
+    if not patterns:
+        return cells
+    return [cell for cell in cells if any(fnmatch(cell.name, pattern) for pattern in patterns)]
+
+
+class _Progress:
+    """Episodes of all cells in one bar, with the cell at hand; a context manager."""
+
+    def __init__(self, console: Console, cells: Sequence[Prepared]) -> None:
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+        )
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        self._bars = Progress(
+            *columns,
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._bar = self._bars.add_task("", total=sum(len(cell.tasks) for cell in cells))
+
+    def __enter__(self) -> _Progress:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bars.stop()
+
+    def on_cell(self, cell: Prepared, done: int) -> None:
+        self._bars.update(self._bar, description=cell.cell.name)
+        self.advance(done)
+
+    def advance(self, episodes: int) -> None:
+        self._bars.advance(self._bar, episodes)
+
+
+def _show(study: Study, results: Sequence[Result], folder: Path) -> None:
+    """A table for each benchmark and model, and the command that reports its runs."""
+    from amp.cli import render
+    from amp.evaluate.sweep import slug
+    from amp.evaluate.sweep_run import summaries
+
+    console = new_console()
+    for benchmark, model in product(study.benchmarks, study.models):
+        here = [r for r in results if (r.cell.benchmark, r.cell.model) == (benchmark, model)]
+        found = {key[-1]: summary for key, summary in summaries(here).items()}
+        rows = [(name, found[name]) for name in study.allocators if name in found]
+        if not rows:
+            continue
+        console.print(render.summary_table(rows, title=f"{benchmark}, {model}"))
+        runs = [f"{name}={_seeds(here, name)}" for name, _ in rows]
+        page = quote(str(folder / f"{benchmark}-{slug(model)}.html"))
+        print(f"\namp report {' '.join(runs)} --html {page}\n")
+
+
+def _seeds(results: Sequence[Result], allocator: str) -> str:
+    """The finished runs of an allocator, as a shell takes them."""
+    paths = [r.path for r in results if r.cell.allocator == allocator and r.failure is None]
+    names = [path.name for path in paths]
+    last = names[0] if len(names) == 1 else f"{{{','.join(names)}}}"
+    return f"{quote(str(paths[0].parent))}/{last}"

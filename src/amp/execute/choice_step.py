@@ -1,0 +1,225 @@
+"""A step whose admissible actions are listed: thoughts, then a choice from probabilities.
+
+Reading a choice among numbered options from next-token probabilities: one token a choice.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from amp.errors import InvalidInputError
+from amp.execute.base import Prompts
+from amp.execute.meter import Meter
+from amp.execute.open_step import thinking_tokens
+from amp.models.base import Completion, NextToken, Prompt
+from amp.types import Allocation, Candidate, StepContext
+
+_DIGITS = "123456789"
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_SAMPLES_WITHOUT_LOG_PROBS = 5
+_LABEL_TOKENS = 4
+
+
+def labels_for(count: int) -> str:
+    """One character an option: digits for up to 9, letters for up to 52.
+
+    Raises:
+        InvalidInputError: if there are no options or more than 52.
+    """
+    if not 1 <= count <= len(_LETTERS):
+        raise InvalidInputError(f"{count} options to choose from, expected 1 to {len(_LETTERS)}")
+    return _DIGITS[:count] if count <= len(_DIGITS) else _LETTERS[:count]
+
+
+def label_probabilities(next_token: NextToken, labels: Sequence[str]) -> list[float] | None:
+    """Probability of each label among the labels; None if the model thinks of none of them.
+
+    A token counts for a label if it is the label with white space around it.
+    """
+    masses = dict.fromkeys(labels, 0.0)
+    for text, log_prob in next_token.log_probs.items():
+        label = text.strip()
+        if label in masses:
+            masses[label] += math.exp(log_prob)
+    total = math.fsum(masses.values())
+    return [mass / total for mass in masses.values()] if total > 0.0 else None
+
+
+async def ask(meter: Meter, prompt: Prompt, labels: Sequence[str]) -> list[float] | None:
+    """Asks the model for a label and returns the probability of each, in their order.
+
+    A model without log-probabilities is sampled instead, which the meter's notes say.
+
+    Returns:
+        Probabilities that add up to 1, or None if the answer names no label.
+    """
+    if meter.capabilities.log_probs:
+        return label_probabilities(await meter.probe(prompt), labels)
+    n = _SAMPLES_WITHOUT_LOG_PROBS
+    meter.notes.append(f"frequencies in {n} samples for next-token probabilities")
+    samples = await meter.generate(_short(prompt), n=n, temperature=1.0)
+    named = [_first_label(sample.text, labels) for sample in samples]
+    found = [index for index in named if index is not None]
+    return [found.count(index) / len(found) for index in range(len(labels))] if found else None
+
+
+async def ask_thinking(
+    meter: Meter,
+    prompt: Prompt,
+    labels: Sequence[str],
+    *,
+    n: int,
+    temperature: float,
+    thinking_tokens: int,
+) -> list[tuple[Completion, int | None]]:
+    """Asks for a label after native thinking, n times.
+
+    Returns:
+        Each answer with the index of the label that it names, or None if it names none.
+    """
+    answers = await meter.generate(
+        _short(prompt), n=n, temperature=temperature, thinking_tokens=thinking_tokens
+    )
+    return [(answer, _first_label(answer.text, labels)) for answer in answers]
+
+
+def _short(prompt: Prompt) -> Prompt:
+    return replace(prompt, max_tokens=_LABEL_TOKENS)
+
+
+def _first_label(text: str, labels: Sequence[str]) -> int | None:
+    stripped = text.strip()
+    return next((i for i, label in enumerate(labels) if stripped.startswith(label)), None)
+
+
+def draw(
+    probabilities: Sequence[float], temperature: float, top_p: float, rng: random.Random
+) -> int:
+    """Draws an index at a temperature from the nucleus of mass top_p; temperature 0 is greedy."""
+    best = max(range(len(probabilities)), key=lambda i: probabilities[i])
+    if temperature == 0.0:
+        return best
+    # Relative to the best one, so that a low temperature cannot underflow everything to zero.
+    weights = [
+        (p / probabilities[best]) ** (1.0 / temperature) if p > 0.0 else 0.0 for p in probabilities
+    ]
+    total = math.fsum(weights)
+    nucleus: list[int] = []
+    mass = 0.0
+    for index in sorted(range(len(weights)), key=lambda i: -weights[i]):
+        nucleus.append(index)
+        mass += weights[index] / total
+        if mass >= top_p:
+            break
+    return rng.choices(nucleus, [weights[i] for i in nucleus])[0]
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceStep:
+    """One round of a choice step.
+
+    Attributes:
+        prompts: the texts.
+        context: the step.
+        allocation: what it may spend.
+        actions: the admissible actions, two at least.
+        meter: the way to the model.
+    """
+
+    prompts: Prompts
+    context: StepContext
+    allocation: Allocation
+    actions: tuple[str, ...]
+    meter: Meter
+
+    async def attempt(self) -> tuple[Candidate, ...]:
+        """Returns `beam_width` candidates: draws after one thought each, or from one distribution.
+
+        Greedy draws from one distribution are all the same, so there is one of them.
+        """
+        if thinking := thinking_tokens(self.allocation, self.meter):
+            return await self._choose_thinking(thinking)
+        thoughts = await self._think()
+        greedy = self.allocation.temperature == 0.0
+        draws = self.allocation.beam_width if thoughts == [None] and not greedy else 1
+        candidates: list[Candidate] = []
+        for index, thought in enumerate(thoughts):
+            text = thought.text.strip() if thought else ""
+            chosen = await self._choose(text, f"{index}", draws)
+            candidates += [_after(thought, candidate) for candidate in chosen]
+        return tuple(candidates)
+
+    async def retry(self, candidate: Candidate, critique: str) -> Candidate:
+        """Returns the choice that is made with the critique as its thought."""
+        return (await self._choose(critique, "retry", draws=1))[0]
+
+    async def _think(self) -> list[Completion] | list[None]:
+        if self.allocation.depth == 0:
+            return [None]
+        return await self.meter.generate(
+            self.prompts.think(self.context, self.actions, self.allocation.depth),
+            n=self.allocation.beam_width,
+            temperature=self.allocation.temperature,
+            top_p=self.allocation.top_p,
+        )
+
+    async def _choose(self, thought: str, name: str, draws: int) -> list[Candidate]:
+        """Draws from the distribution over the actions after a thought."""
+        probabilities = await ask(self.meter, self._prompt(thought), labels_for(len(self.actions)))
+        if probabilities is None:
+            return [_unnamed(thought)] * draws
+        context, allocation = self.context, self.allocation
+        candidates = []
+        for number in range(draws):
+            rng = random.Random(
+                f"{context.task.seed} {context.task.id} {len(context.steps)} "
+                f"{context.evidence.rounds} {name} {number}"
+            )
+            chosen = draw(probabilities, allocation.temperature, allocation.top_p, rng)
+            candidates.append(
+                Candidate(
+                    text=thought, action=self.actions[chosen], probability=probabilities[chosen]
+                )
+            )
+        return candidates
+
+    async def _choose_thinking(self, thinking: int) -> tuple[Candidate, ...]:
+        """Draws labels after native thinking; what was thought is not told."""
+        answers = await ask_thinking(
+            self.meter,
+            self._prompt(""),
+            labels_for(len(self.actions)),
+            n=self.allocation.beam_width,
+            temperature=self.allocation.temperature,
+            thinking_tokens=thinking,
+        )
+        return tuple(
+            _after(answer, _unnamed(""))
+            if index is None
+            else _after(answer, Candidate(text="", action=self.actions[index]))
+            for answer, index in answers
+        )
+
+    def _prompt(self, thought: str) -> Prompt:
+        labels = labels_for(len(self.actions))
+        return self.prompts.choose(self.context, self.actions, labels, thought)
+
+
+def _unnamed(thought: str) -> Candidate:
+    return Candidate(text=thought, action=None, failure="no listed action was named")
+
+
+def _after(thought: Completion | None, candidate: Candidate) -> Candidate:
+    """The candidate with the figures of the text that was written before the choice."""
+    if thought is None:
+        return candidate
+    return replace(
+        candidate,
+        log_prob=thought.log_prob,
+        entropy=thought.entropy,
+        completion_tokens=thought.usage.completion_tokens,
+        cut_off=thought.finish_reason != "stop",
+    )

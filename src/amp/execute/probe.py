@@ -1,0 +1,80 @@
+"""A look at what the model makes of a plan step before its first round; the CAM reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from amp.errors import ModelError
+from amp.execute.base import Prompts
+from amp.execute.choice_step import ask, labels_for
+from amp.execute.meter import Meter
+from amp.models.base import Message, Prompt, entropy, normalised, perplexity
+from amp.types import Allocation, Look, LookKind, StepContext
+
+_TELL = Prompt(
+    (Message("system", "You repeat what you are told."), Message("user", "What is the task?")),
+    max_tokens=1,
+    version="look/1",
+)
+
+
+async def look(
+    prompts: Prompts,
+    tools: frozenset[str],
+    context: StepContext,
+    wanted: frozenset[LookKind],
+    meter: Meter,
+) -> Look | None:
+    """Makes the calls behind `Executor.look`, whose docstring says what it promises."""
+    spread: float | None = None
+    options: Mapping[str, float] = {}
+    hidden: tuple[float, ...] = ()
+    actions = context.actions(frozenset(context.observation.tool_actions))
+    if actions is None:
+        prompt = prompts.solve(context, Allocation(tools=tools))
+        if "hidden" in wanted:
+            hidden = await _hidden(prompt, meter)
+        if "next_token" in wanted:
+            spread = await _entropy(prompt, meter)
+    elif len(actions) > 1:
+        labels = labels_for(len(actions))
+        prompt = prompts.choose(context, actions, labels, "")
+        if "hidden" in wanted:
+            hidden = await _hidden(prompt, meter)
+        if "options" in wanted and (known := await ask(meter, prompt, labels)) is not None:
+            options = dict(zip(actions, known, strict=True))
+    surprise = await _perplexity(context, meter) if "perplexity" in wanted else None
+    seen = Look(spread, options, surprise, hidden)
+    return None if seen == Look() else seen
+
+
+async def _entropy(prompt: Prompt, meter: Meter) -> float | None:
+    if not meter.capabilities.log_probs:
+        meter.notes.append("no next-token entropy: the model tells no log-probabilities")
+        return None
+    token = await meter.probe(prompt)
+    try:
+        return entropy(normalised(list(token.log_probs.values())))
+    except ValueError as error:
+        meter.notes.append(f"no next-token entropy: {error}")
+        return None
+
+
+async def _hidden(prompt: Prompt, meter: Meter) -> tuple[float, ...]:
+    if not meter.capabilities.hidden_states:
+        meter.notes.append("no hidden state: the model tells none")
+        return ()
+    return (await meter.probe(prompt, hidden=True)).hidden or ()
+
+
+async def _perplexity(context: StepContext, meter: Meter) -> float | None:
+    """Perplexity of the goal and the state, as the model's own words to a neutral question."""
+    if not meter.capabilities.scoring:
+        meter.notes.append("no perplexity of the context: the model scores no text")
+        return None
+    text = "\n".join(filter(None, [context.task.goal, context.observation.state]))
+    try:
+        return perplexity((await meter.score(_TELL, text)).log_probs)
+    except (ModelError, ValueError) as error:
+        meter.notes.append(f"no perplexity of the context: {error}")
+        return None

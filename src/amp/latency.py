@@ -1,0 +1,436 @@
+"""How long a model takes on this machine, and what an allocation will cost on it (spec 4.3).
+
+A profile is a law with few numbers. `amp.latency` measures a model and fits them; they are kept in
+the user's cache, one file a model and machine.
+
+Measures how fast a model reads and writes on this machine, and fits a profile to it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import random
+import re
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from pathlib import Path
+
+from amp.cost import attended, dollars, flops
+from amp.errors import InvalidInputError, MissingDependencyError
+from amp.models.base import LanguageModel, Message, ModelCard, Prompt, Request
+from amp.types import Allocation, Usage
+
+_SELF_CHECKS = 3
+"""Verification asks about so many different actions at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One call and how long it took.
+
+    Attributes:
+        n: samples made side by side.
+        prompt_tokens: tokens of the prompt.
+        cached_prompt_tokens: those of them found in a cache.
+        completion_tokens: tokens generated, over all samples.
+        longest_completion: tokens of the longest sample, which the others wait for.
+        seconds: time inside the model.
+    """
+
+    n: int
+    prompt_tokens: int
+    cached_prompt_tokens: int
+    completion_tokens: int
+    longest_completion: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a call takes on one machine.
+
+    seconds = call + prompt_token * fresh prompt tokens + prompt_pair * their pairs
+              + step(n) * completion tokens / n + completion_pair * their pairs
+
+    Pairs are those of a token and one that it attends to (`amp.cost.attended`). step(n) is the time
+    in which each of n samples made side by side gets one token more; it never falls with n.
+
+    Attributes:
+        model: name on the model's card.
+        sha256: hash of its weights; empty behind an API.
+        machine: name of the processor.
+        threads: threads that a local model uses.
+        call_seconds: a call's overhead.
+        prompt_token_seconds: a prompt token that no cache holds.
+        prompt_pair_seconds: a pair of such a token.
+        completion_pair_seconds: a pair of a generated token.
+        batches: the n that were measured, rising.
+        step_seconds: step(n) for each of them.
+        error: root mean square of the relative errors of the fit; 0.1 is 10 %.
+        measurements: what it was fitted to.
+    """
+
+    model: str
+    sha256: str
+    machine: str
+    threads: int
+    call_seconds: float
+    prompt_token_seconds: float
+    prompt_pair_seconds: float
+    completion_pair_seconds: float
+    batches: tuple[int, ...]
+    step_seconds: tuple[float, ...]
+    error: float
+    measurements: tuple[Measurement, ...]
+
+    def seconds(
+        self,
+        prompt_tokens: float,
+        completion_tokens: float,
+        n: int = 1,
+        cached_prompt_tokens: float = 0.0,
+    ) -> float:
+        """Time of one call.
+
+        Args:
+            prompt_tokens: tokens of the prompt, cached ones included.
+            completion_tokens: tokens generated, over all samples.
+            n: samples made side by side.
+            cached_prompt_tokens: prompt tokens found in a cache.
+        """
+        fresh = prompt_tokens - cached_prompt_tokens
+        length = completion_tokens / n
+        return (
+            self.call_seconds
+            + self.prompt_token_seconds * fresh
+            + self.prompt_pair_seconds * attended(cached_prompt_tokens, fresh)
+            + self.completion_pair_seconds * n * attended(prompt_tokens, length)
+            + self.step(n) * length
+        )
+
+    def step(self, n: int) -> float:
+        """Seconds in which each of n samples gets one token: linear between the measured batches.
+
+        Beyond the largest batch the samples wait for each other: the time grows in proportion.
+        """
+        after = bisect_right(self.batches, n)
+        if after == 0:
+            return self.step_seconds[0]
+        low, low_seconds = self.batches[after - 1], self.step_seconds[after - 1]
+        if after == len(self.batches):
+            return low_seconds * n / low
+        share = (n - low) / (self.batches[after] - low)
+        return low_seconds + share * (self.step_seconds[after] - low_seconds)
+
+    def save(self, directory: Path | None = None) -> Path:
+        """Writes it into the user's cache, or the directory, and returns the file."""
+        path = _file(self.model, self.sha256, self.machine, self.threads, directory)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        return path
+
+
+def load(card: ModelCard, threads: int | None = None, directory: Path | None = None) -> Profile:
+    """Returns the profile of a model on this machine.
+
+    Args:
+        card: the model.
+        threads: threads of a local model; None for all cores.
+        directory: where profiles are kept; None is the user's cache.
+
+    Raises:
+        MissingDependencyError: if there is none; says what to run.
+        InvalidInputError: if the file is damaged; says what to run.
+    """
+    path = _file(card.name, card.sha256, machine(), threads or cores(), directory)
+    advice = f"run: amp profile {card.name}"
+    if not path.is_file():
+        raise MissingDependencyError(f"no profile of {card.name} on this machine; {advice}")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        values["measurements"] = tuple(Measurement(**m) for m in values["measurements"])
+        for name in ("batches", "step_seconds"):
+            values[name] = tuple(values[name])
+        return Profile(**values)
+    except (ValueError, TypeError, KeyError) as error:
+        raise InvalidInputError(f"profile {path} is damaged ({error}); {advice}") from None
+
+
+def find(card: ModelCard, threads: int | None = None) -> Profile | None:
+    """Returns the profile of a model on this machine, or None if nobody has measured it.
+
+    Raises:
+        InvalidInputError: if the file is damaged; says what to run.
+    """
+    try:
+        return load(card, threads)
+    except MissingDependencyError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """How long prompts and answers of a kind of task typically are, in tokens.
+
+    Attributes:
+        prompt_tokens: the prompt of a step, the state included.
+        answer_tokens: an answer without reasoning; what names a listed action is one token.
+        thought_tokens: one reasoning step of `Allocation.depth`.
+    """
+
+    prompt_tokens: int
+    answer_tokens: int
+    thought_tokens: int
+
+
+def expected_cost(
+    allocation: Allocation,
+    lengths: Lengths,
+    card: ModelCard,
+    profile: Profile | None = None,
+    *,
+    choice: bool = False,
+) -> Usage:
+    """Returns what one round with an allocation is expected to cost.
+
+    Nothing is taken to be in a cache and every candidate to name an action of its own, so this is
+    on the high side. It never falls with depth, beam width or verification. The time of tools is
+    left out; they work outside the model.
+
+    Args:
+        allocation: what the round may spend.
+        lengths: typical lengths of this kind of task.
+        card: the model, for FLOPs and dollars.
+        profile: the model on this machine; without one, seconds are 0.
+        choice: whether the step has listed actions: then only thoughts are written, and an action
+            is one token read from probabilities.
+    """
+    n = 1 if allocation.temperature == 0.0 else allocation.beam_width
+    prompt, answer = lengths.prompt_tokens, lengths.answer_tokens
+    thought = allocation.depth * lengths.thought_tokens
+    if not choice:
+        requests = [(prompt, thought + answer, n)]
+    elif thought:
+        requests = [(prompt, thought, n)] + [(prompt + thought, 1, 1)] * n
+    else:
+        requests = [(prompt, 1, 1)]
+    check = (prompt + thought + answer, 1, 1)
+    if allocation.verification >= 2:
+        requests += [check] * min(n, _SELF_CHECKS)
+    if allocation.verification >= 3:  # a critique, one attempt in its light, and its check
+        critique = (prompt + thought + answer, answer, 1)
+        retried = prompt + thought + 2 * answer
+        requests += [critique, (retried, 1 if choice else thought + answer, 1), check]
+    return sum((_request_cost(*request, card, profile) for request in requests), Usage())
+
+
+def _request_cost(
+    prompt_tokens: int, length: int, n: int, card: ModelCard, profile: Profile | None
+) -> Usage:
+    samples = [Usage(model_calls=1, prompt_tokens=prompt_tokens, completion_tokens=length)]
+    samples += [Usage(completion_tokens=length)] * (n - 1)
+    usage = sum(samples, Usage())
+    return replace(
+        usage,
+        flops=flops(samples, card),
+        dollars=dollars(usage, card),
+        seconds=0.0 if profile is None else profile.seconds(prompt_tokens, n * length, n),
+    )
+
+
+def machine() -> str:
+    """Returns the name of this machine's processor."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    named = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return named.group(1).strip() if named else platform.processor() or platform.machine()
+
+
+def cores() -> int:
+    """Returns the number of this machine's cores."""
+    return os.cpu_count() or 1
+
+
+def _file(model: str, sha256: str, processor: str, threads: int, directory: Path | None) -> Path:
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    where = directory or Path(cache).expanduser() / "amp" / "profiles"
+    parts = (model, sha256[:12] or "api", processor, f"{threads}-threads")
+    return where / ("_".join(re.sub(r"[^\w.]+", "-", part) for part in parts) + ".json")
+
+
+Progress = Callable[[int, int, str], None]
+"""Gets the measurements made, those planned, and the next one in words."""
+
+_MOST_BATCHES = 8
+_WORDS = ("river", "stone", "garden", "window", "letter", "candle", "paper", "silver", "harbour")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is measured: at every context the prompt fresh, then every batch on the cached prompt.
+
+    Attributes:
+        contexts: lengths of the prompts in tokens, about; rising, since time may run out.
+        batches: samples side by side.
+        completion_tokens: tokens a sample.
+        most_seconds: after so long it ends, whatever is missing; one measurement is always made.
+    """
+
+    contexts: tuple[int, ...] = (128, 512, 2048)
+    batches: tuple[int, ...] = (1, 2, 4, 8)
+    completion_tokens: int = 24
+    most_seconds: float = 150.0
+
+
+QUICK = Plan(contexts=(128, 512), batches=(1, 4), completion_tokens=16, most_seconds=40.0)
+
+
+async def measure(
+    model: LanguageModel, plan: Plan = Plan(), progress: Progress | None = None
+) -> list[Measurement]:
+    """Makes the measurements of a plan, as many as its time allows.
+
+    Seconds and tokens are those that the model is charged with. Contexts that the model can't hold
+    are left out, and batches for which it would make several calls.
+
+    Raises:
+        ModelError: from the model.
+    """
+    holds = model.card.context_tokens or math.inf
+    contexts = [c for c in plan.contexts if c + plan.completion_tokens <= holds]
+    total = len(contexts) * (1 + len(plan.batches))
+    begun = time.monotonic()
+    rng = random.Random(time.time_ns())  # a text of its own, which no cache holds
+    await _measure(model, await _text(model, 32, rng), 1, 4)  # the first call loads and warms up
+    measurements: list[Measurement] = []
+    done = 0
+    for context in contexts:
+        prompt = await _text(model, context, rng)
+        for n, tokens in ((1, 1), *((batch, plan.completion_tokens) for batch in plan.batches)):
+            left = plan.most_seconds - (time.monotonic() - begun) if measurements else None
+            if left is not None and left <= 0.0:
+                return measurements
+            if progress is not None:
+                progress(done, total, f"{context} tokens, {n} x {tokens}")
+            measured = await _measure(model, prompt, n, tokens, left)
+            if measured is not None:
+                measurements.append(measured)
+            done += 1
+    if progress is not None:
+        progress(done, total, "done")
+    return measurements
+
+
+async def _measure(
+    model: LanguageModel, prompt: Prompt, n: int, tokens: int, most_seconds: float | None = None
+) -> Measurement | None:
+    """Measures one call; None if it ran out of time, or if the model made several calls of it."""
+    capped = Prompt(prompt.messages, max_tokens=tokens)
+    request = Request(capped, n=n, temperature=1.0, timeout_seconds=most_seconds)
+    completions = await model.generate(request)
+    usage = sum((completion.usage for completion in completions), Usage())
+    if usage.model_calls > 1 or any(c.finish_reason == "timeout" for c in completions):
+        return None
+    return Measurement(
+        n=n,
+        prompt_tokens=usage.prompt_tokens,
+        cached_prompt_tokens=usage.cached_prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        longest_completion=max(c.usage.completion_tokens for c in completions),
+        seconds=usage.seconds,
+    )
+
+
+async def _text(model: LanguageModel, tokens: int, rng: random.Random) -> Prompt:
+    """A prompt of about so many tokens that invites a long answer."""
+
+    def prompt(words: int) -> Prompt:
+        number = rng.randrange(10**6)
+        listed = " ".join(rng.choice(_WORDS) for _ in range(words))
+        return Prompt(
+            (
+                Message("system", f"Story {number}. You tell stories that go on and on."),
+                Message("user", f"{listed}\n\nTell a very long story about all these things."),
+            ),
+            max_tokens=1,
+        )
+
+    least = await model.count_tokens(prompt(0))
+    per_word = (await model.count_tokens(prompt(100)) - least) / 100
+    return prompt(max(0, round((tokens - least) / max(per_word, 0.1))))
+
+
+def fit(
+    card: ModelCard, measurements: Sequence[Measurement], threads: int | None = None
+) -> Profile:
+    """Fits the law by least squares of the relative errors, no coefficient below zero.
+
+    Raises:
+        InvalidInputError: if there is no measurement, one took no time, or there are more than 8
+            different batches.
+        MissingDependencyError: if numpy is missing.
+    """
+    try:
+        import numpy as np
+    except ImportError:
+        raise MissingDependencyError("fitting a profile needs numpy; pip install numpy") from None
+
+    batches = tuple(sorted({m.n for m in measurements}))
+    if not 1 <= len(batches) <= _MOST_BATCHES:
+        raise InvalidInputError(
+            f"measurements of {len(batches)} different batches, expected 1 to {_MOST_BATCHES}"
+        )
+    if any(not m.seconds > 0.0 for m in measurements):
+        raise InvalidInputError("a measurement took no time; measure a model that works")
+    rows = np.array([_row(m, batches) for m in measurements])
+    rows /= np.array([[m.seconds] for m in measurements])
+    scale = np.maximum(np.linalg.norm(rows, axis=0), 1e-300)
+    rows /= scale
+
+    # The best solution without a negative is the plain least-squares solution of some columns, so
+    # all choices of columns are tried: they are few, and nothing can fail to converge.
+    least, best = math.inf, np.zeros(rows.shape[1])
+    for choice in product((False, True), repeat=rows.shape[1]):
+        columns = np.array(choice)
+        solution = np.zeros(rows.shape[1])
+        if columns.any():
+            solution[columns] = np.linalg.lstsq(rows[:, columns], np.ones(len(rows)))[0]
+        squares = float(np.sum((rows @ solution - 1.0) ** 2))
+        if (solution >= 0.0).all() and squares < least:
+            least, best = squares, solution
+    call, prompt, prompt_pair, completion_pair, *steps = (best / scale).tolist()
+    return Profile(
+        model=card.name,
+        sha256=card.sha256,
+        machine=machine(),
+        threads=threads or cores(),
+        call_seconds=call,
+        prompt_token_seconds=prompt,
+        prompt_pair_seconds=prompt_pair,
+        completion_pair_seconds=completion_pair,
+        batches=batches,
+        step_seconds=tuple(math.fsum(steps[: i + 1]) for i in range(len(steps))),
+        error=math.sqrt(least / len(rows)),
+        measurements=tuple(measurements),
+    )
+
+
+def _row(measured: Measurement, batches: tuple[int, ...]) -> list[float]:
+    """What stands before the coefficients: those of the steps are the rises from batch to batch."""
+    fresh = measured.prompt_tokens - measured.cached_prompt_tokens
+    length = measured.completion_tokens / measured.n
+    return [
+        1.0,
+        fresh,
+        attended(measured.cached_prompt_tokens, fresh),
+        measured.n * attended(measured.prompt_tokens, length),
+        *(measured.longest_completion if batch <= measured.n else 0 for batch in batches),
+    ]

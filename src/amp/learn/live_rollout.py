@@ -1,0 +1,221 @@
+"""Episodes of a policy in the real planner, as a `Rollout`: what PPO learns from with a model.
+
+They are the episodes that `rollouts.roll_out` plays in a simulator, if the model gives the answers
+that the simulator knows. Not covered: an assessor that learns, too; scores are the planner's.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from amp.allocate.base import Allocator
+from amp.allocate.policy import MlpPolicy, observe
+from amp.benchmarks.base import Benchmark
+from amp.cost import Reward
+from amp.errors import InvalidInputError, ModelError
+from amp.evaluate.run import run_episodes
+from amp.learn.networks import encoded
+from amp.learn.rollout import Rollout, most_likely
+from amp.mlp import Floats
+from amp.planner import Planner
+from amp.types import MODEL_ERROR, Complexity, Decision, Episode, StepContext, Task
+
+
+async def play(
+    planner_of: Callable[[Allocator], Planner],
+    benchmark: Benchmark,
+    tasks: Sequence[Task],
+    policy: MlpPolicy,
+    reward: Reward,
+    trade_offs: Floats,
+    jobs: int = 1,
+) -> Rollout:
+    """Plays an episode for each task, with its trade-off.
+
+    A row is a decision that left a choice, as in a simulator, and its reward what it changed, as
+    told by `rollouts.roll_out`. What is spent from one decision to the next is charged to the
+    former, and what comes before the first one to that. But the first decision of a step is charged
+    its look, and what a later round of it had spent when a limit broke it off: a record does not
+    tell the two apart.
+
+    An episode that a failing model ended, or in which nothing was to be decided, is left out: the
+    `tasks` of the rollout are indices of those that were kept.
+
+    Args:
+        planner_of: makes the planner around an allocator.
+        benchmark: sets the tasks up.
+        tasks: one an episode. Repeats of a task need seeds of their own, which give them other
+            answers and other draws.
+        policy: its `deterministic` says whether there is chance, its `seed` gives other draws for
+            the same tasks; its trade-off is not used.
+        reward: what pays.
+        trade_offs: one an episode.
+        jobs: episodes at a time at most. More change nothing but the time.
+
+    Raises:
+        InvalidInputError: if there is no task, one comes twice, there are more or fewer trade-offs,
+            the planner ends a step before the policy would, or nobody knows whether a task is
+            solved.
+        ModelError: if no episode is left.
+        AmpError: the first other error of any episode.
+    """
+    keys = [_key(task) for task in tasks]
+    _check(tasks, trade_offs)
+    player = _Player(policy, dict(zip(keys, trade_offs.tolist(), strict=True)))
+    planner = planner_of(player)
+    if planner.most_rounds < policy.most_rounds:
+        raise InvalidInputError(
+            f"most_rounds of the planner is {planner.most_rounds}, expected at least the"
+            f" {policy.most_rounds} of the policy, or its last decision would do nothing"
+        )
+    ended = [episode async for episode in run_episodes(planner, benchmark, tasks, jobs)]
+    by_key = {_key(episode.task): episode for episode in ended}
+    kept = [
+        _Played(index, by_key[key], player.moments[key])
+        for index, key in enumerate(keys)
+        if by_key[key].ended != MODEL_ERROR and player.moments[key]
+    ]
+    if not kept:
+        why = next((s.failure for e in ended for s in e.steps if s.failure), "nothing to decide")
+        raise ModelError(f"none of {len(tasks)} episodes can be learned from: {why}")
+    return _rollout(kept, policy, reward, trade_offs)
+
+
+_Key = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """A decision that left a choice: when it was, what was seen, and what came out."""
+
+    step: int
+    rounds: int
+    values: list[float | None]
+    free: tuple[bool, ...]
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class _Played:
+    task: int
+    episode: Episode
+    moments: Sequence[_Moment]
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    turn: int
+    episode: int
+    moment: _Moment
+    reward: float
+
+
+class _Player:
+    """Decides as the policy does, in each episode with its trade-off, and notes every choice."""
+
+    def __init__(self, policy: MlpPolicy, trade_offs: dict[_Key, float]) -> None:
+        self.moments: defaultdict[_Key, list[_Moment]] = defaultdict(list)
+        self._policies = {
+            key: replace(policy, trade_off=trade_off) for key, trade_off in trade_offs.items()
+        }
+
+    def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
+        key = _key(context.task)
+        policy = self._policies[key]
+        decision, free = policy.allocate(context, complexity), policy.options(context).free
+        if any(free):
+            share = policy.surroundings.budget_share(context.remaining)
+            values = observe(policy.features, context, complexity, policy.trade_off, share)
+            self.moments[key].append(
+                _Moment(len(context.steps), context.evidence.rounds, values, free, decision)
+            )
+        return decision
+
+
+def _key(task: Task) -> _Key:
+    return task.id, task.seed
+
+
+def _check(tasks: Sequence[Task], trade_offs: Floats) -> None:
+    if not tasks:
+        raise InvalidInputError("there are no tasks to play, expected at least one")
+    if trade_offs.shape != (len(tasks),):
+        raise InvalidInputError(
+            f"trade_offs have the shape {trade_offs.shape}, expected one for each of"
+            f" {len(tasks)} tasks"
+        )
+    seen: set[_Key] = set()
+    for task in tasks:
+        if _key(task) in seen:
+            raise InvalidInputError(
+                f"task {task.id} comes twice with the seed {task.seed}, and would be answered"
+                " alike; give each repeat a seed of its own"
+            )
+        seen.add(_key(task))
+
+
+def _rollout(
+    kept: Sequence[_Played], policy: MlpPolicy, reward: Reward, trade_offs: Floats
+) -> Rollout:
+    """The episodes in columns, their first decisions before their second ones as in a simulator."""
+    rows: list[_Row] = []
+    for number, played in enumerate(kept):
+        gained = _rewards(played, reward, float(trade_offs[played.task]))
+        rows += [
+            _Row(turn, number, moment, more)
+            for turn, (moment, more) in enumerate(zip(played.moments, gained, strict=True))
+        ]
+    rows.sort(key=lambda row: row.turn)
+    values = np.array([row.moment.values for row in rows], np.float64)
+    free = np.array([row.moment.free for row in rows])
+    inputs = encoded(values, policy.mean, policy.std)
+    if policy.deterministic:  # whose decisions tell no latents
+        latents = most_likely(policy.locations(inputs), free)
+    else:
+        latents = np.array([row.moment.decision.latents for row in rows], np.float32)
+    tasks = np.array([played.task for played in kept])
+    return Rollout(
+        values=values,
+        inputs=inputs,
+        assessed=np.zeros((len(rows), 0), np.float32),
+        latents=latents,
+        free=free,
+        log_probs=np.array([row.moment.decision.log_prob for row in rows], np.float32),
+        rewards=np.array([row.reward for row in rows]),
+        episode=np.array([row.episode for row in rows]),
+        turn=np.array([row.turn for row in rows]),
+        tasks=tasks,
+        trade_offs=trade_offs[tasks],
+        success=np.array([played.episode.score for played in kept]),
+        tokens=np.array([float(played.episode.usage.tokens) for played in kept]),
+    )
+
+
+def _rewards(played: _Played, reward: Reward, trade_off: float) -> list[float]:
+    """What each decision added to the reward of its episode."""
+    episode = played.episode
+    if episode.success is None:
+        raise InvalidInputError(
+            f"nobody knows whether task {episode.task.id} is solved; leave it out"
+        )
+    spent = [
+        *(_spent_before(moment, episode) for moment in played.moments[1:]),
+        episode.usage.tokens,
+    ]
+    worth = [reward.of(0.0, tokens, trade_off) for tokens in spent[:-1]]
+    worth.append(reward.of(episode.score, spent[-1], trade_off))
+    return [now - before for before, now in zip([0.0, *worth], worth, strict=False)]
+
+
+def _spent_before(moment: _Moment, episode: Episode) -> int:
+    """Tokens that the decisions before this one are charged."""
+    spent = sum(step.usage.tokens for step in episode.steps[: moment.step])
+    if moment.rounds:
+        step = episode.steps[moment.step]
+        following = sum(made.usage.tokens for made in step.rounds[moment.rounds :])
+        spent += step.usage.tokens - following
+    return spent

@@ -1,0 +1,372 @@
+"""What a policy is trained on: many episodes at once, each a row, without a model call.
+
+A simulator knows tasks and what would come of every allocation. It decides nothing and rewards
+nothing: it tells what a decision cost, and at the end whether the task is solved.
+
+Episodes of a policy in a simulator, in numpy, all of them at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from amp.allocate.distributions import TOOLS_FROM, Mask, log_probs
+from amp.allocate.policy import EXTRAS, MlpPolicy
+from amp.allocate.space import FALLING, REALS, Space
+from amp.assess.neural import NeuralAssessor
+from amp.cost import Reward
+from amp.errors import InvalidInputError
+from amp.learn.networks import encoded
+from amp.mlp import Floats
+
+Ints = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """What is known before a decision, one row an episode.
+
+    Attributes:
+        values: shape (rows, features + `inputs.EXTRAS`), NaN where one is missing. The column of
+            the trade-off may hold anything: whoever trains draws it.
+        free: shape (rows, draws), what the policy may decide, as `Options.free`.
+        assessed: shape (rows, 3 * features of the assessor), what `NeuralAssessor.encode` makes of
+            the step; of use where an assessor learns, and then the score among the values is not.
+    """
+
+    values: Floats
+    free: Mask
+    assessed: Floats | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Turn:
+    """What came of a decision, one value a row.
+
+    Attributes:
+        tokens: that it cost.
+        success: quality of the result in [0, 1] where the episode is done, else 0.
+        done: whether the episode is over: the last step is settled, or a limit reached.
+    """
+
+    tokens: Floats
+    success: Floats
+    done: Mask
+
+
+class Episodes(Protocol):
+    """Episodes under way."""
+
+    def view(self, rows: Ints) -> View:
+        """What is known now in these rows, none of which is done.
+
+        A decision that leaves no choice (a stop that is forced) is not asked for: the simulator
+        takes it by itself.
+        """
+        ...
+
+    def step(self, rows: Ints, latents: Floats) -> Turn:
+        """Carries out one decision in each of these rows, as drawn before the maps of spec 3.3."""
+        ...
+
+
+class Simulator(Protocol):
+    """Tasks to train on.
+
+    Attributes:
+        space: where allocations move.
+        most_rounds: rounds a step at most.
+        most_samples: of one way to ask, with tools or without, at most; None for any number.
+        features: names of the complexity's features that a view begins with.
+        difficulties: one number a task, its failure rate, say; for the curriculum.
+    """
+
+    @property
+    def space(self) -> Space: ...
+    @property
+    def most_rounds(self) -> int: ...
+    @property
+    def most_samples(self) -> int | None: ...
+    @property
+    def features(self) -> tuple[str, ...]: ...
+    @property
+    def difficulties(self) -> Floats: ...
+
+    def begin(self, tasks: Ints, rng: np.random.Generator) -> Episodes:
+        """Begins one episode for each task, named by its index; all chance is of the generator."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Allocations:
+    """Many allocations: one array a resource, one value a row.
+
+    Attributes:
+        tools: shape (rows, tools), in the order of `Space.tool_names`.
+    """
+
+    depth: Ints
+    temperature: Floats
+    top_p: Floats
+    beam_width: Ints
+    verification: Ints
+    tools: Mask
+
+
+def allocations(space: Space, latents: Floats, most_beams: Ints | None = None) -> Allocations:
+    """`Space.allocation` of many rows of latents that don't stop.
+
+    Args:
+        space: bounds and grids.
+        latents: shape (rows, draws).
+        most_beams: the upper bound of the beam width in each row, where a budget lowers it.
+    """
+    drawn = dict(zip(REALS, np.asarray(latents[:, 1:], np.float64).T, strict=False))
+    tools = latents[:, TOOLS_FROM:] > 0
+
+    def mapped(name: str) -> Floats:
+        low, high = getattr(space, name)
+        if name == "depth":
+            low, high = np.array([space.depth, space.depths(True)])[tools.any(1).astype(int)].T
+        if name == "beam_width" and most_beams is not None:
+            high = np.maximum(low, np.minimum(high, most_beams))
+        share = 1.0 / (1.0 + np.exp(-np.clip(drawn[name], -500.0, 500.0)))
+        value = high - (high - low) * share if name in FALLING else low + (high - low) * share
+        step = getattr(space, f"{name}_step", None)
+        if step is not None:
+            value = np.round(np.rint(value / step) * step, 10)
+        return np.asarray(np.clip(value, low, high))
+
+    depth, beam_width, verification = (
+        np.rint(mapped(name)).astype(np.intp) for name in ("depth", "beam_width", "verification")
+    )
+    return Allocations(
+        depth, mapped("temperature"), mapped("top_p"), beam_width, verification, tools
+    )
+
+
+MOST_TURNS = 10_000
+"""Decisions an episode. One that needs more is taken for a simulator that never ends."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rollout:
+    """Whole episodes: what was seen and decided, and what came of it.
+
+    The first block has one row a decision, in the order in which they were taken; the second one
+    value an episode.
+
+    Attributes:
+        values: as in `View`, with the trade-off, and the score of the assessor where one is given.
+        inputs: those of the network.
+        assessed: those of the assessor, of width 0 where none is given.
+        latents: what was drawn.
+        free: what might have been.
+        log_probs: of the latents; not of use if there was no chance.
+        rewards: what the decision added to the reward of its episode.
+        episode: to which one it belongs.
+        turn: how many came before it there.
+        tasks: index of the task.
+        trade_offs: lambda.
+        success: quality of the result.
+        tokens: that all decisions cost.
+    """
+
+    values: Floats
+    inputs: Floats
+    assessed: Floats
+    latents: Floats
+    free: Mask
+    log_probs: Floats
+    rewards: Floats
+    episode: Ints
+    turn: Ints
+
+    tasks: Ints
+    trade_offs: Floats
+    success: Floats
+    tokens: Floats
+
+    @property
+    def returns(self) -> Floats:
+        """The reward of each episode."""
+        return np.asarray(np.bincount(self.episode, self.rewards, len(self.tasks)), float)
+
+    def grid(self, per_decision: Floats) -> Floats:
+        """A value for each decision, put in a table of shape (turns, episodes), 0 elsewhere."""
+        table = np.zeros((int(self.turn.max()) + 1, len(self.tasks)))
+        table[self.turn, self.episode] = per_decision
+        return table
+
+
+def roll_out(
+    policy: MlpPolicy,
+    simulator: Simulator,
+    reward: Reward,
+    tasks: Ints,
+    trade_offs: Floats,
+    rng: np.random.Generator,
+    assessor: NeuralAssessor | None = None,
+) -> Rollout:
+    """Plays an episode for each task, with its trade-off.
+
+    A decision's reward is what it changed: the reward of the episode if it ended now without
+    success, less that before it; the last decision has the success as well. So the rewards of an
+    episode add up to `Reward.of` its success and tokens, and what costs something is charged at
+    once, but for ``on_success``.
+
+    Args:
+        policy: its `deterministic` says whether there is chance; its trade-off is not used.
+        simulator: where.
+        reward: what pays.
+        tasks: one an episode.
+        trade_offs: likewise.
+        rng: all chance, the simulator's too. The same one gives the same episodes.
+        assessor: scores what the simulator gives for it; None takes the scores of the simulator.
+
+    Raises:
+        InvalidInputError: if there is no task, or the simulator gives what is no observation, cost
+            or success.
+    """
+    if not len(tasks):
+        raise InvalidInputError("there are no tasks to play, expected at least one")
+    episodes = simulator.begin(tasks, rng)
+    log_stds = np.array(policy.log_stds, np.float32)
+    success, tokens = np.zeros(len(tasks)), np.zeros(len(tasks))
+    worth = np.zeros(len(tasks))
+    live = np.arange(len(tasks))
+    columns: list[tuple[Floats | Mask | Ints, ...]] = []
+    for turn in range(MOST_TURNS):
+        if not len(live):
+            break
+        view, assessed = _view(episodes, live, trade_offs, policy, assessor)
+        inputs = encoded(view.values, policy.mean, policy.std)
+        locations = policy.locations(inputs)
+        if policy.deterministic:
+            latents = most_likely(locations, view.free)
+        else:
+            latents = draw(locations, log_stds, view.free, rng)
+        came = _checked(episodes.step(live, latents))
+        tokens[live] += came.tokens
+        success[live] = came.success
+        now = reward.of(came.success, tokens[live], trade_offs[live])
+        columns.append(
+            (
+                view.values,
+                inputs,
+                assessed,
+                latents,
+                view.free,
+                log_probs(latents, locations, log_stds, view.free),
+                now - worth[live],
+                live,
+                np.full(len(live), turn),
+            )
+        )
+        worth[live] = now
+        live = live[~came.done]
+    else:
+        raise InvalidInputError(
+            f"task {tasks[live[0]]} is not done after {MOST_TURNS} decisions, expected an end"
+        )
+    values, inputs, assessed, latents, free, log_ps, rewards, rows, turns = map(
+        np.concatenate, zip(*columns, strict=True)
+    )
+    return Rollout(
+        values=values,
+        inputs=inputs,
+        assessed=assessed,
+        latents=latents,
+        free=free,
+        log_probs=log_ps,
+        rewards=rewards,
+        episode=rows,
+        turn=turns,
+        tasks=tasks,
+        trade_offs=trade_offs,
+        success=success,
+        tokens=tokens,
+    )
+
+
+def draw(locations: Floats, log_stds: Floats, free: Mask, rng: np.random.Generator) -> Floats:
+    """`draws.sample` of many rows: latents that are 0 where nothing is free, and after a stop."""
+    normal = rng.standard_normal((len(locations), len(REALS)), np.float32)
+    reals = slice(1, 1 + len(REALS))
+    latents = (rng.random(locations.shape) < 1.0 / (1.0 + np.exp(-locations))).astype(np.float32)
+    latents[:, reals] = locations[:, reals] + np.exp(log_stds) * normal
+    return _settled(latents, free)
+
+
+def most_likely(locations: Floats, free: Mask) -> Floats:
+    """`draws.most_likely` of many rows."""
+    latents = (locations >= 0.0).astype(np.float32)
+    reals = slice(1, 1 + len(REALS))
+    latents[:, reals] = locations[:, reals]
+    return _settled(latents, free)
+
+
+def _settled(latents: Floats, free: Mask) -> Floats:
+    latents[~free] = 0.0
+    latents[latents[:, 0] > 0, 1:] = 0.0
+    return latents
+
+
+def _view(
+    episodes: Episodes,
+    rows: Ints,
+    trade_offs: Floats,
+    policy: MlpPolicy,
+    assessor: NeuralAssessor | None,
+) -> tuple[View, Floats]:
+    """What the policy sees of these rows, and what the assessor saw to score them."""
+    view = episodes.view(rows)
+    names = (*policy.features, *EXTRAS)
+    for what, array, width in (
+        ("values", view.values, len(names)),
+        ("free", view.free, len(policy.space.draws)),
+    ):
+        if array.shape != (len(rows), width):
+            raise InvalidInputError(
+                f"{what} of the view have the shape {array.shape}, expected {(len(rows), width)}"
+            )
+    values = np.array(view.values, np.float64)
+    values[:, names.index("trade_off")] = trade_offs[rows]
+    assessed: Floats = np.zeros((len(rows), 0), np.float32)
+    if assessor is not None:
+        assessed = _assessed(view, assessor)
+        values[:, names.index("score")] = assessor.predict(assessed)
+    if (infinite := np.isinf(values).any(0)).any():
+        raise InvalidInputError(
+            f"complexity {names[int(infinite.argmax())]} is infinite, expected a finite number"
+        )
+    if not view.free.any(1).all():
+        raise InvalidInputError("a view asks for a decision in which nothing is free")
+    return replace(view, values=values), assessed
+
+
+def _assessed(view: View, assessor: NeuralAssessor) -> Floats:
+    wanted = (len(view.values), 3 * len(assessor.names))
+    if view.assessed is None or view.assessed.shape != wanted:
+        found = "are missing" if view.assessed is None else f"have the shape {view.assessed.shape}"
+        raise InvalidInputError(
+            f"inputs of the assessor {found} in the view, expected the shape {wanted}"
+        )
+    if not np.isfinite(view.assessed).all():
+        raise InvalidInputError("inputs of the assessor hold a number that is not finite")
+    return view.assessed.astype(np.float32)
+
+
+def _checked(turn: Turn) -> Turn:
+    for name, array, high in (("tokens", turn.tokens, np.inf), ("success", turn.success, 1.0)):
+        wrong = ~((array >= 0.0) & (array <= high) & np.isfinite(array))
+        if wrong.any():
+            raise InvalidInputError(
+                f"{name} of a decision is {array[wrong][0]}, expected 0 "
+                + ("to 1" if high == 1.0 else "or more")
+            )
+    return turn

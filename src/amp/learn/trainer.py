@@ -1,0 +1,283 @@
+"""Training of a policy in a simulator: roll out, update, note, save; and again.
+
+A directory holds one training: ``checkpoint.safetensors`` to go on from, ``metrics.jsonl`` with a
+line an update and the same as event files of TensorBoard, and ``policy.safetensors``, what is
+learned so far for the numpy runtime. A training that was interrupted and goes on is bit by bit the
+one that was not.
+
+End to end (spec 2.5, 4b), the assessor learns with the policy, and ``assessor.safetensors`` is what
+it has become: the two belong together.
+
+The metrics of a training for TensorBoard, where that is installed (the extra [train] has it).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from amp.allocate.policy import EXTRAS, MlpPolicy
+from amp.allocate.policy_file import save_policy
+from amp.assess import assessor_file
+from amp.assess.neural import NeuralAssessor
+from amp.errors import InvalidInputError
+from amp.learn.checkpoint import Training, load_checkpoint, save_checkpoint
+from amp.learn.config import TrainSettings, success_by_tercile, terciles_of
+from amp.learn.networks import normalisation, one_thread
+from amp.learn.ppo import update
+from amp.learn.rollout import Ints, Rollout, Simulator, roll_out
+from amp.mlp import FAR, Layer
+
+
+def installed() -> bool:
+    """Whether `scalars` writes anything."""
+    return find_spec("tensorboard") is not None
+
+
+@contextmanager
+def scalars(
+    directory: Path, updates: int
+) -> Iterator[Callable[[Mapping[str, int | float | None]], None]]:
+    """Opens an event file and yields what adds the metrics of an update to it, one scalar each.
+
+    Args:
+        directory: where the event files are.
+        updates: how many there were. What earlier files say of later ones is not shown any more.
+    """
+    if not installed():
+        yield lambda metrics: None
+        return
+    # Here, since the import takes as long as several updates.
+    from torch.utils.tensorboard.writer import SummaryWriter
+
+    with SummaryWriter(directory, purge_step=updates + 1) as writer:
+
+        def add(metrics: Mapping[str, int | float | None]) -> None:
+            step = int(metrics["update"] or 0)
+            for name, value in metrics.items():
+                if value is not None and name != "update":
+                    writer.add_scalar(name, value, step)
+            # As in metrics.jsonl: a training that is killed has noted every update.
+            writer.flush()
+
+        yield add
+
+
+CHECKPOINT = "checkpoint.safetensors"
+METRICS = "metrics.jsonl"
+POLICY = "policy.safetensors"
+ASSESSOR = "assessor.safetensors"
+
+_LEAST_SCORE_STD = 1.0 / FAR
+"""Of a score that learns: those near each other at first may move anywhere in (0, 1), and one that
+is cut has no gradient."""
+
+Metrics = dict[str, int | float | None]
+
+
+def train(
+    simulator: Simulator,
+    settings: TrainSettings,
+    directory: Path,
+    *,
+    start: MlpPolicy | None = None,
+    assessor: NeuralAssessor | None = None,
+    trained_on: assessor_file.Training | None = None,
+    resume: bool = False,
+    on_update: Callable[[Metrics], None] = lambda metrics: None,
+) -> MlpPolicy:
+    """Trains a policy by PPO; the same seed gives the same policy.
+
+    Args:
+        simulator: what to train on.
+        settings: how.
+        directory: where to keep it; made if there is none.
+        start: where to begin, from imitation, say; without, near the sigmoids of spec 3.3.
+        assessor: learns with the policy, from here on; the simulator has to give its inputs. None
+            takes the scores of the simulator as they are.
+        trained_on: what the assessor has learned from when this is done, for its file; its own
+            training tasks and those of the simulator, say.
+        resume: whether to go on with the training that the directory holds.
+        on_update: is told the metrics of each update, as they stand in the file.
+
+    Raises:
+        InvalidInputError: if the directory holds a training already and `resume` is not set, or
+            none or a different one and it is; if there are no tasks, or nothing to learn on them;
+            if what the simulator gives makes no sense; or if an assessor comes without what it is
+            trained on.
+    """
+    if (assessor is None) != (trained_on is None):
+        raise InvalidInputError("assessor and trained_on belong together; give both or none")
+    path = directory / CHECKPOINT
+    if path.exists() and not resume:
+        raise InvalidInputError(
+            f"{directory} holds a training already; resume it or train in another directory"
+        )
+    if not len(simulator.difficulties):
+        raise InvalidInputError("there are no tasks to train on, expected at least one")
+    terciles = terciles_of(simulator.difficulties)
+    with one_thread():
+        if resume:
+            frame = start or _unnormalised(simulator, settings)
+            training = load_checkpoint(path, frame, settings, assessor)
+        else:
+            frame = _beginning(simulator, settings, start, assessor)
+            training = Training.of(frame, settings, assessor)
+            directory.mkdir(parents=True, exist_ok=True)
+            save_checkpoint(training, settings, path)
+        _keep_metrics(directory / METRICS, training.updates)
+        with (
+            (directory / METRICS).open("a", encoding="utf-8") as file,
+            scalars(directory, training.updates) as add_scalars,
+        ):
+            while training.decisions < settings.decisions:
+                metrics = _advance(training, simulator, terciles, settings)
+                file.write(json.dumps(metrics) + "\n")
+                file.flush()
+                add_scalars(metrics)
+                on_update(metrics)
+                finished = training.decisions >= settings.decisions
+                if finished or training.updates % settings.checkpoint_every == 0:
+                    save_policy(training.policy, directory / POLICY)
+                    if training.assessor is not None and trained_on is not None:
+                        assessor_file.save_assessor(
+                            training.assessor, trained_on, directory / ASSESSOR
+                        )
+                    save_checkpoint(training, settings, path)
+        return training.policy
+
+
+def _advance(
+    training: Training, simulator: Simulator, terciles: Ints, settings: TrainSettings
+) -> Metrics:
+    """One update, and what is to be known of it."""
+    began = time.perf_counter()
+    rng = _chance(settings, training.updates)
+    progress = training.decisions / settings.decisions
+    low, high = training.curriculum.trade_offs(settings, progress)
+    rollout = roll_out(
+        training.policy,
+        simulator,
+        settings.reward,
+        rng.choice(training.curriculum.tasks(terciles), settings.episodes),
+        rng.uniform(low, high, settings.episodes),
+        rng,
+        training.assessor,
+    )
+    played = time.perf_counter()
+    left = 1.0 - progress if settings.anneal else 1.0
+    rates = (settings.learning_rate * left, settings.assessor_learning_rate * left)
+    for group, rate in zip(training.optimiser.param_groups, rates, strict=False):
+        group["lr"] = rate
+    done = update(training.networks, training.optimiser, rollout, settings, rng)
+    opened = training.curriculum.opened
+    training.curriculum = training.curriculum.after(rollout, terciles, settings)
+    training.updates += 1
+    training.decisions += len(rollout.inputs)
+    easy, medium, hard = success_by_tercile(rollout, terciles)
+    return {
+        "update": training.updates,
+        "decisions": training.decisions,
+        "reward": float(rollout.returns.mean()),
+        "success": float(rollout.success.mean()),
+        "tokens": float(rollout.tokens.mean()),
+        "terciles_open": opened,
+        "success_easy": easy,
+        "success_medium": medium,
+        "success_hard": hard,
+        "trade_off_from": low,
+        "trade_off_to": high,
+        "learning_rate": rates[0],
+        **asdict(done),
+        "seconds_rolling_out": played - began,
+        "seconds_updating": time.perf_counter() - played,
+    }
+
+
+def _beginning(
+    simulator: Simulator,
+    settings: TrainSettings,
+    start: MlpPolicy | None,
+    assessor: NeuralAssessor | None,
+) -> MlpPolicy:
+    """The policy to begin with, normalised by a look at all tasks, before any curriculum."""
+    raw = replace(start or _unnormalised(simulator, settings), deterministic=False)
+    _check_fit(raw, simulator)
+    rng = np.random.default_rng((settings.seed, 0))
+    count = len(simulator.difficulties)
+    tasks = rng.permutation(np.resize(np.arange(count), max(count, settings.episodes)))
+    trade_offs = rng.uniform(settings.least_trade_off, settings.most_trade_off, len(tasks))
+    look = roll_out(raw, simulator, settings.reward, tasks, trade_offs, rng, assessor)
+    _check_outcomes(look)
+    if start is not None:
+        return raw if assessor is None else _uncut(raw)
+    mean, std = normalisation(look.values)
+    if assessor is not None:
+        score = len(raw.features) + EXTRAS.index("score")
+        std[score] = max(std[score], _LEAST_SCORE_STD)
+    made = MlpPolicy.initial(
+        raw.space,
+        raw.features,
+        mean=mean,
+        std=std,
+        hidden=settings.hidden,
+        seed=settings.seed,
+    )
+    return replace(made, most_rounds=raw.most_rounds, most_samples=raw.most_samples)
+
+
+def _uncut(policy: MlpPolicy) -> MlpPolicy:
+    """The same policy with a score of which nothing is cut: it decides alike where nothing was."""
+    score = len(policy.features) + EXTRAS.index("score")
+    first, second, output = policy.layers
+    weight, std = first.weight.copy(), policy.std.copy()
+    std[score] = max(std[score], _LEAST_SCORE_STD)
+    weight[score] *= std[score] / policy.std[score]
+    return replace(policy, std=std, layers=(Layer(weight, first.bias), second, output))
+
+
+def _unnormalised(simulator: Simulator, settings: TrainSettings) -> MlpPolicy:
+    policy = MlpPolicy.initial(
+        simulator.space, simulator.features, hidden=settings.hidden, seed=settings.seed
+    )
+    return replace(policy, most_rounds=simulator.most_rounds, most_samples=simulator.most_samples)
+
+
+def _check_fit(policy: MlpPolicy, simulator: Simulator) -> None:
+    for name in ("space", "most_rounds", "most_samples", "features"):
+        mine, theirs = getattr(policy, name), getattr(simulator, name)
+        if mine != theirs:
+            raise InvalidInputError(
+                f"the policy to begin with has {name} {mine}, the simulator {theirs}"
+            )
+
+
+def _check_outcomes(look: Rollout) -> None:
+    if np.ptp(look.success) == 0.0:
+        raise InvalidInputError(
+            f"all {len(look.tasks)} episodes of a first look at the tasks have the success "
+            f"{look.success[0]:g}, expected outcomes that differ; take other tasks or more of them"
+        )
+
+
+def _chance(settings: TrainSettings, updates: int) -> np.random.Generator:
+    """A generator for each update, so that none has to be saved; number 0 is the first look's."""
+    return np.random.default_rng((settings.seed, 1 + updates))
+
+
+def _keep_metrics(path: Path, updates: int) -> None:
+    """Drops what was noted after the checkpoint: those updates are made again."""
+    if not path.exists():
+        return
+    lines = path.read_text("utf-8").splitlines(keepends=True)[:updates]
+    unfinished = path.with_name(f"{path.name}.part")
+    unfinished.write_text("".join(lines), "utf-8")
+    os.replace(unfinished, path)

@@ -1,0 +1,91 @@
+"""What trained scorers and policies share: layers, and how values become a network's input.
+
+Weights on disk: safetensors with a header of words that says what they are for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from amp.errors import InvalidInputError
+
+Floats = npt.NDArray[np.floating]
+
+FAR = 10.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layer:
+    """x @ weight + bias, with a weight of shape (inputs, outputs)."""
+
+    weight: Floats
+    bias: Floats
+
+    def __call__(self, x: Floats) -> Floats:
+        return np.asarray(x @ self.weight + self.bias)
+
+
+def normalise(values: Sequence[float | None], mean: Floats, std: Floats) -> Floats:
+    """Values in standard deviations from their mean in training; a missing one (None) is 0.
+
+    A value further than `FAR` from its mean is cut to that, so that no outlier drowns all else.
+
+    Args:
+        values: None where one is missing.
+        mean: of each value in training.
+        std: likewise, more than 0.
+    """
+    missing = [value is None for value in values]
+    filled = np.array([0.0 if value is None else value for value in values])
+    far = np.clip((filled - mean) / std, -FAR, FAR)
+    return np.asarray(np.where(missing, 0.0, far).astype(mean.dtype))
+
+
+def encode(values: Sequence[float | None], mean: Floats, std: Floats) -> Floats:
+    """The vector that a network takes: normalised values, then a flag for each that is missing."""
+    missing = np.array([value is None for value in values])
+    return np.concatenate((normalise(values, mean, std), missing)).astype(mean.dtype)
+
+
+def write_tensors(path: Path, header: Mapping[str, str], tensors: Mapping[str, Floats]) -> None:
+    """Writes them; a file that exists is replaced only when the new one is complete."""
+    unfinished = path.with_name(f"{path.name}.part")
+    unfinished.write_bytes(save(dict(tensors), metadata=dict(header)))
+    os.replace(unfinished, path)
+
+
+def read_tensors(
+    path: Path, what: str, schema: str
+) -> tuple[Mapping[str, str], Mapping[str, Floats]]:
+    """Reads a header and its tensors.
+
+    Args:
+        path: the file.
+        what: what it should hold, for messages.
+        schema: what the header has to say under ``schema``.
+
+    Raises:
+        InvalidInputError: if there is no such file, or it holds something else.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            names = sorted(file.keys())
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in names}
+    except FileNotFoundError:
+        raise InvalidInputError(f"there is no {what} {path}; check the path") from None
+    except (SafetensorError, OSError) as error:
+        raise InvalidInputError(f"{path} is no safetensors file: {error}") from None
+    if header.get("schema") != schema:
+        raise InvalidInputError(
+            f"{path} has the schema {header.get('schema')!r}, expected {schema!r}; train it again"
+        )
+    return header, tensors

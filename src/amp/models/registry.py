@@ -1,0 +1,313 @@
+"""Opens a model by the name that people give it.
+
+The card of a model behind an API: its name and what it costs.
+
+What models behind an API cost: a table that comes with AMP, and the user's own, which wins.
+
+A model on this machine costs no dollars by definition and stands in no table.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
+
+from amp.errors import InvalidInputError, did_you_mean
+from amp.models.base import LanguageModel, ModelCard
+from amp.models.catalog import DEFAULT, MODELS, resolve
+from amp.models.download import sha256_of
+
+if TYPE_CHECKING:
+    from amp.models.chat import AnthropicStyle, OpenAIStyle
+
+
+_PROVIDERS = ("openai", "anthropic")
+_REQUIRED = ("prompt", "cached", "completion")
+_FIELDS = (*_REQUIRED, "reasoning")
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Prices of one model, in dollars per million tokens.
+
+    Attributes:
+        prompt: prompt tokens.
+        cached: prompt tokens found in a cache.
+        completion: generated tokens.
+        reasoning: tokens of native thinking; None if they cost what other generated tokens do.
+    """
+
+    prompt: float
+    cached: float
+    completion: float
+    reasoning: float | None = None
+
+
+def find(
+    provider: str, model: str, own_table: Path | None = None, *, own_only: bool = False
+) -> Price | None:
+    """Returns what a model costs, or None if nobody says.
+
+    Args:
+        provider: ``openai`` or ``anthropic``: the API that it speaks.
+        model: its name there.
+        own_table: the user's table, which wins over the one that comes with AMP.
+        own_only: leaves that one out, for a server that is not the provider's own and sets its own
+            prices.
+
+    Raises:
+        InvalidInputError: if the user's table can't be read; names file, model and field.
+    """
+    if own_table is not None:
+        own = read(own_table).get((provider, model))
+        if own is not None or own_only:
+            return own
+    return None if own_only else shipped().get((provider, model))
+
+
+@cache
+def shipped() -> Mapping[tuple[str, str], Price]:
+    """The table that comes with AMP, by provider and model."""
+    file = resources.files("amp") / "data" / "prices.toml"
+    return parse(file.read_text(encoding="utf-8"), "amp/data/prices.toml")
+
+
+def read(path: Path) -> Mapping[tuple[str, str], Price]:
+    """Reads a table of the user's, by provider and model.
+
+    Raises:
+        InvalidInputError: if there is no such file, or it is no such table; names file, model and
+            field.
+    """
+    try:
+        text = path.expanduser().read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InvalidInputError(f"no price table {path}; check the setting prices") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"price table {path} can't be read: {error}") from None
+    return parse(text, str(path))
+
+
+def parse(text: str, file: str) -> Mapping[tuple[str, str], Price]:
+    """Reads a table from TOML, by provider and model; `file` is its name in errors.
+
+    Raises:
+        InvalidInputError: if it is no such table; names file, model and field.
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidInputError(f"price table {file} is no TOML: {error}") from None
+    prices = {}
+    for provider, models in table.items():
+        if provider not in _PROVIDERS:
+            raise InvalidInputError(
+                f"price table {file}: unknown provider {provider!r}"
+                f'{did_you_mean(provider, _PROVIDERS)} (expected [openai."MODEL"] or '
+                '[anthropic."MODEL"])'
+            )
+        for model, entry in _table(models, f"price table {file}, {provider}").items():
+            where = f'price table {file}, [{provider}."{model}"]'
+            prices[provider, model] = _price(_table(entry, where), where)
+    return prices
+
+
+def _price(entry: Mapping[str, object], where: str) -> Price:
+    for name in entry:
+        if name not in _FIELDS:
+            raise InvalidInputError(
+                f"{where}: unknown field {name!r}{did_you_mean(name, _FIELDS)} "
+                f"(fields: {', '.join(_FIELDS)}; a model name with a dot needs quotes)"
+            )
+    for name in _REQUIRED:
+        if name not in entry:
+            raise InvalidInputError(f"{where}: {name} is missing, expected dollars per million")
+    amounts = {name: _amount(value, f"{where}: {name}") for name, value in entry.items()}
+    return Price(**amounts)
+
+
+def _amount(value: object, where: str) -> float:
+    # A TOML truth value is an int in Python.
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0.0 <= value < math.inf:
+        return float(value)
+    raise InvalidInputError(
+        f"{where} is {value!r}, expected dollars per million tokens, at least 0"
+    )
+
+
+def _table(value: object, where: str) -> Mapping[str, object]:
+    if not isinstance(value, dict):
+        raise InvalidInputError(
+            f"{where} is {value!r}, expected a table such as "
+            '[openai."MODEL"] with prompt, cached and completion'
+        )
+    return value
+
+
+_log = logging.getLogger(__name__)
+
+_UNPRICED: dict[str, Any] = dict.fromkeys(
+    (
+        "dollars_per_million_prompt_tokens",
+        "dollars_per_million_cached_tokens",
+        "dollars_per_million_completion_tokens",
+    )
+)
+
+
+def api_card(
+    provider: str, model: str, own_prices: Path | None = None, *, own_server: bool = False
+) -> ModelCard:
+    """Returns the card of a model behind an API, with its prices; logs it if nobody says them.
+
+    Args:
+        provider: ``openai`` or ``anthropic``.
+        model: its name there.
+        own_prices: the user's price table.
+        own_server: whether the server is another than the provider's, with prices of its own.
+
+    Raises:
+        InvalidInputError: if the price table can't be read.
+    """
+    price = find(provider, model, own_prices, own_only=own_server)
+    if price is None:
+        _log.warning(
+            "nobody says what %s:%s costs, so its dollars count as 0; put it into a price table"
+            " (setting prices)",
+            provider,
+            model,
+        )
+        return ModelCard(model, **_UNPRICED)
+    return ModelCard(
+        model,
+        dollars_per_million_prompt_tokens=price.prompt,
+        dollars_per_million_cached_tokens=price.cached,
+        dollars_per_million_completion_tokens=price.completion,
+        dollars_per_million_reasoning_tokens=price.reasoning,
+    )
+
+
+CHANCE = "chance"
+"""The model that acts at random; see `amp.models.scripted.chance`."""
+_OPENAI = "openai:"
+_ANTHROPIC = "anthropic:"
+_TRANSFORMERS = "transformers:"
+
+
+def load(
+    name: str = DEFAULT,
+    *,
+    base_url: str | None = None,
+    api_key: str | None = None,
+    prefix: bool = False,
+    thinking: str | None = None,
+    threads: int | None = None,
+    context_tokens: int = 8192,
+    slots: int = 4,
+    hidden_states: bool = False,
+    prices: Path | None = None,
+) -> LanguageModel:
+    """Returns a model, ready to use; `await model.close()` frees it.
+
+    Args:
+        name: a name of the catalog, a path to a .gguf file, ``openai:MODEL`` or
+            ``anthropic:MODEL`` for any server that speaks that API, ``transformers:MODEL`` for a
+            name of the catalog, a file or a model of the hub on PyTorch, or ``chance`` for random
+            choices without a model.
+        base_url: address of that server; None is the provider's own.
+        api_key: its key; None takes OPENAI_API_KEY or ANTHROPIC_API_KEY, and a server of one's own
+            needs none.
+        prefix: whether that server continues an assistant's last message, as llama.cpp's does.
+        thinking: how that server takes a budget of native thinking: ``effort`` or ``budget`` with
+            the OpenAI API, ``adaptive`` or ``budget`` with Anthropic's; None not at all.
+        threads: CPU threads of a local model; None takes every core.
+        context_tokens: longest prompt and answer together of a local model.
+        slots: samples that a local model makes side by side.
+        hidden_states: whether a local model can give hidden states.
+        prices: the user's price table, which wins over the one that comes with AMP.
+
+    Raises:
+        InvalidInputError: if the name is unknown, or the file or the price table is damaged.
+        MissingDependencyError: if the model or a package is missing; says what to run.
+    """
+    if name == CHANCE:
+        from amp.models.scripted import chance
+
+        return chance()
+    if name.startswith(_OPENAI):
+        from amp.models.openai import OpenAIModel
+
+        model = name.removeprefix(_OPENAI)
+        server = urlsplit(base_url or os.environ.get("OPENAI_BASE_URL") or "").hostname
+        own_server = server not in (None, "api.openai.com")
+        card = api_card("openai", model, prices, own_server=own_server)
+        return OpenAIModel(
+            model,
+            base_url=base_url,
+            api_key=api_key,
+            card=card,
+            prefix=prefix,
+            thinking=cast("OpenAIStyle | None", thinking),
+        )
+    if name.startswith(_ANTHROPIC):
+        from amp.models.anthropic import AnthropicModel
+
+        model = name.removeprefix(_ANTHROPIC)
+        server = urlsplit(base_url or os.environ.get("ANTHROPIC_BASE_URL") or "").hostname
+        own_server = server not in (None, "api.anthropic.com")
+        card = api_card("anthropic", model, prices, own_server=own_server)
+        return AnthropicModel(
+            model,
+            base_url=base_url,
+            api_key=api_key,
+            card=card,
+            prefix=prefix,
+            thinking=cast("AnthropicStyle | None", thinking),
+        )
+    if base_url is not None:
+        raise InvalidInputError(
+            f"base_url {base_url} goes with openai:MODEL or anthropic:MODEL, but the model is"
+            f" {name!r}; say openai:{name}"
+        )
+    if name.startswith(_TRANSFORMERS):
+        from amp.models.transformers import TransformersModel
+
+        name = name.removeprefix(_TRANSFORMERS)
+        file = resolve(name) if name in MODELS or name.endswith(".gguf") else None
+        return TransformersModel(
+            file or name,
+            card=_card(name, file) if file else None,
+            threads=threads,
+            context_tokens=context_tokens,
+            slots=slots,
+        )
+    from amp.models.llamacpp import LlamaCppModel
+
+    path = resolve(name)
+    return LlamaCppModel(
+        path,
+        card=_card(name, path),
+        threads=threads,
+        context_tokens=context_tokens,
+        slots=slots,
+        hidden_states=hidden_states,
+    )
+
+
+def _card(name: str, path: Path) -> ModelCard | None:
+    if name in MODELS:
+        return MODELS[name].card
+    sha256 = sha256_of(path)  # once a load: a recording must know which weights answered
+    for model in MODELS.values():
+        if model.file.sha256 == sha256:
+            return model.card
+    return ModelCard(path.stem, sha256=sha256)

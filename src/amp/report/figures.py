@@ -1,0 +1,227 @@
+"""The figures of a run report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count
+from typing import TYPE_CHECKING
+
+from amp.report.adaptivity import THIRDS
+from amp.report.html import label
+from amp.report.report import RunReport
+from amp.report.runs import RunLine
+from amp.report.stats import Interval
+from amp.report.tables import unit
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+_COLOURS = (
+    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8a6d3b",
+)  # fmt: skip
+_MARKS = ("circle", "diamond", "triangle-up", "x", "pentagon", "cross")
+_FIXED = ("#555555", "square")
+_ORACLE = ("#b8860b", "star")
+
+
+def curve(report: RunReport) -> Figure:
+    """Success against cost: the fixed runs with their front, the adaptive ones, the oracle."""
+    from plotly.graph_objects import Figure, Scatter
+
+    figure = Figure()
+    assert report.curve is not None
+    if front := report.curve.front:
+        corners = [*front, front[-1]]
+        line = Scatter(
+            x=[point.cost for point in corners[:-1]] + [report.curve.limit],
+            y=[point.success for point in corners],
+            mode="lines",
+            line={"color": _FIXED[0], "dash": "dot"},
+            name="front of the fixed runs",
+            hoverinfo="skip",
+        )
+        figure.add_trace(line)
+    first_fixed = next((one.name for one in report.lines if one.kind == "fixed"), None)
+    on_front = {point.name for point in report.curve.front}
+    adaptive = count()
+    for one in _shown(report):
+        fixed = one.kind == "fixed"
+        colour, mark = _FIXED if fixed else _ORACLE
+        if one.kind == "adaptive":
+            place = next(adaptive)
+            colour, mark = _COLOURS[place % len(_COLOURS)], _MARKS[place % len(_MARKS)]
+        rate = one.summary.success_rate
+        dot = Scatter(
+            x=[one.cost],
+            y=[rate],
+            error_x=_whiskers([one.cost], [one.cost_interval]),
+            error_y=_whiskers([rate], [one.success_interval]),
+            mode="markers",
+            cliponaxis=False,
+            text=[label(one.name)],
+            marker={"color": colour, "symbol": mark, "size": 11},
+            name="fixed runs" if fixed else label(one.name),
+            legendgroup="fixed" if fixed else None,
+            showlegend=not fixed or one.name == first_fixed,
+            hovertemplate=f"%{{text}}<br>{unit(report)} %{{x:,.4g}}<br>success %{{y:.1%}}"
+            "<extra></extra>",
+        )
+        figure.add_trace(dot)
+        if fixed:
+            above = one.name in on_front
+            # Unlike the text of a trace, it lies over the intervals of all runs.
+            figure.add_annotation(
+                x=one.cost,
+                y=rate,
+                text=label(one.name),
+                showarrow=False,
+                xanchor="right" if above else "left",
+                yanchor="bottom" if above else "top",
+                xshift=-6 if above else 6,
+                yshift=6 if above else -3,
+                font={"size": 11, "color": "#555"},
+                bgcolor="rgba(255, 255, 255, 0.8)",
+                borderpad=0,
+            )
+    figure.update_layout(height=480, margin={"t": 20}, legend={"orientation": "h", "y": -0.18})
+    figure.update_xaxes(title=f"{unit(report)} a task", rangemode="tozero")
+    figure.update_yaxes(title="success", range=_span(report), tickformat=".0%")
+    return figure
+
+
+def _shown(report: RunReport) -> list[RunLine]:
+    return [*report.lines, *([] if report.oracle is None else [report.oracle])]
+
+
+def _span(report: RunReport) -> list[float]:
+    """The success rates that are seen, with their intervals and some room."""
+    shown = _shown(report)
+    rates = [line.summary.success_rate for line in shown]
+    sure = [line.success_interval for line in shown if line.success_interval is not None]
+    low = min([*rates, *(interval.low for interval in sure)])
+    high = max([*rates, *(interval.high for interval in sure)])
+    return [max(-0.02, low - 0.05), min(1.02, high + 0.05)]
+
+
+def parts(report: RunReport) -> Figure:
+    """Where tokens and seconds went."""
+    from plotly.graph_objects import Bar
+    from plotly.subplots import make_subplots
+
+    figure = make_subplots(cols=2, shared_yaxes=True, horizontal_spacing=0.04)
+    lines = list(reversed(report.lines))
+    names = list(dict.fromkeys(part.name for line in report.lines for part in line.parts))
+    for place, name in enumerate(names):
+        for column, amount in enumerate(("tokens", "seconds"), start=1):
+            values = [
+                sum(getattr(p, amount) for p in line.parts if p.name == name)
+                / line.summary.episodes
+                for line in lines
+            ]
+            bars = Bar(
+                x=values,
+                y=list(range(len(lines))),
+                orientation="h",
+                name=name,
+                legendgroup=name,
+                showlegend=column == 1,
+                marker={"color": _COLOURS[place]},
+                hovertemplate=f"{name} %{{x:,.4g}} {amount}<extra></extra>",
+            )
+            figure.add_trace(bars, row=1, col=column)
+    figure.update_layout(
+        barmode="stack",
+        height=140 + 28 * len(lines),
+        margin={"t": 40},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+    )
+    figure.update_yaxes(
+        tickvals=list(range(len(lines))),
+        ticktext=[label(line.name) for line in lines],
+        automargin=True,
+    )
+    figure.update_xaxes(nticks=4, tickangle=0)
+    figure.update_xaxes(title="tokens a task", row=1, col=1)
+    figure.update_xaxes(title="seconds a task", row=1, col=2)
+    return figure
+
+
+def by_third(report: RunReport, success: bool) -> Figure:
+    """Success, or else cost, by thirds of difficulty."""
+    from plotly.graph_objects import Bar, Figure
+
+    figure = Figure()
+    adaptive = fixed = 0
+    for line in report.lines:
+        if line.kind == "adaptive":
+            colour, adaptive = _COLOURS[adaptive % len(_COLOURS)], adaptive + 1
+        else:
+            colour, fixed = f"rgba(90, 90, 90, {max(0.25, 0.9 - 0.2 * fixed):.2f})", fixed + 1
+        rows = {one.third: one for one in report.thirds if one.run == line.name}
+        shown = [rows[third] for third in THIRDS if third in rows]
+        values = [one.success_rate if success else one.cost for one in shown]
+        bounds = [one.success_interval if success else one.cost_interval for one in shown]
+        bars = Bar(
+            x=[f"{one.third}<br>{one.tasks} tasks" for one in shown],
+            y=values,
+            error_y=_whiskers(values, bounds) | {"thickness": 1, "width": 2},
+            marker={"color": colour},
+            name=label(line.name),
+        )
+        figure.add_trace(bars)
+    figure.update_layout(
+        barmode="group", height=340, margin={"t": 20}, legend={"orientation": "h", "y": -0.22}
+    )
+    figure.update_xaxes(tickangle=0)
+    if success:
+        figure.update_yaxes(title="success", range=[0, 1.02], tickformat=".0%")
+    else:
+        figure.update_yaxes(title=f"{unit(report)} a task", rangemode="tozero")
+    return figure
+
+
+def calibration(report: RunReport) -> Figure:
+    """Failure rate against the complexity that was said, in bins of equal counts."""
+    from plotly.graph_objects import Figure, Scatter
+
+    figure = Figure()
+    sure = Scatter(
+        x=[0, 1],
+        y=[0, 1],
+        mode="lines",
+        line={"color": _FIXED[0], "dash": "dot"},
+        name="a probability of failure",
+        hoverinfo="skip",
+    )
+    figure.add_trace(sure)
+    for place, one in enumerate(report.calibrations):
+        bins = one.reliability.bins
+        rates = [found.failure_rate for found in bins]
+        dots = Scatter(
+            x=[found.score for found in bins],
+            y=rates,
+            error_y=_whiskers(rates, [found.interval for found in bins]),
+            mode="lines+markers",
+            marker={
+                "color": _COLOURS[place % len(_COLOURS)],
+                "symbol": _MARKS[place % len(_MARKS)],
+                "size": 9,
+            },
+            name=label(one.run),
+        )
+        figure.add_trace(dots)
+    figure.update_layout(height=360, margin={"t": 20}, legend={"orientation": "h", "y": -0.25})
+    figure.update_xaxes(title="complexity", range=[-0.02, 1.02])
+    figure.update_yaxes(title="failures", range=[-0.02, 1.02], tickformat=".0%")
+    return figure
+
+
+def _whiskers(values: Sequence[float], bounds: Sequence[Interval | None]) -> dict[str, object]:
+    """Asymmetric error bars; of no length where there is no interval."""
+    pairs = list(zip(values, bounds, strict=True))
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [0.0 if b is None else b.high - v for v, b in pairs],
+        "arrayminus": [0.0 if b is None else v - b.low for v, b in pairs],
+    }

@@ -1,0 +1,417 @@
+"""The performance-efficiency curve: how much success there is to have at what cost (spec 2.6).
+
+A point is a policy's mean cost and success rate. To toss a coin for each task between two policies
+costs and succeeds like the mixture of their points, so whatever lies on a straight line between two
+points can be had, too. What can be had is therefore not the staircase of the points that none beats
+(`pareto_front`) but the concave line above them (`hull`); success may also be had for more cost
+than it needs. A policy that adapts has to lie above that line of the fixed ones, else a coin does
+as well.
+
+The performance-efficiency curve of runs: the fixed front, and what adaptive runs add to it.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from math import nan
+
+from amp.cost import reward
+from amp.errors import InvalidInputError
+from amp.report.runs import Run, tasks_of
+from amp.report.stats import Array, Interval, bootstrap_interval
+from amp.types import Episode
+
+_ROUNDING = 1e-12  # a gain below it is none
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What a policy spends and reaches, both means over the same tasks.
+
+    Attributes:
+        cost: 0 or more, in one unit for all points: tokens, FLOPs, dollars, seconds.
+        success: success rate in [0, 1].
+        name: what it is of.
+
+    Raises:
+        InvalidInputError: if cost or success is out of range.
+    """
+
+    cost: float
+    success: float
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.cost < math.inf:
+            raise InvalidInputError(f"cost of {self._what} is {self.cost}, expected 0 or more")
+        if not 0.0 <= self.success <= 1.0:
+            raise InvalidInputError(f"success of {self._what} is {self.success}, expected 0 to 1")
+
+    @property
+    def _what(self) -> str:
+        return self.name or "a point"
+
+
+def pareto_front(points: Sequence[Point]) -> tuple[Point, ...]:
+    """The points that no other beats in cost or success without losing in the other.
+
+    Returns:
+        In ascending order of cost and of success; the first of equal ones.
+
+    Raises:
+        InvalidInputError: if there are no points.
+    """
+    if not points:
+        raise InvalidInputError("a curve needs at least 1 point, found none")
+    front: list[Point] = []
+    for point in sorted(points, key=lambda point: (point.cost, -point.success)):
+        if not front or point.success > front[-1].success:
+            front.append(point)
+    return tuple(front)
+
+
+def hull(points: Sequence[Point]) -> tuple[Point, ...]:
+    """Corners of the concave line above the front (the non-decreasing convex hull of RouterBench).
+
+    Left of the first corner nothing can be had; right of the last one, its success.
+
+    Raises:
+        InvalidInputError: if there are no points.
+    """
+    corners: list[Point] = []
+    for point in pareto_front(points):
+        while len(corners) > 1 and not _turns_down(corners[-2], corners[-1], point):
+            corners.pop()
+        corners.append(point)
+    return tuple(corners)
+
+
+def success_at(points: Sequence[Point], cost: float) -> float | None:
+    """The best success that mixtures of the points have at this mean cost or less.
+
+    Returns:
+        None below the cost of the cheapest point, where nothing can be had.
+
+    Raises:
+        InvalidInputError: if there are no points, or the cost is no number.
+    """
+    corners = hull(points)
+    if math.isnan(cost):
+        raise InvalidInputError("cost is nan, expected a number")
+    right = bisect_right(corners, cost, key=lambda corner: corner.cost)
+    if right in (0, len(corners)):
+        return corners[-1].success if right else None
+    one, two = corners[right - 1], corners[right]
+    share = (cost - one.cost) / (two.cost - one.cost)
+    return (1 - share) * one.success + share * two.success
+
+
+def cost_at(points: Sequence[Point], success: float) -> float | None:
+    """The least mean cost at which mixtures of the points succeed at least this often.
+
+    Returns:
+        None above the success of the best point, which no mixture reaches.
+
+    Raises:
+        InvalidInputError: if there are no points, or the success is no rate.
+    """
+    corners = hull(points)
+    if not 0.0 <= success <= 1.0:
+        raise InvalidInputError(f"success is {success}, expected 0 to 1")
+    right = bisect_left(corners, success, key=lambda corner: corner.success)
+    if right in (0, len(corners)):
+        return None if right else corners[0].cost
+    one, two = corners[right - 1], corners[right]
+    share = (success - one.success) / (two.success - one.success)
+    return (1 - share) * one.cost + share * two.cost
+
+
+def average_success(points: Sequence[Point], low: float, high: float) -> float:
+    """Mean height of the hull over a range of costs, in [0, 1].
+
+    AIQ of RouterBench (Hu et al. 2024, arXiv 2403.12031): the area under the non-decreasing convex
+    hull by the width of the range. The hull goes on level to the right of its last point. The range
+    is given, not taken from the points, as figures of two methods compare on one range only. (The
+    code published with that paper divides by `high` in place of the width.)
+
+    Args:
+        points: of one method.
+        low: where the range starts, at least the cost of the cheapest point. Where methods start at
+            different costs, a point of cost 0 and success 0, to do nothing, lets them start alike.
+        high: where it ends, above low.
+
+    Raises:
+        InvalidInputError: if there are no points, or the range is empty or starts left of them.
+    """
+    corners = hull(points)
+    if not corners[0].cost <= low < high < math.inf:
+        raise InvalidInputError(
+            f"costs from {low:g} to {high:g}: expected a range that starts at"
+            f" {corners[0].cost:g} or more, where the cheapest point is"
+        )
+    stops = [low, *(c.cost for c in corners if low < c.cost < high), high]
+    heights = [success_at(points, stop) or 0.0 for stop in stops]
+    area = sum(
+        (b - a) * (left + right) / 2
+        for (a, left), (b, right) in pairwise(zip(stops, heights, strict=True))
+    )
+    return area / (high - low)
+
+
+def hypervolume(points: Sequence[Point], reference: Point) -> float:
+    """Area that the points dominate, down to a reference point (Zitzler and Thiele 1999).
+
+    Of the points alone, without mixtures: the area under the staircase. Points that are no better
+    than the reference in both add nothing.
+
+    Args:
+        points: of one method.
+        reference: dearest cost and least success that count, such as those of the dearest policy
+            and 0. State it beside the figure, which means nothing without it.
+
+    Returns:
+        In units of cost, as success has none.
+
+    Raises:
+        InvalidInputError: if there are no points.
+    """
+    volume, reached = 0.0, reference.success
+    for point in pareto_front(points):
+        if point.cost < reference.cost and point.success > reached:
+            volume += (reference.cost - point.cost) * (point.success - reached)
+            reached = point.success
+    return volume
+
+
+def reward_share(
+    policy: Point, fixed: Sequence[Point], oracle: Point, trade_off: float, budget: float
+) -> float | None:
+    """Share of the oracle's gain in reward that a policy realises.
+
+    (policy - best fixed) / (oracle - best fixed), each the mean of `amp.cost.reward` (spec 2.4).
+    To mix fixed policies gains nothing here: a mixture is rewarded like its better part at most.
+
+    Args:
+        policy: what is judged.
+        fixed: the policies that do not adapt.
+        oracle: of the allocation that is best in this very reward, task by task.
+        trade_off: lambda of the spec, in [0, 1].
+        budget: the cost that counts as 1, above 0.
+
+    Returns:
+        1 for the oracle, 0 for the best fixed policy, negative below it; None if the oracle gains
+        nothing over it.
+
+    Raises:
+        InvalidInputError: if there are no fixed policies, or trade-off or budget is out of range.
+    """
+    if not fixed:
+        raise InvalidInputError("no fixed policies to compare with, expected at least 1")
+    if not 0.0 < budget < math.inf:
+        raise InvalidInputError(f"budget is {budget}, expected a cost above 0")
+
+    def earned(point: Point) -> float:
+        return reward(point.success, point.cost / budget, trade_off)
+
+    best = max(map(earned, fixed))
+    gain = earned(oracle) - best
+    return (earned(policy) - best) / gain if gain > _ROUNDING else None
+
+
+def cost_share(policy: Point, fixed: Sequence[Point], oracle: Sequence[Point]) -> float | None:
+    """Share of the oracle's saving that a policy realises at its own success.
+
+    (fixed - policy) / (fixed - oracle), where fixed and oracle are the least costs at which
+    mixtures of their points succeed at least as often as the policy does.
+
+    Args:
+        policy: what is judged.
+        fixed: the policies that do not adapt.
+        oracle: points of the oracle, one for each weight of cost or budget.
+
+    Returns:
+        1 for the oracle, 0 on the fixed hull, negative below it; None if fixed policies or the
+        oracle do not reach that success, or the oracle saves nothing there.
+
+    Raises:
+        InvalidInputError: if there are no fixed policies, or no points of the oracle.
+    """
+    dearest, cheapest = cost_at(fixed, policy.success), cost_at(oracle, policy.success)
+    if dearest is None or cheapest is None or dearest - cheapest <= _ROUNDING * dearest:
+        return None
+    return (dearest - policy.cost) / (dearest - cheapest)
+
+
+def _turns_down(one: Point, two: Point, three: Point) -> bool:
+    """Whether the line through three points in order of cost bends downwards at the second."""
+    rise, next_rise = two.success - one.success, three.success - two.success
+    return rise * (three.cost - two.cost) > next_rise * (two.cost - one.cost)
+
+
+_RESAMPLES = 1_000
+_MARGIN = 1.1
+_GAIN_ROUNDING = 1e-12  # a gain below it is none
+_NOTHING = Point(0.0, 0.0, "to do nothing")
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """An adaptive run, or the oracle, against what mixtures of fixed runs reach at its own cost.
+
+    Attributes:
+        name: of the run.
+        front: success of the fixed front there; None if nothing fixed is so cheap.
+        gain: success of the run less that.
+        interval: of the gain, the front drawn anew with the tasks; None with a note.
+        share: of the oracle's gain; None if that is nothing, or one of both is not known.
+        saving_share: of what the oracle saves, at the success of the run (`curves.cost_share`).
+        note: why something is missing.
+    """
+
+    name: str
+    front: float | None
+    gain: float | None
+    interval: Interval | None
+    note: str = ""
+    share: float | None = None
+    saving_share: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """Size of what some runs make possible, over the same range of costs.
+
+    Attributes:
+        name: which runs.
+        average_success: AIQ, the mean height of their hull from cost 0, at which nothing is done.
+        hypervolume: share of the box from the reference point (the limit, no success) to cost 0
+            and full success that the runs dominate.
+    """
+
+    name: str
+    average_success: float
+    hypervolume: float
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Success against cost.
+
+    Attributes:
+        front: corners of the fixed runs' hull, cheapest first.
+        limit: cost of the reference point, somewhat beyond the dearest run, so that it counts, too.
+        gains: one an adaptive run, the oracle last; empty without fixed ones.
+        areas: of the fixed runs, and of these with each adaptive one.
+    """
+
+    front: tuple[Point, ...]
+    limit: float
+    gains: tuple[Gain, ...]
+    areas: tuple[Area, ...]
+
+
+def draw_curve(
+    runs: Sequence[Run], oracle: Run | None, cost_of: Callable[[Episode], float]
+) -> Curve | None:
+    """The curve of runs; None if none of them cost anything.
+
+    Args:
+        runs: on the same tasks.
+        oracle: of the fixed ones; None without it.
+        cost_of: cost of an episode.
+    """
+    fixed = [run for run in runs if not run.adaptive]
+    adaptive = [run for run in runs if run.adaptive]
+    front = [_point(run, cost_of) for run in fixed]
+    reached = [_point(run, cost_of) for run in adaptive]
+    dearest = max(point.cost for point in (*front, *reached))
+    if dearest == 0:
+        return None
+    limit = _MARGIN * dearest
+    groups = {"fixed runs": front} if fixed else {}
+    groups |= {
+        f"{point.name} with the fixed runs" if fixed else point.name: [*front, point]
+        for point in reached
+    }
+    return Curve(
+        front=hull(front) if fixed else (),
+        limit=limit,
+        gains=_gains(adaptive, fixed, front, oracle, cost_of) if fixed else (),
+        areas=tuple(
+            Area(
+                name,
+                average_success([_NOTHING, *group], 0.0, limit),
+                hypervolume([_NOTHING, *group], Point(limit, 0.0)) / limit,
+            )
+            for name, group in groups.items()
+        ),
+    )
+
+
+def _point(run: Run, cost_of: Callable[[Episode], float]) -> Point:
+    costs = [cost_of(episode) for episode in run.episodes]
+    solved = sum(episode.success is True for episode in run.episodes)
+    return Point(sum(costs) / len(costs), solved / len(costs), run.name)
+
+
+def _gains(
+    adaptive: Sequence[Run],
+    fixed: Sequence[Run],
+    front: Sequence[Point],
+    oracle: Run | None,
+    cost_of: Callable[[Episode], float],
+) -> tuple[Gain, ...]:
+    runs = [*adaptive, *([] if oracle is None else [oracle])]
+    reached = [_point(run, cost_of) for run in runs]
+    gains = [
+        _gain(run, fixed, front, point, cost_of) for run, point in zip(runs, reached, strict=True)
+    ]
+    if oracle is None:
+        return tuple(gains)
+    most = gains[-1].gain or 0.0
+    return tuple(
+        replace(
+            gain,
+            share=gain.gain / most if gain.gain is not None and most > _GAIN_ROUNDING else None,
+            saving_share=cost_share(point, front, reached[-1:]),
+        )
+        for gain, point in zip(gains, reached, strict=True)
+    )
+
+
+def _gain(
+    run: Run,
+    fixed: Sequence[Run],
+    front: Sequence[Point],
+    point: Point,
+    cost_of: Callable[[Episode], float],
+) -> Gain:
+    there = success_at(front, point.cost)
+    if there is None:
+        return Gain(run.name, None, None, None, "cheaper than any fixed run")
+    episodes = [sorted(r.episodes, key=lambda e: (e.task.id, e.task.seed)) for r in (run, *fixed)]
+    tasks = tasks_of(episodes[0])
+    columns = [[1.0] * len(tasks)]
+    for of_run in episodes:
+        columns += [[cost_of(e) for e in of_run], [float(e.success is True) for e in of_run]]
+
+    def gained(totals: Array) -> Array:
+        means = totals[..., 1:] / totals[..., :1]
+        values = []
+        for cost, success, *others in means.reshape(-1, means.shape[-1]).tolist():
+            mixed = [Point(c, min(1.0, s)) for c, s in zip(others[::2], others[1::2], strict=True)]
+            reached = success_at(mixed, cost)
+            values.append(nan if reached is None else success - reached)
+        # Of the shape that the totals have, which is one row for the data and many for resamples.
+        return totals[..., 0] * 0.0 + (values if totals.ndim > 1 else values[0])
+
+    interval, note = None, ""
+    try:
+        interval = bootstrap_interval(tasks, columns, gained, _RESAMPLES)
+    except InvalidInputError as error:
+        note = str(error)
+    return Gain(run.name, there, point.success - there, interval, note)

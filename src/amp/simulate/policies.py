@@ -1,0 +1,283 @@
+"""What a policy that allocates is compared with, on one table of draws (`amp.simulate.samples`).
+
+Every policy here gives one `Outcome` a task, on the same samples, so all are paired. Those that
+have to be told what pays (the length rule, the oracles) are told by a `Price`; what is learned is
+learned on one table and applied to another.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate, permutations, product, takewhile
+from operator import attrgetter
+
+from amp.allocate.base import Allocator
+from amp.allocate.consistency import AdaptiveConsistency, EarlyStopping, UntilAgreement
+from amp.cost import reward
+from amp.errors import InvalidInputError
+from amp.simulate.replay import Ask, Outcome, State, play, played
+from amp.simulate.samples import Draws, TaskDraws
+from amp.types import Usage
+
+Cost = Callable[[Usage], float]
+TOKENS: Cost = attrgetter("tokens")
+Plan = tuple[Ask, ...]
+
+TWO_AGREE = "aabababb"
+"""The order in which two arms take turns until two samples agree: a is the better one."""
+
+THREE_AGREE = "aaababbb"
+"""Likewise until three agree."""
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What pays: `amp.cost.reward` with its trade-off, and the cost that counts as 1.
+
+    Attributes:
+        trade_off: lambda of spec 2.4, in [0, 1].
+        budget: above 0, in the unit of the cost.
+        cost: what of the usage is paid for.
+
+    Raises:
+        InvalidInputError: if the budget is not above 0.
+    """
+
+    trade_off: float
+    budget: float
+    cost: Cost = TOKENS
+
+    def __post_init__(self) -> None:
+        if not self.budget > 0.0:
+            raise InvalidInputError(f"budget is {self.budget}, expected a cost above 0")
+
+    def of(self, outcome: Outcome) -> float:
+        """The reward of an outcome."""
+        return reward(
+            float(outcome.success), self.cost(outcome.usage) / self.budget, self.trade_off
+        )
+
+
+# --------------------------------------------------------------------------- without a look
+
+
+def fixed_plans(draws: Draws) -> tuple[Plan, ...]:
+    """Every fixed allocation: so many samples of each arm, one call an arm, at least one in all.
+
+    The order of the arms is that of the table: another one would cost the same, and decide the same
+    but for votes that are equal to the last digit of their log-probabilities.
+    """
+    counts = product(*(range(samples + 1) for samples in draws.samples.values()))
+    return tuple(_plan(draws, numbers) for numbers in counts if any(numbers))
+
+
+def fixed(draws: Draws, plan: Plan) -> tuple[Outcome, ...]:
+    """Plays one plan on all tasks alike."""
+    return play(draws, lambda row: plan)
+
+
+def random_with_histogram(draws: Draws, outcomes: Sequence[Outcome], seed: int) -> list[Outcome]:
+    """Plays, on each task, the rounds that a policy played on a task drawn by chance.
+
+    It spends like the policy without knowing where. Drawn with replacement; `shuffled` is without.
+    """
+    plans = [outcome.asked for outcome in outcomes]
+    return _dealt(draws, random.Random(seed).choices(plans, k=len(draws.tasks)))
+
+
+def shuffled(draws: Draws, outcomes: Sequence[Outcome], seed: int) -> list[Outcome]:
+    """Plays the rounds of a policy, permuted among the tasks.
+
+    Raises:
+        InvalidInputError: if the outcomes are not of the tasks of the table.
+    """
+    if [outcome.task for outcome in outcomes] != [row.task for row in draws.tasks]:
+        raise InvalidInputError("the outcomes to shuffle are not of the tasks of the table")
+    plans = [outcome.asked for outcome in outcomes]
+    return _dealt(draws, random.Random(seed).sample(plans, k=len(plans)))
+
+
+def _dealt(draws: Draws, plans: Sequence[Plan]) -> list[Outcome]:
+    dealt = dict(zip((row.task for row in draws.tasks), plans, strict=True))
+    return list(play(draws, lambda row: dealt[row.task]))
+
+
+# --------------------------------------------------------------------------- one number decides
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """A plan up to a value of some measure of a task, another plan above it.
+
+    Attributes:
+        measure: what is known of a task before anything is asked.
+        value: the threshold.
+        low: the plan where the measure is at most `value`.
+        high: the plan above it.
+    """
+
+    measure: Callable[[TaskDraws], float]
+    value: float
+    low: Plan
+    high: Plan
+
+    def __call__(self, row: TaskDraws) -> Plan:
+        return self.low if self.measure(row) <= self.value else self.high
+
+
+def prompt_length(row: TaskDraws) -> float:
+    """Prompt tokens of a task in its first arm: all that a length rule looks at."""
+    return float(next(iter(row.cells.values())).prompt_tokens)
+
+
+def learn_threshold(
+    draws: Draws,
+    price: Price,
+    measure: Callable[[TaskDraws], float] = prompt_length,
+    plans: Sequence[Plan] | None = None,
+) -> Threshold:
+    """The threshold and the two plans that pay best on these tasks; for other tasks than these.
+
+    Args:
+        draws: the tasks to learn on.
+        price: what pays.
+        measure: what decides.
+        plans: those to choose from; None for `fixed_plans`.
+    """
+    rows = sorted(draws.tasks, key=measure)
+    totals = [
+        (plan, [0.0, *accumulate(price.of(played(draws, row, plan)) for row in rows)])
+        for plan in (fixed_plans(draws) if plans is None else plans)
+    ]
+    best: tuple[float, Threshold] | None = None
+    for cut in range(1, len(rows) + 1):
+        if cut < len(rows) and measure(rows[cut - 1]) == measure(rows[cut]):
+            continue  # no threshold lies between equal values
+        low, below = max(totals, key=lambda total: total[1][cut])
+        high, above = max(totals, key=lambda total: total[1][-1] - total[1][cut])
+        earned_here = below[cut] + above[-1] - above[cut]
+        if best is None or earned_here > best[0]:
+            best = earned_here, Threshold(measure, measure(rows[cut - 1]), low, high)
+    assert best is not None  # a table has tasks
+    return best[1]
+
+
+# --------------------------------------------------------------------------- rules on votes
+
+
+def vote_rules(draws: Draws) -> dict[str, Allocator]:
+    """The published and the simple rules on votes, as far as the samples of the table go, by name.
+
+    On each arm: until two or three agree, Adaptive-Consistency at the paper's threshold and at one
+    that two equal answers pass, and early stopping in windows of two. On each ordered pair of arms:
+    until two or three agree, by turns, and until two agree with two samples a turn in one call,
+    which reads fewer prompts. `amp.simulate.replay.follow` runs them.
+    """
+    rules: dict[str, Allocator] = {}
+    for arm, samples in draws.samples.items():
+        one = draws.arm(arm).allocation
+        for threshold in (0.95, 0.85):
+            name = f"adaptive consistency {threshold:g}, {arm}"
+            rules[name] = AdaptiveConsistency(one, threshold, most=samples)
+        rules[f"early stopping, {arm}"] = EarlyStopping(one, window=2, most=samples)
+    orders = {
+        arm: {agree: [arm] * samples for agree in (2, 3)} for arm, samples in draws.samples.items()
+    }
+    for better, other in permutations(draws.samples, 2):
+        orders[f"{better} and {other} by turns"] = {
+            2: by_turns(better, other, TWO_AGREE),
+            3: by_turns(better, other, THREE_AGREE),
+        }
+        turns = min(draws.samples[better], draws.samples[other]) // 2
+        if turns:
+            pair = [replace(draws.arm(a).allocation, beam_width=2) for a in (better, other)]
+            name = f"two {better} and two {other} by turns until 2 agree"
+            rules[name] = UntilAgreement((*pair * turns,))
+    for name, order in orders.items():
+        for agree, arms in order.items():
+            rules[f"{name} until {agree} agree"] = until(draws, arms, agree)
+            at_once = until(draws, arms, agree, at_once=True)
+            rules[f"{name} until {agree} agree, first ones at once"] = at_once
+    return rules
+
+
+def by_turns(better: str, other: str, letters: str) -> list[str]:
+    """The arms in the order of the letters: a stands for the better one, b for the other."""
+    return [better if letter == "a" else other for letter in letters]
+
+
+def until(
+    draws: Draws, order: Sequence[str], agree: int, *, at_once: bool = False
+) -> UntilAgreement:
+    """Samples the arms in this order until so many samples agree.
+
+    Args:
+        draws: the table; what the order asks for beyond its samples is left out.
+        order: the arm of each sample.
+        agree: votes that settle a task.
+        at_once: whether the first samples, as far as they are of one arm and too few to agree
+            earlier, are drawn in one call. That decides the same, and reads fewer prompts.
+    """
+    left = dict(draws.samples)
+    arms = []
+    for arm in order:
+        if left[arm]:
+            left[arm] -= 1
+            arms.append(arm)
+    opening = len(list(takewhile(lambda arm: arm == arms[0], arms[:agree]))) if at_once else 1
+    first, *rest = [draws.arm(arm).allocation for arm in (arms[0], *arms[opening:])]
+    return UntilAgreement((replace(first, beam_width=opening), *rest), agree)
+
+
+# --------------------------------------------------------------------------- oracles
+
+
+def oracle(draws: Draws, cost: Cost = TOKENS) -> list[Outcome]:
+    """The cheapest fixed allocation whose vote is right, task by task; the cheapest if none is.
+
+    It knows the verdicts beforehand: no policy reaches it, and its success bounds that of all
+    which decide by the vote. It takes the samples in their order, like everybody.
+    """
+    return [
+        min(found, key=lambda outcome: (not outcome.success, cost(outcome.usage)))
+        for found in _all_outcomes(draws)
+    ]
+
+
+def paid_oracle(draws: Draws, price: Price) -> list[Outcome]:
+    """The fixed allocation with the highest reward, task by task; the cheaper one of equals."""
+    return [
+        max(found, key=lambda outcome: (price.of(outcome), -price.cost(outcome.usage)))
+        for found in _all_outcomes(draws)
+    ]
+
+
+def best_fixed(draws: Draws, price: Price) -> Plan:
+    """The plan with the highest mean reward when it is played on all tasks alike."""
+    plans = fixed_plans(draws)
+    totals = [0.0] * len(plans)
+    for found in _all_outcomes(draws):
+        for index, outcome in enumerate(found):
+            totals[index] += price.of(outcome)
+    return plans[max(range(len(plans)), key=totals.__getitem__)]
+
+
+def _all_outcomes(draws: Draws) -> Iterator[list[Outcome]]:
+    """For each task the outcomes of all `fixed_plans`, in their order."""
+    for row in draws.tasks:
+        states = [State(draws, row)]
+        for arm, samples in draws.samples.items():
+            states = [
+                state.after(Ask(arm, number)) if number else state
+                for state in states
+                for number in range(samples + 1)
+            ]
+        yield [state.outcome for state in states[1:]]  # the first one asked nothing
+
+
+def _plan(draws: Draws, numbers: Sequence[int]) -> Plan:
+    return tuple(
+        Ask(name, number) for name, number in zip(draws.samples, numbers, strict=True) if number
+    )

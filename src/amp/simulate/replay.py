@@ -1,0 +1,220 @@
+"""Stepping through a table of draws: one task as a state machine, and an allocator that plays it.
+
+A state is what was drawn so far, in order. To ask takes the next samples of an arm in one call, as
+a round of the planner does, and costs what its ledger would be charged: the prompt once a call. To
+stop has the vote decide. Limits other than the samples that there are do not exist here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from amp.allocate.base import Allocator
+from amp.assess.base import Assessor
+from amp.cost import Ledger
+from amp.errors import InvalidInputError
+from amp.execute.select import vote
+from amp.simulate.samples import Draws, TaskDraws
+from amp.types import (
+    Allocation,
+    Complexity,
+    Episode,
+    Evidence,
+    Limits,
+    Observation,
+    StepContext,
+    Task,
+    Usage,
+)
+
+_REMAINING = Limits(steps=0)
+"""What a planner says is left in the only step of a task that nothing else limits."""
+
+_NOTHING_TO_SEE = frozenset({"options"})
+"""Listed actions, which a table of draws has none of: nothing is asked, and nothing charged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One round: so many more samples of an arm, in one call."""
+
+    arm: str
+    samples: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a policy reached on one task.
+
+    Attributes:
+        task: its id.
+        seed: that of the table.
+        success: whether the vote is right.
+        usage: what it cost.
+        asked: its rounds, in order.
+    """
+
+    task: str
+    seed: int
+    success: bool
+    usage: Usage
+    asked: tuple[Ask, ...]
+
+    @property
+    def episode(self) -> Episode:
+        """As an episode without steps, for what compares and sums up episodes."""
+        task, score = Task(self.task, "", seed=self.seed), float(self.success)
+        return Episode(task, (), self.success, score, self.usage, "done")
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A task with some of its draws taken.
+
+    Attributes:
+        draws: the table.
+        row: the task.
+        asked: the rounds so far.
+        taken: the draws so far in order, as arm and index.
+        evidence: what they say.
+        usage: what they cost.
+    """
+
+    draws: Draws
+    row: TaskDraws
+    asked: tuple[Ask, ...] = ()
+    taken: tuple[tuple[str, int], ...] = ()
+    evidence: Evidence = Evidence()
+    usage: Usage = field(default_factory=Usage)
+
+    def looked(self) -> State:
+        """The state after the look, before the first round."""
+        evidence = replace(self.evidence, look=self.row.look)
+        return replace(self, evidence=evidence, usage=self.usage + self.row.look_usage)
+
+    def after(self, ask: Ask) -> State:
+        """The state after one more round.
+
+        Raises:
+            InvalidInputError: if the table has no such arm or not so many samples left of it.
+        """
+        arm = self.draws.arm(ask.arm).name
+        cell = self.row.cells[arm]
+        first = sum(name == arm for name, _ in self.taken)
+        stop = first + ask.samples
+        if not first < stop <= len(cell.draws):
+            raise InvalidInputError(
+                f"{ask.samples} more samples of arm {arm} on task {self.row.task} after {first},"
+                f" but the table holds {len(cell.draws)}; record more, or ask for fewer"
+            )
+        ledger = Ledger(Limits())
+        ledger.usage = self.usage
+        shared = self.draws.shared_prompt
+        ledger.charge(self.draws.card, cell.call(first, ask.samples, shared_prompt=shared))
+        candidates = tuple(draw.candidate for draw in cell.draws[first:stop])
+        for candidate in candidates:
+            for use in candidate.tool_uses:
+                ledger.charge_tool(use.seconds)
+        return replace(
+            self,
+            asked=(*self.asked, ask),
+            taken=(*self.taken, *((arm, index) for index in range(first, stop))),
+            evidence=self.evidence.after(candidates, self.draws.arm(arm).allocation.tools),
+            usage=ledger.usage,
+        )
+
+    @property
+    def right(self) -> bool:
+        """Whether the vote of the draws so far is right; to name no action is not."""
+        candidates = self.evidence.candidates
+        winner = vote(candidates)
+        if winner is None:
+            return False
+        arm, index = self.taken[candidates.index(winner)]
+        return self.row.cells[arm].draws[index].right
+
+    @property
+    def outcome(self) -> Outcome:
+        """What comes of stopping here."""
+        return Outcome(self.row.task, self.draws.seed, self.right, self.usage, self.asked)
+
+
+def played(draws: Draws, row: TaskDraws, plan: Sequence[Ask]) -> Outcome:
+    """What comes of a plan that is made beforehand, on one task."""
+    state = State(draws, row)
+    for ask in plan:
+        state = state.after(ask)
+    return state.outcome
+
+
+def play(draws: Draws, plan: Callable[[TaskDraws], Sequence[Ask]]) -> tuple[Outcome, ...]:
+    """Asks, on each task, what a plan says beforehand."""
+    return tuple(played(draws, row, plan(row)) for row in draws.tasks)
+
+
+def follow(
+    draws: Draws,
+    allocator: Allocator,
+    assessor: Assessor | None = None,
+    contexts: Mapping[str, StepContext] | None = None,
+    most_rounds: int = 64,
+) -> tuple[Outcome, ...]:
+    """Lets an allocator decide round by round, as the planner does; the costs are the planner's.
+
+    Args:
+        draws: the table.
+        allocator: decides; every allocation that it grants has to be an arm with some beam width.
+        assessor: says how complex a step is; None for one that says 0 and does not look.
+        contexts: each task's first step, by its id; needed by whoever reads the task's text.
+        most_rounds: rounds a task at most.
+
+    Raises:
+        InvalidInputError: if the table has not what is asked for, a look included, or an assessor
+            has no context.
+    """
+    looks = frozenset() if assessor is None else assessor.looks - _NOTHING_TO_SEE
+    if looks and looks != draws.looks:
+        wanted, found = (", ".join(sorted(some)) or "nothing" for some in (looks, draws.looks))
+        raise InvalidInputError(
+            f"the assessor looks at {wanted}, the table was made with {found}; make it with the"
+            " same looks"
+        )
+    outcomes = []
+    for row in draws.tasks:
+        context = _context(draws, row, contexts, needed=assessor is not None)
+        state = State(draws, row)
+        if looks:
+            state = state.looked()
+        while len(state.asked) < most_rounds:
+            known = replace(context, evidence=state.evidence, remaining=_REMAINING)
+            complexity = Complexity(0.0) if assessor is None else assessor.assess(known)
+            allocation = allocator.allocate(known, complexity).allocation
+            if allocation is None:
+                break
+            state = state.after(_ask(draws, allocation))
+        outcomes.append(state.outcome)
+    return tuple(outcomes)
+
+
+def _context(
+    draws: Draws, row: TaskDraws, contexts: Mapping[str, StepContext] | None, *, needed: bool
+) -> StepContext:
+    if contexts is not None and row.task in contexts:
+        return contexts[row.task]
+    if needed:
+        raise InvalidInputError(
+            f"an assessor reads the text of task {row.task}, which the table has not; pass contexts"
+        )
+    return StepContext(Task(row.task, "", seed=draws.seed), Observation())
+
+
+def _ask(draws: Draws, allocation: Allocation) -> Ask:
+    one = replace(allocation, beam_width=1)
+    for arm in draws.arms:
+        if arm.allocation == one:
+            return Ask(arm.name, allocation.beam_width)
+    raise InvalidInputError(
+        f"the table has no arm for {allocation}; its arms are"
+        f" {', '.join(f'{arm.name} ({arm.allocation})' for arm in draws.arms)}"
+    )
