@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from amp.allocate.policy import MlpPolicy
+from amp.allocate.mlp_policy import MlpPolicy
 from amp.assess.assessor_file import load_assessor
 from amp.assess.neural import NeuralAssessor
 from amp.benchmarks import load_benchmark
@@ -108,7 +108,7 @@ def cross_validated(name: str, recipe: Recipe, folds: Sequence[int]) -> Iterable
 
 def fixed(table: Table) -> tuple[Floats, Floats]:
     """Success and tokens of every fixed allocation, shape (allocations, tasks), in all orders."""
-    samples, arms = table.most_samples, len(table.arms)
+    samples, arms = table.max_samples, len(table.arms)
     subsets = np.arange(1, table.right.shape[1])
     bits = subsets[:, None] >> np.arange(arms * samples) & 1
     counts = bits.reshape(len(subsets), arms, samples).sum(-1)

@@ -9,7 +9,8 @@ from dataclasses import replace
 from amp.allocate.base import Allocator
 from amp.allocate.budget import Surroundings
 from amp.allocate.heuristic import HeuristicAllocator
-from amp.allocate.policy import MlpPolicy, SigmoidPolicy
+from amp.allocate.mlp_policy import MlpPolicy
+from amp.allocate.policy import SigmoidPolicy
 from amp.allocate.space import Space
 from amp.types import (
     Candidate,

@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tests.learn.problems import UntilRight
+from tests.fakes.problems import UntilRight
+from tests.fakes.synthetic import CARD
 from tests.learn.test_tables import FEATURES, SPACE, contexts, draws, network
 
 from amp.assess.assessor_file import Training
-from amp.evaluate.synthetic import CARD
 from amp.learn.config import PRESETS, Recipe, TrainSettings, train_settings
 from amp.learn.pipeline import Material, learn
 from amp.learn.table_env import Table
@@ -36,7 +36,7 @@ def table(tasks: int) -> Table:
     """Tasks with made-up samples of two arms, scored by a network of chance."""
     made = draws(tasks, samples=SAMPLES)
     space = replace(SPACE, beam_width=(1, SAMPLES))
-    return Table.of(made, space, FEATURES, ASSESSOR, contexts(made), most_rounds=SAMPLES)
+    return Table.of(made, space, FEATURES, ASSESSOR, contexts(made), max_rounds=SAMPLES)
 
 
 def speed(preset: str) -> float:

@@ -17,7 +17,6 @@ from amp.allocate.base import FixedAllocator
 from amp.allocate.consistency import UntilAgreement
 from amp.benchmarks import load_benchmark
 from amp.benchmarks.presets import PRESETS
-from amp.evaluate.grid import grid
 from amp.execute.executor import Executor
 from amp.execute.tools.recorded import RecordedTool
 from amp.models.recorded import RecordedModel
@@ -54,13 +53,9 @@ def replays() -> list[tuple[str, float, str, float]]:
     begin = time.process_time()
     follow(draws, UntilAgreement((arm.allocation,) * SAMPLES))
     stepped = time.process_time() - begin
-    begin = time.process_time()
-    grid(draws)
-    gridded = time.process_time() - begin
     return [
         ("1,000 episodes of GSM8K from a recording, in CPU-s", planned, "<", 20.0),
         ("1,000 episodes from a table of draws, in CPU-s", stepped, "<", 2.0),
-        ("grid of 1,000 tasks and 4 samples, in CPU-s", gridded, "<", 2.0),
     ]
 
 

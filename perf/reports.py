@@ -23,8 +23,8 @@ from amp.types import (
     Candidate,
     Complexity,
     Episode,
-    Look,
     Observation,
+    Probe,
     Round,
     StepRecord,
     Task,
@@ -85,13 +85,13 @@ def _step(rng: random.Random) -> StepRecord:
         for _ in range(rng.randint(1, 4))
     )
     usage = Usage(2, rng.randint(200, 900), 100, 0, 1e12, 0.5)
-    look = Look(options=options)
+    probe = Probe(options=options)
     made = Round(complexity, Allocation(beam_width=len(candidates)), 0.0, candidates, usage)
     state = "You are in a room. " + " ".join(f"You see a {action[10:]}." for action in ACTIONS)
     observation = Observation(state, ACTIONS, {"subgoals": ACTIONS}, rng.random())
     spent = replace(usage, prompt_tokens=usage.prompt_tokens + 50)
     return StepRecord(
-        observation, (made,), complexity, chosen, spent, feedback="Nothing new.", look=look
+        observation, (made,), complexity, chosen, spent, feedback="Nothing new.", probe=probe
     )
 
 

@@ -30,7 +30,7 @@ PROMISED = 190.0
 """Steps a CPU-second: ten times those that the original makes."""
 
 _STEPS = 4_000
-_MOST_STEPS_AN_EPISODE = 15
+_MAX_STEPS_AN_EPISODE = 15
 _SYLLABLES = [consonant + vowel for consonant in "bdfgklmnprstvwz" for vowel in "aeiou"]
 _VOCABULARY = 40_000
 
@@ -45,7 +45,7 @@ def steps_a_cpu_second(shop: Shop, level: str = "small", seed: int = 0) -> float
         number = rng.randrange(len(shop.goals))
         goal = shop.goals[number].instruction
         observation = environment.reset(Task(f"webshop/{level}/{number}", goal))
-        for _ in range(_MOST_STEPS_AN_EPISODE):
+        for _ in range(_MAX_STEPS_AN_EPISODE):
             if observation.actions is None or rng.random() < 0.2:
                 words = goal.split()
                 query = " ".join(rng.choices(words, k=rng.randint(1, 12)))

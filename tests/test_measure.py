@@ -187,7 +187,7 @@ async def test_measuring_a_model_finds_its_law() -> None:
 
 async def test_time_that_has_run_out_leaves_a_profile_of_what_was_measured() -> None:
     truth = law(0.2, 0.01, 0, 0, [0.1, 0.12, 0.2, 0.4])
-    measurements = await measure(LawfulModel(truth), Plan(most_seconds=0.0))
+    measurements = await measure(LawfulModel(truth), Plan(max_seconds=0.0))
     assert len(measurements) == 1
     assert fit(CARD, measurements).batches == (1,)
 
@@ -195,7 +195,7 @@ async def test_time_that_has_run_out_leaves_a_profile_of_what_was_measured() -> 
 async def test_a_call_that_time_cuts_off_is_no_measurement() -> None:
     truth = law(0.2, 0.01, 0, 0, [0.1, 0.12, 0.2, 0.4])
     slow = LawfulModel(truth, delay_seconds=0.2)
-    measurements = await measure(slow, Plan(most_seconds=0.7))
+    measurements = await measure(slow, Plan(max_seconds=0.7))
     assert 1 <= len(measurements) <= 3
     assert len(slow.requests) <= 5
     assert all(m.completion_tokens > 0 for m in measurements)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.worlds import CORRIDOR, RIDDLE, Corridor, Riddle
+from tests.fakes.worlds import CORRIDOR, RIDDLE, Corridor, Riddle
 
 from amp.allocate.base import Allocator, FixedAllocator, RandomAllocator
 from amp.allocate.heuristic import HeuristicAllocator
@@ -114,7 +114,7 @@ async def test_what_a_round_brought_is_used_though_the_next_one_does_not_fit() -
 
 async def test_rounds_add_up_and_end_at_the_planners_fence() -> None:
     limited = planner(walker(), Persistent())
-    limited.most_rounds = 5
+    limited.max_rounds = 5
     step = (await limited.run(RIDDLE, Riddle())).steps[0]
     assert len(step.rounds) == 5
     assert {r.log_prob for r in step.rounds} == {-0.5}
@@ -127,12 +127,12 @@ async def test_the_heuristic_stops_when_two_agree_and_goes_on_while_they_do_not(
     same = ScriptedModel(["Action: 8"])
     split = ScriptedModel(["Action: 8", "Action: 6", "Action: 7", "Action: 5"])
     allocator = HeuristicAllocator(
-        Space(depth=(0, 0), beam_width=(1, 1)), settled_below=0.0, most_rounds=4
+        Space(depth=(0, 0), beam_width=(1, 1)), settled_below=0.0, max_rounds=4
     )
     agreed = (await planner(same, allocator).run(RIDDLE, Riddle())).steps[0]
     split_up = (await planner(split, allocator).run(RIDDLE, Riddle())).steps[0]
     assert len(agreed.rounds) == 2
-    assert len(split_up.rounds) == allocator.most_rounds
+    assert len(split_up.rounds) == allocator.max_rounds
 
 
 async def test_an_unreadable_answer_is_a_counted_failure_of_the_step() -> None:
@@ -196,7 +196,7 @@ async def test_the_same_seed_gives_the_same_episode_and_another_seed_another() -
 
 
 def test_a_planner_without_rounds_is_refused() -> None:
-    with pytest.raises(InvalidInputError, match="most_rounds is 0"):
+    with pytest.raises(InvalidInputError, match="max_rounds is 0"):
         Planner(
-            walker(), Executor(PlainPrompts()), WeightedAssessor(), FixedAllocator(), most_rounds=0
+            walker(), Executor(PlainPrompts()), WeightedAssessor(), FixedAllocator(), max_rounds=0
         )

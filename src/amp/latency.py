@@ -269,7 +269,7 @@ def _file(model: str, sha256: str, processor: str, threads: int, directory: Path
 Progress = Callable[[int, int, str], None]
 """Gets the measurements made, those planned, and the next one in words."""
 
-_MOST_BATCHES = 8
+_MAX_BATCHES = 8
 _WORDS = ("river", "stone", "garden", "window", "letter", "candle", "paper", "silver", "harbour")
 
 
@@ -281,16 +281,16 @@ class Plan:
         contexts: lengths of the prompts in tokens, about; rising, since time may run out.
         batches: samples side by side.
         completion_tokens: tokens a sample.
-        most_seconds: after so long it ends, whatever is missing; one measurement is always made.
+        max_seconds: after so long it ends, whatever is missing; one measurement is always made.
     """
 
     contexts: tuple[int, ...] = (128, 512, 2048)
     batches: tuple[int, ...] = (1, 2, 4, 8)
     completion_tokens: int = 24
-    most_seconds: float = 150.0
+    max_seconds: float = 150.0
 
 
-QUICK = Plan(contexts=(128, 512), batches=(1, 4), completion_tokens=16, most_seconds=40.0)
+QUICK = Plan(contexts=(128, 512), batches=(1, 4), completion_tokens=16, max_seconds=40.0)
 
 
 async def measure(
@@ -315,7 +315,7 @@ async def measure(
     for context in contexts:
         prompt = await _text(model, context, rng)
         for n, tokens in ((1, 1), *((batch, plan.completion_tokens) for batch in plan.batches)):
-            left = plan.most_seconds - (time.monotonic() - begun) if measurements else None
+            left = plan.max_seconds - (time.monotonic() - begun) if measurements else None
             if left is not None and left <= 0.0:
                 return measurements
             if progress is not None:
@@ -330,11 +330,11 @@ async def measure(
 
 
 async def _measure(
-    model: LanguageModel, prompt: Prompt, n: int, tokens: int, most_seconds: float | None = None
+    model: LanguageModel, prompt: Prompt, n: int, tokens: int, max_seconds: float | None = None
 ) -> Measurement | None:
     """Measures one call; None if it ran out of time, or if the model made several calls of it."""
     capped = Prompt(prompt.messages, max_tokens=tokens)
-    request = Request(capped, n=n, temperature=1.0, timeout_seconds=most_seconds)
+    request = Request(capped, n=n, temperature=1.0, timeout_seconds=max_seconds)
     completions = await model.generate(request)
     usage = sum((completion.usage for completion in completions), Usage())
     if usage.model_calls > 1 or any(c.finish_reason == "timeout" for c in completions):
@@ -384,9 +384,9 @@ def fit(
         raise MissingDependencyError("fitting a profile needs numpy; pip install numpy") from None
 
     batches = tuple(sorted({m.n for m in measurements}))
-    if not 1 <= len(batches) <= _MOST_BATCHES:
+    if not 1 <= len(batches) <= _MAX_BATCHES:
         raise InvalidInputError(
-            f"measurements of {len(batches)} different batches, expected 1 to {_MOST_BATCHES}"
+            f"measurements of {len(batches)} different batches, expected 1 to {_MAX_BATCHES}"
         )
     if any(not m.seconds > 0.0 for m in measurements):
         raise InvalidInputError("a measurement took no time; measure a model that works")

@@ -21,6 +21,13 @@ Floats = npt.NDArray[np.floating]
 
 FAR = 10.0
 
+_NAMES_OF_0_1 = {
+    "looks": "probes",
+    "most_rounds": "max_rounds",
+    "most_samples": "max_samples",
+}
+"""What headers that version 0.1 wrote called what."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
@@ -78,7 +85,10 @@ def read_tensors(
     try:
         with safe_open(path, framework="numpy") as file:
             names = sorted(file.keys())
-            header = file.metadata() or {}
+            header = {
+                _NAMES_OF_0_1.get(name, name): text
+                for name, text in (file.metadata() or {}).items()
+            }
             tensors = {name: file.get_tensor(name) for name in names}
     except FileNotFoundError:
         raise InvalidInputError(f"there is no {what} {path}; check the path") from None

@@ -46,7 +46,7 @@ class Planner:
         assessor: the CAM; the weighted sum of spec 2.2 if none is given.
         allocator: the RAC; the sigmoid maps of spec 3.3 with hand-set signs if none is given.
         limits: hard limits of one episode; the call that would break one is not made.
-        most_rounds: rounds a step at most, whatever the allocator says.
+        max_rounds: rounds a step at most, whatever the allocator says.
         select: which of a step's candidates becomes its action; the vote if none is given.
     """
 
@@ -57,17 +57,17 @@ class Planner:
         assessor: Assessor | None = None,
         allocator: Allocator | None = None,
         limits: Limits = Limits(steps=100),
-        most_rounds: int = 16,
+        max_rounds: int = 16,
         select: Callable[[Sequence[Candidate]], Candidate | None] = vote,
     ) -> None:
-        if most_rounds < 1:
-            raise InvalidInputError(f"most_rounds is {most_rounds}, expected at least 1")
+        if max_rounds < 1:
+            raise InvalidInputError(f"max_rounds is {max_rounds}, expected at least 1")
         self.model = model
         self.executor = executor or Executor(PlainPrompts())
         self.assessor = assessor or WeightedAssessor()
         self.allocator = allocator or HeuristicAllocator()
         self.limits = limits
-        self.most_rounds = most_rounds
+        self.max_rounds = max_rounds
         self.select = select
 
     async def run(
@@ -111,9 +111,9 @@ class Planner:
         complexity = Complexity(0.0)
         stop: Decision | None = None
         try:
-            if self.assessor.looks:
-                seen = await self.executor.look(context, self.assessor.looks, meter)
-                context = replace(context, evidence=Evidence(look=seen))
+            if self.assessor.probes:
+                seen = await self.executor.probe(context, self.assessor.probes, meter)
+                context = replace(context, evidence=Evidence(probe=seen))
             while True:
                 context = replace(context, remaining=ledger.remaining)
                 complexity = self.assessor.assess(context)
@@ -121,7 +121,7 @@ class Planner:
                 if decision.allocation is None:
                     stop = decision
                     break
-                if len(rounds) == self.most_rounds:
+                if len(rounds) == self.max_rounds:
                     break
                 spent = ledger.usage
                 candidates = await self.executor.execute(context, decision.allocation, meter)
@@ -153,7 +153,7 @@ class Planner:
             usage=ledger.usage - before,
             failure=failure,
             stop=stop,
-            look=context.evidence.look,
+            probe=context.evidence.probe,
         )
 
 

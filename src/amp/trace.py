@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 MANIFEST = "run.json"
 EPISODES = "episodes.jsonl"
 
+_STEP_KEY_OF_0_1, _MANIFEST_KEY_OF_0_1 = ("look", "probe"), ("looks", "probes")
+"""What version 0.1 called what; both are read."""
+
 
 def to_json(value: Any) -> str:
     """One line of JSON of a dataclass or mapping; sets become sorted lists, so equal is equal."""
@@ -39,13 +42,16 @@ def _episode_adapter() -> TypeAdapter[Episode]:
 
 
 def episode_from_json(line: str) -> Episode:
-    """Reads what `to_json` wrote.
+    """Reads what `to_json` wrote, version 0.1 included.
 
     Raises:
         ValueError: if the line is no episode; the message is one line.
     """
     from pydantic import ValidationError
 
+    # Quotes in a JSON text are escaped, so this finds keys only.
+    old, new = _STEP_KEY_OF_0_1
+    line = line.replace(f'"{old}":', f'"{new}":')
     try:
         return _episode_adapter().validate_json(line)
     except ValidationError as error:
@@ -159,7 +165,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise InvalidInputError(f"{file} is no JSON: {error}") from None
     if not isinstance(manifest, dict):
         raise InvalidInputError(f"{file} holds a {type(manifest).__name__}, expected an object")
-    return manifest
+    old, new = _MANIFEST_KEY_OF_0_1
+    return {new if key == old else key: value for key, value in manifest.items()}
 
 
 def _write_whole(file: Path, text: str) -> None:

@@ -311,7 +311,7 @@ class Candidate:
         return self.action is not None and self.broken_rule is None
 
 
-LookKind = Literal["options", "next_token", "hidden", "perplexity"]
+ProbeKind = Literal["options", "next_token", "hidden", "perplexity"]
 """What an assessor may want to see of a step before its first round.
 
 ``options``: the probabilities of listed actions, which acting at once reads, too, so that they cost
@@ -322,7 +322,7 @@ token. ``perplexity``: of the context under the model.
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Probe:
     """What the model showed of a step before its first round; what nobody asked for is missing.
 
     Attributes:
@@ -346,13 +346,13 @@ class Evidence:
     Attributes:
         candidates: all candidates of all rounds of this step, oldest first.
         rounds: executed rounds.
-        look: what the model showed before the first round; None if nobody looked.
+        probe: what the model showed before the first round; None if nobody looked.
         with_tools: how many of the candidates were allocated a tool, whether it ran or not.
     """
 
     candidates: tuple[Candidate, ...] = ()
     rounds: int = 0
-    look: Look | None = None
+    probe: Probe | None = None
     with_tools: int = 0
 
     @property
@@ -379,7 +379,7 @@ class Evidence:
         return Evidence(
             self.candidates + candidates,
             self.rounds + 1,
-            self.look,
+            self.probe,
             self.with_tools + (len(candidates) if tools else 0),
         )
 
@@ -450,7 +450,7 @@ class StepRecord:
         stop: the decision that settled the step, if the allocator made it; a learner needs its
             log-probability and latents like those of the rounds.
         feedback: what the environment said.
-        look: what the model showed before the first round; None if nobody looked.
+        probe: what the model showed before the first round; None if nobody looked.
     """
 
     observation: Observation
@@ -461,7 +461,7 @@ class StepRecord:
     failure: str | None = None
     feedback: str = ""
     stop: Decision | None = None
-    look: Look | None = None
+    probe: Probe | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.worlds import context
+from tests.fakes.worlds import context
 
 from amp.allocate import ALLOCATORS, make_allocator
 from amp.allocate.base import FixedAllocator, RandomAllocator
@@ -75,7 +75,7 @@ def test_the_heuristic_settles_on_ease_agreement_or_patience(
     actions: tuple[str | None, ...], rounds: int, score: float, stops: bool
 ) -> None:
     at = after(*actions, rounds=rounds)
-    allocator = HeuristicAllocator(SPACE, most_rounds=4)
+    allocator = HeuristicAllocator(SPACE, max_rounds=4)
     assert allocator.allocate(at, Complexity(score)).stop is stops
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.worlds import context
+from tests.fakes.worlds import context
 
 from amp.allocate import make_allocator
 from amp.allocate.base import Allocator

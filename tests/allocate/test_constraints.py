@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.worlds import RIDDLE
+from tests.fakes.worlds import RIDDLE
 
 from amp.allocate.budget import Surroundings, options
 from amp.allocate.space import Space

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.worlds import RIDDLE, context
+from tests.fakes.worlds import RIDDLE, context
 
 from amp.allocate.budget import Surroundings
 from amp.allocate.distributions import log_prob
-from amp.allocate.policy import EXTRAS, MlpPolicy, SigmoidPolicy, observe
+from amp.allocate.mlp_policy import EXTRAS, MlpPolicy, observe
+from amp.allocate.policy import SigmoidPolicy
 from amp.allocate.space import Space
 from amp.errors import InvalidInputError
 from amp.mlp import Layer, encode

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.worlds import RIDDLE, context
+from tests.fakes.worlds import RIDDLE, context
 
 from amp.allocate.budget import Surroundings
 from amp.allocate.distributions import entropy, log_prob
@@ -76,7 +76,7 @@ def test_without_chance_a_decision_is_the_map_of_the_specification(
 def test_the_first_round_is_bought_and_the_last_one_ends_the_step(
     score: float, deterministic: bool
 ) -> None:
-    policy = replace(POLICY, deterministic=deterministic, most_rounds=3)
+    policy = replace(POLICY, deterministic=deterministic, max_rounds=3)
     assert not policy.allocate(after(0), Complexity(score)).stop
     last = policy.allocate(after(3), Complexity(score))
     assert last.stop
@@ -149,5 +149,5 @@ def test_parameters_that_do_not_fit_are_named() -> None:
         replace(POLICY, lines=(Line(math.nan, 0.0), *POLICY.lines[1:]))
     with pytest.raises(InvalidInputError, match="expected 5 numbers from -20 to 5"):
         replace(POLICY, log_stds=(0.0, math.nan, 0.0, 0.0, 0.0))
-    with pytest.raises(InvalidInputError, match="most_rounds is 0, expected at least 1"):
-        replace(POLICY, most_rounds=0)
+    with pytest.raises(InvalidInputError, match="max_rounds is 0, expected at least 1"):
+        replace(POLICY, max_rounds=0)

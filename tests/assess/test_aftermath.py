@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.worlds import RIDDLE, context
+from tests.fakes.worlds import RIDDLE, context
 
 from amp.assess import evidence as rounds
 from amp.assess.evidence import stand_ins
 from amp.assess.features import observe
-from amp.assess.uncertainty import MOST_DIVERGENCE, answer_entropy, divergence
-from amp.types import Candidate, Evidence, Look
+from amp.assess.uncertainty import MAX_DIVERGENCE, answer_entropy, divergence
+from amp.types import Candidate, Evidence, Probe
 
 candidates = st.lists(
     st.builds(
@@ -63,7 +63,7 @@ def test_entropy_in_nats_is_the_share_times_its_largest(evidence: Evidence) -> N
 def test_one_more_candidate_moves_the_answers_by_a_finite_divergence(evidence: Evidence) -> None:
     moved = rounds.answer_divergence(evidence)
     assert (moved is None) == (len(evidence.candidates) < 2)
-    assert moved is None or 0.0 <= moved <= MOST_DIVERGENCE
+    assert moved is None or 0.0 <= moved <= MAX_DIVERGENCE
 
 
 def test_a_candidate_that_confirms_moves_less_than_one_that_differs() -> None:
@@ -151,5 +151,5 @@ def test_the_first_round_shows_the_entropy_of_the_next_token() -> None:
     shown = observe(replace(context(RIDDLE), evidence=Evidence((one,), 1)))
     assert shown.values["entropy"] == 0.5
     assert "entropy" not in shown.substituted
-    looked = Evidence((one,), 1, Look(entropy=0.2))
-    assert observe(replace(context(RIDDLE), evidence=looked)).values["entropy"] == 0.2
+    probed = Evidence((one,), 1, Probe(entropy=0.2))
+    assert observe(replace(context(RIDDLE), evidence=probed)).values["entropy"] == 0.2

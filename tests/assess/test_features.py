@@ -8,18 +8,18 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.worlds import context
+from tests.fakes.worlds import context
 
 from amp.assess.evidence import goal_distance
 from amp.assess.features import BY_NAME, FEATURES, VERSION, observe
-from amp.assess.text import MOST_CHARACTERS, Structure, reasoning_indicators
+from amp.assess.text import MAX_CHARACTERS, Structure, reasoning_indicators
 from amp.assess.uncertainty import divergence, entropy
 from amp.types import (
     Candidate,
     Complexity,
     Evidence,
-    Look,
     Observation,
+    Probe,
     StepContext,
     StepRecord,
     Task,
@@ -33,7 +33,7 @@ options = st.dictionaries(st.sampled_from("abc"), st.floats(0, 1) | st.floats(),
 distributions = st.lists(st.floats(1e-9, 1), min_size=2, max_size=5).map(
     lambda masses: {f"{index}": mass / math.fsum(masses) for index, mass in enumerate(masses)}
 )
-looks = st.none() | st.builds(Look, number, options | distributions, number)
+probes = st.none() | st.builds(Probe, number, options | distributions, number)
 candidates = st.builds(
     Candidate,
     text=text,
@@ -57,8 +57,8 @@ observations = st.builds(
 )
 
 
-def record(observation: Observation, look: Look | None = None) -> StepRecord:
-    return StepRecord(observation, (), Complexity(0.5), "a", Usage(), look=look)
+def record(observation: Observation, probe: Probe | None = None) -> StepRecord:
+    return StepRecord(observation, (), Complexity(0.5), "a", Usage(), probe=probe)
 
 
 def contexts(made: st.SearchStrategy[Candidate]) -> st.SearchStrategy[StepContext]:
@@ -66,8 +66,8 @@ def contexts(made: st.SearchStrategy[Candidate]) -> st.SearchStrategy[StepContex
         StepContext,
         st.builds(Task, st.just("t"), text),
         observations,
-        st.lists(st.builds(record, observations, looks), max_size=3).map(tuple),
-        st.builds(Evidence, st.lists(made, max_size=5).map(tuple), st.integers(0, 3), looks),
+        st.lists(st.builds(record, observations, probes), max_size=3).map(tuple),
+        st.builds(Evidence, st.lists(made, max_size=5).map(tuple), st.integers(0, 3), probes),
     )
 
 
@@ -94,8 +94,8 @@ def test_what_is_left_out_for_being_no_number_is_said(at: StepContext) -> None:
     observed = observe(at)
     masked = {phrase.split(":")[0] for phrase in observed.substitutes if phrase.startswith("no ")}
     assert not masked & {f"no {name}" for name in observed.values}
-    look = at.evidence.look
-    if look is not None and look.entropy is not None and not math.isfinite(look.entropy):
+    probe = at.evidence.probe
+    if probe is not None and probe.entropy is not None and not math.isfinite(probe.entropy):
         assert "no entropy" in masked
     told = [c.log_prob for c in at.evidence.candidates if c.log_prob is not None]
     if not all(-math.inf < value <= 0.0 for value in told):
@@ -105,7 +105,7 @@ def test_what_is_left_out_for_being_no_number_is_said(at: StepContext) -> None:
 
 @given(contexts(silent_candidates))
 def test_a_model_that_tells_nothing_has_no_feature_of_its_own(at: StepContext) -> None:
-    at = replace(at, evidence=replace(at.evidence, look=None))
+    at = replace(at, evidence=replace(at.evidence, probe=None))
     observed = observe(at)
     own = {feature.name for feature in FEATURES if feature.source == "model"}
     assert own & observed.values.keys() <= observed.substituted
@@ -149,11 +149,11 @@ def test_the_schema_of_version_1_is_this() -> None:
 
 
 def test_the_look_tells_entropy_options_and_perplexity() -> None:
-    open_step = observe(with_evidence(Evidence(look=Look(entropy=1.5, perplexity=20.0))))
+    open_step = observe(with_evidence(Evidence(probe=Probe(entropy=1.5, perplexity=20.0))))
     assert open_step.values["entropy"] == 1.5
     assert open_step.values["perplexity"] == 20.0
     assert not {"choice_entropy", "divergence", "options"} & open_step.values.keys()
-    choice = observe(with_evidence(Evidence(look=Look(options={"a": 0.75, "b": 0.25}))))
+    choice = observe(with_evidence(Evidence(probe=Probe(options={"a": 0.75, "b": 0.25}))))
     assert choice.values["choice_margin"] == 0.5
     expected = entropy([0.75, 0.25]) / math.log(2)
     assert choice.values["choice_entropy"] == pytest.approx(expected)
@@ -165,8 +165,11 @@ def test_options_diverge_from_those_of_the_step_before() -> None:
     now, then = {"a": 0.9, "b": 0.1}, {"a": 0.5, "c": 0.5}
     at = replace(
         context(),
-        steps=(record(Observation(), Look(options=now)), record(Observation(), Look(options=then))),
-        evidence=Evidence(look=Look(options=now)),
+        steps=(
+            record(Observation(), Probe(options=now)),
+            record(Observation(), Probe(options=then)),
+        ),
+        evidence=Evidence(probe=Probe(options=now)),
     )
     observed = observe(at)
     assert observed.values["divergence"] == divergence(now, then)
@@ -189,7 +192,7 @@ def test_agreement_stands_in_for_a_model_without_log_probabilities() -> None:
 
 def test_what_the_model_tells_is_not_replaced() -> None:
     made = tuple(Candidate("", name, -3.0, 0.5, completion_tokens=6) for name in "ab")
-    observed = observe(with_evidence(Evidence(made, 1, Look(2.0, perplexity=9.0))))
+    observed = observe(with_evidence(Evidence(made, 1, Probe(2.0, perplexity=9.0))))
     assert observed.values["log_prob"] == -3.0
     assert observed.values["token_entropy"] == 0.5
     assert observed.values["perplexity"] == 9.0
@@ -202,15 +205,15 @@ def test_what_the_model_tells_is_not_replaced() -> None:
 @pytest.mark.parametrize(
     ("evidence", "phrase"),
     [
-        (Evidence(look=Look(entropy=math.nan)), "no entropy: the model told nan"),
-        (Evidence(look=Look(entropy=-1.0)), "no entropy: the model told -1"),
-        (Evidence(look=Look(perplexity=math.inf)), "no perplexity: the model told inf"),
+        (Evidence(probe=Probe(entropy=math.nan)), "no entropy: the model told nan"),
+        (Evidence(probe=Probe(entropy=-1.0)), "no entropy: the model told -1"),
+        (Evidence(probe=Probe(perplexity=math.inf)), "no perplexity: the model told inf"),
         (
-            Evidence(look=Look(options={"a": 0.7, "b": 0.7})),
+            Evidence(probe=Probe(options={"a": 0.7, "b": 0.7})),
             "no choice_entropy: the model told probabilities that add up to 1.4",
         ),
         (
-            Evidence(look=Look(options={"a": math.nan, "b": 1.0})),
+            Evidence(probe=Probe(options={"a": math.nan, "b": 1.0})),
             "no choice_margin: the model told a probability of nan",
         ),
         (
@@ -250,7 +253,7 @@ def test_the_plan_and_the_actions_are_counted() -> None:
 def test_a_long_text_is_read_from_its_end_and_that_is_said() -> None:
     at = context(Task("t", "because " * 2000), Observation("if 2"))
     observed = observe(at)
-    assert observed.values["causal"] == (MOST_CHARACTERS - len(" if 2")) // len("because ")
+    assert observed.values["causal"] == (MAX_CHARACTERS - len(" if 2")) // len("because ")
     assert observed.values["conditional"] == 1
     phrase = "last 3,000 characters for the whole goal and state"
     assert phrase in observed.substitutes

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.worlds import context
+from tests.fakes.worlds import context
 
 from amp.assess.evidence import goal_distance, remaining_quantities, remaining_words
 from amp.assess.text import numbers, quantities

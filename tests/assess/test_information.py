@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from amp.assess.uncertainty import (
-    MOST_DIVERGENCE,
+    MAX_DIVERGENCE,
     divergence,
     entropy,
     entropy_bounds,
@@ -104,7 +104,7 @@ def test_divergence_is_finite_and_never_below_zero(
     posterior: dict[str, int], prior: dict[str, int]
 ) -> None:
     assume(any(posterior.values()) and any(prior.values()))
-    assert 0.0 <= divergence(posterior, prior) <= MOST_DIVERGENCE
+    assert 0.0 <= divergence(posterior, prior) <= MAX_DIVERGENCE
 
 
 @given(counts, st.integers(1, 7))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from amp.assess.text import (
     INDICATORS,
-    MOST_CHARACTERS,
+    MAX_CHARACTERS,
     indicator_counts,
     latest,
     numbers,
@@ -87,4 +87,4 @@ def test_words_are_counted_in_any_script() -> None:
 @given(st.text(max_size=50))
 def test_what_is_read_of_a_text_is_its_end(text: str) -> None:
     assert latest(text) == text
-    assert latest("x" * MOST_CHARACTERS + text) == ("x" * MOST_CHARACTERS + text)[len(text) :]
+    assert latest("x" * MAX_CHARACTERS + text) == ("x" * MAX_CHARACTERS + text)[len(text) :]

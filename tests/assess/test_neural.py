@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.assess.networks import NAMES, network
 from tests.assess.test_weighted import contexts
-from tests.worlds import RIDDLE, context
+from tests.fakes.assessors import NAMES, network
+from tests.fakes.worlds import RIDDLE, context
 
 from amp.assess.features import Observed
 from amp.assess.neural import NeuralAssessor, Projection, transformed
 from amp.errors import InvalidInputError
 from amp.mlp import Layer
-from amp.types import Candidate, Evidence, Look, StepContext
+from amp.types import Candidate, Evidence, Probe, StepContext
 
 STATES = np.random.default_rng(1).normal(size=(12, 5)).astype(np.float32)
 PROJECTION = Projection.fit(STATES, 2)
@@ -64,7 +64,9 @@ def test_every_feature_and_its_absence_can_change_the_score(name: str) -> None:
 
 
 def test_the_hidden_state_is_read_where_there_is_one() -> None:
-    seen = replace(context(RIDDLE), evidence=Evidence(look=Look(hidden=tuple(STATES[0].tolist()))))
+    seen = replace(
+        context(RIDDLE), evidence=Evidence(probe=Probe(hidden=tuple(STATES[0].tolist())))
+    )
     with_state, without = NETWORK.assess(seen), NETWORK.assess(context(RIDDLE))
     assert {"hidden_0", "hidden_1"} <= set(with_state.features)
     assert not {"hidden_0", "hidden_1"} & set(without.features)

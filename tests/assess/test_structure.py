@@ -86,7 +86,7 @@ class TestDependency:
         found = dependency(f"{'He waits. ' * 100}{SENTENCE}")
         assert found.entities == dependency(f"He waits. {SENTENCE}").entities
         assert found.substitute == (
-            f"last {tree.MOST_CHARACTERS} characters for the structure of the whole text"
+            f"last {tree.MAX_CHARACTERS} characters for the structure of the whole text"
         )
 
     def test_a_missing_pipeline_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amp.assess.uncertainty import answer_counts, answer_entropy, saturating, uncertainty
-from amp.types import Candidate, Evidence, Look
+from amp.types import Candidate, Evidence, Probe
 
 numbers = st.none() | st.floats()
 candidates = st.lists(
@@ -22,10 +22,10 @@ candidates = st.lists(
     ),
     max_size=6,
 ).map(tuple)
-looks = st.none() | st.builds(
-    Look, options=st.dictionaries(st.sampled_from("ab"), st.floats() | st.sampled_from([0.5, 1.0]))
+probes = st.none() | st.builds(
+    Probe, options=st.dictionaries(st.sampled_from("ab"), st.floats() | st.sampled_from([0.5, 1.0]))
 )
-evidences = st.builds(Evidence, candidates, st.integers(0, 4), looks)
+evidences = st.builds(Evidence, candidates, st.integers(0, 4), probes)
 
 
 def answers(*actions: str | None) -> Evidence:
@@ -52,12 +52,12 @@ def test_entropy_of_answers_is_zero_in_harmony_and_one_in_chaos() -> None:
 
 
 def test_uncertainty_names_its_source_and_prefers_answers_to_tokens_to_the_look() -> None:
-    look = Evidence(look=Look(options={"a": 0.5, "b": 0.5}))
-    one = look.after((Candidate("", "a", entropy=0.25),))
-    chosen = look.after((Candidate("", "a", entropy=0.25, probability=0.75),))
+    probe = Evidence(probe=Probe(options={"a": 0.5, "b": 0.5}))
+    one = probe.after((Candidate("", "a", entropy=0.25),))
+    chosen = probe.after((Candidate("", "a", entropy=0.25, probability=0.75),))
     two = one.after((Candidate("", "b", entropy=0.2),))
     assert uncertainty(Evidence()) is None
-    assert uncertainty(look) == (1.0, "next-token entropy")
+    assert uncertainty(probe) == (1.0, "next-token entropy")
     assert uncertainty(one) == (0.5, "entropy of the answer's tokens")
     assert uncertainty(chosen) == (0.25, "probability of the choice")
     assert uncertainty(two) == (1.0, "entropy of the answers")
@@ -65,10 +65,10 @@ def test_uncertainty_names_its_source_and_prefers_answers_to_tokens_to_the_look(
 
 
 def test_what_cannot_be_a_measure_leaves_the_next_source_to_tell() -> None:
-    look = Evidence(look=Look(options={"a": 0.5, "b": 0.5}))
-    odd = look.after((Candidate("", "a", entropy=math.nan, probability=1.5),))
+    probe = Evidence(probe=Probe(options={"a": 0.5, "b": 0.5}))
+    odd = probe.after((Candidate("", "a", entropy=math.nan, probability=1.5),))
     assert uncertainty(odd) == (1.0, "next-token entropy")
-    assert uncertainty(Evidence(look=Look(options={"a": 0.5, "b": 0.6}))) is None
+    assert uncertainty(Evidence(probe=Probe(options={"a": 0.5, "b": 0.6}))) is None
 
 
 @given(st.floats(0, 1e9), st.floats(0.1, 10))

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.worlds import context
+from tests.fakes.worlds import context
 
 from amp.assess.text import reasoning_indicators
 from amp.assess.weighted import TERMS, WeightedAssessor
 from amp.errors import InvalidInputError
-from amp.types import Candidate, Evidence, Look, Observation, StepContext, Task
+from amp.types import Candidate, Evidence, Observation, Probe, StepContext, Task
 
 weight = st.floats(0, 10)
 candidates = st.lists(
@@ -25,8 +25,8 @@ candidates = st.lists(
     ),
     max_size=6,
 ).map(tuple)
-looks = st.none() | st.builds(Look, options=st.floats(0, 1).map(lambda p: {"a": p, "b": 1.0 - p}))
-evidences = st.builds(Evidence, candidates, st.integers(0, 4), looks)
+probes = st.none() | st.builds(Probe, options=st.floats(0, 1).map(lambda p: {"a": p, "b": 1.0 - p}))
+evidences = st.builds(Evidence, candidates, st.integers(0, 4), probes)
 contexts = st.builds(
     StepContext,
     st.builds(Task, st.just("t"), st.text(max_size=60)),
@@ -51,7 +51,7 @@ def test_the_score_is_a_weighted_mean_and_stays_in_bounds(
 def test_alpha_beta_gamma_weigh_uncertainty_indicators_distance() -> None:
     at = replace(
         context(Task("t", "if not, why"), Observation(distance=0.25)),
-        evidence=Evidence(look=Look(options={"a": 0.5, "b": 0.5})),
+        evidence=Evidence(probe=Probe(options={"a": 0.5, "b": 0.5})),
     )
     indicators = reasoning_indicators("if not, why")
     got = WeightedAssessor(0.5, 0.3, 0.2).assess(at)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from tests.models.webserver import Answer, Question, serving
+from tests.fakes.server import Answer, Question, serving
 
 from amp.benchmarks import download
 from amp.benchmarks.alfworld.games import Games

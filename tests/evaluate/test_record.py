@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.evaluate.recorded import CARD, GSM8K, TASKS, answer
+from tests.fakes.recorded import CARD, GSM8K, TASKS, answer
 
 from amp.allocate.space import REALS, Space
 from amp.benchmarks.babyai import BabyAI
@@ -237,7 +237,7 @@ def test_an_arm_that_draws_is_played_on_a_seed_for_each_sample() -> None:
 
 def test_the_contents_are_what_was_asked_and_answered(tmp_path: Path) -> None:
     path = tmp_path / "pool.sqlite"
-    inner = filled(path, replace(ASKED, looks=frozenset({"hidden", "next_token"})))
+    inner = filled(path, replace(ASKED, probes=frozenset({"hidden", "next_token"})))
     found = contents(path)
     assert (found.model, found.prompts) == (CARD, (GSM8K.prompts.version,))
     assert (found.requests, found.samples) == (6, {4: 6})

@@ -12,7 +12,8 @@ from amp.allocate.base import FixedAllocator, RandomAllocator
 from amp.allocate.budget import AffordableAllocator
 from amp.allocate.consistency import AdaptiveConsistency, EarlyStopping
 from amp.allocate.heuristic import HeuristicAllocator
-from amp.allocate.policy import MlpPolicy, SigmoidPolicy
+from amp.allocate.mlp_policy import MlpPolicy
+from amp.allocate.policy import SigmoidPolicy
 from amp.allocate.policy_file import save_policy
 from amp.assess.base import Ablated
 from amp.benchmarks import load_benchmark
@@ -137,7 +138,7 @@ def test_a_policy_file_is_an_allocator_that_serves_without_chance(policy_file: P
     assert planner.allocator.deterministic
     assert planner.allocator.trade_off == 0.9
     assert planner.allocator.surroundings.candidate.tokens > 0
-    assert planner.assessor.looks  # as it heeds the complexity
+    assert planner.assessor.probes  # as it heeds the complexity
     manifest = told(allocator=str(policy_file), trade_off=0.9)
     assert manifest["allocator"] == "policy"
     assert len(manifest["policy"]) == 64
@@ -174,7 +175,7 @@ def test_a_pinned_tool_is_always_used_even_by_chance() -> None:
 
 
 def test_rounds_bound_any_allocator() -> None:
-    assert planned(allocator="until_agreement", rounds=1).most_rounds == 1
+    assert planned(allocator="until_agreement", rounds=1).max_rounds == 1
     assert told(rounds=1)["rounds"] == 1
 
 

@@ -8,9 +8,7 @@ from dataclasses import replace
 from statistics import mean
 
 import pytest
-
-from amp.errors import InvalidInputError
-from amp.evaluate.synthetic import (
+from tests.fakes.synthetic import (
     CERTAIN_LEVELS,
     LEVELS,
     fixed_point,
@@ -21,9 +19,11 @@ from amp.evaluate.synthetic import (
     synthetic,
     tokens_of,
 )
+
+from amp.errors import InvalidInputError
 from amp.report.adaptivity import Spent, adaptivity
 from amp.report.frontier import Point, cost_share, reward_share
-from amp.report.stats import Interval
+from amp.report.metrics import Interval
 from amp.simulate.policies import (
     Plan,
     Price,
@@ -61,8 +61,8 @@ def near(found: Point, truth: Point, n: int) -> bool:
 
 def informed(draws: Draws, row: TaskDraws) -> Plan:
     """The best plan of the level that the look tells."""
-    assert row.look is not None
-    (level,) = (level for level in LEVELS if level.entropy == row.look.entropy)
+    assert row.probe is not None
+    (level,) = (level for level in LEVELS if level.entropy == row.probe.entropy)
     return informed_plan(draws, level, PRICE)
 
 
@@ -125,15 +125,15 @@ def test_the_same_rounds_without_knowing_where_gain_nothing(deal: Deal) -> None:
 
 
 def entropy(row: TaskDraws) -> float:
-    assert row.look is not None
-    assert row.look.entropy is not None
-    return row.look.entropy
+    assert row.probe is not None
+    assert row.probe.entropy is not None
+    return row.probe.entropy
 
 
 def perplexity(row: TaskDraws) -> float:
-    assert row.look is not None
-    assert row.look.perplexity is not None
-    return row.look.perplexity
+    assert row.probe is not None
+    assert row.probe.perplexity is not None
+    return row.probe.perplexity
 
 
 def held_out(measure: Callable[[TaskDraws], float], seed: int) -> tuple[float, Interval | None]:
@@ -175,7 +175,7 @@ def test_what_is_asked_of_the_vote_is_what_the_model_of_it_says() -> None:
 
 
 def test_levels_have_their_shares() -> None:
-    found = [row.look.entropy for row in synthetic(50).tasks if row.look is not None]
+    found = [row.probe.entropy for row in synthetic(50).tasks if row.probe is not None]
     assert [found.count(level.entropy) for level in LEVELS] == [25, 15, 10]
     with pytest.raises(InvalidInputError, match="at least 1 task"):
         synthetic(0)

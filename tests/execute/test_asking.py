@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from tests.gadgets import Gadget
-from tests.worlds import CORRIDOR, Corridor, context
+from tests.fakes.tools import Gadget
+from tests.fakes.worlds import CORRIDOR, Corridor, context
 
 from amp.cost import Ledger
 from amp.errors import LimitReachedError

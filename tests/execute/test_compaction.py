@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.worlds import CORRIDOR, Corridor, context
+from tests.fakes.worlds import CORRIDOR, Corridor, context
 
 from amp.cost import Ledger
 from amp.execute.base import PlainPrompts
@@ -13,7 +13,7 @@ from amp.execute.executor import Executor
 from amp.execute.meter import Meter
 from amp.models.base import ModelCard, Prompt
 from amp.models.scripted import ScriptedModel
-from amp.types import Allocation, Complexity, Limits, Look, StepContext, StepRecord, Usage
+from amp.types import Allocation, Complexity, Limits, Probe, StepContext, StepRecord, Usage
 
 START = context(CORRIDOR, Corridor().reset(CORRIDOR))
 
@@ -79,8 +79,8 @@ async def test_side_by_side_answers_share_the_room() -> None:
 async def test_the_look_before_a_round_has_room_too() -> None:
     model = Model(400)
     meter = Meter(model, Ledger(Limits()))
-    look = await Executor(PlainPrompts()).look(after(100), frozenset({"options"}), meter)
-    assert isinstance(look, Look)
+    probe = await Executor(PlainPrompts()).probe(after(100), frozenset({"options"}), meter)
+    assert isinstance(probe, Probe)
     assert await model.count_tokens(model.probes[0]) <= 400
 
 

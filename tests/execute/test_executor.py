@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
-from tests.gadgets import Correct, Shout
-from tests.worlds import CORRIDOR, RIDDLE, Corridor, context
+from tests.fakes.tools import Correct, Shout
+from tests.fakes.worlds import CORRIDOR, RIDDLE, Corridor, context
 
 from amp.cost import Ledger
 from amp.execute.base import PlainPrompts, Tool
@@ -14,7 +14,7 @@ from amp.execute.executor import Executor
 from amp.execute.meter import Meter
 from amp.models.base import Prompt
 from amp.models.scripted import ScriptedModel
-from amp.types import Allocation, Candidate, Limits, Look, Observation
+from amp.types import Allocation, Candidate, Limits, Observation, Probe
 
 GUIDED = Corridor().reset(CORRIDOR)
 
@@ -154,8 +154,8 @@ async def test_the_look_is_the_probe_that_acting_at_once_reads() -> None:
     model = ScriptedModel([], next_tokens=lambda prompt: {"1": 0.5, "2": 0.5})
     meter = Meter(model, Ledger(Limits()))
     executor, at = Executor(PlainPrompts()), context(CORRIDOR, GUIDED)
-    seen = await executor.look(at, frozenset({"options"}), meter)
-    assert seen == Look(options={"wait": 0.5, "follow the guide": 0.5})
+    seen = await executor.probe(at, frozenset({"options"}), meter)
+    assert seen == Probe(options={"wait": 0.5, "follow the guide": 0.5})
     spent = meter.ledger.usage
     await executor.execute(at, Allocation(tools=frozenset({"guide"})), meter)
     assert meter.ledger.usage == spent

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.gadgets import Gadget
-from tests.worlds import context
+from tests.fakes.tools import Gadget
+from tests.fakes.worlds import context
 
 from amp.cost import Ledger
 from amp.errors import LimitReachedError
@@ -42,7 +42,7 @@ async def test_the_ledger_has_exactly_what_the_completions_cost() -> None:
     model = ScriptedModel(["one two three", "four"])
     meter = meter_for(model)
     completions = await meter.generate(PROMPT, n=2, temperature=1.0)
-    probe = await meter.probe(PROMPT)
+    probe = await meter.next_token(PROMPT)
     spent = [c.usage for c in completions] + [probe.usage]
     assert meter.ledger.usage.tokens == sum(u.tokens for u in spent)
     assert meter.ledger.usage.model_calls == 2
@@ -52,7 +52,7 @@ async def test_the_ledger_has_exactly_what_the_completions_cost() -> None:
 async def test_a_probe_is_made_once() -> None:
     model = ScriptedModel([])
     meter = meter_for(model)
-    assert await meter.probe(PROMPT) == await meter.probe(PROMPT)
+    assert await meter.next_token(PROMPT) == await meter.next_token(PROMPT)
     assert len(model.probes) == 1
 
 
@@ -76,7 +76,7 @@ async def test_time_that_runs_out_is_a_limit_and_holds_nothing_back() -> None:
     meter = meter_for(model, Limits(seconds=0.05))
     async with asyncio.timeout(5):
         with pytest.raises(LimitReachedError, match="seconds"):
-            await meter.probe(PROMPT)
+            await meter.next_token(PROMPT)
     assert meter.ledger.exhausted == "seconds"
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.gadgets import Almanac
-from tests.worlds import CORRIDOR, RIDDLE, Corridor, context
+from tests.fakes.tools import Almanac
+from tests.fakes.worlds import CORRIDOR, RIDDLE, Corridor, context
 
 from amp.cost import Ledger
 from amp.execute.base import PlainPrompts, Tool

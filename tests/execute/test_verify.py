@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.worlds import CORRIDOR, RIDDLE, Corridor, context
+from tests.fakes.worlds import CORRIDOR, RIDDLE, Corridor, context
 
 from amp.cost import Ledger
 from amp.execute.base import PlainPrompts

@@ -14,7 +14,7 @@ from amp.learn.config import Curriculum, TrainSettings, success_by_tercile, terc
 from amp.learn.rollout import Ints, Rollout
 from amp.mlp import Floats
 
-SETTINGS = TrainSettings(opens_at=0.6, patience=3, least_trade_off=0.2, most_trade_off=0.8)
+SETTINGS = TrainSettings(opens_at=0.6, patience=3, min_trade_off=0.2, max_trade_off=0.8)
 TERCILES = np.array([0, 0, 1, 1, 2, 2])
 
 

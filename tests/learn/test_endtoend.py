@@ -13,11 +13,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.learn import problems
-from tests.learn.problems import TwoArmed
+from tests.fakes import problems
+from tests.fakes.problems import TwoArmed
 from tests.learn.test_train import SHORT, metrics, same, stored
 
-from amp.allocate.policy import EXTRAS, MlpPolicy
+from amp.allocate.mlp_policy import EXTRAS, MlpPolicy
 from amp.allocate.space import Space
 from amp.assess import assessor_file
 from amp.assess.assessor_file import load_assessor
@@ -35,7 +35,7 @@ from amp.mlp import Floats, Layer
 NAMES = tuple(feature.name for feature in FEATURES[:6])
 TRAINED_ON = assessor_file.Training(model="chance", environment="hinted", tasks=("a",))
 SCORE = EXTRAS.index("score")
-SETTINGS = replace(SHORT, episodes=100, decisions=1_000, curriculum=False, least_trade_off=0.9)
+SETTINGS = replace(SHORT, episodes=100, decisions=1_000, curriculum=False, min_trade_off=0.9)
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -65,8 +65,8 @@ class Hinted:
     scorer: NeuralAssessor | None = None
     tasks: int = 40
     space: Space = field(default_factory=lambda: problems.space(1))
-    most_rounds: int = 1
-    most_samples: int | None = None
+    max_rounds: int = 1
+    max_samples: int | None = None
     features: tuple[str, ...] = ()
 
     @property
@@ -110,7 +110,7 @@ def frame(seed: int = 0) -> MlpPolicy:
         hidden=8,
         seed=seed,
     )
-    return replace(made, most_rounds=1)
+    return replace(made, max_rounds=1)
 
 
 def played(policy: MlpPolicy, scorer: NeuralAssessor | None, problem: Hinted) -> Rollout:
@@ -249,7 +249,7 @@ def test_end_to_end_learns_what_a_useless_frozen_score_hides(tmp_path: Path) -> 
         hidden=16,
         learning_rate=5e-3,
         assessor_learning_rate=1e-2,
-        least_trade_off=0.9,
+        min_trade_off=0.9,
         curriculum=False,
     )
     scorer = assessor()

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.learn.problems import UntilRight
+from tests.fakes.problems import UntilRight
 from tests.learn.test_train import SHORT, metrics, stored
 
 from amp.learn.trainer import CHECKPOINT, Metrics, train

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.worlds import RIDDLE
+from tests.fakes.worlds import RIDDLE
 
 from amp.annotations.store import Annotation
 from amp.assess.text import structural
@@ -13,8 +13,8 @@ from amp.types import (
     Candidate,
     Complexity,
     Episode,
-    Look,
     Observation,
+    Probe,
     Round,
     StepRecord,
     Usage,
@@ -31,7 +31,7 @@ STEP = StepRecord(
     Complexity(0.5),
     "8",
     Usage(),
-    look=Look(entropy=0.7, hidden=(1.0, 2.0)),
+    probe=Probe(entropy=0.7, hidden=(1.0, 2.0)),
 )
 EPISODE = Episode(RIDDLE, (STEP,), True, 1.0, Usage(), "done")
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from amp.allocate.policy import EXTRAS, MlpPolicy
+from amp.allocate.mlp_policy import EXTRAS, MlpPolicy
 from amp.allocate.space import Space
 from amp.errors import InvalidInputError
 from amp.learn.behaviour_cloning import Examples, ImitationSettings, imitate, latents_of
@@ -53,11 +53,11 @@ def test_the_policy_decides_as_it_was_shown_on_steps_that_it_never_saw() -> None
     wanted = [None if row[0] else SPACE.allocation(row) for row in new.latents.tolist()]
     same = [ours == theirs for ours, theirs in zip(decided(policy, new), wanted, strict=True)]
     assert np.mean(same) > 0.97
-    assert policy.most_rounds == 3
+    assert policy.max_rounds == 3
 
 
 def test_what_is_left_of_chance_keeps_neighbouring_integers_in_reach() -> None:
-    policy = imitate(SPACE, ("hint",), 3, shown(), replace(QUICK, least_log_std=-0.5))
+    policy = imitate(SPACE, ("hint",), 3, shown(), replace(QUICK, min_log_std=-0.5))
     assert min(policy.log_stds) == pytest.approx(-0.5, abs=1e-4)
 
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.allocate.test_mlp import FEATURES, SPACE, trained
 
-from amp.allocate import distributions
-from amp.allocate.policy import MlpPolicy
+from amp.allocate import batch
+from amp.allocate.mlp_policy import MlpPolicy
 from amp.allocate.policy_file import load_policy, save_policy
 from amp.errors import InvalidInputError
 from amp.learn.networks import LOG_STDS, Networks, encoded, entropies, log_probs, normalisation
@@ -36,11 +36,11 @@ def test_log_probabilities_and_entropies_are_those_of_numpy(seed: int) -> None:
     given_arrays = (latents, locations, log_stds, free)
     tensors = [torch.as_tensor(array) for array in given_arrays]
     found = log_probs(*tensors).numpy()
-    assert found == pytest.approx(distributions.log_probs(*given_arrays), abs=1e-9)
+    assert found == pytest.approx(batch.log_probs(*given_arrays), abs=1e-9)
     single = [tensor.float() if tensor.is_floating_point() else tensor for tensor in tensors]
     assert log_probs(*single).numpy() == pytest.approx(found, rel=1e-5, abs=1e-5)
     assert entropies(*tensors[1:]).numpy() == pytest.approx(
-        distributions.entropies(*given_arrays[1:]), abs=1e-9
+        batch.entropies(*given_arrays[1:]), abs=1e-9
     )
 
 
@@ -53,12 +53,12 @@ def test_the_network_computes_what_the_policy_computes() -> None:
 
 
 def test_an_exported_policy_is_the_one_that_was_put_in(tmp_path: Path) -> None:
-    policy = replace(trained(), most_rounds=7)
+    policy = replace(trained(), max_rounds=7)
     exported = Networks(policy, 0).export(policy)
     save_policy(exported, tmp_path / "p.safetensors")
     again = load_policy(tmp_path / "p.safetensors", space=SPACE, features=FEATURES)
     assert isinstance(again, MlpPolicy)
-    assert again.most_rounds == 7
+    assert again.max_rounds == 7
     assert again.log_stds == pytest.approx(policy.log_stds)
     for ours, theirs in zip(again.layers, policy.layers, strict=True):
         assert (ours.weight == theirs.weight).all()

@@ -11,10 +11,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from tests.learn.problems import TwoArmed, UntilRight
+from tests.fakes.problems import TwoArmed, UntilRight
 
 from amp.allocate.distributions import TOOLS_FROM
-from amp.allocate.policy import MlpPolicy
+from amp.allocate.mlp_policy import MlpPolicy
 from amp.cost import Reward
 from amp.errors import InvalidInputError
 from amp.learn.config import TrainSettings
@@ -39,7 +39,7 @@ def played(networks: Networks, frame: MlpPolicy, episodes: int = 64, seed: int =
 def beginning(seed: int = 0) -> tuple[Networks, MlpPolicy]:
     problem = UntilRight()
     frame = MlpPolicy.initial(problem.space, problem.features, hidden=16, seed=seed)
-    frame = replace(frame, most_rounds=problem.most_rounds)
+    frame = replace(frame, max_rounds=problem.max_rounds)
     return Networks(frame, seed), frame
 
 
@@ -143,7 +143,7 @@ def test_the_first_gradient_is_the_policy_gradient_of_two_arms(
 ) -> None:
     # d E[r] / d logit = p (1 - p) (r1 - r0); advantages are divided by the deviation of r.
     problem = TwoArmed(with_tool, without)
-    frame = replace(MlpPolicy.initial(problem.space, (), hidden=8), most_rounds=1)
+    frame = replace(MlpPolicy.initial(problem.space, (), hidden=8), max_rounds=1)
     networks = Networks(frame, 0)
     n = 40_000
     rollout = roll_out(

@@ -9,17 +9,17 @@ import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from tests.assess.networks import network
+from tests.fakes.assessors import network
 
 from amp.assess.features import Observed
 from amp.assess.text import structural
 from amp.assess.weighted import TERMS, WeightedAssessor
 from amp.errors import InvalidInputError
 from amp.learn.pretrain import Example, PretrainSettings, train_neural, train_weighted
-from amp.types import LookKind
+from amp.types import ProbeKind
 
 QUICK = PretrainSettings(epochs=150, members=3, penalties=(1e-4, 1e-3), directions=2)
-NOTHING: frozenset[LookKind] = frozenset()
+NOTHING: frozenset[ProbeKind] = frozenset()
 
 
 def steps(count: int = 120, seed: int = 0, hidden: bool = True) -> list[Example]:

@@ -56,7 +56,7 @@ def test_every_recipe_that_comes_along_can_be_read(path: Path) -> None:
             "end_to_end is true and learn is false",
         ),
         (LEAST + "[ppo]\nlerning_rate = 1\n", "unknown training setting 'lerning_rate'; did you"),
-        (LEAST + "[ppo]\nmost_trade_off = 1.5\n", "most_trade_off is 1.5, expected a number from"),
+        (LEAST + "[ppo]\nmax_trade_off = 1.5\n", "max_trade_off is 1.5, expected a number from"),
         ('recording = "x"\n', "benchmark is missing"),
         ("benchmark = \n", "is no TOML"),
     ],

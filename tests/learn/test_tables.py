@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.fakes.synthetic import CARD
 
-from amp.allocate.policy import MlpPolicy
+from amp.allocate.mlp_policy import MlpPolicy
 from amp.allocate.space import Space
 from amp.assess.features import FEATURES as SCHEMA
 from amp.assess.neural import NeuralAssessor
 from amp.assess.weighted import WeightedAssessor
 from amp.cost import Reward
 from amp.errors import InvalidInputError
-from amp.evaluate.synthetic import CARD
 from amp.learn.behaviour_cloning import latents_of
 from amp.learn.rollout import roll_out
 from amp.learn.table_env import ORDERED, Plays, Table
@@ -36,7 +36,7 @@ SPACE = Space(
     tools=frozenset({"python"}),
 )
 FEATURES = ("token_entropy", "answer_tokens", "unread")
-ASSESSOR = WeightedAssessor(looks=frozenset())
+ASSESSOR = WeightedAssessor(probes=frozenset())
 SAMPLES = 3
 
 
@@ -73,7 +73,7 @@ def contexts(made: Draws) -> Mapping[str, StepContext]:
 
 
 CONTEXTS = contexts(DRAWS)
-TABLE = Table.of(DRAWS, SPACE, FEATURES, ASSESSOR, CONTEXTS, most_rounds=4)
+TABLE = Table.of(DRAWS, SPACE, FEATURES, ASSESSOR, CONTEXTS, max_rounds=4)
 
 
 UNORDERED = tuple(feature.name for feature in SCHEMA if feature.name not in ORDERED)
@@ -93,7 +93,7 @@ def network(seed: int, names: tuple[str, ...] = UNORDERED) -> NeuralAssessor:
     return NeuralAssessor(names, 0 * unit, unit, (first, second))
 
 
-SCORED = Table.of(DRAWS, SPACE, FEATURES, network(0), CONTEXTS, most_rounds=4)
+SCORED = Table.of(DRAWS, SPACE, FEATURES, network(0), CONTEXTS, max_rounds=4)
 
 
 def policy(seed: int) -> MlpPolicy:
@@ -103,7 +103,7 @@ def policy(seed: int) -> MlpPolicy:
     *hidden, output = made.layers
     weight = rng.normal(0.0, 1.0, output.weight.shape).astype(np.float32)
     layers = (hidden[0], hidden[1], replace(output, weight=weight))
-    return replace(made, layers=layers, most_samples=SAMPLES, deterministic=True, trade_off=0.8)
+    return replace(made, layers=layers, max_samples=SAMPLES, deterministic=True, trade_off=0.8)
 
 
 def heeding(seed: int) -> MlpPolicy:
@@ -208,7 +208,7 @@ def test_what_cannot_be_simulated_is_refused_by_name() -> None:
         features: tuple[str, ...] = FEATURES,
         assessor: WeightedAssessor | NeuralAssessor = ASSESSOR,
     ) -> Table:
-        return Table.of(made, SPACE, features, assessor, CONTEXTS, most_rounds=4)
+        return Table.of(made, SPACE, features, assessor, CONTEXTS, max_rounds=4)
 
     with pytest.raises(InvalidInputError, match="feature divergence depends on the order"):
         of(features=("divergence",))
@@ -218,8 +218,8 @@ def test_what_cannot_be_simulated_is_refused_by_name() -> None:
         of(_with_one_arm("program"))
     with pytest.raises(InvalidInputError, match=r"no arm has a tool \(chain\), but a policy here"):
         of(_with_one_arm("chain"))
-    with pytest.raises(InvalidInputError, match="the assessor looks at hidden first"):
-        of(assessor=WeightedAssessor(looks=frozenset({"hidden"})))
+    with pytest.raises(InvalidInputError, match="the assessor probes hidden first"):
+        of(assessor=WeightedAssessor(probes=frozenset({"hidden"})))
     many = replace(
         DRAWS,
         tasks=tuple(

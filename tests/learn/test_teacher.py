@@ -71,8 +71,8 @@ def _worth_of_plans(index: int, trade_off: float) -> dict[tuple[int, int], float
 
 def test_what_the_oracle_teaches_fits_the_space_and_can_be_imitated() -> None:
     examples = lessons(TABLE, REWARD, (0.6, 1.0), 60, np.random.default_rng(1))
-    policy = imitate(SPACE, TABLE.features, TABLE.most_rounds, examples)
-    assert policy.most_rounds == 4
+    policy = imitate(SPACE, TABLE.features, TABLE.max_rounds, examples)
+    assert policy.max_rounds == 4
     assert (examples.weights >= 0).all()
     assert (examples.latents[:, 0] > 0).any()
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors import safe_open
-from tests.learn.problems import Level, TwoArmed, UntilRight
+from tests.fakes.problems import Level, TwoArmed, UntilRight
 
-from amp.allocate.policy import MlpPolicy
+from amp.allocate.mlp_policy import MlpPolicy
 from amp.allocate.policy_file import load_policy
 from amp.errors import InvalidInputError
 from amp.learn.config import TrainSettings, train_settings
@@ -95,8 +95,8 @@ def test_the_trained_policy_earns_most_of_what_the_oracle_gains_over_the_best_fi
             "reference_tokens": 400.0,
             "decisions": 150_000,
             "hidden": 32,
-            "least_trade_off": 0.9,
-            "most_trade_off": 0.9,
+            "min_trade_off": 0.9,
+            "max_trade_off": 0.9,
             "seed": seed,
         }
     )
@@ -122,7 +122,7 @@ def test_the_same_seed_gives_the_same_policy_and_another_one_another(tmp_path: P
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from tests.learn.problems import UntilRight
+from tests.fakes.problems import UntilRight
 from tests.learn.test_train import SHORT
 from amp.learn.trainer import train
 
@@ -160,10 +160,10 @@ def test_a_training_can_be_made_longer_but_not_different(tmp_path: Path) -> None
     assert len(longer) > len(done)
     with pytest.raises(InvalidInputError, match=r"setting epsilon was 0\.2, now it is 0\.1"):
         train(UntilRight(), replace(SHORT, epsilon=0.1), tmp_path, resume=True)
-    with pytest.raises(InvalidInputError, match="most_rounds was 8, now it is 5"):
+    with pytest.raises(InvalidInputError, match="max_rounds was 8, now it is 5"):
         train(UntilRight(most=5), SHORT, tmp_path, resume=True)
-    with pytest.raises(InvalidInputError, match="most_samples was null, now it is 3"):
-        train(UntilRight(most_samples=3), SHORT, tmp_path, resume=True)
+    with pytest.raises(InvalidInputError, match="max_samples was null, now it is 3"):
+        train(UntilRight(max_samples=3), SHORT, tmp_path, resume=True)
     with pytest.raises(InvalidInputError, match="holds a training already; resume it or"):
         train(UntilRight(), SHORT, tmp_path)
 
@@ -209,21 +209,21 @@ def test_a_policy_to_begin_with_keeps_its_normalisation(tmp_path: Path) -> None:
         std=np.full(values, 2.0),
         hidden=8,
     )
-    start = replace(start, most_rounds=problem.most_rounds)
+    start = replace(start, max_rounds=problem.max_rounds)
     policy = train(problem, SHORT, tmp_path / "second", start=start)
     assert (policy.mean == start.mean).all()
     assert (policy.std == start.std).all()
-    with pytest.raises(InvalidInputError, match="begin with has most_rounds 4, the simulator 8"):
-        train(problem, SHORT, tmp_path / "third", start=replace(start, most_rounds=4))
-    with pytest.raises(InvalidInputError, match="with has most_samples 2, the simulator None"):
-        train(problem, SHORT, tmp_path / "third", start=replace(start, most_samples=2))
+    with pytest.raises(InvalidInputError, match="begin with has max_rounds 4, the simulator 8"):
+        train(problem, SHORT, tmp_path / "third", start=replace(start, max_rounds=4))
+    with pytest.raises(InvalidInputError, match="with has max_samples 2, the simulator None"):
+        train(problem, SHORT, tmp_path / "third", start=replace(start, max_samples=2))
 
 
 def test_a_policy_draws_no_more_samples_than_the_simulator_has(tmp_path: Path) -> None:
-    problem = UntilRight(most_samples=3)
+    problem = UntilRight(max_samples=3)
     trained = train(problem, replace(SHORT, decisions=100), tmp_path)
     loaded = load_policy(tmp_path / POLICY)
-    assert (trained.most_samples, loaded.most_samples) == (3, 3)
+    assert (trained.max_samples, loaded.max_samples) == (3, 3)
 
 
 @dataclass

@@ -37,11 +37,11 @@ def test_settings_come_from_a_file(tmp_path: Path) -> None:
     [
         ({"learning_rte": 1e-3}, "unknown training setting 'learning_rte'; did you mean 'learning"),
         ({"preset": "papre"}, "unknown preset 'papre'; did you mean 'paper'"),
-        ({"least_trade_off": -0.1}, "least_trade_off is -0.1, expected a number from 0 to 1"),
-        ({"most_trade_off": 1.5}, "most_trade_off is 1.5, expected a number from 0 to 1"),
+        ({"min_trade_off": -0.1}, "min_trade_off is -0.1, expected a number from 0 to 1"),
+        ({"max_trade_off": 1.5}, "max_trade_off is 1.5, expected a number from 0 to 1"),
         (
-            {"least_trade_off": 0.9, "most_trade_off": 0.5},
-            "least_trade_off is 0.9, expected at most most_trade_off, which is 0.5",
+            {"min_trade_off": 0.9, "max_trade_off": 0.5},
+            "min_trade_off is 0.9, expected at most max_trade_off, which is 0.5",
         ),
         ({"learning_rate": float("nan")}, "learning_rate is nan, expected a number from 1e-09"),
         ({"learning_rate": 0}, "learning_rate is 0, expected a number from 1e-09 to 1"),

@@ -214,10 +214,10 @@ class Conformance:
         await model.generate(Request(ask(STORY, 1)))  # some learn only now what a server can tell
         if not model.capabilities.log_probs:
             with pytest.raises(ModelError):
-                await model.probe(ask(STORY))
+                await model.next_token(ask(STORY))
             return
         (sample,) = await model.generate(Request(ask(STORY, 1)))
-        told = await model.probe(ask(STORY), hidden=True)
+        told = await model.next_token(ask(STORY), hidden=True)
         assert max(told.log_probs, key=told.log_probs.__getitem__) == sample.text
         mass = math.fsum(map(math.exp, told.log_probs.values()))
         assert 0.0 < mass <= 1.0 + 1e-6

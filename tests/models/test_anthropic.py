@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 from anthropic.types import Message as Answered
 from anthropic.types import TextBlock, ThinkingBlock, Usage
+from tests.fakes.server import Answer, Question, serving
 from tests.models.conformance import ask
-from tests.models.webserver import Answer, Question, serving
 
 from amp.errors import InvalidInputError, MissingDependencyError, ModelError
 from amp.models.anthropic import AnthropicModel
@@ -299,7 +299,7 @@ async def test_grammars_scores_and_probes_are_refused() -> None:
     with pytest.raises(ModelError, match="cannot score"):
         await model.score(ask("x"), ["y"])
     with pytest.raises(ModelError, match="cannot be probed"):
-        await model.probe(ask("x"))
+        await model.next_token(ask("x"))
 
 
 def test_anthropic_needs_a_key(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from tests.models.webserver import Answer, Question, serving
+from tests.fakes.server import Answer, Question, serving
 
 from amp.errors import InvalidInputError, MissingDependencyError
 from amp.models.download import HubFile, Package, PinnedFile, fetch, sha256_of

@@ -172,7 +172,7 @@ async def test_calls_wait_for_each_other_off_the_clock(smol: LlamaCppModel) -> N
 async def test_probabilities_of_alternatives_add_up(smol: LlamaCppModel) -> None:
     """The first token's log-probability is the same in a score, a probe, and an answer."""
     prompt = ask("Is water wet? Answer yes or no.", max_tokens=1)
-    told = await smol.probe(prompt)
+    told = await smol.next_token(prompt)
     assert 0.5 < sum(math.exp(value) for value in told.log_probs.values()) <= 1.0 + 1e-6
     (answer,) = await smol.generate(Request(prompt))
     assert answer.log_probs[0] == pytest.approx(told.log_probs[answer.text], abs=0.05)
@@ -212,18 +212,18 @@ async def test_tokens_that_are_parts_of_characters_are_refused(smol: LlamaCppMod
 async def test_a_probe_works_where_the_answer_begins_with_a_part_of_a_character(
     smol: LlamaCppModel,
 ) -> None:
-    told = await smol.probe(Prompt((Message("user", "<|im_end|> hé 日本 😀"),), 5))
+    told = await smol.next_token(Prompt((Message("user", "<|im_end|> hé 日本 😀"),), 5))
     assert len(told.log_probs) > 10
 
 
 async def test_hidden_states_come_on_demand_and_are_charged(smol: LlamaCppModel) -> None:
     prompt = ask("Is it red?")
-    without, with_state = await smol.probe(prompt), await smol.probe(prompt, hidden=True)
+    without, with_state = await smol.next_token(prompt), await smol.next_token(prompt, hidden=True)
     assert without.hidden is None
     assert with_state.hidden is not None
     assert len(with_state.hidden) == 576
     assert with_state.usage.prompt_tokens == 2 * without.usage.prompt_tokens
-    again = await smol.probe(prompt, hidden=True)
+    again = await smol.next_token(prompt, hidden=True)
     assert again.hidden == pytest.approx(with_state.hidden, abs=0.05)
 
 

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
-from tests.models.webserver import Answer, Question, serving
+from tests.fakes.server import Answer, Question, serving
 
 from amp.errors import InvalidInputError, MissingDependencyError, ModelError
 from amp.models.base import LanguageModel, Message, Prompt, Request
@@ -92,7 +92,7 @@ async def test_stop_strings_and_grammars_reach_the_server(remote: OpenAIModel) -
 
 
 async def test_a_probe_tells_the_likeliest_tokens(remote: OpenAIModel, smol: LlamaCppModel) -> None:
-    far, near = await remote.probe(ask("Yes or no?")), await smol.probe(ask("Yes or no?"))
+    far, near = await remote.next_token(ask("Yes or no?")), await smol.next_token(ask("Yes or no?"))
     assert 15 <= len(far.log_probs) <= 20
     for text, value in far.log_probs.items():
         assert value == pytest.approx(near.log_probs[text], abs=0.05)
@@ -231,7 +231,7 @@ async def test_log_probabilities_are_given_up_where_refused() -> None:
         assert completion.log_prob is None
         assert completion.usage.completion_tokens == 2
         with pytest.raises(ModelError, match="no log-probabilities"):
-            await model.probe(ask("x"))
+            await model.next_token(ask("x"))
         await model.close()
     assert sum("logprobs" in body for body in asked) == 1
 

@@ -77,7 +77,7 @@ async def make(model: RecordedModel, sequence: Sequence[tuple[str, object]]) -> 
         elif isinstance(what, Prompt) and kind == "count":
             answers.append(await model.count_tokens(what))
         elif isinstance(what, Prompt):
-            answers.append(await model.probe(what, hidden=kind == "probe hidden"))
+            answers.append(await model.next_token(what, hidden=kind == "probe hidden"))
     await model.close()
     return answers
 
@@ -226,7 +226,7 @@ async def test_identical_requests_at_once_are_asked_for_once(tmp_path: Path) -> 
     inner = ScriptedModel(["a", "b"], delay_seconds=0.02)
     model = RecordedModel(inner, tmp_path / "pool.sqlite")
     answers = await asyncio.gather(*(model.generate(Request(ask(), n=2)) for _ in range(5)))
-    await asyncio.gather(*(model.probe(ask()) for _ in range(5)))
+    await asyncio.gather(*(model.next_token(ask()) for _ in range(5)))
     assert len(inner.requests) == len(inner.probes) == 1
     assert all(answer == answers[0] for answer in answers)
     assert model.recording.store.sizes()["samples"] == 2
@@ -326,7 +326,7 @@ async def test_a_replay_knows_the_model_and_never_asks_it(tmp_path: Path) -> Non
         with pytest.raises(RecordingError, match=r"pool.sqlite has no sample 1 .*test/1.*--record"):
             await replay.generate(Request(ask(), n=2))
         with pytest.raises(RecordingError, match="has no probe"):
-            await replay.probe(ask())
+            await replay.next_token(ask())
         with pytest.raises(RecordingError, match="has no score of 'x'"):
             await replay.score(ask(), ["x"])
         with pytest.raises(RecordingError, match="has no token count"):
@@ -347,7 +347,7 @@ async def test_a_capability_that_the_model_lost_is_noted(tmp_path: Path) -> None
 
 async def test_a_recording_goes_on_having_the_hidden_states_that_it_has(tmp_path: Path) -> None:
     first = RecordedModel(scripted(), tmp_path / "pool.sqlite")
-    shown = await first.probe(ask(), hidden=True)
+    shown = await first.next_token(ask(), hidden=True)
     await first.close()
     blind = dataclasses.replace(ALL_CAPABILITIES, hidden_states=False)
     second = RecordedModel(ScriptedModel(["b"], capabilities=blind), tmp_path / "pool.sqlite")
@@ -355,7 +355,7 @@ async def test_a_recording_goes_on_having_the_hidden_states_that_it_has(tmp_path
     await second.close()
     replay = RecordedModel(None, tmp_path / "pool.sqlite")
     assert replay.capabilities.hidden_states
-    assert (await replay.probe(ask(), hidden=True)).hidden == shown.hidden
+    assert (await replay.next_token(ask(), hidden=True)).hidden == shown.hidden
     await replay.close()
 
 
@@ -418,7 +418,7 @@ async def test_a_real_model_replays_exactly(smol: LlamaCppModel, tmp_path: Path)
         return [
             await model.generate(Request(ask("Tell a story."), n=3, temperature=1.0)),
             await model.generate(Request(ask("Tell a story."), n=2, first_sample=2)),
-            await model.probe(ask("Yes or no?"), hidden=True),
+            await model.next_token(ask("Yes or no?"), hidden=True),
             await model.score(ask("Yes or no?"), ["yes", "no"]),
             await model.count_tokens(ask("Tell a story.")),
         ]

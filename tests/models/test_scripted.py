@@ -55,7 +55,7 @@ async def test_a_capability_that_it_lacks_leaves_its_answers_empty() -> None:
     (completion,) = await model.generate(Request(ask("go")))
     assert completion.log_prob is None
     assert completion.entropy is None
-    assert (await model.probe(ask("go"), hidden=True)).hidden is None
+    assert (await model.next_token(ask("go"), hidden=True)).hidden is None
 
 
 async def test_a_delay_longer_than_the_timeout_times_out() -> None:
@@ -67,10 +67,10 @@ async def test_a_delay_longer_than_the_timeout_times_out() -> None:
 
 async def test_probes_follow_the_script() -> None:
     model = ScriptedModel([], next_tokens={"ball": {"1": 0.75, "2": 0.25}}, hidden=(1.0, 2.0))
-    told = await model.probe(ask("a ball"), hidden=True)
+    told = await model.next_token(ask("a ball"), hidden=True)
     assert told.log_probs == {"1": math.log(0.75), "2": math.log(0.25)}
     assert told.hidden == (1.0, 2.0)
-    assert (await ScriptedModel([]).probe(ask("?"))).log_probs.keys() == {"yes", "no"}
+    assert (await ScriptedModel([]).next_token(ask("?"))).log_probs.keys() == {"yes", "no"}
 
 
 async def test_scores_are_foretold() -> None:
@@ -90,7 +90,7 @@ async def test_a_closed_model_says_so() -> None:
 
 async def test_chance_prefers_no_label() -> None:
     prompt = Prompt((Message("user", "1. go left"), Message("assistant", "Action: ")), 1)
-    told = (await chance().probe(prompt)).log_probs
+    told = (await chance().next_token(prompt)).log_probs
     assert set("123456789ABCabc") <= set(told)
     assert len(set(told.values())) == 1
     assert isinstance(load("chance"), ScriptedModel)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.fakes.server import Answer, Question, serving
 from tests.models.conformance import ask
-from tests.models.webserver import Answer, Question, serving
 
 from amp.errors import InvalidInputError
 from amp.models import catalog

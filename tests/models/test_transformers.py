@@ -308,7 +308,7 @@ async def test_a_cancelled_task_ends_its_work_at_the_next_token(smol: Transforme
 
 async def test_closing_ends_what_is_running(directory: Path) -> None:
     model = TransformersModel(directory)
-    await model.probe(ask(STORY))
+    await model.next_token(ask(STORY))
     with watched(model) as work:
         request = Request(ask(STORY, max_tokens=200), temperature=1.0)
         tasks = [asyncio.create_task(model.generate(replace(request, seed=i))) for i in range(3)]
@@ -318,7 +318,7 @@ async def test_closing_ends_what_is_running(directory: Path) -> None:
     for task in tasks:
         with pytest.raises(ModelError, match="closed"):
             await task
-    for call in (model.generate(request), model.count_tokens(ask("x")), model.probe(ask("x"))):
+    for call in (model.generate(request), model.count_tokens(ask("x")), model.next_token(ask("x"))):
         with pytest.raises(ModelError, match="the model is closed"):
             await call
 
@@ -332,10 +332,10 @@ async def test_a_score_is_the_sum_of_probes(smol: TransformersModel) -> None:
     )
     parts = [" ", "4", ",", " ", "5"]
     probes = [
-        await smol.probe(ask("Count to five.", prefix="1, 2, 3," + "".join(parts[:i])))
+        await smol.next_token(ask("Count to five.", prefix="1, 2, 3," + "".join(parts[:i])))
         for i in range(len(parts))
     ]
-    told = [probe.log_probs[part] for probe, part in zip(probes, parts, strict=True)]
+    told = [next_token.log_probs[part] for next_token, part in zip(probes, parts, strict=True)]
     assert long.log_probs == pytest.approx(told, abs=1e-3)
     assert one.log_probs == pytest.approx(told[:2], abs=1e-3)
     assert sum(long.log_probs) > sum(short.log_probs)
@@ -361,7 +361,7 @@ async def test_tokens_of_the_prompt_never_merge_with_a_continuation(
 ) -> None:
     prompt = ask("Which?", prefix=prefix)
     (score,) = await tiny.score(prompt, [text])
-    told = await tiny.probe(prompt)
+    told = await tiny.next_token(prompt)
     assert score.log_probs[0] == pytest.approx(told.log_probs[first], abs=1e-4)
 
 
@@ -372,7 +372,7 @@ async def test_what_reads_as_nothing_cannot_be_scored(tiny: TransformersModel, t
 
 
 async def test_a_probe_tells_the_whole_distribution(smol: TransformersModel) -> None:
-    told = await smol.probe(ask(STORY), hidden=True)
+    told = await smol.next_token(ask(STORY), hidden=True)
     assert told.complete
     assert math.fsum(map(math.exp, told.log_probs.values())) == pytest.approx(1.0, abs=1e-9)
     (answer,) = await smol.generate(Request(ask(STORY, max_tokens=1)))
@@ -388,7 +388,7 @@ async def test_a_probe_tells_the_whole_distribution(smol: TransformersModel) -> 
 
 async def test_a_probe_may_be_cut_to_the_likeliest(directory: Path) -> None:
     model = TransformersModel(directory, probe_tokens=3)
-    told = await model.probe(ask(STORY))
+    told = await model.next_token(ask(STORY))
     assert (len(told.log_probs), told.complete, told.hidden) == (3, False, None)
     assert not model.capabilities.full_distribution
     assert list(told.log_probs.values()) == sorted(told.log_probs.values(), reverse=True)

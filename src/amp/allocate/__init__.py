@@ -15,15 +15,15 @@ from amp.allocate.space import Space
 from amp.errors import InvalidInputError, did_you_mean
 from amp.types import Allocation
 
-_MOST_SAMPLES = 8
+_MAX_SAMPLES = 8
 """Twice the usual vote. The papers go up to 40, which recordings on a laptop can hardly reach."""
 
 ALLOCATORS: dict[str, Callable[[Space, Allocation], Allocator]] = {
     "fixed": lambda space, fixed: FixedAllocator(fixed),
     "heuristic": lambda space, fixed: HeuristicAllocator(space),
     "random": lambda space, fixed: RandomAllocator(space),
-    "adaptive_consistency": lambda space, fixed: AdaptiveConsistency(fixed, most=_MOST_SAMPLES),
-    "early_stopping": lambda space, fixed: EarlyStopping(fixed, window=4, most=_MOST_SAMPLES),
+    "adaptive_consistency": lambda space, fixed: AdaptiveConsistency(fixed, most=_MAX_SAMPLES),
+    "early_stopping": lambda space, fixed: EarlyStopping(fixed, window=4, most=_MAX_SAMPLES),
     "until_agreement": lambda space, fixed: _until_agreement(fixed, "tttt"),
     "until_agreement_mixed": lambda space, fixed: _until_agreement(fixed, "ttntntnn"),
     "sigmoid": lambda space, fixed: SigmoidPolicy.initial(space),

@@ -86,8 +86,8 @@ def options(
     space: Space,
     context: StepContext,
     surroundings: Surroundings,
-    most_rounds: int,
-    most_samples: int | None = None,
+    max_rounds: int,
+    max_samples: int | None = None,
 ) -> Options:
     """Applies the rules of this module to the step at hand.
 
@@ -95,15 +95,15 @@ def options(
         space: the policy's whole space.
         context: the step, with what the limits still allow.
         surroundings: what exists and what it costs.
-        most_rounds: rounds a step at most.
-        most_samples: of one way to ask, at most; None for any number.
+        max_rounds: rounds a step at most.
+        max_samples: of one way to ask, at most; None for any number.
     """
     rounds, remaining = context.evidence.rounds, context.remaining
     usable = [_usable(name, context, surroundings) for name in space.tool_names]
-    left = _left(context, most_samples, any(usable))
+    left = _left(context, max_samples, any(usable))
     room = _room(remaining, surroundings.candidate)
     least, most = space.beam_width
-    if rounds >= most_rounds or not any(left) or (rounds and room < least):
+    if rounds >= max_rounds or not any(left) or (rounds and room < least):
         return Options(space, (False,) * (1 + len(REALS) + len(usable)), must_stop=True)
     if room < most:
         space = replace(space, beam_width=(least, max(least, int(room))))

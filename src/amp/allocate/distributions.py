@@ -11,9 +11,7 @@ l = location, s = standard deviation, z = latent:
 Only what is free counts. A draw that is not free (a masked tool, equal bounds, a stop that is
 forced either way) is 0, or 1 for a forced stop; it has probability 1 and entropy 0.
 
-One decision is computed in plain Python; many at once, by the same formulas, in numpy.
-
-Every array has one row a decision; a learner's twin differs in the name of the array library.
+This is one decision in plain Python; `amp.allocate.batch` is many at once.
 """
 
 from __future__ import annotations
@@ -23,11 +21,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
 from amp.allocate.space import REALS, sigmoid
-from amp.mlp import Floats
 
 TOOLS_FROM = 1 + len(REALS)
 """Index of the first tool among the draws."""
@@ -125,41 +119,3 @@ def _bernoulli_entropy(logit: float) -> float:
 def _softplus(x: float) -> float:
     """log(1 + exp(x)), without overflow."""
     return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
-
-
-Mask = npt.NDArray[np.bool_]
-
-_REALS = slice(1, TOOLS_FROM)
-_TOOLS = slice(TOOLS_FROM, None)
-
-
-def log_probs(latents: Floats, locations: Floats, log_stds: Floats, free: Mask) -> Floats:
-    """Log-probability of each row of latents (see `draws.log_prob`).
-
-    Args:
-        latents: shape (n, draws), as `Decision.latents`.
-        locations: shape (n, draws).
-        log_stds: shape (reals,), or (n, reals).
-        free: shape (n, draws).
-
-    Returns:
-        Shape (n,).
-    """
-    z = np.where(free, latents - locations, 0.0)[:, _REALS] * np.exp(-log_stds)
-    reals = (-0.5 * z * z - log_stds - HALF_LOG_TWO_PI) * free[:, _REALS]
-    bits = -_softplus_array(np.where(latents > 0, -locations, locations)) * free
-    rest = reals.sum(1) + bits[:, _TOOLS].sum(1)
-    return np.asarray(bits[:, 0] + (1.0 - latents[:, 0]) * rest)
-
-
-def entropies(locations: Floats, log_stds: Floats, free: Mask) -> Floats:
-    """Entropy of each row's distribution in nats (see `draws.entropy`); shapes as above."""
-    probabilities = np.exp(-_softplus_array(-locations))
-    bits = (_softplus_array(locations) - locations * probabilities) * free
-    reals = (log_stds + 0.5 + HALF_LOG_TWO_PI) * free[:, _REALS]
-    goes_on = 1.0 - probabilities[:, 0] * free[:, 0]
-    return np.asarray(bits[:, 0] + goes_on * (reals.sum(1) + bits[:, _TOOLS].sum(1)))
-
-
-def _softplus_array(x: Floats) -> Floats:
-    return np.asarray(np.maximum(x, 0.0) + np.log1p(np.exp(-np.abs(x))))

@@ -14,7 +14,7 @@ class HeuristicAllocator:
     """R(C) by hand: a sensible start, and the rule that a learned policy has to beat.
 
     A step stops when two candidates agree on an answer and no other answer has as many, when its
-    complexity after a round is below `settled_below`, or after `most_rounds`. Each further round is
+    complexity after a round is below `settled_below`, or after `max_rounds`. Each further round is
     allocated for the complexity that the last one left. The figures were chosen on 36 training
     problems of GSM8K, among those that lost no success against four fixed samples.
 
@@ -24,7 +24,7 @@ class HeuristicAllocator:
             verification and a lower temperature.
         middle: complexity at which a map is half way.
         settled_below: complexity after a round below which nothing more is bought.
-        most_rounds: rounds a step at most.
+        max_rounds: rounds a step at most.
         tool_lines: by name, the line of P(u = 1) = sigmoid(w c + b); a tool is used where that is
             at least one half. A tool without a line is always used.
     """
@@ -33,7 +33,7 @@ class HeuristicAllocator:
     steepness: float = 8.0
     middle: float = 0.4
     settled_below: float = 0.45
-    most_rounds: int = 2
+    max_rounds: int = 2
     tool_lines: Mapping[str, Line] = field(default_factory=dict)
 
     def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
@@ -61,7 +61,7 @@ class HeuristicAllocator:
         evidence = context.evidence
         if evidence.rounds == 0:
             return False
-        if evidence.rounds >= self.most_rounds or complexity.score < self.settled_below:
+        if evidence.rounds >= self.max_rounds or complexity.score < self.settled_below:
             return True
         ranking = [votes for _, votes in evidence.votes.most_common(2)] + [0, 0]
         return ranking[0] >= 2 and ranking[0] > ranking[1]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from amp.allocate.policy import INPUTS_VERSION, MlpPolicy, SigmoidPolicy
+from amp.allocate.mlp_policy import INPUTS_VERSION, MlpPolicy
+from amp.allocate.policy import SigmoidPolicy
 from amp.allocate.space import Line, Space
 from amp.errors import InvalidInputError
 from amp.mlp import Floats, Layer, read_tensors, write_tensors
@@ -90,8 +91,8 @@ def save_policy(
     header = {
         "schema": SCHEMA,
         "space": policy.space.to_json(),
-        "most_rounds": str(policy.most_rounds),
-        "most_samples": json.dumps(policy.most_samples),
+        "max_rounds": str(policy.max_rounds),
+        "max_samples": json.dumps(policy.max_samples),
     }
     if origin is not None:
         header["origin"] = json.dumps(asdict(origin))
@@ -148,15 +149,15 @@ def load_policy(
         own = Space.from_json(header["space"])
         if space not in (None, own):
             raise InvalidInputError(_difference(own, space))
-        most_rounds = int(header["most_rounds"])
-        most_samples: int | None = json.loads(header["most_samples"])
+        max_rounds = int(header["max_rounds"])
+        max_samples: int | None = json.loads(header["max_samples"])
         log_stds = tuple(tensors["log_stds"].ravel().tolist())
         if header["kind"] == "sigmoid":
             pairs = zip(tensors["w"].ravel(), tensors["b"].ravel(), strict=True)
             return SigmoidPolicy(
                 space=own,
-                most_rounds=most_rounds,
-                most_samples=most_samples,
+                max_rounds=max_rounds,
+                max_samples=max_samples,
                 lines=tuple(Line(float(w), float(b)) for w, b in pairs),
                 log_stds=log_stds,
             )
@@ -178,8 +179,8 @@ def load_policy(
         )
         return MlpPolicy(
             space=own,
-            most_rounds=most_rounds,
-            most_samples=most_samples,
+            max_rounds=max_rounds,
+            max_samples=max_samples,
             features=names,
             mean=tensors["mean"],
             std=tensors["std"],

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from amp.assess.weighted import TERMS, WeightedAssessor
 from amp.errors import InvalidInputError
 from amp.mlp import Floats, Layer, read_tensors, write_tensors
 from amp.models.base import ModelCard
-from amp.types import LookKind
+from amp.types import ProbeKind
 
 SCHEMA = "amp-assessor/1"
 
@@ -47,7 +46,7 @@ def save_assessor(
         "schema": SCHEMA,
         "features": str(features.VERSION),
         "parser": parser_name(assessor.parse),
-        "looks": json.dumps(sorted(assessor.looks)),
+        "probes": json.dumps(sorted(assessor.probes)),
         "model": training.model,
         "sha256": training.sha256,
         "environment": training.environment,
@@ -122,7 +121,7 @@ def _assessor(
     header: Mapping[str, str], tensors: Mapping[str, Floats]
 ) -> WeightedAssessor | NeuralAssessor:
     names = tuple(json.loads(header["names"]))
-    looks = cast("frozenset[LookKind]", frozenset(json.loads(header["looks"])))
+    probes = frozenset[ProbeKind](json.loads(header["probes"]))
     parse = parser(header["parser"])
     if header["kind"] == "weighted":
         if names != TERMS:
@@ -135,7 +134,7 @@ def _assessor(
             gamma,
             bias=float(tensors["bias"][0]),
             typical=None if typical is None else dict(zip(TERMS, typical.tolist(), strict=True)),
-            looks=looks,
+            probes=probes,
             parse=parse,
         )
     if header["kind"] != "neural":
@@ -153,6 +152,6 @@ def _assessor(
             for number in range(count)
         ),
         projection=projection,
-        looks=looks,
+        probes=probes,
         parse=parse,
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from amp.assess.text import INDICATORS
 from amp.assess.weighted import WeightedAssessor
-from amp.types import Complexity, LookKind, StepContext
+from amp.types import Complexity, ProbeKind, StepContext
 
 if TYPE_CHECKING:
     from amp.assess.neural import NeuralAssessor
@@ -24,7 +24,7 @@ class Assessor(Protocol):
     """
 
     @property
-    def looks(self) -> frozenset[LookKind]:
+    def probes(self) -> frozenset[ProbeKind]:
         """What it wants to see of a step before the first round; nothing costs nothing."""
         ...
 
@@ -52,7 +52,7 @@ GROUPS: Mapping[Group, frozenset[str]] = {
 """The features of each group; ``hidden`` has the coordinates of the hidden state, by any name.
 Uncertainty H belongs to its group wherever it comes from, such as from disagreement."""
 
-_LOOKS: Mapping[LookKind, Group] = {
+_PROBES: Mapping[ProbeKind, Group] = {
     "options": "uncertainty",
     "next_token": "uncertainty",
     "perplexity": "uncertainty",
@@ -85,9 +85,11 @@ class Ablated:
     left_out: frozenset[Group]
 
     @property
-    def looks(self) -> frozenset[LookKind]:
+    def probes(self) -> frozenset[ProbeKind]:
         """What the inner assessor wants to see, but for what only serves groups left out."""
-        return frozenset(look for look in self.inner.looks if _LOOKS[look] not in self.left_out)
+        return frozenset(
+            probe for probe in self.inner.probes if _PROBES[probe] not in self.left_out
+        )
 
     def assess(self, context: StepContext) -> Complexity:
         """Returns the score of what is left, and those features by name."""

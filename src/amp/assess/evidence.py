@@ -20,7 +20,7 @@ from functools import lru_cache
 
 from amp.assess.text import latest, numbers, word_set
 from amp.assess.uncertainty import (
-    MOST_ENTROPY,
+    MAX_ENTROPY,
     answer_counts,
     answer_entropy,
     divergence,
@@ -53,7 +53,7 @@ def goal_distance(context: StepContext) -> tuple[float, str | None]:
     Without an estimate D is n / (n + 4), where n is how much of what the goal names is named
     neither in the state nor in the plan so far, and so is still to be dealt with: of its numbers
     if it has any, else of its content words. Of state and plan the last 8,000 characters count
-    (`language.MOST_CHARACTERS`).
+    (`language.MAX_CHARACTERS`).
     """
     distance = context.observation.distance
     if distance is not None and math.isfinite(distance):
@@ -148,12 +148,12 @@ def first_entropy(evidence: Evidence) -> float | None:
     The first round shows for nothing what a look would have shown. A mean, since candidates of
     different prompts begin differently; those of one prompt agree.
     """
-    return _mean((c.first_entropy for c in evidence.candidates), 0.0, MOST_ENTROPY)
+    return _mean((c.first_entropy for c in evidence.candidates), 0.0, MAX_ENTROPY)
 
 
 def token_entropy(evidence: Evidence) -> float | None:
     """Mean entropy of the candidates' tokens in nats."""
-    return _mean((c.entropy for c in evidence.candidates), 0.0, MOST_ENTROPY)
+    return _mean((c.entropy for c in evidence.candidates), 0.0, MAX_ENTROPY)
 
 
 def answer_perplexity(evidence: Evidence) -> float | None:

@@ -12,7 +12,7 @@ from amp.assess import evidence as rounds
 from amp.assess.evidence import goal_distance, stand_ins
 from amp.assess.text import (
     INDICATORS,
-    MOST_CHARACTERS,
+    MAX_CHARACTERS,
     Parser,
     indicator_counts,
     latest,
@@ -22,15 +22,15 @@ from amp.assess.text import (
     word_count,
 )
 from amp.assess.uncertainty import (
-    MOST_DIVERGENCE,
-    MOST_ENTROPY,
+    MAX_DIVERGENCE,
+    MAX_ENTROPY,
     answer_entropy,
     divergence,
     entropy_share,
     fault,
     uncertainty,
 )
-from amp.types import Evidence, Look, StepContext
+from amp.types import Evidence, Probe, StepContext
 
 VERSION = 1
 """Of `FEATURES`, their meaning and order; weights trained with another version are refused."""
@@ -76,7 +76,7 @@ class Observed:
 
 
 FEATURES: tuple[Feature, ...] = (
-    Feature("entropy", "nats", "model", "entropy of the next token", high=MOST_ENTROPY),
+    Feature("entropy", "nats", "model", "entropy of the next token", high=MAX_ENTROPY),
     Feature("choice_entropy", "share", "model", "entropy of the options, of the largest", high=1.0),
     Feature("choice_margin", "share", "model", "likeliest option less the next", high=1.0),
     Feature("perplexity", "tokens", "model", "perplexity of the context", low=1.0),
@@ -85,9 +85,9 @@ FEATURES: tuple[Feature, ...] = (
         "nats",
         "model",
         "KL of the options from the last step's, or of the answers with the last from those before",
-        high=MOST_DIVERGENCE,
+        high=MAX_DIVERGENCE,
     ),
-    Feature("token_entropy", "nats", "model", "mean entropy of answers' tokens", high=MOST_ENTROPY),
+    Feature("token_entropy", "nats", "model", "mean entropy of answers' tokens", high=MAX_ENTROPY),
     Feature("log_prob", "nats", "model", "mean log-probability of an answer", -math.inf, 0.0),
     Feature("uncertainty", "share", "model", "H, from the best source there is", high=1.0),
     *(
@@ -122,7 +122,7 @@ BY_NAME: Mapping[str, Feature] = {feature.name: feature for feature in FEATURES}
 def observe(context: StepContext, parse: Parser = structural) -> Observed:
     """Returns the features of a step that can be had, without a model call.
 
-    Goal and state are read from their end, `language.MOST_CHARACTERS` characters in all. A value
+    Goal and state are read from their end, `language.MAX_CHARACTERS` characters in all. A value
     that is no number of its feature, such as NaN, is left out, and a phrase says so. What a model
     without log-probabilities does not tell is estimated from two or more candidates; such a value
     is named in `substituted`, with a phrase in `substitutes`.
@@ -133,8 +133,8 @@ def observe(context: StepContext, parse: Parser = structural) -> Observed:
     """
     sheet = _Sheet()
     evidence = context.evidence
-    look = evidence.look or Look()
-    _from_model(sheet, context, look)
+    probe = evidence.probe or Probe()
+    _from_model(sheet, context, probe)
     _from_words(sheet, context, parse)
     _from_plan(sheet, context)
     _from_evidence(sheet, evidence, context.task.goal)
@@ -179,29 +179,29 @@ class _Sheet:
         return Observed(self.values, frozenset(self.substituted), tuple(self.phrases))
 
 
-def _from_model(sheet: _Sheet, context: StepContext, look: Look) -> None:
+def _from_model(sheet: _Sheet, context: StepContext, probe: Probe) -> None:
     evidence = context.evidence
-    seen = look.entropy
+    seen = probe.entropy
     sheet.put("entropy", rounds.first_entropy(evidence) if seen is None else seen)
-    if look.options:
-        if (found := fault(look.options.values())) is not None:
+    if probe.options:
+        if (found := fault(probe.options.values())) is not None:
             sheet.mask("choice_entropy", found)
             sheet.mask("choice_margin", found)
         else:
-            first, second, *_ = [*sorted(look.options.values(), reverse=True), 0.0]
-            sheet.put("choice_entropy", entropy_share(look.options.values()))
+            first, second, *_ = [*sorted(probe.options.values(), reverse=True), 0.0]
+            sheet.put("choice_entropy", entropy_share(probe.options.values()))
             sheet.put("choice_margin", min(1.0, first - second))
-    sheet.put("perplexity", look.perplexity)
+    sheet.put("perplexity", probe.perplexity)
     sheet.put("token_entropy", rounds.token_entropy(evidence))
     sheet.put("log_prob", rounds.log_prob(evidence))
     if len(evidence.candidates) < 2 and context.steps:
-        before = context.steps[-1].look or Look()
-        if look.options and before.options:
-            found = fault(look.options.values()) or fault(before.options.values())
+        before = context.steps[-1].probe or Probe()
+        if probe.options and before.options:
+            found = fault(probe.options.values()) or fault(before.options.values())
             if found is not None:
                 sheet.mask("divergence", found)
             else:
-                sheet.put("divergence", divergence(look.options, before.options))
+                sheet.put("divergence", divergence(probe.options, before.options))
     if (known := uncertainty(evidence)) is not None:
         value, source = known
         own = source == "next-token entropy"
@@ -226,8 +226,8 @@ def _from_words(sheet: _Sheet, context: StepContext, parse: Parser) -> None:
     whole = f"{context.task.goal} {context.observation.state}"
     text = latest(whole)
     cut = None
-    if len(whole) > MOST_CHARACTERS:
-        cut = f"last {MOST_CHARACTERS:,} characters for the whole goal and state"
+    if len(whole) > MAX_CHARACTERS:
+        cut = f"last {MAX_CHARACTERS:,} characters for the whole goal and state"
     language = _language(text)
     for name, count in language.indicators.items():
         sheet.put(name, count, cut)

@@ -16,7 +16,7 @@ from amp.assess.features import BY_NAME, Observed, observe
 from amp.assess.text import Parser, structural
 from amp.errors import InvalidInputError
 from amp.mlp import Floats, Layer, normalise
-from amp.types import Complexity, LookKind, StepContext
+from amp.types import Complexity, ProbeKind, StepContext
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,7 +106,7 @@ class NeuralAssessor:
         std: likewise, more than 0.
         layers: (3 n) inputs, hidden ones, one output.
         projection: makes coordinates of a hidden state; None reads none.
-        looks: what it wants to see before the first round.
+        probes: what it wants to see before the first round.
         parse: how the structure of text is found.
 
     Raises:
@@ -118,7 +118,7 @@ class NeuralAssessor:
     std: Floats
     layers: tuple[Layer, ...]
     projection: Projection | None = None
-    looks: frozenset[LookKind] = frozenset()
+    probes: frozenset[ProbeKind] = frozenset()
     parse: Parser = structural
 
     def __post_init__(self) -> None:
@@ -150,8 +150,8 @@ class NeuralAssessor:
 
     def observe(self, context: StepContext) -> Observed:
         """The features of a step, with the coordinates of its hidden state where it has one."""
-        look = context.evidence.look
-        return self.project(observe(context, self.parse), () if look is None else look.hidden)
+        probe = context.evidence.probe
+        return self.project(observe(context, self.parse), () if probe is None else probe.hidden)
 
     def project(self, observed: Observed, hidden: Sequence[float]) -> Observed:
         """The features with the coordinates of a hidden state; as they are where there is none."""

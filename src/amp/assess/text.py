@@ -19,7 +19,7 @@ from functools import lru_cache
 
 from amp.assess.uncertainty import saturating
 
-MOST_CHARACTERS = 3000
+MAX_CHARACTERS = 3000
 """How much of a text is read, from its end: what is said last matters now."""
 
 INDICATORS: Mapping[str, frozenset[str]] = {
@@ -85,8 +85,8 @@ def quantities(text: str) -> float:
 
 
 def latest(text: str) -> str:
-    """The part of a text that is read: its last `MOST_CHARACTERS` characters."""
-    return text[-MOST_CHARACTERS:]
+    """The part of a text that is read: its last `MAX_CHARACTERS` characters."""
+    return text[-MAX_CHARACTERS:]
 
 
 def word_set(text: str) -> frozenset[str]:
@@ -170,7 +170,7 @@ def structural(text: str) -> Structure:
     for each subordinate clause and each bracket that is open, and for each preposition since the
     last comma or clause.
 
-    Reads the last `language.MOST_CHARACTERS` characters.
+    Reads the last `language.MAX_CHARACTERS` characters.
     """
     tokens = _TOKEN.findall(latest(text))
     words = [token.lower() for token in tokens]

@@ -15,7 +15,7 @@ from amp.types import Evidence
 _TOLERANCE = 1e-6
 _SMOOTHING = 0.01
 
-MOST_DIVERGENCE = math.log(1.0 / _SMOOTHING + 1.0)
+MAX_DIVERGENCE = math.log(1.0 / _SMOOTHING + 1.0)
 """Nats; no `divergence` is larger."""
 
 Outcome = TypeVar("Outcome", bound=Hashable)
@@ -100,7 +100,7 @@ def divergence(posterior: Mapping[Outcome, float], prior: Mapping[Outcome, float
         prior: the same, as it was.
 
     Returns:
-        A number from 0 to `MOST_DIVERGENCE`; exactly 0 where both say the same.
+        A number from 0 to `MAX_DIVERGENCE`; exactly 0 where both say the same.
 
     Raises:
         ValueError: if a value is negative or not finite, or all of one side are 0.
@@ -108,7 +108,7 @@ def divergence(posterior: Mapping[Outcome, float], prior: Mapping[Outcome, float
     outcomes = list(dict.fromkeys((*posterior, *prior)))
     after, before = (_smoothed(side, outcomes) for side in (posterior, prior))
     total = math.fsum(p * math.log(p / q) for p, q in zip(after, before, strict=True))
-    return min(MOST_DIVERGENCE, max(0.0, total))
+    return min(MAX_DIVERGENCE, max(0.0, total))
 
 
 def _smoothed(values: Mapping[Outcome, float], outcomes: Sequence[Outcome]) -> list[float]:
@@ -122,7 +122,7 @@ def _smoothed(values: Mapping[Outcome, float], outcomes: Sequence[Outcome]) -> l
     return [(values.get(outcome, 0.0) / total + _SMOOTHING) / mass for outcome in outcomes]
 
 
-MOST_ENTROPY = math.log(2**20)
+MAX_ENTROPY = math.log(2**20)
 """Nats; of a token. No model has a vocabulary larger than 2^20, so more is no entropy."""
 
 _TYPICAL_TOKEN_ENTROPY = 0.25
@@ -163,7 +163,7 @@ def answer_entropy(evidence: Evidence) -> float | None:
 
 def token_entropy(evidence: Evidence) -> float | None:
     """Mean entropy of the candidates' tokens, squashed into [0, 1); None if nobody tells it."""
-    known = _known((c.entropy for c in evidence.candidates), MOST_ENTROPY)
+    known = _known((c.entropy for c in evidence.candidates), MAX_ENTROPY)
     return saturating(_mean(known), _TYPICAL_TOKEN_ENTROPY) if known else None
 
 
@@ -173,12 +173,12 @@ def choice_entropy(evidence: Evidence) -> float | None:
     return 1.0 - _mean(known) if known else None
 
 
-def look_entropy(evidence: Evidence) -> float | None:
+def probe_entropy(evidence: Evidence) -> float | None:
     """Entropy of the options before the first round relative to the largest possible, in [0, 1].
 
     None where nobody looked at options, or what the model told of them is no distribution.
     """
-    options = evidence.look.options.values() if evidence.look else ()
+    options = evidence.probe.options.values() if evidence.probe else ()
     return None if not options or fault(options) else entropy_share(options)
 
 
@@ -196,7 +196,7 @@ def uncertainty(evidence: Evidence) -> tuple[float, str] | None:
         ("entropy of the answers", answer_entropy),
         ("probability of the choice", choice_entropy),
         ("entropy of the answer's tokens", token_entropy),
-        ("next-token entropy", look_entropy),
+        ("next-token entropy", probe_entropy),
     ):
         if (value := source(evidence)) is not None:
             return value, name

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from amp.assess.features import Observed, observe
 from amp.assess.text import Parser, structural
 from amp.errors import InvalidInputError
-from amp.types import Complexity, LookKind, StepContext
+from amp.types import Complexity, ProbeKind, StepContext
 
 TERMS = ("uncertainty", "indicators", "distance")
 """The features H, I and D that alpha, beta and gamma weigh, each in [0, 1]."""
@@ -30,7 +30,7 @@ class WeightedAssessor:
             D have means of their own.
         typical: what stands for a missing term, by its name: its mean in training. Without it the
             weights of the others are scaled up in proportion, so none may be negative then.
-        looks: what it wants to see before the first round.
+        probes: what it wants to see before the first round.
         parse: how the structure of text is found; the score does not depend on it.
 
     Raises:
@@ -43,7 +43,7 @@ class WeightedAssessor:
     gamma: float = 0.15
     bias: float = 0.0
     typical: Mapping[str, float] | None = None
-    looks: frozenset[LookKind] = frozenset({"options"})
+    probes: frozenset[ProbeKind] = frozenset({"options"})
     parse: Parser = structural
 
     def __post_init__(self) -> None:

@@ -48,7 +48,7 @@ def context_at(episode: Episode, step: int, candidates: tuple[int, ...] = ()) ->
                 f"candidate is {index}, but step {step} of {episode.task.id} has {len(made)}"
             )
     known = tuple(made[index] for index in candidates)
-    evidence = Evidence(known, rounds=int(bool(known)), look=record.look)
+    evidence = Evidence(known, rounds=int(bool(known)), probe=record.probe)
     return StepContext(episode.task, record.observation, episode.steps[:step], evidence)
 
 
@@ -58,8 +58,8 @@ def blinded(context: StepContext) -> StepContext:
         replace(c, log_prob=None, entropy=None, first_entropy=None, probability=None)
         for c in context.evidence.candidates
     )
-    steps = tuple(replace(step, look=None) for step in context.steps)
-    evidence = replace(context.evidence, candidates=silent, look=None)
+    steps = tuple(replace(step, probe=None) for step in context.steps)
+    evidence = replace(context.evidence, candidates=silent, probe=None)
     return replace(context, steps=steps, evidence=evidence)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 import typer
 
 from amp.errors import InvalidInputError, did_you_mean
-from amp.types import LookKind
+from amp.types import ProbeKind
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -134,7 +134,7 @@ BeamWidth = Annotated[int | None, typer.Option(help="Pin the beam width.")]
 Tool = Annotated[list[str] | None, typer.Option(help="Pin the tools; repeat for several.")]
 NoTools = Annotated[bool, typer.Option("--no-tools", help="Pin the tools to none.")]
 Verification = Annotated[int | None, typer.Option(help="Pin the verification level.")]
-Look = Annotated[
+Probe = Annotated[
     list[str] | None,
     typer.Option(help="Look before acting: options, next_token, hidden, perplexity; repeat."),
 ]
@@ -169,16 +169,16 @@ def pinned(
     }
 
 
-def looks_of(names: list[str] | None) -> frozenset[LookKind]:
-    """What --look names.
+def probes_of(names: list[str] | None) -> frozenset[ProbeKind]:
+    """What --probe names.
 
     Raises:
         InvalidInputError: if it names something else.
     """
-    known: tuple[LookKind, ...] = get_args(LookKind)
+    known: tuple[ProbeKind, ...] = get_args(ProbeKind)
     for name in names or ():
         if name not in known:
             raise InvalidInputError(
-                f"unknown look {name!r}{did_you_mean(name, known)} (looks: {', '.join(known)})"
+                f"unknown probe {name!r}{did_you_mean(name, known)} (probes: {', '.join(known)})"
             )
-    return frozenset(look for look in known if look in (names or ()))
+    return frozenset(probe for probe in known if probe in (names or ()))

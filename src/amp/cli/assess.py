@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from amp.cli.app import Data, Json, Look, MaxSteps, app, looks_of, new_console
+from amp.cli.app import Data, Json, MaxSteps, Probe, app, new_console, probes_of
 from amp.errors import InvalidInputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def train(
     split: Split = "train",
     level: Level = None,
     limit: Limit = None,
-    look: Look = None,
+    probe: Probe = None,
     max_steps: MaxSteps = None,
     seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
     data: Data = None,
@@ -58,7 +58,7 @@ def train(
 
     if kind not in KINDS:
         raise InvalidInputError(f"unknown kind {kind!r}{did_you_mean(kind, KINDS)}")
-    source = _source(runs, benchmark, split, level, limit, look, max_steps, data)
+    source = _source(runs, benchmark, split, level, limit, probe, max_steps, data)
     notes = _read(annotations) if annotations else _judged(source)
     made = train_assessor(kind, source.episodes, notes, parser_named(parser), seed)
     save_assessor(made.assessor, training_of(source.card, source.benchmark.name, notes), out)
@@ -96,7 +96,7 @@ def report(
     ] = "train",
     level: Level = None,
     limit: Limit = None,
-    look: Look = None,
+    probe: Probe = None,
     max_steps: MaxSteps = None,
     seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
     html: Annotated[Path | None, typer.Option(help="Write a page with figures, too.")] = None,
@@ -115,9 +115,9 @@ def report(
     from amp.report import validity_report
     from amp.trace import to_json
 
-    held_out = _source(runs, benchmark, split, level, limit, look, max_steps, data)
+    held_out = _source(runs, benchmark, split, level, limit, probe, max_steps, data)
     if train:
-        inside = _source(train, benchmark, train_split, level, limit, look, max_steps, data)
+        inside = _source(train, benchmark, train_split, level, limit, probe, max_steps, data)
     else:
         inside, held_out = parted(held_out)
     outside_notes, inside_notes = _judged(held_out), _judged(inside)
@@ -171,7 +171,7 @@ def _source(
     split: str | None,
     level: list[str] | None,
     limit: int | None,
-    look: list[str] | None,
+    probe: list[str] | None,
     max_steps: int | None,
     data: Path | None,
 ) -> Source:
@@ -183,7 +183,7 @@ def _source(
     from amp.settings import load_settings
 
     data = data or load_settings().data
-    looks = looks_of(look)
+    probes = probes_of(probe)
     sources = []
     for path in paths:
         if path.suffix != ".sqlite":
@@ -198,7 +198,7 @@ def _source(
                 console=new_console(stderr=True),
                 transient=True,
             )
-            sources.append(of_recording(path, chosen, tasks, looks, max_steps))
+            sources.append(of_recording(path, chosen, tasks, probes, max_steps))
     return joined(sources)
 
 

@@ -144,7 +144,7 @@ def trace_show(
 ) -> None:
     """Show the episodes of a run. Example: amp trace show runs/gsm8k --full"""
     from amp.cli import render
-    from amp.report.stats import summarise
+    from amp.report.metrics import summarise
     from amp.trace import read_episodes, to_json
 
     episodes = [e for e in read_episodes(path) if task is None or e.task.id == task]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from amp.benchmarks import BENCHMARKS, load_benchmark
-from amp.cli.app import Data, Json, Look, Model, app, looks_of, new_console, open_model, run_async
+from amp.cli.app import Data, Json, Model, Probe, app, new_console, open_model, probes_of, run_async
 from amp.errors import InvalidInputError, ModelError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def record(
     level: Level = None,
     samples: Samples = 4,
     arm: Arms = None,
-    look: Look = None,
+    probe: Probe = None,
     shard: Annotated[
         str,
         typer.Option(
@@ -74,7 +74,7 @@ def record(
     from amp.models.recorded import RecordedModel
 
     name = str(context.info_name)
-    asked = _asked(name, level, samples, arm, look, data)
+    asked = _asked(name, level, samples, arm, probe, data)
     benchmark = asked.benchmark
     split = split or benchmark.splits[0]
     tasks = benchmark.tasks(split, limit, seed)
@@ -84,7 +84,7 @@ def record(
     console = new_console(stderr=True)
 
     async def go() -> None:
-        language_model = open_model(model, hidden_states="hidden" in asked.looks)
+        language_model = open_model(model, hidden_states="hidden" in asked.probes)
         prompts = (benchmark.prompts.version,)
         recorded = RecordedModel(language_model, to, "auto", prompts=prompts)
         try:
@@ -123,7 +123,7 @@ def info(
     level: Level = None,
     samples: Samples = 4,
     arm: Arms = None,
-    look: Look = None,
+    probe: Probe = None,
     seed: Seed = 0,
     data: Data = None,
     as_json: Json = False,
@@ -131,7 +131,7 @@ def info(
     """Tell what a recording holds. Example: amp record info pool.sqlite --benchmark gsm8k"""
     asked, tasks = None, {}
     if benchmark is not None:
-        asked = _asked(benchmark, level, samples, arm, look, data)
+        asked = _asked(benchmark, level, samples, arm, probe, data)
         splits = [split] if split else asked.benchmark.splits
         tasks = {name: asked.benchmark.tasks(name, limit, seed) for name in splits}
     run_async(_tell(file, asked, tasks, as_json))
@@ -142,14 +142,14 @@ def _asked(
     level: str | None,
     samples: int,
     arms: list[str] | None,
-    looks: list[str] | None,
+    probes: list[str] | None,
     data: Path | None,
 ) -> Asked:
     from amp.evaluate.record import Asked, grid
     from amp.settings import load_settings
 
     benchmark = load_benchmark(name, data=data or load_settings().data, level=level)
-    return Asked(benchmark, grid(benchmark, arms or ()), samples, looks_of(looks))
+    return Asked(benchmark, grid(benchmark, arms or ()), samples, probes_of(probes))
 
 
 def _shard(tasks: Sequence[Task], shard: str) -> Sequence[Task]:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -17,11 +18,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from amp.report.calibration import Bin, Reliability
-from amp.report.stats import Interval, Summary
-from amp.report.validity import Difference, Importance
-from amp.report.validity_report import ScoreLine, Stage, ValidityReport
 from amp.types import Allocation, Episode, StepRecord, Task
+
+if TYPE_CHECKING:
+    from amp.report.calibration import Bin, Reliability
+    from amp.report.metrics import Interval, Summary
+    from amp.report.validity import Difference, Importance
+    from amp.report.validity_report import ScoreLine, Stage, ValidityReport
 
 _ROWS_SHOWN = 14
 _FONT_FACE = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)

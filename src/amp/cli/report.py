@@ -18,13 +18,12 @@ import typer
 
 from amp.cli.app import Data, Json, app, new_console
 from amp.errors import InvalidInputError, MissingDependencyError, did_you_mean
-from amp.report.tables import Column, Table, Value, write_csv
 
 if TYPE_CHECKING:
     from amp.benchmarks.base import Benchmark
     from amp.report.paired import Comparison
     from amp.report.runs import Run
-    from amp.report.tables import Table
+    from amp.report.tables import Table, Value
     from amp.simulate.compare import Adaptive, Duel, Results, Row
     from amp.simulate.samples import Draws
 
@@ -192,6 +191,7 @@ def write_results_csv(found: Results, path: Path) -> None:
     Raises:
         InvalidInputError: if it cannot be written.
     """
+    from amp.report.tables import Column, Table, write_csv
 
     heads = (
         *("kind", "policy", "reference", "success", "success", "completion_tokens", "tokens"),
@@ -374,7 +374,7 @@ def _learned(
     return {
         f"{name}, trade-off {trade_off:g}": Adaptive(
             tuple(replace(one, deterministic=True, trade_off=trade_off) for one in several),
-            WeightedAssessor(looks=frozenset()),
+            WeightedAssessor(probes=frozenset()),
             controls=trade_off == trade_offs[0],
             duels=(name, trade_off) == (next(iter(policies)), trade_offs[0]),
         )

@@ -25,13 +25,13 @@ from amp.cli.app import (
     Data,
     Depth,
     Json,
-    Look,
     MaxDollars,
     MaxSeconds,
     MaxSteps,
     MeanTokens,
     Model,
     NoTools,
+    Probe,
     Record,
     Replay,
     Temperature,
@@ -41,17 +41,17 @@ from amp.cli.app import (
     Verification,
     app,
     larger_recording,
-    looks_of,
     new_console,
     open_model,
     pinned,
+    probes_of,
     run_async,
 )
 from amp.cli.render import LiveSteps, add_step, episode_line, step_table, summary_table
 from amp.errors import InvalidInputError, ModelError
 from amp.evaluate.run import RunSettings, make_planner, run_episodes
 from amp.models.base import LanguageModel
-from amp.report.stats import Summary, summarise
+from amp.report.metrics import Summary, summarise
 from amp.types import Episode, Limits, Task
 
 PROBLEMS = 6
@@ -229,7 +229,7 @@ def run(
     assessor: Annotated[
         Path | None, typer.Option(help="Trained assessor: amp assess train.")
     ] = None,
-    look: Look = None,
+    probe: Probe = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="Rounds a step at most.")] = None,
     trade_off: TradeOff = None,
     mean_tokens: MeanTokens = None,
@@ -257,7 +257,7 @@ def run(
     from amp.benchmarks import load_benchmark
     from amp.cli import render
     from amp.evaluate import run
-    from amp.report.stats import summarise
+    from amp.report.metrics import summarise
     from amp.settings import load_settings
     from amp.trace import RunDirectory, to_json
     from amp.types import Limits
@@ -274,7 +274,7 @@ def run(
         step=step,
         method=method,
         assessor=assessor,
-        looks=looks_of(look),
+        probes=probes_of(probe),
         rounds=rounds,
         trade_off=trade_off,
         mean_tokens=mean_tokens,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from amp.allocate.distributions import TOOLS_FROM
-from amp.allocate.policy import INPUTS_VERSION, MlpPolicy, SigmoidPolicy
+from amp.allocate.policy import SigmoidPolicy
 from amp.allocate.space import Space, sigmoid
 from amp.cli.app import INTERRUPTED, Data, Json, app, new_console
 from amp.errors import InvalidInputError
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
+    from amp.allocate.mlp_policy import MlpPolicy
     from amp.allocate.policy_file import Origin
     from amp.learn.config import Recipe
 
@@ -84,8 +85,8 @@ class PolicyView:
     Attributes:
         kind: ``sigmoid`` (spec 3.3) or ``mlp``.
         space: where it allocates.
-        most_rounds: rounds a step at most.
-        most_samples: of one way to ask, at most; None for any number.
+        max_rounds: rounds a step at most.
+        max_samples: of one way to ask, at most; None for any number.
         features: that it reads besides score, trade-off, budget and evidence; all of them are at
             their means in training here, and nothing limits the budget.
         inputs: version of what it reads; None for ``sigmoid``, which reads the score alone.
@@ -94,8 +95,8 @@ class PolicyView:
 
     kind: str
     space: Space
-    most_rounds: int
-    most_samples: int | None
+    max_rounds: int
+    max_samples: int | None
     features: tuple[str, ...]
     inputs: int | None
     curves: tuple[Curve, ...]
@@ -103,6 +104,8 @@ class PolicyView:
 
 def policy_view(policy: SigmoidPolicy | MlpPolicy) -> PolicyView:
     """Asks a policy for steps that differ in their complexity alone."""
+    from amp.allocate.mlp_policy import INPUTS_VERSION, MlpPolicy
+
     sees = isinstance(policy, MlpPolicy)
     if isinstance(policy, MlpPolicy):
         features = policy.features
@@ -114,8 +117,8 @@ def policy_view(policy: SigmoidPolicy | MlpPolicy) -> PolicyView:
     return PolicyView(
         kind="mlp" if sees else "sigmoid",
         space=policy.space,
-        most_rounds=policy.most_rounds,
-        most_samples=policy.most_samples,
+        max_rounds=policy.max_rounds,
+        max_samples=policy.max_samples,
         features=features,
         inputs=INPUTS_VERSION if sees else None,
         curves=curves,
@@ -217,12 +220,12 @@ def _header(view: PolicyView) -> RenderableType:
     ]
     if space.depth_with_tools is not None:
         resources[0] += f" ({_range(space.depth_with_tools)} with a tool)"
-    samples = "any number" if view.most_samples is None else str(view.most_samples)
+    samples = "any number" if view.max_samples is None else str(view.max_samples)
     rows = {
         "kind": "mlp (network)" if view.kind == "mlp" else "sigmoid (lines of the complexity)",
         "space": ", ".join(resources),
         "tools": ", ".join(space.tool_names) or "none",
-        "rounds": f"at most {view.most_rounds}; samples of one way to ask: {samples}",
+        "rounds": f"at most {view.max_rounds}; samples of one way to ask: {samples}",
         "features": ", ".join(view.features) or "none",
         "inputs": "the score alone" if view.inputs is None else f"version {view.inputs}",
     }

@@ -26,7 +26,7 @@ from amp.latency import find as find_profile
 from amp.methods import BASELINES
 from amp.methods.registry import Method, find_method
 from amp.models.base import ModelCard
-from amp.types import Allocation, Complexity, Decision, Limits, LookKind, StepContext
+from amp.types import Allocation, Complexity, Decision, Limits, ProbeKind, StepContext
 
 SAMPLERS = frozenset({"adaptive_consistency", "early_stopping"})
 """Rules that sample until the votes are safe; how many samples at most is a matter of choice."""
@@ -184,7 +184,7 @@ class RunSettings:
         step: what a plan step is, where the benchmark offers several; None for its usual one.
         method: name of a published method to plan by (`amp.methods.registry`); None for AMP.
         assessor: file of a trained assessor; None for the weighted sum with its initial weights.
-        looks: what is looked at before the first round of a step besides what the assessor wants.
+        probes: what is looked at before the first round of a step besides what the assessor wants.
         left_out: groups of features that the assessor has to do without.
         rounds: rounds a step at most, whatever the allocator says; None leaves it to it.
         trade_off: lambda of a trained policy that takes it; None for the policy's own.
@@ -205,7 +205,7 @@ class RunSettings:
     step: str | None = None
     method: str | None = None
     assessor: Path | None = None
-    looks: frozenset[LookKind] = frozenset()
+    probes: frozenset[ProbeKind] = frozenset()
     left_out: frozenset[Group] = frozenset()
     rounds: int | None = None
     trade_off: float | None = None

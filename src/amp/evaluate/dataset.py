@@ -18,7 +18,7 @@ from amp.models.base import ModelCard
 from amp.models.recorded import RecordedModel
 from amp.models.recording_store import Store
 from amp.trace import read_episodes, read_manifest
-from amp.types import Episode, Limits, LookKind, Task
+from amp.types import Episode, Limits, ProbeKind, Task
 
 _PARTS = 3
 
@@ -59,7 +59,7 @@ def of_recording(
     path: Path,
     benchmark: Benchmark,
     tasks: Iterable[Task],
-    looks: frozenset[LookKind] = frozenset(),
+    probes: frozenset[ProbeKind] = frozenset(),
     max_steps: int | None = None,
 ) -> Source:
     """The episodes of the benchmark's fixed allocation, as far as a recording has their answers.
@@ -68,13 +68,13 @@ def of_recording(
         path: the recording.
         benchmark: whose tasks they are.
         tasks: those to look for in it.
-        looks: what is looked at before each step; has to be in the recording.
+        probes: what is looked at before each step; has to be in the recording.
         max_steps: plan steps of an episode, as when it was recorded; None for the benchmark's.
 
     Raises:
         RecordingError: if it is no recording, or has the answers to none of the tasks.
     """
-    settings = RunSettings("", 0, "fixed", {}, Limits(steps=max_steps), looks=looks)
+    settings = RunSettings("", 0, "fixed", {}, Limits(steps=max_steps), probes=probes)
     model = RecordedModel(None, path, mode="replay", prompts=(benchmark.prompts.version,))
     planner = make_planner(model, benchmark, settings)
     episodes = asyncio.run(_replayed(planner, benchmark, tasks, model))

@@ -23,7 +23,7 @@ from amp.errors import InvalidInputError, ModelError, RecordingError, did_you_me
 from amp.evaluate.run import RunSettings, make_planner
 from amp.methods import AnyPlanner
 from amp.models.recorded import RecordedModel
-from amp.types import MODEL_ERROR, Allocation, Limits, LookKind, Task
+from amp.types import MODEL_ERROR, Allocation, Limits, ProbeKind, Task
 
 _FAILED_TASKS_TO_GIVE_UP = 3
 
@@ -88,7 +88,7 @@ class Asked:
         samples: how many of each arm. Where a task is one plan step they share one prompt; where
             it is several, each is an episode of its own, the i-th on the task's seed + i. An arm
             without temperature is played once there, since it would do the same again.
-        looks: what is looked at before each step.
+        probes: what is looked at before each step.
 
     Raises:
         InvalidInputError: if there are no samples, or more than an allocation takes.
@@ -97,7 +97,7 @@ class Asked:
     benchmark: Benchmark
     arms: Mapping[str, Allocation]
     samples: int
-    looks: frozenset[LookKind] = frozenset()
+    probes: frozenset[ProbeKind] = frozenset()
 
     def __post_init__(self) -> None:
         try:
@@ -113,7 +113,7 @@ class Asked:
         fields = dataclasses.fields(allocation)
         wanted = {field.name: getattr(allocation, field.name) for field in fields}
         settings = RunSettings(
-            split="", seed=0, allocator="fixed", wanted=wanted, limits=Limits(), looks=self.looks
+            split="", seed=0, allocator="fixed", wanted=wanted, limits=Limits(), probes=self.probes
         )
         return make_planner(model, self.benchmark, settings)
 

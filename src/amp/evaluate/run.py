@@ -110,7 +110,7 @@ __all__ = [
     "settled",
 ]
 
-_MOST_ROUNDS = 64
+_MAX_ROUNDS = 64
 _MODEL_ERRORS_TO_GIVE_UP = 3
 _PACKAGES = ("adaptive-meta-planning", "xllamacpp", "minigrid", "alfworld", "textworld", "openai")
 
@@ -156,10 +156,10 @@ def make_planner(
         allocator = within_limits(allocator, preset, executor, model.card, limits)
     if settings.pins and isinstance(allocator, Policy | RandomAllocator):
         allocator = Pinned(allocator, settings.pins)  # what is drawn may leave a pinned tool out
-    most_rounds = settings.rounds or _MOST_ROUNDS
+    max_rounds = settings.rounds or _MAX_ROUNDS
     if method.planner == "beam":
-        return BeamPlanner(model, executor, assessor, allocator, limits, most_rounds)
-    return Planner(model, executor, assessor, allocator, limits, most_rounds, method.select)
+        return BeamPlanner(model, executor, assessor, allocator, limits, max_rounds)
+    return Planner(model, executor, assessor, allocator, limits, max_rounds, method.select)
 
 
 def settled(settings: RunSettings, benchmark: Benchmark, card: ModelCard) -> RunSettings:
@@ -187,8 +187,8 @@ def _assessor(
     else:
         assessor = WeightedAssessor()
     heeded = heeds_complexity(method.allocator) or settings.assessor is not None
-    wanted = Ablated(assessor, settings.left_out).looks if heeded else frozenset()
-    assessor = replace(assessor, looks=settings.looks | wanted)
+    wanted = Ablated(assessor, settings.left_out).probes if heeded else frozenset()
+    assessor = replace(assessor, probes=settings.probes | wanted)
     return Ablated(assessor, settings.left_out) if settings.left_out else assessor
 
 
@@ -229,11 +229,11 @@ def check(benchmark: Benchmark, settings: RunSettings) -> None:
 def needs_hidden_states(settings: RunSettings) -> bool:
     """Whether a run looks at hidden states, which some models have to be loaded for."""
     if settings.assessor is None:
-        return "hidden" in settings.looks
+        return "hidden" in settings.probes
     from amp.assess.assessor_file import load_assessor
 
     assessor, _ = load_assessor(settings.assessor)
-    return "hidden" in settings.looks | Ablated(assessor, settings.left_out).looks
+    return "hidden" in settings.probes | Ablated(assessor, settings.left_out).probes
 
 
 def prompt_versions(benchmark: Benchmark, settings: RunSettings) -> tuple[str, ...]:
@@ -260,7 +260,7 @@ def manifest(
         "method": settings.method,
         "allocator": method.allocator if policy is None else policy.stem,
         "assessor": None if settings.assessor is None else _sha256(settings.assessor),
-        "looks": sorted(settings.looks),
+        "probes": sorted(settings.probes),
         "fixed": _plain(asdict(preset.fixed)),
         "space": _plain(asdict(preset.space)),
         "limits": asdict(settings.limits),

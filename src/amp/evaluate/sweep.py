@@ -24,7 +24,7 @@ from amp.benchmarks import load_benchmark
 from amp.benchmarks.base import Benchmark
 from amp.errors import InvalidInputError, did_you_mean
 from amp.evaluate.config import RunSettings, is_policy_file
-from amp.types import Limits, LookKind
+from amp.types import Limits, ProbeKind
 
 _PINS = ("depth", "temperature", "top_p", "beam_width", "tools", "verification")
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
@@ -121,7 +121,7 @@ class AllocatorTable(_Table):
     tools: list[str] | None = None
     verification: int | None = None
     assessor: File | None = None
-    looks: list[LookKind] = []
+    probes: list[ProbeKind] = []
     without: list[Group] = []
     only: list[Group] = []
     rounds: AtLeastOne | None = None
@@ -245,7 +245,7 @@ class Study(_Table):
             step=benchmark.step,
             method=table.method,
             assessor=table.assessor,
-            looks=frozenset(table.looks),
+            probes=frozenset(table.probes),
             left_out=table.left_out,
             rounds=table.rounds,
             trade_off=table.trade_off,

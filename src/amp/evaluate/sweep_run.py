@@ -18,7 +18,8 @@ from amp.evaluate import run
 from amp.evaluate.sweep import Cell, Study
 from amp.models.base import LanguageModel
 from amp.models.recorded import RecordedModel
-from amp.report.stats import Summary, clustered_rate_interval, summarise
+from amp.report.metrics import Summary, summarise
+from amp.report.stats import clustered_rate_interval
 from amp.trace import EPISODES, RunDirectory, read_episodes
 from amp.types import MODEL_ERROR, Episode, Task
 

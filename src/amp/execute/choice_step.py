@@ -57,7 +57,7 @@ async def ask(meter: Meter, prompt: Prompt, labels: Sequence[str]) -> list[float
         Probabilities that add up to 1, or None if the answer names no label.
     """
     if meter.capabilities.log_probs:
-        return label_probabilities(await meter.probe(prompt), labels)
+        return label_probabilities(await meter.next_token(prompt), labels)
     n = _SAMPLES_WITHOUT_LOG_PROBS
     meter.notes.append(f"frequencies in {n} samples for next-token probabilities")
     samples = await meter.generate(_short(prompt), n=n, temperature=1.0)

@@ -13,11 +13,11 @@ from amp.execute.base import AskingTool, Prompts, Question, Tool
 from amp.execute.choice_step import ChoiceStep, ask, labels_for
 from amp.execute.meter import Meter
 from amp.execute.open_step import OpenStep
-from amp.execute.probe import look
+from amp.execute.probe import probe
 from amp.execute.select import check_rules, refine, self_check
 from amp.execute.tools.larger_model import LargerModelTool
 from amp.models.base import Prompt
-from amp.types import Allocation, Candidate, Look, LookKind, StepContext, ToolUse
+from amp.types import Allocation, Candidate, Probe, ProbeKind, StepContext, ToolUse
 
 _TEMPLATE_TOKENS = 16
 """More than any chat template adds to a message."""
@@ -82,9 +82,9 @@ class Executor:
         self._answers: WeakKeyDictionary[Meter, dict[Question, list[float] | None]]
         self._answers = WeakKeyDictionary()  # a meter is that of one episode
 
-    async def look(
-        self, context: StepContext, wanted: frozenset[LookKind], meter: Meter
-    ) -> Look | None:
+    async def probe(
+        self, context: StepContext, wanted: frozenset[ProbeKind], meter: Meter
+    ) -> Probe | None:
         """Looks at what the model makes of a step before its first round.
 
         In a choice step the look is the probe which acting at once reads, too, so it costs nothing
@@ -103,7 +103,7 @@ class Executor:
         if wanted:
             plain = Allocation(tools=tools)
             context = await self._with_room(context, plain, context.observation.actions, meter)
-        return await look(self.prompts, tools, context, wanted, meter)
+        return await probe(self.prompts, tools, context, wanted, meter)
 
     async def execute(
         self, context: StepContext, allocation: Allocation, meter: Meter

@@ -22,7 +22,7 @@ from amp.models.base import (
     Prompt,
     Request,
 )
-from amp.models.chat import LEAST_TOKENS
+from amp.models.chat import MIN_TOKENS
 from amp.types import StepContext, ToolUse
 
 _TOOL_GRACE_SECONDS = 1.0
@@ -98,7 +98,7 @@ class Meter:
         # What is too much is taken from the thinking first: an answer cut off is worth nothing.
         # A budget that no API takes is none.
         thinking = min(thinking_tokens, granted_tokens - prompt.max_tokens)
-        if thinking < LEAST_TOKENS:
+        if thinking < MIN_TOKENS:
             thinking = 0
         cap = granted_tokens - thinking
         if thinking < thinking_tokens:
@@ -124,7 +124,7 @@ class Meter:
         self._note_sampling(temperature, top_p)
         return completions
 
-    async def probe(self, prompt: Prompt, *, hidden: bool = False) -> NextToken:
+    async def next_token(self, prompt: Prompt, *, hidden: bool = False) -> NextToken:
         """Returns the next-token distribution after a prompt; asked twice, it costs once.
 
         Args:
@@ -139,7 +139,7 @@ class Meter:
         if known is None or (hidden and known.hidden is None):
             # A back end may read the prompt a second time for the hidden state.
             grants = await self._grants(prompt, 1, 1, readings=2 if hidden else 1)
-            known = await self._granted(grants, self.model.probe(prompt, hidden=hidden))
+            known = await self._granted(grants, self.model.next_token(prompt, hidden=hidden))
             self.ledger.charge(self.model.card, [known.usage])
             self._probes[prompt] = known
         return known

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from amp.execute.base import Prompts, Tool
 from amp.execute.meter import Meter
 from amp.models.base import Completion, Message, Prompt
-from amp.models.chat import LEAST_TOKENS
+from amp.models.chat import MIN_TOKENS
 from amp.types import Allocation, Candidate, StepContext, ToolUse
 
-TOKENS_A_REASONING_STEP = LEAST_TOKENS
+TOKENS_A_REASONING_STEP = MIN_TOKENS
 """The smallest budget that every API takes; native reasoning is wordier than steps in an answer."""
 
 
@@ -36,7 +36,7 @@ def thinking_tokens(allocation: Allocation, meter: Meter) -> int:
     return tokens
 
 
-_MOST_RESUMES = 8
+_MAX_RESUMES = 8
 """A tool may have the model go on so many times in one candidate; then it stands as it is."""
 
 
@@ -91,7 +91,7 @@ class OpenStep:
         text, parts, uses = completion.text, [completion], []
         while (use := await self._use_tools(text)) is not None:
             uses.append(use)
-            if use.resume is None or len(uses) > _MOST_RESUMES:
+            if use.resume is None or len(uses) > _MAX_RESUMES:
                 break
             more = await self.meter.generate(
                 _continued(

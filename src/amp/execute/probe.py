@@ -9,7 +9,7 @@ from amp.execute.base import Prompts
 from amp.execute.choice_step import ask, labels_for
 from amp.execute.meter import Meter
 from amp.models.base import Message, Prompt, entropy, normalised, perplexity
-from amp.types import Allocation, Look, LookKind, StepContext
+from amp.types import Allocation, Probe, ProbeKind, StepContext
 
 _TELL = Prompt(
     (Message("system", "You repeat what you are told."), Message("user", "What is the task?")),
@@ -18,13 +18,13 @@ _TELL = Prompt(
 )
 
 
-async def look(
+async def probe(
     prompts: Prompts,
     tools: frozenset[str],
     context: StepContext,
-    wanted: frozenset[LookKind],
+    wanted: frozenset[ProbeKind],
     meter: Meter,
-) -> Look | None:
+) -> Probe | None:
     """Makes the calls behind `Executor.look`, whose docstring says what it promises."""
     spread: float | None = None
     options: Mapping[str, float] = {}
@@ -44,15 +44,15 @@ async def look(
         if "options" in wanted and (known := await ask(meter, prompt, labels)) is not None:
             options = dict(zip(actions, known, strict=True))
     surprise = await _perplexity(context, meter) if "perplexity" in wanted else None
-    seen = Look(spread, options, surprise, hidden)
-    return None if seen == Look() else seen
+    seen = Probe(spread, options, surprise, hidden)
+    return None if seen == Probe() else seen
 
 
 async def _entropy(prompt: Prompt, meter: Meter) -> float | None:
     if not meter.capabilities.log_probs:
         meter.notes.append("no next-token entropy: the model tells no log-probabilities")
         return None
-    token = await meter.probe(prompt)
+    token = await meter.next_token(prompt)
     try:
         return entropy(normalised(list(token.log_probs.values())))
     except ValueError as error:
@@ -64,7 +64,7 @@ async def _hidden(prompt: Prompt, meter: Meter) -> tuple[float, ...]:
     if not meter.capabilities.hidden_states:
         meter.notes.append("no hidden state: the model tells none")
         return ()
-    return (await meter.probe(prompt, hidden=True)).hidden or ()
+    return (await meter.next_token(prompt, hidden=True)).hidden or ()
 
 
 async def _perplexity(context: StepContext, meter: Meter) -> float | None:

@@ -59,7 +59,7 @@ def _likelihood(candidate: Candidate) -> float:
     return -math.inf if candidate.log_prob is None else candidate.log_prob
 
 
-_MOST_SELF_CHECKS = 3
+_MAX_SELF_CHECKS = 3
 _YES_AND_NO = ("yes", "no")
 
 
@@ -98,7 +98,7 @@ async def self_check(
     """
     counts = Counter(c.action for c in candidates if c.valid and c.action is not None)
     checked: dict[str, float] = {}
-    for action, _ in counts.most_common(_MOST_SELF_CHECKS):
+    for action, _ in counts.most_common(_MAX_SELF_CHECKS):
         first = next(c for c in candidates if c.valid and c.action == action)
         try:
             answer = await ask(meter, prompts.check(context, first), _YES_AND_NO)

@@ -20,8 +20,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from amp.allocate.distributions import Mask, stopped
-from amp.allocate.policy import EXTRAS, MlpPolicy
+from amp.allocate.batch import Mask
+from amp.allocate.distributions import stopped
+from amp.allocate.mlp_policy import EXTRAS, MlpPolicy
 from amp.allocate.space import Space
 from amp.cost import Reward
 from amp.errors import InvalidInputError
@@ -75,7 +76,7 @@ class ImitationSettings:
         learning_rate: of Adam.
         entropy_weight: of a bonus for undecided policies, which keeps room to explore.
         penalty: on the squares of the weights.
-        least_log_std: of the Normals, so that neighbouring integers stay in reach.
+        min_log_std: of the Normals, so that neighbouring integers stay in reach.
         seed: of everything random.
     """
 
@@ -85,7 +86,7 @@ class ImitationSettings:
     learning_rate: float = 3e-3
     entropy_weight: float = 0.01
     penalty: float = 1e-5
-    least_log_std: float = -0.7
+    min_log_std: float = -0.7
     seed: int = 0
 
 
@@ -105,7 +106,7 @@ def latents_of(space: Space, decisions: Sequence[Allocation | None], free: Mask)
 def imitate(
     space: Space,
     features: tuple[str, ...],
-    most_rounds: int,
+    max_rounds: int,
     examples: Examples,
     settings: ImitationSettings = ImitationSettings(),
 ) -> MlpPolicy:
@@ -114,7 +115,7 @@ def imitate(
     Args:
         space: of the latents.
         features: names of the values, without `inputs.EXTRAS`.
-        most_rounds: rounds a step at most.
+        max_rounds: rounds a step at most.
         examples: what to imitate; they say how values are normalised, too.
         settings: how.
 
@@ -127,7 +128,7 @@ def imitate(
     frame = MlpPolicy.initial(
         space, features, mean=mean, std=std, hidden=settings.hidden, seed=settings.seed
     )
-    frame = replace(frame, most_rounds=most_rounds)
+    frame = replace(frame, max_rounds=max_rounds)
     networks = Networks(frame, settings.seed)
     parameters = [*networks.policy.parameters(), networks.log_stds]
     optimiser = torch.optim.AdamW(
@@ -149,7 +150,7 @@ def imitate(
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
                 with torch.no_grad():
-                    networks.log_stds.clamp_(settings.least_log_std, LOG_STDS[1])
+                    networks.log_stds.clamp_(settings.min_log_std, LOG_STDS[1])
     return networks.export(frame)
 
 
@@ -215,9 +216,9 @@ def _worth(
     A plan is how many more samples of each arm, in one call an arm, as a number with one digit an
     arm in base (samples + 1), the first arm's the lowest. Plan 0 stops.
     """
-    base, arms = table.most_samples + 1, len(table.arms)
+    base, arms = table.max_samples + 1, len(table.arms)
     every = np.arange(table.right.shape[1])
-    bits = every[:, None] >> np.arange(arms * table.most_samples) & 1
+    bits = every[:, None] >> np.arange(arms * table.max_samples) & 1
     counts = bits.reshape(len(every), arms, -1).sum(-1)
     written = table.completion_tokens.reshape(len(table.tasks), -1) @ bits.T
     worth = np.full((len(tasks), base**arms), np.nan)
@@ -238,7 +239,7 @@ def _worth(
 
 def _first_call(table: Table, plan: int) -> Allocation | None:
     for arm in table.arms:
-        plan, samples = divmod(plan, table.most_samples + 1)
+        plan, samples = divmod(plan, table.max_samples + 1)
         if samples:
             return replace(arm, beam_width=samples)
     return None

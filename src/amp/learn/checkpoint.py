@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from amp.allocate.policy import INPUTS_VERSION, MlpPolicy
+from amp.allocate.mlp_policy import INPUTS_VERSION, MlpPolicy
 from amp.assess.neural import NeuralAssessor
 from amp.errors import InvalidInputError
 from amp.learn.config import Curriculum, TrainSettings
@@ -150,8 +150,8 @@ def load_checkpoint(
 def _frame(policy: MlpPolicy, assessor: NeuralAssessor | None) -> dict[str, str]:
     return {
         "space": policy.space.to_json(),
-        "most_rounds": str(policy.most_rounds),
-        "most_samples": json.dumps(policy.most_samples),
+        "max_rounds": str(policy.max_rounds),
+        "max_samples": json.dumps(policy.max_samples),
         "features": json.dumps(policy.features),
         "inputs": str(INPUTS_VERSION),
         "assessor": "none" if assessor is None else _digest(assessor),

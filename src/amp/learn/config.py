@@ -48,8 +48,8 @@ class TrainSettings:
         value_weight: of the value function's loss.
         entropy_weight: of the bonus for undecided policies.
         gradient_norm: longest gradient.
-        least_trade_off: lambda is drawn between this, for each episode,
-        most_trade_off: and this.
+        min_trade_off: lambda is drawn between this, for each episode,
+        max_trade_off: and this.
         efficiency_from: share of the training after which all of that range is drawn from. Before,
             its lower end, where costs weigh most, is closed; it opens linearly (spec 3.4.3).
         dual_rate: above 0, lambda is not drawn: it is what holds the mean cost at the reference
@@ -82,8 +82,8 @@ class TrainSettings:
     value_weight: float = 0.5
     entropy_weight: float = 0.001
     gradient_norm: float = 0.5
-    least_trade_off: float = 0.5
-    most_trade_off: float = 1.0
+    min_trade_off: float = 0.5
+    max_trade_off: float = 1.0
     efficiency_from: float = 0.3
     dual_rate: float = 0.0
     curriculum: bool = True
@@ -95,13 +95,13 @@ class TrainSettings:
     def __post_init__(self) -> None:
         for field in fields(self):
             _check(field.name, getattr(self, field.name), field.default)
-        if self.least_trade_off > self.most_trade_off:
+        if self.min_trade_off > self.max_trade_off:
             raise InvalidInputError(
-                f"least_trade_off is {self.least_trade_off}, expected at most most_trade_off, "
-                f"which is {self.most_trade_off}"
+                f"min_trade_off is {self.min_trade_off}, expected at most max_trade_off, "
+                f"which is {self.max_trade_off}"
             )
-        if self.dual_rate and not self.most_trade_off > 0.0:
-            raise InvalidInputError("most_trade_off is 0, expected more where dual_rate is set")
+        if self.dual_rate and not self.max_trade_off > 0.0:
+            raise InvalidInputError("max_trade_off is 0, expected more where dual_rate is set")
         _ = self.reward
 
     @property
@@ -173,8 +173,8 @@ _RANGES = {
     "epsilon": (1e-3, 1.0),
     "target_kl": (1e-6, math.inf),
     "gradient_norm": (1e-6, math.inf),
-    "least_trade_off": (0.0, 1.0),
-    "most_trade_off": (0.0, 1.0),
+    "min_trade_off": (0.0, 1.0),
+    "max_trade_off": (0.0, 1.0),
     "efficiency_from": (0.0, 1.0),
     "opens_at": (0.0, 1.0),
     "seed": (0, 2**31),
@@ -325,7 +325,7 @@ class Curriculum:
 
     @classmethod
     def beginning(cls, settings: TrainSettings) -> Curriculum:
-        return cls(1 if settings.curriculum else TERCILES, 0, settings.most_trade_off)
+        return cls(1 if settings.curriculum else TERCILES, 0, settings.max_trade_off)
 
     def tasks(self, terciles: Ints) -> Ints:
         """Indices of the open tasks."""
@@ -335,7 +335,7 @@ class Curriculum:
         """Between which two lambda is drawn, after this share of the training."""
         if settings.dual_rate:
             return self.trade_off, self.trade_off
-        low, high = settings.least_trade_off, settings.most_trade_off
+        low, high = settings.min_trade_off, settings.max_trade_off
         reached = progress / settings.efficiency_from if settings.efficiency_from else 1.0
         return high - (high - low) * min(1.0, reached), high
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from amp.allocate.base import Allocator
-from amp.allocate.policy import MlpPolicy, observe
+from amp.allocate.mlp_policy import MlpPolicy, observe
 from amp.benchmarks.base import Benchmark
 from amp.cost import Reward
 from amp.errors import InvalidInputError, ModelError
@@ -67,10 +67,10 @@ async def play(
     _check(tasks, trade_offs)
     player = _Player(policy, dict(zip(keys, trade_offs.tolist(), strict=True)))
     planner = planner_of(player)
-    if planner.most_rounds < policy.most_rounds:
+    if planner.max_rounds < policy.max_rounds:
         raise InvalidInputError(
-            f"most_rounds of the planner is {planner.most_rounds}, expected at least the"
-            f" {policy.most_rounds} of the policy, or its last decision would do nothing"
+            f"max_rounds of the planner is {planner.max_rounds}, expected at least the"
+            f" {policy.max_rounds} of the policy, or its last decision would do nothing"
         )
     ended = [episode async for episode in run_episodes(planner, benchmark, tasks, jobs)]
     by_key = {_key(episode.task): episode for episode in ended}

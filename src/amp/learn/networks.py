@@ -1,7 +1,8 @@
 """The policy network of `amp.allocate.policy` in torch, with a value function beside it.
 
 Log-probabilities and entropies are those of `amp.allocate.distributions`, with gradients.
-The network of an assessor (spec 3.2) may stand before both: then the gradients reach it through its score.
+The network of an assessor (spec 3.2) may stand before both: then the gradients reach it
+through its score.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import nn
 from torch.nn.functional import softplus
 
 from amp.allocate.distributions import HALF_LOG_TWO_PI, TOOLS_FROM
-from amp.allocate.policy import EXTRAS, MlpPolicy
+from amp.allocate.mlp_policy import EXTRAS, MlpPolicy
 from amp.assess.neural import NeuralAssessor
 from amp.errors import InvalidInputError
 from amp.mlp import FAR, Floats, Layer

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from amp.allocate.policy import MlpPolicy
+from amp.allocate.mlp_policy import MlpPolicy
 from amp.allocate.policy_file import CurvePoint, Origin, save_policy
 from amp.assess import assessor_file
 from amp.assess.features import BY_NAME
@@ -99,7 +99,7 @@ def material_of(
         draws,
         space,
         recipe.features,
-        WeightedAssessor(looks=frozenset()) if scorer is None else scorer.assessor,
+        WeightedAssessor(probes=frozenset()) if scorer is None else scorer.assessor,
         opening_contexts(benchmark, tasks),
         recipe.rounds,
         on_task,
@@ -187,18 +187,18 @@ def _taught(recipe: Recipe, table: Table) -> MlpPolicy:
     examples = lessons(
         table,
         settings.reward,
-        (settings.least_trade_off, settings.most_trade_off),
+        (settings.min_trade_off, settings.max_trade_off),
         recipe.lessons,
         np.random.default_rng(settings.seed),
     )
     taught = imitate(
         table.space,
         table.features,
-        table.most_rounds,
+        table.max_rounds,
         examples,
         ImitationSettings(hidden=recipe.hidden, epochs=recipe.epochs, seed=settings.seed),
     )
-    return replace(taught, most_samples=table.most_samples)
+    return replace(taught, max_samples=table.max_samples)
 
 
 def _learning(scorer: Scorer | None, table: Table) -> tuple[NeuralAssessor, assessor_file.Training]:

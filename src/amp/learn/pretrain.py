@@ -32,7 +32,7 @@ from amp.errors import InvalidInputError
 from amp.learn.networks import layer_of, one_thread
 from amp.mlp import Floats, Layer
 from amp.models.base import ModelCard
-from amp.types import Episode, LookKind, Observation, StepContext, Task
+from amp.types import Episode, Observation, ProbeKind, StepContext, Task
 
 BLINDED_WEIGHT = 0.1
 """Of an example as a model without log-probabilities would have left it, beside the example."""
@@ -91,12 +91,12 @@ def _context(annotation: Annotation, episode: Episode | None) -> StepContext:
 
 
 def _example(annotation: Annotation, context: StepContext, parse: Parser, weight: float) -> Example:
-    look = context.evidence.look
+    probe = context.evidence.probe
     return Example(
         task=annotation.task,
         candidates=len(context.evidence.candidates),
         observed=observe(context, parse),
-        hidden=() if look is None else look.hidden,
+        hidden=() if probe is None else probe.hidden,
         complexity=annotation.complexity,
         weight=weight,
     )
@@ -153,7 +153,7 @@ class Fit:
 
 def train_weighted(
     examples: Sequence[Example],
-    looks: frozenset[LookKind],
+    probes: frozenset[ProbeKind],
     parse: Parser,
     settings: PretrainSettings = PretrainSettings(),
 ) -> tuple[WeightedAssessor, Fit]:
@@ -164,17 +164,17 @@ def train_weighted(
     """
     error = constant = 0.0
     for inside, outside in _folds(examples, settings):
-        design = _least_squares(inside, looks, parse)
+        design = _least_squares(inside, probes, parse)
         predicted = np.array([design.score(e.observed.values) for e in outside])
         error += _error(predicted, outside)
         constant += _error(np.full(len(outside), _mean(inside)), outside)
     fit = _fit(examples, error, constant, penalty=0.0)
-    return _least_squares(examples, looks, parse), fit
+    return _least_squares(examples, probes, parse), fit
 
 
 def train_neural(
     examples: Sequence[Example],
-    looks: frozenset[LookKind],
+    probes: frozenset[ProbeKind],
     parse: Parser,
     settings: PretrainSettings = PretrainSettings(),
 ) -> tuple[NeuralAssessor, Fit]:
@@ -185,14 +185,14 @@ def train_neural(
     """
     errors, constant = dict.fromkeys(settings.penalties, 0.0), 0.0
     for inside, outside in _folds(examples, settings):
-        frame = _untrained(inside, settings.directions, looks, parse)
+        frame = _untrained(inside, settings.directions, probes, parse)
         x, held = _inputs(frame, inside), _inputs(frame, outside)
         constant += _error(np.full(len(outside), _mean(inside)), outside)
         for penalty in settings.penalties:
             layers = _average(_train(x, inside, penalty, settings, _MEMBERS_IN_FOLDS))
             errors[penalty] += _error(replace(frame, layers=layers).predict(held), outside)
     best = min(errors, key=lambda penalty: errors[penalty])
-    frame = _untrained(examples, settings.directions, looks, parse)
+    frame = _untrained(examples, settings.directions, probes, parse)
     members = _train(_inputs(frame, examples), examples, best, settings, settings.members)
     fit = _fit(examples, errors[best], constant, best)
     return replace(frame, layers=_average(members)), fit
@@ -218,7 +218,7 @@ def _folds(
 
 
 def _least_squares(
-    examples: Sequence[Example], looks: frozenset[LookKind], parse: Parser
+    examples: Sequence[Example], probes: frozenset[ProbeKind], parse: Parser
 ) -> WeightedAssessor:
     weights, target = _targets(examples)
     table = np.array([[e.observed.values.get(term, np.nan) for term in TERMS] for e in examples])
@@ -233,11 +233,11 @@ def _least_squares(
     alpha, beta, gamma = slopes.tolist()
     bias = mean - float(slopes @ typical)
     means = dict(zip(TERMS, typical.tolist(), strict=True))
-    return WeightedAssessor(alpha, beta, gamma, bias, means, looks, parse)
+    return WeightedAssessor(alpha, beta, gamma, bias, means, probes, parse)
 
 
 def _untrained(
-    examples: Sequence[Example], directions: int, looks: frozenset[LookKind], parse: Parser
+    examples: Sequence[Example], directions: int, probes: frozenset[ProbeKind], parse: Parser
 ) -> NeuralAssessor:
     """A network of nothing yet: what it reads, and how that is normalised, from these examples."""
     states = sorted({example.hidden for example in examples if example.hidden})
@@ -248,7 +248,7 @@ def _untrained(
     names = (*(feature.name for feature in FEATURES), *hidden)
     nothing = Layer(np.zeros((3 * len(names), 1), np.float32), np.zeros(1, np.float32))
     unit = np.ones(len(names), np.float32)
-    raw = NeuralAssessor(names, 0 * unit, unit, (nothing,), projection, looks, parse)
+    raw = NeuralAssessor(names, 0 * unit, unit, (nothing,), projection, probes, parse)
     values = [raw.project(example.observed, example.hidden).values for example in examples]
     table = np.array(
         [[transformed(name, row.get(name, math.nan)) for name in names] for row in values], float
@@ -368,28 +368,28 @@ def train_assessor(
         InvalidInputError: if there is too little to learn from, or no such kind.
     """
     made = examples(annotations, episodes, parse)
-    looks = looks_in(episodes)
+    probes = probes_in(episodes)
     settings = PretrainSettings(seed=seed)
     if kind == "neural":
-        return Trained(*train_neural(made, looks, parse, settings))
+        return Trained(*train_neural(made, probes, parse, settings))
     if kind == "weighted":
-        return Trained(*train_weighted(made, looks, parse, settings))
+        return Trained(*train_weighted(made, probes, parse, settings))
     raise InvalidInputError(f"kind is {kind!r}, expected neural or weighted")
 
 
-def looks_in(episodes: Sequence[Episode]) -> frozenset[LookKind]:
+def probes_in(episodes: Sequence[Episode]) -> frozenset[ProbeKind]:
     """What was looked at before the first round of any step."""
-    seen: set[LookKind] = set()
-    for look in (step.look for episode in episodes for step in episode.steps):
-        if look is None:
+    seen: set[ProbeKind] = set()
+    for probe in (step.probe for episode in episodes for step in episode.steps):
+        if probe is None:
             continue
-        if look.options:
+        if probe.options:
             seen.add("options")
-        if look.entropy is not None:
+        if probe.entropy is not None:
             seen.add("next_token")
-        if look.hidden:
+        if probe.hidden:
             seen.add("hidden")
-        if look.perplexity is not None:
+        if probe.perplexity is not None:
             seen.add("perplexity")
     return frozenset(seen)
 

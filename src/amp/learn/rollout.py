@@ -14,8 +14,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from amp.allocate.distributions import TOOLS_FROM, Mask, log_probs
-from amp.allocate.policy import EXTRAS, MlpPolicy
+from amp.allocate.batch import Mask, log_probs
+from amp.allocate.distributions import TOOLS_FROM
+from amp.allocate.mlp_policy import EXTRAS, MlpPolicy
 from amp.allocate.space import FALLING, REALS, Space
 from amp.assess.neural import NeuralAssessor
 from amp.cost import Reward
@@ -79,8 +80,8 @@ class Simulator(Protocol):
 
     Attributes:
         space: where allocations move.
-        most_rounds: rounds a step at most.
-        most_samples: of one way to ask, with tools or without, at most; None for any number.
+        max_rounds: rounds a step at most.
+        max_samples: of one way to ask, with tools or without, at most; None for any number.
         features: names of the complexity's features that a view begins with.
         difficulties: one number a task, its failure rate, say; for the curriculum.
     """
@@ -88,9 +89,9 @@ class Simulator(Protocol):
     @property
     def space(self) -> Space: ...
     @property
-    def most_rounds(self) -> int: ...
+    def max_rounds(self) -> int: ...
     @property
-    def most_samples(self) -> int | None: ...
+    def max_samples(self) -> int | None: ...
     @property
     def features(self) -> tuple[str, ...]: ...
     @property
@@ -117,13 +118,13 @@ class Allocations:
     tools: Mask
 
 
-def allocations(space: Space, latents: Floats, most_beams: Ints | None = None) -> Allocations:
+def allocations(space: Space, latents: Floats, max_beams: Ints | None = None) -> Allocations:
     """`Space.allocation` of many rows of latents that don't stop.
 
     Args:
         space: bounds and grids.
         latents: shape (rows, draws).
-        most_beams: the upper bound of the beam width in each row, where a budget lowers it.
+        max_beams: the upper bound of the beam width in each row, where a budget lowers it.
     """
     drawn = dict(zip(REALS, np.asarray(latents[:, 1:], np.float64).T, strict=False))
     tools = latents[:, TOOLS_FROM:] > 0
@@ -132,8 +133,8 @@ def allocations(space: Space, latents: Floats, most_beams: Ints | None = None) -
         low, high = getattr(space, name)
         if name == "depth":
             low, high = np.array([space.depth, space.depths(True)])[tools.any(1).astype(int)].T
-        if name == "beam_width" and most_beams is not None:
-            high = np.maximum(low, np.minimum(high, most_beams))
+        if name == "beam_width" and max_beams is not None:
+            high = np.maximum(low, np.minimum(high, max_beams))
         share = 1.0 / (1.0 + np.exp(-np.clip(drawn[name], -500.0, 500.0)))
         value = high - (high - low) * share if name in FALLING else low + (high - low) * share
         step = getattr(space, f"{name}_step", None)
@@ -149,7 +150,7 @@ def allocations(space: Space, latents: Floats, most_beams: Ints | None = None) -
     )
 
 
-MOST_TURNS = 10_000
+MAX_TURNS = 10_000
 """Decisions an episode. One that needs more is taken for a simulator that never ends."""
 
 
@@ -240,7 +241,7 @@ def roll_out(
     worth = np.zeros(len(tasks))
     live = np.arange(len(tasks))
     columns: list[tuple[Floats | Mask | Ints, ...]] = []
-    for turn in range(MOST_TURNS):
+    for turn in range(MAX_TURNS):
         if not len(live):
             break
         view, assessed = _view(episodes, live, trade_offs, policy, assessor)
@@ -271,7 +272,7 @@ def roll_out(
         live = live[~came.done]
     else:
         raise InvalidInputError(
-            f"task {tasks[live[0]]} is not done after {MOST_TURNS} decisions, expected an end"
+            f"task {tasks[live[0]]} is not done after {MAX_TURNS} decisions, expected an end"
         )
     values, inputs, assessed, latents, free, log_ps, rewards, rows, turns = map(
         np.concatenate, zip(*columns, strict=True)

@@ -18,8 +18,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from amp.allocate.distributions import TOOLS_FROM, Mask
-from amp.allocate.policy import EXTRAS, observe
+from amp.allocate.batch import Mask
+from amp.allocate.distributions import TOOLS_FROM
+from amp.allocate.mlp_policy import EXTRAS, observe
 from amp.allocate.space import REALS, Space
 from amp.assess.base import Assessor
 from amp.assess.neural import NeuralAssessor
@@ -123,7 +124,7 @@ def without(assessor: NeuralAssessor, names: Collection[str]) -> NeuralAssessor:
     )
 
 
-MOST_SAMPLES = 12
+MAX_SAMPLES = 12
 """Of all arms together: every subset of them is worked out."""
 
 
@@ -135,8 +136,8 @@ class Table:
 
     Attributes:
         space: where allocations move. Each has to be an arm with some beam width.
-        most_rounds: rounds a task at most.
-        most_samples: of one arm: as many as the table has.
+        max_rounds: rounds a task at most.
+        max_samples: of one arm: as many as the table has.
         features: names of the features that are shown.
         difficulties: failure rate of each task over all samples.
         tasks: their ids.
@@ -151,8 +152,8 @@ class Table:
     """
 
     space: Space
-    most_rounds: int
-    most_samples: int
+    max_rounds: int
+    max_samples: int
     features: tuple[str, ...]
     difficulties: Floats
     tasks: tuple[str, ...]
@@ -171,7 +172,7 @@ class Table:
         features: tuple[str, ...],
         assessor: Assessor,
         contexts: Mapping[str, StepContext],
-        most_rounds: int,
+        max_rounds: int,
         on_task: Callable[[str], None] = lambda task: None,
     ) -> Table:
         """Works a table of draws out.
@@ -183,7 +184,7 @@ class Table:
             assessor: says how complex a step is; must not want a look. A `NeuralAssessor` may
                 learn with the policy.
             contexts: each task's first step, by its id.
-            most_rounds: rounds a task at most.
+            max_rounds: rounds a task at most.
             on_task: is told of each task when it is done.
 
         Raises:
@@ -194,15 +195,15 @@ class Table:
         (samples, *others) = draws.samples.values()
         if any(other != samples for other in others):
             raise InvalidInputError(f"samples by arm are {draws.samples}, expected equally many")
-        if len(draws.arms) * samples > MOST_SAMPLES:
+        if len(draws.arms) * samples > MAX_SAMPLES:
             raise InvalidInputError(
                 f"{len(draws.arms)} arms of {samples} samples have"
                 f" {2 ** (len(draws.arms) * samples):,} subsets a task, expected at most"
-                f" {2**MOST_SAMPLES:,}; take fewer samples or arms"
+                f" {2**MAX_SAMPLES:,}; take fewer samples or arms"
             )
-        if assessor.looks:
+        if assessor.probes:
             raise InvalidInputError(
-                f"the assessor looks at {', '.join(sorted(assessor.looks))} first, which this"
+                f"the assessor probes {', '.join(sorted(assessor.probes))} first, which this"
                 " simulator has no price for; take one that does not look"
             )
         read = assessor.names if isinstance(assessor, NeuralAssessor) else ()
@@ -220,8 +221,8 @@ class Table:
         cells = [[row.cells[arm.name] for arm in draws.arms] for row in draws.tasks]
         return cls(
             space=space,
-            most_rounds=most_rounds,
-            most_samples=samples,
+            max_rounds=max_rounds,
+            max_samples=samples,
             features=features,
             difficulties=np.array(
                 [np.mean([not d.right for cell in row for d in cell.draws]) for row in cells]
@@ -290,7 +291,7 @@ class Table:
 
     def begin(self, tasks: Ints, rng: np.random.Generator) -> Plays:
         """Begins one episode a task, the samples of every arm in an order of chance."""
-        shape = (len(tasks), len(self.arms), self.most_samples)
+        shape = (len(tasks), len(self.arms), self.max_samples)
         return Plays(self, tasks, rng.random(shape).argsort(-1))
 
 
@@ -337,7 +338,7 @@ class Plays:
         if len(asking):
             tokens[going] = self._ask(asking, latents[going])
             self._rounds[asking] += 1
-        done = ~going | (self._rounds[rows] >= table.most_rounds) | ~self.left(rows).any(1)
+        done = ~going | (self._rounds[rows] >= table.max_rounds) | ~self.left(rows).any(1)
         right = np.asarray(table.right[self._tasks[rows], self.subset[rows]])
         return Turn(tokens, (right & done).astype(float), done)
 
@@ -346,7 +347,7 @@ class Plays:
         table, taken = self._table, self._taken[rows]
         return np.stack(
             [
-                table.most_samples * int((table.with_tools == tools).any())
+                table.max_samples * int((table.with_tools == tools).any())
                 - taken[:, table.with_tools == tools].sum(1)
                 for tools in (False, True)
             ],
@@ -363,11 +364,11 @@ class Plays:
         count = np.minimum(wanted.beam_width, left[np.arange(len(rows)), wanted.tools.any(1) * 1])
         tasks, first = self._tasks[rows], self._taken[rows, arm]
         tokens = table.prompt_tokens[tasks, arm]
-        for index in range(table.most_samples):
+        for index in range(table.max_samples):
             drawn = (index >= first) & (index < first + count)
             sample = self._orders[rows, arm, index]
             tokens = tokens + table.completion_tokens[tasks, arm, sample] * drawn
-            self.subset[rows] |= drawn * (1 << (arm * table.most_samples + sample))
+            self.subset[rows] |= drawn * (1 << (arm * table.max_samples + sample))
         self._taken[rows, arm] += count
         return tokens.astype(float)
 

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from amp.allocate.policy import EXTRAS, MlpPolicy
+from amp.allocate.mlp_policy import EXTRAS, MlpPolicy
 from amp.allocate.policy_file import save_policy
 from amp.assess import assessor_file
 from amp.assess.neural import NeuralAssessor
@@ -76,7 +76,7 @@ METRICS = "metrics.jsonl"
 POLICY = "policy.safetensors"
 ASSESSOR = "assessor.safetensors"
 
-_LEAST_SCORE_STD = 1.0 / FAR
+_MIN_SCORE_STD = 1.0 / FAR
 """Of a score that learns: those near each other at first may move anywhere in (0, 1), and one that
 is cut has no gradient."""
 
@@ -214,15 +214,15 @@ def _beginning(
     rng = np.random.default_rng((settings.seed, 0))
     count = len(simulator.difficulties)
     tasks = rng.permutation(np.resize(np.arange(count), max(count, settings.episodes)))
-    trade_offs = rng.uniform(settings.least_trade_off, settings.most_trade_off, len(tasks))
-    look = roll_out(raw, simulator, settings.reward, tasks, trade_offs, rng, assessor)
-    _check_outcomes(look)
+    trade_offs = rng.uniform(settings.min_trade_off, settings.max_trade_off, len(tasks))
+    probe = roll_out(raw, simulator, settings.reward, tasks, trade_offs, rng, assessor)
+    _check_outcomes(probe)
     if start is not None:
         return raw if assessor is None else _uncut(raw)
-    mean, std = normalisation(look.values)
+    mean, std = normalisation(probe.values)
     if assessor is not None:
         score = len(raw.features) + EXTRAS.index("score")
-        std[score] = max(std[score], _LEAST_SCORE_STD)
+        std[score] = max(std[score], _MIN_SCORE_STD)
     made = MlpPolicy.initial(
         raw.space,
         raw.features,
@@ -231,7 +231,7 @@ def _beginning(
         hidden=settings.hidden,
         seed=settings.seed,
     )
-    return replace(made, most_rounds=raw.most_rounds, most_samples=raw.most_samples)
+    return replace(made, max_rounds=raw.max_rounds, max_samples=raw.max_samples)
 
 
 def _uncut(policy: MlpPolicy) -> MlpPolicy:
@@ -239,7 +239,7 @@ def _uncut(policy: MlpPolicy) -> MlpPolicy:
     score = len(policy.features) + EXTRAS.index("score")
     first, second, output = policy.layers
     weight, std = first.weight.copy(), policy.std.copy()
-    std[score] = max(std[score], _LEAST_SCORE_STD)
+    std[score] = max(std[score], _MIN_SCORE_STD)
     weight[score] *= std[score] / policy.std[score]
     return replace(policy, std=std, layers=(Layer(weight, first.bias), second, output))
 
@@ -248,11 +248,11 @@ def _unnormalised(simulator: Simulator, settings: TrainSettings) -> MlpPolicy:
     policy = MlpPolicy.initial(
         simulator.space, simulator.features, hidden=settings.hidden, seed=settings.seed
     )
-    return replace(policy, most_rounds=simulator.most_rounds, most_samples=simulator.most_samples)
+    return replace(policy, max_rounds=simulator.max_rounds, max_samples=simulator.max_samples)
 
 
 def _check_fit(policy: MlpPolicy, simulator: Simulator) -> None:
-    for name in ("space", "most_rounds", "most_samples", "features"):
+    for name in ("space", "max_rounds", "max_samples", "features"):
         mine, theirs = getattr(policy, name), getattr(simulator, name)
         if mine != theirs:
             raise InvalidInputError(
@@ -260,11 +260,11 @@ def _check_fit(policy: MlpPolicy, simulator: Simulator) -> None:
             )
 
 
-def _check_outcomes(look: Rollout) -> None:
-    if np.ptp(look.success) == 0.0:
+def _check_outcomes(probe: Rollout) -> None:
+    if np.ptp(probe.success) == 0.0:
         raise InvalidInputError(
-            f"all {len(look.tasks)} episodes of a first look at the tasks have the success "
-            f"{look.success[0]:g}, expected outcomes that differ; take other tasks or more of them"
+            f"all {len(probe.tasks)} episodes of a first look at the tasks have the success "
+            f"{probe.success[0]:g}, expected outcomes that differ; take other tasks or more of them"
         )
 
 

@@ -175,7 +175,7 @@ class AdaPlanner(BaselinePlanner):
     executor runs, and an error or a failed assertion is what it is refined with.
 
     Attributes:
-        most_refinements: new plans after the first one of an episode (of a step, for programs).
+        max_refinements: new plans after the first one of an episode (of a step, for programs).
     """
 
     version = VERSION
@@ -186,12 +186,12 @@ class AdaPlanner(BaselinePlanner):
         executor: Executor,
         allocation: Allocation = Allocation(),
         limits: Limits = Limits(steps=100),
-        most_refinements: int = 3,
+        max_refinements: int = 3,
     ) -> None:
-        if most_refinements < 0:
-            raise InvalidInputError(f"most_refinements is {most_refinements}, expected at least 0")
+        if max_refinements < 0:
+            raise InvalidInputError(f"max_refinements is {max_refinements}, expected at least 0")
         super().__init__(model, executor, allocation, limits)
-        self.most_refinements = most_refinements
+        self.max_refinements = max_refinements
 
     async def _plan(self, run: Trajectory) -> str | None:
         if run.context.actions(self.allocation.tools) is not None:
@@ -221,7 +221,7 @@ class AdaPlanner(BaselinePlanner):
             while (action := _grounded(plan, actions)) is None:
                 if plan:
                     trouble = f"{plan[0].action!r} is not possible now"
-                if plans > self.most_refinements:
+                if plans > self.max_refinements:
                     run.close_step(trouble)
                     return _OUT_OF_REFINEMENTS
                 plan, plans = await self._write(run, actions, trouble), plans + 1
@@ -278,7 +278,7 @@ class AdaPlanner(BaselinePlanner):
         """
         granted = replace(self._granted, tools=frozenset({python.name}))
         failed = trouble = ""
-        for _ in range(self.most_refinements + 1):
+        for _ in range(self.max_refinements + 1):
             written = await run.meter.generate(
                 program(run.context, failed, trouble),
                 temperature=granted.temperature,

@@ -20,7 +20,7 @@ from amp.types import Allocation, Limits, StepContext
 
 VERSION = "adapt/1"
 
-MOST_SUBTASKS = 4
+MAX_SUBTASKS = 4
 """Parts of a decomposition that are kept."""
 
 _TOKENS_A_SUBTASK = 40
@@ -28,7 +28,7 @@ _HISTORY = 8
 
 _SYSTEM = (
     "You break a task that was too hard into smaller ones, at most "
-    f"{MOST_SUBTASKS}, one numbered line each. Then write `Logic: AND` if all of them must be done "
+    f"{MAX_SUBTASKS}, one numbered line each. Then write `Logic: AND` if all of them must be done "
     "in this order, or `Logic: OR` if they are different ways and one suffices."
 )
 _ACTING_EXAMPLE = (
@@ -73,8 +73,8 @@ def decompose(context: StepContext, goal: str, actions: Sequence[str] | None) ->
         Message("user", "\n".join(lines)),
         Message("assistant", "1."),
     )
-    stop = (f"\n{MOST_SUBTASKS + 1}.", "\n\n")
-    return Prompt(messages, _TOKENS_A_SUBTASK * MOST_SUBTASKS, stop, VERSION)
+    stop = (f"\n{MAX_SUBTASKS + 1}.", "\n\n")
+    return Prompt(messages, _TOKENS_A_SUBTASK * MAX_SUBTASKS, stop, VERSION)
 
 
 def read(text: str) -> Decomposition | None:
@@ -85,7 +85,7 @@ def read(text: str) -> Decomposition | None:
         return None
     logic = _LOGIC.search(text)
     either = logic is not None and logic[1].upper() == "OR"
-    return Decomposition(subtasks[:MOST_SUBTASKS], "or" if either else "and")
+    return Decomposition(subtasks[:MAX_SUBTASKS], "or" if either else "and")
 
 
 def reached(context: StepContext, goal: str) -> Prompt:
@@ -150,7 +150,7 @@ class ADaPTPlanner(BaselinePlanner):
     tried again, and the last answer is given even if nobody believes it.
 
     Attributes:
-        most_depth: 1 never breaks anything up.
+        max_depth: 1 never breaks anything up.
         try_steps: plan steps of one try where actions are listed.
     """
 
@@ -162,14 +162,14 @@ class ADaPTPlanner(BaselinePlanner):
         executor: Executor,
         allocation: Allocation = Allocation(),
         limits: Limits = Limits(steps=100),
-        most_depth: int = 2,
+        max_depth: int = 2,
         try_steps: int = 6,
     ) -> None:
-        for name, value in (("most_depth", most_depth), ("try_steps", try_steps)):
+        for name, value in (("max_depth", max_depth), ("try_steps", try_steps)):
             if value < 1:
                 raise InvalidInputError(f"{name} is {value}, expected at least 1")
         super().__init__(model, executor, allocation, limits)
-        self.most_depth = most_depth
+        self.max_depth = max_depth
         self.try_steps = try_steps
 
     async def _plan(self, run: Trajectory) -> str | None:
@@ -190,7 +190,7 @@ class ADaPTPlanner(BaselinePlanner):
         """Whether the goal was reached, as far as the executor can tell (the paper's algorithm)."""
         if await self._try(run, goal):
             return True
-        if depth == self.most_depth or not run.open_step():
+        if depth == self.max_depth or not run.open_step():
             return run.state.done
         actions = run.context.actions(self.allocation.tools)
         parts = await self._decompose(run, goal, actions)
@@ -227,7 +227,7 @@ class ADaPTPlanner(BaselinePlanner):
         """The answer to a question, from its parts where the first one is not believed."""
         text = await self._execute(run, question)
         believed = text is not None and await self._yes(run, right(question, text))
-        if believed or depth == self.most_depth:
+        if believed or depth == self.max_depth:
             return Answer(text, believed)
         parts = await self._decompose(run, question, None)
         if parts is None:

@@ -225,9 +225,9 @@ class BeamPlanner(Planner):
         complexity, places = Complexity(0.0), 0
         stop: Decision | None = None
         try:
-            if self.assessor.looks:
-                seen = await self.executor.look(contexts[0], self.assessor.looks, meter)
-                contexts[0] = replace(contexts[0], evidence=Evidence(look=seen))
+            if self.assessor.probes:
+                seen = await self.executor.probe(contexts[0], self.assessor.probes, meter)
+                contexts[0] = replace(contexts[0], evidence=Evidence(probe=seen))
             while True:
                 contexts = [replace(c, remaining=ledger.remaining) for c in contexts]
                 complexity = self.assessor.assess(contexts[0])
@@ -236,7 +236,7 @@ class BeamPlanner(Planner):
                 if allocation is None:
                     stop = decision
                     break
-                if len(rounds) == self.most_rounds:
+                if len(rounds) == self.max_rounds:
                     break
                 places = allocation.beam_width - finished
                 if places < 1:
@@ -278,7 +278,7 @@ class BeamPlanner(Planner):
             usage=ledger.usage - before,
             failure=failure,
             stop=stop,
-            look=contexts[0].evidence.look,
+            probe=contexts[0].evidence.probe,
         )
         return step, kept
 

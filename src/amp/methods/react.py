@@ -165,7 +165,7 @@ def _listed(actions: tuple[str, ...], labels: str) -> str:
 
 _SUM = re.compile(r"\d\s*[-+*/]\s*\(?\d")
 
-MOST_TURNS = 8
+MAX_TURNS = 8
 """Turns of an open step; a step without an answer by then has failed."""
 
 
@@ -235,7 +235,7 @@ class ReActPlanner(BaselinePlanner):
             top_p=self.allocation.top_p,
             tools=frozenset() if calculator is None else frozenset({calculator.name}),
         )
-        for _ in range(MOST_TURNS):
+        for _ in range(MAX_TURNS):
             completion = (
                 await run.meter.generate(
                     solve(run.context, turns, calculator=calculator is not None),
@@ -264,7 +264,7 @@ class ReActPlanner(BaselinePlanner):
                     heard = use.output or use.error or heard
             run.note(granted, candidate)
             turns.append(Turn(call.said.strip(), heard))
-        return f"no answer within {MOST_TURNS} turns"
+        return f"no answer within {MAX_TURNS} turns"
 
     async def _worked_out(self, run: Trajectory, answer: str) -> tuple[str, tuple[ToolUse, ...]]:
         """The answer; of a sum such as ``60 + 180`` its value, which is what is meant."""

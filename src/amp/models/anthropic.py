@@ -109,7 +109,7 @@ ANTHROPIC = Api(
     variable="ANTHROPIC",
 )
 
-_MOST_TEMPERATURE = 1.0
+_MAX_TEMPERATURE = 1.0
 # The API caches prompts of 1024 tokens and more, which are 4 bytes of English each.
 _CACHED_BYTES = 4096
 _CACHED = {"cache_control": {"type": "ephemeral"}}
@@ -164,7 +164,7 @@ class AnthropicModel:
         self._thinking: AnthropicStyle | None = thinking
         self._extra = dict(extra or {})
         self._capabilities = Capabilities(
-            prefix=prefix, thinking_budget=thinking is not None, max_temperature=_MOST_TEMPERATURE
+            prefix=prefix, thinking_budget=thinking is not None, max_temperature=_MAX_TEMPERATURE
         )
         self._refusals = Refusals(model)
         self._refused_thinking = 0
@@ -218,7 +218,7 @@ class AnthropicModel:
         """
         raise ModelError(f"model {self._model} cannot score: the API tells no log-probabilities")
 
-    async def probe(self, prompt: Prompt, *, hidden: bool = False) -> NextToken:
+    async def next_token(self, prompt: Prompt, *, hidden: bool = False) -> NextToken:
         """Not possible with this API.
 
         Raises:
@@ -300,14 +300,14 @@ class AnthropicModel:
         return {**fields, **self._extra}
 
     def _sampling(self, request: Request) -> dict[str, float]:
-        if request.temperature > _MOST_TEMPERATURE and not self._clamped:
+        if request.temperature > _MAX_TEMPERATURE and not self._clamped:
             self._clamped = True
             _log.warning(
                 "model %s is sent temperature 1 instead of %g, the most that its API takes",
                 self._model,
                 request.temperature,
             )
-        fields = {"temperature": min(request.temperature, _MOST_TEMPERATURE)}
+        fields = {"temperature": min(request.temperature, _MAX_TEMPERATURE)}
         if request.top_p < 1.0 and request.temperature > 0.0:  # a greedy answer has no nucleus
             fields["top_p"] = request.top_p
         return {

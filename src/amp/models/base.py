@@ -219,7 +219,7 @@ class LanguageModel(Protocol):
         """Returns the log-probabilities of each continuation after the prompt."""
         ...
 
-    async def probe(self, prompt: Prompt, *, hidden: bool = False) -> NextToken:
+    async def next_token(self, prompt: Prompt, *, hidden: bool = False) -> NextToken:
         """Returns the next-token distribution after the prompt, with the hidden state on demand."""
         ...
 

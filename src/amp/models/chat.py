@@ -95,7 +95,7 @@ ANTHROPIC_STYLES: tuple[str, ...] = get_args(AnthropicStyle)
 
 LOW_TOKENS = 2048
 MEDIUM_TOKENS = 8192
-LEAST_TOKENS = 1024
+MIN_TOKENS = 1024
 """The smallest budget that Anthropic's API takes, and so the smallest that every API takes."""
 
 Fields = Mapping[str, Any]
@@ -144,7 +144,7 @@ def anthropic_fields(style: AnthropicStyle | None, tokens: int) -> tuple[Fields,
 def anthropic_budget(style: AnthropicStyle | None, tokens: int) -> int:
     """Returns by how many tokens the cap grows: the budget as the API takes it."""
     if tokens and style == "budget":
-        return max(LEAST_TOKENS, tokens)
+        return max(MIN_TOKENS, tokens)
     return tokens
 
 

@@ -68,9 +68,9 @@ class LlamaCppModel:
         context_tokens: longest prompt and answer together; samples generated side by side share
             one memory of this size.
         slots: samples generated side by side; four are best on two cores.
-        hidden_states: whether `probe` can give hidden states. It costs nothing while generating
-            (measured: no difference in speed); a probe with `hidden` reads the prompt once more,
-            without the prefix cache, and is charged for it.
+        hidden_states: whether `next_token` can give hidden states. It costs nothing while
+            generating (measured: no difference in speed); a probe with `hidden` reads the
+            prompt once more, without the prefix cache, and is charged for it.
         chat_template: a Jinja template instead of the file's own.
 
     Raises:
@@ -170,7 +170,7 @@ class LlamaCppModel:
         # One after the other: each then finds the whole prompt in the cache of the same slot.
         return [await self._score_one(prompt, continuation) for continuation in continuations]
 
-    async def probe(self, prompt: Prompt, *, hidden: bool = False) -> NextToken:
+    async def next_token(self, prompt: Prompt, *, hidden: bool = False) -> NextToken:
         """Returns the 100 most likely next tokens; the empty text is the end of the answer."""
         body = self._body(prompt, max_tokens=1, top_logprobs=_TOP_PROBE)
         answer, usage = await self._complete(body)

@@ -5,7 +5,7 @@ capabilities say so from then on:
 
 - `n`: refused or ignored, the samples are asked for one by one, side by side. Each is a call and is
   charged as one.
-- log-probabilities: refused or left out, they are empty from then on, and `probe` fails.
+- log-probabilities: refused or left out, they are empty from then on, and `next_token` fails.
 - temperature and top_p: refused by many models that think, they are left out from then on. The log
   says so once; see `amp.models.chat`.
 - A prefix (an assistant's last message) is continued only where the option `prefix` says that the
@@ -239,7 +239,7 @@ class OpenAIModel:
             " generate; use probe, or a local model"
         )
 
-    async def probe(self, prompt: Prompt, *, hidden: bool = False) -> NextToken:
+    async def next_token(self, prompt: Prompt, *, hidden: bool = False) -> NextToken:
         """Returns the 20 most likely next tokens; never a hidden state.
 
         Raises:

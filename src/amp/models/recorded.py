@@ -149,15 +149,15 @@ class RecordedModel:
                 self._note_capabilities()
         return [self.recording.present(self._store.score(key)) for key in keys]
 
-    async def probe(self, prompt: Prompt, *, hidden: bool = False) -> NextToken:
+    async def next_token(self, prompt: Prompt, *, hidden: bool = False) -> NextToken:
         self.recording.check_version(prompt.version)
         key = _key("probe", prompt, hidden)
         async with self.recording.turn(key):
-            if self._store.probe(key) is None:
+            if self._store.next_token(key) is None:
                 model = self._asked(prompt, "probe with hidden state" if hidden else "probe")
-                self._store.add_probe(key, await model.probe(prompt, hidden=hidden))
+                self._store.add_next_token(key, await model.next_token(prompt, hidden=hidden))
                 self._note_capabilities()
-        return self.recording.present(self._store.probe(key))
+        return self.recording.present(self._store.next_token(key))
 
     async def count_tokens(self, prompt: Prompt) -> int:
         """Returns the recorded figure; every recorded sample brought that of its prompt."""

@@ -236,17 +236,19 @@ class Store:
                     *_figures(sample.usage),
                 )
 
-    def probe(self, key: bytes) -> NextToken | None:
+    def next_token(self, key: bytes) -> NextToken | None:
         row = self._row("probes", key)
         if row is None:
             return None
         hidden = None if row[2] is None else _floats(row[2])
         return NextToken(json.loads(row[1]), _usage(row), hidden, bool(row[3]))
 
-    def add_probe(self, key: bytes, probe: NextToken) -> None:
-        hidden = None if probe.hidden is None else _blob(probe.hidden)
-        usage = _figures(probe.usage)
-        self._insert("probes", key, _json(probe.log_probs), hidden, int(probe.complete), *usage)
+    def add_next_token(self, key: bytes, next_token: NextToken) -> None:
+        hidden = None if next_token.hidden is None else _blob(next_token.hidden)
+        usage = _figures(next_token.usage)
+        self._insert(
+            "probes", key, _json(next_token.log_probs), hidden, int(next_token.complete), *usage
+        )
 
     def score(self, key: bytes) -> LogProbs | None:
         row = self._row("scores", key)

@@ -58,16 +58,16 @@ class ScriptedModel:
         answers: what to say. A function of the prompt and the sample's index; a list, from which
             sample i takes entry i modulo its length, whatever the prompt; or a mapping from a part
             of the last message to an answer or a list of answers (the longest matching part wins).
-        next_tokens: what `probe` tells: a function of the prompt, or a mapping from a part of the
-            last message, to probabilities by token text. None spreads evenly over "yes" and "no".
+        next_tokens: what `next_token` tells: a function of the prompt, or a mapping from a part of
+            the last message, to probabilities by token text. None: "yes" and "no" alike.
         capabilities: what the model claims; what it lacks, it leaves out of its answers.
         card: who the model claims to be.
         delay_seconds: pause before each answer; a request with a shorter timeout times out.
-        hidden: the hidden state that `probe` gives.
+        hidden: the hidden state that `next_token` gives.
 
     Attributes:
         requests: every request that `generate` got, in order.
-        probes: every prompt that `probe` got, in order.
+        probes: every prompt that `next_token` got, in order.
         scores: every prompt that `score` got, with its continuations, in order.
         closed: whether `close` was called.
     """
@@ -129,7 +129,7 @@ class ScriptedModel:
             scored.append(LogProbs((_LOG_HALF,) * count, usage))
         return scored
 
-    async def probe(self, prompt: Prompt, *, hidden: bool = False) -> NextToken:
+    async def next_token(self, prompt: Prompt, *, hidden: bool = False) -> NextToken:
         """Returns the scripted next-token distribution."""
         self._require_open()
         self.probes.append(prompt)

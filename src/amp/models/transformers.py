@@ -56,9 +56,9 @@ class TransformersModel:
         context_tokens: longest prompt and answer together; None, and anything above what the model
             was made for, takes the model's own.
         slots: samples generated side by side; more are made in groups of this size.
-        probe_tokens: how many of the likeliest texts `probe` tells. None tells all of them, which
-            makes an entry for every text of the vocabulary: a recording of many probes is smaller
-            with a number here, and then does not have the full distribution.
+        probe_tokens: how many of the likeliest texts `next_token` tells. None tells all of them,
+            which makes an entry for every text of the vocabulary: a recording of many probes is
+            smaller with a number here, and then does not have the full distribution.
 
     Raises:
         MissingDependencyError: if a package or the model is missing; the message says how to get
@@ -165,7 +165,7 @@ class TransformersModel:
         call = Call()
         return await self._run(call, partial(self._score, call, tokens, pieces))
 
-    async def probe(self, prompt: Prompt, *, hidden: bool = False) -> NextToken:
+    async def next_token(self, prompt: Prompt, *, hidden: bool = False) -> NextToken:
         """Returns the next-token distribution; the empty text is the end of the answer.
 
         All tokens without a text of their own count as the empty text.

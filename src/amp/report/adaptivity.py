@@ -24,10 +24,10 @@ import numpy as np
 from amp.benchmarks.base import MEASURES, Benchmark, Difficulty, Tercile, difficulty
 from amp.benchmarks.labels import outcomes
 from amp.errors import InvalidInputError, MissingDependencyError
+from amp.report.metrics import Interval
 from amp.report.runs import Run, tasks_of
 from amp.report.stats import (
     Array,
-    Interval,
     bootstrap_interval,
     clustered_rate_interval,
     ratio,

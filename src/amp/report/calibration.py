@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from amp.report.adaptivity import resamples_for
+from amp.report.metrics import Interval, wilson
 from amp.report.runs import Run
-from amp.report.stats import Interval, wilson
 from amp.report.validity import Estimate, Oriented, Row, auroc_on
 from amp.types import Episode
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from amp.report.adaptivity import THIRDS
 from amp.report.html import label
+from amp.report.metrics import Interval
 from amp.report.report import RunReport
 from amp.report.runs import RunLine
-from amp.report.stats import Interval
 from amp.report.tables import unit
 
 if TYPE_CHECKING:

@@ -21,8 +21,9 @@ from math import nan
 
 from amp.cost import reward
 from amp.errors import InvalidInputError
+from amp.report.metrics import Interval
 from amp.report.runs import Run, tasks_of
-from amp.report.stats import Array, Interval, bootstrap_interval
+from amp.report.stats import Array, bootstrap_interval
 from amp.types import Episode
 
 _ROUNDING = 1e-12  # a gain below it is none

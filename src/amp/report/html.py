@@ -148,7 +148,7 @@ def _step(number: int, step: StepRecord, marks: tuple[bool | None, ...]) -> str:
     parts = [
         f'<div class="step"><h4>Step {number}: {_chosen(step)}</h4>',
         f"<details><summary>state</summary><pre>{_clip(state)}</pre></details>" if state else "",
-        _look(step),
+        _probe(step),
     ]
     shown = 0
     for index, made in enumerate(step.rounds, start=1):
@@ -176,17 +176,17 @@ def _chosen(step: StepRecord) -> str:
     return f'<span class="bad">no action: {_clip(step.failure or "unknown")}</span>'
 
 
-def _look(step: StepRecord) -> str:
-    if (look := step.look) is None:
+def _probe(step: StepRecord) -> str:
+    if (probe := step.probe) is None:
         return ""
     told = []
-    if look.entropy is not None:
-        told.append(f"entropy of the next token {look.entropy:.3f} nats")
-    if look.perplexity is not None:
-        told.append(f"perplexity of the context {look.perplexity:.2f}")
-    if look.hidden:
-        told.append(f"a hidden state of {len(look.hidden)} numbers")
-    likely = sorted(look.options.items(), key=lambda option: -option[1])[:5]
+    if probe.entropy is not None:
+        told.append(f"entropy of the next token {probe.entropy:.3f} nats")
+    if probe.perplexity is not None:
+        told.append(f"perplexity of the context {probe.perplexity:.2f}")
+    if probe.hidden:
+        told.append(f"a hidden state of {len(probe.hidden)} numbers")
+    likely = sorted(probe.options.items(), key=lambda option: -option[1])[:5]
     told += [f"{_clip(action)} {chance:.1%}" for action, chance in likely]
     return f'<p class="note">Looked at before acting: {"; ".join(told)}.</p>' if told else ""
 

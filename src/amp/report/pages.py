@@ -109,7 +109,7 @@ def _linked(
 
 
 def _traces(
-    report: RunReport, runs: Sequence[Run], judge: Benchmark | None, most_bytes: int
+    report: RunReport, runs: Sequence[Run], judge: Benchmark | None, max_bytes: int
 ) -> tuple[dict[tuple[int, int], str], str]:
     """Traces by run and place: the dearest failures, then all runs by turns while they fit."""
     names = {run.name: place for place, run in enumerate(runs)}
@@ -119,7 +119,7 @@ def _traces(
     )
     wanted = failed + [key for keys in by_turns for key in keys if key is not None]
     made: dict[tuple[int, int], str] = {}
-    left = most_bytes
+    left = max_bytes
     for run, place in dict.fromkeys(wanted):
         episode = runs[run].episodes[place]
         if not episode.steps:

@@ -12,9 +12,9 @@ from math import comb
 from statistics import stdev
 
 from amp.errors import InvalidInputError
+from amp.report.metrics import Interval
 from amp.report.runs import Run
 from amp.report.stats import (
-    Interval,
     bootstrap_interval,
     detectable_mean_difference,
     detectable_success_difference,

@@ -14,15 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from amp.errors import InvalidInputError
-from amp.report.stats import (
-    Interval,
-    Summary,
-    bootstrap_interval,
-    clustered_rate_interval,
-    ratio,
-    summarise,
-    wilson,
-)
+from amp.report.metrics import Interval, Summary, summarise, wilson
+from amp.report.stats import bootstrap_interval, clustered_rate_interval, ratio
 from amp.trace import EPISODES, MANIFEST, read_episodes, read_manifest
 from amp.types import Episode
 
@@ -281,8 +274,8 @@ class Part:
     """What one part of the work took, over all episodes of a run.
 
     Attributes:
-        name: ``looks`` of the assessor; ``candidates``; ``verified candidates``, of rounds in which
-            the model checks its answers, whose traces do not tell both apart; ``tools``.
+        name: ``probes`` of the assessor; ``candidates``; ``verified candidates``, of rounds in
+            which the model checks its answers, whose traces do not tell both apart; ``tools``.
         tokens: prompt and completion tokens.
         seconds: time inside models and tools.
     """
@@ -362,7 +355,7 @@ def _parts(episodes: Sequence[Episode]) -> tuple[Part, ...]:
     seconds: dict[str, float] = defaultdict(float)
     for episode in episodes:
         for step in episode.steps:
-            looked_tokens, looked_seconds = step.usage.tokens, step.usage.seconds
+            probe_tokens, probe_seconds = step.usage.tokens, step.usage.seconds
             for made in step.rounds:
                 name = "verified candidates" if made.allocation.verification > 1 else "candidates"
                 spent = made.usage
@@ -371,11 +364,11 @@ def _parts(episodes: Sequence[Episode]) -> tuple[Part, ...]:
                 # Tools that work side by side take less time together than apart.
                 seconds["tools"] += min(tools, spent.seconds)
                 seconds[name] += max(0.0, spent.seconds - tools)
-                looked_tokens -= spent.tokens
-                looked_seconds -= spent.seconds
-            tokens["looks"] += looked_tokens
-            seconds["looks"] += looked_seconds
-    names = ("looks", "candidates", "verified candidates", "tools")
+                probe_tokens -= spent.tokens
+                probe_seconds -= spent.seconds
+            tokens["probes"] += probe_tokens
+            seconds["probes"] += probe_seconds
+    names = ("probes", "candidates", "verified candidates", "tools")
     return tuple(
         Part(name, tokens[name], seconds[name])
         for name in names

@@ -18,8 +18,7 @@ What a set of episodes amounts to: success with its interval, and what it cost (
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
 from statistics import NormalDist
 from typing import TypeAlias
 
@@ -27,103 +26,9 @@ import numpy as np
 import numpy.typing as npt
 
 from amp.errors import InvalidInputError, MissingDependencyError
-from amp.types import Candidate, Episode, Usage
+from amp.report.metrics import Interval, wilson
 
 _Z_95 = 1.959963984540054
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A confidence interval of 95 %."""
-
-    low: float
-    high: float
-
-
-def wilson(successes: float, n: float) -> Interval:
-    """Wilson's score interval of a proportion at 95 % (Wilson 1927).
-
-    Args:
-        successes: how many, or an effective number.
-        n: of how many independent ones; of dependent ones, what they are worth.
-
-    Raises:
-        InvalidInputError: if not 0 <= successes <= n or n is 0.
-    """
-    if not 0 <= successes <= n or not 0 < n < math.inf:
-        raise InvalidInputError(f"{successes} of {n} is no proportion")
-    p, z2 = successes / n, _Z_95**2
-    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = _Z_95 * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    # Exactly 0 and 1 at the ends, where rounding would leave 5e-17.
-    low = 0.0 if successes == 0 else max(0.0, centre - half)
-    return Interval(low, 1.0 if successes == n else min(1.0, centre + half))
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """Figures of one run.
-
-    Attributes:
-        episodes: how many.
-        successes: how many reached their goal.
-        success_interval: of the success rate.
-        usage: the sum over all episodes.
-        candidates: samples and choices made.
-        cut_off_rate: share of the written candidates that their cap ended; None if there are none.
-        unread_rate: share of the candidates from which no action could be read; None if none.
-        failed_steps: plan steps without an action.
-        limited: episodes that a limit ended.
-    """
-
-    episodes: int
-    successes: int
-    success_interval: Interval
-    usage: Usage
-    candidates: int
-    cut_off_rate: float | None
-    unread_rate: float | None
-    failed_steps: int
-    limited: int
-
-    @property
-    def success_rate(self) -> float:
-        return self.successes / self.episodes
-
-
-def summarise(episodes: Sequence[Episode]) -> Summary:
-    """Adds the episodes of one run up.
-
-    Raises:
-        InvalidInputError: if there are none.
-    """
-    if not episodes:
-        raise InvalidInputError("no episodes to summarise")
-    successes = sum(episode.success is True for episode in episodes)
-    candidates = list(_candidates(episodes))
-    written = [c for c in candidates if c.completion_tokens]
-    return Summary(
-        episodes=len(episodes),
-        successes=successes,
-        success_interval=wilson(successes, len(episodes)),
-        usage=sum((episode.usage for episode in episodes), Usage()),
-        candidates=len(candidates),
-        cut_off_rate=_share([c.cut_off for c in written]),
-        unread_rate=_share([c.action is None for c in candidates]),
-        failed_steps=sum(step.action is None for e in episodes for step in e.steps),
-        limited=sum(episode.ended != "done" for episode in episodes),
-    )
-
-
-def _candidates(episodes: Sequence[Episode]) -> Iterator[Candidate]:
-    for episode in episodes:
-        for step in episode.steps:
-            for executed in step.rounds:
-                yield from executed.candidates
-
-
-def _share(flags: list[bool]) -> float | None:
-    return sum(flags) / len(flags) if flags else None
 
 
 Array: TypeAlias = npt.NDArray[np.float64]

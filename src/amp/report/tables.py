@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from amp.report.metrics import Interval
 from amp.report.report import RunReport
 from amp.report.runs import RunLine
-from amp.report.stats import Interval
 
 Value: TypeAlias = str | int | float | Interval | None
 _SHORT_CHARACTERS = 70

@@ -15,7 +15,8 @@ from typing import Literal
 
 import numpy as np
 
-from amp.report.stats import Array, Interval, auroc, bootstrap, weighted_auroc, weighted_spearman
+from amp.report.metrics import Interval
+from amp.report.stats import Array, auroc, bootstrap, weighted_auroc, weighted_spearman
 
 RESAMPLES = 2000
 _NO_INTERVAL = "no interval: one task"

@@ -188,7 +188,7 @@ def _reliability(rows: Sequence[Row], scorer: str, base_rate: float | None) -> R
 LENGTH, CONSTANT = "words", "constant"
 """What every score stands beside: the length of the text, and knowing nothing."""
 
-_MOST_CANDIDATES = 8
+_MAX_CANDIDATES = 8
 
 
 def judged(episodes: Sequence[Episode], benchmark: Benchmark) -> list[Annotation]:
@@ -299,7 +299,7 @@ def report(
     """
     names = kinds(assessors)
     stages = []
-    for candidates in range(_MOST_CANDIDATES + 1):
+    for candidates in range(_MAX_CANDIDATES + 1):
         inside, outside = (rows(*side, assessors, candidates) for side in (train, held_out))
         if not inside or not outside:
             continue

@@ -18,7 +18,7 @@ from amp.execute.tools.recorded import RecordedTool
 from amp.models.recorded import RecordedModel
 from amp.planner import Planner
 from amp.simulate.samples import Arm, Cell, Draw, Draws, TaskDraws
-from amp.types import Episode, Limits, LookKind, Round, StepContext, StepRecord, Task, Usage
+from amp.types import Episode, Limits, ProbeKind, Round, StepContext, StepRecord, Task, Usage
 
 
 def of_recording(
@@ -27,7 +27,7 @@ def of_recording(
     tasks: Sequence[Task],
     arms: Sequence[Arm],
     samples: int,
-    looks: frozenset[LookKind] = frozenset(),
+    probes: frozenset[ProbeKind] = frozenset(),
     incomplete: Literal["refuse", "leave out"] = "refuse",
 ) -> Draws:
     """The draws that a recording holds, to the letter those that a planner sees.
@@ -38,7 +38,7 @@ def of_recording(
         tasks: those to look for in it, all with one seed.
         arms: the ways to ask; each has a prompt of its own.
         samples: how many of each.
-        looks: what is looked at before the first round; has to be in the recording.
+        probes: what is looked at before the first round; has to be in the recording.
         incomplete: what becomes of tasks that have the samples of some arms and lack those of
             others. Tasks that have none are not in the recording and left out in any case.
 
@@ -57,7 +57,7 @@ def of_recording(
         raise InvalidInputError(f"tasks have {len(seeds)} different seeds, expected 1")
     _check_prompts(benchmark, tasks[0], arms)
     model = RecordedModel(None, path, mode="replay", prompts=(benchmark.prompts.version,))
-    rows, lacking = asyncio.run(_rows(model, benchmark, tasks, arms, samples, looks))
+    rows, lacking = asyncio.run(_rows(model, benchmark, tasks, arms, samples, probes))
     if lacking and incomplete == "refuse":
         task, arm = next(iter(lacking.items()))
         raise RecordingError(
@@ -66,7 +66,7 @@ def of_recording(
             " or this arm out"
         )
     if not rows:
-        wanted = [arm.name for arm in arms] + [f"looks at {look}" for look in sorted(looks)]
+        wanted = [arm.name for arm in arms] + [f"the probe {probe}" for probe in sorted(probes)]
         raise RecordingError(
             f"recording {path} has {samples} samples of {', '.join(wanted)} for none of these tasks"
             f" of {benchmark.name}; record them, or ask for less"
@@ -78,7 +78,7 @@ def of_recording(
         shared_prompt=model.capabilities.parallel_samples,
         arms=tuple(arms),
         tasks=tuple(rows),
-        looks=looks,
+        probes=probes,
         seed=seeds.pop(),
     )
 
@@ -94,7 +94,7 @@ async def _rows(
     tasks: Sequence[Task],
     arms: Sequence[Arm],
     samples: int,
-    looks: frozenset[LookKind],
+    probes: frozenset[ProbeKind],
 ) -> tuple[list[TaskDraws], dict[str, str]]:
     """The complete rows, and by task the first arm that an incomplete one lacks."""
     tools = {name: RecordedTool(tool, model.recording) for name, tool in benchmark.tools.items()}
@@ -108,7 +108,7 @@ async def _rows(
             for arm in arms:
                 # Looked at once; a second planner would only find the same again.
                 planner = _planner(
-                    model, executor, arm, samples, frozenset() if row.cells else looks
+                    model, executor, arm, samples, frozenset() if row.cells else probes
                 )
                 try:
                     episode = await planner.run(task, benchmark.environment(task))
@@ -117,7 +117,7 @@ async def _rows(
                     continue
                 (step,) = episode.steps
                 if not row.cells:
-                    row = replace(row, look=step.look, look_usage=_looked(step))
+                    row = replace(row, probe=step.probe, probe_usage=_probe_of(step))
                 row = replace(row, cells={**row.cells, arm.name: _cell(episode, arm, benchmark)})
             if not missing:
                 rows.append(row)
@@ -129,16 +129,16 @@ async def _rows(
 
 
 def _planner(
-    model: RecordedModel, executor: Executor, arm: Arm, samples: int, looks: frozenset[LookKind]
+    model: RecordedModel, executor: Executor, arm: Arm, samples: int, probes: frozenset[ProbeKind]
 ) -> Planner:
     """One that draws the samples of an arm one a round, so that each round's usage is its own."""
     return Planner(
         model,
         executor,
-        WeightedAssessor(looks=looks),
+        WeightedAssessor(probes=probes),
         UntilAgreement((arm.allocation,) * samples, agree=samples + 1),
         Limits(steps=1),
-        most_rounds=samples,
+        max_rounds=samples,
     )
 
 
@@ -183,7 +183,7 @@ def _draw(task: str, executed: Round, wrong: bool | None) -> Draw:
     )
 
 
-def _looked(step: StepRecord) -> Usage:
+def _probe_of(step: StepRecord) -> Usage:
     return step.usage - sum((executed.usage for executed in step.rounds), Usage())
 
 

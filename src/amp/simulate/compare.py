@@ -15,20 +15,15 @@ from pathlib import Path
 from statistics import fmean
 
 from amp.allocate.base import Allocator
-from amp.allocate.policy import MlpPolicy
+from amp.allocate.mlp_policy import MlpPolicy
 from amp.allocate.policy_file import Origin, load_origin, load_policy
 from amp.assess.base import Assessor
 from amp.benchmarks.presets import ARMS, POLICY_SPACES
 from amp.errors import InvalidInputError
 from amp.report.frontier import Point, hull
+from amp.report.metrics import Interval
 from amp.report.paired import Comparison, compare
-from amp.report.stats import (
-    Interval,
-    bootstrap_interval,
-    detectable_success_difference,
-    holm,
-    ratio,
-)
+from amp.report.stats import bootstrap_interval, detectable_success_difference, holm, ratio
 from amp.simulate.policies import (
     Plan,
     Price,
@@ -382,9 +377,9 @@ def learned(path: Path, test: Draws) -> MlpPolicy:
                 f" {name}, too"
             )
     samples = min(test.samples.values())
-    if policy.most_samples is None or policy.most_samples > samples:
+    if policy.max_samples is None or policy.max_samples > samples:
         raise InvalidInputError(
-            f"policy {path} may ask for {policy.most_samples or 'any number of'} samples of each"
+            f"policy {path} may ask for {policy.max_samples or 'any number of'} samples of each"
             f" way, the table has {samples}; take more"
         )
     return policy

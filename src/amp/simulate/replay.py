@@ -88,10 +88,10 @@ class State:
     evidence: Evidence = Evidence()
     usage: Usage = field(default_factory=Usage)
 
-    def looked(self) -> State:
+    def probed(self) -> State:
         """The state after the look, before the first round."""
-        evidence = replace(self.evidence, look=self.row.look)
-        return replace(self, evidence=evidence, usage=self.usage + self.row.look_usage)
+        evidence = replace(self.evidence, probe=self.row.probe)
+        return replace(self, evidence=evidence, usage=self.usage + self.row.probe_usage)
 
     def after(self, ask: Ask) -> State:
         """The state after one more round.
@@ -158,7 +158,7 @@ def follow(
     allocator: Allocator,
     assessor: Assessor | None = None,
     contexts: Mapping[str, StepContext] | None = None,
-    most_rounds: int = 64,
+    max_rounds: int = 64,
 ) -> tuple[Outcome, ...]:
     """Lets an allocator decide round by round, as the planner does; the costs are the planner's.
 
@@ -167,26 +167,26 @@ def follow(
         allocator: decides; every allocation that it grants has to be an arm with some beam width.
         assessor: says how complex a step is; None for one that says 0 and does not look.
         contexts: each task's first step, by its id; needed by whoever reads the task's text.
-        most_rounds: rounds a task at most.
+        max_rounds: rounds a task at most.
 
     Raises:
         InvalidInputError: if the table has not what is asked for, a look included, or an assessor
             has no context.
     """
-    looks = frozenset() if assessor is None else assessor.looks - _NOTHING_TO_SEE
-    if looks and looks != draws.looks:
-        wanted, found = (", ".join(sorted(some)) or "nothing" for some in (looks, draws.looks))
+    probes = frozenset() if assessor is None else assessor.probes - _NOTHING_TO_SEE
+    if probes and probes != draws.probes:
+        wanted, found = (", ".join(sorted(some)) or "nothing" for some in (probes, draws.probes))
         raise InvalidInputError(
-            f"the assessor looks at {wanted}, the table was made with {found}; make it with the"
-            " same looks"
+            f"the assessor probes {wanted}, the table was made with {found}; make it with the"
+            " same probes"
         )
     outcomes = []
     for row in draws.tasks:
         context = _context(draws, row, contexts, needed=assessor is not None)
         state = State(draws, row)
-        if looks:
-            state = state.looked()
-        while len(state.asked) < most_rounds:
+        if probes:
+            state = state.probed()
+        while len(state.asked) < max_rounds:
             known = replace(context, evidence=state.evidence, remaining=_REMAINING)
             complexity = Complexity(0.0) if assessor is None else assessor.assess(known)
             allocation = allocator.allocate(known, complexity).allocation

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from amp.errors import InvalidInputError, did_you_mean
 from amp.models.base import ModelCard
-from amp.types import Allocation, Candidate, Look, LookKind, Usage
+from amp.types import Allocation, Candidate, Probe, ProbeKind, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +108,15 @@ class TaskDraws:
         cells: by the name of the arm.
         tercile: the third of the benchmark's tasks that it belongs to, 0 the easiest; None if
             nobody says.
-        look: what the model showed before the first round; None if nobody looked.
-        look_usage: what that cost.
+        probe: what the model showed before the first round; None if nobody looked.
+        probe_usage: what that cost.
     """
 
     task: str
     cells: Mapping[str, Cell]
     tercile: int | None = None
-    look: Look | None = None
-    look_usage: Usage = field(default_factory=Usage)
+    probe: Probe | None = None
+    probe_usage: Usage = field(default_factory=Usage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ class Draws:
         shared_prompt: whether the samples of one call share its prompt.
         arms: in the order in which they are listed everywhere.
         tasks: in the order of the benchmark.
-        looks: what was looked at before the first round of each task.
+        probes: what was looked at before the first round of each task.
         seed: the seed that the samples were drawn with, or that of `permuted`.
 
     Raises:
@@ -144,7 +144,7 @@ class Draws:
     shared_prompt: bool
     arms: tuple[Arm, ...]
     tasks: tuple[TaskDraws, ...]
-    looks: frozenset[LookKind] = frozenset()
+    probes: frozenset[ProbeKind] = frozenset()
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -245,7 +245,7 @@ class Draws:
 
 
 def merged(first: Draws, second: Draws) -> Draws:
-    """The arms of two tables on the same tasks as one table; looks and terciles are the first's.
+    """The arms of two tables on the same tasks as one table; probes and terciles are the first's.
 
     Raises:
         InvalidInputError: if they are of different benchmarks, models, prompts, seeds or tasks, or

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from amp.benchmarks.alfworld.environment import MOST_ACTIONS, offered
+from amp.benchmarks.alfworld.environment import MAX_ACTIONS, offered
 from amp.benchmarks.alfworld.scene import Goal, Scene
 
 CABINETS = tuple(f"cabinet {number}" for number in range(1, 41))
@@ -30,7 +30,7 @@ def crowded(explored: int) -> tuple[Scene, list[str]]:
 def test_a_crowded_kitchen_offers_as_many_as_there_are_labels(explored: int) -> None:
     scene, commands = crowded(explored)
     kept = offered(commands, scene, GOAL)
-    assert len(kept) == MOST_ACTIONS
+    assert len(kept) == MAX_ACTIONS
     assert {"go to fridge 1", "go to microwave 1", "take apple 1 from table 1"} <= set(kept)
     assert list(kept) == [command for command in commands if command in kept]
 
@@ -61,7 +61,7 @@ def test_a_lit_lamp_is_not_lit_again_and_nothing_is_closed() -> None:
 def test_an_unreadable_goal_leaves_all_things_to_take() -> None:
     scene, commands = crowded(40)
     kept = offered(commands, scene, None)
-    assert len(kept) == MOST_ACTIONS
+    assert len(kept) == MAX_ACTIONS
     assert {f"take {dish} from table 1" for dish in DISHES} <= set(kept)
 
 

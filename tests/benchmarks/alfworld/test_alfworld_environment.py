@@ -15,7 +15,7 @@ import pytest
 from tests.benchmarks.alfworld import playhouse
 
 from amp.benchmarks.alfworld import ALFWorld, process
-from amp.benchmarks.alfworld.environment import MOST_STEPS, ALFWorldEnvironment, as_listed
+from amp.benchmarks.alfworld.environment import MAX_STEPS, ALFWorldEnvironment, as_listed
 from amp.benchmarks.base import Benchmark
 from amp.environment import Forkable
 from amp.errors import AmpError, InvalidInputError, MissingDependencyError
@@ -156,8 +156,8 @@ def test_what_was_done_in_a_state_is_not_offered_there_again(
 def test_an_episode_ends_after_fifty_commands(benchmark_: ALFWorld, task: Task) -> None:
     environment = benchmark_.environment(task)
     environment.reset(task)
-    transitions = [environment.step("look") for _ in range(MOST_STEPS)]
-    assert [t.done for t in transitions] == [False] * (MOST_STEPS - 1) + [True]
+    transitions = [environment.step("look") for _ in range(MAX_STEPS)]
+    assert [t.done for t in transitions] == [False] * (MAX_STEPS - 1) + [True]
     assert transitions[-1].success is False
 
 
@@ -245,7 +245,7 @@ def workers_of(parent: int) -> set[int]:
 
 @pytest.mark.parametrize(
     ("limit", "most", "expected"),
-    [("GAMES_A_WORKER", 2, "AAB"), ("MOST_MEGABYTES", 1, "AB")],
+    [("GAMES_A_WORKER", 2, "AAB"), ("MAX_MEGABYTES", 1, "AB")],
 )
 def test_games_end_with_their_environments_and_workers_are_replaced(
     data: Path, monkeypatch: pytest.MonkeyPatch, limit: str, most: int, expected: str
@@ -271,7 +271,7 @@ def test_games_end_with_their_environments_and_workers_are_replaced(
 
 def test_the_memory_of_the_parent_replaces_no_worker(data: Path) -> None:
     before = workers_of(os.getpid())
-    ballast = bytearray(2**20 * (process.MOST_MEGABYTES + 50))
+    ballast = bytearray(2**20 * (process.MAX_MEGABYTES + 50))
     ballast[::4096] = b"x" * len(ballast[::4096])
     benchmark = ALFWorld(data, "pick_heat_then_place_in_recep")
     task = task_of(benchmark)

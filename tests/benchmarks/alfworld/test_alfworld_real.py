@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from amp.benchmarks.alfworld import TASK_TYPES, ALFWorld
-from amp.benchmarks.alfworld.environment import MOST_ACTIONS
+from amp.benchmarks.alfworld.environment import MAX_ACTIONS
 from amp.benchmarks.alfworld.scene import read_goal
 from amp.errors import MissingDependencyError
 from amp.types import Task
@@ -41,7 +41,7 @@ def lost(tasks: Sequence[Task]) -> list[str]:
                 assert action.removeprefix("go to ") in environment.scene.contents, action
             transition = environment.step(action)
             observation = transition.observation
-            assert len(observation.actions or ()) <= MOST_ACTIONS
+            assert len(observation.actions or ()) <= MAX_ACTIONS
         if transition is None or not transition.success:
             found.append(task.id)
     benchmark.close()

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from amp.benchmarks.babyai import PATH_FINDER, BabyAI
-from amp.benchmarks.babyai.path_finder import MOST_SUBGOALS, Routes, Subgoal, possible_subgoals, way
+from amp.benchmarks.babyai.path_finder import MAX_SUBGOALS, Routes, Subgoal, possible_subgoals, way
 from amp.benchmarks.babyai.world import (
     EMPTY,
     GO_FORWARD,
@@ -148,7 +148,7 @@ def test_names_are_unique_and_no_more_than_there_are_letters() -> None:
         observation = environment.reset(task)
         for _ in range(12):
             offered = observation.tool_actions[PATH_FINDER]
-            assert len(set(offered)) == len(offered) <= MOST_SUBGOALS
+            assert len(set(offered)) == len(offered) <= MAX_SUBGOALS
             choice = "explore" if "explore" in offered else rng.choice(offered)
             transition = environment.step(choice)
             observation = transition.observation

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.fakes.shop_sessions import Sessions
 
 from amp.benchmarks.webshop.browser import Browser, Outcome, parse_action
 from amp.benchmarks.webshop.goals import Goal
-from amp.benchmarks.webshop.sessions import Sessions
 from amp.benchmarks.webshop.shop import Shop, UnsupportedSearchError
 from amp.errors import InvalidInputError
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from amp.benchmarks.webshop import WebShop
 from amp.benchmarks.webshop.browser import Page
 from amp.benchmarks.webshop.environment import (
-    MOST_ACTIONS,
+    MAX_ACTIONS,
     WebShopEnvironment,
     distance,
     listed_clicks,
@@ -183,11 +183,11 @@ def test_the_judge_calls_a_purchase_that_earns_less_a_mistake(data: Path, shop: 
 def test_at_most_52_clicks_are_listed_and_none_is_lost(values: list[str], instruction: str) -> None:
     page = Page("", buttons=("back to search", "buy now"), options=dict.fromkeys(values, "size"))
     clicks, left_out = listed_clicks(page, instruction)
-    assert len(clicks) <= MOST_ACTIONS
+    assert len(clicks) <= MAX_ACTIONS
     assert {"click[back to search]", "click[buy now]"} <= set(clicks)
     named = {click[len("click[") : -1] for click in clicks} | set(left_out)
     assert {value for value in values if value and "[" not in value} <= named
-    assert left_out == () or len(clicks) == MOST_ACTIONS
+    assert left_out == () or len(clicks) == MAX_ACTIONS
 
 
 def test_the_values_that_the_instruction_names_stay_listed(shop: Shop) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.fakes.shop_sessions import Sessions
 
 from amp.benchmarks.download import find_data
 from amp.benchmarks.webshop.browser import Browser
 from amp.benchmarks.webshop.goals import Goal, Reward, reward_of
-from amp.benchmarks.webshop.sessions import Sessions
-from amp.benchmarks.webshop.shop import MOST_RESULTS, Shop, UnsupportedSearchError, load_shop
+from amp.benchmarks.webshop.shop import MAX_RESULTS, Shop, UnsupportedSearchError, load_shop
 from amp.errors import MissingDependencyError
 
 Row = dict[str, Any]
@@ -149,7 +149,7 @@ def test_every_search_finds_the_same_products_in_the_same_order() -> None:
     different = [
         row["query"]
         for row in rows("search")
-        if [store.product(n).asin for n in store.search(row["query"], MOST_RESULTS)] != row["ids"]
+        if [store.product(n).asin for n in store.search(row["query"], MAX_RESULTS)] != row["ids"]
     ]
     assert different == []
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.worlds import CORRIDOR
+from tests.fakes.worlds import CORRIDOR
 
 from amp.execute.tools.memory import MemoryTool
 from amp.types import Complexity, Observation, StepContext, StepRecord, Usage

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.worlds import CORRIDOR, Corridor
+from tests.fakes.worlds import CORRIDOR, Corridor
 
 from amp.cost import Ledger
 from amp.errors import RecordingError

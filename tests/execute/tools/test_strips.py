@@ -25,7 +25,7 @@ def problems(draw: st.DrawFn) -> Problem:
     )
 
 
-def least_cost(problem: Problem) -> int | None:
+def min_cost(problem: Problem) -> int | None:
     """By relaxing the cost of every reachable state until nothing changes; None: no plan."""
     costs = {problem.init: 0}
     changed = True
@@ -57,7 +57,7 @@ def total(plan: tuple[Action, ...]) -> int:
 @given(problems(), st.booleans())
 def test_a_plan_can_be_carried_out_and_reaches_the_goal(problem: Problem, cheapest: bool) -> None:
     plan = solve(problem, cheapest=cheapest)
-    assert (plan is None) == (least_cost(problem) is None)
+    assert (plan is None) == (min_cost(problem) is None)
     if plan is not None:
         assert problem.goal <= carried_out(problem, plan)
 
@@ -66,7 +66,7 @@ def test_a_plan_can_be_carried_out_and_reaches_the_goal(problem: Problem, cheape
 @given(problems())
 def test_on_demand_no_plan_is_cheaper(problem: Problem) -> None:
     plan = solve(problem, cheapest=True)
-    assert (None if plan is None else total(plan)) == least_cost(problem)
+    assert (None if plan is None else total(plan)) == min_cost(problem)
 
 
 @given(problems(), st.booleans())

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.worlds import CORRIDOR, context
+from tests.fakes.worlds import CORRIDOR, context
 
 from amp.execute.tools.symbolic_planner import SymbolicPlannerTool, first_step
 from amp.types import Observation, ToolUse

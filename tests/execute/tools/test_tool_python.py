@@ -283,9 +283,10 @@ async def test_nothing_stays_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 async def in_child(code: str, directory: Path) -> str:
-    """Runs code that may use `sandbox` and `walls` without the audit hook."""
+    """Runs code that may use the sandbox's own modules without the audit hook."""
     folder = str(Path(sandbox_child.__file__).parent)
-    setup = f"import sys; sys.path.append({folder!r}); import sandbox, walls\n"
+    imports = "import sandbox_child as sandbox, sandbox_kernel as walls"
+    setup = f"import sys; sys.path.append({folder!r}); {imports}\n"
     finished = await run_limited(
         [sys.executable, "-I", "-S", "-c", setup + code],
         stdin=b"",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.worlds import context
+from tests.fakes.worlds import context
 
 from amp.execute.base import Tool
 from amp.execute.tools import TOOLS, LargerModelTool

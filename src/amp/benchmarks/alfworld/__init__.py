@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from amp.benchmarks.alfworld.environment import MOST_STEPS, ALFWorldEnvironment, ALFWorldJudge
+from amp.benchmarks.alfworld.environment import MAX_STEPS, ALFWorldEnvironment, ALFWorldJudge
 from amp.benchmarks.alfworld.games import SPLITS, TASK_TYPES, GameFile, Games
 from amp.benchmarks.alfworld.planning import planner_tools
 from amp.benchmarks.alfworld.process import Play, Workers, require_textworld
@@ -60,7 +60,7 @@ class ALFWorld:
     splits = SPLITS
     levels = TASK_TYPES
     environment_tools = ()
-    max_steps = MOST_STEPS
+    max_steps = MAX_STEPS
 
     def __init__(self, data: Path | None = None, level: str | None = None) -> None:
         if level is not None and level not in TASK_TYPES:
@@ -116,7 +116,7 @@ class ALFWorld:
         """Returns what the experts do; takes about a second, and several for the handcoded one."""
         game = self._game(task)
         play = self._workers.open(game)
-        handcoded, wins = play.handcoded(game.type, _names(game), MOST_STEPS)
+        handcoded, wins = play.handcoded(game.type, _names(game), MAX_STEPS)
         return Expert(play.plan(), handcoded, wins)
 
     def close(self) -> None:

@@ -14,10 +14,10 @@ from amp.benchmarks.alfworld.scene import TOOLS, Goal, Scene, distance, facts, k
 from amp.errors import InvalidInputError
 from amp.types import Observation, Task, Transition
 
-MOST_STEPS = 50
+MAX_STEPS = 50
 """Commands of an episode, as in the literature."""
 
-MOST_ACTIONS = 52
+MAX_ACTIONS = 52
 """As many as there are letters to label a choice with."""
 
 _TELLS_NOTHING_NEW = re.compile(r"help|inventory|look")
@@ -34,7 +34,7 @@ class ALFWorldEnvironment:
     without those that neither tell anything that the state does not nor bring the goal forward
     (help, inventory, look; to examine what is known; to go to a place that was looked into and has
     to do with nothing in the goal; to turn on a lit lamp; to close anything; what was done in this
-    very state before, unless nothing else is left), at most `MOST_ACTIONS`; `step` takes all of
+    very state before, unless nothing else is left), at most `MAX_ACTIONS`; `step` takes all of
     them, and "put X in/on Y" for "move X to Y" and the other way round.
 
     Args:
@@ -73,7 +73,7 @@ class ALFWorldEnvironment:
     def step(self, action: str) -> Transition:
         """Carries a command out. Nothing happens if it is not admissible, as the game has it.
 
-        The episode is over when the goal is reached, or after `MOST_STEPS`.
+        The episode is over when the goal is reached, or after `MAX_STEPS`.
 
         Raises:
             InvalidInputError: if the episode is over or was never begun.
@@ -99,7 +99,7 @@ class ALFWorldEnvironment:
 
     @property
     def _over(self) -> bool:
-        return self._view is None or self._view.won or self._steps >= MOST_STEPS
+        return self._view is None or self._view.won or self._steps >= MAX_STEPS
 
     def _observation(self, view: View) -> Observation:
         goal, scene = self._goal, self.scene
@@ -119,12 +119,12 @@ def offered(commands: Sequence[str], scene: Scene, goal: Goal | None) -> tuple[s
 
     To examine is kept for a place within reach that was not looked into and is not known to be
     closed, such as the next shelf: there is no going to it. Large kitchens have more commands than
-    `MOST_ACTIONS`; there goes first what `_least_useful` names first.
+    `MAX_ACTIONS`; there goes first what `_least_useful` names first.
     """
     kept = [command for command in commands if not _in_vain(command, scene, goal)]
-    for command in list(_least_useful(kept, scene, goal))[: max(0, len(kept) - MOST_ACTIONS)]:
+    for command in list(_least_useful(kept, scene, goal))[: max(0, len(kept) - MAX_ACTIONS)]:
         kept.remove(command)
-    return tuple(kept[:MOST_ACTIONS])
+    return tuple(kept[:MAX_ACTIONS])
 
 
 def _in_vain(command: str, scene: Scene, goal: Goal | None) -> bool:

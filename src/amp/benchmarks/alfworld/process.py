@@ -5,7 +5,7 @@ It ends with this process, however that ends.
 Games in processes, so that their memory is bounded and the next one loads early.
 
 A worker is started when it is needed and replaced after `GAMES_A_WORKER` games, or when it has had
-more than `MOST_MEGABYTES`, which takes an expert that searches long for a solution. While one game
+more than `MAX_MEGABYTES`, which takes an expert that searches long for a solution. While one game
 is played, a second worker loads the next.
 """
 
@@ -179,7 +179,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 GAMES_A_WORKER = 25
 """Games after which a worker is replaced."""
 
-MOST_MEGABYTES = 400
+MAX_MEGABYTES = 400
 """Memory after which it is replaced, as soon as its game is over."""
 
 
@@ -253,7 +253,7 @@ class Workers:
 
 
 def _give_back(worker: Worker, idle: list[Worker]) -> None:
-    if worker.games < GAMES_A_WORKER and worker.megabytes < MOST_MEGABYTES:
+    if worker.games < GAMES_A_WORKER and worker.megabytes < MAX_MEGABYTES:
         idle.append(worker)
     else:
         worker.close()

@@ -17,7 +17,7 @@ from amp.benchmarks.babyai.minigrid import moves_to_goal
 from amp.benchmarks.babyai.world import PRIMITIVES
 from amp.types import Observation, Task
 
-MOST_PARTIAL_PLANS = 50
+MAX_PARTIAL_PLANS = 50
 """Partial plans of subgoals that are looked at for one plan step."""
 
 
@@ -36,7 +36,7 @@ class BabyAIJudge:
     on in subgoals, so it is searched for, best first, with the rest of an expert that is held to
     what subgoals can say (to put a thing beside another, face that first) as the estimate of what
     is left; the expert that it is compared with is held to it, too. The search ends after
-    `MOST_PARTIAL_PLANS`: if it has found a plan, what is left open counts with its estimate; else
+    `MAX_PARTIAL_PLANS`: if it has found a plan, what is left open counts with its estimate; else
     nobody can tell.
 
     Args:
@@ -165,7 +165,7 @@ def _search(here: _Place) -> dict[str, float]:
     # The longest of equally good partial plans comes first: it is next to be complete.
     queue = [(p.subgoal_total, -p.moves, next(count), first, p) for first, p in tried.items()]
     heapq.heapify(queue)
-    for _ in range(MOST_PARTIAL_PLANS):
+    for _ in range(MAX_PARTIAL_PLANS):
         if not queue or queue[0][0] > _standard(totals, here.subgoal_total):
             break
         estimate, _, _, first, place = heapq.heappop(queue)

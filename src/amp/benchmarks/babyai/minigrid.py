@@ -171,7 +171,7 @@ def reset_level(level: Any, seed: int) -> dict[str, Any]:
     return observation
 
 
-MOST_REPLANS = 100
+MAX_REPLANS = 100
 """Subgoals that the bot may have, or push before it names an action; no sound plan needs more."""
 
 
@@ -313,11 +313,11 @@ class _Plan(list[Any]):
 
     def __init__(self, subgoals: list[Any]) -> None:
         super().__init__(subgoals)
-        self._left = MOST_REPLANS
+        self._left = MAX_REPLANS
 
     def append(self, subgoal: Any) -> None:
         self._left -= 1
-        if self._left < 0 or len(self) >= MOST_REPLANS:
+        if self._left < 0 or len(self) >= MAX_REPLANS:
             raise RecursionError("the bot plans in circles")
         super().append(subgoal)
 

@@ -139,7 +139,7 @@ Verb = Literal["go to", "pick up", "open", "put", "drop", "explore"]
 
 EXPLORE = "explore"
 
-MOST_SUBGOALS = 52
+MAX_SUBGOALS = 52
 """As many as there are letters to label a choice with; those about the farthest cells go first."""
 
 
@@ -162,7 +162,7 @@ def possible_subgoals(belief: Belief, *, at_start: bool) -> tuple[Subgoal, ...]:
     """Returns the subgoals that can be carried out now, from the believed map alone.
 
     The agent can go to whatever it has seen and can reach, nearest first. To pick up, to open and
-    to put next to is offered for what it faces. There are at most `MOST_SUBGOALS`. To go to what it
+    to put next to is offered for what it faces. There are at most `MAX_SUBGOALS`. To go to what it
     already faces is left out, since that would change nothing; at the start it is in, since BabyAI
     judges only after an action.
     """
@@ -176,7 +176,7 @@ def possible_subgoals(belief: Belief, *, at_start: bool) -> tuple[Subgoal, ...]:
     names = _names(belief, cells)
     while True:
         found = _about(belief, routes, cells, names, at_start=at_start)
-        if len(found) <= MOST_SUBGOALS:
+        if len(found) <= MAX_SUBGOALS:
             return tuple(found)
         cells = cells[:-1]
 

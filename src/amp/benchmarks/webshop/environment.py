@@ -23,7 +23,7 @@ from amp.benchmarks.webshop.shop import Shop, UnsupportedSearchError
 from amp.errors import InvalidInputError
 from amp.types import Observation, Task, Transition
 
-MOST_ACTIONS = 52
+MAX_ACTIONS = 52
 """Actions that are listed at most: as many as there are letters to label them."""
 
 NOT_LISTED = "Not listed: "
@@ -35,14 +35,14 @@ _WORD = re.compile(r"[^\W_]+")
 def listed_clicks(page: Page, instruction: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Returns the clicks to choose from, and the values of options that are left out.
 
-    All in the order of the page. On a page with more than `MOST_ACTIONS`, all buttons and products
+    All in the order of the page. On a page with more than `MAX_ACTIONS`, all buttons and products
     stay, and of the values those with the largest share of their words in the instruction; of
     equal ones the first. A value that no action can name, as one with brackets, is never listed.
     """
     texts = [text for text in page.clickables if parse_action(f"click[{text}]") == ("click", text)]
     values = [text for text in texts if text in page.options]
     kept = set(texts)
-    surplus = len(texts) - MOST_ACTIONS
+    surplus = len(texts) - MAX_ACTIONS
     if surplus > 0:
         said = set(_WORD.findall(instruction.lower()))
         kept -= set(sorted(values, key=lambda value: -_share(value, said))[-surplus:])

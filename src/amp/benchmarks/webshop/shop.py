@@ -22,7 +22,7 @@ from amp.benchmarks.webshop.goals import (
 from amp.benchmarks.webshop.products import Product, Store, open_store
 from amp.errors import InvalidInputError, MissingDependencyError
 
-MOST_RESULTS = 50
+MAX_RESULTS = 50
 PRICE_SEED = 0
 
 
@@ -86,8 +86,8 @@ class Shop:
         """
         store = self.store
         first, rest = keywords[0], keywords[1:]
-        if first == "<r>" and store.size >= MOST_RESULTS:
-            return rng.sample(range(store.size), k=MOST_RESULTS)
+        if first == "<r>" and store.size >= MAX_RESULTS:
+            return rng.sample(range(store.size), k=MAX_RESULTS)
         if first == "<c>" and rest:
             return store.of_category(rest[0].strip())
         if first == "<q>":
@@ -96,7 +96,7 @@ class Shop:
             raise UnsupportedSearchError(
                 f"webshop can't search for {' '.join(keywords)!r}; search for words instead"
             )
-        return store.search(" ".join(keywords), MOST_RESULTS)
+        return store.search(" ".join(keywords), MAX_RESULTS)
 
     def product(self, asin: str) -> Product:
         """The product of an id that a page shows."""

@@ -1,0 +1,75 @@
+"""Features that are left out are missing, wherever they would have been read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import get_args
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.assess.test_weighted import TYPICAL, contexts
+
+from amp.assess.base import GROUPS, Ablated, Group, group_of
+from amp.assess.features import FEATURES
+from amp.assess.neural import NeuralAssessor
+from amp.assess.weighted import TERMS, WeightedAssessor
+from amp.mlp import Layer
+from amp.types import StepContext
+
+groups = st.frozensets(st.sampled_from(get_args(Group)), max_size=5)
+NAMES = ("uncertainty", "indicators", "distance", "words", "agreement")
+
+
+def network() -> NeuralAssessor:
+    rng, n = np.random.default_rng(0), len(NAMES)
+    layers = (
+        Layer(rng.normal(size=(3 * n, 4)).astype(np.float32), np.zeros(4, np.float32)),
+        Layer(rng.normal(size=(4, 1)).astype(np.float32), np.zeros(1, np.float32)),
+    )
+    return NeuralAssessor(NAMES, np.zeros(n, np.float32), np.ones(n, np.float32), layers)
+
+
+def test_every_feature_is_in_one_group() -> None:
+    counted = Counter(name for names in GROUPS.values() for name in names)
+    assert counted == Counter(feature.name for feature in FEATURES)
+    assert group_of("hidden_3") == "hidden"
+
+
+@given(contexts, groups)
+def test_no_feature_of_a_group_left_out_is_told(
+    at: StepContext, left_out: frozenset[Group]
+) -> None:
+    for inner in (WeightedAssessor(), network()):
+        features = Ablated(inner, left_out).assess(at).features
+        assert {group_of(name) for name in features}.isdisjoint(left_out)
+
+
+@given(contexts)
+def test_nothing_left_out_changes_nothing(at: StepContext) -> None:
+    for inner in (WeightedAssessor(), WeightedAssessor(typical=TYPICAL), network()):
+        assert Ablated(inner, frozenset()).assess(at) == inner.assess(at)
+
+
+@given(contexts)
+def test_one_term_alone_is_the_score(at: StepContext) -> None:
+    for term in TERMS:
+        left_out = frozenset(get_args(Group)) - {term}
+        got = Ablated(WeightedAssessor(), left_out).assess(at)
+        assert got.score == pytest.approx(got.features.get(term, 0.5))
+
+
+@given(contexts)
+def test_a_learned_sum_has_what_is_typical_in_the_place_of_a_term(at: StepContext) -> None:
+    learned = WeightedAssessor(0.2, 0.2, 0.2, typical=TYPICAL)
+    without = Ablated(learned, frozenset({"distance"})).assess(at).score
+    rest = learned.assess(at)
+    change = 0.2 * (rest.features["distance"] - TYPICAL["distance"])
+    assert rest.score == pytest.approx(without + change)
+
+
+def test_nobody_looks_for_what_is_left_out() -> None:
+    inner = WeightedAssessor(probes=frozenset({"options", "hidden"}))
+    assert Ablated(inner, frozenset({"uncertainty"})).probes == {"hidden"}
+    assert Ablated(inner, frozenset({"hidden"})).probes == {"options"}

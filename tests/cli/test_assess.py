@@ -1,0 +1,175 @@
+"""Train, save, refuse, run and report from the command line, on tasks that chance plays."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from amp.annotations.store import read_annotations, write_annotations
+from amp.cli import app
+from amp.errors import InvalidInputError, MissingDependencyError
+
+runner = CliRunner()
+
+
+def amp(*arguments: object) -> str:
+    result = runner.invoke(app, [str(a) for a in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def refused(*arguments: object) -> str:
+    result = runner.invoke(app, [str(a) for a in arguments])
+    assert isinstance(result.exception, InvalidInputError | MissingDependencyError)
+    return str(result.exception)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight training and four test missions, looked at and played by chance, and recorded."""
+    root = tmp_path_factory.mktemp("runs")
+    for split, limit in (("train", 8), ("test", 4)):
+        common = ("babyai", "--model", "chance", "--allocator", "fixed", "--probe", "options")
+        more = ("--split", split, "--limit", limit, "--max-steps", 4, "--json")
+        record = ("--record", root / f"{split}.sqlite", "--out", root / split)
+        amp("run", *common, *more, *record)
+    return root
+
+
+@pytest.fixture(scope="module")
+def cam(runs: Path) -> Path:
+    path = runs / "cam.safetensors"
+    told = json.loads(amp("assess", "train", runs / "train", "--out", path, "--json"))
+    assert told["tasks"] == 8
+    assert told["error"] > 0
+    return path
+
+
+def test_a_run_looks_where_it_is_told_to(runs: Path) -> None:
+    lines = (runs / "test" / "episodes.jsonl").read_text().splitlines()
+    steps = [step for line in lines for step in json.loads(line)["steps"]]
+    seen = 0
+    for step in steps:
+        offered = step["observation"]["tool_actions"]["path_finder"]
+        if len(offered) > 1:
+            assert set(step["probe"]["options"]) == set(offered)
+            seen += 1
+    assert seen
+    assert json.loads((runs / "test" / "run.json").read_text())["probes"] == ["options"]
+
+
+def test_a_report_has_every_score_with_its_interval(runs: Path, cam: Path) -> None:
+    page = runs / "page.html"
+    arguments = ("--train", runs / "train", "--assessor", cam, "--html", page)
+    told: dict[str, Any] = json.loads(amp("assess", "report", runs / "test", *arguments, "--json"))
+    stage = told["stages"][0]
+    lines = {line["name"]: line for line in stage["lines"]}
+    assert {"cam", "words", "constant", "choice_entropy", "uncertainty"} <= set(lines)
+    assert lines["cam"]["auroc"]["interval"] is not None
+    assert "cam" in stage["reliability"]
+    assert stage["importances"]
+    assert page.read_text().startswith("<!doctype html>")
+    shown = amp("assess", "report", runs / "test", "--train", runs / "train", "--assessor", cam)
+    assert "before the first round" in shown
+
+
+def test_without_an_assessor_both_kinds_are_trained(runs: Path) -> None:
+    told = json.loads(amp("assess", "report", runs / "test", "--train", runs / "train", "--json"))
+    kinds = {line["name"]: line["kind"] for line in told["stages"][0]["lines"]}
+    assert kinds["neural"] == kinds["weighted"] == "scorer"
+
+
+def test_without_training_runs_a_third_of_the_tasks_is_held_out(runs: Path) -> None:
+    told = json.loads(amp("assess", "report", runs / "train", "--json"))
+    assert told["stages"][0]["tasks"] == 2
+
+
+def test_a_recording_is_as_good_as_its_run(runs: Path, cam: Path) -> None:
+    recorded = ("--probe", "options", "--limit", 20, "--max-steps", 4)
+
+    def report(suffix: str, *more: object) -> object:
+        sides = (runs / f"test{suffix}", "--train", runs / f"train{suffix}")
+        return json.loads(amp("assess", "report", *sides, "--assessor", cam, "--json", *more))
+
+    assert report(".sqlite", *recorded) == report("")
+
+
+def test_a_trained_assessor_runs_and_is_named_in_the_run(runs: Path, cam: Path) -> None:
+    out = runs / "used"
+    common = ("babyai", "--model", "chance", "--split", "dev", "--limit", 2, "--max-steps", 2)
+    amp("run", *common, "--assessor", cam, "--out", out, "--json")
+    manifest = json.loads((out / "run.json").read_text())
+    assert len(manifest["assessor"]) == 64
+    first = json.loads((out / "episodes.jsonl").read_text().splitlines()[0])["steps"][0]
+    assert first["probe"]["options"]
+    assert 0 < first["complexity"]["score"] < 1
+
+
+def test_annotations_train_an_assessor(runs: Path) -> None:
+    from amp.annotations.collect import annotation_items
+    from amp.trace import read_episodes
+
+    notes = runs / "notes.jsonl"
+    items = annotation_items(read_episodes(runs / "train"), 0)
+    from amp.annotations.store import Annotation
+
+    write_annotations(
+        notes,
+        [
+            Annotation(i.task, i.step, (number % 5) / 4, "person:ann", i.goal, i.state)
+            for number, i in enumerate(items)
+        ],
+    )
+    with notes.open("a") as file:
+        file.write("not json\n")
+    out = runs / "own.safetensors"
+    result = runner.invoke(
+        app,
+        ["assess", "train", str(runs / "train"), "--annotations", str(notes), "--out", str(out),
+         "--kind", "weighted"],
+        catch_exceptions=False,
+    )  # fmt: skip
+    assert result.exit_code == 0
+    assert out.exists()
+    assert len(read_annotations(notes).bad) == 1
+    assert f"line {len(items) + 1}" in result.output
+
+
+def test_what_does_not_go_together_is_refused_with_one_line(runs: Path, cam: Path) -> None:
+    on_training_tasks = refused(
+        "assess", "report", runs / "train", "--train", runs / "test", "--assessor", cam
+    )
+    assert "was trained on 8 of these tasks" in on_training_tasks
+    assert "trained on babyai, this is gsm8k" in refused(
+        "run", "gsm8k", "--split", "demo", "--model", "chance", "--assessor", cam,
+        "--out", runs / "no",
+    )  # fmt: skip
+    assert "unknown probe 'hiden'; did you mean 'hidden'?" in refused(
+        "run", "gsm8k", "--split", "demo", "--probe", "hiden"
+    )
+    assert "unknown kind 'neurl'; did you mean 'neural'?" in refused(
+        "assess", "train", runs / "train", "--out", runs / "x", "--kind", "neurl"
+    )
+    assert "comes twice" in refused(
+        "assess", "train", runs / "train", runs / "train", "--out", runs / "x"
+    )
+
+
+@pytest.mark.parametrize("rule", ["failure_rate", "cheapest", "settling"])
+def test_outcomes_become_annotations_and_those_an_assessor(
+    rule: str, runs: Path, tmp_path: Path
+) -> None:
+    notes, out = tmp_path / "notes.jsonl", tmp_path / "cam.safetensors"
+    amp("annotations", "outcomes", runs / "train", "--rule", rule, "--out", notes)
+    found = read_annotations(notes).good
+    assert {note.by for note in found} == {f"rule:{rule}"}
+    assert len({note.task for note in found}) == 8
+    amp("assess", "train", runs / "train", "--annotations", notes, "--out", out, "--json")
+    assert out.exists()
+    assert "did you mean 'cheapest'?" in refused(
+        "annotations", "outcomes", runs / "train", "--rule", "cheapst", "--out", notes
+    )

@@ -1,0 +1,206 @@
+"""The commands that fill recordings and tell what they hold."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from amp import cli
+from amp.benchmarks import load_benchmark
+from amp.errors import AmpError, InvalidInputError, ModelError, RecordingError
+from amp.models.base import ModelCard, Prompt
+from amp.models.recording_store import Store
+from amp.models.scripted import ScriptedModel
+
+DEMO = ("gsm8k", "--split", "demo", "--samples", "2", "--to", "pool.sqlite")
+DATA = Path(os.environ.get("AMP_DATA") or Path(__file__).parents[3] / "shared" / "data")
+INFO = ("info", "pool.sqlite", "--benchmark", "gsm8k", "--split", "demo", "--samples", "2")
+CARD = ModelCard("scripted", "ab" * 32)
+
+UseModel = Callable[[ScriptedModel], ScriptedModel]
+
+
+@pytest.fixture(autouse=True)
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def use(monkeypatch: pytest.MonkeyPatch) -> UseModel:
+    """Has the command open this model, whatever its name."""
+
+    def of(model: ScriptedModel) -> ScriptedModel:
+        monkeypatch.setattr("amp.cli.record.open_model", lambda *_, **__: model)
+        return model
+
+    return of
+
+
+def says(prompt: Prompt, index: int) -> str:
+    return f"#### {index}"
+
+
+def call(*arguments: str, code: int = 0) -> str:
+    result = CliRunner().invoke(cli.app, ["record", *arguments])
+    if isinstance(result.exception, AmpError):
+        raise result.exception
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def told(*arguments: str) -> dict[str, object]:
+    found: dict[str, object] = json.loads(call(*arguments, "--json").splitlines()[-1])
+    return found
+
+
+def test_a_recording_is_filled_and_told_of(use: UseModel) -> None:
+    model = use(ScriptedModel(says, card=CARD))
+    arms = {"program": 6, "chain": 6}
+    found = told(*DEMO, "--jobs", "2")
+    assert found["complete"] == {
+        "demo": {"tasks": 6, "samples": 2, "arms": arms, "every_arm": 6, "some_arm": 6}
+    }
+    assert (found["requests"], found["samples"]) == (12, {"2": 12})
+    assert told(*INFO) == found
+    text = call(*INFO)
+    assert "scripted (abababab)" in text
+    assert "6 of 6" in text
+    assert len(model.requests) == 12
+    assert "benchmark" not in call("info", "pool.sqlite")
+
+
+def test_an_arm_that_lacks_tasks_of_another_is_told(use: UseModel) -> None:
+    use(ScriptedModel(says))
+    call(*DEMO, "--limit", "4", "--arm", "chain")
+    use(ScriptedModel(says))
+    found = told(*DEMO, "--limit", "1")["complete"]
+    assert found == {
+        "demo": {
+            **{"tasks": 1, "samples": 2, "arms": {"program": 1, "chain": 1}},
+            **{"every_arm": 1, "some_arm": 1},
+        }
+    }
+    rows = [line.split() for line in call(*INFO).splitlines()]
+    assert ["demo", "program", "1", "of", "6", "3"] in rows
+    assert ["demo", "chain", "4", "of", "6", "0"] in rows
+
+
+def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(use: UseModel) -> None:
+    third = load_benchmark("gsm8k").tasks("demo")[2].goal
+
+    def interrupted(prompt: Prompt, index: int) -> str:
+        if third in prompt.messages[-1].content:
+            signal.raise_signal(signal.SIGINT)
+        return says(prompt, index)
+
+    use(ScriptedModel(interrupted, card=CARD))
+    assert "interrupted; go on with the same command" in call(*DEMO, code=cli.INTERRUPTED)
+    rest = use(ScriptedModel(says, card=CARD))
+    call(*DEMO)
+    assert 6 <= len(rest.requests) <= 8
+    assert "6 of 6" in call(*INFO)
+
+
+def test_two_processes_fill_one_file() -> None:
+    command = [sys.executable, "-m", "amp", "record", *DEMO, "--model", "chance"]
+    children = [
+        subprocess.Popen(
+            [*command, "--shard", shard], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+        )
+        for shard in ("1/2", "2/2")
+    ]
+    for child in children:
+        _, error = child.communicate(timeout=300)
+        assert child.returncode == 0, error.decode()
+    found = told(*INFO)
+    assert (found["requests"], found["samples"]) == (12, {"2": 12})
+    assert found["complete"] == {
+        "demo": {
+            **{"tasks": 6, "samples": 2, "arms": {"program": 6, "chain": 6}},
+            **{"every_arm": 6, "some_arm": 6},
+        }
+    }
+
+
+def test_a_shard_takes_every_nth_task(use: UseModel) -> None:
+    model = use(ScriptedModel(says))
+    call(*DEMO, "--shard", "2/4", "--arm", "chain")
+    tasks = load_benchmark("gsm8k").tasks("demo")
+    assert len(model.requests) == 2
+    for request, task in zip(model.requests, (tasks[1], tasks[5]), strict=True):
+        assert task.goal in request.prompt.messages[-1].content
+
+
+def test_another_model_and_other_prompts_are_refused(use: UseModel) -> None:
+    use(ScriptedModel(says, card=CARD))
+    call(*DEMO, "--limit", "1")
+    use(ScriptedModel(says, card=ModelCard("other")))
+    with pytest.raises(RecordingError, match=r"made with model scripted .* uses other"):
+        call(*DEMO, "--limit", "1")
+    store = Store(Path("pool.sqlite"), write=True)
+    store.set_version("gsm8k", "gsm8k/0")
+    store.close()
+    use(ScriptedModel(says, card=CARD))
+    for command in (DEMO, INFO):
+        with pytest.raises(RecordingError, match="made with prompts gsm8k/0, this version uses"):
+            call(*command)
+    assert "gsm8k/0" in call("info", "pool.sqlite")
+
+
+def test_what_is_no_recording_is_refused() -> None:
+    Path("text").write_text("no recording, but long enough for the head of one" * 9)
+    with pytest.raises(RecordingError, match="text is damaged or no recording"):
+        call("info", "text")
+    with pytest.raises(RecordingError, match="no recording at missing"):
+        call("info", "missing")
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "half", "1/0", "1/7 "])
+def test_a_bad_shard_is_one_line_that_helps(use: UseModel, shard: str) -> None:
+    with pytest.raises(InvalidInputError, match=r"shard is '.*', expected I/N"):
+        call(*DEMO, "--shard", shard)
+
+
+def test_a_shard_without_tasks_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="holds no tasks for shard 7/7"):
+        call(*DEMO, "--shard", "7/7")
+
+
+def test_a_failing_task_is_told_at_the_end(use: UseModel) -> None:
+    third = load_benchmark("gsm8k").tasks("demo")[2]
+
+    def fails(prompt: Prompt, index: int) -> str:
+        if third.goal in prompt.messages[-1].content:
+            raise ModelError("too long")
+        return says(prompt, index)
+
+    use(ScriptedModel(fails))
+    with pytest.raises(ModelError, match=f"failed on 1 tasks, such as {third.id}: too long"):
+        call(*DEMO)
+    assert "5 of 6" in call(*INFO)
+
+
+def test_an_unknown_benchmark_is_told_with_the_nearest() -> None:
+    assert "gsm8k" in call("gsm9k", "--to", "pool.sqlite", code=2)
+    with pytest.raises(InvalidInputError, match="unknown benchmark 'gsm9k'"):
+        call("info", "pool.sqlite", "--benchmark", "gsm9k")
+
+
+@pytest.mark.skipif(not (DATA / "gsm8k").is_dir(), reason="needs the data of gsm8k")
+def test_the_shipped_recording_holds_the_first_125_test_problems() -> None:
+    shipped = Path(__file__).parents[2] / "recordings" / "gsm8k.sqlite"
+    Path("pool.sqlite").write_bytes(shipped.read_bytes())
+    found = told(
+        *INFO[:4], "--split", "test", "--limit", "130", "--arm", "chain", "--data", str(DATA)
+    )
+    complete = found["complete"]
+    assert isinstance(complete, dict)
+    assert complete["test"]["arms"] == {"chain": 125}

@@ -1,0 +1,136 @@
+"""The figures of the documents, from the shipped recordings and without a model."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+
+from amp import cli
+from amp.benchmarks import load_benchmark
+from amp.benchmarks.base import Benchmark
+from amp.benchmarks.webshop.prompts import situation_of
+from amp.evaluate.dataset import of_recording
+from amp.methods.registry import METHODS
+from amp.types import Complexity, Episode, StepContext, StepRecord, Usage
+
+ROOT = Path(__file__).parents[2]
+DATA = Path(os.environ.get("AMP_DATA") or ROOT.parent / "shared" / "data")
+README, METHODS_PAGE, BENCHMARKS_PAGE = "README.md", "docs/methods.md", "docs/benchmarks.md"
+NOT_ON_GSM8K = {"beam_search", "llm_dp", "llm_dp_random"}
+"""Methods without a recorded row there."""
+
+BABYAI = ("babyai", "--limit", "20", "--level", "BabyAI-GoToLocal-v0")
+GSM8K = ("gsm8k", "--limit", "125", "--data", str(DATA))
+PRIMITIVES = (*BABYAI, "--no-tools", "--max-steps", "24")
+DATA_HERE = ("--data", str(DATA))
+WEBSHOP = ("webshop", "--split", "dev", "--limit", "20", "--allocator", "fixed", *DATA_HERE)
+GAMES = ("alfworld", "--limit", "10", *DATA_HERE)
+ALFWORLD = (*GAMES, "--allocator", "fixed")
+PLANNED = (*ALFWORLD, "--tool", "symbolic_planner")
+LLM_DP = (*GAMES, "--method", "llm_dp")
+FIXED, HEURISTIC = ("--allocator", "fixed"), ("--allocator", "heuristic")
+RUNS = [
+    (README, "BabyAI GoToLocal, 20 test seeds, subgoals | fixed", "babyai", (*BABYAI, *FIXED)),
+    (
+        README,
+        "BabyAI GoToLocal, 20 test seeds, primitives | fixed",
+        "babyai",
+        (*PRIMITIVES, *FIXED),
+    ),
+]
+if (DATA / "gsm8k").is_dir():
+    RUNS += [
+        (README, "GSM8K, first 125 test problems | fixed", "gsm8k", (*GSM8K, *FIXED)),
+        (README, "heuristic: one or two programs", "gsm8k", (*GSM8K, *HEURISTIC)),
+        (README, "learned: programs, chains", "gsm8k", (*GSM8K, "--allocator", "amp")),
+    ]
+    RUNS += [
+        (METHODS_PAGE, f"GSM8K | {name} |", "gsm8k", (*GSM8K, "--limit", "20", "--method", name))
+        for name in METHODS
+        if name not in NOT_ON_GSM8K
+    ]
+if (DATA / "webshop").is_dir():
+    RUNS.append((README, "WebShop, goals 500 to 519 | fixed", "webshop", WEBSHOP))
+if (DATA / "alfworld").is_dir() and find_spec("alfworld") and find_spec("textworld"):
+    RUNS += [
+        (README, "ALFWorld, first 10 games of valid_seen | fixed", "alfworld", ALFWORLD),
+        (BENCHMARKS_PAGE, "a symbolic planner's plan", "alfworld", PLANNED),
+        (BENCHMARKS_PAGE, "LLM-DP, beliefs of the model |", "alfworld", LLM_DP),
+    ]
+
+
+@pytest.mark.parametrize(("page", "row", "recording", "arguments"), RUNS)
+def test_a_row_is_what_the_recording_gives(
+    page: str,
+    row: str,
+    recording: str,
+    arguments: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copy(ROOT / "recordings" / f"{recording}.sqlite", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    command = ["amp", "run", *arguments, "--json"]
+    command += ["--replay", f"{recording}.sqlite", "--out", "run"]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as exit_info:
+        cli.main()
+        raise SystemExit(0)
+    assert not exit_info.value.code, capsys.readouterr().err
+    summary = json.loads(capsys.readouterr().out)
+    n, interval = summary["episodes"], summary["success_interval"]
+    tokens = summary["usage"]["prompt_tokens"] + summary["usage"]["completion_tokens"]
+    written = f"{summary['usage']['completion_tokens'] / n:,.0f}"
+    cells = [
+        f"{summary['successes']}/{n} ({interval['low']:.2f}-{interval['high']:.2f})",
+        written,
+        f"{tokens / n:,.0f}",
+    ]
+    lines = (ROOT / page).read_text().splitlines()
+    (line,) = (line for line in lines if row in line)
+    told = [cell.strip() for cell in line.strip("|").split("|")[2:]]
+    assert [told[0].partition(", score")[0], *told[1:3]] == cells
+
+
+@pytest.mark.skipif(not (DATA / "webshop").is_dir(), reason="needs the data of webshop")
+def test_the_shops_suggestions_alone_earn_what_the_model_earns(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "recordings" / "webshop.sqlite", tmp_path)
+    benchmark = load_benchmark("webshop", data=DATA)
+    source = of_recording(tmp_path / "webshop.sqlite", benchmark, benchmark.tasks("dev", 20))
+    alone = [follow_suggestions(benchmark, episode) for episode in source.episodes]
+    model = [episode.score for episode in source.episodes]
+    for page, row in ((README, "WebShop, goals 500 to 519"), (BENCHMARKS_PAGE, "| the model |")):
+        (line,) = (x for x in (ROOT / page).read_text().splitlines() if row in x and "0.87" in x)
+        assert "14/20" in line
+    for scores in (alone, model):
+        assert (len(scores), scores.count(1.0), f"{fmean(scores):.2f}") == (20, 14, "0.87")
+
+
+def follow_suggestions(benchmark: Benchmark, episode: Episode) -> float:
+    """The score of the episode's first search and then, blindly, of `Situation.next`."""
+    search = next(step.action for step in episode.steps if step.action is not None)
+    environment = benchmark.environment(episode.task)
+    observation = environment.reset(episode.task)
+    steps: tuple[StepRecord, ...] = ()
+    for _ in range(benchmark.max_steps):
+        action = search
+        if observation.actions is not None:
+            at = StepContext(episode.task, observation, steps)
+            situation = situation_of(at, observation.actions)
+            named = (click.startswith(situation.next) for click in situation.clicks)
+            index = next((i for i, found in enumerate(named) if found), 0)
+            action = observation.actions[index] if situation.next else "click[buy now]"
+        steps = (*steps, StepRecord(observation, (), Complexity(0.0), action, Usage()))
+        transition = environment.step(action)
+        if transition.done:
+            return transition.score
+        observation = transition.observation
+    return 0.0

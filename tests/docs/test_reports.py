@@ -1,0 +1,169 @@
+"""What the pages of docs/ report, from recordings and without a model."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+
+from amp import cli
+from amp.allocate.policy_file import load_origin
+from amp.assess.text import structural
+from amp.benchmarks import load_benchmark
+from amp.benchmarks.base import difficulty
+from amp.benchmarks.labels import outcomes
+from amp.benchmarks.presets import ARMS
+from amp.evaluate.dataset import Source, of_recording
+from amp.learn.pretrain import train_assessor
+from amp.report.stats import auroc, spearman
+from amp.report.validity import Row
+from amp.report.validity_report import judged, rows, stage_name
+from amp.simulate.build import of_recording as draws_of_recording
+from amp.simulate.replay import Ask, play
+from amp.simulate.samples import Arm
+from amp.types import ProbeKind
+
+ROOT = Path(__file__).parents[2]
+DATA = Path(os.environ.get("AMP_DATA") or ROOT.parent / "shared" / "data")
+PAGE = (ROOT / "docs" / "assessment.md").read_text()
+ROUNDING = 0.015
+"""Half of the last digit, and what another processor's arithmetic changes in training."""
+
+
+def table(section: str) -> dict[str, list[float]]:
+    """Of each row: AUROC of the network, the weighted sum, the best feature and the length."""
+    text = PAGE.split(f"### {section}\n", 1)[1].split("\n### ", 1)[0]
+    found = {}
+    for line in re.findall(r"^\| (before|with \d)(.*)\|$", text, re.MULTILINE):
+        figures = re.findall(r"(\d\.\d\d) \(", line[1])
+        if len(figures) == 4:
+            found[line[0]] = [float(figure) for figure in figures]
+    return found
+
+
+def value(made: list[Row], name: str) -> float:
+    found = auroc([row.scores[name] for row in made], [row.failed for row in made])
+    assert found is not None
+    return found
+
+
+def check(section: str, train: Source, held_out: Source) -> None:
+    inside, outside = (
+        judged(train.episodes, train.benchmark),
+        judged(held_out.episodes, held_out.benchmark),
+    )
+    assessors = {
+        kind: train_assessor(kind, train.episodes, inside, structural).assessor
+        for kind in ("neural", "weighted")
+    }
+    told = table(section)
+    assert told
+    for stage, (neural, weighted, single, length) in told.items():
+        candidates = 0 if stage == "before" else int(stage.removeprefix("with "))
+        made = rows(held_out.episodes, outside, assessors, candidates)
+        assert value(made, "neural") == pytest.approx(neural, abs=ROUNDING), stage_name(candidates)
+        assert value(made, "weighted") == pytest.approx(weighted, abs=ROUNDING)
+        assert value(made, "words") in (
+            pytest.approx(length, abs=ROUNDING),
+            pytest.approx(1 - length, abs=ROUNDING),
+        )
+        assert neural > max(single, length)
+
+
+@pytest.mark.skipif(not (DATA / "gsm8k").is_dir(), reason="needs GSM8K")
+def test_the_table_of_gsm8k_is_what_the_recordings_give() -> None:
+    benchmark = load_benchmark("gsm8k", data=DATA)
+    probes: frozenset[ProbeKind] = frozenset({"next_token", "hidden"})
+    train, held_out = (
+        of_recording(ROOT / "recordings" / name, benchmark, benchmark.tasks(split, limit), probes)
+        for name, split, limit in (
+            ("gsm8k-train.sqlite", "train", 150),
+            ("gsm8k.sqlite", "test", 75),
+        )
+    )
+    assert (len(train.episodes), len(held_out.episodes)) == (150, 75)
+    check("GSM8K", train, held_out)
+
+
+@pytest.mark.skipif(not (DATA / "gsm8k").is_dir(), reason="needs GSM8K")
+def test_the_results_of_gsm8k_are_what_the_recordings_give(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (ROOT / "docs" / "results.md").read_text().partition("\n## BabyAI, GoToLocal\n")[0]
+    (command,) = re.findall(r"```sh\n(amp results .*?)```", page, re.DOTALL)
+    shutil.copytree(ROOT / "recordings", tmp_path / "recordings")
+    monkeypatch.chdir(tmp_path)
+    arguments = shlex.split(command.replace("\\\n", ""))
+    monkeypatch.setattr(sys, "argv", [*arguments, "--data", str(DATA)])
+    with pytest.raises(SystemExit) as exit_info:
+        cli.main()
+        raise SystemExit(0)
+    assert not exit_info.value.code
+    made = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert len(made) > 12
+    assert [line for line in page.splitlines() if line.startswith("| ")] == made
+
+
+@pytest.mark.skipif(not (DATA / "gsm8k").is_dir(), reason="needs GSM8K")
+def test_the_training_problems_of_gsm8k_are_what_the_pages_say(tmp_path: Path) -> None:
+    recording = tmp_path / "gsm8k-train.sqlite"
+    shutil.copy(ROOT / "recordings" / recording.name, recording)
+    benchmark = load_benchmark("gsm8k", data=DATA)
+    arms = [Arm(name, ARMS[name]) for name in ("program", "chain")]
+    draws = draws_of_recording(
+        recording, benchmark, benchmark.tasks("train"), arms, 4, incomplete="leave out"
+    )
+    right = fmean(draw.right for row in draws.tasks for draw in row.cells["chain"].draws)
+    four = fmean(o.usage.tokens for o in play(draws, lambda row: (Ask("program", 4),)))
+    origin = load_origin(ROOT / "recordings" / "policies" / "learned-0.safetensors")
+    assert origin is not None
+    (spent,) = (point.tokens for point in origin.curve if point.trade_off == 0.85)
+    results, learning = (
+        " ".join((ROOT / "docs" / page).read_text().split())
+        for page in ("results.md", "learning.md")
+    )
+    assert f"{len(draws.tasks)} training problems" in results
+    assert (
+        f"{right:.0%}".replace("%", " %") + " of the chains were right on the training" in results
+    )
+    assert f"({spent:.0f} tokens against {four:.0f})" in learning
+
+
+@pytest.mark.skipif(not (DATA / "gsm8k").is_dir(), reason="needs GSM8K")
+def test_failures_of_gsm8k_rise_with_difficulty_as_the_page_says() -> None:
+    benchmark = load_benchmark("gsm8k", data=DATA)
+    source = of_recording(
+        ROOT / "recordings" / "gsm8k-train.sqlite", benchmark, benchmark.tasks("train", 150)
+    )
+    hard = [difficulty("gsm8k", episode.task) for episode in source.episodes]
+    failed = []
+    for episode in source.episodes:
+        (step,) = outcomes(episode, benchmark)
+        failed.append(fmean(mistaken is not False for mistaken in step.mistaken))
+    parts = [[f for d, f in zip(hard, failed, strict=True) if d.tercile == t] for t in (0, 1, 2)]
+    assert [len(part) for part in parts] == [35, 42, 73]
+    assert [f"{fmean(part):.2f}" for part in parts] == ["0.29", "0.36", "0.45"]
+    rank = spearman([d.score for d in hard], failed)
+    assert rank is not None
+    assert f"{rank:.2f}" == "0.24"
+
+
+def test_missions_of_babyai_fail_by_difficulty_as_the_page_says() -> None:
+    pytest.importorskip("minigrid")
+    failed, missions = [0, 0, 0], [0, 0, 0]
+    for name in ("GoToLocal", "OpenTwoDoors", "PickupLoc", "PutNextLocalS5N3", "UnlockLocal"):
+        benchmark = load_benchmark("babyai", level=f"BabyAI-{name}-v0")
+        recording = ROOT / "recordings" / "babyai-steps.sqlite"
+        probes: frozenset[ProbeKind] = frozenset({"options"})
+        tasks = benchmark.tasks("train", 14)
+        for episode in of_recording(recording, benchmark, tasks, probes, 12).episodes:
+            third = difficulty("babyai", episode.task).tercile
+            missions[third] += 1
+            failed[third] += episode.success is not True
+    assert (failed, missions) == ([9, 34, 4], [21, 45, 4])
