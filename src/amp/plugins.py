@@ -1,0 +1,62 @@
+"""What other packages bring: benchmarks, models, tools and allocators, found by entry points.
+
+A package names them in its ``pyproject.toml``, and installing it is all that it takes:
+
+    [project.entry-points."amp.benchmarks"]
+    sorting = "my_package.sorting:Sorting"
+
+Nothing is imported until it is asked for by name, so a broken package breaks only what it brings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from importlib import metadata
+from typing import Any, Literal
+
+from amp.errors import InvalidInputError, MissingDependencyError
+
+Group = Literal["amp.benchmarks", "amp.models", "amp.tools", "amp.allocators"]
+
+
+def plugin_names(group: Group, builtin: Collection[str] = ()) -> tuple[str, ...]:
+    """Names that installed packages bring, in alphabetical order, without those of `builtin`."""
+    return tuple(sorted({point.name for point in _points(group)} - set(builtin)))
+
+
+def load_plugin(group: Group, name: str) -> Any:
+    """Imports what a package brings under a name.
+
+    Args:
+        group: what it is.
+        name: one of `plugin_names`.
+
+    Raises:
+        InvalidInputError: if no package brings it, or two do; the message names them.
+        MissingDependencyError: if importing it fails; the message says which package and why.
+    """
+    points = [point for point in _points(group) if point.name == name]
+    if not points:
+        raise InvalidInputError(f"no installed package brings {name!r} to {group}")
+    if len({point.value for point in points}) > 1:
+        packages = ", ".join(sorted(_package(point) for point in points))
+        raise InvalidInputError(
+            f"{name!r} of {group} is brought by {len(points)} packages ({packages}); uninstall all"
+            " but one"
+        )
+    try:
+        return points[0].load()
+    except Exception as error:  # whatever a stranger's module does while it is imported
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise MissingDependencyError(
+            f"{name!r} of {group} cannot be imported from {_package(points[0])}"
+            f" ({points[0].value}): {reason}"
+        ) from error
+
+
+def _points(group: Group) -> list[metadata.EntryPoint]:
+    return sorted(metadata.entry_points(group=group), key=lambda point: (point.name, point.value))
+
+
+def _package(point: metadata.EntryPoint) -> str:
+    return "an unknown package" if point.dist is None else str(point.dist.name)
