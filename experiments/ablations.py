@@ -1,10 +1,10 @@
 """Compares ways to learn a policy by cross-validation on training problems (spec 2.7).
 
-Run as a module, the recipe that the others are compared with first:
+Run as a module, the config that the others are compared with first:
 
     python -m experiments.ablations runs/ablations.jsonl configs/train-gsm8k.toml configs/learning/*
 
-Each recipe learns on two thirds of its tasks and is measured on the rest, three times. What is done
+Each config learns on two thirds of its tasks and is measured on the rest, three times. What is done
 stands in the file and is not done again; the table is of all that the file has.
 """
 
@@ -24,9 +24,9 @@ from amp.allocate.mlp_policy import MlpPolicy
 from amp.assess.assessor_file import load_assessor
 from amp.assess.neural import NeuralAssessor
 from amp.benchmarks import load_benchmark
-from amp.learn.config import Recipe, read_recipe
-from amp.learn.pipeline import learn, material_of, served
-from amp.learn.table_env import Table
+from amp.learn.config import TrainConfig, read_train_config
+from amp.learn.pipeline import load_dataset, served, train_policy
+from amp.learn.table_env import TableEnv
 from amp.learn.trainer import ASSESSOR
 from amp.report.frontier import Point, hull
 from amp.report.stats import bootstrap_interval, holm, ratio, sign_flip_test
@@ -44,7 +44,7 @@ class Measured:
     """A policy on the tasks that it was not learned on.
 
     Attributes:
-        recipe: name of its file, without the ending.
+        config: name of its file, without the ending.
         decisions: that it learned from.
         seed: of the learning.
         fold: which third was held out.
@@ -53,7 +53,7 @@ class Measured:
         tokens: likewise.
     """
 
-    recipe: str
+    config: str
     decisions: int
     seed: int
     fold: int
@@ -65,9 +65,9 @@ class Measured:
 def measure(
     *,
     name: str,
-    recipe: Recipe,
+    config: TrainConfig,
     fold: int,
-    table: Table,
+    table: TableEnv,
     policy: MlpPolicy,
     assessor: NeuralAssessor | None,
 ) -> Measured:
@@ -78,27 +78,27 @@ def measure(
         came = served(policy, table, trade_off, ORDERS, assessor, seed=fold)
         success.append(tuple(came.success.reshape(count, ORDERS).mean(1).tolist()))
         tokens.append(tuple(came.tokens.reshape(count, ORDERS).mean(1).tolist()))
-    settings = recipe.settings
+    settings = config.settings
     return Measured(
         *(name, settings.decisions, settings.seed, fold, table.tasks),
         *(tuple(success), tuple(tokens)),
     )
 
 
-def cross_validated(name: str, recipe: Recipe, folds: Sequence[int]) -> Iterable[Measured]:
-    """Learns and measures a recipe, fold by fold."""
-    material = material_of(recipe, load_benchmark(recipe.benchmark))
-    table = material.table
+def cross_validated(name: str, config: TrainConfig, folds: Sequence[int]) -> Iterable[Measured]:
+    """Learns and measures a config, fold by fold."""
+    dataset = load_dataset(config, load_benchmark(config.benchmark))
+    table = dataset.table
     order = np.random.default_rng(0).permutation(len(table.tasks))
     for fold in folds:
         others = np.sort(order[np.arange(len(order)) % FOLDS != fold])
         with tempfile.TemporaryDirectory() as directory:
             kept = Path(directory) / "training"
-            policy = learn(recipe, replace(material, table=table.part(others)), kept)
-            learned = load_assessor(kept / ASSESSOR)[0] if recipe.end_to_end else None
+            policy = train_policy(config, replace(dataset, table=table.part(others)), kept)
+            learned = load_assessor(kept / ASSESSOR)[0] if config.end_to_end else None
         yield measure(
             name=name,
-            recipe=recipe,
+            config=config,
             fold=fold,
             table=table.part(np.sort(order[fold::FOLDS])),
             policy=policy,
@@ -106,7 +106,7 @@ def cross_validated(name: str, recipe: Recipe, folds: Sequence[int]) -> Iterable
         )
 
 
-def fixed(table: Table) -> tuple[Floats, Floats]:
+def fixed(table: TableEnv) -> tuple[Floats, Floats]:
     """Success and tokens of every fixed allocation, shape (allocations, tasks), in all orders."""
     samples, arms = table.max_samples, len(table.arms)
     subsets = np.arange(1, table.right.shape[1])
@@ -120,7 +120,7 @@ def fixed(table: Table) -> tuple[Floats, Floats]:
     return share @ table.right[:, subsets].T, share @ tokens.T
 
 
-def above_front(success: Floats, tokens: Floats, table: Table) -> Floats:
+def above_front(success: Floats, tokens: Floats, table: TableEnv) -> Floats:
     """By task, success less that of the mixture of fixed allocations at the same mean tokens."""
     right, spent = fixed(table)
     means = zip(spent.mean(1), right.mean(1), range(len(right)), strict=True)
@@ -132,12 +132,12 @@ def above_front(success: Floats, tokens: Floats, table: Table) -> Floats:
     return np.asarray(success - mixed)
 
 
-def rows(done: Sequence[Measured], names: Sequence[str], table: Table) -> Iterable[str]:
-    """The table in Markdown: every recipe of which all folds are there, against the first one."""
+def rows(done: Sequence[Measured], names: Sequence[str], table: TableEnv) -> Iterable[str]:
+    """The table in Markdown: every config of which all folds are there, against the first one."""
     gaps: dict[str, Floats] = {}
     shown: dict[str, list[str]] = {}
     for name in names:
-        mine = [one for one in done if one.recipe == name]
+        mine = [one for one in done if one.config == name]
         by_task = _by_task(mine)
         if set(by_task) != set(table.tasks):
             continue
@@ -182,35 +182,35 @@ def read(path: Path) -> list[Measured]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path, help="JSON lines of what is measured")
-    parser.add_argument("recipes", type=Path, nargs="+", help="TOML files, the base first")
-    parser.add_argument("--recording", type=Path, help="instead of the recipes' one")
-    parser.add_argument("--decisions", type=int, help="to learn from, instead of the recipes' ones")
-    parser.add_argument("--seeds", type=int, default=1, help="policies of each recipe and fold")
+    parser.add_argument("configs", type=Path, nargs="+", help="TOML files, the base first")
+    parser.add_argument("--recording", type=Path, help="instead of theirs")
+    parser.add_argument("--decisions", type=int, help="to learn from, instead of theirs")
+    parser.add_argument("--seeds", type=int, default=1, help="policies of each config and fold")
     wanted = parser.parse_args()
-    recipes = {path.stem: _changed(read_recipe(path), wanted) for path in wanted.recipes}
+    configs = {path.stem: _changed(read_train_config(path), wanted) for path in wanted.configs}
     done = read(wanted.out)
     wanted.out.parent.mkdir(parents=True, exist_ok=True)
     for seed in range(wanted.seeds):
-        for name, recipe in recipes.items():
-            seeded = recipe.model_copy(update={"ppo": {**recipe.ppo, "seed": seed}})
-            known = {one.fold for one in done if (one.recipe, one.seed) == (name, seed)}
+        for name, config in configs.items():
+            seeded = config.model_copy(update={"ppo": {**config.ppo, "seed": seed}})
+            known = {one.fold for one in done if (one.config, one.seed) == (name, seed)}
             missing = [fold for fold in range(FOLDS) if fold not in known]
             for one in cross_validated(name, seeded, missing) if missing else ():
                 done.append(one)
                 with wanted.out.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(asdict(one)) + "\n")
-    base = next(iter(recipes.values()))
-    table = material_of(base, load_benchmark(base.benchmark)).table
-    header = ("recipe", *(f"trade-off {one:g}" for one in TRADE_OFFS), "above the front")
+    base = next(iter(configs.values()))
+    table = load_dataset(base, load_benchmark(base.benchmark)).table
+    header = ("config", *(f"trade-off {one:g}" for one in TRADE_OFFS), "above the front")
     print(f"| {' | '.join((*header, 'against the first', 'p (Holm)'))} |")
     print("|" + "---|" * (len(header) + 2))
-    print("\n".join(rows(done, list(recipes), table)))
+    print("\n".join(rows(done, list(configs), table)))
 
 
-def _changed(recipe: Recipe, wanted: argparse.Namespace) -> Recipe:
-    ppo = {**recipe.ppo, **({"decisions": wanted.decisions} if wanted.decisions else {})}
-    recording = wanted.recording or recipe.recording
-    return recipe.model_copy(update={"ppo": ppo, "recording": recording})
+def _changed(config: TrainConfig, wanted: argparse.Namespace) -> TrainConfig:
+    ppo = {**config.ppo, **({"decisions": wanted.decisions} if wanted.decisions else {})}
+    recording = wanted.recording or config.recording
+    return config.model_copy(update={"ppo": ppo, "recording": recording})
 
 
 if __name__ == "__main__":

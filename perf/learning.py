@@ -18,9 +18,9 @@ from tests.fakes.synthetic import CARD
 from tests.learn.test_tables import FEATURES, SPACE, contexts, draws, network
 
 from amp.assess.assessor_file import Training
-from amp.learn.config import PRESETS, Recipe, TrainSettings, train_settings
-from amp.learn.pipeline import Material, learn
-from amp.learn.table_env import Table
+from amp.learn.config import PRESETS, TrainConfig, TrainSettings, train_settings
+from amp.learn.pipeline import Dataset, train_policy
+from amp.learn.table_env import TableEnv
 from amp.learn.trainer import Metrics, train
 
 PROMISED = 5_000.0
@@ -32,11 +32,13 @@ ASSESSOR = network(0)
 TRAINED_ON = Training("synthetic", "riddles")
 
 
-def table(tasks: int) -> Table:
+def table(tasks: int) -> TableEnv:
     """Tasks with made-up samples of two arms, scored by a network of chance."""
     made = draws(tasks, samples=SAMPLES)
     space = replace(SPACE, beam_width=(1, SAMPLES))
-    return Table.of(made, space, FEATURES, ASSESSOR, contexts(made), max_rounds=SAMPLES)
+    return TableEnv.from_samples(
+        made, space, FEATURES, ASSESSOR, contexts(made), max_rounds=SAMPLES
+    )
 
 
 def speed(preset: str) -> float:
@@ -45,7 +47,7 @@ def speed(preset: str) -> float:
     return _timed(lambda to, count: train(UntilRight(), settings, to, on_update=count))
 
 
-def speed_end_to_end(on: Table) -> float:
+def speed_end_to_end(on: TableEnv) -> float:
     """The same on a table of draws, through an assessor that learns with the policy."""
     settings = _settings({})
     return _timed(
@@ -55,12 +57,12 @@ def speed_end_to_end(on: Table) -> float:
     )
 
 
-def seconds_from_draws(on: Table) -> float:
-    """CPU time of what `amp train` does with a table: lessons, imitation, PPO and its curve."""
-    recipe = Recipe(benchmark="gsm8k", recording=Path("none.sqlite"), features=FEATURES)
+def seconds_from_draws(on: TableEnv) -> float:
+    """CPU time of what `amp train` does with a table: imitation, PPO and the curve."""
+    config = TrainConfig(benchmark="gsm8k", recording=Path("none.sqlite"), features=FEATURES)
     with tempfile.TemporaryDirectory() as directory:
         begin = time.process_time()
-        learn(recipe, Material(on, CARD), Path(directory))
+        train_policy(config, Dataset(on, CARD), Path(directory))
         return time.process_time() - begin
 
 

@@ -22,8 +22,8 @@ from amp.execute.tools.recorded import RecordedTool
 from amp.models.recorded import RecordedModel
 from amp.models.scripted import ScriptedModel
 from amp.planner import Planner
-from amp.simulate.build import of_recording
-from amp.simulate.replay import follow
+from amp.simulate.build import table_from_recording
+from amp.simulate.replay import replay_allocator
 from amp.simulate.samples import Arm
 from amp.types import Allocation, Limits, Task
 
@@ -49,13 +49,13 @@ def replays() -> list[tuple[str, float, str, float]]:
         _episodes(model, replace(wide, beam_width=SAMPLES), tasks)
         replay = RecordedModel(None, path, mode="replay")
         planned = _episodes(replay, wide, tasks)
-        draws = of_recording(path, benchmark, tasks, [arm], SAMPLES)
+        table = table_from_recording(path, benchmark, tasks, [arm], SAMPLES)
     begin = time.process_time()
-    follow(draws, UntilAgreement((arm.allocation,) * SAMPLES))
+    replay_allocator(table, UntilAgreement((arm.allocation,) * SAMPLES))
     stepped = time.process_time() - begin
     return [
         ("1,000 episodes of GSM8K from a recording, in CPU-s", planned, "<", 20.0),
-        ("1,000 episodes from a table of draws, in CPU-s", stepped, "<", 2.0),
+        ("1,000 episodes from a table of recorded samples, in CPU-s", stepped, "<", 2.0),
     ]
 
 

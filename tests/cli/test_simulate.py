@@ -58,7 +58,7 @@ def test_markdown_says_what_the_share_of_the_oracle_is(found: Results) -> None:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ("--arm programm", "unknown way to ask 'programm'; did you mean 'program'"),
+        ("--arm programm", "unknown arm 'programm'; did you mean 'program'"),
         ("--policy mine=", "--policy is 'mine=', expected FILE or NAME=FILE"),
         ("--trade-off 0.9", "--trade-off is of learned policies; name one with --policy"),
         ("--csv rows.txt", "--csv is rows.txt, expected a file whose name ends in .csv"),

@@ -26,7 +26,7 @@ benchmark = "gsm8k"
 split = "demo"
 recording = "pool.sqlite"
 samples = 2
-lessons = 60
+demonstrations = 60
 epochs = 2
 features = ["unread"]
 {more}
@@ -49,19 +49,19 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @pytest.fixture(autouse=True)
 def write(pool: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
-    """Writes the recipe with more lines in it."""
+    """Writes the config with more lines in it."""
     monkeypatch.chdir(tmp_path)
     Path("pool.sqlite").write_bytes(pool)
 
     def written(more: str) -> None:
-        Path("recipe.toml").write_text(RECIPE.format(more=more))
+        Path("config.toml").write_text(RECIPE.format(more=more))
 
     written("")
     return written
 
 
 def amp(*arguments: str) -> Result:
-    result = CliRunner().invoke(cli.app, ["train", "recipe.toml", "--out", "out", *arguments])
+    result = CliRunner().invoke(cli.app, ["train", "config.toml", "--out", "out", *arguments])
     if isinstance(result.exception, AmpError):
         raise result.exception
     return result
@@ -69,7 +69,7 @@ def amp(*arguments: str) -> Result:
 
 def failed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, str]:
     """The exit code of the command as a person runs it, and what it says."""
-    monkeypatch.setattr(sys, "argv", ["amp", "train", "recipe.toml", "--out", "out"])
+    monkeypatch.setattr(sys, "argv", ["amp", "train", "config.toml", "--out", "out"])
     with pytest.raises(SystemExit) as left:
         cli.main()
     return int(left.value.code or 0), capsys.readouterr().err.strip()
@@ -110,8 +110,8 @@ def test_a_training_that_is_there_is_gone_on_with_or_left_alone(
     assert amp("--resume").exit_code == 0
     assert Path("out", METRICS).read_bytes() == noted
     assert stored(Path("out", POLICY)) == kept
-    longer = Path("recipe.toml").read_text().replace("400", "600")
-    Path("recipe.toml").write_text(longer)
+    longer = Path("config.toml").read_text().replace("400", "600")
+    Path("config.toml").write_text(longer)
     amp("--resume")
     assert Path("out", METRICS).read_bytes().startswith(noted)
     assert Path("out", METRICS).read_bytes() != noted
@@ -134,14 +134,17 @@ def test_a_network_learns_with_the_policy_and_lies_beside_it(write: Write) -> No
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ("arm = 1", "recipe recipe.toml: arm is no key; did you mean 'arms'"),
+        ("arm = 1", "training config config.toml: arm is no key; did you mean 'arms'"),
         ('arms = ["program"]', "no arm is without tools (program), but a policy here may ask"),
-        ("end_to_end = true", "recipe recipe.toml: end_to_end is true and no assessor is named"),
+        (
+            "end_to_end = true",
+            "training config config.toml: end_to_end is true and no assessor is named",
+        ),
         ('assessor = "none.st"', "there is no assessor none.st"),
-        ('features = ["divergence"]', "recipe recipe.toml is no TOML"),
+        ('features = ["divergence"]', "training config config.toml is no TOML"),
     ],
 )
-def test_a_recipe_that_cannot_be_followed_is_one_line(
+def test_a_config_that_cannot_be_followed_is_one_line(
     more: str,
     message: str,
     write: Write,

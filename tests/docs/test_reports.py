@@ -24,8 +24,8 @@ from amp.learn.pretrain import train_assessor
 from amp.report.stats import auroc, spearman
 from amp.report.validity import Row
 from amp.report.validity_report import judged, rows, stage_name
-from amp.simulate.build import of_recording as draws_of_recording
-from amp.simulate.replay import Ask, play
+from amp.simulate.build import table_from_recording
+from amp.simulate.replay import Pull, replay_plans
 from amp.simulate.samples import Arm
 from amp.types import ProbeKind
 
@@ -116,11 +116,11 @@ def test_the_training_problems_of_gsm8k_are_what_the_pages_say(tmp_path: Path) -
     shutil.copy(ROOT / "recordings" / recording.name, recording)
     benchmark = load_benchmark("gsm8k", data=DATA)
     arms = [Arm(name, ARMS[name]) for name in ("program", "chain")]
-    draws = draws_of_recording(
+    table = table_from_recording(
         recording, benchmark, benchmark.tasks("train"), arms, 4, incomplete="leave out"
     )
-    right = fmean(draw.right for row in draws.tasks for draw in row.cells["chain"].draws)
-    four = fmean(o.usage.tokens for o in play(draws, lambda row: (Ask("program", 4),)))
+    right = fmean(draw.right for row in table.tasks for draw in row.by_arm["chain"].samples)
+    four = fmean(o.usage.tokens for o in replay_plans(table, lambda row: (Pull("program", 4),)))
     origin = load_origin(ROOT / "recordings" / "policies" / "learned-0.safetensors")
     assert origin is not None
     (spent,) = (point.tokens for point in origin.curve if point.trade_off == 0.85)
@@ -128,7 +128,7 @@ def test_the_training_problems_of_gsm8k_are_what_the_pages_say(tmp_path: Path) -
         " ".join((ROOT / "docs" / page).read_text().split())
         for page in ("results.md", "learning.md")
     )
-    assert f"{len(draws.tasks)} training problems" in results
+    assert f"{len(table.tasks)} training problems" in results
     assert (
         f"{right:.0%}".replace("%", " %") + " of the chains were right on the training" in results
     )

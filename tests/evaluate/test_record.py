@@ -22,8 +22,8 @@ from amp.models.recorded import RecordedModel
 from amp.models.recording import contents
 from amp.models.recording_store import Store
 from amp.models.scripted import ScriptedModel, chance
-from amp.simulate.build import of_recording
-from amp.simulate.samples import Arm, Draws
+from amp.simulate.build import table_from_recording
+from amp.simulate.samples import Arm, SampleTable
 from amp.types import Allocation, Task
 
 ASKED = Asked(GSM8K, grid(GSM8K), samples=4)
@@ -48,17 +48,17 @@ def complete_in(path: Path, asked: Asked = ASKED) -> dict[str, frozenset[str]]:
     return asyncio.run(complete(path, asked, TASKS))
 
 
-def table(path: Path) -> Draws:
+def table(path: Path) -> SampleTable:
     arms = [Arm(name, allocation) for name, allocation in ARMS.items()]
-    return of_recording(path, GSM8K, TASKS, arms, samples=4)
+    return table_from_recording(path, GSM8K, TASKS, arms, samples=4)
 
 
 def drawn(path: Path) -> list[tuple[str, str, list[tuple[str, bool]]]]:
     """What the table has but for the time that tools took."""
     return [
-        (row.task, arm, [(draw.candidate.text, draw.right) for draw in cell.draws])
+        (row.task, arm, [(draw.candidate.text, draw.right) for draw in cell.samples])
         for row in table(path).tasks
-        for arm, cell in row.cells.items()
+        for arm, cell in row.by_arm.items()
     ]
 
 
@@ -246,8 +246,8 @@ def test_the_contents_are_what_was_asked_and_answered(tmp_path: Path) -> None:
     written = sum(
         draw.usage.completion_tokens
         for row in table(path).tasks
-        for cell in row.cells.values()
-        for draw in cell.draws
+        for cell in row.by_arm.values()
+        for draw in cell.samples
     )
     assert found.completion_tokens == written + 3  # and one token a probe
     read = sum(asyncio.run(inner.count_tokens(r.prompt)) for r in inner.requests)

@@ -24,9 +24,9 @@ from amp.models.recorded import RecordedModel
 from amp.models.scripted import ScriptedModel
 from amp.planner import Planner
 from amp.simulate import build
-from amp.simulate.build import of_recording, opening_contexts
-from amp.simulate.replay import follow
-from amp.simulate.samples import Arm, Draws
+from amp.simulate.build import opening_contexts, table_from_recording
+from amp.simulate.replay import replay_allocator
+from amp.simulate.samples import Arm, SampleTable
 from amp.trace import read_episodes, read_manifest
 from amp.types import Allocation, Episode, Limits
 
@@ -230,16 +230,16 @@ def test_intervals_are_over_tasks_not_over_seeds(folder: Path) -> None:
     assert width > 0.5 * (alone.high - alone.low)
 
 
-# --------------------------------------------------------------------------- the table of draws
+# --------------------------------------------------------------------------- the table of samples
 
 
-def table(path: Path, order: int, monkeypatch: pytest.MonkeyPatch) -> Draws:
+def table(path: Path, order: int, monkeypatch: pytest.MonkeyPatch) -> SampleTable:
     """The draws of a recording in another order."""
     with monkeypatch.context() as patched:
         patched.setattr(build, "RecordedModel", partial(RecordedModel, order=order))
         benchmark = load_benchmark("gsm8k", data=DATA)
         tasks = benchmark.tasks("test", 75)
-        return of_recording(path, benchmark, tasks, [Arm("program", ARMS["program"])], 4)
+        return table_from_recording(path, benchmark, tasks, [Arm("program", ARMS["program"])], 4)
 
 
 @pytest.mark.skipif(not (DATA / "gsm8k").is_dir(), reason="needs the data of gsm8k")
@@ -257,11 +257,11 @@ def test_the_planner_plays_an_order_as_the_table_of_that_order(
             model = RecordedModel(None, path, order=order)
             planner = run.make_planner(model, benchmark, settings)
             assert isinstance(planner, Planner)
-            outcomes = follow(draws, planner.allocator, SILENT, contexts)
+            outcomes = replay_allocator(draws, planner.allocator, SILENT, contexts)
             for task, outcome in zip(tasks, outcomes, strict=True):
                 episode = asyncio.run(planner.run(task, benchmark.environment(task)))
                 assert (outcome.task, outcome.success) == (task.id, episode.success)
-                assert [ask.samples for ask in outcome.asked] == [
+                assert [pull.samples for pull in outcome.pulls] == [
                     len(executed.candidates) for executed in episode.steps[0].rounds
                 ]
                 whole = [

@@ -32,15 +32,15 @@ from amp.simulate.policies import (
     fixed_plans,
     learn_threshold,
     oracle,
-    paid_oracle,
-    random_with_histogram,
-    shuffled,
+    resampled_control,
+    reward_oracle,
+    shuffled_control,
 )
-from amp.simulate.replay import Outcome, play
-from amp.simulate.samples import Draws, TaskDraws
+from amp.simulate.replay import Outcome, replay_plans
+from amp.simulate.samples import SampleTable, TaskSamples
 
 PRICE = Price(0.8, 1000.0)
-Deal = Callable[[Draws, Sequence[Outcome], int], list[Outcome]]
+Deal = Callable[[SampleTable, Sequence[Outcome], int], list[Outcome]]
 N = 600
 PLANS = fixed_plans(synthetic(1, samples=2))
 MANY = synthetic(N, seed=2, samples=3)
@@ -59,11 +59,11 @@ def near(found: Point, truth: Point, n: int) -> bool:
     )
 
 
-def informed(draws: Draws, row: TaskDraws) -> Plan:
+def informed(table: SampleTable, row: TaskSamples) -> Plan:
     """The best plan of the level that the look tells."""
     assert row.probe is not None
     (level,) = (level for level in LEVELS if level.entropy == row.probe.entropy)
-    return informed_plan(draws, level, PRICE)
+    return informed_plan(table, level, PRICE)
 
 
 def test_every_plan_earns_what_its_closed_form_says() -> None:
@@ -76,18 +76,18 @@ def test_the_oracle_earns_what_its_closed_form_says() -> None:
 
 
 def test_who_knows_the_level_earns_what_the_closed_form_says() -> None:
-    found = point(play(MANY, lambda row: informed(MANY, row)))
+    found = point(replay_plans(MANY, lambda row: informed(MANY, row)))
     assert near(found, informed_point(MANY, PRICE), N)
 
 
 def test_without_luck_the_oracle_is_who_knows_the_level_to_the_token() -> None:
-    draws = synthetic(200, samples=2, levels=CERTAIN_LEVELS)
-    found = point(paid_oracle(draws, PRICE))
-    truth = informed_point(draws, PRICE, CERTAIN_LEVELS)
+    table = synthetic(200, samples=2, levels=CERTAIN_LEVELS)
+    found = point(reward_oracle(table, PRICE))
+    truth = informed_point(table, PRICE, CERTAIN_LEVELS)
     assert (found.cost, found.success) == pytest.approx((truth.cost, truth.success))
-    known = oracle_point(draws, CERTAIN_LEVELS)
+    known = oracle_point(table, CERTAIN_LEVELS)
     assert (known.cost, known.success) == pytest.approx((truth.cost, truth.success))
-    front = [fixed_point(plan, CERTAIN_LEVELS) for plan in fixed_plans(draws)]
+    front = [fixed_point(plan, CERTAIN_LEVELS) for plan in fixed_plans(table)]
     assert reward_share(found, front, truth, PRICE.trade_off, PRICE.budget) == pytest.approx(1.0)
     assert cost_share(found, front, [truth]) == pytest.approx(1.0)
 
@@ -95,7 +95,7 @@ def test_without_luck_the_oracle_is_who_knows_the_level_to_the_token() -> None:
 def test_an_oracle_gets_all_of_the_gap_and_the_best_fixed_plan_none() -> None:
     front = [point(fixed(MANY, plan)) for plan in fixed_plans(MANY)]
     best = best_fixed(MANY, PRICE)
-    paid = paid_oracle(MANY, PRICE)
+    paid = reward_oracle(MANY, PRICE)
     known = point(paid)
 
     def share(outcomes: Sequence[Outcome]) -> float | None:
@@ -103,16 +103,16 @@ def test_an_oracle_gets_all_of_the_gap_and_the_best_fixed_plan_none() -> None:
 
     assert share(paid) == pytest.approx(1.0)
     assert share(fixed(MANY, best)) == pytest.approx(0.0, abs=1e-9)
-    told = share(play(MANY, lambda row: informed(MANY, row)))
+    told = share(replay_plans(MANY, lambda row: informed(MANY, row)))
     assert told is not None
     assert 0.3 < told < 1.0
 
 
-@pytest.mark.parametrize("deal", [random_with_histogram, shuffled])
+@pytest.mark.parametrize("deal", [resampled_control, shuffled_control])
 def test_the_same_rounds_without_knowing_where_gain_nothing(deal: Deal) -> None:
     """Chance earns the mean of the fixed plans that it plays, which is no more than the best."""
-    known = play(MANY, lambda row: informed(MANY, row))
-    mixed = [fixed_point(outcome.asked) for outcome in known]
+    known = replay_plans(MANY, lambda row: informed(MANY, row))
+    mixed = [fixed_point(outcome.pulls) for outcome in known]
     truth = Point(sum(p.cost for p in mixed) / N, sum(p.success for p in mixed) / N)
     for seed in range(3):
         assert near(point(deal(MANY, known, seed)), truth, N)
@@ -124,31 +124,33 @@ def test_the_same_rounds_without_knowing_where_gain_nothing(deal: Deal) -> None:
     assert saved is None or saved <= 0.0
 
 
-def entropy(row: TaskDraws) -> float:
+def entropy(row: TaskSamples) -> float:
     assert row.probe is not None
     assert row.probe.entropy is not None
     return row.probe.entropy
 
 
-def perplexity(row: TaskDraws) -> float:
+def perplexity(row: TaskSamples) -> float:
     assert row.probe is not None
     assert row.probe.perplexity is not None
     return row.probe.perplexity
 
 
-def held_out(measure: Callable[[TaskDraws], float], seed: int) -> tuple[float, Interval | None]:
+def held_out(measure: Callable[[TaskSamples], float], seed: int) -> tuple[float, Interval | None]:
     """Share of the oracle's gain on tasks not seen, and the interval of the adaptivity."""
     levels = CERTAIN_LEVELS[:2]
     train, test = (synthetic(200, seed=s, samples=2, levels=levels) for s in (seed, seed + 1))
     rule = learn_threshold(train, PRICE, measure)
     front = [fixed_point(plan, [replace(level, share=0.5) for level in levels]) for plan in PLANS]
-    known = point(paid_oracle(test, PRICE))
-    share = reward_share(point(play(test, rule)), front, known, PRICE.trade_off, PRICE.budget)
+    known = point(reward_oracle(test, PRICE))
+    share = reward_share(
+        point(replay_plans(test, rule)), front, known, PRICE.trade_off, PRICE.budget
+    )
     assert share is not None
     spent = [
-        Spent(row.task, tokens_of(rule(row)), sum(not d.right for d in draws) / len(draws))
+        Spent(row.task, tokens_of(rule(row)), sum(not d.right for d in samples) / len(samples))
         for row in test.tasks
-        for draws in [row.cells["short"].draws]
+        for samples in [row.by_arm["short"].samples]
     ]
     return share, adaptivity(spent, resamples=300).spearman.interval
 

@@ -10,7 +10,7 @@ from experiments.ablations import TRADE_OFFS, Measured, above_front, fixed, rows
 from tests.learn.test_tables import DRAWS, TABLE
 
 from amp.simulate import policies
-from amp.simulate.replay import Ask
+from amp.simulate.replay import Pull
 
 ARMS = [arm.name for arm in DRAWS.arms]
 
@@ -18,10 +18,10 @@ ARMS = [arm.name for arm in DRAWS.arms]
 def test_fixed_allocations_have_the_figures_of_their_plans() -> None:
     success, tokens = fixed(TABLE)
     assert len(success) == len(tokens) == len(policies.fixed_plans(DRAWS))
-    everything = policies.fixed(DRAWS, tuple(Ask(arm, TABLE.max_samples) for arm in ARMS))
+    everything = policies.fixed(DRAWS, tuple(Pull(arm, TABLE.max_samples) for arm in ARMS))
     assert success[-1].tolist() == [outcome.success for outcome in everything]
     assert tokens[-1] == pytest.approx([outcome.usage.tokens for outcome in everything])
-    singles = [[d.right for d in row.cells[ARMS[-1]].draws] for row in DRAWS.tasks]
+    singles = [[d.right for d in row.by_arm[ARMS[-1]].samples] for row in DRAWS.tasks]
     assert success[0] == pytest.approx(np.mean(singles, axis=1))
 
 
@@ -45,16 +45,16 @@ def test_a_mixture_of_neighbours_lies_on_the_front_and_what_is_gained_on_top_is_
 def test_a_recipe_is_shown_when_all_its_folds_are_there() -> None:
     success, tokens = (np.tile(figures[-1], (len(TRADE_OFFS), 1)) for figures in fixed(TABLE))
 
-    def measured(recipe: str, won: float, half: slice) -> Measured:
+    def measured(config: str, won: float, half: slice) -> Measured:
         return Measured(
-            *(recipe, 100, 0, 0, TABLE.tasks[half]),
+            *(config, 100, 0, 0, TABLE.tasks[half]),
             tuple(map(tuple, (success + won)[:, half].tolist())),
             tuple(map(tuple, tokens[:, half].tolist())),
         )
 
     first, second = slice(0, 5), slice(5, None)
     base = [measured("base", 0.0, first), measured("base", 0.0, second)]
-    same = [replace(one, recipe="same") for one in base]
+    same = [replace(one, config="same") for one in base]
     better = [measured("better", 0.25, first), measured("better", 0.25, second)]
     names = ["base", "same", "better", "begun"]
     begun = measured("begun", 0.0, first)

@@ -9,7 +9,7 @@ import numpy as np
 
 from amp.allocate.mlp_policy import EXTRAS
 from amp.allocate.space import Space
-from amp.learn.rollout import Episodes, Ints, Turn, View, allocations
+from amp.learn.rollout import BatchObservation, Ints, StepResult, VectorEpisodes, allocations
 from amp.mlp import Floats
 
 FIXED = {"depth": (1, 1), "temperature": (0.7, 0.7), "top_p": (1.0, 1.0), "verification": (0, 0)}
@@ -37,7 +37,7 @@ class TwoArmed:
     def difficulties(self) -> Floats:
         return np.zeros(self.tasks)
 
-    def begin(self, tasks: Ints, rng: np.random.Generator) -> Episodes:
+    def reset(self, tasks: Ints, rng: np.random.Generator) -> VectorEpisodes:
         return _TwoArmedEpisodes(self, rng)
 
 
@@ -46,16 +46,16 @@ class _TwoArmedEpisodes:
     problem: TwoArmed
     rng: np.random.Generator
 
-    def view(self, rows: Ints) -> View:
+    def observe(self, rows: Ints) -> BatchObservation:
         values = np.full((len(rows), len(EXTRAS)), np.nan)
         free = np.array([name == "tool python" for name in self.problem.space.draws])
-        return View(values, np.tile(free, (len(rows), 1)))
+        return BatchObservation(values, np.tile(free, (len(rows), 1)))
 
-    def step(self, rows: Ints, latents: Floats) -> Turn:
+    def step(self, rows: Ints, latents: Floats) -> StepResult:
         tool = allocations(self.problem.space, latents).tools[:, 0]
         chance = np.where(tool, self.problem.with_tool, self.problem.without)
         success = (self.rng.random(len(rows)) < chance).astype(float)
-        return Turn(np.full(len(rows), TOKENS), success, np.ones(len(rows), np.bool_))
+        return StepResult(np.full(len(rows), TOKENS), success, np.ones(len(rows), np.bool_))
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class UntilRight:
     def difficulties(self) -> Floats:
         return self.level / len(self.levels)
 
-    def begin(self, tasks: Ints, rng: np.random.Generator) -> Episodes:
+    def reset(self, tasks: Ints, rng: np.random.Generator) -> VectorEpisodes:
         return _UntilRightEpisodes(self, self.level[tasks], rng)
 
     def oracle(self, trade_off: float, reference_tokens: float) -> float:
@@ -141,7 +141,7 @@ class _UntilRightEpisodes:
         self.rounds = np.zeros(len(levels))
         self.right = np.zeros(len(levels), np.bool_)
 
-    def view(self, rows: Ints) -> View:
+    def observe(self, rows: Ints) -> BatchObservation:
         known = self.rounds[rows] > 0
         agreement = np.where(known, self.right[rows], np.nan)
         hint = self.levels[rows] / len(self.problem.levels)
@@ -165,9 +165,9 @@ class _UntilRightEpisodes:
         free[
             :, [self.problem.space.draws.index(name) for name in ("beam_width", "tool python")]
         ] = True
-        return View(values, free)
+        return BatchObservation(values, free)
 
-    def step(self, rows: Ints, latents: Floats) -> Turn:
+    def step(self, rows: Ints, latents: Floats) -> StepResult:
         stopped = latents[:, 0] > 0
         left = self.problem.most - self.samples[rows]
         asked = allocations(self.problem.space, latents, left)
@@ -177,4 +177,4 @@ class _UntilRightEpisodes:
         self.samples[rows] += beams
         self.rounds[rows] += ~stopped
         done = stopped | (self.samples[rows] >= self.problem.most)
-        return Turn(TOKENS * beams, np.where(done, self.right[rows], 0.0), done)
+        return StepResult(TOKENS * beams, np.where(done, self.right[rows], 0.0), done)

@@ -19,7 +19,7 @@ from amp.cost import reward
 from amp.models.base import ModelCard
 from amp.report.frontier import Point
 from amp.simulate.policies import Plan, Price, fixed_plans
-from amp.simulate.samples import Arm, Cell, Draw, Draws, TaskDraws
+from amp.simulate.samples import Arm, ArmSamples, RecordedSample, SampleTable, TaskSamples
 from amp.types import Allocation, Candidate, Probe, Usage
 
 CARD = ModelCard("synthetic", parameters=1_000_000_000, layers=24, attention_width=2048)
@@ -76,12 +76,12 @@ def synthetic(
     samples: int = 4,
     levels: Sequence[Level] = LEVELS,
     ways: Mapping[str, Way] = WAYS,
-) -> Draws:
-    """Draws a table; the levels have their shares to within one task.
+) -> SampleTable:
+    """SampleTable a table; the levels have their shares to within one task.
 
     Args:
         tasks: how many.
-        seed: of the draws.
+        seed: of the table.
         samples: of each arm.
         levels: of the tasks; their shares add up to 1.
         ways: what the arms cost.
@@ -91,7 +91,7 @@ def synthetic(
         _row(f"synthetic/{index}", _level(index, tasks, levels), samples, ways, chance)
         for index in range(tasks)
     ]
-    return Draws(
+    return SampleTable(
         benchmark="synthetic",
         prompts="synthetic/1",
         card=CARD,
@@ -110,7 +110,7 @@ def success_of(plan: Plan, level: Level) -> float:
 
     The first answer is right, or two of the others are: p + (1 - p) P(at least two of the rest).
     """
-    first, *rest = [level.right[ask.arm] for ask in plan for _ in range(ask.samples)]
+    first, *rest = [level.right[pull.arm] for pull in plan for _ in range(pull.samples)]
     none, one = 1.0, 0.0  # probabilities of no and of one right answer among the rest so far
     for p in rest:
         none, one = none * (1.0 - p), one * (1.0 - p) + none * p
@@ -120,7 +120,8 @@ def success_of(plan: Plan, level: Level) -> float:
 def tokens_of(plan: Plan, ways: Mapping[str, Way] = WAYS) -> int:
     """What a plan costs on every task."""
     return sum(
-        ways[ask.arm].prompt_tokens + ask.samples * ways[ask.arm].completion_tokens for ask in plan
+        ways[pull.arm].prompt_tokens + pull.samples * ways[pull.arm].completion_tokens
+        for pull in plan
     )
 
 
@@ -132,24 +133,26 @@ def fixed_point(
     return Point(tokens_of(plan, ways), success)
 
 
-def informed_plan(draws: Draws, level: Level, price: Price, ways: Mapping[str, Way] = WAYS) -> Plan:
+def informed_plan(
+    table: SampleTable, level: Level, price: Price, ways: Mapping[str, Way] = WAYS
+) -> Plan:
     """The plan that pays best on a level: the optimum of whoever knows the level, in one round."""
 
     def earned(plan: Plan) -> float:
         cost = tokens_of(plan, ways) / price.budget
         return reward(success_of(plan, level), cost, price.trade_off)
 
-    return max(fixed_plans(draws), key=earned)
+    return max(fixed_plans(table), key=earned)
 
 
 def informed_point(
-    draws: Draws,
+    table: SampleTable,
     price: Price,
     levels: Sequence[Level] = LEVELS,
     ways: Mapping[str, Way] = WAYS,
 ) -> Point:
     """Expected tokens and success of the best plan of every level."""
-    plans = [(level, informed_plan(draws, level, price, ways)) for level in levels]
+    plans = [(level, informed_plan(table, level, price, ways)) for level in levels]
     return Point(
         sum(level.share * tokens_of(plan, ways) for level, plan in plans),
         sum(level.share * success_of(plan, level) for level, plan in plans),
@@ -157,19 +160,19 @@ def informed_point(
 
 
 def oracle_point(
-    draws: Draws, levels: Sequence[Level] = LEVELS, ways: Mapping[str, Way] = WAYS
+    table: SampleTable, levels: Sequence[Level] = LEVELS, ways: Mapping[str, Way] = WAYS
 ) -> Point:
     """Expected tokens and success of the oracle that knows the verdicts, over all their patterns.
 
     It plays the cheapest plan whose vote is right, and the cheapest of all where none is.
     """
-    arms = [name for name, count in draws.samples.items() for _ in range(count)]
-    plans = sorted(fixed_plans(draws), key=lambda plan: tokens_of(plan, ways))
+    arms = [name for name, count in table.samples.items() for _ in range(count)]
+    plans = sorted(fixed_plans(table), key=lambda plan: tokens_of(plan, ways))
     tokens = success = 0.0
     for pattern in product((False, True), repeat=len(arms)):
         right = {
             name: [verdict for verdict, arm in zip(pattern, arms, strict=True) if arm == name]
-            for name in draws.samples
+            for name in table.samples
         }
         won = next((plan for plan in plans if _wins(plan, right)), None)
         probability = sum(level.share * _likelihood(pattern, arms, level) for level in levels)
@@ -179,7 +182,7 @@ def oracle_point(
 
 
 def _wins(plan: Plan, right: Mapping[str, Sequence[bool]]) -> bool:
-    verdicts = [verdict for ask in plan for verdict in right[ask.arm][: ask.samples]]
+    verdicts = [verdict for pull in plan for verdict in right[pull.arm][: pull.samples]]
     return verdicts[0] or sum(verdicts) >= 2
 
 
@@ -192,12 +195,12 @@ def _likelihood(pattern: Sequence[bool], arms: Sequence[str], level: Level) -> f
 
 def _row(
     task: str, level: Level, samples: int, ways: Mapping[str, Way], chance: random.Random
-) -> TaskDraws:
+) -> TaskSamples:
     probe = Probe(entropy=level.entropy, perplexity=1.0 + chance.random())
-    return TaskDraws(
+    return TaskSamples(
         task,
         {
-            name: Cell(
+            name: ArmSamples(
                 way.prompt_tokens,
                 (0,) + (way.prompt_tokens,) * (samples - 1),
                 tuple(
@@ -211,10 +214,10 @@ def _row(
     )
 
 
-def _draw(right: bool, wrong_answer: str, way: Way) -> Draw:
+def _draw(right: bool, wrong_answer: str, way: Way) -> RecordedSample:
     tokens = way.completion_tokens
     candidate = Candidate("", "right" if right else wrong_answer, completion_tokens=tokens)
-    return Draw(candidate, right, Usage(completion_tokens=tokens))
+    return RecordedSample(candidate, right, Usage(completion_tokens=tokens))
 
 
 def _level(index: int, tasks: int, levels: Sequence[Level]) -> Level:

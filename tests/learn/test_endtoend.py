@@ -28,7 +28,15 @@ from amp.errors import InvalidInputError
 from amp.learn.config import TrainSettings
 from amp.learn.networks import Networks, encoded
 from amp.learn.ppo import Batch, batch_of, losses, update
-from amp.learn.rollout import Episodes, Ints, Rollout, Turn, View, allocations, roll_out
+from amp.learn.rollout import (
+    BatchObservation,
+    Ints,
+    Rollout,
+    StepResult,
+    VectorEpisodes,
+    allocations,
+    roll_out,
+)
 from amp.learn.trainer import ASSESSOR, CHECKPOINT, POLICY, Metrics, train
 from amp.mlp import Floats, Layer
 
@@ -73,7 +81,7 @@ class Hinted:
     def difficulties(self) -> Floats:
         return np.zeros(self.tasks)
 
-    def begin(self, tasks: Ints, rng: np.random.Generator) -> Episodes:
+    def reset(self, tasks: Ints, rng: np.random.Generator) -> VectorEpisodes:
         return _HintedEpisodes(self, tasks, rng)
 
 
@@ -85,19 +93,21 @@ class _HintedEpisodes:
         self.assessed = np.where(np.arange(3 * len(NAMES)) < len(NAMES), noise, 0.0)
         self.assessed[:, 0] = np.where(self.hint, 1.0, -1.0)
 
-    def view(self, rows: Ints) -> View:
+    def observe(self, rows: Ints) -> BatchObservation:
         values = np.full((len(rows), len(EXTRAS)), np.nan)
         assessed = self.assessed[rows].astype(np.float32)
         if self.problem.scorer is not None:
             values[:, SCORE] = self.problem.scorer.predict(assessed)
         free = np.array([name == "tool python" for name in self.problem.space.draws])
-        return View(values, np.tile(free, (len(rows), 1)), assessed)
+        return BatchObservation(values, np.tile(free, (len(rows), 1)), assessed)
 
-    def step(self, rows: Ints, latents: Floats) -> Turn:
+    def step(self, rows: Ints, latents: Floats) -> StepResult:
         tool = allocations(self.problem.space, latents).tools[:, 0]
         chance = np.where(tool == self.hint[rows], 0.9, 0.1)
         success = (self.rng.random(len(rows)) < chance).astype(float)
-        return Turn(np.full(len(rows), problems.TOKENS), success, np.ones(len(rows), np.bool_))
+        return StepResult(
+            np.full(len(rows), problems.TOKENS), success, np.ones(len(rows), np.bool_)
+        )
 
 
 def frame(seed: int = 0) -> MlpPolicy:
@@ -328,14 +338,14 @@ class Changed(Hinted):
 
     assessed: Floats | None = None
 
-    def begin(self, tasks: Ints, rng: np.random.Generator) -> Episodes:
+    def reset(self, tasks: Ints, rng: np.random.Generator) -> VectorEpisodes:
         return _ChangedEpisodes(self, tasks, rng)
 
 
 class _ChangedEpisodes(_HintedEpisodes):
-    def view(self, rows: Ints) -> View:
+    def observe(self, rows: Ints) -> BatchObservation:
         assert isinstance(self.problem, Changed)
-        return replace(super().view(rows), assessed=self.problem.assessed)
+        return replace(super().observe(rows), assessed=self.problem.assessed)
 
 
 @pytest.mark.parametrize(

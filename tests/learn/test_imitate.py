@@ -11,7 +11,7 @@ import pytest
 from amp.allocate.mlp_policy import EXTRAS, MlpPolicy
 from amp.allocate.space import Space
 from amp.errors import InvalidInputError
-from amp.learn.behaviour_cloning import Examples, ImitationSettings, imitate, latents_of
+from amp.learn.behaviour_cloning import Demonstrations, ImitationSettings, imitate, latents_of
 from amp.learn.networks import encoded
 from amp.learn.rollout import most_likely
 from amp.types import Allocation
@@ -22,7 +22,7 @@ SPACE = Space(
 QUICK = ImitationSettings(hidden=16, batch_size=32)
 
 
-def shown(count: int = 300, noise: float = 0.0, seed: int = 0) -> Examples:
+def shown(count: int = 300, noise: float = 0.0, seed: int = 0) -> Demonstrations:
     """Easy steps get one beam without depth, hard ones all of it with a tool; agreement stops."""
     rng = np.random.default_rng(seed)
     values = np.full((count, 1 + len(EXTRAS)), np.nan)
@@ -38,10 +38,10 @@ def shown(count: int = 300, noise: float = 0.0, seed: int = 0) -> Examples:
     ]
     free = np.zeros((count, len(SPACE.draws)), np.bool_)
     free[:, [0, 1, 4, 6, 7]] = True
-    return Examples(values, free, latents_of(SPACE, wanted, free), np.ones(count))
+    return Demonstrations(values, free, latents_of(SPACE, wanted, free), np.ones(count))
 
 
-def decided(policy: MlpPolicy, examples: Examples) -> list[Allocation | None]:
+def decided(policy: MlpPolicy, examples: Demonstrations) -> list[Allocation | None]:
     inputs = encoded(examples.values, policy.mean, policy.std)
     latents = most_likely(policy.locations(inputs), examples.free).tolist()
     return [None if row[0] else SPACE.allocation(row) for row in latents]
@@ -64,7 +64,7 @@ def test_what_is_left_of_chance_keeps_neighbouring_integers_in_reach() -> None:
 def test_an_example_of_no_weight_has_no_say() -> None:
     examples = shown()
     wrong = shown(seed=2)
-    both = Examples(
+    both = Demonstrations(
         values=np.concatenate((examples.values, wrong.values)),
         free=np.concatenate((examples.free, np.ones_like(wrong.free))),
         latents=np.concatenate((examples.latents, wrong.latents[::-1])),
@@ -83,7 +83,7 @@ def test_weights_are_how_often_an_example_counts() -> None:
     free[:, 0] = True
     latents = np.zeros(free.shape)
     latents[0, 0] = 1.0
-    examples = Examples(values, free, latents, np.array([3.0, 1.0]))
+    examples = Demonstrations(values, free, latents, np.array([3.0, 1.0]))
     settings = ImitationSettings(hidden=8, epochs=400, entropy_weight=0.0, learning_rate=0.03)
     policy = imitate(SPACE, (), 3, examples, settings)
     stop = policy.locations(encoded(values, policy.mean, policy.std))[0, 0]
@@ -103,7 +103,7 @@ def test_examples_that_cannot_be_learned_from_are_named() -> None:
     examples = shown(10)
     none = slice(0, 0)
     with pytest.raises(InvalidInputError, match="0 rows of values, .* expected equally many, at l"):
-        Examples(
+        Demonstrations(
             examples.values[none], examples.free[none], examples.latents[none], np.ones(10)[none]
         )
     with pytest.raises(InvalidInputError, match="10 rows of values, .* and 9 of weights"):

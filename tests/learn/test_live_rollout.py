@@ -1,4 +1,4 @@
-"""Episodes in the real planner are those of the simulator, and PPO learns from them alike."""
+"""Episodes in the real planner are those of the environment, and PPO learns from them alike."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from amp.learn.live_rollout import play
 from amp.learn.networks import Networks
 from amp.learn.ppo import batch_of, losses, update
 from amp.learn.rollout import Ints, Rollout, roll_out
-from amp.learn.table_env import Plays, Table
+from amp.learn.table_env import TableEnv, TableEpisodes
 from amp.mlp import Floats
 from amp.models.base import Prompt
 from amp.models.recorded import RecordedModel
 from amp.models.scripted import ScriptedModel
 from amp.planner import Planner
-from amp.simulate.build import of_recording, opening_contexts
+from amp.simulate.build import opening_contexts, table_from_recording
 from amp.types import Episode, Limits, Task, Transition, Usage
 
 SAMPLES = 4
@@ -59,7 +59,7 @@ def sampler(seed: int) -> MlpPolicy:
     return replace(policy(seed, POLICY_SPACES["gsm8k"]), max_samples=SAMPLES)
 
 
-# --------------------------------------------------------------------------- as in a simulator
+# --------------------------------------------------------------------------- as in a environment
 
 
 @pytest.fixture(scope="module")
@@ -70,16 +70,16 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def table(path: Path) -> Table:
+def table(path: Path) -> TableEnv:
     """Its samples come in the order in which they were recorded."""
 
-    class Ordered(Table):
-        def begin(self, tasks: Ints, rng: np.random.Generator) -> Plays:
+    class Ordered(TableEnv):
+        def reset(self, tasks: Ints, rng: np.random.Generator) -> TableEpisodes:
             shape = (len(tasks), len(self.arms), self.max_samples)
-            return Plays(self, tasks, np.broadcast_to(np.arange(self.max_samples), shape))
+            return TableEpisodes(self, tasks, np.broadcast_to(np.arange(self.max_samples), shape))
 
-    draws = of_recording(path, GSM8K, TASKS, [PROGRAM, CHAIN], SAMPLES)
-    return Ordered.of(
+    draws = table_from_recording(path, GSM8K, TASKS, [PROGRAM, CHAIN], SAMPLES)
+    return Ordered.from_samples(
         draws,
         POLICY_SPACES["gsm8k"],
         FEATURES,
@@ -109,7 +109,7 @@ def online(path: Path, one: MlpPolicy, jobs: int = 1, reward: Reward = REWARD) -
     return asyncio.run(played())
 
 
-def simulated(table: Table, one: MlpPolicy, reward: Reward = REWARD) -> Rollout:
+def simulated(table: TableEnv, one: MlpPolicy, reward: Reward = REWARD) -> Rollout:
     tasks = np.arange(len(TASKS))
     return roll_out(one, table, reward, tasks, TRADE_OFFS, np.random.default_rng(0))
 
@@ -127,7 +127,7 @@ def agree(one: Rollout, other: Rollout, *but: str) -> None:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_the_planner_and_the_simulator_give_the_same_rollouts(
-    path: Path, table: Table, seed: int
+    path: Path, table: TableEnv, seed: int
 ) -> None:
     one = replace(sampler(seed), deterministic=True)
     reward = Reward(400.0, ("always", "on_success", "log")[seed % 3])
@@ -136,7 +136,7 @@ def test_the_planner_and_the_simulator_give_the_same_rollouts(
 
 @pytest.mark.parametrize("seed", range(12))
 def test_so_they_do_where_the_simulator_is_told_what_was_drawn(
-    path: Path, table: Table, seed: int, monkeypatch: pytest.MonkeyPatch
+    path: Path, table: TableEnv, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     played = online(path, sampler(seed), jobs=2)
     turns = iter(range(int(played.turn.max()) + 1))

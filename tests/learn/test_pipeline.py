@@ -29,20 +29,20 @@ from amp.assess.neural import NeuralAssessor
 from amp.assess.weighted import WeightedAssessor
 from amp.benchmarks import load_benchmark
 from amp.errors import InvalidInputError, RecordingError
-from amp.learn.config import Recipe
-from amp.learn.pipeline import CURVE, Material, Scorer, curve, learn, material_of
-from amp.learn.table_env import Table
+from amp.learn.config import TrainConfig
+from amp.learn.pipeline import CURVE, Dataset, Scorer, curve, load_dataset, train_policy
+from amp.learn.table_env import TableEnv
 from amp.learn.trainer import ASSESSOR, POLICY
 
 GSM8K = load_benchmark("gsm8k")
-MATERIAL = Material(TABLE, CARD)
+MATERIAL = Dataset(TABLE, CARD)
 TRAINED_ON = Training(CARD.name, "gsm8k", CARD.sha256, tasks=("t/0", "u/0"))
 SCRIPTED_ON = Training(SCRIPTED.name, "gsm8k", SCRIPTED.sha256)
-RECIPE = Recipe(
+RECIPE = TrainConfig(
     benchmark="gsm8k",
     recording=Path("none.sqlite"),
     features=TABLE.features,
-    lessons=60,
+    demonstrations=60,
     hidden=16,
     epochs=3,
     ppo={"decisions": 600, "episodes": 64},
@@ -50,7 +50,7 @@ RECIPE = Recipe(
 
 
 def test_a_policy_on_disk_says_where_it_comes_from_and_what_it_takes(tmp_path: Path) -> None:
-    policy = learn(RECIPE, MATERIAL, tmp_path)
+    policy = train_policy(RECIPE, MATERIAL, tmp_path)
     again, origin = load_policy(tmp_path / POLICY), load_origin(tmp_path / POLICY)
     assert isinstance(again, MlpPolicy)
     assert (again.max_rounds, again.max_samples) == (4, 3) == (policy.max_rounds, 3)
@@ -61,7 +61,7 @@ def test_a_policy_on_disk_says_where_it_comes_from_and_what_it_takes(tmp_path: P
 
 
 def test_a_budget_of_tokens_finds_its_trade_off_on_the_curve(tmp_path: Path) -> None:
-    learn(RECIPE, MATERIAL, tmp_path)
+    train_policy(RECIPE, MATERIAL, tmp_path)
     origin = load_origin(tmp_path / POLICY)
     assert origin is not None
     for point in origin.curve:
@@ -72,7 +72,7 @@ def test_a_budget_of_tokens_finds_its_trade_off_on_the_curve(tmp_path: Path) -> 
 
 def test_the_same_seed_gives_the_same_policy_and_another_one_another(tmp_path: Path) -> None:
     made = [
-        learn(
+        train_policy(
             RECIPE.model_copy(update={"ppo": {**RECIPE.ppo, "seed": seed}}),
             MATERIAL,
             tmp_path / name,
@@ -86,55 +86,63 @@ def test_the_same_seed_gives_the_same_policy_and_another_one_another(tmp_path: P
 
 def test_imitation_alone_is_a_policy_too(tmp_path: Path) -> None:
     alone = RECIPE.model_copy(update={"learn": False})
-    policy = learn(alone, MATERIAL, tmp_path)
+    policy = train_policy(alone, MATERIAL, tmp_path)
     assert policy.max_samples == TABLE.max_samples
     assert not (tmp_path / "metrics.jsonl").exists()
 
 
 def test_a_training_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
-    made = learn(RECIPE, MATERIAL, tmp_path)
+    made = train_policy(RECIPE, MATERIAL, tmp_path)
     kept = (tmp_path / POLICY).read_bytes()
     with pytest.raises(InvalidInputError, match="holds a training already"):
-        learn(RECIPE, MATERIAL, tmp_path)
+        train_policy(RECIPE, MATERIAL, tmp_path)
     assert (tmp_path / POLICY).read_bytes() == kept
-    again = learn(RECIPE, MATERIAL, tmp_path, resume=True)
+    again = train_policy(RECIPE, MATERIAL, tmp_path, resume=True)
     assert np.array_equal(again.layers[2].weight, made.layers[2].weight)
 
 
 def test_a_table_of_one_outcome_teaches_nothing(tmp_path: Path) -> None:
     always = replace(TABLE, right=np.ones_like(TABLE.right))
     with pytest.raises(InvalidInputError, match="the same decision|have the success 1"):
-        learn(RECIPE.model_copy(update={"lessons": 0}), replace(MATERIAL, table=always), tmp_path)
+        train_policy(
+            RECIPE.model_copy(update={"demonstrations": 0}),
+            replace(MATERIAL, table=always),
+            tmp_path,
+        )
     never = replace(TABLE, right=np.zeros_like(TABLE.right))
     with pytest.raises(InvalidInputError, match="have the success 0"):
-        learn(RECIPE.model_copy(update={"lessons": 0}), replace(MATERIAL, table=never), tmp_path)
+        train_policy(
+            RECIPE.model_copy(update={"demonstrations": 0}),
+            replace(MATERIAL, table=never),
+            tmp_path,
+        )
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"arms": ("program", "chian")}, "unknown way to ask 'chian'; did you mean 'chain'"),
+        ({"arms": ("program", "chian")}, "unknown arm 'chian'; did you mean 'chain'"),
         ({"features": ("token_entropie",)}, "unknown feature 'token_entropie'; did you mean"),
     ],
 )
 def test_a_name_that_is_none_is_refused(change: dict[str, tuple[str, ...]], message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
-        material_of(RECIPE.model_copy(update={"split": "demo", **change}), GSM8K)
+        load_dataset(RECIPE.model_copy(update={"split": "demo", **change}), GSM8K)
 
 
 def test_a_recording_that_is_not_there_is_refused() -> None:
     with pytest.raises(RecordingError, match=r"none\.sqlite"):
-        material_of(RECIPE.model_copy(update={"split": "demo"}), GSM8K)
+        load_dataset(RECIPE.model_copy(update={"split": "demo"}), GSM8K)
 
 
 def test_a_benchmark_without_a_space_to_learn_in_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="unknown benchmark to learn on 'babyai'"):
-        material_of(RECIPE.model_copy(update={"benchmark": "babyai"}), load_benchmark("babyai"))
+        load_dataset(RECIPE.model_copy(update={"benchmark": "babyai"}), load_benchmark("babyai"))
 
 
 def test_end_to_end_the_assessor_learns_and_says_what_from(tmp_path: Path) -> None:
     both = RECIPE.model_copy(update={"assessor": Path("cam"), "end_to_end": True})
-    learn(both, Material(SCORED, CARD, Scorer(network(0), TRAINED_ON)), tmp_path)
+    train_policy(both, Dataset(SCORED, CARD, Scorer(network(0), TRAINED_ON)), tmp_path)
     learned, trained_on = load_assessor(tmp_path / ASSESSOR)
     assert isinstance(learned, NeuralAssessor)
     assert (learned.layers[1].weight != network(0).layers[1].weight).any()
@@ -149,19 +157,21 @@ def test_the_curve_is_measured_with_what_the_assessor_became(
         return heeding(0)
 
     monkeypatch.setattr("amp.learn.pipeline.train", trained)
-    both = RECIPE.model_copy(update={"assessor": Path("cam"), "end_to_end": True, "lessons": 0})
-    learn(both, Material(SCORED, CARD, Scorer(network(0), TRAINED_ON)), tmp_path)
+    both = RECIPE.model_copy(
+        update={"assessor": Path("cam"), "end_to_end": True, "demonstrations": 0}
+    )
+    train_policy(both, Dataset(SCORED, CARD, Scorer(network(0), TRAINED_ON)), tmp_path)
     origin = load_origin(tmp_path / POLICY)
     assert origin is not None
     # A table that the new assessor scores by itself gives the very same curve.
-    scored = Table.of(DRAWS, SPACE, FEATURES, network(3), CONTEXTS, max_rounds=4)
+    scored = TableEnv.from_samples(DRAWS, SPACE, FEATURES, network(3), CONTEXTS, max_rounds=4)
     assert origin.curve == curve(heeding(0), scored, CURVE)
     assert origin.curve != curve(heeding(0), SCORED, CURVE)
 
 
 def test_an_assessor_that_does_not_learn_lies_beside_the_policy_as_it_was(tmp_path: Path) -> None:
     named = RECIPE.model_copy(update={"assessor": Path("cam")})
-    learn(named, Material(SCORED, CARD, Scorer(network(0), TRAINED_ON)), tmp_path)
+    train_policy(named, Dataset(SCORED, CARD, Scorer(network(0), TRAINED_ON)), tmp_path)
     kept, trained_on = load_assessor(tmp_path / ASSESSOR)
     assert isinstance(kept, NeuralAssessor)
     assert (kept.layers[0].weight == network(0).layers[0].weight).all()
@@ -180,13 +190,13 @@ def test_an_assessor_that_reads_what_is_ordered_comes_out_without_it(
 ) -> None:
     everything = tuple(feature.name for feature in SCHEMA)
     save_assessor(network(0, everything), SCRIPTED_ON, tmp_path / "cam")
-    made = material_of(demo(pool, assessor=tmp_path / "cam"), GSM8K)
+    made = load_dataset(demo(pool, assessor=tmp_path / "cam"), GSM8K)
     assert made.scorer is not None
     assert isinstance(made.scorer.assessor, NeuralAssessor)
     assert set(everything) - set(made.scorer.assessor.names) == {"divergence"}
     width = 3 * (len(everything) - 1)
     assert made.table.assessed.shape == (len(TASKS), 16, width)
-    plain = material_of(demo(pool), GSM8K)
+    plain = load_dataset(demo(pool), GSM8K)
     assert plain.scorer is None
     assert plain.table.assessed.shape == (len(TASKS), 16, 0)
 
@@ -213,9 +223,9 @@ def test_an_assessor_that_cannot_learn_here_is_refused(
 ) -> None:
     save_assessor(assessor, trained_on, tmp_path / "cam")
     with pytest.raises(InvalidInputError, match=message):
-        material_of(demo(pool, assessor=tmp_path / "cam", end_to_end=True), GSM8K)
+        load_dataset(demo(pool, assessor=tmp_path / "cam", end_to_end=True), GSM8K)
 
 
-def demo(pool: Path, **changes: object) -> Recipe:
+def demo(pool: Path, **changes: object) -> TrainConfig:
     shown = {"recording": pool, "split": "demo", "samples": 2, "features": ()}
     return RECIPE.model_copy(update={**shown, **changes})

@@ -21,11 +21,11 @@ from amp.cost import Charge, Reward
 from amp.errors import InvalidInputError
 from amp.learn import rollout
 from amp.learn.rollout import (
-    Episodes,
+    BatchObservation,
     Ints,
     Rollout,
-    Turn,
-    View,
+    StepResult,
+    VectorEpisodes,
     allocations,
     draw,
     most_likely,
@@ -161,11 +161,11 @@ def test_what_the_best_policy_earns_is_what_the_closed_form_says() -> None:
     problem = UntilRight()
     rng = np.random.default_rng(0)
     tasks = np.resize(np.arange(problem.tasks), 30_000)
-    episodes = problem.begin(tasks, rng)
+    episodes = problem.reset(tasks, rng)
     live, success, tokens = np.arange(len(tasks)), np.zeros(len(tasks)), np.zeros(len(tasks))
     better = np.array([level.with_tool > level.without for level in problem.levels])
     while len(live):
-        view = episodes.view(live)
+        view = episodes.observe(live)
         latents = np.zeros((len(live), len(problem.space.draws)))
         right = view.values[:, len(problem.features) + EXTRAS.index("agreement")] == 1.0
         hopeless = (problem.level[tasks[live]] == 2) & view.free[:, 0]
@@ -183,25 +183,25 @@ def test_what_the_best_policy_earns_is_what_the_closed_form_says() -> None:
 
 
 class Broken(TwoArmed):
-    """A simulator that gives what it should not."""
+    """A environment that gives what it should not."""
 
     def __init__(self, **changes: Any) -> None:
         super().__init__()
         self.changes = changes
 
-    def begin(self, tasks: Ints, rng: np.random.Generator) -> Episodes:
-        return _BrokenEpisodes(super().begin(tasks, rng), self.changes)
+    def reset(self, tasks: Ints, rng: np.random.Generator) -> VectorEpisodes:
+        return _BrokenEpisodes(super().reset(tasks, rng), self.changes)
 
 
 class _BrokenEpisodes:
-    def __init__(self, whole: Episodes, changes: dict[str, Any]) -> None:
+    def __init__(self, whole: VectorEpisodes, changes: dict[str, Any]) -> None:
         self.whole, self.changes = whole, changes
 
-    def view(self, rows: Ints) -> View:
-        view = self.whole.view(rows)
+    def observe(self, rows: Ints) -> BatchObservation:
+        view = self.whole.observe(rows)
         return replace(view, **{k: v for k, v in self.changes.items() if hasattr(view, k)})
 
-    def step(self, rows: Ints, latents: Floats) -> Turn:
+    def step(self, rows: Ints, latents: Floats) -> StepResult:
         turn = self.whole.step(rows, latents)
         return replace(turn, **{k: v for k, v in self.changes.items() if hasattr(turn, k)})
 

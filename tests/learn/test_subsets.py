@@ -24,7 +24,7 @@ def test_an_assessor_without_a_feature_says_what_the_whole_one_says_where_it_is_
     whole = network(seed, EVERYTHING)
     part = without(whole, names)
     context = CONTEXTS["t/0"]
-    candidates = tuple(draw.candidate for draw in DRAWS.tasks[0].cells["program"].draws)
+    candidates = tuple(draw.candidate for draw in DRAWS.tasks[0].by_arm["program"].samples)
     observed = whole.observe(replace(context, evidence=Evidence(candidates, 1)))
     left = {name: value for name, value in observed.values.items() if name not in names}
     missing = Observed(left, observed.substituted & left.keys())
@@ -38,7 +38,9 @@ def test_every_order_of_the_samples_shows_the_same_to_whoever_reads_nothing_orde
     one = without(whole, ORDERED)
     turned = replace(
         row,
-        cells={name: replace(cell, draws=cell.draws[::-1]) for name, cell in row.cells.items()},
+        by_arm={
+            name: replace(cell, samples=cell.samples[::-1]) for name, cell in row.by_arm.items()
+        },
     )
     shown, back = (subsets(r, DRAWS, (), one, CONTEXTS[row.task]) for r in (row, turned))
     there = [_turned(subset) for subset in range(len(shown.right))]

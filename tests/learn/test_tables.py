@@ -1,4 +1,4 @@
-"""A table as a simulator: its episodes are those that the same policy plays on the table itself."""
+"""The table as an environment: its episodes are those that the policy plays on the table."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from amp.cost import Reward
 from amp.errors import InvalidInputError
 from amp.learn.behaviour_cloning import latents_of
 from amp.learn.rollout import roll_out
-from amp.learn.table_env import ORDERED, Plays, Table
+from amp.learn.table_env import ORDERED, TableEnv, TableEpisodes
 from amp.mlp import Layer
-from amp.simulate.replay import follow
-from amp.simulate.samples import Arm, Cell, Draw, Draws, TaskDraws
+from amp.simulate.replay import replay_allocator
+from amp.simulate.samples import Arm, ArmSamples, RecordedSample, SampleTable, TaskSamples
 from amp.types import Allocation, Candidate, Observation, StepContext, Task, Usage
 
 PROGRAM = Allocation(temperature=0.7, top_p=1.0, tools=frozenset({"python"}))
@@ -40,32 +40,32 @@ ASSESSOR = WeightedAssessor(probes=frozenset())
 SAMPLES = 3
 
 
-def draws(tasks: int = 12, seed: int = 0, samples: int = SAMPLES) -> Draws:
+def draws(tasks: int = 12, seed: int = 0, samples: int = SAMPLES) -> SampleTable:
     """Answers of chance with lengths and entropies of their own, some of them unread."""
     rng = np.random.default_rng(seed)
 
-    def draw() -> Draw:
+    def draw() -> RecordedSample:
         answer = None if rng.random() < 0.15 else str(rng.integers(3))
         length = int(rng.integers(20, 200))
         log_prob, entropy = -float(rng.random()) * 30, float(rng.random())
         candidate = Candidate("x", answer, log_prob, entropy, completion_tokens=length)
-        return Draw(candidate, answer == "0", Usage(completion_tokens=length))
+        return RecordedSample(candidate, answer == "0", Usage(completion_tokens=length))
 
-    def cell(prompt_tokens: int) -> Cell:
-        return Cell(prompt_tokens, (0,) * samples, tuple(draw() for _ in range(samples)))
+    def cell(prompt_tokens: int) -> ArmSamples:
+        return ArmSamples(prompt_tokens, (0,) * samples, tuple(draw() for _ in range(samples)))
 
     rows = (
-        TaskDraws(f"t/{index}", {"program": cell(100 + index), "chain": cell(200 + index)})
+        TaskSamples(f"t/{index}", {"program": cell(100 + index), "chain": cell(200 + index)})
         for index in range(tasks)
     )
     arms = (Arm("program", PROGRAM), Arm("chain", CHAIN))
-    return Draws("riddles", "riddles/1", CARD, True, arms, tuple(rows))
+    return SampleTable("riddles", "riddles/1", CARD, True, arms, tuple(rows))
 
 
 DRAWS = draws()
 
 
-def contexts(made: Draws) -> Mapping[str, StepContext]:
+def contexts(made: SampleTable) -> Mapping[str, StepContext]:
     return {
         row.task: StepContext(Task(row.task, f"how many in {index}?"), Observation())
         for index, row in enumerate(made.tasks)
@@ -73,7 +73,7 @@ def contexts(made: Draws) -> Mapping[str, StepContext]:
 
 
 CONTEXTS = contexts(DRAWS)
-TABLE = Table.of(DRAWS, SPACE, FEATURES, ASSESSOR, CONTEXTS, max_rounds=4)
+TABLE = TableEnv.from_samples(DRAWS, SPACE, FEATURES, ASSESSOR, CONTEXTS, max_rounds=4)
 
 
 UNORDERED = tuple(feature.name for feature in SCHEMA if feature.name not in ORDERED)
@@ -93,7 +93,7 @@ def network(seed: int, names: tuple[str, ...] = UNORDERED) -> NeuralAssessor:
     return NeuralAssessor(names, 0 * unit, unit, (first, second))
 
 
-SCORED = Table.of(DRAWS, SPACE, FEATURES, network(0), CONTEXTS, max_rounds=4)
+SCORED = TableEnv.from_samples(DRAWS, SPACE, FEATURES, network(0), CONTEXTS, max_rounds=4)
 
 
 def policy(seed: int) -> MlpPolicy:
@@ -121,7 +121,7 @@ def test_the_simulator_and_the_table_give_the_same_episodes(seed: int) -> None:
     one = policy(seed)
     orders = np.tile(np.arange(SAMPLES), (len(DRAWS.tasks), 2, 1))
     inside = _with_orders(one, orders)
-    outside = follow(DRAWS, one, ASSESSOR, CONTEXTS)
+    outside = replay_allocator(DRAWS, one, ASSESSOR, CONTEXTS)
     assert inside == [(float(o.success), float(o.usage.tokens)) for o in outside]
 
 
@@ -135,13 +135,13 @@ def test_so_they_do_with_a_network_that_scores_and_with_one_that_has_learned_sin
         (network(0), _with_orders(one, orders, SCORED)),
         (network(1 + seed), _with_orders(one, orders, SCORED, network(1 + seed))),
     ):
-        outside = follow(DRAWS, one, assessor, CONTEXTS)
+        outside = replay_allocator(DRAWS, one, assessor, CONTEXTS)
         assert inside == [(float(o.success), float(o.usage.tokens)) for o in outside]
 
 
 def test_the_scores_of_those_tests_matter() -> None:
     came = {
-        tuple(follow(DRAWS, heeding(seed), assessor, CONTEXTS))
+        tuple(replay_allocator(DRAWS, heeding(seed), assessor, CONTEXTS))
         for seed in range(10)
         for assessor in (network(0), network(1 + seed))
     }
@@ -150,10 +150,10 @@ def test_the_scores_of_those_tests_matter() -> None:
 
 def test_the_policies_of_that_test_differ_and_use_both_arms() -> None:
     asked = {
-        (ask.arm, ask.samples, number)
+        (pull.arm, pull.samples, number)
         for seed in range(20)
-        for outcome in follow(DRAWS, policy(seed), ASSESSOR, CONTEXTS)
-        for number, ask in enumerate(outcome.asked)
+        for outcome in replay_allocator(DRAWS, policy(seed), ASSESSOR, CONTEXTS)
+        for number, pull in enumerate(outcome.pulls)
     }
     assert {arm for arm, _, _ in asked} == {"program", "chain"}
     assert {samples for _, samples, _ in asked} == {1, 2, 3}
@@ -163,14 +163,14 @@ def test_the_policies_of_that_test_differ_and_use_both_arms() -> None:
 def _with_orders(
     one: MlpPolicy,
     orders: np.ndarray,
-    table: Table = TABLE,
+    table: TableEnv = TABLE,
     assessor: NeuralAssessor | None = None,
 ) -> list[tuple[float, float]]:
-    class Ordered(Table):
-        def begin(self, tasks: np.ndarray, rng: np.random.Generator) -> Plays:
-            return Plays(self, tasks, orders[tasks])
+    class Ordered(TableEnv):
+        def reset(self, tasks: np.ndarray, rng: np.random.Generator) -> TableEpisodes:
+            return TableEpisodes(self, tasks, orders[tasks])
 
-    fields = {name: getattr(table, name) for name in Table.__dataclass_fields__}
+    fields = {name: getattr(table, name) for name in TableEnv.__dataclass_fields__}
     tasks = np.arange(len(table.tasks))
     came = roll_out(
         one,
@@ -186,8 +186,8 @@ def _with_orders(
 
 def test_every_order_of_the_samples_is_as_likely() -> None:
     tasks = np.zeros(3000, np.intp)
-    plays = TABLE.begin(tasks, np.random.default_rng(0))
-    view = plays.view(np.arange(3000))
+    plays = TABLE.reset(tasks, np.random.default_rng(0))
+    view = plays.observe(np.arange(3000))
     wanted = latents_of(SPACE, [PROGRAM] * 3000, view.free)
     plays.step(np.arange(3000), wanted)
     first = np.bincount(plays.subset, minlength=8)[[1, 2, 4]] / 3000
@@ -204,11 +204,11 @@ def test_a_part_is_the_same_table_of_fewer_tasks() -> None:
 
 def test_what_cannot_be_simulated_is_refused_by_name() -> None:
     def of(
-        made: Draws = DRAWS,
+        made: SampleTable = DRAWS,
         features: tuple[str, ...] = FEATURES,
         assessor: WeightedAssessor | NeuralAssessor = ASSESSOR,
-    ) -> Table:
-        return Table.of(made, SPACE, features, assessor, CONTEXTS, max_rounds=4)
+    ) -> TableEnv:
+        return TableEnv.from_samples(made, SPACE, features, assessor, CONTEXTS, max_rounds=4)
 
     with pytest.raises(InvalidInputError, match="feature divergence depends on the order"):
         of(features=("divergence",))
@@ -223,7 +223,9 @@ def test_what_cannot_be_simulated_is_refused_by_name() -> None:
     many = replace(
         DRAWS,
         tasks=tuple(
-            replace(row, cells={n: replace(c, draws=c.draws * 3) for n, c in row.cells.items()})
+            replace(
+                row, by_arm={n: replace(c, samples=c.samples * 3) for n, c in row.by_arm.items()}
+            )
             for row in DRAWS.tasks
         ),
     )
@@ -232,12 +234,12 @@ def test_what_cannot_be_simulated_is_refused_by_name() -> None:
     with pytest.raises(InvalidInputError, match="share no prompt"):
         of(replace(DRAWS, shared_prompt=False))
     wide = replace(TABLE, space=replace(SPACE, depth=(0, 4)))
-    plays = wide.begin(np.array([0]), np.random.default_rng(0))
-    latents = latents_of(wide.space, [replace(CHAIN, depth=1)], plays.view(np.array([0])).free)
+    plays = wide.reset(np.array([0]), np.random.default_rng(0))
+    latents = latents_of(wide.space, [replace(CHAIN, depth=1)], plays.observe(np.array([0])).free)
     with pytest.raises(InvalidInputError, match=r"no arm for .*'depth': 1.0"):
         plays.step(np.array([0]), latents)
 
 
-def _with_one_arm(name: str) -> Draws:
-    rows = (replace(row, cells={name: row.cells[name]}) for row in DRAWS.tasks)
+def _with_one_arm(name: str) -> SampleTable:
+    rows = (replace(row, by_arm={name: row.by_arm[name]}) for row in DRAWS.tasks)
     return replace(DRAWS, arms=(DRAWS.arm(name),), tasks=tuple(rows))

@@ -213,9 +213,9 @@ def test_a_policy_to_begin_with_keeps_its_normalisation(tmp_path: Path) -> None:
     policy = train(problem, SHORT, tmp_path / "second", start=start)
     assert (policy.mean == start.mean).all()
     assert (policy.std == start.std).all()
-    with pytest.raises(InvalidInputError, match="begin with has max_rounds 4, the simulator 8"):
+    with pytest.raises(InvalidInputError, match="begin with has max_rounds 4, the environment 8"):
         train(problem, SHORT, tmp_path / "third", start=replace(start, max_rounds=4))
-    with pytest.raises(InvalidInputError, match="with has max_samples 2, the simulator None"):
+    with pytest.raises(InvalidInputError, match="with has max_samples 2, the environment None"):
         train(problem, SHORT, tmp_path / "third", start=replace(start, max_samples=2))
 
 

@@ -14,18 +14,18 @@ from amp.allocate.policy_file import Origin, save_policy
 from amp.benchmarks.presets import ARMS, POLICY_SPACES, PRESETS
 from amp.errors import InvalidInputError
 from amp.simulate.compare import learned
-from amp.simulate.samples import Arm, Draws
+from amp.simulate.samples import Arm, SampleTable
 
 SPACE = POLICY_SPACES["gsm8k"]
 POLICY = replace(MlpPolicy.initial(SPACE, ("unread",)), max_samples=3)
 ORIGIN = Origin("gsm8k", CARD.name, CARD.sha256 or "", ("gsm8k/train/1",))
 
 
-def table(*names: str) -> Draws:
+def table(*names: str) -> SampleTable:
     made = synthetic(4, samples=3)
     arms = tuple(Arm(name, ARMS[name]) for name in names)
-    cells = [dict(zip(names, row.cells.values(), strict=False)) for row in made.tasks]
-    tasks = tuple(replace(row, cells=c) for row, c in zip(made.tasks, cells, strict=True))
+    cells = [dict(zip(names, row.by_arm.values(), strict=False)) for row in made.tasks]
+    tasks = tuple(replace(row, by_arm=c) for row, c in zip(made.tasks, cells, strict=True))
     return replace(made, benchmark="gsm8k", arms=arms, tasks=tasks)
 
 
@@ -62,7 +62,7 @@ def test_a_policy_that_was_learned_for_these_draws_is_read(tmp_path: Path) -> No
 def test_any_other_is_refused_in_one_line_that_names_its_file(
     policy: MlpPolicy | SigmoidPolicy,
     origin: Origin | None,
-    test: Draws,
+    test: SampleTable,
     said: str,
     tmp_path: Path,
 ) -> None:

@@ -11,13 +11,13 @@ from amp.allocate.base import FixedAllocator
 from amp.errors import InvalidInputError
 from amp.models.base import ModelCard
 from amp.simulate.compare import Adaptive, Results, Row, results
-from amp.simulate.replay import Ask
-from amp.simulate.samples import Draws
+from amp.simulate.replay import Pull
+from amp.simulate.samples import SampleTable
 
 TASKS = 90
 
 
-def table(seed: int, name: str, samples: int = 2) -> Draws:
+def table(seed: int, name: str, samples: int = 2) -> SampleTable:
     """A synthetic table whose tasks are named apart from those of other tables."""
     made = synthetic(TASKS, seed=seed, samples=samples)
     return replace(made, tasks=tuple(replace(row, task=f"{name}/{row.task}") for row in made.tasks))
@@ -45,7 +45,7 @@ def named(of: Results, name: str) -> Row:
 def test_the_fixed_rows_are_near_the_closed_form(three: Results) -> None:
     name = TEST.arms[0].name
     row = named(three, f"1 {name}")
-    truth = fixed_point((Ask(name, 1),), LEVELS)
+    truth = fixed_point((Pull(name, 1),), LEVELS)
     assert row.success == pytest.approx(truth.success, abs=0.12)
     assert row.tokens == pytest.approx(truth.cost, rel=0.05)
 

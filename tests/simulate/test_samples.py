@@ -1,4 +1,4 @@
-"""A table of draws is complete or refused; permuted, cut and merged, it stays true."""
+"""A table of recorded samples is complete or refused; permuted, cut and merged, it stays true."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tests.fakes.synthetic import CERTAIN_LEVELS, synthetic
 
 from amp.errors import InvalidInputError
 from amp.models.base import ModelCard
-from amp.simulate.replay import Ask, play
-from amp.simulate.samples import Arm, Draws, merged
+from amp.simulate.replay import Pull, replay_plans
+from amp.simulate.samples import Arm, SampleTable, merged
 from amp.types import Allocation
 
 TABLE = synthetic(4, samples=3)
@@ -26,14 +26,17 @@ def test_a_permutation_keeps_every_sample_and_what_all_of_them_cost(seed: int) -
     assert other == TABLE.permuted(seed)
     assert other.seed == seed
     for before, after in zip(TABLE.tasks, other.tasks, strict=True):
-        for arm, cell in before.cells.items():
+        for arm, cell in before.by_arm.items():
             texts = [
-                Counter(draw.candidate.action for draw in cells.cells[arm].draws)
+                Counter(draw.candidate.action for draw in cells.by_arm[arm].samples)
                 for cells in (before, after)
             ]
             assert texts[0] == texts[1]
-            assert after.cells[arm].cached == cell.cached
-    whole = [play(table, lambda row: (Ask("short", 3), Ask("long", 3))) for table in (TABLE, other)]
+            assert after.by_arm[arm].cached == cell.cached
+    whole = [
+        replay_plans(table, lambda row: (Pull("short", 3), Pull("long", 3)))
+        for table in (TABLE, other)
+    ]
     assert [o.usage for o in whole[0]] == [o.usage for o in whole[1]]
 
 
@@ -41,7 +44,7 @@ def test_every_cell_has_an_order_of_its_own() -> None:
     hopeless = [replace(CERTAIN_LEVELS[2], share=1.0)]  # no two answers of it are equal
     orders = [
         tuple(
-            tuple(draw.candidate.action for draw in row.cells[arm].draws)
+            tuple(draw.candidate.action for draw in row.by_arm[arm].samples)
             for arm in ("short", "long")
         )
         for row in synthetic(200, samples=3, levels=hopeless).permuted(7).tasks
@@ -82,25 +85,25 @@ def test_tasks_are_taken_out_in_the_order_of_the_table() -> None:
         (SHORT, "arm short comes twice"),
     ],
 )
-def test_tables_that_do_not_belong_together_are_not_merged(other: Draws, said: str) -> None:
+def test_tables_that_do_not_belong_together_are_not_merged(other: SampleTable, said: str) -> None:
     with pytest.raises(InvalidInputError, match=said):
         merged(SHORT, other)
 
 
 def test_empty_and_uneven_cells_are_refused() -> None:
     *others, last = TABLE.tasks
-    cell = last.cells["long"]
+    cell = last.by_arm["long"]
     for cells, found in (
-        ({"short": last.cells["short"]}, 0),
-        ({**last.cells, "long": replace(cell, draws=())}, 0),
-        ({**last.cells, "long": replace(cell, draws=cell.draws[:2])}, 2),
+        ({"short": last.by_arm["short"]}, 0),
+        ({**last.by_arm, "long": replace(cell, samples=())}, 0),
+        ({**last.by_arm, "long": replace(cell, samples=cell.samples[:2])}, 2),
     ):
         with pytest.raises(InvalidInputError, match=f"synthetic/3 has {found} samples of arm long"):
-            replace(TABLE, tasks=(*others, replace(last, cells=cells)))
+            replace(TABLE, tasks=(*others, replace(last, by_arm=cells)))
     with pytest.raises(InvalidInputError, match="has samples of arm other, which is none"):
-        replace(TABLE, tasks=(replace(last, cells={**last.cells, "other": cell}),))
+        replace(TABLE, tasks=(replace(last, by_arm={**last.by_arm, "other": cell}),))
     with pytest.raises(InvalidInputError, match="has 0 samples of arm short, expected at least 1"):
-        replace(TABLE, tasks=(replace(last, cells={"long": cell}),))
+        replace(TABLE, tasks=(replace(last, by_arm={"long": cell}),))
     with pytest.raises(InvalidInputError, match="task synthetic/3 comes twice"):
         replace(TABLE, tasks=(last, last))
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from amp.report.runs import Run
     from amp.report.tables import Table, Value
     from amp.simulate.compare import Adaptive, Duel, Results, Row
-    from amp.simulate.samples import Draws
+    from amp.simulate.samples import SampleTable
 
 
 _IN_TERMINAL = ("runs", "comparisons", "savings", "gains")
@@ -293,7 +293,7 @@ def results(
         list[float] | None,
         typer.Option(min=0.0, max=1.0, help="Of learned policies; repeat. Default: 0.85."),
     ] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Samples of each way to ask.")] = 4,
+    samples: Annotated[int, typer.Option(min=1, help="Samples of each arm.")] = 4,
     runs: Annotated[int, typer.Option(min=1, help="Orders of the samples.")] = 10,
     data: Data = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
@@ -308,7 +308,7 @@ def results(
     from amp.assess.weighted import WeightedAssessor
     from amp.benchmarks import load_benchmark
     from amp.benchmarks.presets import ARMS, PRESETS
-    from amp.simulate.build import of_recording, opening_contexts
+    from amp.simulate.build import opening_contexts, table_from_recording
     from amp.simulate.compare import Adaptive
     from amp.simulate.compare import results as compared
     from amp.simulate.samples import Arm
@@ -324,14 +324,13 @@ def results(
     for name in arm or ["program"]:
         if name not in ARMS:
             raise InvalidInputError(
-                f"unknown way to ask {name!r}{did_you_mean(name, list(ARMS))} "
-                f"(ways: {', '.join(ARMS)})"
+                f"unknown arm {name!r}{did_you_mean(name, list(ARMS))} (ways: {', '.join(ARMS)})"
             )
         wanted.append(Arm(name, ARMS[name]))
 
-    def table(path: Path, split: str) -> Draws:
+    def table(path: Path, split: str) -> SampleTable:
         tasks = benchmark.tasks(split)
-        return of_recording(path, benchmark, tasks, wanted, samples, incomplete="leave out")
+        return table_from_recording(path, benchmark, tasks, wanted, samples, incomplete="leave out")
 
     test = table(recording, "test")
     heuristic = HeuristicAllocator(PRESETS[benchmark.name].space)
@@ -361,7 +360,7 @@ def _files(named: list[str]) -> dict[str, list[Path]]:
 
 
 def _learned(
-    files: dict[str, list[Path]], trade_offs: list[float], test: Draws
+    files: dict[str, list[Path]], trade_offs: list[float], test: SampleTable
 ) -> dict[str, Adaptive]:
     """The learned policies at every trade-off, with controls at the first one.
 

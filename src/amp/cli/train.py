@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from amp.allocate.mlp_policy import MlpPolicy
     from amp.allocate.policy_file import Origin
-    from amp.learn.config import Recipe
+    from amp.learn.config import TrainConfig
 
 
 COMPLEXITIES = tuple(tenth / 10 for tenth in range(11))
@@ -86,7 +86,7 @@ class PolicyView:
         kind: ``sigmoid`` (spec 3.3) or ``mlp``.
         space: where it allocates.
         max_rounds: rounds a step at most.
-        max_samples: of one way to ask, at most; None for any number.
+        max_samples: of one arm, at most; None for any number.
         features: that it reads besides score, trade-off, budget and evidence; all of them are at
             their means in training here, and nothing limits the budget.
         inputs: version of what it reads; None for ``sigmoid``, which reads the score alone.
@@ -225,7 +225,7 @@ def _header(view: PolicyView) -> RenderableType:
         "kind": "mlp (network)" if view.kind == "mlp" else "sigmoid (lines of the complexity)",
         "space": ", ".join(resources),
         "tools": ", ".join(space.tool_names) or "none",
-        "rounds": f"at most {view.max_rounds}; samples of one way to ask: {samples}",
+        "rounds": f"at most {view.max_rounds}; samples of one arm: {samples}",
         "features": ", ".join(view.features) or "none",
         "inputs": "the score alone" if view.inputs is None else f"version {view.inputs}",
     }
@@ -348,9 +348,9 @@ def _sparkline(values: Sequence[float], bounds: tuple[float, float]) -> str:
 
 @app.command()
 def train(
-    recipe: Annotated[Path, typer.Argument(help="TOML file; configs/ has some.")],
+    config: Annotated[Path, typer.Argument(help="TOML file; configs/ has some.")],
     out: Annotated[Path, typer.Option(help="Directory of the training, and of the policy.")],
-    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the recipe's.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the config's.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the one in --out.")] = False,
     data: Data = None,
     as_json: Json = False,
@@ -369,13 +369,13 @@ def train(
 
     from amp.allocate.policy_file import load_origin
     from amp.benchmarks import load_benchmark
-    from amp.learn.config import read_recipe
-    from amp.learn.pipeline import learn, material_of
+    from amp.learn.config import read_train_config
+    from amp.learn.pipeline import load_dataset, train_policy
     from amp.learn.trainer import CHECKPOINT, POLICY, Metrics
     from amp.settings import load_settings
     from amp.trace import to_json
 
-    chosen = read_recipe(recipe)
+    chosen = read_train_config(config)
     if seed is not None:
         chosen = chosen.model_copy(update={"ppo": {**chosen.ppo, "seed": seed}})
     if out.joinpath(POLICY).exists() and not resume:
@@ -391,8 +391,8 @@ def train(
     try:
         with bars:
             tabled = bars.add_task("tasks worked out", total=None)
-            material = material_of(chosen, benchmark, lambda task: bars.advance(tabled))
-            bars.update(tabled, total=len(material.table.tasks))
+            dataset = load_dataset(chosen, benchmark, lambda task: bars.advance(tabled))
+            bars.update(tabled, total=len(dataset.table.tasks))
             learned = bars.add_task("decisions learned from", total=chosen.settings.decisions)
 
             def note(metrics: Metrics) -> None:
@@ -403,7 +403,7 @@ def train(
                     description=f"PPO: success {success:.2f}, {tokens:.0f} tokens",
                 )
 
-            learn(chosen, material, out, resume=resume, on_update=note)
+            train_policy(chosen, dataset, out, resume=resume, on_update=note)
     except KeyboardInterrupt:
         if out.joinpath(CHECKPOINT).exists():
             new_console(stderr=True).print(f"interrupted; go on with --out {out} --resume")
@@ -416,19 +416,19 @@ def train(
         _show(origin, out, chosen)
 
 
-def _show(origin: Origin, out: Path, recipe: Recipe) -> None:
+def _show(origin: Origin, out: Path, config: TrainConfig) -> None:
     from amp.learn.trainer import ASSESSOR, METRICS, POLICY, installed
 
     console = new_console()
     console.print(cost_curve(origin))
-    if recipe.learn:
+    if config.learn:
         events = (
             "event files for TensorBoard"
             if installed()
             else "no event files: TensorBoard is not installed"
         )
         console.print(f"metrics: {out / METRICS}, and {events}", soft_wrap=True)
-    if recipe.assessor is not None:
+    if config.assessor is not None:
         console.print(f"assessor: {out / ASSESSOR}  (run the policy with it)", soft_wrap=True)
     path = out / POLICY
     console.print(f"policy: {path}  (amp policy show {path})", soft_wrap=True)

@@ -6,7 +6,7 @@ decisions are most probable, so PPO starts from a sensible policy that still tri
 What a policy imitates before PPO: the Lagrangian oracle of a table of draws (spec 3.4.1).
 
 For a trade-off lambda the best thing to do is to stop, or to draw so many more samples of each arm,
-whichever earns the most reward. The teacher knows the verdicts; it averages over the samples that
+whichever earns the most reward. The expert knows the verdicts; it averages over the samples that
 may come next, so it knows how hard a task is and not how lucky it will be. A decision counts by
 what it earns over the average alternative: where tasks that look alike want different things, the
 one prevails that would cost more to get wrong.
@@ -28,17 +28,17 @@ from amp.cost import Reward
 from amp.errors import InvalidInputError
 from amp.learn.networks import LOG_STDS, Networks, encoded, normalisation, one_thread
 from amp.learn.rollout import Ints
-from amp.learn.table_env import Table
+from amp.learn.table_env import TableEnv
 from amp.mlp import Floats
 from amp.types import Allocation
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Examples:
+class Demonstrations:
     """Decisions to imitate, one row each.
 
     Attributes:
-        values: as in `simulator.View`, with the trade-off for which the decision is good.
+        values: as in `env.BatchObservation`, with the trade-off for which the decision is good.
         free: likewise.
         latents: the decision, 0 where nothing is free (`latents_of`).
         weights: how much it counts, at least 0.
@@ -107,7 +107,7 @@ def imitate(
     space: Space,
     features: tuple[str, ...],
     max_rounds: int,
-    examples: Examples,
+    examples: Demonstrations,
     settings: ImitationSettings = ImitationSettings(),
 ) -> MlpPolicy:
     """Trains a policy to decide as the examples do; the same seed gives the same policy.
@@ -154,7 +154,7 @@ def imitate(
     return networks.export(frame)
 
 
-def _check(space: Space, features: tuple[str, ...], examples: Examples) -> None:
+def _check(space: Space, features: tuple[str, ...], examples: Demonstrations) -> None:
     for what, array, width in (
         ("values", examples.values, len(features) + len(EXTRAS)),
         ("latents", examples.latents, len(space.draws)),
@@ -170,13 +170,13 @@ def _check(space: Space, features: tuple[str, ...], examples: Examples) -> None:
         )
 
 
-def lessons(
-    table: Table,
+def demonstrate(
+    table: TableEnv,
     reward: Reward,
     trade_offs: tuple[float, float],
     episodes: int,
     rng: np.random.Generator,
-) -> Examples:
+) -> Demonstrations:
     """Decisions of the oracle on random ways through the tasks.
 
     Args:
@@ -188,11 +188,11 @@ def lessons(
     """
     tasks = rng.permutation(np.resize(np.arange(len(table.tasks)), episodes))
     lambdas = rng.uniform(*trade_offs, episodes)
-    plays = table.begin(tasks, rng)
+    plays = table.reset(tasks, rng)
     spent, live = np.zeros(episodes), np.arange(episodes)
     rows: list[tuple[Floats | Mask, ...]] = []
     while len(live):
-        view = plays.view(live)
+        view = plays.observe(live)
         view.values[:, table.trade_off_column] = lambdas[live]
         worth = _worth(table, tasks[live], plays.subset[live], spent[live], reward, lambdas[live])
         worth[~view.free[:, 0], 0] = np.nan  # no stop before the first round
@@ -205,11 +205,11 @@ def lessons(
         spent[live] += came.tokens
         live = live[~came.done]
     values, free, latents, weights = map(np.concatenate, zip(*rows, strict=True))
-    return Examples(values, free, latents, weights)
+    return Demonstrations(values, free, latents, weights)
 
 
 def _worth(
-    table: Table, tasks: Ints, subsets: Ints, spent: Floats, reward: Reward, lambdas: Floats
+    table: TableEnv, tasks: Ints, subsets: Ints, spent: Floats, reward: Reward, lambdas: Floats
 ) -> Floats:
     """Mean reward of every plan, shape (rows, plans), NaN where samples are lacking.
 
@@ -237,7 +237,7 @@ def _worth(
     return worth
 
 
-def _first_call(table: Table, plan: int) -> Allocation | None:
+def _first_call(table: TableEnv, plan: int) -> Allocation | None:
     for arm in table.arms:
         plan, samples = divmod(plan, table.max_samples + 1)
         if samples:
@@ -245,7 +245,7 @@ def _first_call(table: Table, plan: int) -> Allocation | None:
     return None
 
 
-def _any_call(table: Table, left: Ints, rng: np.random.Generator) -> Allocation:
+def _any_call(table: TableEnv, left: Ints, rng: np.random.Generator) -> Allocation:
     arms = [arm for arm in table.arms if left[int(bool(arm.tools))]]
     arm = arms[rng.integers(len(arms))]
     return replace(arm, beam_width=int(rng.integers(1, left[int(bool(arm.tools))] + 1)))

@@ -95,7 +95,7 @@ def load_checkpoint(
 
     Args:
         path: the file.
-        frame: any policy of the simulator's space, rounds, samples and features, and of the
+        frame: any policy of the environment's space, rounds, samples and features, and of the
             settings' size.
         settings: those of the training; only the number of decisions and of updates between
             checkpoints may differ.

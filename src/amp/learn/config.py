@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from amp.cost import Charge, Reward, dual_step
 from amp.errors import InvalidInputError, did_you_mean
@@ -199,24 +199,24 @@ def _check(name: str, value: object, default: object) -> None:
 Count = Annotated[int, Field(ge=1)]
 
 
-class Recipe(BaseModel):
-    """From a recording to a policy; the same recipe gives the same policy.
+class TrainConfig(BaseModel):
+    """From a recording to a policy; the same config gives the same policy.
 
     Attributes:
         benchmark: whose tasks are learned on; of one plan step a task.
         recording: holds the samples. Paths are relative to where the command runs.
         split: of the tasks.
         limit: tasks at most, the first ones; None for all that are recorded.
-        arms: ways to ask (`amp.benchmarks.presets.ARMS`).
+        arms: arms (`amp.benchmarks.presets.ARMS`).
         samples: of each.
         rounds: a task at most.
         features: of the complexity, that the policy reads.
         assessor: file of a trained assessor of this model and benchmark that does not look; its
             score is what the policy sees. None takes the weighted sum with its initial weights.
         end_to_end: whether that assessor, a network, learns with the policy in PPO (spec 2.5, 4b).
-        lessons: episodes on which the oracle is imitated before PPO; 0 for no pre-training.
+        demonstrations: episodes on which the oracle is imitated before PPO; 0 for no pre-training.
         hidden: units of each hidden layer.
-        epochs: passes over the lessons.
+        epochs: passes over the demonstrations.
         learn: whether PPO follows.
         ppo: its settings (`amp.learn.config.TrainSettings`), a ``preset`` among them.
     """
@@ -233,7 +233,9 @@ class Recipe(BaseModel):
     features: tuple[str, ...] = ()
     assessor: Path | None = None
     end_to_end: bool = False
-    lessons: Annotated[int, Field(ge=0)] = 6000
+    demonstrations: Annotated[
+        int, Field(ge=0, validation_alias=AliasChoices("demonstrations", "lessons"))
+    ] = 6000
     hidden: Count = 32
     epochs: Count = 15
     learn: bool = True
@@ -245,10 +247,10 @@ class Recipe(BaseModel):
         return train_settings({"hidden": self.hidden, **self.ppo})
 
 
-def read_recipe(path: Path) -> Recipe:
-    """Reads a recipe.
+def read_train_config(path: Path) -> TrainConfig:
+    """Reads a config.
 
-    With ``like = "other.toml"``, a path from its own folder, it has the keys of that recipe but for
+    With ``like = "other.toml"``, a path from its own folder, it has the keys of that config but for
     those that it names; of the table ``ppo``, key by key.
 
     Raises:
@@ -256,35 +258,37 @@ def read_recipe(path: Path) -> Recipe:
             value that does not fit; the message names the file and the key.
     """
     try:
-        recipe = Recipe.model_validate(_values(path))
-        if not recipe.lessons and not recipe.learn:
-            raise InvalidInputError("lessons is 0 and learn is false, expected one of them")
-        if recipe.end_to_end and (recipe.assessor is None or not recipe.learn):
-            lacking = "no assessor is named" if recipe.assessor is None else "learn is false"
+        config = TrainConfig.model_validate(_values(path))
+        if not config.demonstrations and not config.learn:
+            raise InvalidInputError("demonstrations is 0 and learn is false, expected one of them")
+        if config.end_to_end and (config.assessor is None or not config.learn):
+            lacking = "no assessor is named" if config.assessor is None else "learn is false"
             raise InvalidInputError(f"end_to_end is true and {lacking}, expected both or neither")
-        _ = recipe.settings
+        _ = config.settings
     except OSError as error:
-        raise InvalidInputError(f"recipe {path} cannot be read: {error.strerror}") from None
+        raise InvalidInputError(
+            f"training config {path} cannot be read: {error.strerror}"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"recipe {path} is no TOML: {error}") from None
+        raise InvalidInputError(f"training config {path} is no TOML: {error}") from None
     except ValidationError as error:
-        raise InvalidInputError(f"recipe {path}: {_told(error)}") from None
+        raise InvalidInputError(f"training config {path}: {_told(error)}") from None
     except InvalidInputError as error:
-        raise InvalidInputError(f"recipe {path}: {error}") from None
-    return recipe
+        raise InvalidInputError(f"training config {path}: {error}") from None
+    return config
 
 
 def _values(path: Path) -> dict[str, Any]:
-    """The keys of a recipe, those of the one that it is `like` among them."""
+    """The keys of a config, those of the one that it is `like` among them."""
     own = tomllib.loads(path.read_text("utf-8"))
     if "like" not in own:
         return own
     like = own.pop("like")
     if not isinstance(like, str):
-        raise InvalidInputError(f"like is {like!r}, expected the path of another recipe")
+        raise InvalidInputError(f"like is {like!r}, expected the path of another config")
     base = path.parent / like
     if not base.is_file():
-        raise InvalidInputError(f"like is {like!r}, but there is no recipe {base}")
+        raise InvalidInputError(f"like is {like!r}, but there is no config {base}")
     inherited = tomllib.loads(base.read_text("utf-8"))
     if "like" in inherited:
         raise InvalidInputError(
@@ -299,7 +303,7 @@ def _told(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"]))
     if first["type"] == "extra_forbidden":
-        known = sorted(Recipe.model_fields)
+        known = sorted(TrainConfig.model_fields)
         return f"{where} is no key{did_you_mean(where, known)} (keys: {', '.join(known)})"
     if first["type"] == "missing":
         return f"{where} is missing"

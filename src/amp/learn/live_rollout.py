@@ -1,7 +1,7 @@
 """Episodes of a policy in the real planner, as a `Rollout`: what PPO learns from with a model.
 
-They are the episodes that `rollouts.roll_out` plays in a simulator, if the model gives the answers
-that the simulator knows. Not covered: an assessor that learns, too; scores are the planner's.
+They are the episodes of `rollout.roll_out` in a table, if the model gives the answers
+that the environment knows. Not covered: an assessor that learns, too; scores are the planner's.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ async def play(
 ) -> Rollout:
     """Plays an episode for each task, with its trade-off.
 
-    A row is a decision that left a choice, as in a simulator, and its reward what it changed, as
+    A row is a decision that left a choice, as in an environment, and its reward what it changed, as
     told by `rollouts.roll_out`. What is spent from one decision to the next is charged to the
     former, and what comes before the first one to that. But the first decision of a step is charged
     its look, and what a later round of it had spent when a limit broke it off: a record does not
@@ -161,7 +161,7 @@ def _check(tasks: Sequence[Task], trade_offs: Floats) -> None:
 def _rollout(
     kept: Sequence[_Played], policy: MlpPolicy, reward: Reward, trade_offs: Floats
 ) -> Rollout:
-    """The episodes in columns, their first decisions before their second ones as in a simulator."""
+    """The episodes in columns, all first decisions before the second ones."""
     rows: list[_Row] = []
     for number, played in enumerate(kept):
         gained = _rewards(played, reward, float(trade_offs[played.task]))

@@ -1,4 +1,4 @@
-"""A policy learned from a recording: a table of draws, imitation of its oracle, then PPO."""
+"""A policy from a recording: a table of its samples, imitation of the oracle, then PPO."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from amp.benchmarks.base import Benchmark
 from amp.benchmarks.presets import ARMS, POLICY_SPACES
 from amp.cost import Reward
 from amp.errors import InvalidInputError, did_you_mean
-from amp.learn.behaviour_cloning import ImitationSettings, imitate, lessons
-from amp.learn.config import Recipe
+from amp.learn.behaviour_cloning import ImitationSettings, demonstrate, imitate
+from amp.learn.config import TrainConfig
 from amp.learn.rollout import Rollout, roll_out
-from amp.learn.table_env import ORDERED, Table, check_arms, without
+from amp.learn.table_env import ORDERED, TableEnv, check_arms, without
 from amp.learn.trainer import ASSESSOR, POLICY, Metrics, train
 from amp.models.base import ModelCard
-from amp.simulate.build import of_recording, opening_contexts
+from amp.simulate.build import opening_contexts, table_from_recording
 from amp.simulate.samples import Arm
 
 CURVE = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98, 1.0)
@@ -44,43 +44,43 @@ class Scorer:
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
-    """What a recipe learns from.
+class Dataset:
+    """What a config learns from.
 
     Attributes:
-        table: the recorded draws as a simulator.
+        table: the recorded draws as an environment.
         card: the model that they are from.
         scorer: what the scores of the table are of; None for the weighted sum as it begins.
     """
 
-    table: Table
+    table: TableEnv
     card: ModelCard
     scorer: Scorer | None = None
 
 
-def material_of(
-    recipe: Recipe, benchmark: Benchmark, on_task: Callable[[str], None] = lambda task: None
-) -> Material:
-    """The recorded draws of a recipe, as its assessor scores them.
+def load_dataset(
+    config: TrainConfig, benchmark: Benchmark, on_task: Callable[[str], None] = lambda task: None
+) -> Dataset:
+    """The recorded draws of a config, as its assessor scores them.
 
     What tells the order of the samples (`subsets.ORDERED`) is taken from an assessor that is a
     network: it is missing to it from here on, and so it is to the one that is kept.
 
     Args:
-        recipe: says which.
-        benchmark: that of the recipe.
+        config: says which.
+        benchmark: that of the config.
         on_task: is told of each task when it is worked out.
 
     Raises:
-        InvalidInputError: for an arm or feature that is none, arms that leave a way to ask open, a
-            benchmark of several steps, or an assessor that is of another model or benchmark, looks,
-            or cannot learn as the recipe wants it.
+        InvalidInputError: for an unknown arm or feature, arms that lack one that a policy may
+            choose, a benchmark of several steps, or an assessor that is of another model or
+            benchmark, probes, or cannot learn as the config wants it.
         RecordingError: if the recording is none or lacks samples.
     """
     for what, names, known in (
         ("benchmark to learn on", (benchmark.name,), tuple(POLICY_SPACES)),
-        ("way to ask", recipe.arms, tuple(ARMS)),
-        ("feature", recipe.features, tuple(BY_NAME)),
+        ("arm", config.arms, tuple(ARMS)),
+        ("feature", config.features, tuple(BY_NAME)),
     ):
         for name in names:
             if name not in known:
@@ -88,57 +88,57 @@ def material_of(
                     f"unknown {what} {name!r}{did_you_mean(name, known)} ({', '.join(known)})"
                 )
     space = POLICY_SPACES[benchmark.name]
-    arms = tuple(Arm(name, ARMS[name]) for name in recipe.arms)
+    arms = tuple(Arm(name, ARMS[name]) for name in config.arms)
     check_arms(arms, space)
-    tasks = benchmark.tasks(recipe.split, recipe.limit)
-    draws = of_recording(
-        recipe.recording, benchmark, tasks, arms, recipe.samples, incomplete="leave out"
+    tasks = benchmark.tasks(config.split, config.limit)
+    samples = table_from_recording(
+        config.recording, benchmark, tasks, arms, config.samples, incomplete="leave out"
     )
-    scorer = _scorer(recipe, draws.card)
-    made = Table.of(
-        draws,
+    scorer = _scorer(config, samples.card)
+    made = TableEnv.from_samples(
+        samples,
         space,
-        recipe.features,
+        config.features,
         WeightedAssessor(probes=frozenset()) if scorer is None else scorer.assessor,
         opening_contexts(benchmark, tasks),
-        recipe.rounds,
+        config.rounds,
         on_task,
     )
-    return Material(made, draws.card, scorer)
+    return Dataset(made, samples.card, scorer)
 
 
-def _scorer(recipe: Recipe, card: ModelCard) -> Scorer | None:
-    if recipe.assessor is None:
+def _scorer(config: TrainConfig, card: ModelCard) -> Scorer | None:
+    if config.assessor is None:
         return None
     assessor, trained_on = assessor_file.load_assessor(
-        recipe.assessor, model=card, environment=recipe.benchmark
+        config.assessor, model=card, environment=config.benchmark
     )
     if isinstance(assessor, NeuralAssessor):
         return Scorer(without(assessor, ORDERED), trained_on)
-    if recipe.end_to_end:
+    if config.end_to_end:
         raise InvalidInputError(
-            f"assessor {recipe.assessor} is a weighted sum, expected a network where end_to_end is"
+            f"assessor {config.assessor} is a weighted sum, expected a network where end_to_end is"
             " true: amp assess train --kind neural"
         )
     return Scorer(assessor, trained_on)
 
 
-def learn(
-    recipe: Recipe,
-    material: Material,
+def train_policy(
+    config: TrainConfig,
+    dataset: Dataset,
     directory: Path,
     *,
     resume: bool = False,
     on_update: Callable[[Metrics], None] = lambda metrics: None,
 ) -> MlpPolicy:
-    """Learns the policy of a recipe and keeps it in ``policy.safetensors`` of the directory.
+    """Learns the policy of a config and keeps it in ``policy.safetensors`` of the directory.
 
-    Where the recipe names an assessor, ``assessor.safetensors`` beside it holds the one whose
+    Where the config names an assessor, ``assessor.safetensors`` beside it holds the one whose
     scores the policy is to see: what has become of it in learning, or what it was.
 
     Args:
-        recipe: how.
-        material: what is learned from (`material_of`).
+        config: how.
+        dataset: what is learned from (`load_dataset`).
         directory: where training keeps its state.
         resume: whether to go on with the training that the directory holds.
         on_update: is told the metrics of each update of PPO.
@@ -146,13 +146,13 @@ def learn(
     Raises:
         InvalidInputError: as `amp.learn.trainer.train`, and as `imitate`.
     """
-    table, scorer = material.table, material.scorer
-    start = _taught(recipe, table) if recipe.lessons else None
-    assessor, trained_on = _learning(scorer, table) if recipe.end_to_end else (None, None)
-    if recipe.learn:
+    table, scorer = dataset.table, dataset.scorer
+    start = _cloned(config, table) if config.demonstrations else None
+    assessor, trained_on = _learning(scorer, table) if config.end_to_end else (None, None)
+    if config.learn:
         policy = train(
             table,
-            recipe.settings,
+            config.settings,
             directory,
             start=start,
             assessor=assessor,
@@ -161,7 +161,7 @@ def learn(
             on_update=on_update,
         )
     else:
-        assert start is not None  # `read_recipe` sees to it
+        assert start is not None  # `read_train_config` sees to it
         policy = start
         directory.mkdir(parents=True, exist_ok=True)
     if assessor is not None:
@@ -170,9 +170,9 @@ def learn(
         assessor_file.save_assessor(scorer.assessor, scorer.trained_on, directory / ASSESSOR)
     own = directory / ASSESSOR
     origin = Origin(
-        recipe.benchmark,
-        material.card.name,
-        material.card.sha256,
+        config.benchmark,
+        dataset.card.name,
+        dataset.card.sha256,
         table.tasks,
         curve(policy, table, CURVE, assessor),
         "" if scorer is None else hashlib.sha256(own.read_bytes()).hexdigest(),
@@ -181,29 +181,31 @@ def learn(
     return policy
 
 
-def _taught(recipe: Recipe, table: Table) -> MlpPolicy:
+def _cloned(config: TrainConfig, table: TableEnv) -> MlpPolicy:
     """What imitation alone makes."""
-    settings = recipe.settings
-    examples = lessons(
+    settings = config.settings
+    examples = demonstrate(
         table,
         settings.reward,
         (settings.min_trade_off, settings.max_trade_off),
-        recipe.lessons,
+        config.demonstrations,
         np.random.default_rng(settings.seed),
     )
-    taught = imitate(
+    cloned = imitate(
         table.space,
         table.features,
         table.max_rounds,
         examples,
-        ImitationSettings(hidden=recipe.hidden, epochs=recipe.epochs, seed=settings.seed),
+        ImitationSettings(hidden=config.hidden, epochs=config.epochs, seed=settings.seed),
     )
-    return replace(taught, max_samples=table.max_samples)
+    return replace(cloned, max_samples=table.max_samples)
 
 
-def _learning(scorer: Scorer | None, table: Table) -> tuple[NeuralAssessor, assessor_file.Training]:
+def _learning(
+    scorer: Scorer | None, table: TableEnv
+) -> tuple[NeuralAssessor, assessor_file.Training]:
     """The assessor that is to learn, and what it will have learned from."""
-    assert scorer is not None  # `read_recipe` sees to it
+    assert scorer is not None  # `read_train_config` sees to it
     tasks = tuple(sorted({*scorer.trained_on.tasks, *table.tasks}))
     return _neural(scorer.assessor), replace(scorer.trained_on, tasks=tasks)
 
@@ -215,7 +217,7 @@ def _neural(assessor: WeightedAssessor | NeuralAssessor) -> NeuralAssessor:
 
 def curve(
     policy: MlpPolicy,
-    table: Table,
+    table: TableEnv,
     trade_offs: Sequence[float],
     assessor: NeuralAssessor | None = None,
     seed: int = 0,
@@ -238,7 +240,7 @@ def curve(
 
 def served(
     policy: MlpPolicy,
-    table: Table,
+    table: TableEnv,
     trade_off: float,
     orders: int,
     assessor: NeuralAssessor | None = None,

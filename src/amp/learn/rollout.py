@@ -1,9 +1,9 @@
 """What a policy is trained on: many episodes at once, each a row, without a model call.
 
-A simulator knows tasks and what would come of every allocation. It decides nothing and rewards
+A environment knows tasks and what would come of every allocation. It decides nothing and rewards
 nothing: it tells what a decision cost, and at the end whether the task is solved.
 
-Episodes of a policy in a simulator, in numpy, all of them at once.
+Episodes of a policy in an environment, in numpy, all of them at once.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Ints = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class View:
+class BatchObservation:
     """What is known before a decision, one row an episode.
 
     Attributes:
@@ -45,7 +45,7 @@ class View:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Turn:
+class StepResult:
     """What came of a decision, one value a row.
 
     Attributes:
@@ -59,29 +59,29 @@ class Turn:
     done: Mask
 
 
-class Episodes(Protocol):
+class VectorEpisodes(Protocol):
     """Episodes under way."""
 
-    def view(self, rows: Ints) -> View:
+    def observe(self, rows: Ints) -> BatchObservation:
         """What is known now in these rows, none of which is done.
 
-        A decision that leaves no choice (a stop that is forced) is not asked for: the simulator
+        A decision that leaves no choice (a stop that is forced) is not asked for: the environment
         takes it by itself.
         """
         ...
 
-    def step(self, rows: Ints, latents: Floats) -> Turn:
+    def step(self, rows: Ints, latents: Floats) -> StepResult:
         """Carries out one decision in each of these rows, as drawn before the maps of spec 3.3."""
         ...
 
 
-class Simulator(Protocol):
+class VectorEnv(Protocol):
     """Tasks to train on.
 
     Attributes:
         space: where allocations move.
         max_rounds: rounds a step at most.
-        max_samples: of one way to ask, with tools or without, at most; None for any number.
+        max_samples: of one arm, with tools or without, at most; None for any number.
         features: names of the complexity's features that a view begins with.
         difficulties: one number a task, its failure rate, say; for the curriculum.
     """
@@ -97,7 +97,7 @@ class Simulator(Protocol):
     @property
     def difficulties(self) -> Floats: ...
 
-    def begin(self, tasks: Ints, rng: np.random.Generator) -> Episodes:
+    def reset(self, tasks: Ints, rng: np.random.Generator) -> VectorEpisodes:
         """Begins one episode for each task, named by its index; all chance is of the generator."""
         ...
 
@@ -151,7 +151,7 @@ def allocations(space: Space, latents: Floats, max_beams: Ints | None = None) ->
 
 
 MAX_TURNS = 10_000
-"""Decisions an episode. One that needs more is taken for a simulator that never ends."""
+"""Decisions an episode. One that needs more is taken for a environment that never ends."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -162,7 +162,8 @@ class Rollout:
     value an episode.
 
     Attributes:
-        values: as in `View`, with the trade-off, and the score of the assessor where one is given.
+        values: as in `BatchObservation`, with the trade-off, and the assessor's score where one
+            is given.
         inputs: those of the network.
         assessed: those of the assessor, of width 0 where none is given.
         latents: what was drawn.
@@ -206,7 +207,7 @@ class Rollout:
 
 def roll_out(
     policy: MlpPolicy,
-    simulator: Simulator,
+    env: VectorEnv,
     reward: Reward,
     tasks: Ints,
     trade_offs: Floats,
@@ -222,20 +223,20 @@ def roll_out(
 
     Args:
         policy: its `deterministic` says whether there is chance; its trade-off is not used.
-        simulator: where.
+        env: where.
         reward: what pays.
         tasks: one an episode.
         trade_offs: likewise.
-        rng: all chance, the simulator's too. The same one gives the same episodes.
-        assessor: scores what the simulator gives for it; None takes the scores of the simulator.
+        rng: all chance, the environment's too. The same one gives the same episodes.
+        assessor: scores what the environment gives for it; None takes the environment's scores.
 
     Raises:
-        InvalidInputError: if there is no task, or the simulator gives what is no observation, cost
-            or success.
+        InvalidInputError: if there is no task, or the environment gives what is no observation,
+            cost or success.
     """
     if not len(tasks):
         raise InvalidInputError("there are no tasks to play, expected at least one")
-    episodes = simulator.begin(tasks, rng)
+    episodes = env.reset(tasks, rng)
     log_stds = np.array(policy.log_stds, np.float32)
     success, tokens = np.zeros(len(tasks)), np.zeros(len(tasks))
     worth = np.zeros(len(tasks))
@@ -318,14 +319,14 @@ def _settled(latents: Floats, free: Mask) -> Floats:
 
 
 def _view(
-    episodes: Episodes,
+    episodes: VectorEpisodes,
     rows: Ints,
     trade_offs: Floats,
     policy: MlpPolicy,
     assessor: NeuralAssessor | None,
-) -> tuple[View, Floats]:
+) -> tuple[BatchObservation, Floats]:
     """What the policy sees of these rows, and what the assessor saw to score them."""
-    view = episodes.view(rows)
+    view = episodes.observe(rows)
     names = (*policy.features, *EXTRAS)
     for what, array, width in (
         ("values", view.values, len(names)),
@@ -350,7 +351,7 @@ def _view(
     return replace(view, values=values), assessed
 
 
-def _assessed(view: View, assessor: NeuralAssessor) -> Floats:
+def _assessed(view: BatchObservation, assessor: NeuralAssessor) -> Floats:
     wanted = (len(view.values), 3 * len(assessor.names))
     if view.assessed is None or view.assessed.shape != wanted:
         found = "are missing" if view.assessed is None else f"have the shape {view.assessed.shape}"
@@ -362,7 +363,7 @@ def _assessed(view: View, assessor: NeuralAssessor) -> Floats:
     return view.assessed.astype(np.float32)
 
 
-def _checked(turn: Turn) -> Turn:
+def _checked(turn: StepResult) -> StepResult:
     for name, array, high in (("tokens", turn.tokens, np.inf), ("success", turn.success, 1.0)):
         wrong = ~((array >= 0.0) & (array <= high) & np.isfinite(array))
         if wrong.any():

@@ -1,4 +1,4 @@
-"""A table of recorded draws as a simulator: many episodes at once, each a lookup.
+"""A table of recorded samples as an environment: many episodes at once, each a lookup.
 
 All that can be seen is worked out once for every subset of the samples of a task (`subsets`); an
 episode shuffles the samples of each arm and goes from subset to subset. So neither a policy nor an
@@ -26,9 +26,9 @@ from amp.assess.base import Assessor
 from amp.assess.neural import NeuralAssessor
 from amp.errors import InvalidInputError
 from amp.execute.select import vote
-from amp.learn.rollout import Allocations, Ints, Turn, View, allocations
+from amp.learn.rollout import Allocations, BatchObservation, Ints, StepResult, allocations
 from amp.mlp import Floats, Layer
-from amp.simulate.samples import Arm, Draws, TaskDraws
+from amp.simulate.samples import Arm, SampleTable, TaskSamples
 from amp.types import Allocation, Complexity, Evidence, StepContext
 
 ORDERED = frozenset({"divergence"})
@@ -52,8 +52,8 @@ class Subsets:
 
 
 def subsets(
-    row: TaskDraws,
-    draws: Draws,
+    row: TaskSamples,
+    table: SampleTable,
     features: tuple[str, ...],
     assessor: Assessor,
     context: StepContext,
@@ -62,15 +62,15 @@ def subsets(
 
     Args:
         row: the task.
-        draws: the table that it is of.
+        table: the table that it is of.
         features: names of the features that are shown.
         assessor: says how complex the step is.
         context: the step before anything is drawn.
     """
     samples = [
         (draw, bool(arm.allocation.tools))
-        for arm in draws.arms
-        for draw in row.cells[arm.name].draws
+        for arm in table.arms
+        for draw in row.by_arm[arm.name].samples
     ]
     count = 1 << len(samples)
     width = 3 * len(assessor.names) if isinstance(assessor, NeuralAssessor) else 0
@@ -129,8 +129,8 @@ MAX_SAMPLES = 12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Table:
-    """Draws as a `Simulator`: what every subset of the samples of a task shows, and is worth.
+class TableEnv:
+    """SampleTable as a `VectorEnv`: what every subset of the samples of a task shows, and is worth.
 
     A subset is a number in which bit ``arm * samples + index`` stands for a sample.
 
@@ -165,20 +165,20 @@ class Table:
     arms: tuple[Allocation, ...]
 
     @classmethod
-    def of(
+    def from_samples(
         cls,
-        draws: Draws,
+        table: SampleTable,
         space: Space,
         features: tuple[str, ...],
         assessor: Assessor,
         contexts: Mapping[str, StepContext],
         max_rounds: int,
         on_task: Callable[[str], None] = lambda task: None,
-    ) -> Table:
-        """Works a table of draws out.
+    ) -> TableEnv:
+        """Works a table of recorded samples out.
 
         Args:
-            draws: the recorded samples, equally many of every arm.
+            table: the recorded samples, equally many of every arm.
             space: where a policy is to move.
             features: names of the features that it is to see.
             assessor: says how complex a step is; must not want a look. A `NeuralAssessor` may
@@ -192,53 +192,56 @@ class Table:
                 open, the assessor wants a look, a feature of it or of the policy tells the order
                 of the samples, or a call shares no prompt.
         """
-        (samples, *others) = draws.samples.values()
+        (samples, *others) = table.samples.values()
         if any(other != samples for other in others):
-            raise InvalidInputError(f"samples by arm are {draws.samples}, expected equally many")
-        if len(draws.arms) * samples > MAX_SAMPLES:
+            raise InvalidInputError(f"samples by arm are {table.samples}, expected equally many")
+        if len(table.arms) * samples > MAX_SAMPLES:
             raise InvalidInputError(
-                f"{len(draws.arms)} arms of {samples} samples have"
-                f" {2 ** (len(draws.arms) * samples):,} subsets a task, expected at most"
+                f"{len(table.arms)} arms of {samples} samples have"
+                f" {2 ** (len(table.arms) * samples):,} subsets a task, expected at most"
                 f" {2**MAX_SAMPLES:,}; take fewer samples or arms"
             )
         if assessor.probes:
             raise InvalidInputError(
                 f"the assessor probes {', '.join(sorted(assessor.probes))} first, which this"
-                " simulator has no price for; take one that does not look"
+                " environment has no price for; take one that does not look"
             )
         read = assessor.names if isinstance(assessor, NeuralAssessor) else ()
         if ordered := sorted(ORDERED.intersection((*features, *read))):
             raise InvalidInputError(
                 f"feature {ordered[0]} depends on the order of the samples; leave it out"
             )
-        check_arms(draws.arms, space)
-        if not draws.shared_prompt:
-            raise InvalidInputError(f"samples of {draws.card.name} share no prompt, expected that")
+        check_arms(table.arms, space)
+        if not table.shared_prompt:
+            raise InvalidInputError(f"samples of {table.card.name} share no prompt, expected that")
         known = []
-        for row in draws.tasks:
-            known.append(subsets(row, draws, features, assessor, contexts[row.task]))
+        for row in table.tasks:
+            known.append(subsets(row, table, features, assessor, contexts[row.task]))
             on_task(row.task)
-        cells = [[row.cells[arm.name] for arm in draws.arms] for row in draws.tasks]
+        cells = [[row.by_arm[arm.name] for arm in table.arms] for row in table.tasks]
         return cls(
             space=space,
             max_rounds=max_rounds,
             max_samples=samples,
             features=features,
             difficulties=np.array(
-                [np.mean([not d.right for cell in row for d in cell.draws]) for row in cells]
+                [np.mean([not d.right for cell in row for d in cell.samples]) for row in cells]
             ),
-            tasks=tuple(row.task for row in draws.tasks),
+            tasks=tuple(row.task for row in table.tasks),
             shown=np.array([one.shown for one in known]),
             assessed=np.array([one.assessed for one in known]),
             right=np.array([one.right for one in known]),
             completion_tokens=np.array(
-                [[[d.usage.completion_tokens for d in cell.draws] for cell in row] for row in cells]
+                [
+                    [[d.usage.completion_tokens for d in cell.samples] for cell in row]
+                    for row in cells
+                ]
             ),
             prompt_tokens=np.array([[cell.prompt_tokens for cell in row] for row in cells]),
-            arms=tuple(arm.allocation for arm in draws.arms),
+            arms=tuple(arm.allocation for arm in table.arms),
         )
 
-    def part(self, tasks: Ints) -> Table:
+    def part(self, tasks: Ints) -> TableEnv:
         """The same of some tasks, by index."""
         return replace(
             self,
@@ -289,13 +292,13 @@ class Table:
         """Where a view has the trade-off."""
         return len(self.features) + EXTRAS.index("trade_off")
 
-    def begin(self, tasks: Ints, rng: np.random.Generator) -> Plays:
+    def reset(self, tasks: Ints, rng: np.random.Generator) -> TableEpisodes:
         """Begins one episode a task, the samples of every arm in an order of chance."""
         shape = (len(tasks), len(self.arms), self.max_samples)
-        return Plays(self, tasks, rng.random(shape).argsort(-1))
+        return TableEpisodes(self, tasks, rng.random(shape).argsort(-1))
 
 
-class Plays:
+class TableEpisodes:
     """Episodes under way on a table.
 
     Args:
@@ -307,7 +310,7 @@ class Plays:
         subset: the samples drawn so far, as in `Table`; one number an episode.
     """
 
-    def __init__(self, table: Table, tasks: Ints, orders: Ints) -> None:
+    def __init__(self, table: TableEnv, tasks: Ints, orders: Ints) -> None:
         self._table = table
         self._tasks = tasks
         self._orders = orders
@@ -315,7 +318,7 @@ class Plays:
         self._taken = np.zeros((len(tasks), len(table.arms)), np.intp)
         self._rounds = np.zeros(len(tasks), np.intp)
 
-    def view(self, rows: Ints) -> View:
+    def observe(self, rows: Ints) -> BatchObservation:
         """What is known now in these rows."""
         table = self._table
         values = np.array(table.shown[self._tasks[rows], self.subset[rows]])
@@ -327,9 +330,9 @@ class Plays:
             *(np.ptp(getattr(table.space, name)) > 0 for name in REALS[1:]),
         ]
         free[:, TOOLS_FROM:] = (self.left(rows) > 0).all(1, keepdims=True)
-        return View(values, free, table.assessed[self._tasks[rows], self.subset[rows]])
+        return BatchObservation(values, free, table.assessed[self._tasks[rows], self.subset[rows]])
 
-    def step(self, rows: Ints, latents: Floats) -> Turn:
+    def step(self, rows: Ints, latents: Floats) -> StepResult:
         """Draws the samples that the latents ask for, or settles the task by the vote so far."""
         table = self._table
         tokens = np.zeros(len(rows))
@@ -340,7 +343,7 @@ class Plays:
             self._rounds[asking] += 1
         done = ~going | (self._rounds[rows] >= table.max_rounds) | ~self.left(rows).any(1)
         right = np.asarray(table.right[self._tasks[rows], self.subset[rows]])
-        return Turn(tokens, (right & done).astype(float), done)
+        return StepResult(tokens, (right & done).astype(float), done)
 
     def left(self, rows: Ints) -> Ints:
         """Samples left without tools and with them, shape (rows, 2), as `constraints.options`."""

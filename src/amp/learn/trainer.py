@@ -1,4 +1,4 @@
-"""Training of a policy in a simulator: roll out, update, note, save; and again.
+"""Training of a policy in an environment: roll out, update, note, save; and again.
 
 A directory holds one training: ``checkpoint.safetensors`` to go on from, ``metrics.jsonl`` with a
 line an update and the same as event files of TensorBoard, and ``policy.safetensors``, what is
@@ -33,7 +33,7 @@ from amp.learn.checkpoint import Training, load_checkpoint, save_checkpoint
 from amp.learn.config import TrainSettings, success_by_tercile, terciles_of
 from amp.learn.networks import normalisation, one_thread
 from amp.learn.ppo import update
-from amp.learn.rollout import Ints, Rollout, Simulator, roll_out
+from amp.learn.rollout import Ints, Rollout, VectorEnv, roll_out
 from amp.mlp import FAR, Layer
 
 
@@ -84,7 +84,7 @@ Metrics = dict[str, int | float | None]
 
 
 def train(
-    simulator: Simulator,
+    env: VectorEnv,
     settings: TrainSettings,
     directory: Path,
     *,
@@ -97,21 +97,21 @@ def train(
     """Trains a policy by PPO; the same seed gives the same policy.
 
     Args:
-        simulator: what to train on.
+        env: what to train on.
         settings: how.
         directory: where to keep it; made if there is none.
         start: where to begin, from imitation, say; without, near the sigmoids of spec 3.3.
-        assessor: learns with the policy, from here on; the simulator has to give its inputs. None
-            takes the scores of the simulator as they are.
+        assessor: learns with the policy, from here on; the environment has to give its inputs. None
+            takes the scores of the environment as they are.
         trained_on: what the assessor has learned from when this is done, for its file; its own
-            training tasks and those of the simulator, say.
+            training tasks and those of the environment, say.
         resume: whether to go on with the training that the directory holds.
         on_update: is told the metrics of each update, as they stand in the file.
 
     Raises:
         InvalidInputError: if the directory holds a training already and `resume` is not set, or
             none or a different one and it is; if there are no tasks, or nothing to learn on them;
-            if what the simulator gives makes no sense; or if an assessor comes without what it is
+            if what the environment gives makes no sense; or if an assessor comes without what it is
             trained on.
     """
     if (assessor is None) != (trained_on is None):
@@ -121,15 +121,15 @@ def train(
         raise InvalidInputError(
             f"{directory} holds a training already; resume it or train in another directory"
         )
-    if not len(simulator.difficulties):
+    if not len(env.difficulties):
         raise InvalidInputError("there are no tasks to train on, expected at least one")
-    terciles = terciles_of(simulator.difficulties)
+    terciles = terciles_of(env.difficulties)
     with one_thread():
         if resume:
-            frame = start or _unnormalised(simulator, settings)
+            frame = start or _unnormalised(env, settings)
             training = load_checkpoint(path, frame, settings, assessor)
         else:
-            frame = _beginning(simulator, settings, start, assessor)
+            frame = _beginning(env, settings, start, assessor)
             training = Training.of(frame, settings, assessor)
             directory.mkdir(parents=True, exist_ok=True)
             save_checkpoint(training, settings, path)
@@ -139,7 +139,7 @@ def train(
             scalars(directory, training.updates) as add_scalars,
         ):
             while training.decisions < settings.decisions:
-                metrics = _advance(training, simulator, terciles, settings)
+                metrics = _advance(training, env, terciles, settings)
                 file.write(json.dumps(metrics) + "\n")
                 file.flush()
                 add_scalars(metrics)
@@ -156,7 +156,7 @@ def train(
 
 
 def _advance(
-    training: Training, simulator: Simulator, terciles: Ints, settings: TrainSettings
+    training: Training, env: VectorEnv, terciles: Ints, settings: TrainSettings
 ) -> Metrics:
     """One update, and what is to be known of it."""
     began = time.perf_counter()
@@ -165,7 +165,7 @@ def _advance(
     low, high = training.curriculum.trade_offs(settings, progress)
     rollout = roll_out(
         training.policy,
-        simulator,
+        env,
         settings.reward,
         rng.choice(training.curriculum.tasks(terciles), settings.episodes),
         rng.uniform(low, high, settings.episodes),
@@ -203,19 +203,19 @@ def _advance(
 
 
 def _beginning(
-    simulator: Simulator,
+    env: VectorEnv,
     settings: TrainSettings,
     start: MlpPolicy | None,
     assessor: NeuralAssessor | None,
 ) -> MlpPolicy:
     """The policy to begin with, normalised by a look at all tasks, before any curriculum."""
-    raw = replace(start or _unnormalised(simulator, settings), deterministic=False)
-    _check_fit(raw, simulator)
+    raw = replace(start or _unnormalised(env, settings), deterministic=False)
+    _check_fit(raw, env)
     rng = np.random.default_rng((settings.seed, 0))
-    count = len(simulator.difficulties)
+    count = len(env.difficulties)
     tasks = rng.permutation(np.resize(np.arange(count), max(count, settings.episodes)))
     trade_offs = rng.uniform(settings.min_trade_off, settings.max_trade_off, len(tasks))
-    probe = roll_out(raw, simulator, settings.reward, tasks, trade_offs, rng, assessor)
+    probe = roll_out(raw, env, settings.reward, tasks, trade_offs, rng, assessor)
     _check_outcomes(probe)
     if start is not None:
         return raw if assessor is None else _uncut(raw)
@@ -244,19 +244,17 @@ def _uncut(policy: MlpPolicy) -> MlpPolicy:
     return replace(policy, std=std, layers=(Layer(weight, first.bias), second, output))
 
 
-def _unnormalised(simulator: Simulator, settings: TrainSettings) -> MlpPolicy:
-    policy = MlpPolicy.initial(
-        simulator.space, simulator.features, hidden=settings.hidden, seed=settings.seed
-    )
-    return replace(policy, max_rounds=simulator.max_rounds, max_samples=simulator.max_samples)
+def _unnormalised(env: VectorEnv, settings: TrainSettings) -> MlpPolicy:
+    policy = MlpPolicy.initial(env.space, env.features, hidden=settings.hidden, seed=settings.seed)
+    return replace(policy, max_rounds=env.max_rounds, max_samples=env.max_samples)
 
 
-def _check_fit(policy: MlpPolicy, simulator: Simulator) -> None:
+def _check_fit(policy: MlpPolicy, env: VectorEnv) -> None:
     for name in ("space", "max_rounds", "max_samples", "features"):
-        mine, theirs = getattr(policy, name), getattr(simulator, name)
+        mine, theirs = getattr(policy, name), getattr(env, name)
         if mine != theirs:
             raise InvalidInputError(
-                f"the policy to begin with has {name} {mine}, the simulator {theirs}"
+                f"the policy to begin with has {name} {mine}, the environment {theirs}"
             )
 
 

@@ -1,4 +1,4 @@
-"""Makes a table of draws from a recording, by asking through the real planner without a model."""
+"""Builds a `SampleTable` from a recording, by running the real planner on it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from amp.execute.executor import Executor
 from amp.execute.tools.recorded import RecordedTool
 from amp.models.recorded import RecordedModel
 from amp.planner import Planner
-from amp.simulate.samples import Arm, Cell, Draw, Draws, TaskDraws
+from amp.simulate.samples import Arm, ArmSamples, RecordedSample, SampleTable, TaskSamples
 from amp.types import Episode, Limits, ProbeKind, Round, StepContext, StepRecord, Task, Usage
 
 
-def of_recording(
+def table_from_recording(
     path: Path,
     benchmark: Benchmark,
     tasks: Sequence[Task],
@@ -29,14 +29,14 @@ def of_recording(
     samples: int,
     probes: frozenset[ProbeKind] = frozenset(),
     incomplete: Literal["refuse", "leave out"] = "refuse",
-) -> Draws:
-    """The draws that a recording holds, to the letter those that a planner sees.
+) -> SampleTable:
+    """The samples that a recording holds, to the letter those that a planner sees.
 
     Args:
         path: the recording.
         benchmark: whose tasks they are; one of one plan step a task.
         tasks: those to look for in it, all with one seed.
-        arms: the ways to ask; each has a prompt of its own.
+        arms: each has a prompt of its own.
         samples: how many of each.
         probes: what is looked at before the first round; has to be in the recording.
         incomplete: what becomes of tasks that have the samples of some arms and lack those of
@@ -50,7 +50,7 @@ def of_recording(
     """
     if benchmark.max_steps != 1:
         raise InvalidInputError(
-            f"draws are of tasks of one plan step, those of {benchmark.name} have up to"
+            f"tables of samples are of tasks of one plan step, those of {benchmark.name} have up to"
             f" {benchmark.max_steps}; choose another benchmark or step"
         )
     if len(seeds := {task.seed for task in tasks}) != 1:
@@ -71,7 +71,7 @@ def of_recording(
             f"recording {path} has {samples} samples of {', '.join(wanted)} for none of these tasks"
             f" of {benchmark.name}; record them, or ask for less"
         )
-    return Draws(
+    return SampleTable(
         benchmark=benchmark.name,
         prompts=benchmark.prompts.version,
         card=model.card,
@@ -95,20 +95,20 @@ async def _rows(
     arms: Sequence[Arm],
     samples: int,
     probes: frozenset[ProbeKind],
-) -> tuple[list[TaskDraws], dict[str, str]]:
+) -> tuple[list[TaskSamples], dict[str, str]]:
     """The complete rows, and by task the first arm that an incomplete one lacks."""
     tools = {name: RecordedTool(tool, model.recording) for name, tool in benchmark.tools.items()}
     executor = Executor(benchmark.prompts, tools)
-    rows: list[TaskDraws] = []
+    rows: list[TaskSamples] = []
     lacking: dict[str, str] = {}
     try:
         for task in tasks:
-            row = TaskDraws(task.id, {}, difficulty(benchmark.name, task).tercile)
+            row = TaskSamples(task.id, {}, difficulty(benchmark.name, task).tercile)
             missing: list[str] = []
             for arm in arms:
                 # Looked at once; a second planner would only find the same again.
                 planner = _planner(
-                    model, executor, arm, samples, frozenset() if row.cells else probes
+                    model, executor, arm, samples, frozenset() if row.by_arm else probes
                 )
                 try:
                     episode = await planner.run(task, benchmark.environment(task))
@@ -116,12 +116,14 @@ async def _rows(
                     missing.append(arm.name)
                     continue
                 (step,) = episode.steps
-                if not row.cells:
+                if not row.by_arm:
                     row = replace(row, probe=step.probe, probe_usage=_probe_of(step))
-                row = replace(row, cells={**row.cells, arm.name: _cell(episode, arm, benchmark)})
+                row = replace(
+                    row, by_arm={**row.by_arm, arm.name: _arm_samples(episode, arm, benchmark)}
+                )
             if not missing:
                 rows.append(row)
-            elif row.cells:
+            elif row.by_arm:
                 lacking[task.id] = missing[0]
     finally:
         await model.close()
@@ -142,7 +144,7 @@ def _planner(
     )
 
 
-def _cell(episode: Episode, arm: Arm, benchmark: Benchmark) -> Cell:
+def _arm_samples(episode: Episode, arm: Arm, benchmark: Benchmark) -> ArmSamples:
     task, rounds = episode.task.id, episode.steps[0].rounds
     for executed in rounds:
         uses = len(executed.candidates[0].tool_uses)
@@ -150,7 +152,7 @@ def _cell(episode: Episode, arm: Arm, benchmark: Benchmark) -> Cell:
             raise InvalidInputError(
                 f"a sample of arm {arm.name} on task {task} took {executed.usage.model_calls} model"
                 f" calls and {executed.usage.tool_calls} tool calls, expected 1 and {uses}: tools"
-                " that advise or resume an answer are not for a table of draws"
+                " that advise or resume an answer are not for a table of recorded samples"
             )
     (judged,) = outcomes(episode, benchmark)
     prompts = {executed.usage.prompt_tokens for executed in rounds}
@@ -158,21 +160,21 @@ def _cell(episode: Episode, arm: Arm, benchmark: Benchmark) -> Cell:
         raise InvalidInputError(
             f"the prompt of arm {arm.name} on task {task} has {prompts} tokens, expected one length"
         )
-    return Cell(
+    return ArmSamples(
         prompts.pop(),
         tuple(executed.usage.cached_prompt_tokens for executed in rounds),
         tuple(
-            _draw(task, executed, wrong)
+            _recorded_sample(task, executed, wrong)
             for executed, wrong in zip(rounds, judged.mistaken, strict=True)
         ),
     )
 
 
-def _draw(task: str, executed: Round, wrong: bool | None) -> Draw:
+def _recorded_sample(task: str, executed: Round, wrong: bool | None) -> RecordedSample:
     if wrong is None:
         raise InvalidInputError(f"nobody knows the right answer of task {task}; leave it out")
     (candidate,) = executed.candidates
-    return Draw(
+    return RecordedSample(
         candidate,
         not wrong,
         Usage(

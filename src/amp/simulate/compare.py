@@ -1,9 +1,9 @@
-"""Every policy on one table of draws, each beside what is fair to compare it with (spec 2.6).
+"""Every policy on one table of samples, each beside what is fair to compare it with (spec 2.6).
 
 The rows are the fixed allocations, the rules on votes, the controls and the oracle. What has to be
 chosen or learned (the reference, the length rule) is chosen on training tasks.
 
-A learned policy from its file, if it may be compared with others on a table of draws.
+A learned policy from its file, if it may be compared with others on a table of recorded samples.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from amp.simulate.policies import (
     fixed_plans,
     learn_threshold,
     oracle,
-    random_with_histogram,
-    shuffled,
+    resampled_control,
+    shuffled_control,
     vote_rules,
 )
-from amp.simulate.replay import Outcome, follow, play
-from amp.simulate.samples import Draws
+from amp.simulate.replay import Outcome, replay_allocator, replay_plans
+from amp.simulate.samples import SampleTable
 from amp.types import StepContext
 
 LENGTH_TRADE_OFF = 0.9
@@ -140,8 +140,8 @@ class Results:
 
 
 def results(
-    test: Draws,
-    training: Draws,
+    test: SampleTable,
+    training: SampleTable,
     adaptive: Mapping[str, Adaptive],
     contexts: Mapping[str, StepContext],
     runs: int = 10,
@@ -161,7 +161,7 @@ def results(
     """
     _check(test, training, runs)
     reference = _best_fixed(training, runs)
-    budget = fmean(o.usage.tokens for o in play(training, lambda row: reference))
+    budget = fmean(o.usage.tokens for o in replay_plans(training, lambda row: reference))
     length = learn_threshold(training, Price(LENGTH_TRADE_OFF, budget))
     played: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
     for seed in range(runs):
@@ -169,17 +169,19 @@ def results(
         for plan in fixed_plans(table):
             played["fixed", _name(plan)] += fixed(table, plan)
         for name, rule in vote_rules(table).items():
-            played["rule", name] += follow(table, rule)
+            played["rule", name] += replay_allocator(table, rule)
         for name, policy in adaptive.items():
             allocator = policy.allocators[seed % len(policy.allocators)]
-            came = follow(table, allocator, policy.assessor, contexts)
+            came = replay_allocator(table, allocator, policy.assessor, contexts)
             played["adaptive", name] += came
             if not policy.controls:
                 continue
-            at_random = random_with_histogram(table, came, seed)
+            at_random = resampled_control(table, came, seed)
             played["control", f"random with the histogram of {name}"] += at_random
-            played["control", f"{name}, shuffled among tasks"] += shuffled(table, came, seed)
-        played["control", "prompt length"] += play(table, length)
+            played["control", f"{name}, shuffled among tasks"] += shuffled_control(
+                table, came, seed
+            )
+        played["control", "prompt length"] += replay_plans(table, length)
         played["oracle", "oracle"] += oracle(table)
     found = _compared(played, _name(reference), len(test.tasks), runs)
     dueling = [name for name, policy in adaptive.items() if policy.duels]
@@ -214,7 +216,7 @@ def _duels(
         )
 
 
-def _check(test: Draws, training: Draws, runs: int) -> None:
+def _check(test: SampleTable, training: SampleTable, runs: int) -> None:
     if runs < 1:
         raise InvalidInputError(f"runs is {runs}, expected at least 1")
     if both := {row.task for row in test.tasks} & {row.task for row in training.tasks}:
@@ -233,18 +235,18 @@ def _check(test: Draws, training: Draws, runs: int) -> None:
             )
 
 
-def _best_fixed(draws: Draws, runs: int) -> Plan:
+def _best_fixed(table: SampleTable, runs: int) -> Plan:
     """The fixed allocation that succeeds most often; of equals the cheaper one."""
 
     def worth(plan: Plan) -> tuple[float, float]:
-        came = [o for seed in range(runs) for o in fixed(draws.permuted(seed), plan)]
+        came = [o for seed in range(runs) for o in fixed(table.permuted(seed), plan)]
         return fmean(o.success for o in came), -fmean(o.usage.tokens for o in came)
 
-    return max(fixed_plans(draws), key=worth)
+    return max(fixed_plans(table), key=worth)
 
 
 def _name(plan: Plan) -> str:
-    return " + ".join(f"{ask.samples} {ask.arm}" for ask in plan)
+    return " + ".join(f"{pull.samples} {pull.arm}" for pull in plan)
 
 
 def _compared(
@@ -343,8 +345,8 @@ def _mean_tokens(came: Sequence[Outcome]) -> float:
     return fmean(o.usage.tokens for o in came)
 
 
-def learned(path: Path, test: Draws) -> MlpPolicy:
-    """Reads a policy that was learned for these draws, and on none of their tasks.
+def learned(path: Path, test: SampleTable) -> MlpPolicy:
+    """Reads a policy that was learned from samples like these, and on none of their tasks.
 
     Args:
         path: the file.
@@ -373,19 +375,18 @@ def learned(path: Path, test: Draws) -> MlpPolicy:
     for name, allocation in ARMS.items():
         if allocation not in (arm.allocation for arm in test.arms):
             raise InvalidInputError(
-                f"policy {path} may ask for a {name}, of which the table has none; name the way"
-                f" {name}, too"
+                f"policy {path} may ask for a {name}, of which the table has none; name that, too"
             )
     samples = min(test.samples.values())
     if policy.max_samples is None or policy.max_samples > samples:
         raise InvalidInputError(
             f"policy {path} may ask for {policy.max_samples or 'any number of'} samples of each"
-            f" way, the table has {samples}; take more"
+            f" arm, the table has {samples}; take more"
         )
     return policy
 
 
-def _check_origin(path: Path, origin: Origin, test: Draws) -> None:
+def _check_origin(path: Path, origin: Origin, test: SampleTable) -> None:
     if origin.benchmark != test.benchmark:
         raise InvalidInputError(
             f"policy {path} was learned on {origin.benchmark}, the test tasks are of"

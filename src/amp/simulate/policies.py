@@ -1,4 +1,4 @@
-"""What a policy that allocates is compared with, on one table of draws (`amp.simulate.samples`).
+"""What an allocation policy is compared with, on one table of samples (`amp.simulate.samples`).
 
 Every policy here gives one `Outcome` a task, on the same samples, so all are paired. Those that
 have to be told what pays (the length rule, the oracles) are told by a `Price`; what is learned is
@@ -17,13 +17,13 @@ from amp.allocate.base import Allocator
 from amp.allocate.consistency import AdaptiveConsistency, EarlyStopping, UntilAgreement
 from amp.cost import reward
 from amp.errors import InvalidInputError
-from amp.simulate.replay import Ask, Outcome, State, play, played
-from amp.simulate.samples import Draws, TaskDraws
+from amp.simulate.replay import Outcome, Pull, State, replay_plan, replay_plans
+from amp.simulate.samples import SampleTable, TaskSamples
 from amp.types import Usage
 
 Cost = Callable[[Usage], float]
 TOKENS: Cost = attrgetter("tokens")
-Plan = tuple[Ask, ...]
+Plan = tuple[Pull, ...]
 
 TWO_AGREE = "aabababb"
 """The order in which two arms take turns until two samples agree: a is the better one."""
@@ -63,45 +63,45 @@ class Price:
 # --------------------------------------------------------------------------- without a look
 
 
-def fixed_plans(draws: Draws) -> tuple[Plan, ...]:
+def fixed_plans(table: SampleTable) -> tuple[Plan, ...]:
     """Every fixed allocation: so many samples of each arm, one call an arm, at least one in all.
 
     The order of the arms is that of the table: another one would cost the same, and decide the same
     but for votes that are equal to the last digit of their log-probabilities.
     """
-    counts = product(*(range(samples + 1) for samples in draws.samples.values()))
-    return tuple(_plan(draws, numbers) for numbers in counts if any(numbers))
+    counts = product(*(range(samples + 1) for samples in table.samples.values()))
+    return tuple(_plan(table, numbers) for numbers in counts if any(numbers))
 
 
-def fixed(draws: Draws, plan: Plan) -> tuple[Outcome, ...]:
+def fixed(table: SampleTable, plan: Plan) -> tuple[Outcome, ...]:
     """Plays one plan on all tasks alike."""
-    return play(draws, lambda row: plan)
+    return replay_plans(table, lambda row: plan)
 
 
-def random_with_histogram(draws: Draws, outcomes: Sequence[Outcome], seed: int) -> list[Outcome]:
+def resampled_control(table: SampleTable, outcomes: Sequence[Outcome], seed: int) -> list[Outcome]:
     """Plays, on each task, the rounds that a policy played on a task drawn by chance.
 
     It spends like the policy without knowing where. Drawn with replacement; `shuffled` is without.
     """
-    plans = [outcome.asked for outcome in outcomes]
-    return _dealt(draws, random.Random(seed).choices(plans, k=len(draws.tasks)))
+    plans = [outcome.pulls for outcome in outcomes]
+    return _replay_assigned(table, random.Random(seed).choices(plans, k=len(table.tasks)))
 
 
-def shuffled(draws: Draws, outcomes: Sequence[Outcome], seed: int) -> list[Outcome]:
+def shuffled_control(table: SampleTable, outcomes: Sequence[Outcome], seed: int) -> list[Outcome]:
     """Plays the rounds of a policy, permuted among the tasks.
 
     Raises:
         InvalidInputError: if the outcomes are not of the tasks of the table.
     """
-    if [outcome.task for outcome in outcomes] != [row.task for row in draws.tasks]:
+    if [outcome.task for outcome in outcomes] != [row.task for row in table.tasks]:
         raise InvalidInputError("the outcomes to shuffle are not of the tasks of the table")
-    plans = [outcome.asked for outcome in outcomes]
-    return _dealt(draws, random.Random(seed).sample(plans, k=len(plans)))
+    plans = [outcome.pulls for outcome in outcomes]
+    return _replay_assigned(table, random.Random(seed).sample(plans, k=len(plans)))
 
 
-def _dealt(draws: Draws, plans: Sequence[Plan]) -> list[Outcome]:
-    dealt = dict(zip((row.task for row in draws.tasks), plans, strict=True))
-    return list(play(draws, lambda row: dealt[row.task]))
+def _replay_assigned(table: SampleTable, plans: Sequence[Plan]) -> list[Outcome]:
+    dealt = dict(zip((row.task for row in table.tasks), plans, strict=True))
+    return list(replay_plans(table, lambda row: dealt[row.task]))
 
 
 # --------------------------------------------------------------------------- one number decides
@@ -118,38 +118,38 @@ class Threshold:
         high: the plan above it.
     """
 
-    measure: Callable[[TaskDraws], float]
+    measure: Callable[[TaskSamples], float]
     value: float
     low: Plan
     high: Plan
 
-    def __call__(self, row: TaskDraws) -> Plan:
+    def __call__(self, row: TaskSamples) -> Plan:
         return self.low if self.measure(row) <= self.value else self.high
 
 
-def prompt_length(row: TaskDraws) -> float:
+def prompt_length(row: TaskSamples) -> float:
     """Prompt tokens of a task in its first arm: all that a length rule looks at."""
-    return float(next(iter(row.cells.values())).prompt_tokens)
+    return float(next(iter(row.by_arm.values())).prompt_tokens)
 
 
 def learn_threshold(
-    draws: Draws,
+    table: SampleTable,
     price: Price,
-    measure: Callable[[TaskDraws], float] = prompt_length,
+    measure: Callable[[TaskSamples], float] = prompt_length,
     plans: Sequence[Plan] | None = None,
 ) -> Threshold:
     """The threshold and the two plans that pay best on these tasks; for other tasks than these.
 
     Args:
-        draws: the tasks to learn on.
+        table: the tasks to learn on.
         price: what pays.
         measure: what decides.
         plans: those to choose from; None for `fixed_plans`.
     """
-    rows = sorted(draws.tasks, key=measure)
+    rows = sorted(table.tasks, key=measure)
     totals = [
-        (plan, [0.0, *accumulate(price.of(played(draws, row, plan)) for row in rows)])
-        for plan in (fixed_plans(draws) if plans is None else plans)
+        (plan, [0.0, *accumulate(price.of(replay_plan(table, row, plan)) for row in rows)])
+        for plan in (fixed_plans(table) if plans is None else plans)
     ]
     best: tuple[float, Threshold] | None = None
     for cut in range(1, len(rows) + 1):
@@ -167,38 +167,38 @@ def learn_threshold(
 # --------------------------------------------------------------------------- rules on votes
 
 
-def vote_rules(draws: Draws) -> dict[str, Allocator]:
+def vote_rules(table: SampleTable) -> dict[str, Allocator]:
     """The published and the simple rules on votes, as far as the samples of the table go, by name.
 
     On each arm: until two or three agree, Adaptive-Consistency at the paper's threshold and at one
     that two equal answers pass, and early stopping in windows of two. On each ordered pair of arms:
     until two or three agree, by turns, and until two agree with two samples a turn in one call,
-    which reads fewer prompts. `amp.simulate.replay.follow` runs them.
+    which reads fewer prompts. `amp.simulate.replay.replay_allocator` runs them.
     """
     rules: dict[str, Allocator] = {}
-    for arm, samples in draws.samples.items():
-        one = draws.arm(arm).allocation
+    for arm, samples in table.samples.items():
+        one = table.arm(arm).allocation
         for threshold in (0.95, 0.85):
             name = f"adaptive consistency {threshold:g}, {arm}"
             rules[name] = AdaptiveConsistency(one, threshold, most=samples)
         rules[f"early stopping, {arm}"] = EarlyStopping(one, window=2, most=samples)
     orders = {
-        arm: {agree: [arm] * samples for agree in (2, 3)} for arm, samples in draws.samples.items()
+        arm: {agree: [arm] * samples for agree in (2, 3)} for arm, samples in table.samples.items()
     }
-    for better, other in permutations(draws.samples, 2):
+    for better, other in permutations(table.samples, 2):
         orders[f"{better} and {other} by turns"] = {
             2: by_turns(better, other, TWO_AGREE),
             3: by_turns(better, other, THREE_AGREE),
         }
-        turns = min(draws.samples[better], draws.samples[other]) // 2
+        turns = min(table.samples[better], table.samples[other]) // 2
         if turns:
-            pair = [replace(draws.arm(a).allocation, beam_width=2) for a in (better, other)]
+            pair = [replace(table.arm(a).allocation, beam_width=2) for a in (better, other)]
             name = f"two {better} and two {other} by turns until 2 agree"
             rules[name] = UntilAgreement((*pair * turns,))
     for name, order in orders.items():
         for agree, arms in order.items():
-            rules[f"{name} until {agree} agree"] = until(draws, arms, agree)
-            at_once = until(draws, arms, agree, at_once=True)
+            rules[f"{name} until {agree} agree"] = until(table, arms, agree)
+            at_once = until(table, arms, agree, at_once=True)
             rules[f"{name} until {agree} agree, first ones at once"] = at_once
     return rules
 
@@ -209,32 +209,32 @@ def by_turns(better: str, other: str, letters: str) -> list[str]:
 
 
 def until(
-    draws: Draws, order: Sequence[str], agree: int, *, at_once: bool = False
+    table: SampleTable, order: Sequence[str], agree: int, *, at_once: bool = False
 ) -> UntilAgreement:
     """Samples the arms in this order until so many samples agree.
 
     Args:
-        draws: the table; what the order asks for beyond its samples is left out.
+        table: the table; what the order asks for beyond its samples is left out.
         order: the arm of each sample.
         agree: votes that settle a task.
         at_once: whether the first samples, as far as they are of one arm and too few to agree
             earlier, are drawn in one call. That decides the same, and reads fewer prompts.
     """
-    left = dict(draws.samples)
+    left = dict(table.samples)
     arms = []
     for arm in order:
         if left[arm]:
             left[arm] -= 1
             arms.append(arm)
     opening = len(list(takewhile(lambda arm: arm == arms[0], arms[:agree]))) if at_once else 1
-    first, *rest = [draws.arm(arm).allocation for arm in (arms[0], *arms[opening:])]
+    first, *rest = [table.arm(arm).allocation for arm in (arms[0], *arms[opening:])]
     return UntilAgreement((replace(first, beam_width=opening), *rest), agree)
 
 
 # --------------------------------------------------------------------------- oracles
 
 
-def oracle(draws: Draws, cost: Cost = TOKENS) -> list[Outcome]:
+def oracle(table: SampleTable, cost: Cost = TOKENS) -> list[Outcome]:
     """The cheapest fixed allocation whose vote is right, task by task; the cheapest if none is.
 
     It knows the verdicts beforehand: no policy reaches it, and its success bounds that of all
@@ -242,42 +242,42 @@ def oracle(draws: Draws, cost: Cost = TOKENS) -> list[Outcome]:
     """
     return [
         min(found, key=lambda outcome: (not outcome.success, cost(outcome.usage)))
-        for found in _all_outcomes(draws)
+        for found in _all_outcomes(table)
     ]
 
 
-def paid_oracle(draws: Draws, price: Price) -> list[Outcome]:
+def reward_oracle(table: SampleTable, price: Price) -> list[Outcome]:
     """The fixed allocation with the highest reward, task by task; the cheaper one of equals."""
     return [
         max(found, key=lambda outcome: (price.of(outcome), -price.cost(outcome.usage)))
-        for found in _all_outcomes(draws)
+        for found in _all_outcomes(table)
     ]
 
 
-def best_fixed(draws: Draws, price: Price) -> Plan:
+def best_fixed(table: SampleTable, price: Price) -> Plan:
     """The plan with the highest mean reward when it is played on all tasks alike."""
-    plans = fixed_plans(draws)
+    plans = fixed_plans(table)
     totals = [0.0] * len(plans)
-    for found in _all_outcomes(draws):
+    for found in _all_outcomes(table):
         for index, outcome in enumerate(found):
             totals[index] += price.of(outcome)
     return plans[max(range(len(plans)), key=totals.__getitem__)]
 
 
-def _all_outcomes(draws: Draws) -> Iterator[list[Outcome]]:
+def _all_outcomes(table: SampleTable) -> Iterator[list[Outcome]]:
     """For each task the outcomes of all `fixed_plans`, in their order."""
-    for row in draws.tasks:
-        states = [State(draws, row)]
-        for arm, samples in draws.samples.items():
+    for row in table.tasks:
+        states = [State(table, row)]
+        for arm, samples in table.samples.items():
             states = [
-                state.after(Ask(arm, number)) if number else state
+                state.after(Pull(arm, number)) if number else state
                 for state in states
                 for number in range(samples + 1)
             ]
         yield [state.outcome for state in states[1:]]  # the first one asked nothing
 
 
-def _plan(draws: Draws, numbers: Sequence[int]) -> Plan:
+def _plan(table: SampleTable, numbers: Sequence[int]) -> Plan:
     return tuple(
-        Ask(name, number) for name, number in zip(draws.samples, numbers, strict=True) if number
+        Pull(name, number) for name, number in zip(table.samples, numbers, strict=True) if number
     )

@@ -1,4 +1,4 @@
-"""Stepping through a table of draws: one task as a state machine, and an allocator that plays it.
+"""Replay on a table of samples: one task as a state machine, and an allocator that decides in it.
 
 A state is what was drawn so far, in order. To ask takes the next samples of an arm in one call, as
 a round of the planner does, and costs what its ledger would be charged: the prompt once a call. To
@@ -15,7 +15,7 @@ from amp.assess.base import Assessor
 from amp.cost import Ledger
 from amp.errors import InvalidInputError
 from amp.execute.select import vote
-from amp.simulate.samples import Draws, TaskDraws
+from amp.simulate.samples import SampleTable, TaskSamples
 from amp.types import (
     Allocation,
     Complexity,
@@ -32,11 +32,11 @@ _REMAINING = Limits(steps=0)
 """What a planner says is left in the only step of a task that nothing else limits."""
 
 _NOTHING_TO_SEE = frozenset({"options"})
-"""Listed actions, which a table of draws has none of: nothing is asked, and nothing charged."""
+"""Listed actions: a table of samples has none, so nothing is asked, and nothing charged."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class Pull:
     """One round: so many more samples of an arm, in one call."""
 
     arm: str
@@ -52,14 +52,14 @@ class Outcome:
         seed: that of the table.
         success: whether the vote is right.
         usage: what it cost.
-        asked: its rounds, in order.
+        pulls: its rounds, in order.
     """
 
     task: str
     seed: int
     success: bool
     usage: Usage
-    asked: tuple[Ask, ...]
+    pulls: tuple[Pull, ...]
 
     @property
     def episode(self) -> Episode:
@@ -73,17 +73,17 @@ class State:
     """A task with some of its draws taken.
 
     Attributes:
-        draws: the table.
+        table: the table.
         row: the task.
-        asked: the rounds so far.
+        pulls: the rounds so far.
         taken: the draws so far in order, as arm and index.
         evidence: what they say.
         usage: what they cost.
     """
 
-    draws: Draws
-    row: TaskDraws
-    asked: tuple[Ask, ...] = ()
+    table: SampleTable
+    row: TaskSamples
+    pulls: tuple[Pull, ...] = ()
     taken: tuple[tuple[str, int], ...] = ()
     evidence: Evidence = Evidence()
     usage: Usage = field(default_factory=Usage)
@@ -93,34 +93,34 @@ class State:
         evidence = replace(self.evidence, probe=self.row.probe)
         return replace(self, evidence=evidence, usage=self.usage + self.row.probe_usage)
 
-    def after(self, ask: Ask) -> State:
+    def after(self, pull: Pull) -> State:
         """The state after one more round.
 
         Raises:
             InvalidInputError: if the table has no such arm or not so many samples left of it.
         """
-        arm = self.draws.arm(ask.arm).name
-        cell = self.row.cells[arm]
+        arm = self.table.arm(pull.arm).name
+        cell = self.row.by_arm[arm]
         first = sum(name == arm for name, _ in self.taken)
-        stop = first + ask.samples
-        if not first < stop <= len(cell.draws):
+        stop = first + pull.samples
+        if not first < stop <= len(cell.samples):
             raise InvalidInputError(
-                f"{ask.samples} more samples of arm {arm} on task {self.row.task} after {first},"
-                f" but the table holds {len(cell.draws)}; record more, or ask for fewer"
+                f"{pull.samples} more samples of arm {arm} on task {self.row.task} after {first},"
+                f" but the table holds {len(cell.samples)}; record more, or ask for fewer"
             )
         ledger = Ledger(Limits())
         ledger.usage = self.usage
-        shared = self.draws.shared_prompt
-        ledger.charge(self.draws.card, cell.call(first, ask.samples, shared_prompt=shared))
-        candidates = tuple(draw.candidate for draw in cell.draws[first:stop])
+        shared = self.table.shared_prompt
+        ledger.charge(self.table.card, cell.call(first, pull.samples, shared_prompt=shared))
+        candidates = tuple(draw.candidate for draw in cell.samples[first:stop])
         for candidate in candidates:
             for use in candidate.tool_uses:
                 ledger.charge_tool(use.seconds)
         return replace(
             self,
-            asked=(*self.asked, ask),
+            pulls=(*self.pulls, pull),
             taken=(*self.taken, *((arm, index) for index in range(first, stop))),
-            evidence=self.evidence.after(candidates, self.draws.arm(arm).allocation.tools),
+            evidence=self.evidence.after(candidates, self.table.arm(arm).allocation.tools),
             usage=ledger.usage,
         )
 
@@ -132,29 +132,31 @@ class State:
         if winner is None:
             return False
         arm, index = self.taken[candidates.index(winner)]
-        return self.row.cells[arm].draws[index].right
+        return self.row.by_arm[arm].samples[index].right
 
     @property
     def outcome(self) -> Outcome:
         """What comes of stopping here."""
-        return Outcome(self.row.task, self.draws.seed, self.right, self.usage, self.asked)
+        return Outcome(self.row.task, self.table.seed, self.right, self.usage, self.pulls)
 
 
-def played(draws: Draws, row: TaskDraws, plan: Sequence[Ask]) -> Outcome:
+def replay_plan(table: SampleTable, row: TaskSamples, plan: Sequence[Pull]) -> Outcome:
     """What comes of a plan that is made beforehand, on one task."""
-    state = State(draws, row)
-    for ask in plan:
-        state = state.after(ask)
+    state = State(table, row)
+    for pull in plan:
+        state = state.after(pull)
     return state.outcome
 
 
-def play(draws: Draws, plan: Callable[[TaskDraws], Sequence[Ask]]) -> tuple[Outcome, ...]:
+def replay_plans(
+    table: SampleTable, plan: Callable[[TaskSamples], Sequence[Pull]]
+) -> tuple[Outcome, ...]:
     """Asks, on each task, what a plan says beforehand."""
-    return tuple(played(draws, row, plan(row)) for row in draws.tasks)
+    return tuple(replay_plan(table, row, plan(row)) for row in table.tasks)
 
 
-def follow(
-    draws: Draws,
+def replay_allocator(
+    table: SampleTable,
     allocator: Allocator,
     assessor: Assessor | None = None,
     contexts: Mapping[str, StepContext] | None = None,
@@ -163,7 +165,7 @@ def follow(
     """Lets an allocator decide round by round, as the planner does; the costs are the planner's.
 
     Args:
-        draws: the table.
+        table: the table.
         allocator: decides; every allocation that it grants has to be an arm with some beam width.
         assessor: says how complex a step is; None for one that says 0 and does not look.
         contexts: each task's first step, by its id; needed by whoever reads the task's text.
@@ -174,31 +176,35 @@ def follow(
             has no context.
     """
     probes = frozenset() if assessor is None else assessor.probes - _NOTHING_TO_SEE
-    if probes and probes != draws.probes:
-        wanted, found = (", ".join(sorted(some)) or "nothing" for some in (probes, draws.probes))
+    if probes and probes != table.probes:
+        wanted, found = (", ".join(sorted(some)) or "nothing" for some in (probes, table.probes))
         raise InvalidInputError(
             f"the assessor probes {wanted}, the table was made with {found}; make it with the"
             " same probes"
         )
     outcomes = []
-    for row in draws.tasks:
-        context = _context(draws, row, contexts, needed=assessor is not None)
-        state = State(draws, row)
+    for row in table.tasks:
+        context = _context(table, row, contexts, needed=assessor is not None)
+        state = State(table, row)
         if probes:
             state = state.probed()
-        while len(state.asked) < max_rounds:
+        while len(state.pulls) < max_rounds:
             known = replace(context, evidence=state.evidence, remaining=_REMAINING)
             complexity = Complexity(0.0) if assessor is None else assessor.assess(known)
             allocation = allocator.allocate(known, complexity).allocation
             if allocation is None:
                 break
-            state = state.after(_ask(draws, allocation))
+            state = state.after(_pull(table, allocation))
         outcomes.append(state.outcome)
     return tuple(outcomes)
 
 
 def _context(
-    draws: Draws, row: TaskDraws, contexts: Mapping[str, StepContext] | None, *, needed: bool
+    table: SampleTable,
+    row: TaskSamples,
+    contexts: Mapping[str, StepContext] | None,
+    *,
+    needed: bool,
 ) -> StepContext:
     if contexts is not None and row.task in contexts:
         return contexts[row.task]
@@ -206,15 +212,15 @@ def _context(
         raise InvalidInputError(
             f"an assessor reads the text of task {row.task}, which the table has not; pass contexts"
         )
-    return StepContext(Task(row.task, "", seed=draws.seed), Observation())
+    return StepContext(Task(row.task, "", seed=table.seed), Observation())
 
 
-def _ask(draws: Draws, allocation: Allocation) -> Ask:
+def _pull(table: SampleTable, allocation: Allocation) -> Pull:
     one = replace(allocation, beam_width=1)
-    for arm in draws.arms:
+    for arm in table.arms:
         if arm.allocation == one:
-            return Ask(arm.name, allocation.beam_width)
+            return Pull(arm.name, allocation.beam_width)
     raise InvalidInputError(
         f"the table has no arm for {allocation}; its arms are"
-        f" {', '.join(f'{arm.name} ({arm.allocation})' for arm in draws.arms)}"
+        f" {', '.join(f'{arm.name} ({arm.allocation})' for arm in table.arms)}"
     )

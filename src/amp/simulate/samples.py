@@ -1,4 +1,4 @@
-"""Recorded draws as a table: what every sample of every way to ask says of a task, and costs.
+"""Recorded draws as a table: what every sample of every arm says of a task, and costs.
 
 In a benchmark of one plan step a task, whoever decides how much to spend decides how many samples
 to draw of which kind. The table holds the outcome of every such decision, so that policies are
@@ -19,7 +19,7 @@ from amp.types import Allocation, Candidate, Probe, ProbeKind, Usage
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One way to ask: an allocation of a single sample.
+    """An allocation of a single sample.
 
     Attributes:
         name: unique within a table.
@@ -48,7 +48,7 @@ class Arm:
 
 
 @dataclass(frozen=True, slots=True)
-class Draw:
+class RecordedSample:
     """One sample.
 
     Attributes:
@@ -64,19 +64,19 @@ class Draw:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class ArmSamples:
     """The samples of one arm on one task.
 
     Attributes:
         prompt_tokens: what every call reads.
         cached: how many of them a call finds in a cache that begins with the first, second, ...
             sample. It belongs to the place, not to the sample that has it.
-        draws: the samples, in the order in which they are drawn.
+        samples: in the order in which they are drawn.
     """
 
     prompt_tokens: int
     cached: tuple[int, ...]
-    draws: tuple[Draw, ...]
+    samples: tuple[RecordedSample, ...]
 
     def call(self, first: int, samples: int, *, shared_prompt: bool) -> list[Usage]:
         """What the model takes for the next samples, one usage a sample as a ledger is charged.
@@ -88,24 +88,24 @@ class Cell:
         """
         return [
             replace(
-                self.draws[index].usage,
+                self.samples[index].usage,
                 model_calls=1,
                 prompt_tokens=self.prompt_tokens,
                 cached_prompt_tokens=self.cached[index],
             )
             if index == first or not shared_prompt
-            else self.draws[index].usage
+            else self.samples[index].usage
             for index in range(first, first + samples)
         ]
 
 
 @dataclass(frozen=True, slots=True)
-class TaskDraws:
-    """All draws of one task.
+class TaskSamples:
+    """All recorded samples of one task.
 
     Attributes:
         task: its id; its text is not kept.
-        cells: by the name of the arm.
+        by_arm: by the name of the arm.
         tercile: the third of the benchmark's tasks that it belongs to, 0 the easiest; None if
             nobody says.
         probe: what the model showed before the first round; None if nobody looked.
@@ -113,14 +113,14 @@ class TaskDraws:
     """
 
     task: str
-    cells: Mapping[str, Cell]
+    by_arm: Mapping[str, ArmSamples]
     tercile: int | None = None
     probe: Probe | None = None
     probe_usage: Usage = field(default_factory=Usage)
 
 
 @dataclass(frozen=True, slots=True)
-class Draws:
+class SampleTable:
     """The table.
 
     Attributes:
@@ -143,7 +143,7 @@ class Draws:
     card: ModelCard
     shared_prompt: bool
     arms: tuple[Arm, ...]
-    tasks: tuple[TaskDraws, ...]
+    tasks: tuple[TaskSamples, ...]
     probes: frozenset[ProbeKind] = frozenset()
     seed: int = 0
 
@@ -154,20 +154,24 @@ class Draws:
             ("task", [row.task for row in self.tasks]),
         ):
             if not found:
-                raise InvalidInputError(f"a table of draws needs at least 1 {what}, found none")
+                raise InvalidInputError(
+                    f"a table of recorded samples needs at least 1 {what}, found none"
+                )
             twice = [one for index, one in enumerate(found) if one in found[:index]]
             if twice:
                 raise InvalidInputError(f"{what} {twice[0]} comes twice; leave one out")
         for row in self.tasks:
             self._check(row)
 
-    def _check(self, row: TaskDraws) -> None:
-        if odd := sorted(row.cells.keys() - {arm.name for arm in self.arms}):
+    def _check(self, row: TaskSamples) -> None:
+        if odd := sorted(row.by_arm.keys() - {arm.name for arm in self.arms}):
             raise InvalidInputError(f"task {row.task} has samples of arm {odd[0]}, which is none")
         for arm in self.arms:
-            cell = row.cells.get(arm.name)
-            found = 0 if cell is None else len(cell.draws)
-            wanted = len(self.tasks[0].cells[arm.name].draws) if row is not self.tasks[0] else found
+            cell = row.by_arm.get(arm.name)
+            found = 0 if cell is None else len(cell.samples)
+            wanted = (
+                len(self.tasks[0].by_arm[arm.name].samples) if row is not self.tasks[0] else found
+            )
             if found == 0 or found != wanted:
                 raise InvalidInputError(
                     f"task {row.task} has {found} samples of arm {arm.name}, expected"
@@ -177,7 +181,7 @@ class Draws:
     @property
     def samples(self) -> dict[str, int]:
         """How many samples each task has, by arm."""
-        return {name: len(cell.draws) for name, cell in self._ordered(self.tasks[0]).items()}
+        return {name: len(cell.samples) for name, cell in self._ordered(self.tasks[0]).items()}
 
     def arm(self, name: str) -> Arm:
         """Returns an arm by its name.
@@ -192,7 +196,7 @@ class Draws:
             )
         return self.arms[known.index(name)]
 
-    def with_arms(self, *names: str) -> Draws:
+    def with_arms(self, *names: str) -> SampleTable:
         """The table of these arms alone, in this order.
 
         Raises:
@@ -202,11 +206,12 @@ class Draws:
             self,
             arms=tuple(self.arm(name) for name in names),
             tasks=tuple(
-                replace(row, cells={name: row.cells[name] for name in names}) for row in self.tasks
+                replace(row, by_arm={name: row.by_arm[name] for name in names})
+                for row in self.tasks
             ),
         )
 
-    def with_tasks(self, wanted: Collection[str]) -> Draws:
+    def with_tasks(self, wanted: Collection[str]) -> SampleTable:
         """The table of these tasks alone, in the order of the table.
 
         Raises:
@@ -216,7 +221,7 @@ class Draws:
             raise InvalidInputError(f"the table has no task {missing[0]}")
         return replace(self, tasks=tuple(row for row in self.tasks if row.task in set(wanted)))
 
-    def permuted(self, seed: int) -> Draws:
+    def permuted(self, seed: int) -> SampleTable:
         """The table with the samples of each cell in another order: another run of the model.
 
         The samples are exchangeable, so each order is as likely as the recorded one. Runs of many
@@ -228,11 +233,11 @@ class Draws:
             tasks=tuple(
                 replace(
                     row,
-                    cells={
+                    by_arm={
                         name: replace(
-                            cell, draws=_shuffled(cell.draws, f"{seed} {row.task} {name}")
+                            cell, samples=_shuffled(cell.samples, f"{seed} {row.task} {name}")
                         )
-                        for name, cell in row.cells.items()
+                        for name, cell in row.by_arm.items()
                     },
                 )
                 for row in self.tasks
@@ -240,11 +245,11 @@ class Draws:
             seed=seed,
         )
 
-    def _ordered(self, row: TaskDraws) -> dict[str, Cell]:
-        return {arm.name: row.cells[arm.name] for arm in self.arms}
+    def _ordered(self, row: TaskSamples) -> dict[str, ArmSamples]:
+        return {arm.name: row.by_arm[arm.name] for arm in self.arms}
 
 
-def merged(first: Draws, second: Draws) -> Draws:
+def merged(first: SampleTable, second: SampleTable) -> SampleTable:
     """The arms of two tables on the same tasks as one table; probes and terciles are the first's.
 
     Raises:
@@ -258,25 +263,25 @@ def merged(first: Draws, second: Draws) -> Draws:
         ("seeds", first.seed, second.seed),
     ):
         if one != two:
-            raise InvalidInputError(f"draws of different {what}: {one} and {two}; take one")
+            raise InvalidInputError(f"tables of different {what}: {one} and {two}; take one")
     rows = {row.task: row for row in second.tasks}
     if odd := sorted(rows.keys() ^ {row.task for row in first.tasks}):
         which = "second" if odd[0] in rows else "first"
         raise InvalidInputError(
-            f"draws of different tasks: {len(odd)} are in one table alone, such as {odd[0]} in the"
+            f"tables of different tasks: {len(odd)} are in one table alone, such as {odd[0]} in the"
             f" {which}; choose the same ones with `with_tasks`"
         )
     return replace(
         first,
         arms=first.arms + second.arms,
         tasks=tuple(
-            replace(row, cells={**row.cells, **rows[row.task].cells}) for row in first.tasks
+            replace(row, by_arm={**row.by_arm, **rows[row.task].by_arm}) for row in first.tasks
         ),
     )
 
 
-def _shuffled(draws: tuple[Draw, ...], seed: str) -> tuple[Draw, ...]:
-    return tuple(random.Random(seed).sample(draws, len(draws)))
+def _shuffled(samples: tuple[RecordedSample, ...], seed: str) -> tuple[RecordedSample, ...]:
+    return tuple(random.Random(seed).sample(samples, len(samples)))
 
 
 def _who(card: ModelCard) -> str:

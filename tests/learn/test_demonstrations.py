@@ -11,15 +11,15 @@ import pytest
 from tests.learn.test_tables import DRAWS, SAMPLES, SPACE, TABLE
 
 from amp.cost import Reward
-from amp.learn.behaviour_cloning import imitate, lessons
-from amp.simulate.replay import Ask, State
+from amp.learn.behaviour_cloning import demonstrate, imitate
+from amp.simulate.replay import Pull, State
 
 REWARD = Reward(1000.0)
 
 
 @pytest.mark.parametrize("trade_off", [0.5, 0.9, 1.0])
 def test_the_first_decision_is_that_of_a_plain_search(trade_off: float) -> None:
-    examples = lessons(
+    examples = demonstrate(
         TABLE, REWARD, (trade_off, trade_off), len(DRAWS.tasks), np.random.default_rng(0)
     )
     firsts = np.flatnonzero(~examples.free[:, 0])  # no stop is free before the first round
@@ -54,15 +54,15 @@ def _worth_of_plans(index: int, trade_off: float) -> dict[tuple[int, int], float
         for chosen in product(*(combinations(range(SAMPLES), number) for number in plan)):
             cells = {
                 arm.name: replace(
-                    row.cells[arm.name],
-                    draws=tuple(row.cells[arm.name].draws[i] for i in which) or (),
+                    row.by_arm[arm.name],
+                    samples=tuple(row.by_arm[arm.name].samples[i] for i in which) or (),
                 )
                 for arm, which in zip(DRAWS.arms, chosen, strict=True)
             }
-            state = State(DRAWS, replace(row, cells=cells))
+            state = State(DRAWS, replace(row, by_arm=cells))
             for arm, number in zip(DRAWS.arms, plan, strict=True):
                 if number:
-                    state = state.after(Ask(arm.name, number))
+                    state = state.after(Pull(arm.name, number))
             tokens = float(state.usage.tokens)
             earned.append(REWARD.of(float(state.right), tokens, trade_off))
         found[plan] = fmean(earned)
@@ -70,14 +70,14 @@ def _worth_of_plans(index: int, trade_off: float) -> dict[tuple[int, int], float
 
 
 def test_what_the_oracle_teaches_fits_the_space_and_can_be_imitated() -> None:
-    examples = lessons(TABLE, REWARD, (0.6, 1.0), 60, np.random.default_rng(1))
+    examples = demonstrate(TABLE, REWARD, (0.6, 1.0), 60, np.random.default_rng(1))
     policy = imitate(SPACE, TABLE.features, TABLE.max_rounds, examples)
     assert policy.max_rounds == 4
     assert (examples.weights >= 0).all()
     assert (examples.latents[:, 0] > 0).any()
 
 
-def test_the_same_seed_gives_the_same_lessons() -> None:
-    one, two = (lessons(TABLE, REWARD, (0.6, 1.0), 30, np.random.default_rng(3)) for _ in "ab")
+def test_the_same_seed_gives_the_same_demonstrations() -> None:
+    one, two = (demonstrate(TABLE, REWARD, (0.6, 1.0), 30, np.random.default_rng(3)) for _ in "ab")
     assert np.array_equal(one.latents, two.latents)
     assert np.array_equal(one.weights, two.weights)
