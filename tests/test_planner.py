@@ -42,7 +42,7 @@ def walker() -> ScriptedModel:
 
 
 @dataclass(frozen=True)
-class Persistent:
+class Persistent(Allocator):
     """Buys rounds for ever."""
 
     def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
@@ -50,7 +50,7 @@ class Persistent:
 
 
 @dataclass(frozen=True)
-class Stingy:
+class Stingy(Allocator):
     """Never buys a round."""
 
     def allocate(self, context: StepContext, complexity: Complexity) -> Decision:

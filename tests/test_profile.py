@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from amp.errors import InvalidInputError, MissingDependencyError
-from amp.latency import Lengths, Measurement, Profile, expected_cost, fit, load
+from amp.latency import CostModel, Lengths, Measurement, Profile, fit, load
 from amp.models.base import ModelCard
 from amp.types import Allocation, Usage
 
@@ -74,7 +74,7 @@ PROFILE = law(0.5, 0.01, 0, 0, [0.1, 0.1, 0.2, 0.4])
 
 
 def cost(allocation: Allocation, choice: bool = False) -> Usage:
-    return expected_cost(allocation, LENGTHS, CARD, PROFILE, choice=choice)
+    return CostModel(CARD, LENGTHS, PROFILE).expected(allocation, choice=choice)
 
 
 def test_beams_share_their_prompt_and_their_time() -> None:
@@ -108,7 +108,7 @@ def test_dollars_come_from_the_card_and_seconds_from_the_profile() -> None:
     paid = replace(
         CARD, dollars_per_million_prompt_tokens=1.0, dollars_per_million_completion_tokens=4.0
     )
-    usage = expected_cost(Allocation(), LENGTHS, paid)
+    usage = CostModel(paid, LENGTHS).expected(Allocation())
     assert usage.dollars == pytest.approx((100 * 1.0 + 20 * 4.0) / 1e6)
     assert usage.flops == 2 * 1000 * 120
     assert usage.seconds == 0.0

@@ -189,59 +189,65 @@ class Lengths:
     thought_tokens: int
 
 
-def expected_cost(
-    allocation: Allocation,
-    lengths: Lengths,
-    card: ModelCard,
-    profile: Profile | None = None,
-    *,
-    choice: bool = False,
-) -> Usage:
-    """Returns what one round with an allocation is expected to cost.
+@dataclass(frozen=True, slots=True)
+class CostModel:
+    """What allocations are expected to cost on one model, for one kind of task.
 
-    Nothing is taken to be in a cache and every candidate to name an action of its own, so this is
-    on the high side. It never falls with depth, beam width or verification. The time of tools is
-    left out; they work outside the model.
-
-    Args:
-        allocation: what the round may spend.
-        lengths: typical lengths of this kind of task.
+    Attributes:
         card: the model, for FLOPs and dollars.
+        lengths: typical lengths of this kind of task.
         profile: the model on this machine; without one, seconds are 0.
-        choice: whether the step has listed actions: then only thoughts are written, and an action
-            is one token read from probabilities.
     """
-    n = 1 if allocation.temperature == 0.0 else allocation.beam_width
-    prompt, answer = lengths.prompt_tokens, lengths.answer_tokens
-    thought = allocation.depth * lengths.thought_tokens
-    if not choice:
-        requests = [(prompt, thought + answer, n)]
-    elif thought:
-        requests = [(prompt, thought, n)] + [(prompt + thought, 1, 1)] * n
-    else:
-        requests = [(prompt, 1, 1)]
-    check = (prompt + thought + answer, 1, 1)
-    if allocation.verification >= 2:
-        requests += [check] * min(n, _SELF_CHECKS)
-    if allocation.verification >= 3:  # a critique, one attempt in its light, and its check
-        critique = (prompt + thought + answer, answer, 1)
-        retried = prompt + thought + 2 * answer
-        requests += [critique, (retried, 1 if choice else thought + answer, 1), check]
-    return sum((_request_cost(*request, card, profile) for request in requests), Usage())
 
+    card: ModelCard
+    lengths: Lengths
+    profile: Profile | None = None
 
-def _request_cost(
-    prompt_tokens: int, length: int, n: int, card: ModelCard, profile: Profile | None
-) -> Usage:
-    samples = [Usage(model_calls=1, prompt_tokens=prompt_tokens, completion_tokens=length)]
-    samples += [Usage(completion_tokens=length)] * (n - 1)
-    usage = sum(samples, Usage())
-    return replace(
-        usage,
-        flops=flops(samples, card),
-        dollars=dollars(usage, card),
-        seconds=0.0 if profile is None else profile.seconds(prompt_tokens, n * length, n),
-    )
+    def expected(
+        self, allocation: Allocation, *, prompt_tokens: int | None = None, choice: bool = False
+    ) -> Usage:
+        """Returns what one round with an allocation is expected to cost.
+
+        Nothing is taken to be in a cache and every candidate to name an action of its own, so this
+        is on the high side. It never falls with depth, beam width or verification. The time of
+        tools is left out; they work outside the model.
+
+        Args:
+            allocation: what the round may spend.
+            prompt_tokens: length of the step's prompt; None for the typical one.
+            choice: whether the step has listed actions: then only thoughts are written, and an
+                action is one token read from probabilities.
+        """
+        n = 1 if allocation.temperature == 0.0 else allocation.beam_width
+        prompt = self.lengths.prompt_tokens if prompt_tokens is None else prompt_tokens
+        answer = self.lengths.answer_tokens
+        thought = allocation.depth * self.lengths.thought_tokens
+        if not choice:
+            requests = [(prompt, thought + answer, n)]
+        elif thought:
+            requests = [(prompt, thought, n)] + [(prompt + thought, 1, 1)] * n
+        else:
+            requests = [(prompt, 1, 1)]
+        check = (prompt + thought + answer, 1, 1)
+        if allocation.verification >= 2:
+            requests += [check] * min(n, _SELF_CHECKS)
+        if allocation.verification >= 3:  # a critique, one attempt in its light, and its check
+            critique = (prompt + thought + answer, answer, 1)
+            retried = prompt + thought + 2 * answer
+            requests += [critique, (retried, 1 if choice else thought + answer, 1), check]
+        return sum((self._request(*request) for request in requests), Usage())
+
+    def _request(self, prompt_tokens: int, length: int, n: int) -> Usage:
+        samples = [Usage(model_calls=1, prompt_tokens=prompt_tokens, completion_tokens=length)]
+        samples += [Usage(completion_tokens=length)] * (n - 1)
+        usage = sum(samples, Usage())
+        seconds = self.profile.seconds(prompt_tokens, n * length, n) if self.profile else 0.0
+        return replace(
+            usage,
+            flops=flops(samples, self.card),
+            dollars=dollars(usage, self.card),
+            seconds=seconds,
+        )
 
 
 def machine() -> str:

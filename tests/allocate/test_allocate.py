@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.fakes.worlds import context
 
-from amp.allocate import ALLOCATORS, make_allocator
+from amp.allocate import ALLOCATORS, CONTROLS, AllocatorOptions, make_allocator
 from amp.allocate.base import FixedAllocator, RandomAllocator
 from amp.allocate.heuristic import HeuristicAllocator
 from amp.allocate.space import Line, Space
@@ -93,10 +93,11 @@ def test_a_tool_is_used_from_the_complexity_on_that_its_line_says() -> None:
 
 def test_an_unknown_allocator_is_named_with_its_nearest() -> None:
     with pytest.raises(InvalidInputError, match="'heuristik'; did you mean 'heuristic'"):
-        make_allocator("heuristik", SPACE, Allocation())
+        make_allocator("heuristik")
 
 
-@pytest.mark.parametrize("name", ALLOCATORS)
+@pytest.mark.parametrize("name", sorted(ALLOCATORS.keys() - set(CONTROLS)))
 def test_every_allocator_by_name_starts_with_a_round(name: str) -> None:
-    decision = make_allocator(name, SPACE, Allocation(depth=3)).allocate(context(), Complexity(0.5))
+    options = AllocatorOptions(space=SPACE, fixed=Allocation(depth=3))
+    decision = make_allocator(name, options).allocate(context(), Complexity(0.5))
     assert decision.allocation is not None

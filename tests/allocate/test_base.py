@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amp.allocate.base import Allocator, Hand, deal
+from amp.allocate.base import Allocator, shuffled_control
 from amp.errors import InvalidInputError
 from amp.types import (
     Allocation,
@@ -23,71 +23,74 @@ from amp.types import (
     Usage,
 )
 
-hands = st.lists(st.integers(1, 9), min_size=1, max_size=3).map(
+all_rounds = st.lists(st.integers(1, 9), min_size=1, max_size=3).map(
     lambda widths: tuple(Allocation(beam_width=width) for width in widths)
 )
-plans = st.lists(st.lists(hands, min_size=1, max_size=4), min_size=1, max_size=4)
+plans = st.lists(st.lists(all_rounds, min_size=1, max_size=4), min_size=1, max_size=4)
 NOTHING = Complexity(0.0)
+Rounds = tuple[Allocation, ...]
 
 
-def step(hand: Hand) -> StepRecord:
-    rounds = tuple(Round(NOTHING, one, 0.0, (), Usage()) for one in hand)
-    return StepRecord(Observation(), rounds, NOTHING, "go", Usage())
+def step(rounds: Rounds) -> StepRecord:
+    executed = tuple(Round(NOTHING, one, 0.0, (), Usage()) for one in rounds)
+    return StepRecord(Observation(), executed, NOTHING, "go", Usage())
 
 
-def episodes_of(run: list[list[Hand]]) -> list[Episode]:
+def episodes_of(run: list[list[Rounds]]) -> list[Episode]:
     return [
         Episode(Task(f"t{number}", ""), tuple(map(step, plan)), True, 1.0, Usage(), "done")
         for number, plan in enumerate(run)
     ]
 
 
-def granted(allocator: Allocator, task: str, number: int, seed: int = 0) -> Hand:
+def granted(allocator: Allocator, task: str, number: int, seed: int = 0) -> Rounds:
     """What a step gets until it is settled."""
-    hand: list[Allocation] = []
+    rounds: list[Allocation] = []
     while True:
         context = StepContext(
             Task(task, "", seed=seed),
             Observation(),
             (step(()),) * number,
-            Evidence(rounds=len(hand)),
+            Evidence(rounds=len(rounds)),
         )
         allocation = allocator.allocate(context, NOTHING).allocation
         if allocation is None:
-            return tuple(hand)
-        hand.append(allocation)
+            return tuple(rounds)
+        rounds.append(allocation)
 
 
 @given(plans, st.integers(0, 9))
-def test_shuffled_deals_every_hand_once(run: list[list[Hand]], seed: int) -> None:
-    allocator = deal("shuffled", episodes_of(run), seed)
-    dealt = [
+def test_shuffled_hands_out_every_step_once(run: list[list[Rounds]], seed: int) -> None:
+    allocator = shuffled_control("shuffled", episodes_of(run), seed)
+    handed_out = [
         granted(allocator, f"t{task}", number)
         for task, plan in enumerate(run)
         for number in range(len(plan))
     ]
-    assert Counter(dealt) == Counter(hand for plan in run for hand in plan)
+    assert Counter(handed_out) == Counter(rounds for plan in run for rounds in plan)
 
 
 @given(plans, st.integers(0, 9))
-def test_every_deal_knows_only_hands_of_the_run_and_repeats(
-    run: list[list[Hand]], seed: int
+def test_a_control_hands_out_only_what_the_run_had_and_repeats_itself(
+    run: list[list[Rounds]], seed: int
 ) -> None:
-    known = {hand for plan in run for hand in plan}
+    known = {rounds for plan in run for rounds in plan}
     for how in ("histogram", "shuffled"):
-        beyond = [granted(deal(how, episodes_of(run), seed), "new", 9, seed) for _ in range(2)]
+        beyond = [
+            granted(shuffled_control(how, episodes_of(run), seed), "new", 9, seed) for _ in range(2)
+        ]
         assert beyond[0] == beyond[1]
         assert beyond[0] in known
 
 
 def test_a_histogram_is_drawn_in_proportion_and_anew_with_every_seed() -> None:
     one, two = (Allocation(beam_width=1),), (Allocation(beam_width=2),)
-    allocator = deal("histogram", episodes_of([[one, one, one, two]]), 0)
+    allocator = shuffled_control("histogram", episodes_of([[one, one, one, two]]), 0)
     drawn = [granted(allocator, f"t{number}", 0) for number in range(400)]
     assert 260 < drawn.count(one) < 340
     assert drawn != [granted(allocator, f"t{number}", 0, seed=1) for number in range(400)]
 
 
 def test_a_run_without_allocations_is_refused() -> None:
-    with pytest.raises(InvalidInputError, match="no step of the run to deal from"):
-        deal("histogram", episodes_of([[()]]), 0)
+    with pytest.raises(InvalidInputError, match="no step of the run to shuffle"):
+        shuffled_control("histogram", episodes_of([[()]]), 0)

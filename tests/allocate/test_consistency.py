@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.fakes.worlds import context
 
-from amp.allocate import make_allocator
+from amp.allocate import AllocatorOptions, make_allocator
 from amp.allocate.base import Allocator
 from amp.allocate.consistency import (
     AdaptiveConsistency,
@@ -21,14 +21,13 @@ from amp.allocate.consistency import (
     UntilAgreement,
     majority_probability,
 )
-from amp.allocate.space import Space
 from amp.errors import InvalidInputError
 from amp.types import Allocation, Candidate, Complexity, Evidence, StepContext
 
 SAMPLE = Allocation(temperature=0.7, tools=frozenset({"python"}))
 RULES: list[Allocator] = [
-    AdaptiveConsistency(SAMPLE, most=12),
-    EarlyStopping(SAMPLE, window=3, most=12),
+    AdaptiveConsistency(SAMPLE, max_samples=12),
+    EarlyStopping(SAMPLE, window=3, max_samples=12),
     UntilAgreement((SAMPLE,) * 12, agree=3),
 ]
 answers = st.lists(st.sampled_from(("a", "b", "c", None)), min_size=40, max_size=40)
@@ -135,7 +134,7 @@ def test_early_stopping_needs_a_window_of_one_mind(stream: str, windows: list[in
 
 
 def test_the_last_window_is_as_wide_as_what_is_left() -> None:
-    bought, _ = play(EarlyStopping(window=5, most=12), list("ab" * 20))
+    bought, _ = play(EarlyStopping(window=5, max_samples=12), list("ab" * 20))
     assert [allocation.beam_width for allocation in bought] == [5, 5, 2]
 
 
@@ -159,7 +158,7 @@ def test_tool_sets_take_turns_until_two_agree() -> None:
     [("until_agreement", "pppp"), ("until_agreement_mixed", "ppcpcpcc")],
 )
 def test_the_named_rules_are_those_of_the_table(name: str, tools: str) -> None:
-    rule = make_allocator(name, Space(), replace(SAMPLE, beam_width=4))
+    rule = make_allocator(name, AllocatorOptions(fixed=replace(SAMPLE, beam_width=4)))
     bought, _ = play(rule, list("abcdefgh"))
     assert "".join("p" if allocation.tools else "c" for allocation in bought) == tools
 
@@ -172,9 +171,9 @@ def test_the_named_rules_are_those_of_the_table(name: str, tools: str) -> None:
     [
         (lambda: AdaptiveConsistency(threshold=math.nan), "threshold is nan, expected 0.5 to"),
         (lambda: AdaptiveConsistency(threshold=1.0), "threshold is 1.0"),
-        (lambda: AdaptiveConsistency(most=0), "most is 0, expected at least 1"),
+        (lambda: AdaptiveConsistency(max_samples=0), "max_samples is 0, expected at least 1"),
         (lambda: EarlyStopping(window=0), "window is 0"),
-        (lambda: EarlyStopping(most=0), "most is 0"),
+        (lambda: EarlyStopping(max_samples=0), "max_samples is 0"),
         (lambda: UntilAgreement(()), "length of the sequence is 0"),
         (lambda: UntilAgreement((SAMPLE,), agree=0), "agree is 0"),
     ],

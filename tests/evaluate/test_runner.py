@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from amp.allocate.base import FixedAllocator, RandomAllocator
-from amp.allocate.budget import AffordableAllocator
+from amp.allocate.base import FixedAllocator, OverrideAllocator, RandomAllocator
+from amp.allocate.budget import BudgetedAllocator
 from amp.allocate.consistency import AdaptiveConsistency, EarlyStopping
 from amp.allocate.heuristic import HeuristicAllocator
 from amp.allocate.mlp_policy import MlpPolicy
@@ -20,8 +20,7 @@ from amp.benchmarks import load_benchmark
 from amp.benchmarks.presets import PRESETS
 from amp.errors import InvalidInputError, ModelError
 from amp.evaluate import run
-from amp.evaluate.config import Pinned
-from amp.latency import Profile, cores, machine
+from amp.latency import CostModel, Profile, cores, machine
 from amp.models.base import Prompt
 from amp.models.scripted import ScriptedModel
 from amp.planner import Planner
@@ -81,7 +80,9 @@ def test_an_adaptive_allocator_is_told_what_fits_the_limits() -> None:
     free = planner_for("heuristic", Limits()).allocator
     assert isinstance(free, HeuristicAllocator)
     bound = planner_for("heuristic", Limits(tokens=500)).allocator
-    assert bound == AffordableAllocator(free, ScriptedModel([""]).card, PRESETS["gsm8k"].lengths)
+    assert bound == BudgetedAllocator(
+        free, CostModel(ScriptedModel([""]).card, PRESETS["gsm8k"].lengths)
+    )
     fixed = planner_for("fixed", Limits(tokens=500)).allocator
     assert isinstance(fixed, FixedAllocator)
 
@@ -101,13 +102,13 @@ def test_a_measured_machine_bounds_the_seconds(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     unmeasured = planner_for("heuristic", Limits(seconds=9.0)).allocator
-    assert isinstance(unmeasured, AffordableAllocator)
-    assert unmeasured.profile is None
+    assert isinstance(unmeasured, BudgetedAllocator)
+    assert unmeasured.costs.profile is None
     law = (0.0, 0.01, 0.0, 0.0, (1, 4), (0.05, 0.1), 0.0, ())
     Profile("scripted", "", machine(), cores(), *law).save()
     measured = planner_for("heuristic", Limits(seconds=9.0)).allocator
-    assert isinstance(measured, AffordableAllocator)
-    assert measured.profile is not None
+    assert isinstance(measured, BudgetedAllocator)
+    assert measured.costs.profile is not None
 
 
 # --------------------------------------------------------------------------- what can be set
@@ -156,7 +157,7 @@ def test_a_policy_that_takes_no_trade_off_says_so(tmp_path: Path) -> None:
 async def test_what_the_user_set_wins_over_a_policy(policy_file: Path) -> None:
     wanted = {"beam_width": 3, "tools": [], "temperature": None}
     planner = planned(allocator=str(policy_file), wanted=wanted)
-    assert isinstance(planner.allocator, Pinned)
+    assert isinstance(planner.allocator, OverrideAllocator)
     benchmark = load_benchmark("gsm8k")
     (task,) = benchmark.tasks("demo", 1)
     episode = await planner.run(task, benchmark.environment(task))
@@ -170,7 +171,7 @@ async def test_what_the_user_set_wins_over_a_policy(policy_file: Path) -> None:
 
 def test_a_pinned_tool_is_always_used_even_by_chance() -> None:
     allocator = planned(allocator="random", wanted={"tools": ["python"]}).allocator
-    assert isinstance(allocator, Pinned)
+    assert isinstance(allocator, OverrideAllocator)
     assert isinstance(allocator.inner, RandomAllocator)
 
 
@@ -182,7 +183,7 @@ def test_rounds_bound_any_allocator() -> None:
 def test_most_bounds_the_samples_of_the_rules_on_votes() -> None:
     fixed = PRESETS["gsm8k"].fixed
     asked = planned(allocator="adaptive_consistency", most=4).allocator
-    assert asked == AdaptiveConsistency(fixed, most=4)
+    assert asked == AdaptiveConsistency(fixed, max_samples=4)
     assert planned(allocator="early_stopping", most=4).allocator == EarlyStopping(fixed, 2, 4)
     usual = planned(allocator="early_stopping").allocator
     assert usual == planned(allocator="early_stopping", most=8).allocator
@@ -199,7 +200,7 @@ def test_features_left_out_are_hidden_from_the_assessor() -> None:
     [
         ({"most": 4}, "most is for adaptive_consistency and early_stopping, not for fixed"),
         ({"trade_off": 0.5}, "trade_off is for trained policies, not for fixed"),
-        ({"left_out": frozenset({"distance"})}, "left_out is for allocators that heed"),
+        ({"left_out": frozenset({"distance"})}, "left_out is for allocators that use"),
         ({"method": "react", "rounds": 1}, "rounds is for planners that have rounds, not for reac"),
         ({"of": Path("x")}, "of is for histogram and shuffled, not for fixed"),
         ({"allocator": "shuffled"}, "shuffled needs another run to deal from"),

@@ -41,7 +41,7 @@ from amp.types import (
 
 
 @dataclass(frozen=True)
-class Widths:
+class Widths(Allocator):
     """Grants one width after the other, the last one for ever."""
 
     widths: tuple[int, ...]
@@ -57,7 +57,7 @@ class Widths:
 
 
 @dataclass(frozen=True)
-class Rounds:
+class Rounds(Allocator):
     """Buys several rounds of one sample each."""
 
     rounds: int

@@ -35,8 +35,8 @@ ONE = PROGRAM.allocation
 ALLOCATORS: dict[str, Allocator] = {
     "fixed": FixedAllocator(replace(ONE, beam_width=4)),
     "until_agreement": UntilAgreement((ONE,) * 4),
-    "adaptive_consistency": AdaptiveConsistency(ONE, most=4),
-    "early_stopping": EarlyStopping(ONE, window=2, most=4),
+    "adaptive_consistency": AdaptiveConsistency(ONE, max_samples=4),
+    "early_stopping": EarlyStopping(ONE, window=2, max_samples=4),
     "heuristic": HeuristicAllocator(PRESETS["gsm8k"].space),
     "mixed": UntilAgreement((ONE, ONE, CHAIN.allocation, ONE, CHAIN.allocation)),
     "chains": FixedAllocator(replace(CHAIN.allocation, beam_width=3)),

@@ -1,57 +1,249 @@
-"""The allocators, by name.
-
-A trained policy has no name here: it is a file (`amp.allocate.policy_file.load_policy`).
-"""
+"""The allocators, and the one place that finds them: by name, by file, or of another package."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from amp.allocate.base import Allocator, FixedAllocator, RandomAllocator
+from amp.allocate.base import (
+    CONTROLS,
+    Allocator,
+    FixedAllocator,
+    OverrideAllocator,
+    RandomAllocator,
+    ShuffledAllocator,
+    shuffled_control,
+)
+from amp.allocate.budget import BudgetedAllocator
 from amp.allocate.consistency import AdaptiveConsistency, EarlyStopping, UntilAgreement
 from amp.allocate.heuristic import HeuristicAllocator
-from amp.allocate.policy import SigmoidPolicy
-from amp.allocate.space import Space
+from amp.allocate.policy import Policy, SigmoidPolicy
+from amp.allocate.space import Line, Space
 from amp.errors import InvalidInputError, did_you_mean
-from amp.types import Allocation
+from amp.models.base import ModelCard
+from amp.plugins import load_plugin, plugin_names
+from amp.types import Allocation, Episode
 
+if TYPE_CHECKING:
+    from amp.allocate.mlp_policy import MlpPolicy
+    from amp.allocate.policy_file import load_policy, save_policy
+
+__all__ = [
+    "ALLOCATORS",
+    "AUTO",
+    "CONTROLS",
+    "AdaptiveConsistency",
+    "Allocator",
+    "AllocatorKind",
+    "AllocatorOptions",
+    "BudgetedAllocator",
+    "EarlyStopping",
+    "FixedAllocator",
+    "HeuristicAllocator",
+    "Line",
+    "MlpPolicy",
+    "OverrideAllocator",
+    "Policy",
+    "RandomAllocator",
+    "ShuffledAllocator",
+    "SigmoidPolicy",
+    "Space",
+    "UntilAgreement",
+    "find_allocator",
+    "is_policy_path",
+    "load_policy",
+    "make_allocator",
+    "resolve_auto",
+    "save_policy",
+]
+
+AUTO = "auto"
+"""Stands for the bundled policy for a benchmark and model, or else for the heuristic."""
+
+_FORMER_NAMES = {"amp": AUTO}
 _MAX_SAMPLES = 8
 """Twice the usual vote. The papers go up to 40, which recordings on a laptop can hardly reach."""
 
-ALLOCATORS: dict[str, Callable[[Space, Allocation], Allocator]] = {
-    "fixed": lambda space, fixed: FixedAllocator(fixed),
-    "heuristic": lambda space, fixed: HeuristicAllocator(space),
-    "random": lambda space, fixed: RandomAllocator(space),
-    "adaptive_consistency": lambda space, fixed: AdaptiveConsistency(fixed, most=_MAX_SAMPLES),
-    "early_stopping": lambda space, fixed: EarlyStopping(fixed, window=4, most=_MAX_SAMPLES),
-    "until_agreement": lambda space, fixed: _until_agreement(fixed, "tttt"),
-    "until_agreement_mixed": lambda space, fixed: _until_agreement(fixed, "ttntntnn"),
-    "sigmoid": lambda space, fixed: SigmoidPolicy.initial(space),
-}
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllocatorOptions:
+    """What an allocator is made from; each kind takes some of it (`AllocatorKind.takes`).
+
+    Attributes:
+        space: where adaptive allocations move; a trained policy brings its own.
+        fixed: what the fixed allocator grants, and the rules that sample until the votes agree.
+        benchmark: where it is to allocate; a policy that was trained elsewhere is transferred.
+        has_assessor: whether the user names a trained assessor, which some policies need.
+        max_samples: a step, of the rules on votes; windows are half of it, as usual.
+        trade_off: lambda of a trained policy that takes it; None for its own.
+        mean_tokens: what a task may cost on average, which finds lambda on a policy's curve.
+        episodes: of the run whose allocations a shuffled control hands out.
+        seed: of the control.
+    """
+
+    space: Space = Space()
+    fixed: Allocation = Allocation()
+    benchmark: str = ""
+    has_assessor: bool = False
+    max_samples: int | None = None
+    trade_off: float | None = None
+    mean_tokens: float | None = None
+    episodes: Sequence[Episode] | None = None
+    seed: int = 0
 
 
-def _until_agreement(fixed: Allocation, pattern: str) -> UntilAgreement:
+@dataclass(frozen=True, slots=True)
+class AllocatorKind:
+    """A kind of allocator, as `find_allocator` finds it.
+
+    Attributes:
+        make: makes one.
+        takes: which of ``max_samples``, ``trade_off``, ``mean_tokens`` and ``episodes`` it takes.
+        path: the file of a trained policy; None for any other allocator.
+    """
+
+    make: Callable[[AllocatorOptions], Allocator]
+    takes: frozenset[str] = frozenset()
+    path: Path | None = None
+
+
+def _adaptive_consistency(options: AllocatorOptions) -> Allocator:
+    return AdaptiveConsistency(options.fixed, max_samples=options.max_samples or _MAX_SAMPLES)
+
+
+def _early_stopping(options: AllocatorOptions) -> Allocator:
+    samples = options.max_samples or _MAX_SAMPLES
+    return EarlyStopping(options.fixed, window=max(1, samples // 2), max_samples=samples)
+
+
+def _until_agreement(pattern: str) -> Callable[[AllocatorOptions], Allocator]:
     """Rounds with the tools of the fixed allocation (t) and with none (n)."""
-    return UntilAgreement.of_tool_sets(
-        fixed, [fixed.tools if letter == "t" else frozenset() for letter in pattern]
+
+    def make(options: AllocatorOptions) -> Allocator:
+        fixed = options.fixed
+        tools = [fixed.tools if letter == "t" else frozenset() for letter in pattern]
+        return UntilAgreement.of_tool_sets(fixed, tools)
+
+    return make
+
+
+def _control(how: str) -> Callable[[AllocatorOptions], Allocator]:
+    def make(options: AllocatorOptions) -> Allocator:
+        if options.episodes is None:
+            raise InvalidInputError(f"allocator {how} needs another run, whose rounds it hands out")
+        return shuffled_control(how, options.episodes, options.seed)
+
+    return make
+
+
+_SAMPLES, _POLICY = frozenset({"max_samples"}), frozenset({"trade_off", "mean_tokens"})
+
+ALLOCATORS: dict[str, AllocatorKind] = {
+    "fixed": AllocatorKind(lambda options: FixedAllocator(options.fixed)),
+    "heuristic": AllocatorKind(lambda options: HeuristicAllocator(options.space)),
+    "random": AllocatorKind(lambda options: RandomAllocator(options.space)),
+    "adaptive_consistency": AllocatorKind(_adaptive_consistency, _SAMPLES),
+    "early_stopping": AllocatorKind(_early_stopping, _SAMPLES),
+    "until_agreement": AllocatorKind(_until_agreement("tttt")),
+    "until_agreement_mixed": AllocatorKind(_until_agreement("ttntntnn")),
+    "sigmoid": AllocatorKind(lambda options: SigmoidPolicy.initial(options.space)),
+    **{how: AllocatorKind(_control(how), frozenset({"episodes"})) for how in CONTROLS},
+}
+"""Our own, by name. `auto`, files of trained policies and other packages' come on top."""
+
+
+def find_allocator(name: str) -> AllocatorKind:
+    """Finds a kind of allocator.
+
+    Args:
+        name: a key of `ALLOCATORS`, `AUTO`, a name of the entry points "amp.allocators" (each a
+            callable that takes a `Space` and the fixed `Allocation`), or the file of a policy.
+
+    Raises:
+        InvalidInputError: if there is none; the message names the nearest and all.
+        MissingDependencyError: if another package's cannot be imported.
+    """
+    name = _FORMER_NAMES.get(name, name)
+    if name in ALLOCATORS:
+        return ALLOCATORS[name]
+    if name == AUTO:
+        return AllocatorKind(_unresolved, _POLICY)
+    plugins = plugin_names("amp.allocators", ALLOCATORS)
+    if name in plugins:
+        make = load_plugin("amp.allocators", name)
+        return AllocatorKind(partial(_plugin, make))
+    if is_policy_path(Path(name)):
+        path = Path(name)
+        return AllocatorKind(lambda options: _policy(path, options), _POLICY, path)
+    names = sorted((*ALLOCATORS, AUTO, *plugins))
+    raise InvalidInputError(
+        f"unknown allocator {name!r}{did_you_mean(name, names)} "
+        f"(allocators: {', '.join(names)}, or the file of a trained policy)"
     )
 
 
-def make_allocator(name: str, space: Space, fixed: Allocation) -> Allocator:
-    """Makes an allocator for a space.
+def is_policy_path(path: Path) -> bool:
+    """Whether a path is that of a policy rather than a name: it ends so, or there is a file."""
+    return path.suffix == ".safetensors" or path.is_file()
 
-    Args:
-        name: a key of `ALLOCATORS`.
-        space: where adaptive allocations move.
-        fixed: what the fixed one grants, and the rules that sample until the votes agree.
+
+def make_allocator(name: str, options: AllocatorOptions = AllocatorOptions()) -> Allocator:
+    """Makes an allocator by its name or file (see `find_allocator`).
 
     Raises:
-        InvalidInputError: for an unknown name.
+        InvalidInputError: if there is none, or an option does not fit it.
     """
-    if name not in ALLOCATORS:
-        known = sorted(ALLOCATORS)
+    return find_allocator(name).make(options)
+
+
+def resolve_auto(name: str, benchmark: str, card: ModelCard) -> str:
+    """The name or file that `AUTO` stands for, for a benchmark and model; others are unchanged."""
+    if _FORMER_NAMES.get(name, name) != AUTO:
+        return name
+    from amp.allocate.policy_file import bundled_policy  # needs numpy
+
+    path = bundled_policy(benchmark, card)
+    return "heuristic" if path is None else str(path)
+
+
+def _unresolved(options: AllocatorOptions) -> Allocator:
+    raise InvalidInputError(f"allocator {AUTO!r} depends on the model; resolve it first")
+
+
+def _plugin(make: Callable[[Space, Allocation], Allocator], options: AllocatorOptions) -> Allocator:
+    return make(options.space, options.fixed)
+
+
+def _policy(path: Path, options: AllocatorOptions) -> Policy:
+    """Reads a trained policy, for the benchmark and at the trade-off of the options."""
+    from amp.allocate.policy_file import load_origin, load_policy  # needs numpy
+
+    policy: Policy = load_policy(path)
+    origin = load_origin(path)
+    if origin is not None and origin.benchmark != options.benchmark:
+        policy = policy.transferred(options.space)
+    if origin is not None and origin.assessor and not options.has_assessor:
         raise InvalidInputError(
-            f"unknown allocator {name!r}{did_you_mean(name, known)} "
-            f"(allocators: {', '.join(known)})"
+            f"policy {path} was learned with an assessor of its own; name it with --assessor (it"
+            " lies beside the policy that amp train made)"
         )
-    return ALLOCATORS[name](space, fixed)
+    trade_off = options.trade_off
+    if options.mean_tokens is not None:
+        if origin is None or not origin.curve:
+            raise InvalidInputError(
+                f"policy {path} does not say what it costs; set trade_off in place of mean_tokens"
+            )
+        trade_off = origin.trade_off_for(options.mean_tokens)
+    return policy if trade_off is None else policy.with_trade_off(trade_off)
+
+
+def __getattr__(name: str) -> Any:
+    """Exports what needs numpy without importing it yet."""
+    places = {"MlpPolicy": "mlp_policy", "load_policy": "policy_file", "save_policy": "policy_file"}
+    if name not in places:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{places[name]}"), name)

@@ -1,11 +1,6 @@
-"""The protocol of the resource allocation controller (RAC, spec 2.3).
+"""The resource allocation controller (RAC, spec 2.3): its protocol, and allocators that ignore C.
 
-Allocators that do not look at the complexity: fixed and random.
-
-Controls for plans of several steps: the rounds of another run, dealt out by chance.
-
-They spend as that run did without knowing where (`amp.simulate.policies` has the same on tables of
-draws, for plans of one step). What a plan step got is one hand: the allocations of its rounds.
+Fixed, random and shuffled allocations are what adaptive ones are compared with.
 """
 
 from __future__ import annotations
@@ -13,20 +8,30 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from amp.allocate.space import Space
 from amp.errors import InvalidInputError
-from amp.types import STOP, Allocation, Complexity, Decision, Episode, StepContext
+from amp.latency import CostModel
+from amp.types import STOP, Allocation, Complexity, Decision, Episode, Limits, StepContext, Usage
+
+CONTROLS = ("histogram", "shuffled")
+"""Ways to hand out another run's allocations by chance (`shuffled_control`)."""
 
 
 class Allocator(Protocol):
     """Decides what the next round of a plan step may spend, or that the step is settled.
 
-    `context.evidence.rounds` says how many rounds the step has had. An allocator that stops after
-    the first one is the algorithm of spec 3.1 to the letter.
+    Subclass it and write `allocate`; the rest has defaults. `context.evidence.rounds` says how many
+    rounds the step has had. An allocator that stops after the first one is the algorithm of spec
+    3.1 to the letter.
     """
+
+    @property
+    def uses_complexity(self) -> bool:
+        """Whether decisions depend on the complexity, so that it is worth its price."""
+        return True
 
     def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
         """Returns an allocation with its log-probability, or `STOP`.
@@ -36,25 +41,82 @@ class Allocator(Protocol):
         """
         ...
 
+    def with_overrides(self, fields: Mapping[str, Any]) -> Allocator:
+        """Returns the allocator with fields of every `Allocation` set by the user.
+
+        Args:
+            fields: of `Allocation`, by name.
+        """
+        return OverrideAllocator(self, fields)
+
+    def with_limits(
+        self, limits: Limits, costs: CostModel, tools: Mapping[str, Usage]
+    ) -> Allocator:
+        """Returns the allocator, told what things cost, so that it asks for no more than fits.
+
+        By default that is the allocator as it is; the ledger refuses what does not fit.
+
+        Args:
+            limits: of a whole episode.
+            costs: what allocations cost here.
+            tools: about what one use of each tool takes, by name.
+        """
+        return self
+
 
 @dataclass(frozen=True, slots=True)
-class FixedAllocator:
+class OverrideAllocator(Allocator):
+    """An allocator whose allocations have what the user set in place of its own.
+
+    Attributes:
+        inner: decides the rest, and when to stop.
+        fields: of `Allocation`, by name.
+    """
+
+    inner: Allocator
+    fields: Mapping[str, Any]
+
+    @property
+    def uses_complexity(self) -> bool:
+        return self.inner.uses_complexity
+
+    def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
+        decision = self.inner.allocate(context, complexity)
+        if decision.allocation is None:
+            return decision
+        return replace(decision, allocation=replace(decision.allocation, **self.fields))
+
+    def with_limits(
+        self, limits: Limits, costs: CostModel, tools: Mapping[str, Usage]
+    ) -> Allocator:
+        return replace(self, inner=self.inner.with_limits(limits, costs, tools))
+
+
+@dataclass(frozen=True, slots=True)
+class FixedAllocator(Allocator):
     """The same allocation for every step, in one round: what AMP is compared with."""
 
     allocation: Allocation = Allocation()
 
+    uses_complexity = False
+
     def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
         return STOP if context.evidence.rounds else Decision(self.allocation)
 
+    def with_overrides(self, fields: Mapping[str, Any]) -> FixedAllocator:
+        return FixedAllocator(replace(self.allocation, **fields))
+
 
 @dataclass(frozen=True, slots=True)
-class RandomAllocator:
+class RandomAllocator(Allocator):
     """A uniformly drawn allocation for every step, in one round.
 
     Integers and tools are uniform over their values; temperature and top_p over their intervals.
     """
 
     space: Space = Space()
+
+    uses_complexity = False
 
     def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
         if context.evidence.rounds:
@@ -83,53 +145,55 @@ class RandomAllocator:
         )
 
 
-Hand = tuple[Allocation, ...]
-DEALS = ("histogram", "shuffled")
-
-
 @dataclass(frozen=True, slots=True)
-class DealtAllocator:
-    """Grants each step a hand that some step of another run had.
+class ShuffledAllocator(Allocator):
+    """Grants each step the rounds that some step of another run had.
+
+    It spends as that run did without knowing where: the control for plans of several steps
+    (`amp.simulate.policies` has the same on tables of samples).
 
     Attributes:
-        hands: all of them; a step that has none of its own draws one, with replacement.
-        dealt: the hand of a step, by task id and number of steps before it.
+        pool: the allocations of the rounds of every step of that run.
+        assigned: the rounds of a step, by task id and number of steps before it; a step that has
+            none draws from the pool, with replacement.
     """
 
-    hands: tuple[Hand, ...]
-    dealt: Mapping[tuple[str, int], Hand]
+    pool: tuple[tuple[Allocation, ...], ...]
+    assigned: Mapping[tuple[str, int], tuple[Allocation, ...]]
+
+    uses_complexity = False
 
     def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
         place, done = (context.task.id, len(context.steps)), context.evidence.rounds
-        hand = self.dealt.get(place)
-        if hand is None:
-            hand = random.Random(f"{context.task.seed} {place}").choice(self.hands)
-        return Decision(hand[done]) if done < len(hand) else STOP
+        rounds = self.assigned.get(place)
+        if rounds is None:
+            rounds = random.Random(f"{context.task.seed} {place}").choice(self.pool)
+        return Decision(rounds[done]) if done < len(rounds) else STOP
 
 
-def deal(how: str, episodes: Sequence[Episode], seed: int) -> DealtAllocator:
-    """Deals the hands of a run anew.
+def shuffled_control(how: str, episodes: Sequence[Episode], seed: int) -> ShuffledAllocator:
+    """Returns the control that hands out the allocations of a run by chance.
 
     Args:
-        how: one of `DEALS`. ``histogram`` draws a hand for every step, with replacement;
-            ``shuffled`` permutes the hands among the steps of all tasks. A plan that becomes longer
-            than the run's was draws for the steps beyond it.
+        how: one of `CONTROLS`. ``histogram`` draws for every step, with replacement; ``shuffled``
+            permutes the steps of all tasks. A plan that becomes longer than the run's was draws for
+            the steps beyond it.
         episodes: of the run.
         seed: of the permutation.
 
     Raises:
         InvalidInputError: if no step of the run was allocated anything.
     """
-    hands = {
+    rounds = {
         (episode.task.id, number): tuple(executed.allocation for executed in step.rounds)
         for episode in episodes
         for number, step in enumerate(episode.steps)
         if step.rounds
     }
-    if not hands:
-        raise InvalidInputError("no step of the run to deal from was allocated anything")
-    whole = tuple(hands.values())
+    if not rounds:
+        raise InvalidInputError("no step of the run to shuffle was allocated anything")
+    pool = tuple(rounds.values())
     if how == "histogram":
-        return DealtAllocator(whole, {})
-    mixed = random.Random(seed).sample(whole, len(whole))
-    return DealtAllocator(whole, dict(zip(hands, mixed, strict=True)))
+        return ShuffledAllocator(pool, {})
+    permuted = random.Random(seed).sample(pool, len(pool))
+    return ShuffledAllocator(pool, dict(zip(rounds, permuted, strict=True)))

@@ -24,8 +24,7 @@ from dataclasses import dataclass, field, replace
 from amp.allocate.base import Allocator
 from amp.allocate.distributions import TOOLS_FROM
 from amp.allocate.space import REALS, Space
-from amp.latency import Lengths, Profile, expected_cost
-from amp.models.base import ModelCard
+from amp.latency import CostModel
 from amp.types import Allocation, Complexity, Decision, Limits, StepContext, Usage
 
 
@@ -158,7 +157,7 @@ def _room(remaining: Limits, need: Usage) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class AffordableAllocator:
+class BudgetedAllocator(Allocator):
     """Narrows what another allocator grants until its expected cost fits what the limits allow.
 
     Beams go first, then verification, then depth: fewer candidates still act, and a step without
@@ -168,37 +167,40 @@ class AffordableAllocator:
 
     Attributes:
         inner: the allocator that decides.
-        card: the model, for dollars.
-        lengths: typical lengths of this kind of task. After the first step, the prompts of the last
-            step that called a model stand for their `prompt_tokens`.
-        profile: the model on this machine; without one, a limit of seconds narrows nothing.
+        costs: what allocations cost here. After the first step, the prompts of the last step that
+            called a model stand for the typical one. Without a profile of this machine, a limit of
+            seconds narrows nothing.
     """
 
     inner: Allocator
-    card: ModelCard
-    lengths: Lengths
-    profile: Profile | None = None
+    costs: CostModel
+
+    @property
+    def uses_complexity(self) -> bool:
+        return self.inner.uses_complexity
 
     def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
         decision = self.inner.allocate(context, complexity)
         if decision.allocation is None:
             return decision
-        lengths = replace(self.lengths, prompt_tokens=self._prompt_tokens(context))
+        prompt_tokens = _last_prompt_tokens(context)
         narrowed = decision.allocation
         for narrowed in _narrower(decision.allocation):
             choice = context.actions(narrowed.tools) is not None
-            cost = expected_cost(narrowed, lengths, self.card, self.profile, choice=choice)
+            cost = self.costs.expected(narrowed, prompt_tokens=prompt_tokens, choice=choice)
             if _fits(cost, context.remaining):
                 break
         return (
             decision if narrowed == decision.allocation else replace(decision, allocation=narrowed)
         )
 
-    def _prompt_tokens(self, context: StepContext) -> int:
-        for step in reversed(context.steps):
-            if step.usage.model_calls:
-                return round(step.usage.prompt_tokens / step.usage.model_calls)
-        return self.lengths.prompt_tokens
+
+def _last_prompt_tokens(context: StepContext) -> int | None:
+    """Mean length of the prompts of the last step that called a model; None if none did."""
+    for step in reversed(context.steps):
+        if step.usage.model_calls:
+            return round(step.usage.prompt_tokens / step.usage.model_calls)
+    return None
 
 
 def _narrower(allocation: Allocation) -> Iterator[Allocation]:

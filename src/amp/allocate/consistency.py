@@ -8,42 +8,51 @@ allow their rounds. Samples of one prompt differ only at a temperature above 0.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+from amp.allocate.base import Allocator
 from amp.errors import InvalidInputError
 from amp.types import STOP, Allocation, Complexity, Decision, Evidence, StepContext
 
 
 @dataclass(frozen=True, slots=True)
-class AdaptiveConsistency:
+class AdaptiveConsistency(Allocator):
     """Adaptive-Consistency (Aggarwal et al. 2023, arXiv 2305.11860, section 3, Beta criterion).
 
     One sample a round. Stops when the posterior probability that the leading answer is in the
-    majority against the runner-up exceeds the threshold, or after `most` samples; then the majority
-    counts. Candidates without an answer have no vote but count as samples.
+    majority against the runner-up exceeds the threshold, or after `max_samples` samples; then the
+    majority counts. Candidates without an answer have no vote but count as samples.
 
     Attributes:
         allocation: of one sample; its beam width is not used.
         threshold: the paper's 0.95.
-        most: the paper's 40.
+        max_samples: the paper's 40.
     """
 
     allocation: Allocation = Allocation()
     threshold: float = 0.95
-    most: int = 40
+    max_samples: int = 40
+
+    uses_complexity = False
 
     def __post_init__(self) -> None:
         if not 0.5 <= self.threshold < 1.0:
             raise InvalidInputError(f"threshold is {self.threshold}, expected 0.5 to below 1")
-        _check_count("most", self.most)
+        _check_count("max_samples", self.max_samples)
 
     def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
         evidence = context.evidence
         first, second = leaders(evidence)
-        if evidence.rounds >= self.most or majority_probability(first, second) > self.threshold:
+        if evidence.rounds >= self.max_samples:
+            return STOP
+        if majority_probability(first, second) > self.threshold:
             return STOP
         return Decision(replace(self.allocation, beam_width=1))
+
+    def with_overrides(self, fields: Mapping[str, Any]) -> AdaptiveConsistency:
+        return replace(self, allocation=replace(self.allocation, **fields))
 
 
 def majority_probability(first: int, second: int) -> float:
@@ -62,33 +71,38 @@ def majority_probability(first: int, second: int) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class EarlyStopping:
+class EarlyStopping(Allocator):
     """Early-stopping self-consistency (Li et al. 2024, arXiv 2401.10480, section 3).
 
     Samples in windows, one a round. Stops when all samples of the last window give the same answer
-    (the entropy of its answers is zero), or after `most` samples; then the majority of all counts.
-    A sample without an answer breaks the unanimity.
+    (the entropy of its answers is zero), or after `max_samples` samples; then the majority of all
+    counts. A sample without an answer breaks the unanimity.
 
     Attributes:
         allocation: of one sample; its beam width is not used.
         window: samples a round, w in the paper.
-        most: samples in all, L in the paper.
+        max_samples: samples in all, L in the paper.
     """
 
     allocation: Allocation = Allocation()
     window: int = 5
-    most: int = 40
+    max_samples: int = 40
+
+    uses_complexity = False
 
     def __post_init__(self) -> None:
         _check_count("window", self.window)
-        _check_count("most", self.most)
+        _check_count("max_samples", self.max_samples)
 
     def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
         evidence = context.evidence
-        left = self.most - evidence.rounds * self.window
+        left = self.max_samples - evidence.rounds * self.window
         if left <= 0 or self._unanimous(evidence):
             return STOP
         return Decision(replace(self.allocation, beam_width=min(self.window, left)))
+
+    def with_overrides(self, fields: Mapping[str, Any]) -> EarlyStopping:
+        return replace(self, allocation=replace(self.allocation, **fields))
 
     def _unanimous(self, evidence: Evidence) -> bool:
         answers = {candidate.action for candidate in evidence.candidates[-self.window :]}
@@ -96,7 +110,7 @@ class EarlyStopping:
 
 
 @dataclass(frozen=True, slots=True)
-class UntilAgreement:
+class UntilAgreement(Allocator):
     """Samples until `agree` candidates back one answer, at most as far as the sequence goes.
 
     The sequence says what each round may spend, so tools can take turns: an error that one way of
@@ -109,6 +123,8 @@ class UntilAgreement:
 
     sequence: tuple[Allocation, ...]
     agree: int = 2
+
+    uses_complexity = False
 
     def __post_init__(self) -> None:
         _check_count("length of the sequence", len(self.sequence))
@@ -129,6 +145,14 @@ class UntilAgreement:
         if evidence.rounds >= len(self.sequence) or first >= self.agree:
             return STOP
         return Decision(self.sequence[evidence.rounds])
+
+    def with_overrides(self, fields: Mapping[str, Any]) -> UntilAgreement:
+        """Beam width and tools are left out: how many samples and by which means is the rule."""
+        kept = {name: value for name, value in fields.items() if name not in _OF_THE_RULE}
+        return replace(self, sequence=tuple(replace(each, **kept) for each in self.sequence))
+
+
+_OF_THE_RULE = frozenset({"beam_width", "tools"})
 
 
 def leaders(evidence: Evidence) -> tuple[int, int]:

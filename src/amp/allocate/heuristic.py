@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+from amp.allocate.base import Allocator
+from amp.allocate.budget import BudgetedAllocator
 from amp.allocate.space import Line, Space, falling, rising, sigmoid
-from amp.types import STOP, Allocation, Complexity, Decision, StepContext
+from amp.latency import CostModel
+from amp.types import STOP, Allocation, Complexity, Decision, Limits, StepContext, Usage
 
 
 @dataclass(frozen=True, slots=True)
-class HeuristicAllocator:
+class HeuristicAllocator(Allocator):
     """R(C) by hand: a sensible start, and the rule that a learned policy has to beat.
 
     A step stops when two candidates agree on an answer and no other answer has as many, when its
@@ -52,6 +56,15 @@ class HeuristicAllocator:
                 verification=round(rising(space.verification, latent)),
             )
         )
+
+    def with_overrides(self, fields: Mapping[str, Any]) -> HeuristicAllocator:
+        return replace(self, space=self.space.with_overrides(fields))
+
+    def with_limits(
+        self, limits: Limits, costs: CostModel, tools: Mapping[str, Usage]
+    ) -> Allocator:
+        unlimited = limits == Limits(steps=limits.steps)
+        return self if unlimited else BudgetedAllocator(self, costs)
 
     def _uses(self, tool: str, c: float) -> bool:
         line = self.tool_lines.get(tool)

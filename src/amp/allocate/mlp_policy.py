@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -180,6 +180,9 @@ class MlpPolicy(Policy):
             layers=(first, random(hidden, 0), output),
             log_stds=(INITIAL_LOG_STD,) * len(REALS),
         )
+
+    def with_trade_off(self, trade_off: float) -> MlpPolicy:
+        return replace(self, trade_off=trade_off)
 
     def inputs(self, context: StepContext, complexity: Complexity) -> Floats:
         """The vector that the network takes for a step (see `amp.allocate.policy`)."""

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import math
 import random
-from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Self
 
+from amp.allocate.base import Allocator
 from amp.allocate.budget import Options, Surroundings, options
 from amp.allocate.distributions import Heads, log_prob, most_likely, sample, stopped
 from amp.allocate.space import REALS, Line, Space
 from amp.errors import InvalidInputError
-from amp.types import STOP, Complexity, Decision, StepContext
+from amp.latency import CostModel
+from amp.types import STOP, Allocation, Complexity, Decision, Limits, StepContext, Usage
 
 INITIAL_LOG_STD = math.log(0.5)
 """Wide enough that a draw often lands on a neighbouring integer of the default space."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Policy(ABC):
+class Policy(Allocator):
     """What all policies share: masks first, then draws in latent space, then the maps.
 
     A kind of policy says only where the draws lie, in `heads`.
@@ -77,6 +81,37 @@ class Policy(ABC):
             log_prob(latents, heads, now.free),
             latents,
         )
+
+    def with_limits(self, limits: Limits, costs: CostModel, tools: Mapping[str, Usage]) -> Self:
+        """The policy as it serves: its masks know what things cost, and it leaves out chance."""
+        one = costs.expected(Allocation())
+        return replace(self, surroundings=Surroundings(one, tools, limits), deterministic=True)
+
+    def with_trade_off(self, trade_off: float) -> Self:
+        """The policy at a weight of success against cost.
+
+        Raises:
+            InvalidInputError: if it was learned at one weight only, or the value is out of range.
+        """
+        raise InvalidInputError("the policy takes no trade_off; leave it out")
+
+    def transferred(self, space: Space) -> Self:
+        """The policy on a benchmark that it was not trained on.
+
+        Its latents are mapped to the bounds there, and its tools stand for those there. So it can
+        move only to where there are as many tools.
+
+        Raises:
+            InvalidInputError: if there are more or fewer.
+        """
+        own, there = self.space.tool_names, space.tool_names
+        if len(own) != len(there):
+            raise InvalidInputError(
+                f"the policy has learned to use {len(own)} tools ({', '.join(own) or 'none'}), here"
+                f" are {len(there)} ({', '.join(there) or 'none'}); it can be used only where there"
+                " are as many"
+            )
+        return replace(self, space=space)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

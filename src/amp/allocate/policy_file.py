@@ -14,8 +14,11 @@ from amp.allocate.policy import SigmoidPolicy
 from amp.allocate.space import Line, Space
 from amp.errors import InvalidInputError
 from amp.mlp import Floats, Layer, read_tensors, write_tensors
+from amp.models.base import ModelCard
 
 SCHEMA = "amp-policy/1"
+
+_BUNDLED = Path(__file__).parents[1] / "data" / "policies"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,17 @@ class Origin:
             return one.trade_off
         share = (tokens - one.tokens) / (further[0].tokens - one.tokens)
         return one.trade_off + share * (further[0].trade_off - one.trade_off)
+
+
+def bundled_policy(benchmark: str, card: ModelCard) -> Path | None:
+    """The policy that comes with this package for a benchmark and model; None if there is none."""
+    for path in sorted(_BUNDLED.rglob("*.safetensors")):
+        origin = load_origin(path)
+        if origin is None or origin.benchmark != benchmark:
+            continue
+        if origin.sha256 == card.sha256 if card.sha256 else origin.model == card.name:
+            return path
+    return None
 
 
 def save_policy(

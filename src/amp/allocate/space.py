@@ -9,8 +9,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from amp.errors import InvalidInputError, did_you_mean
 from amp.types import Allocation
@@ -115,6 +116,14 @@ class Space:
                 Allocation(**{name: getattr(self, name)[corner] for name in REALS})
             except ValueError as error:
                 raise InvalidInputError(f"bounds of the space: {error}") from None
+
+    def with_overrides(self, fields: Mapping[str, Any]) -> Space:
+        """The space where fields of `Allocation` have one value each, and these are all tools."""
+        bounds: dict[str, Any] = {
+            name: frozenset(value) if name == "tools" else (value, value)
+            for name, value in fields.items()
+        }
+        return dataclasses.replace(self, **bounds)
 
     @property
     def tool_names(self) -> tuple[str, ...]:

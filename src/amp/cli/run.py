@@ -56,7 +56,7 @@ from amp.types import Episode, Limits, Task
 
 PROBLEMS = 6
 MISSIONS = 2
-ALLOCATORS = {"fixed": "fixed", "amp": "adaptive"}
+ALLOCATORS = {"fixed": "fixed", "auto": "adaptive"}
 
 
 async def run_demo(open_model: Callable[[], LanguageModel], console: Console) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def _change(saved: float) -> str:
 def solve(
     question: Annotated[str, typer.Argument(help="A question whose answer is a number.")],
     model: Model = None,
-    allocator: Allocator = "amp",
+    allocator: Allocator = "auto",
     trade_off: TradeOff = None,
     mean_tokens: MeanTokens = None,
     depth: Depth = None,
@@ -225,7 +225,7 @@ def run(
     method: Annotated[
         str | None, typer.Option(help="A published method to plan by: amp benchmarks --methods.")
     ] = None,
-    allocator: Allocator = "amp",
+    allocator: Allocator = "auto",
     assessor: Annotated[
         Path | None, typer.Option(help="Trained assessor: amp assess train.")
     ] = None,

@@ -15,28 +15,26 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from amp.allocate.base import DEALS, Allocator, RandomAllocator, deal
-from amp.allocate.policy import Policy
+from amp.allocate import (
+    AUTO,
+    Allocator,
+    AllocatorOptions,
+    find_allocator,
+    make_allocator,
+    resolve_auto,
+)
 from amp.assess.base import Ablated
 from amp.assess.weighted import WeightedAssessor
 from amp.benchmarks.base import Benchmark
 from amp.benchmarks.presets import PRESETS, Preset, preset_for
 from amp.errors import InvalidInputError, ModelError
-from amp.evaluate.config import (
-    BEST,
-    Pinned,
-    RunSettings,
-    best,
-    check_effects,
-    choose,
-    heeds_complexity,
-    is_policy_file,
-    within_limits,
-)
+from amp.evaluate.config import RunSettings, check_effects
 from amp.execute.base import Tool
 from amp.execute.executor import Executor
 from amp.execute.tools.larger_model import LargerModelTool
 from amp.execute.tools.recorded import RecordedTool
+from amp.latency import CostModel
+from amp.latency import find as find_profile
 from amp.methods import BASELINES, AnyPlanner, BeamPlanner
 from amp.methods.registry import Method
 from amp.models.base import LanguageModel, ModelCard
@@ -123,8 +121,8 @@ def make_planner(
 ) -> AnyPlanner:
     """Puts the planner of a run together.
 
-    Only an allocator that heeds the complexity gets an assessor that pays for a look at the model.
-    The allocator ``amp`` is what `settled` makes of it.
+    Only an allocator that uses the complexity gets an assessor that pays to probe the model. The
+    allocator ``auto`` is what `settled` makes of it.
 
     Args:
         model: the base model.
@@ -150,12 +148,14 @@ def make_planner(
     executor = Executor(benchmark.prompts, tools)
     if method.planner in BASELINES:
         return BASELINES[method.planner](model, executor, preset.fixed, limits)
-    assessor = _assessor(settings, method, model.card, benchmark.name)
     allocator = _allocator(settings, method, preset, benchmark.name)
-    if heeds_complexity(method.allocator):
-        allocator = within_limits(allocator, preset, executor, model.card, limits)
-    if settings.pins and isinstance(allocator, Policy | RandomAllocator):
-        allocator = Pinned(allocator, settings.pins)  # what is drawn may leave a pinned tool out
+    assessor = _assessor(settings, allocator, model.card, benchmark.name)
+    profile = find_profile(model.card) if limits.seconds is not None else None
+    costs = CostModel(model.card, preset.lengths, profile)
+    uses = {name: tool.cost for name, tool in executor.tools.items()}
+    if settings.pins:
+        allocator = allocator.with_overrides(settings.pins)
+    allocator = allocator.with_limits(limits, costs, uses)
     max_rounds = settings.rounds or _MAX_ROUNDS
     if method.planner == "beam":
         return BeamPlanner(model, executor, assessor, allocator, limits, max_rounds)
@@ -163,22 +163,42 @@ def make_planner(
 
 
 def settled(settings: RunSettings, benchmark: Benchmark, card: ModelCard) -> RunSettings:
-    """The settings with the allocator ``amp`` replaced by what it stands for here."""
-    if settings.method is not None or settings.allocator != BEST:
+    """The settings with the allocator ``auto`` replaced by what it stands for here."""
+    if settings.method is not None:
         return settings
-    return replace(settings, allocator=best(benchmark.name, card))
+    return replace(settings, allocator=resolve_auto(settings.allocator, benchmark.name, card))
 
 
 def _allocator(settings: RunSettings, method: Method, preset: Preset, benchmark: str) -> Allocator:
-    if settings.of is not None:
-        return deal(method.allocator, list(read_episodes(settings.of)), settings.seed)
-    return choose(method.allocator, preset, settings, benchmark)
+    """The allocator of a run.
+
+    Raises:
+        InvalidInputError: if an option does not fit it, or features are left out that it ignores.
+    """
+    options = AllocatorOptions(
+        space=preset.space,
+        fixed=preset.fixed,
+        benchmark=benchmark,
+        has_assessor=settings.assessor is not None,
+        max_samples=settings.most,
+        trade_off=settings.trade_off,
+        mean_tokens=settings.mean_tokens,
+        episodes=None if settings.of is None else list(read_episodes(settings.of)),
+        seed=settings.seed,
+    )
+    allocator = make_allocator(method.allocator, options)
+    if settings.left_out and settings.assessor is None and not allocator.uses_complexity:
+        raise InvalidInputError(
+            "left_out is for allocators that use the complexity, not for"
+            f" {settings.method or settings.allocator}; leave it out"
+        )
+    return allocator
 
 
 def _assessor(
-    settings: RunSettings, method: Method, card: ModelCard, environment: str
+    settings: RunSettings, allocator: Allocator, card: ModelCard, environment: str
 ) -> WeightedAssessor | NeuralAssessor | Ablated:
-    """The assessor of a run; it looks only where somebody heeds it or asked for it."""
+    """The assessor of a run; it probes only where its score is used or a probe was asked for."""
     assessor: WeightedAssessor | NeuralAssessor
     if settings.assessor is not None:
         from amp.assess.assessor_file import load_assessor  # needs numpy
@@ -186,8 +206,8 @@ def _assessor(
         assessor, _ = load_assessor(settings.assessor, model=card, environment=environment)
     else:
         assessor = WeightedAssessor()
-    heeded = heeds_complexity(method.allocator) or settings.assessor is not None
-    wanted = Ablated(assessor, settings.left_out).probes if heeded else frozenset()
+    used = allocator.uses_complexity or settings.assessor is not None
+    wanted = Ablated(assessor, settings.left_out).probes if used else frozenset()
     assessor = replace(assessor, probes=settings.probes | wanted)
     return Ablated(assessor, settings.left_out) if settings.left_out else assessor
 
@@ -221,7 +241,9 @@ def check(benchmark: Benchmark, settings: RunSettings) -> None:
         InvalidInputError: as `make_planner`, as far as that can be told without model and data.
     """
     preset, method = preset_of(benchmark, settings), settings.resolved_method
-    if method.allocator not in (*DEALS, BEST):
+    name = method.allocator
+    is_known_yet = name != AUTO and "episodes" not in find_allocator(name).takes
+    if is_known_yet:
         _allocator(settings, method, preset, benchmark.name)
     needs_hidden_states(settings)
 
@@ -249,7 +271,7 @@ def manifest(
     settings = settled(settings, benchmark, model.card)
     method = settings.resolved_method
     preset = preset_of(benchmark, settings)
-    policy = Path(method.allocator) if is_policy_file(method.allocator) else None
+    policy = find_allocator(method.allocator).path
     return {
         "benchmark": benchmark.name,
         "split": settings.split,

@@ -19,11 +19,12 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from amp.allocate import is_policy_path
 from amp.assess.base import Group
 from amp.benchmarks import load_benchmark
 from amp.benchmarks.base import Benchmark
 from amp.errors import InvalidInputError, did_you_mean
-from amp.evaluate.config import RunSettings, is_policy_file
+from amp.evaluate.config import RunSettings
 from amp.types import Limits, ProbeKind
 
 _PINS = ("depth", "temperature", "top_p", "beam_width", "tools", "verification")
@@ -38,7 +39,8 @@ def _beside(path: Path, info: ValidationInfo) -> Path:
 
 
 def _policy_beside(allocator: str, info: ValidationInfo) -> str:
-    return str(_beside(Path(allocator), info)) if is_policy_file(allocator) else allocator
+    path = _beside(Path(allocator), info)
+    return str(path) if is_policy_path(path) else allocator
 
 
 def _named(tables: dict[str, Any]) -> dict[str, Any]:

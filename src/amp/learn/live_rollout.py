@@ -114,7 +114,7 @@ class _Row:
     reward: float
 
 
-class _Player:
+class _Player(Allocator):
     """Decides as the policy does, in each episode with its trade-off, and notes every choice."""
 
     def __init__(self, policy: MlpPolicy, trade_offs: dict[_Key, float]) -> None:

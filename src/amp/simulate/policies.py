@@ -180,8 +180,8 @@ def vote_rules(table: SampleTable) -> dict[str, Allocator]:
         one = table.arm(arm).allocation
         for threshold in (0.95, 0.85):
             name = f"adaptive consistency {threshold:g}, {arm}"
-            rules[name] = AdaptiveConsistency(one, threshold, most=samples)
-        rules[f"early stopping, {arm}"] = EarlyStopping(one, window=2, most=samples)
+            rules[name] = AdaptiveConsistency(one, threshold, max_samples=samples)
+        rules[f"early stopping, {arm}"] = EarlyStopping(one, window=2, max_samples=samples)
     orders = {
         arm: {agree: [arm] * samples for agree in (2, 3)} for arm, samples in table.samples.items()
     }

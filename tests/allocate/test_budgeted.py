@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amp.allocate.base import FixedAllocator
-from amp.allocate.budget import AffordableAllocator
-from amp.latency import Lengths, Profile, expected_cost
+from amp.allocate.base import Allocator, FixedAllocator
+from amp.allocate.budget import BudgetedAllocator
+from amp.latency import CostModel, Lengths, Profile
 from amp.models.base import ModelCard
 from amp.types import (
     Allocation,
@@ -31,6 +31,7 @@ LENGTHS = Lengths(prompt_tokens=200, answer_tokens=20, thought_tokens=15)
 PROFILE = Profile(
     "m", "", "cpu", 2, 0.1, 0.01, 1e-6, 1e-6, (1, 2, 4), (0.05, 0.06, 0.1), 0.0, ()
 )  # fmt: skip
+COSTS = CostModel(CARD, LENGTHS, PROFILE)
 allocations = st.builds(
     Allocation,
     depth=st.integers(0, 4),
@@ -51,13 +52,13 @@ def context(observation: Observation, remaining: Limits = Limits()) -> StepConte
     return StepContext(Task("t", "g"), observation, remaining=remaining)
 
 
-def affordable(allocation: Allocation) -> AffordableAllocator:
-    return AffordableAllocator(FixedAllocator(allocation), CARD, LENGTHS, PROFILE)
+def budgeted(allocation: Allocation) -> BudgetedAllocator:
+    return BudgetedAllocator(FixedAllocator(allocation), COSTS)
 
 
 def fits(allocation: Allocation, where: StepContext) -> bool:
     choice = where.observation.actions is not None
-    cost = expected_cost(allocation, LENGTHS, CARD, PROFILE, choice=choice)
+    cost = COSTS.expected(allocation, choice=choice)
     left = where.remaining
     pairs = (
         (cost.tokens, left.tokens),
@@ -72,7 +73,7 @@ def test_what_is_granted_fits_wherever_something_narrower_fits(
     wanted: Allocation, observation: Observation, remaining: Limits
 ) -> None:
     where = context(observation, remaining)
-    granted = affordable(wanted).allocate(where, Complexity(0.5)).allocation
+    granted = budgeted(wanted).allocate(where, Complexity(0.5)).allocation
     assert granted is not None
     anything_fits = any(
         fits(replace(wanted, beam_width=b, verification=v, depth=d), where)
@@ -90,7 +91,7 @@ def test_what_fits_is_left_alone_and_the_rest_is_never_touched(
     wanted: Allocation, observation: Observation, remaining: Limits
 ) -> None:
     where = context(observation, remaining)
-    granted = affordable(wanted).allocate(where, Complexity(0.5)).allocation
+    granted = budgeted(wanted).allocate(where, Complexity(0.5)).allocation
     assert granted is not None
     if fits(wanted, where):
         assert granted == wanted
@@ -104,7 +105,7 @@ def test_unlimited_it_is_the_allocator_that_it_wraps(
 ) -> None:
     where = context(observation)
     inner = FixedAllocator(wanted)
-    assert affordable(wanted).allocate(where, Complexity(0.5)) == inner.allocate(
+    assert budgeted(wanted).allocate(where, Complexity(0.5)) == inner.allocate(
         where, Complexity(0.5)
     )
 
@@ -114,7 +115,7 @@ def test_beams_go_first_then_verification_then_depth() -> None:
     narrowed = []
     for seconds in (tenths / 10 for tenths in range(300, 10, -1)):
         where = context(Observation("s"), Limits(seconds=seconds))
-        granted = affordable(wanted).allocate(where, Complexity(0.5)).allocation
+        granted = budgeted(wanted).allocate(where, Complexity(0.5)).allocation
         assert granted is not None
         narrowed.append((granted.beam_width, granted.verification, granted.depth))
     assert narrowed[0] == (4, 2, 2)
@@ -127,28 +128,28 @@ def test_beams_go_first_then_verification_then_depth() -> None:
 
 
 def test_a_stop_stays_a_stop_and_a_draw_keeps_its_log_probability() -> None:
-    allocator = affordable(Allocation(beam_width=4, temperature=0.7))
+    allocator = budgeted(Allocation(beam_width=4, temperature=0.7))
     after = replace(context(Observation("s")), evidence=Evidence(rounds=1))
     assert allocator.allocate(after, Complexity(0.5)).stop
 
-    class Drawn:
+    class Drawn(Allocator):
         def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
             return Decision(Allocation(beam_width=4, temperature=0.7), -1.5, (0.25,))
 
     tight = context(Observation("s"), Limits(tokens=230))
-    decision = AffordableAllocator(Drawn(), CARD, LENGTHS, PROFILE).allocate(tight, Complexity(0.5))
+    decision = BudgetedAllocator(Drawn(), COSTS).allocate(tight, Complexity(0.5))
     assert decision == Decision(Allocation(beam_width=1, temperature=0.7), -1.5, (0.25,))
 
 
 def test_the_prompts_of_the_last_step_stand_for_the_next_ones() -> None:
     wanted = Allocation(temperature=0.7, beam_width=4)
     tight = context(Observation("s"), Limits(tokens=300))
-    first = affordable(wanted).allocate(tight, Complexity(0.5)).allocation
+    first = budgeted(wanted).allocate(tight, Complexity(0.5)).allocation
     short = StepRecord(Observation("s"), (), Complexity(0.5), "a", Usage(2, prompt_tokens=80))
-    later = affordable(wanted).allocate(replace(tight, steps=(short,)), Complexity(0.5)).allocation
+    later = budgeted(wanted).allocate(replace(tight, steps=(short,)), Complexity(0.5)).allocation
     assert first == wanted
     long = replace(short, usage=Usage(2, prompt_tokens=500))
-    narrowed = affordable(wanted).allocate(replace(tight, steps=(long,)), Complexity(0.5))
+    narrowed = budgeted(wanted).allocate(replace(tight, steps=(long,)), Complexity(0.5))
     assert later == wanted
     assert narrowed.allocation == replace(wanted, beam_width=2)
 
@@ -156,7 +157,7 @@ def test_the_prompts_of_the_last_step_stand_for_the_next_ones() -> None:
 def test_without_a_profile_seconds_narrow_nothing() -> None:
     wanted = Allocation(temperature=0.7, beam_width=4)
     where = context(Observation("s"), Limits(seconds=1e-9))
-    allocator = AffordableAllocator(FixedAllocator(wanted), CARD, LENGTHS)
+    allocator = BudgetedAllocator(FixedAllocator(wanted), CostModel(CARD, LENGTHS))
     assert allocator.allocate(where, Complexity(0.5)).allocation == wanted
 
 
@@ -169,7 +170,7 @@ def test_no_cost_falls_with_what_is_allocated(
         return
     choice = observation.actions is not None
     more: dict[str, int] = {field: getattr(wanted, field) + 1}
-    low = expected_cost(wanted, LENGTHS, CARD, PROFILE, choice=choice)
-    high = expected_cost(replace(wanted, **more), LENGTHS, CARD, PROFILE, choice=choice)  # type: ignore[arg-type]
+    low = COSTS.expected(wanted, choice=choice)
+    high = COSTS.expected(replace(wanted, **more), choice=choice)  # type: ignore[arg-type]
     for name in ("tokens", "seconds", "dollars", "flops", "model_calls"):
         assert getattr(high, name) >= getattr(low, name) - 1e-9

@@ -1,0 +1,174 @@
+"""Which allocator a name stands for: the bundled policy, a file, one from elsewhere, another's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.fakes.worlds import context
+
+from amp import allocate
+from amp.allocate import (
+    ALLOCATORS,
+    CONTROLS,
+    AllocatorOptions,
+    OverrideAllocator,
+    find_allocator,
+    make_allocator,
+    policy_file,
+    resolve_auto,
+)
+from amp.allocate.base import FixedAllocator
+from amp.allocate.mlp_policy import MlpPolicy
+from amp.allocate.policy_file import CurvePoint, Origin, save_policy
+from amp.allocate.space import Space
+from amp.benchmarks import load_benchmark
+from amp.benchmarks.presets import POLICY_SPACES, PRESETS
+from amp.errors import InvalidInputError
+from amp.evaluate.run import RunSettings, check, manifest, settled
+from amp.models.base import ModelCard
+from amp.models.scripted import ScriptedModel
+from amp.types import Allocation, Complexity, Limits
+
+CARD = ModelCard("base", sha256="aa")
+POLICY = MlpPolicy.initial(POLICY_SPACES["gsm8k"], ("token_entropy",), hidden=4)
+CURVE = (CurvePoint(0.5, 240.0, 0.6), CurvePoint(0.8, 410.0, 0.7), CurvePoint(1.0, 700.0, 0.75))
+
+
+def settings(**changes: object) -> RunSettings:
+    return replace(RunSettings("demo", 0, "auto", {}, Limits()), **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of policies with one in it, for the model of `CARD` on GSM8K."""
+    monkeypatch.setattr(policy_file, "_BUNDLED", tmp_path)
+    path = tmp_path / "gsm8k-base.safetensors"
+    save_policy(POLICY, path, Origin("gsm8k", "base", "aa", ("gsm8k/train/0",), CURVE))
+    return path
+
+
+def test_auto_is_the_policy_for_this_model_and_benchmark_or_else_the_heuristic(
+    shipped: Path,
+) -> None:
+    assert resolve_auto("auto", "gsm8k", CARD) == str(shipped)
+    assert resolve_auto("auto", "gsm8k", replace(CARD, name="renamed")) == str(shipped)
+    assert resolve_auto("auto", "babyai", CARD) == "heuristic"
+    assert resolve_auto("auto", "gsm8k", replace(CARD, sha256="bb")) == "heuristic"
+    assert resolve_auto("auto", "gsm8k", replace(CARD, sha256="")) == str(shipped)
+    assert resolve_auto("auto", "gsm8k", replace(CARD, sha256="", name="another")) == "heuristic"
+
+
+def test_other_names_and_files_stand_for_themselves(shipped: Path) -> None:
+    assert resolve_auto("fixed", "gsm8k", CARD) == "fixed"
+    assert resolve_auto(str(shipped), "babyai", CARD) == str(shipped)
+    with pytest.raises(InvalidInputError, match="'auto' depends on the model; resolve it first"):
+        make_allocator("auto")
+
+
+def test_auto_can_still_be_called_as_before(shipped: Path) -> None:
+    assert resolve_auto("amp", "gsm8k", CARD) == str(shipped)
+    assert find_allocator("amp").takes == find_allocator("auto").takes
+
+
+def test_a_run_says_in_its_manifest_what_the_best_was(shipped: Path) -> None:
+    gsm8k = load_benchmark("gsm8k")
+    model = ScriptedModel(lambda prompt, index: "4")
+    assert settled(settings(), gsm8k, CARD).allocator == str(shipped)
+    told = manifest(model, gsm8k, settings(), [])
+    assert (told["allocator"], told["policy"]) == ("heuristic", None)
+
+
+def test_a_policy_takes_its_trade_off_from_the_run_or_from_a_budget_on_its_curve(
+    shipped: Path,
+) -> None:
+    def trade_off(**changes: Any) -> float:
+        made = make_allocator(str(shipped), AllocatorOptions(benchmark="gsm8k", **changes))
+        assert isinstance(made, MlpPolicy)
+        return made.trade_off
+
+    assert trade_off() == POLICY.trade_off
+    assert trade_off(trade_off=0.3) == 0.3
+    assert trade_off(mean_tokens=410.0) == 0.8
+    assert trade_off(mean_tokens=555.0) == pytest.approx(0.9)
+    assert trade_off(mean_tokens=9999.0) == 1.0
+    with pytest.raises(InvalidInputError, match="mean_tokens is 100, expected at least 240"):
+        trade_off(mean_tokens=100.0)
+    save_policy(POLICY, shipped)
+    with pytest.raises(InvalidInputError, match="does not say what it costs"):
+        trade_off(mean_tokens=500.0)
+
+
+def test_a_policy_with_an_assessor_of_its_own_is_not_run_without_one(shipped: Path) -> None:
+    save_policy(POLICY, shipped, Origin("gsm8k", "base", "aa", (), CURVE, assessor="ff"))
+    with pytest.raises(InvalidInputError, match="an assessor of its own; name it with --assessor"):
+        make_allocator(str(shipped), AllocatorOptions(benchmark="gsm8k"))
+    make_allocator(str(shipped), AllocatorOptions(benchmark="gsm8k", has_assessor=True))
+
+
+def test_trade_off_and_mean_tokens_exclude_each_other() -> None:
+    both = settings(trade_off=0.5, mean_tokens=300.0)
+    with pytest.raises(InvalidInputError, match="exclude each other"):
+        check(load_benchmark("gsm8k"), both)
+    with pytest.raises(InvalidInputError, match="mean_tokens is for trained policies"):
+        check(load_benchmark("gsm8k"), settings(allocator="fixed", mean_tokens=300.0))
+
+
+def test_a_policy_moves_to_a_benchmark_with_as_many_tools(shipped: Path) -> None:
+    babyai = AllocatorOptions(space=PRESETS["babyai"].space, benchmark="babyai")
+    there = make_allocator(str(shipped), babyai)
+    assert isinstance(there, MlpPolicy)
+    assert there.space == PRESETS["babyai"].space
+    gsm8k = AllocatorOptions(space=PRESETS["gsm8k"].space, benchmark="gsm8k")
+    here = make_allocator(str(shipped), gsm8k)
+    assert isinstance(here, MlpPolicy)
+    assert here.space == POLICY_SPACES["gsm8k"]
+    with pytest.raises(InvalidInputError, match=r"use 1 tools \(python\), here are 0 \(none\)"):
+        POLICY.transferred(Space())
+
+
+def test_a_missing_policy_is_named_and_a_misspelt_name_is_not_taken_for_a_file() -> None:
+    with pytest.raises(InvalidInputError, match=r"gone\.safetensors"):
+        make_allocator("gone.safetensors")
+    with pytest.raises(InvalidInputError, match="'fixd'; did you mean 'fixed'.*, or the file of"):
+        make_allocator("fixd")
+
+
+def test_another_package_brings_an_allocator_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(space: Space, fixed: Allocation) -> FixedAllocator:
+        return FixedAllocator(replace(fixed, beam_width=space.beam_width[1]))
+
+    monkeypatch.setattr(allocate, "plugin_names", lambda group, builtin: ("widest",))
+    monkeypatch.setattr(allocate, "load_plugin", lambda group, name: make)
+    allocator = make_allocator("widest", AllocatorOptions(space=Space(beam_width=(1, 7))))
+    assert allocator == FixedAllocator(Allocation(beam_width=7))
+    with pytest.raises(InvalidInputError, match="allocators: .*widest"):
+        make_allocator("widst")
+
+
+FIELDS = {"temperature": 0.5, "beam_width": 3, "tools": frozenset({"calculator"})}
+
+
+@pytest.mark.parametrize("name", sorted(ALLOCATORS.keys() - set(CONTROLS)))
+def test_what_the_user_set_is_in_every_allocation_but_for_what_a_rule_on_votes_decides(
+    name: str,
+) -> None:
+    options = AllocatorOptions(space=Space(tools=frozenset({"python"})), fixed=Allocation())
+    allocator = make_allocator(name, options).with_overrides(FIELDS)
+    granted = allocator.allocate(context(), Complexity(0.9)).allocation
+    assert granted is not None
+    assert granted.temperature == 0.5
+    if name not in ("adaptive_consistency", "early_stopping"):
+        assert name.startswith("until") or (granted.beam_width, granted.tools) == (
+            3,
+            FIELDS["tools"],
+        )
+
+
+def test_overrides_do_not_change_what_an_allocator_reads() -> None:
+    for name, used in {"heuristic": True, "sigmoid": True, "fixed": False, "random": False}.items():
+        allocator = make_allocator(name)
+        assert allocator.uses_complexity is used
+        assert OverrideAllocator(allocator, FIELDS).uses_complexity is used
