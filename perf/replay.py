@@ -16,7 +16,6 @@ from rich.console import Console
 from amp.allocate.base import FixedAllocator
 from amp.allocate.consistency import UntilAgreement
 from amp.benchmarks import load_benchmark
-from amp.benchmarks.presets import PRESETS
 from amp.execute.executor import Executor
 from amp.execute.tools.recorded import RecordedTool
 from amp.models.recorded import RecordedModel
@@ -41,7 +40,7 @@ def replays() -> list[tuple[str, float, str, float]]:
         for number in range(-(-EPISODES // len(problems)))
         for problem in problems
     ][:EPISODES]
-    wide = PRESETS["gsm8k"].fixed
+    wide = load_benchmark("gsm8k").defaults.fixed
     arm = Arm("program", replace(wide, beam_width=1))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "replay.sqlite"

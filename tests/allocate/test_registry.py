@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.fakes.recorded import POLICY_SPACE
 from tests.fakes.worlds import context
 
 from amp import allocate
@@ -25,7 +26,6 @@ from amp.allocate.mlp_policy import MlpPolicy
 from amp.allocate.policy_file import CurvePoint, Origin, save_policy
 from amp.allocate.space import Space
 from amp.benchmarks import load_benchmark
-from amp.benchmarks.presets import POLICY_SPACES, PRESETS
 from amp.errors import InvalidInputError
 from amp.evaluate.run import RunSettings, check, manifest, settled
 from amp.models.base import ModelCard
@@ -33,7 +33,7 @@ from amp.models.scripted import ScriptedModel
 from amp.types import Allocation, Complexity, Limits
 
 CARD = ModelCard("base", sha256="aa")
-POLICY = MlpPolicy.initial(POLICY_SPACES["gsm8k"], ("token_entropy",), hidden=4)
+POLICY = MlpPolicy.initial(POLICY_SPACE, ("token_entropy",), hidden=4)
 CURVE = (CurvePoint(0.5, 240.0, 0.6), CurvePoint(0.8, 410.0, 0.7), CurvePoint(1.0, 700.0, 0.75))
 
 
@@ -117,14 +117,14 @@ def test_trade_off_and_mean_tokens_exclude_each_other() -> None:
 
 
 def test_a_policy_moves_to_a_benchmark_with_as_many_tools(shipped: Path) -> None:
-    babyai = AllocatorOptions(space=PRESETS["babyai"].space, benchmark="babyai")
+    babyai = AllocatorOptions(space=load_benchmark("babyai").defaults.space, benchmark="babyai")
     there = make_allocator(str(shipped), babyai)
     assert isinstance(there, MlpPolicy)
-    assert there.space == PRESETS["babyai"].space
-    gsm8k = AllocatorOptions(space=PRESETS["gsm8k"].space, benchmark="gsm8k")
+    assert there.space == load_benchmark("babyai").defaults.space
+    gsm8k = AllocatorOptions(space=load_benchmark("gsm8k").defaults.space, benchmark="gsm8k")
     here = make_allocator(str(shipped), gsm8k)
     assert isinstance(here, MlpPolicy)
-    assert here.space == POLICY_SPACES["gsm8k"]
+    assert here.space == POLICY_SPACE
     with pytest.raises(InvalidInputError, match=r"use 1 tools \(python\), here are 0 \(none\)"):
         POLICY.transferred(Space())
 

@@ -7,17 +7,17 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amp.benchmarks import BENCHMARKS
+from amp.benchmarks import BENCHMARKS, load_benchmark
+from amp.benchmarks.alfworld import ALFWorld
 from amp.benchmarks.alfworld.games import Games
 from amp.benchmarks.babyai import BabyAI
 from amp.benchmarks.babyai.minigrid import LEVELS
-from amp.benchmarks.base import MEASURES, Difficulty, difficulty, even_thirds
+from amp.benchmarks.base import Difficulty, DifficultyScale, even_thirds
 from amp.benchmarks.gsm8k import GSM8K
 from amp.benchmarks.webshop import WebShop
 from amp.errors import InvalidInputError, MissingDependencyError
@@ -31,8 +31,8 @@ SCORES = st.lists(st.integers(0, 12), min_size=3, max_size=60).filter(lambda s: 
 
 
 def shares(scores: Iterable[float], boundaries: tuple[float, float]) -> list[float]:
-    measure = replace(MEASURES["gsm8k"], boundaries=boundaries)
-    found = Counter(measure.tercile(score) for score in scores)
+    scale = DifficultyScale("", boundaries)
+    found = Counter(scale.difficulty(score).tercile for score in scores)
     return [round(found[third] / found.total(), 3) for third in (0, 1, 2)]
 
 
@@ -55,12 +55,12 @@ def test_the_order_of_the_tasks_does_not_matter(scores: list[int]) -> None:
     assert even_thirds(scores) == (2, 3)
 
 
-@pytest.mark.parametrize("name", sorted(MEASURES))
+@pytest.mark.parametrize("name", sorted(BENCHMARKS))
 @given(st.integers(0, 300), st.integers(0, 300))
 def test_more_is_never_easier(name: str, one: int, other: int) -> None:
-    tercile = MEASURES[name].tercile
+    scale = load_benchmark(name).difficulty_scale
     low, high = sorted((one, other))
-    assert tercile(low) <= tercile(high)
+    assert scale.difficulty(low).tercile <= scale.difficulty(high).tercile
 
 
 def test_two_different_scores_make_no_thirds() -> None:
@@ -69,10 +69,6 @@ def test_two_different_scores_make_no_thirds() -> None:
 
 
 # --------------------------------------------------------------------------- one task
-
-
-def test_every_benchmark_has_a_measure() -> None:
-    assert set(MEASURES) == set(BENCHMARKS)
 
 
 @pytest.mark.parametrize(
@@ -89,14 +85,14 @@ def test_every_benchmark_has_a_measure() -> None:
     ],
 )
 def test_the_score_is_a_count(name: str, data: dict[str, object], expected: Difficulty) -> None:
-    assert difficulty(name, Task("id", "goal", data)) == expected
+    assert load_benchmark(name).difficulty(Task("id", "goal", data)) == expected
 
 
 def test_a_task_from_a_trace_is_as_hard_as_before() -> None:
     for task in GSM8K().tasks("demo"):
         episode = Episode(task, (), True, 1.0, Usage(), "done")
         again = episode_from_json(to_json(episode)).task
-        assert difficulty("gsm8k", again) == difficulty("gsm8k", task)
+        assert load_benchmark("gsm8k").difficulty(again) == load_benchmark("gsm8k").difficulty(task)
 
 
 def test_a_mission_is_as_hard_as_the_plan_of_the_expert_is_long() -> None:
@@ -109,25 +105,20 @@ def test_a_mission_is_as_hard_as_the_plan_of_the_expert_is_long() -> None:
         plan = benchmark.expert(task)
         assert plan is not None
         assert [environment.step(action).done for action in plan].count(True) == 1
-        found = difficulty("babyai", task)
+        found = load_benchmark("babyai").difficulty(task)
         assert (found.score, found.tercile) == (len(plan), tercile)
 
 
 def test_a_mission_that_the_expert_misses_is_hard(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(BabyAI, "expert", lambda benchmark, task: None)
     task = Task("id", "goal", {"level": "BabyAI-GoToLocal-v0", "seed": 1})
-    assert difficulty("babyai", task) == Difficulty(math.inf, 2)
+    assert load_benchmark("babyai").difficulty(task) == Difficulty(math.inf, 2)
 
 
-@pytest.mark.parametrize("name", sorted(MEASURES))
+@pytest.mark.parametrize("name", sorted(BENCHMARKS))
 def test_a_task_that_does_not_say_how_hard_it_is_is_named(name: str) -> None:
     with pytest.raises(InvalidInputError, match="'some/task'.*data"):
-        difficulty(name, Task("some/task", "goal", {"steps": "many"}))
-
-
-def test_an_unknown_benchmark_gets_a_hint() -> None:
-    with pytest.raises(InvalidInputError, match="'gsm8'; did you mean 'gsm8k'"):
-        difficulty("gsm8", Task("id", "goal"))
+        load_benchmark(name).difficulty(Task("some/task", "goal", {"steps": "many"}))
 
 
 # --------------------------------------------------------------------------- the boundaries
@@ -138,9 +129,9 @@ def test_the_boundaries_of_gsm8k_are_those_of_its_training_problems() -> None:
         tasks = GSM8K().tasks("train")
     except MissingDependencyError as error:
         pytest.skip(str(error))
-    scores = [MEASURES["gsm8k"].score(task) for task in tasks]
-    assert even_thirds(scores) == MEASURES["gsm8k"].boundaries
-    assert shares(scores, MEASURES["gsm8k"].boundaries) == [0.262, 0.287, 0.452]
+    scores = [GSM8K().difficulty(task).score for task in tasks]
+    assert even_thirds(scores) == GSM8K.difficulty_scale.boundaries
+    assert shares(scores, GSM8K.difficulty_scale.boundaries) == [0.262, 0.287, 0.452]
 
 
 def test_the_boundaries_of_alfworld_are_those_of_its_training_games() -> None:
@@ -149,8 +140,8 @@ def test_the_boundaries_of_alfworld_are_those_of_its_training_games() -> None:
         lengths = [float(len(game["walkthrough"])) for _, game in games]
     except MissingDependencyError as error:
         pytest.skip(str(error))
-    assert even_thirds(lengths) == MEASURES["alfworld"].boundaries
-    assert shares(lengths, MEASURES["alfworld"].boundaries) == [0.302, 0.32, 0.378]
+    assert even_thirds(lengths) == ALFWorld.difficulty_scale.boundaries
+    assert shares(lengths, ALFWorld.difficulty_scale.boundaries) == [0.302, 0.32, 0.378]
 
 
 def test_the_boundaries_of_webshop_are_those_of_its_training_goals() -> None:
@@ -158,9 +149,9 @@ def test_the_boundaries_of_webshop_are_those_of_its_training_goals() -> None:
         tasks = WebShop().tasks("train")
     except MissingDependencyError as error:
         pytest.skip(str(error))
-    scores = [MEASURES["webshop"].score(task) for task in tasks]
-    assert even_thirds(scores) == MEASURES["webshop"].boundaries
-    assert shares(scores, MEASURES["webshop"].boundaries) == [0.249, 0.441, 0.31]
+    scores = [WebShop().difficulty(task).score for task in tasks]
+    assert even_thirds(scores) == WebShop.difficulty_scale.boundaries
+    assert shares(scores, WebShop.difficulty_scale.boundaries) == [0.249, 0.441, 0.31]
 
 
 @pytest.mark.skipif("AMP_ALL_LEVELS" not in os.environ, reason="takes minutes")
@@ -168,6 +159,6 @@ def test_the_boundaries_of_babyai_are_those_of_its_training_missions() -> None:
     pytest.importorskip("minigrid")
     levels = [level for level in LEVELS if not LEFT_OUT.search(level)]
     tasks = [task for level in levels for task in BabyAI(level).tasks("train", 20)]
-    scores = [MEASURES["babyai"].score(task) for task in tasks]
-    assert even_thirds(scores) == MEASURES["babyai"].boundaries
-    assert shares(scores, MEASURES["babyai"].boundaries) == [0.329, 0.342, 0.329]
+    scores = [BabyAI().difficulty(task).score for task in tasks]
+    assert even_thirds(scores) == BabyAI.difficulty_scale.boundaries
+    assert shares(scores, BabyAI.difficulty_scale.boundaries) == [0.329, 0.342, 0.329]

@@ -14,18 +14,16 @@ from pathlib import Path
 import pytest
 from tests.fakes.server import Answer, Question, serving
 
-from amp.benchmarks import download
+from amp.benchmarks.alfworld import games as alfworld
 from amp.benchmarks.alfworld.games import Games
 from amp.benchmarks.download import (
-    GAMES,
-    GETTERS,
-    PROBLEMS,
     RemoteFile,
     data_directory,
     fetch,
     get_data,
 )
-from amp.benchmarks.gsm8k import GSM8K
+from amp.benchmarks.gsm8k import GSM8K, problems
+from amp.benchmarks.webshop import shop
 from amp.errors import InvalidInputError, MissingDependencyError
 
 CONTENT = b"0123456789" * 100
@@ -159,7 +157,7 @@ def test_the_games_of_alfworld_lie_where_they_are_looked_for(
         f"json_2.1.1/../{GAME}/game.tw-pddl",
     )
     with site(games=release) as here:
-        monkeypatch.setattr(download, "GAMES", here.file("games"))
+        monkeypatch.setattr(alfworld, "PUBLISHED", here.file("games"))
         assert get_data("alfworld", tmp_path, silent) == tmp_path / "alfworld"
     assert [*Games("train", tmp_path).ids()] == [f"train/{GAME}"]
     assert Games("valid_seen", tmp_path).find(f"valid_seen/{GAME}").read()["grammar"] == "g"
@@ -184,7 +182,7 @@ def test_games_that_were_unpacked_in_part_are_not_taken_for_all(
         return extract(archive, member, path)
 
     with site(games=release) as here:
-        monkeypatch.setattr(download, "GAMES", here.file("games"))
+        monkeypatch.setattr(alfworld, "PUBLISHED", here.file("games"))
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(zipfile.ZipFile, "extract", interrupted)
             get_data("alfworld", tmp_path, silent)
@@ -201,7 +199,7 @@ def test_an_archive_without_games_is_named(
     content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with site(games=content) as here:
-        monkeypatch.setattr(download, "GAMES", here.file("games"))
+        monkeypatch.setattr(alfworld, "PUBLISHED", here.file("games"))
         with pytest.raises(InvalidInputError, match=r"games (is damaged|holds no games)"):
             get_data("alfworld", tmp_path, silent)
     assert not (tmp_path / "alfworld" / "json_2.1.1").exists()
@@ -213,7 +211,9 @@ def test_the_problems_of_gsm8k_lie_where_they_are_looked_for(
     rows = [json.dumps({"question": f"{n} + 1?", "answer": f"#### {n + 1}"}) for n in range(30)]
     lines = "\n".join(rows).encode()
     with site(**{"train.jsonl": lines, "test.jsonl": lines}) as here:
-        monkeypatch.setattr(download, "PROBLEMS", [here.file(file.name) for file in PROBLEMS])
+        monkeypatch.setattr(
+            problems, "PUBLISHED", [here.file(file.name) for file in problems.PUBLISHED]
+        )
         get_data("gsm8k", tmp_path, silent)
     sizes = {split: len(GSM8K(tmp_path).tasks(split)) for split in ("train", "dev", "test")}
     assert sizes == {"train": 27, "dev": 3, "test": 30}
@@ -225,7 +225,7 @@ def test_webshop_says_which_files_a_person_has_to_get(tmp_path: Path) -> None:
     message = str(caught.value)
     assert str(tmp_path / "webshop") in message
     assert "items_shuffle_1000.json: https://drive.google.com/uc?id=" in message
-    for name in download.PRODUCTS:
+    for name in shop.PUBLISHED:
         (tmp_path / "webshop" / name).touch()
     assert get_data("webshop", tmp_path, silent) == tmp_path / "webshop"
 
@@ -257,7 +257,6 @@ def test_data_goes_where_it_is_looked_for(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_every_known_file_has_a_hash_and_comes_over_https() -> None:
-    for file in (*PROBLEMS, GAMES):
+    for file in (*problems.PUBLISHED, alfworld.PUBLISHED):
         assert file.url.startswith("https://")
         assert len(file.sha256) == 64
-    assert set(GETTERS) == {"alfworld", "gsm8k", "webshop"}

@@ -13,8 +13,9 @@ from rich.console import Console
 from tests.fakes.server import Answer, serving
 
 from amp import cli
-from amp.benchmarks import BENCHMARKS, download
+from amp.benchmarks import BENCHMARKS
 from amp.benchmarks.download import RemoteFile, survey
+from amp.benchmarks.gsm8k import problems
 from amp.cli.info import benchmark_view, benchmarks_view
 
 Amp = Callable[..., int]
@@ -94,11 +95,11 @@ def test_data_is_fetched_into_the_directory_that_is_named(
     sha256 = "0" * 64
     with serving(lambda question: Answer(200, content)) as address:
         files = [RemoteFile("train.jsonl", f"{address}/train.jsonl", sha256)]
-        monkeypatch.setattr(download, "PROBLEMS", files)
+        monkeypatch.setattr(problems, "PUBLISHED", files)
         assert amp("data", "get", "gsm8k", "--data", str(tmp_path)) == 2
     assert "it was removed, try again" in capsys.readouterr().err
     (tmp_path / "gsm8k" / "train.jsonl").write_bytes(content)
-    monkeypatch.setattr(download, "PROBLEMS", ())
+    monkeypatch.setattr(problems, "PUBLISHED", ())
     assert amp("data", "get", "gsm8k", "--data", str(tmp_path)) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "gsm8k")
 

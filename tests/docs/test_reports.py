@@ -16,9 +16,7 @@ from amp import cli
 from amp.allocate.policy_file import load_origin
 from amp.assess.text import structural
 from amp.benchmarks import load_benchmark
-from amp.benchmarks.base import difficulty
 from amp.benchmarks.labels import outcomes
-from amp.benchmarks.presets import ARMS
 from amp.evaluate.dataset import Source, of_recording
 from amp.learn.pretrain import train_assessor
 from amp.report.stats import auroc, spearman
@@ -115,7 +113,7 @@ def test_the_training_problems_of_gsm8k_are_what_the_pages_say(tmp_path: Path) -
     recording = tmp_path / "gsm8k-train.sqlite"
     shutil.copy(ROOT / "recordings" / recording.name, recording)
     benchmark = load_benchmark("gsm8k", data=DATA)
-    arms = [Arm(name, ARMS[name]) for name in ("program", "chain")]
+    arms = [Arm(name, benchmark.defaults.arms[name]) for name in ("program", "chain")]
     table = table_from_recording(
         recording, benchmark, benchmark.tasks("train"), arms, 4, incomplete="leave out"
     )
@@ -141,7 +139,7 @@ def test_failures_of_gsm8k_rise_with_difficulty_as_the_page_says() -> None:
     source = of_recording(
         ROOT / "recordings" / "gsm8k-train.sqlite", benchmark, benchmark.tasks("train", 150)
     )
-    hard = [difficulty("gsm8k", episode.task) for episode in source.episodes]
+    hard = [benchmark.difficulty(episode.task) for episode in source.episodes]
     failed = []
     for episode in source.episodes:
         (step,) = outcomes(episode, benchmark)
@@ -163,7 +161,7 @@ def test_missions_of_babyai_fail_by_difficulty_as_the_page_says() -> None:
         probes: frozenset[ProbeKind] = frozenset({"options"})
         tasks = benchmark.tasks("train", 14)
         for episode in of_recording(recording, benchmark, tasks, probes, 12).episodes:
-            third = difficulty("babyai", episode.task).tercile
+            third = benchmark.difficulty(episode.task).tercile
             missions[third] += 1
             failed[third] += episode.success is not True
     assert (failed, missions) == ([9, 34, 4], [21, 45, 4])

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.fakes.recorded import CARD, GSM8K, TASKS, answer
+from tests.fakes.recorded import ARMS, CARD, GSM8K, TASKS, answer
 
 from amp.allocate.space import REALS, Space
+from amp.benchmarks import BENCHMARKS, load_benchmark
 from amp.benchmarks.babyai import BabyAI
-from amp.benchmarks.presets import ARMS, PRESETS
 from amp.errors import InvalidInputError, ModelError, RecordingError
 from amp.evaluate.record import Asked, complete, corners, grid, record
 from amp.models.base import Prompt
@@ -98,9 +98,10 @@ def test_a_corner_is_named_by_what_differs() -> None:
     assert "depth 0, 1 beam, no tools" in found
 
 
-@pytest.mark.parametrize("name", sorted(set(PRESETS) - {"gsm8k"}))
+@pytest.mark.parametrize("name", sorted(set(BENCHMARKS) - {"gsm8k"}))
 def test_the_best_fixed_allocation_that_we_know_is_a_corner(name: str) -> None:
-    assert PRESETS[name].fixed in corners(PRESETS[name].space).values()
+    defaults = load_benchmark(name).defaults
+    assert defaults.fixed in corners(defaults.space).values()
 
 
 def test_an_unknown_arm_is_named_with_those_that_there_are() -> None:

@@ -17,7 +17,6 @@ from amp.allocate.policy import SigmoidPolicy
 from amp.allocate.policy_file import save_policy
 from amp.assess.base import Ablated
 from amp.benchmarks import load_benchmark
-from amp.benchmarks.presets import PRESETS
 from amp.errors import InvalidInputError, ModelError
 from amp.evaluate import run
 from amp.latency import CostModel, Profile, cores, machine
@@ -81,7 +80,7 @@ def test_an_adaptive_allocator_is_told_what_fits_the_limits() -> None:
     assert isinstance(free, HeuristicAllocator)
     bound = planner_for("heuristic", Limits(tokens=500)).allocator
     assert bound == BudgetedAllocator(
-        free, CostModel(ScriptedModel([""]).card, PRESETS["gsm8k"].lengths)
+        free, CostModel(ScriptedModel([""]).card, load_benchmark("gsm8k").defaults.lengths)
     )
     fixed = planner_for("fixed", Limits(tokens=500)).allocator
     assert isinstance(fixed, FixedAllocator)
@@ -129,7 +128,7 @@ def told(**settings: Any) -> dict[str, Any]:
 @pytest.fixture
 def policy_file(tmp_path: Path) -> Path:
     path = tmp_path / "policy.safetensors"
-    save_policy(MlpPolicy.initial(PRESETS["gsm8k"].space, ("uncertainty",)), path)
+    save_policy(MlpPolicy.initial(load_benchmark("gsm8k").defaults.space, ("uncertainty",)), path)
     return path
 
 
@@ -148,7 +147,7 @@ def test_a_policy_file_is_an_allocator_that_serves_without_chance(policy_file: P
 
 def test_a_policy_that_takes_no_trade_off_says_so(tmp_path: Path) -> None:
     path = tmp_path / "sigmoid.safetensors"
-    save_policy(SigmoidPolicy.initial(PRESETS["gsm8k"].space), path)
+    save_policy(SigmoidPolicy.initial(load_benchmark("gsm8k").defaults.space), path)
     assert isinstance(planned(allocator=str(path)).allocator, SigmoidPolicy)
     with pytest.raises(InvalidInputError, match="takes no trade_off; leave it out"):
         planned(allocator=str(path), trade_off=0.5)
@@ -181,7 +180,7 @@ def test_rounds_bound_any_allocator() -> None:
 
 
 def test_most_bounds_the_samples_of_the_rules_on_votes() -> None:
-    fixed = PRESETS["gsm8k"].fixed
+    fixed = load_benchmark("gsm8k").defaults.fixed
     asked = planned(allocator="adaptive_consistency", most=4).allocator
     assert asked == AdaptiveConsistency(fixed, max_samples=4)
     assert planned(allocator="early_stopping", most=4).allocator == EarlyStopping(fixed, 2, 4)

@@ -11,10 +11,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.fakes.recorded import CARD, PROGRAM, SILENT, answer, record
+from tests.fakes.recorded import ARMS, CARD, PROGRAM, SILENT, answer, record
 
 from amp.benchmarks import load_benchmark
-from amp.benchmarks.presets import ARMS
 from amp.errors import InvalidInputError, MissingDependencyError, ModelError
 from amp.evaluate import run
 from amp.evaluate.sweep import Study, read_study

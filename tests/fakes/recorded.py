@@ -21,6 +21,9 @@ from amp.simulate.samples import Arm
 from amp.types import Allocation, Episode, Limits, Task
 
 GSM8K = load_benchmark("gsm8k")
+ARMS = GSM8K.defaults.arms
+assert GSM8K.defaults.policy_space is not None
+POLICY_SPACE = GSM8K.defaults.policy_space
 TASKS = GSM8K.tasks("demo", 3)
 SAMPLED = Allocation(temperature=0.7, top_p=0.95, verification=1)
 PROGRAM = Arm("program", replace(SAMPLED, tools=frozenset({"python"})))

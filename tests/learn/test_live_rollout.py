@@ -11,14 +11,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.fakes.recorded import CHAIN, GSM8K, PROGRAM, SILENT, TASKS, planner_of, record
+from tests.fakes.recorded import (
+    CHAIN,
+    GSM8K,
+    POLICY_SPACE,
+    PROGRAM,
+    SILENT,
+    TASKS,
+    planner_of,
+    record,
+)
 from tests.fakes.worlds import CORRIDOR, RIDDLE, Corridor, Riddle
 
 from amp.allocate.base import Allocator
 from amp.allocate.mlp_policy import EXTRAS, MlpPolicy
 from amp.allocate.space import Space
 from amp.assess.weighted import WeightedAssessor
-from amp.benchmarks.presets import POLICY_SPACES
 from amp.cost import Reward
 from amp.environment import Environment
 from amp.errors import InvalidInputError, ModelError
@@ -56,7 +64,7 @@ def policy(seed: int, space: Space, features: tuple[str, ...] = FEATURES) -> Mlp
 
 
 def sampler(seed: int) -> MlpPolicy:
-    return replace(policy(seed, POLICY_SPACES["gsm8k"]), max_samples=SAMPLES)
+    return replace(policy(seed, POLICY_SPACE), max_samples=SAMPLES)
 
 
 # --------------------------------------------------------------------------- as in a environment
@@ -81,7 +89,7 @@ def table(path: Path) -> TableEnv:
     draws = table_from_recording(path, GSM8K, TASKS, [PROGRAM, CHAIN], SAMPLES)
     return Ordered.from_samples(
         draws,
-        POLICY_SPACES["gsm8k"],
+        POLICY_SPACE,
         FEATURES,
         SILENT,
         opening_contexts(GSM8K, TASKS),

@@ -136,7 +136,7 @@ def test_a_recording_that_is_not_there_is_refused() -> None:
 
 
 def test_a_benchmark_without_a_space_to_learn_in_is_refused() -> None:
-    with pytest.raises(InvalidInputError, match="unknown benchmark to learn on 'babyai'"):
+    with pytest.raises(InvalidInputError, match="no policy can be learned on babyai"):
         load_dataset(RECIPE.model_copy(update={"benchmark": "babyai"}), load_benchmark("babyai"))
 
 

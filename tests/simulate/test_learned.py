@@ -6,17 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.fakes.recorded import ARMS, GSM8K, POLICY_SPACE
 from tests.fakes.synthetic import CARD, synthetic
 
 from amp.allocate.mlp_policy import MlpPolicy
 from amp.allocate.policy import SigmoidPolicy
 from amp.allocate.policy_file import Origin, save_policy
-from amp.benchmarks.presets import ARMS, POLICY_SPACES, PRESETS
 from amp.errors import InvalidInputError
 from amp.simulate.compare import learned
 from amp.simulate.samples import Arm, SampleTable
 
-SPACE = POLICY_SPACES["gsm8k"]
+SPACE = POLICY_SPACE
 POLICY = replace(MlpPolicy.initial(SPACE, ("unread",)), max_samples=3)
 ORIGIN = Origin("gsm8k", CARD.name, CARD.sha256 or "", ("gsm8k/train/1",))
 
@@ -45,7 +45,7 @@ def test_a_policy_that_was_learned_for_these_draws_is_read(tmp_path: Path) -> No
     ("policy", "origin", "test", "said"),
     [
         (
-            replace(MlpPolicy.initial(PRESETS["gsm8k"].space, ()), max_samples=3),
+            replace(MlpPolicy.initial(GSM8K.defaults.space, ()), max_samples=3),
             *(ORIGIN, TEST, "does not fit: it was made for depth"),
         ),
         (SigmoidPolicy.initial(SPACE), ORIGIN, TEST, "takes no trade-off"),

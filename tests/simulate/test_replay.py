@@ -22,7 +22,6 @@ from amp.allocate.consistency import AdaptiveConsistency, EarlyStopping, UntilAg
 from amp.allocate.heuristic import HeuristicAllocator
 from amp.assess.weighted import WeightedAssessor
 from amp.benchmarks import load_benchmark
-from amp.benchmarks.presets import PRESETS
 from amp.errors import InvalidInputError
 from amp.report.paired import compare
 from amp.simulate.build import opening_contexts, table_from_recording
@@ -37,7 +36,7 @@ ALLOCATORS: dict[str, Allocator] = {
     "until_agreement": UntilAgreement((ONE,) * 4),
     "adaptive_consistency": AdaptiveConsistency(ONE, max_samples=4),
     "early_stopping": EarlyStopping(ONE, window=2, max_samples=4),
-    "heuristic": HeuristicAllocator(PRESETS["gsm8k"].space),
+    "heuristic": HeuristicAllocator(load_benchmark("gsm8k").defaults.space),
     "mixed": UntilAgreement((ONE, ONE, CHAIN.allocation, ONE, CHAIN.allocation)),
     "chains": FixedAllocator(replace(CHAIN.allocation, beam_width=3)),
 }

@@ -2,57 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 from amp.benchmarks.base import Benchmark
-from amp.errors import InvalidInputError, did_you_mean
+from amp.errors import AmpError, InvalidInputError, did_you_mean
+from amp.plugins import load_plugin, plugin_names
 
-
-def _gsm8k(data: Path | None, level: str | None, step: str | None) -> Benchmark:
-    from amp.benchmarks.gsm8k import GSM8K
-
-    if level is not None:
-        raise InvalidInputError(f"level is {level!r}, but gsm8k has no levels; leave --level out")
-    return GSM8K(data) if step is None else GSM8K(data, step=step)
-
-
-def _babyai(data: Path | None, level: str | None, step: str | None) -> Benchmark:
-    from amp.benchmarks.babyai import BabyAI
-
-    if step is not None:
-        raise InvalidInputError(
-            f"step is {step!r}, but a step of babyai is an action; leave it out"
-        )
-    return BabyAI() if level is None else BabyAI(level)
-
-
-def _alfworld(data: Path | None, level: str | None, step: str | None) -> Benchmark:
-    from amp.benchmarks.alfworld import ALFWorld
-
-    if step is not None:
-        raise InvalidInputError(
-            f"step is {step!r}, but a step of alfworld is a command; leave it out"
-        )
-    return ALFWorld(data, level)
-
-
-def _webshop(data: Path | None, level: str | None, step: str | None) -> Benchmark:
-    from amp.benchmarks.webshop import WebShop
-
-    if step is not None:
-        raise InvalidInputError(
-            f"step is {step!r}, but a step of webshop is an action; leave it out"
-        )
-    return WebShop(data) if level is None else WebShop(data, level)
-
-
-BENCHMARKS: dict[str, Callable[[Path | None, str | None, str | None], Benchmark]] = {
-    "alfworld": _alfworld,
-    "babyai": _babyai,
-    "gsm8k": _gsm8k,
-    "webshop": _webshop,
+BENCHMARKS: dict[str, str] = {
+    "alfworld": "amp.benchmarks.alfworld:ALFWorld",
+    "babyai": "amp.benchmarks.babyai:BabyAI",
+    "gsm8k": "amp.benchmarks.gsm8k:GSM8K",
+    "webshop": "amp.benchmarks.webshop:WebShop",
 }
+"""Where the class of each benchmark is that comes with amp."""
+
+
+def benchmark_names() -> tuple[str, ...]:
+    """Names of all benchmarks that are here: amp's own, then those of other packages."""
+    return (*BENCHMARKS, *plugin_names("amp.benchmarks", builtin=BENCHMARKS))
 
 
 def load_benchmark(
@@ -61,19 +29,57 @@ def load_benchmark(
     """Makes a benchmark.
 
     Args:
-        name: a key of `BENCHMARKS`.
+        name: one of `benchmark_names`.
         data: directory of the benchmarks' data; None to look in the usual places.
         level: level of a benchmark that has levels; None for its usual one.
         step: what a plan step is, of a benchmark that offers several; None for its usual one.
 
     Raises:
-        InvalidInputError: for an unknown name or level.
+        InvalidInputError: for an unknown name, level or step, or a benchmark of another package
+            that is none.
         MissingDependencyError: if a package is missing.
     """
-    if name not in BENCHMARKS:
-        known = sorted(BENCHMARKS)
+    if name in BENCHMARKS:
+        module, _, class_name = BENCHMARKS[name].partition(":")
+        own: type[Benchmark] = getattr(import_module(module), class_name)
+        return own.load(data, level, step)
+    known = benchmark_names()
+    if name not in known:
         raise InvalidInputError(
             f"unknown benchmark {name!r}{did_you_mean(name, known)} "
             f"(benchmarks: {', '.join(known)})"
         )
-    return BENCHMARKS[name](data, level, step)
+    return _from_outside(name, data, level, step)
+
+
+def _from_outside(name: str, data: Path | None, level: str | None, step: str | None) -> Benchmark:
+    """A benchmark of another package, which may be anything."""
+    brought = load_plugin("amp.benchmarks", name)
+    try:
+        benchmark: Benchmark = brought.load(data, level, step)
+        lacking = [member for member in _MEMBERS if not hasattr(benchmark, member)]
+    except AmpError:
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InvalidInputError(
+            f"benchmark {name!r} cannot be loaded from {_place(brought)}: {reason}"
+        ) from error
+    if lacking:
+        raise InvalidInputError(
+            f"benchmark {name!r} of {_place(brought)} lacks {', '.join(lacking)}; see "
+            "amp.benchmarks.base.Benchmark for what one has to bring"
+        )
+    if benchmark.name != name:
+        raise InvalidInputError(
+            f"benchmark {name!r} of {_place(brought)} calls itself {benchmark.name!r}, expected "
+            "the name of its entry point"
+        )
+    return benchmark
+
+
+_MEMBERS = tuple(member for member in dir(Benchmark) if not member.startswith("_"))
+
+
+def _place(brought: object) -> str:
+    return f"{getattr(brought, '__module__', '?')}:{getattr(brought, '__qualname__', brought)}"

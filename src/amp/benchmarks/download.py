@@ -1,32 +1,25 @@
-"""Where each benchmark's data is published, and how it is brought into the data directory.
+"""Where benchmark data lies on disk, how it gets there, and what of each benchmark is here.
 
-Gets one file of benchmark data from where its own project publishes it.
-
-The file appears under its final name only when it is whole and its SHA-256 is the one known here;
-what an interrupted download has fetched is kept, and the next one goes on from there.
-
-What of each benchmark is here: packages, data, tasks. No package is loaded for it.
-
-Where benchmark data lies on disk. None is shipped with amp; `amp data get` fetches it.
+No data is shipped with amp: `amp data get` fetches it from where each benchmark's own project
+publishes it. A file appears under its final name only when it is whole and its SHA-256 is the one
+known here; what an interrupted download has fetched is kept, and the next one goes on from there.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
-import re
-import shutil
 import urllib.error
 import urllib.request
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
-from amp.benchmarks import load_benchmark
-from amp.benchmarks.base import MEASURES, Benchmark
-from amp.errors import AmpError, InvalidInputError, MissingDependencyError, did_you_mean
+from amp.benchmarks import benchmark_names, load_benchmark
+from amp.benchmarks.base import Requirements
+from amp.errors import AmpError, InvalidInputError, MissingDependencyError
 from amp.models.download import Progress, sha256_of
 
 _BLOCK_BYTES = 1 << 20
@@ -184,53 +177,12 @@ def find_data(name: str, explicit: Path | None = None) -> Path:
     return folder
 
 
-_GSM8K = (
-    "https://raw.githubusercontent.com/openai/grade-school-math/"
-    "3101c7d5072418e28b9008a6636bde82a006892c/grade_school_math/data/"
-)
-
-PROBLEMS = (
-    RemoteFile(
-        "train.jsonl",
-        f"{_GSM8K}train.jsonl",
-        "17f347dc51477c50d4efb83959dbb7c56297aba886e5544ee2aaed3024813465",
-    ),
-    RemoteFile(
-        "test.jsonl",
-        f"{_GSM8K}test.jsonl",
-        "3730d312f6e3440559ace48831e51066acaca737f6eabec99bccb9e4b3c39d14",
-    ),
-)
-"""GSM8K: both files of its repository."""
-
-GAMES = RemoteFile(
-    "json_2.1.3_tw-pddl.zip",
-    "https://github.com/alfworld/alfworld/releases/download/0.4.2/json_2.1.3_tw-pddl.zip",
-    "5df77ea759f2211a4106082839ddbbb790f1ba4e7d097ed732cf453f72aa36cf",
-)
-"""ALFWorld: the text games. The other archives of the release (json_2.1.1_json.zip and
-json_2.1.1_pddl.zip) serve the 3D simulator and the making of games; no game needs them."""
-
-PRODUCTS: Mapping[str, tuple[str, str]] = {
-    "items_shuffle_1000.json": ("1EgHdxQ_YxqIQlvvq5iKlCrkEKR6-j0Ib", "levels small, small-human"),
-    "items_ins_v2_1000.json": ("1IduG0xl544V_A_jv3tHXC0kyFi7PnyBu", "levels small, small-human"),
-    "items_human_ins.json": ("14Kb5SPBk_jfdLZ_CDBNitW98QLDlKR5O", "levels small-human, full"),
-    "items_shuffle.json": ("1A2whVgOO0euk5O13n2iYDM0bQRkkRduB", "level full"),
-    "items_ins_v2.json": ("1s2j6NgHljiZzQNL3veZaAiyW_qDEgBNi", "level full"),
-}
-"""WebShop: the files by name, each with its number on Google Drive (as the original's setup.sh has
-it) and the levels that it is for."""
-
-_RELEASE = "json_2.1.1"  # the name of the folder is that of ALFWorld's first release still
-_MEMBER = re.compile(rf"{_RELEASE}/[\w-]+/[\w-]+/[\w-]+/game\.tw-pddl")
-
-
 def get_data(name: str, data: Path | None, progress: Progress) -> Path:
     """Brings a benchmark's data into the data directory, unless it is there; returns its folder.
 
     Args:
-        name: a benchmark that has data: a key of `GETTERS`.
-        data: the data directory; None for the usual one (`amp.benchmarks.download`).
+        name: a benchmark that has data.
+        data: the data directory; None for the usual one (`data_directory`).
         progress: gets the bytes of a file that are there so far, and those of the whole (0 if
             unknown).
 
@@ -239,66 +191,25 @@ def get_data(name: str, data: Path | None, progress: Progress) -> Path:
             directory cannot be written.
         MissingDependencyError: if it cannot be fetched, or only by a person; says what to do.
     """
-    if name not in GETTERS:
-        known = tuple(GETTERS)
+    fetch_into = load_benchmark(name, data=data).requirements.fetch
+    if fetch_into is None:
         raise InvalidInputError(
-            f"no data is known for {name!r}{did_you_mean(name, known)} "
-            f"(benchmarks with data: {', '.join(known)})"
+            f"{name} needs no data (benchmarks with data: {', '.join(_with_data())})"
         )
     folder = data_directory(data).path / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        GETTERS[name](folder, progress)
+        fetch_into(folder, progress)
     except OSError as error:
         raise InvalidInputError(f"cannot write {name} data to {folder}: {error}") from None
     return folder
 
 
-def _problems(folder: Path, progress: Progress) -> None:
-    for file in PROBLEMS:
-        fetch(file, folder, progress)
-
-
-def _games(folder: Path, progress: Progress) -> None:
-    """Unpacks the games beside the place where they belong, and moves them there in one step."""
-    if (folder / _RELEASE).is_dir():
-        return
-    archive = fetch(GAMES, folder, progress)
-    draft = folder / f"{_RELEASE}.part"
-    shutil.rmtree(draft, ignore_errors=True)
-    try:
-        with zipfile.ZipFile(archive) as packed:
-            games = [name for name in packed.namelist() if _MEMBER.fullmatch(name)]
-            for name in games:
-                packed.extract(name, draft)
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise InvalidInputError(f"{archive} is damaged ({error}); delete it, try again") from None
-    if not games:
-        raise InvalidInputError(f"{archive} holds no games {_RELEASE}/SPLIT/FOLDER/TRIAL")
-    (draft / _RELEASE).replace(folder / _RELEASE)
-    draft.rmdir()
-    archive.unlink()
-
-
-def _products(folder: Path, progress: Progress) -> None:
-    missing = {name: entry for name, entry in PRODUCTS.items() if not (folder / name).is_file()}
-    if missing:
-        listed = "".join(
-            f"\n  {name}: https://drive.google.com/uc?id={number} ({levels})"
-            for name, (number, levels) in missing.items()
-        )
-        raise MissingDependencyError(
-            f"WebShop's project keeps its data on Google Drive, where a person has to get it; put "
-            f"the files of the level that you want into {folder.absolute()}:{listed}"
-        )
-
-
-GETTERS: Mapping[str, Callable[[Path, Progress], None]] = {
-    "alfworld": _games,
-    "gsm8k": _problems,
-    "webshop": _products,
-}
-"""What brings the data of a benchmark into its folder."""
+def _with_data() -> Iterator[str]:
+    for name in benchmark_names():
+        with suppress(AmpError):  # of another package, and broken
+            if load_benchmark(name).requirements.fetch is not None:
+                yield name
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +217,7 @@ class Survey:
     """What of one benchmark is here.
 
     Attributes:
-        name: a key of `amp.benchmarks.BENCHMARKS`.
+        name: one of `amp.benchmarks.benchmark_names`.
         about: what its tasks are, in a few words.
         install: the command that installs the package that is missing; None if none is.
         needs_data: whether it reads data.
@@ -343,103 +254,51 @@ def survey(name: str, data: Path | None = None) -> Survey:
     seconds, since they are packed anew for reading, once.
 
     Args:
-        name: a key of `amp.benchmarks.BENCHMARKS`.
+        name: one of `amp.benchmarks.benchmark_names`.
         data: directory of the benchmarks' data; None to look in the usual places.
 
     Raises:
-        InvalidInputError: if there is no such benchmark.
+        InvalidInputError: if there is no such benchmark, or it is broken.
+        MissingDependencyError: if it is of another package, which cannot be imported.
     """
     benchmark = load_benchmark(name, data=data)
-    facts = _FACTS[name]
-    folder = _found(facts, data)
+    needs, scale = benchmark.requirements, benchmark.difficulty_scale
     sizes: dict[str, int | None] = dict.fromkeys(benchmark.splits)
     problem: str | None = None
     for split in sizes:
         try:
-            sizes[split] = facts.size(benchmark, split, data)
+            sizes[split] = benchmark.size(split)
         except MissingDependencyError:
             pass
         except AmpError as error:
             problem = problem or str(error)
-    measure = MEASURES[name]
     return Survey(
         name=name,
-        about=facts.about,
-        install=_missing_extra(name, facts.modules),
-        needs_data=facts.find is not None,
-        data=folder,
-        get=None if facts.find is None else f"amp data get {name}",
+        about=benchmark.about,
+        install=_missing(needs),
+        needs_data=needs.find is not None,
+        data=_folder(needs, data),
+        get=None if needs.fetch is None else f"amp data get {name}",
         problem=problem,
         sizes=sizes,
-        levels=tuple(benchmark.levels),
-        counts=measure.counts,
-        boundaries=measure.boundaries,
+        levels=benchmark.levels,
+        counts=scale.counts,
+        boundaries=scale.boundaries,
         tools=(*benchmark.tools, *benchmark.environment_tools),
         max_steps=benchmark.max_steps,
     )
 
 
-def _missing_extra(extra: str, modules: tuple[str, ...]) -> str | None:
+def _missing(needs: Requirements) -> str | None:
     # Looked for, not imported: ALFWorld's packages alone take seconds.
-    if all(importlib.util.find_spec(module) for module in modules):
-        return None
-    return f"pip install 'adaptive-meta-planning[{extra}]'"
+    here = all(importlib.util.find_spec(module) for module in needs.modules)
+    return None if here else needs.install
 
 
-# --------------------------------------------------------------------------- the benchmarks
-
-
-@dataclass(frozen=True, slots=True)
-class _Facts:
-    about: str
-    modules: tuple[str, ...]
-    find: Callable[[Path | None], Path] | None
-    size: Callable[[Benchmark, str, Path | None], int]
-
-
-def _found(facts: _Facts, data: Path | None) -> Path | None:
-    if facts.find is None:
+def _folder(needs: Requirements, data: Path | None) -> Path | None:
+    if needs.find is None:
         return None
     try:
-        return facts.find(data)
+        return needs.find(data)
     except MissingDependencyError:
         return None
-
-
-def _size(benchmark: Benchmark, split: str, data: Path | None) -> int:
-    return len(benchmark.tasks(split))
-
-
-def _size_of_babyai(benchmark: Benchmark, split: str, data: Path | None) -> int:
-    from amp.benchmarks.babyai import SPLITS  # told without minigrid
-
-    return len(SPLITS[split])
-
-
-def _size_of_alfworld(benchmark: Benchmark, split: str, data: Path | None) -> int:
-    from amp.benchmarks.alfworld.games import Games  # told without TextWorld, from the file list
-
-    return len(Games(split, data).ids())
-
-
-def _find_games(data: Path | None) -> Path:
-    from amp.benchmarks.alfworld.games import games_directory
-
-    return games_directory(data)
-
-
-_FACTS: Mapping[str, _Facts] = {
-    "alfworld": _Facts(
-        "household tasks as text games", ("alfworld", "textworld"), _find_games, _size_of_alfworld
-    ),
-    "babyai": _Facts(
-        "missions in rooms and mazes, told in words",
-        ("gymnasium", "minigrid"),
-        None,
-        _size_of_babyai,
-    ),
-    "gsm8k": _Facts("grade school word problems", (), lambda data: find_data("gsm8k", data), _size),
-    "webshop": _Facts(
-        "shopping by instruction", (), lambda data: find_data("webshop", data), _size
-    ),
-}

@@ -23,7 +23,7 @@ from rich.text import Text
 
 from amp.benchmarks.download import Survey
 from amp.cli.app import INTERRUPTED, Data, Json, app, new_console, open_model, run_async
-from amp.errors import InvalidInputError
+from amp.errors import InvalidInputError, MissingDependencyError
 
 
 def benchmarks_view(surveys: Sequence[Survey]) -> Group:
@@ -122,15 +122,23 @@ def benchmarks(
         for known, method in METHODS.items():
             print(f"{known}: {method.remark}")
         return
-    from amp.benchmarks import BENCHMARKS
+    from amp.benchmarks import benchmark_names
     from amp.benchmarks.download import survey
 
-    found = [survey(known, data) for known in (BENCHMARKS if name is None else [name])]
+    found, broken = [], {}
+    for known in benchmark_names() if name is None else [name]:
+        try:
+            found.append(survey(known, data))
+        except (InvalidInputError, MissingDependencyError) as error:
+            if name is not None:
+                raise
+            broken[known] = str(error)  # of another package: the rest goes on
     if as_json:
         listed = [asdict(one) for one in found]
+        listed += [{"name": known, "problem": problem} for known, problem in broken.items()]
         print(json.dumps(listed if name is None else listed[0], default=str))
     elif name is None:
-        new_console().print(benchmarks_view(found))
+        new_console().print(benchmarks_view(found), *(Text(why, "red") for why in broken.values()))
     else:
         new_console().print(benchmark_view(found[0]))
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from amp.benchmarks import BENCHMARKS, load_benchmark
+from amp.benchmarks import benchmark_names, load_benchmark
 from amp.cli.app import Data, Json, Model, Probe, app, new_console, open_model, probes_of, run_async
 from amp.errors import InvalidInputError, ModelError
 
@@ -108,7 +108,7 @@ def record(
     run_async(go())
 
 
-for _benchmark in BENCHMARKS:
+for _benchmark in benchmark_names():
     record_app.command(_benchmark, short_help=f"Record answers to {_benchmark}.")(record)
 
 

@@ -115,12 +115,12 @@ def _uncollected() -> Iterator[None]:
 
 def _judge(runs: Sequence[Run], data: Path | None) -> tuple[Benchmark | None, str]:
     """The benchmark of the runs; where its packages or data are missing, a notice says so."""
-    from amp.benchmarks import BENCHMARKS, load_benchmark
+    from amp.benchmarks import benchmark_names, load_benchmark
     from amp.benchmarks.labels import outcomes
     from amp.settings import load_settings
 
     name = runs[0].benchmark
-    if name not in BENCHMARKS:
+    if name not in benchmark_names():
         return None, f"right candidates are not marked: {name!r} is no benchmark"
     try:
         benchmark = load_benchmark(name, data=data or load_settings().data)
@@ -307,7 +307,6 @@ def results(
     from amp.allocate.heuristic import HeuristicAllocator
     from amp.assess.weighted import WeightedAssessor
     from amp.benchmarks import load_benchmark
-    from amp.benchmarks.presets import ARMS, PRESETS
     from amp.simulate.build import opening_contexts, table_from_recording
     from amp.simulate.compare import Adaptive
     from amp.simulate.compare import results as compared
@@ -320,20 +319,20 @@ def results(
     if csv is not None and csv.suffix != ".csv":
         raise InvalidInputError(f"--csv is {csv}, expected a file whose name ends in .csv")
     benchmark = load_benchmark("gsm8k", data=data)
-    wanted = []
+    known, wanted = benchmark.defaults.arms, []
     for name in arm or ["program"]:
-        if name not in ARMS:
+        if name not in known:
             raise InvalidInputError(
-                f"unknown arm {name!r}{did_you_mean(name, list(ARMS))} (ways: {', '.join(ARMS)})"
+                f"unknown arm {name!r}{did_you_mean(name, list(known))} (ways: {', '.join(known)})"
             )
-        wanted.append(Arm(name, ARMS[name]))
+        wanted.append(Arm(name, known[name]))
 
     def table(path: Path, split: str) -> SampleTable:
         tasks = benchmark.tasks(split)
         return table_from_recording(path, benchmark, tasks, wanted, samples, incomplete="leave out")
 
     test = table(recording, "test")
-    heuristic = HeuristicAllocator(PRESETS[benchmark.name].space)
+    heuristic = HeuristicAllocator(benchmark.defaults.space)
     contexts = opening_contexts(benchmark, benchmark.tasks("test"))
     adaptive = {"heuristic": Adaptive((heuristic,), WeightedAssessor())}
     adaptive |= _learned(files, trade_off or [0.85], test)

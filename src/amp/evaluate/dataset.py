@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from amp.benchmarks import BENCHMARKS, load_benchmark
+from amp.benchmarks import benchmark_names, load_benchmark
 from amp.benchmarks.base import Benchmark
 from amp.errors import InvalidInputError, RecordingError
 from amp.evaluate.run import RunSettings, make_planner
@@ -108,7 +108,7 @@ def benchmark_of(path: Path) -> str:
     """
     store = Store(path, write=False)
     try:
-        found = sorted(set(store.versions()) & set(BENCHMARKS))
+        found = sorted(set(store.versions()) & set(benchmark_names()))
     finally:
         store.close()
     if len(found) != 1:

@@ -18,7 +18,6 @@ from pathlib import Path
 
 from amp.allocate.space import REALS, Space
 from amp.benchmarks.base import Benchmark
-from amp.benchmarks.presets import ARMS, PRESETS
 from amp.errors import InvalidInputError, ModelError, RecordingError, did_you_mean
 from amp.evaluate.run import RunSettings, make_planner
 from amp.methods import AnyPlanner
@@ -61,14 +60,13 @@ def grid(benchmark: Benchmark, names: Sequence[str] = ()) -> dict[str, Allocatio
     """The arms that a recording of a benchmark holds: allocations by name.
 
     Args:
-        benchmark: one of one plan step has the ways to ask of `presets.ARMS`, any other the corners
-            of its preset's space.
+        benchmark: has the arms of its defaults or, without any, the corners of their space.
         names: the arms wanted; all if there are none.
 
     Raises:
         InvalidInputError: if there is no arm of a name.
     """
-    known = ARMS if benchmark.max_steps == 1 else corners(PRESETS[benchmark.name].space)
+    known = benchmark.defaults.arms or corners(benchmark.defaults.space)
     for name in names:
         if name not in known:
             raise InvalidInputError(

@@ -25,8 +25,7 @@ from amp.allocate import (
 )
 from amp.assess.base import Ablated
 from amp.assess.weighted import WeightedAssessor
-from amp.benchmarks.base import Benchmark
-from amp.benchmarks.presets import PRESETS, Preset, preset_for
+from amp.benchmarks.base import Benchmark, Defaults
 from amp.errors import InvalidInputError, ModelError
 from amp.evaluate.config import RunSettings, check_effects
 from amp.execute.base import Tool
@@ -99,10 +98,10 @@ def _failed(episode: asyncio.Task[Episode]) -> bool:
 __all__ = [
     "RunSettings",
     "check",
+    "defaults_of",
     "make_planner",
     "manifest",
     "needs_hidden_states",
-    "preset_of",
     "prompt_versions",
     "run",
     "settled",
@@ -136,7 +135,7 @@ def make_planner(
     """
     settings = settled(settings, benchmark, model.card)
     method = settings.resolved_method
-    preset = preset_of(benchmark, settings)
+    defaults = defaults_of(benchmark, settings)
     limits = settings.limits
     if limits.steps is None:
         limits = replace(limits, steps=benchmark.max_steps)
@@ -147,11 +146,11 @@ def make_planner(
         tools = {**tools, LargerModelTool.name: LargerModelTool(larger)}
     executor = Executor(benchmark.prompts, tools)
     if method.planner in BASELINES:
-        return BASELINES[method.planner](model, executor, preset.fixed, limits)
-    allocator = _allocator(settings, method, preset, benchmark.name)
+        return BASELINES[method.planner](model, executor, defaults.fixed, limits)
+    allocator = _allocator(settings, method, defaults, benchmark.name)
     assessor = _assessor(settings, allocator, model.card, benchmark.name)
     profile = find_profile(model.card) if limits.seconds is not None else None
-    costs = CostModel(model.card, preset.lengths, profile)
+    costs = CostModel(model.card, defaults.lengths, profile)
     uses = {name: tool.cost for name, tool in executor.tools.items()}
     if settings.pins:
         allocator = allocator.with_overrides(settings.pins)
@@ -169,15 +168,17 @@ def settled(settings: RunSettings, benchmark: Benchmark, card: ModelCard) -> Run
     return replace(settings, allocator=resolve_auto(settings.allocator, benchmark.name, card))
 
 
-def _allocator(settings: RunSettings, method: Method, preset: Preset, benchmark: str) -> Allocator:
+def _allocator(
+    settings: RunSettings, method: Method, defaults: Defaults, benchmark: str
+) -> Allocator:
     """The allocator of a run.
 
     Raises:
         InvalidInputError: if an option does not fit it, or features are left out that it ignores.
     """
     options = AllocatorOptions(
-        space=preset.space,
-        fixed=preset.fixed,
+        space=defaults.space,
+        fixed=defaults.fixed,
         benchmark=benchmark,
         has_assessor=settings.assessor is not None,
         max_samples=settings.most,
@@ -212,8 +213,8 @@ def _assessor(
     return Ablated(assessor, settings.left_out) if settings.left_out else assessor
 
 
-def preset_of(benchmark: Benchmark, settings: RunSettings) -> Preset:
-    """The benchmark's preset with what the method pins, and with what the user set on top.
+def defaults_of(benchmark: Benchmark, settings: RunSettings) -> Defaults:
+    """The benchmark's defaults with what the method pins, and with what the user set on top.
 
     Raises:
         InvalidInputError: as `make_planner`.
@@ -222,7 +223,7 @@ def preset_of(benchmark: Benchmark, settings: RunSettings) -> Preset:
     check_effects(settings)
     wanted = dict(method.pinned)
     if method.in_words:
-        usual = PRESETS[benchmark.name].fixed.tools
+        usual = benchmark.defaults.fixed.tools
         wanted["tools"] = sorted(usual & set(benchmark.environment_tools))
     lacking = {*wanted.get("tools", ())} - {*benchmark.tools, *benchmark.environment_tools}
     if lacking:
@@ -231,7 +232,7 @@ def preset_of(benchmark: Benchmark, settings: RunSettings) -> Preset:
             f"{benchmark.name} lacks; choose another method"
         )
     wanted |= {name: value for name, value in settings.wanted.items() if value is not None}
-    return preset_for(benchmark, wanted)
+    return benchmark.defaults.overridden(wanted, benchmark)
 
 
 def check(benchmark: Benchmark, settings: RunSettings) -> None:
@@ -240,11 +241,11 @@ def check(benchmark: Benchmark, settings: RunSettings) -> None:
     Raises:
         InvalidInputError: as `make_planner`, as far as that can be told without model and data.
     """
-    preset, method = preset_of(benchmark, settings), settings.resolved_method
+    defaults, method = defaults_of(benchmark, settings), settings.resolved_method
     name = method.allocator
     is_known_yet = name != AUTO and "episodes" not in find_allocator(name).takes
     if is_known_yet:
-        _allocator(settings, method, preset, benchmark.name)
+        _allocator(settings, method, defaults, benchmark.name)
     needs_hidden_states(settings)
 
 
@@ -270,7 +271,7 @@ def manifest(
     """Everything that is needed to repeat a run, for `RunDirectory`."""
     settings = settled(settings, benchmark, model.card)
     method = settings.resolved_method
-    preset = preset_of(benchmark, settings)
+    defaults = defaults_of(benchmark, settings)
     policy = find_allocator(method.allocator).path
     return {
         "benchmark": benchmark.name,
@@ -283,8 +284,8 @@ def manifest(
         "allocator": method.allocator if policy is None else policy.stem,
         "assessor": None if settings.assessor is None else _sha256(settings.assessor),
         "probes": sorted(settings.probes),
-        "fixed": _plain(asdict(preset.fixed)),
-        "space": _plain(asdict(preset.space)),
+        "fixed": _plain(asdict(defaults.fixed)),
+        "space": _plain(asdict(defaults.space)),
         "limits": asdict(settings.limits),
         "policy": None if policy is None else _sha256(policy),
         "pinned": _plain(settings.pins) or None,

@@ -16,7 +16,6 @@ from amp.assess.features import BY_NAME
 from amp.assess.neural import NeuralAssessor
 from amp.assess.weighted import WeightedAssessor
 from amp.benchmarks.base import Benchmark
-from amp.benchmarks.presets import ARMS, POLICY_SPACES
 from amp.cost import Reward
 from amp.errors import InvalidInputError, did_you_mean
 from amp.learn.behaviour_cloning import ImitationSettings, demonstrate, imitate
@@ -77,9 +76,14 @@ def load_dataset(
             benchmark, probes, or cannot learn as the config wants it.
         RecordingError: if the recording is none or lacks samples.
     """
+    space, known_arms = benchmark.defaults.policy_space, benchmark.defaults.arms
+    if space is None:
+        raise InvalidInputError(
+            f"no policy can be learned on {benchmark.name}: its defaults have no policy_space,"
+            " since a task is not one plan step or has no arms to choose from"
+        )
     for what, names, known in (
-        ("benchmark to learn on", (benchmark.name,), tuple(POLICY_SPACES)),
-        ("arm", config.arms, tuple(ARMS)),
+        ("arm", config.arms, tuple(known_arms)),
         ("feature", config.features, tuple(BY_NAME)),
     ):
         for name in names:
@@ -87,8 +91,7 @@ def load_dataset(
                 raise InvalidInputError(
                     f"unknown {what} {name!r}{did_you_mean(name, known)} ({', '.join(known)})"
                 )
-    space = POLICY_SPACES[benchmark.name]
-    arms = tuple(Arm(name, ARMS[name]) for name in config.arms)
+    arms = tuple(Arm(name, known_arms[name]) for name in config.arms)
     check_arms(arms, space)
     tasks = benchmark.tasks(config.split, config.limit)
     samples = table_from_recording(

@@ -21,7 +21,8 @@ from functools import partial
 
 import numpy as np
 
-from amp.benchmarks.base import MEASURES, Benchmark, Difficulty, Tercile, difficulty
+from amp.benchmarks import benchmark_names, load_benchmark
+from amp.benchmarks.base import Benchmark, Difficulty, Tercile
 from amp.benchmarks.labels import outcomes
 from amp.errors import InvalidInputError, MissingDependencyError
 from amp.report.metrics import Interval
@@ -176,14 +177,16 @@ def difficulties(runs: Sequence[Run], judge: Benchmark | None) -> Hardness:
     """
     notes = []
     scores: dict[str, Difficulty] = {}
-    benchmark = runs[0].benchmark
-    if benchmark in MEASURES:
+    benchmark, counts = runs[0].benchmark, ""
+    if benchmark in benchmark_names():
         try:
+            home = load_benchmark(benchmark)
+            counts = home.difficulty_scale.counts
             for episode in runs[0].episodes:
                 if episode.task.id not in scores:
-                    scores[episode.task.id] = difficulty(benchmark, episode.task)
+                    scores[episode.task.id] = home.difficulty(episode.task)
         except (InvalidInputError, MissingDependencyError) as error:
-            scores = {}
+            scores, counts = {}, ""
             notes.append(f"no difficulty by {benchmark}: {error}")
     else:
         notes.append("no difficulty by the benchmark: the runs do not name one that has it")
@@ -193,7 +196,6 @@ def difficulties(runs: Sequence[Run], judge: Benchmark | None) -> Hardness:
             "no failure rates of the model: they need a fixed run with several seeds, or with "
             "several candidates a step and a judge"
         )
-    counts = MEASURES[benchmark].counts if scores else ""
     return Hardness(counts, scores, source, rates, tuple(notes))
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from amp.allocate.consistency import UntilAgreement
 from amp.assess.weighted import WeightedAssessor
-from amp.benchmarks.base import Benchmark, difficulty
+from amp.benchmarks.base import Benchmark
 from amp.benchmarks.labels import outcomes
 from amp.errors import InvalidInputError, RecordingError
 from amp.execute.executor import Executor
@@ -103,7 +103,7 @@ async def _rows(
     lacking: dict[str, str] = {}
     try:
         for task in tasks:
-            row = TaskSamples(task.id, {}, difficulty(benchmark.name, task).tercile)
+            row = TaskSamples(task.id, {}, benchmark.difficulty(task).tercile)
             missing: list[str] = []
             for arm in arms:
                 # Looked at once; a second planner would only find the same again.

@@ -18,7 +18,7 @@ from amp.allocate.base import Allocator
 from amp.allocate.mlp_policy import MlpPolicy
 from amp.allocate.policy_file import Origin, load_origin, load_policy
 from amp.assess.base import Assessor
-from amp.benchmarks.presets import ARMS, POLICY_SPACES
+from amp.benchmarks import load_benchmark
 from amp.errors import InvalidInputError
 from amp.report.frontier import Point, hull
 from amp.report.metrics import Interval
@@ -350,14 +350,19 @@ def learned(path: Path, test: SampleTable) -> MlpPolicy:
 
     Args:
         path: the file.
-        test: what it is to be tested on, of a benchmark in `POLICY_SPACES`.
+        test: what it is to be tested on, of a benchmark that has a policy space.
 
     Raises:
         InvalidInputError: if there is no such policy, it takes no trade-off, does not say where it
             was learned, was learned elsewhere or on a task of the table, or asks for what the table
             has not.
     """
-    policy = load_policy(path, space=POLICY_SPACES[test.benchmark])
+    defaults = load_benchmark(test.benchmark).defaults
+    if defaults.policy_space is None:
+        raise InvalidInputError(
+            f"no policy can be learned on {test.benchmark}: it has no policy_space"
+        )
+    policy = load_policy(path, space=defaults.policy_space)
     if not isinstance(policy, MlpPolicy):
         raise InvalidInputError(f"policy {path} takes no trade-off; name one of amp train")
     origin = load_origin(path)
@@ -372,7 +377,7 @@ def learned(path: Path, test: SampleTable) -> MlpPolicy:
             " runs of amp run --assessor with amp report"
         )
     _check_origin(path, origin, test)
-    for name, allocation in ARMS.items():
+    for name, allocation in defaults.arms.items():
         if allocation not in (arm.allocation for arm in test.arms):
             raise InvalidInputError(
                 f"policy {path} may ask for a {name}, of which the table has none; name that, too"

@@ -14,14 +14,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from amp.allocate.space import Space
 from amp.benchmarks.alfworld.environment import MAX_STEPS, ALFWorldEnvironment, ALFWorldJudge
-from amp.benchmarks.alfworld.games import SPLITS, TASK_TYPES, GameFile, Games
+from amp.benchmarks.alfworld.games import (
+    SPLITS,
+    TASK_TYPES,
+    GameFile,
+    Games,
+    fetch_games,
+    games_directory,
+)
 from amp.benchmarks.alfworld.planning import planner_tools
 from amp.benchmarks.alfworld.process import Play, Workers, require_textworld
 from amp.benchmarks.alfworld.prompts import ALFWorldPrompts
+from amp.benchmarks.base import Defaults, Difficulty, DifficultyScale, Requirements, count_in
 from amp.errors import InvalidInputError, did_you_mean
 from amp.execute.base import Tool
-from amp.types import Task
+from amp.latency import Lengths
+from amp.types import Allocation, Task
 
 __all__ = ["SPLITS", "TASK_TYPES", "ALFWorld", "ALFWorldEnvironment", "ALFWorldPrompts", "Expert"]
 
@@ -61,6 +71,27 @@ class ALFWorld:
     levels = TASK_TYPES
     environment_tools = ()
     max_steps = MAX_STEPS
+    about = "household tasks as text games"
+    # Acting at once is all that was measured; what is left to allocate is whether to plan in
+    # symbols.
+    defaults = Defaults(
+        fixed=Allocation(),
+        space=Space(
+            depth=(0, 0),
+            temperature=(0.0, 0.0),
+            beam_width=(1, 1),
+            verification=(0, 1),
+            tools=frozenset({"symbolic_planner"}),
+        ),
+        lengths=Lengths(prompt_tokens=1350, answer_tokens=1, thought_tokens=20),
+    )
+    difficulty_scale = DifficultyScale("commands of the solution that the game brings", (4, 6))
+    requirements = Requirements(
+        modules=("alfworld", "textworld"),
+        install="pip install 'adaptive-meta-planning[alfworld]'",
+        find=games_directory,
+        fetch=fetch_games,
+    )
 
     def __init__(self, data: Path | None = None, level: str | None = None) -> None:
         if level is not None and level not in TASK_TYPES:
@@ -75,6 +106,15 @@ class ALFWorld:
         self._games: dict[str, Games] = {}
         self._next: dict[str, str] = {}
         self._workers = Workers()
+
+    @classmethod
+    def load(cls, data: Path | None, level: str | None, step: str | None) -> ALFWorld:
+        """Makes it from what the command line names; see `Benchmark.load`."""
+        if step is not None:
+            raise InvalidInputError(
+                f"step is {step!r}, but a step of alfworld is a command; leave it out"
+            )
+        return cls(data, level)
 
     def tasks(self, split: str, limit: int | None = None, seed: int = 0) -> Sequence[Task]:
         """Returns the tasks of a split in a shuffled order that is always the same.
@@ -104,6 +144,10 @@ class ALFWorld:
         self._next.update(itertools.pairwise(ids))
         return found
 
+    def size(self, split: str) -> int:
+        """Returns how many games a split has, of all levels; takes no TextWorld."""
+        return len(self._split(split).ids())
+
     def environment(self, task: Task) -> ALFWorldEnvironment:
         """Returns a fresh environment for one of its tasks."""
         return ALFWorldEnvironment(self._open)
@@ -111,6 +155,9 @@ class ALFWorld:
     def judge(self, task: Task) -> ALFWorldJudge:
         """Returns a judge at the start of one of its tasks; it asks the game's own planner."""
         return ALFWorldJudge(task, self._workers.open(self._game(task)))
+
+    def difficulty(self, task: Task) -> Difficulty:
+        return self.difficulty_scale.difficulty(count_in(task, "expert_steps"))
 
     def expert(self, task: Task) -> Expert:
         """Returns what the experts do; takes about a second, and several for the handcoded one."""

@@ -13,6 +13,7 @@ import json
 import lzma
 import os
 import re
+import shutil
 import tarfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,8 +22,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
-from amp.benchmarks.download import ENVIRONMENT_VARIABLE, find_data
+from amp.benchmarks.download import ENVIRONMENT_VARIABLE, RemoteFile, fetch, find_data
 from amp.errors import InvalidInputError, MissingDependencyError, did_you_mean
+from amp.models.download import Progress
 
 SPLITS = ("valid_seen", "train", "valid_train", "valid_unseen")
 
@@ -41,6 +43,7 @@ _GAME = "game.tw-pddl"
 _MEMBER = re.compile(rf"(?:.*/)?([^/]+/[^/]+)/{re.escape(_GAME)}")
 _LEFT_OUT = re.compile(r"movable|Sliced")  # as ALFWorld does: these can't be played as text
 _GOAL = re.compile(r"Your task is to: (.+?)\.?\\?\"")
+_UNPACKED = re.compile(rf"{_RELEASE}/[\w-]+/[\w-]+/[\w-]+/{re.escape(_GAME)}")
 _GET_IT = "get the games with 'amp data get alfworld'"
 
 
@@ -280,3 +283,36 @@ def _games_in(tar: IO[bytes] | lzma.LZMAFile) -> Iterator[tuple[str, bytes]]:
                 file = members.extractfile(member)
                 assert file is not None
                 yield named[1], file.read()
+
+
+PUBLISHED = RemoteFile(
+    "json_2.1.3_tw-pddl.zip",
+    "https://github.com/alfworld/alfworld/releases/download/0.4.2/json_2.1.3_tw-pddl.zip",
+    "5df77ea759f2211a4106082839ddbbb790f1ba4e7d097ed732cf453f72aa36cf",
+)
+"""The text games. The other archives of the release (json_2.1.1_json.zip and
+json_2.1.1_pddl.zip) serve the 3D simulator and the making of games; no game needs them."""
+
+
+def fetch_games(folder: Path, progress: Progress) -> None:
+    """Brings the games into a folder.
+
+    They are unpacked beside the place where they belong, and moved there in one step.
+    """
+    if (folder / _RELEASE).is_dir():
+        return
+    archive = fetch(PUBLISHED, folder, progress)
+    draft = folder / f"{_RELEASE}.part"
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            games = [name for name in packed.namelist() if _UNPACKED.fullmatch(name)]
+            for name in games:
+                packed.extract(name, draft)
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise InvalidInputError(f"{archive} is damaged ({error}); delete it, try again") from None
+    if not games:
+        raise InvalidInputError(f"{archive} holds no games {_RELEASE}/SPLIT/FOLDER/TRIAL")
+    (draft / _RELEASE).replace(folder / _RELEASE)
+    draft.rmdir()
+    archive.unlink()

@@ -3,21 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from amp.allocate.space import Space
+from amp.benchmarks.base import Defaults, Difficulty, DifficultyScale, Requirements, count_in
 from amp.benchmarks.download import find_data
 from amp.benchmarks.gsm8k.environment import GSM8KEnvironment, GSM8KJudge
-from amp.benchmarks.gsm8k.problems import Problem, own_problems, read_problems, split_training
+from amp.benchmarks.gsm8k.problems import (
+    Problem,
+    fetch_problems,
+    own_problems,
+    read_problems,
+    split_training,
+)
 from amp.benchmarks.gsm8k.prompts import GSM8KPrompts, StepKind
 from amp.errors import InvalidInputError, MissingDependencyError, did_you_mean
 from amp.execute.base import Tool
 from amp.execute.tools import TOOLS
-from amp.types import Task
+from amp.latency import Lengths
+from amp.types import Allocation, Task
 
 __all__ = ["GSM8K", "GSM8KEnvironment", "GSM8KPrompts"]
 
 _STEPS: dict[str, StepKind] = {"solution": "solution", "reasoning": "reasoning"}
 _MAX_STEPS: dict[StepKind, int] = {"solution": 1, "reasoning": 12}
+
+_PROGRAMS = Allocation(
+    temperature=0.7, top_p=0.95, beam_width=4, tools=frozenset({"python"}), verification=1
+)
+_OF_STEPS = Defaults(
+    fixed=_PROGRAMS,
+    # Temperature and top_p are those of the fixed allocation: both draw the same samples. Plans
+    # before the programs made them longer and not better, on training problems.
+    space=Space(
+        depth=(0, 0),
+        temperature=(0.7, 0.7),
+        top_p=(0.95, 0.95),
+        beam_width=(1, 2),
+        verification=(1, 1),
+        tools=frozenset({"python"}),
+    ),
+    lengths=Lengths(prompt_tokens=110, answer_tokens=112, thought_tokens=32),
+)
+# The arms are ways to ask for a whole solution.
+_OF_SOLUTIONS = replace(
+    _OF_STEPS,
+    arms={
+        "program": replace(_PROGRAMS, beam_width=1),
+        "chain": Allocation(depth=4, temperature=0.7, top_p=0.95, verification=1),
+    },
+    policy_space=Space(
+        depth=(4, 4),
+        temperature=(0.7, 0.7),
+        top_p=(0.95, 0.95),
+        beam_width=(1, 4),
+        verification=(1, 1),
+        tools=frozenset({"python"}),
+        depth_with_tools=(0, 0),
+    ),
+)
 
 
 class GSM8K:
@@ -38,6 +83,10 @@ class GSM8K:
         InvalidInputError: if `step` is neither.
     """
 
+    about = "grade school word problems"
+    difficulty_scale = DifficultyScale("steps of the human solution", (2, 3))
+    requirements = Requirements(find=lambda data: find_data("gsm8k", data), fetch=fetch_problems)
+
     def __init__(self, data: Path | None = None, step: str = "solution") -> None:
         if step not in _STEPS:
             raise InvalidInputError(
@@ -48,6 +97,15 @@ class GSM8K:
         self._step = _STEPS[step]
         self._prompts = GSM8KPrompts(self._step)
         self._tools: dict[str, Tool] = {name: tool() for name, tool in TOOLS.items()}
+
+    @classmethod
+    def load(cls, data: Path | None, level: str | None, step: str | None) -> GSM8K:
+        """Makes it from what the command line names; see `Benchmark.load`."""
+        if level is not None:
+            raise InvalidInputError(
+                f"level is {level!r}, but gsm8k has no levels; leave --level out"
+            )
+        return cls(data) if step is None else cls(data, step)
 
     @property
     def name(self) -> str:
@@ -77,6 +135,10 @@ class GSM8K:
     def max_steps(self) -> int:
         return _MAX_STEPS[self._step]
 
+    @property
+    def defaults(self) -> Defaults:
+        return _OF_SOLUTIONS if self._step == "solution" else _OF_STEPS
+
     def tasks(self, split: str, limit: int | None = None, seed: int = 0) -> Sequence[Task]:
         """Returns the problems of a split in the order of their file; see `Benchmark.tasks`."""
         if limit is not None and limit < 0:
@@ -91,12 +153,18 @@ class GSM8K:
             for problem in self._problems(split)[:limit]
         ]
 
+    def size(self, split: str) -> int:
+        return len(self._problems(split))
+
     def environment(self, task: Task) -> GSM8KEnvironment:
         return GSM8KEnvironment(self._step)
 
     def judge(self, task: Task) -> GSM8KJudge:
         """Returns a judge at the start of one of its tasks; it gives the official verdict."""
         return GSM8KJudge(task, self._step)
+
+    def difficulty(self, task: Task) -> Difficulty:
+        return self.difficulty_scale.difficulty(count_in(task, "steps"))
 
     def _problems(self, split: str) -> list[Problem]:
         if split not in self.splits:

@@ -26,9 +26,10 @@ from fractions import Fraction
 from pathlib import Path
 
 from amp.annotations.store import Annotation
-from amp.benchmarks.download import find_data
+from amp.benchmarks.download import RemoteFile, fetch, find_data
 from amp.errors import InvalidInputError, MissingDependencyError
 from amp.execute.tools.calculator import format_number
+from amp.models.download import Progress
 
 # grade-school-math, dataset.py: ANS_RE and extract_answer.
 _OFFICIAL = re.compile(r"#### (\-?[0-9\.\,]+)")
@@ -112,6 +113,32 @@ def _read_number(number: str) -> Fraction:
 
 def _write(value: Fraction) -> str:
     return format_number(round(value, 6))
+
+
+_REPOSITORY = (
+    "https://raw.githubusercontent.com/openai/grade-school-math/"
+    "3101c7d5072418e28b9008a6636bde82a006892c/grade_school_math/data/"
+)
+
+PUBLISHED = (
+    RemoteFile(
+        "train.jsonl",
+        f"{_REPOSITORY}train.jsonl",
+        "17f347dc51477c50d4efb83959dbb7c56297aba886e5544ee2aaed3024813465",
+    ),
+    RemoteFile(
+        "test.jsonl",
+        f"{_REPOSITORY}test.jsonl",
+        "3730d312f6e3440559ace48831e51066acaca737f6eabec99bccb9e4b3c39d14",
+    ),
+)
+"""Both files of GSM8K's repository."""
+
+
+def fetch_problems(folder: Path, progress: Progress) -> None:
+    """Brings both files into a folder."""
+    for file in PUBLISHED:
+        fetch(file, folder, progress)
 
 
 DEV_PROBLEMS = 500

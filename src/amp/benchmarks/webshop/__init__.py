@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from amp.allocate.space import Space
+from amp.benchmarks.base import Defaults, Difficulty, DifficultyScale, Requirements, count_in
 from amp.benchmarks.download import find_data
 from amp.benchmarks.webshop.environment import WebShopEnvironment, WebShopJudge, goal_number
 from amp.benchmarks.webshop.goals import NO_LIMIT
 from amp.benchmarks.webshop.prompts import WebShopPrompts
-from amp.benchmarks.webshop.shop import LEVELS, Shop, load_shop
+from amp.benchmarks.webshop.shop import LEVELS, Shop, fetch_products, load_shop
 from amp.errors import InvalidInputError, did_you_mean
 from amp.execute.base import Tool
 from amp.execute.tools.memory import MemoryTool
-from amp.types import Task
+from amp.latency import Lengths
+from amp.types import Allocation, Task
 
 __all__ = ["SPLITS", "WebShop", "WebShopEnvironment", "WebShopPrompts"]
 
@@ -51,6 +54,17 @@ class WebShop:
     splits = tuple(SPLITS)
     levels = tuple(LEVELS)
     environment_tools: tuple[str, ...] = ()
+    about = "shopping by instruction"
+    # Acting at once is all that was measured.
+    defaults = Defaults(
+        fixed=Allocation(),
+        space=Space(depth=(0, 0), temperature=(0.0, 0.0), beam_width=(1, 1), verification=(0, 1)),
+        lengths=Lengths(prompt_tokens=850, answer_tokens=4, thought_tokens=40),
+    )
+    difficulty_scale = DifficultyScale(
+        "conditions of a purchase: attributes, options and the price limit", (5, 7)
+    )
+    requirements = Requirements(find=lambda data: find_data("webshop", data), fetch=fetch_products)
 
     def __init__(self, data: Path | None = None, level: str = "small", max_steps: int = 15) -> None:
         if level not in LEVELS:
@@ -65,6 +79,15 @@ class WebShop:
         self.max_steps = max_steps
         self.prompts = WebShopPrompts()
         self.tools: Mapping[str, Tool] = {MemoryTool.name: MemoryTool()}
+
+    @classmethod
+    def load(cls, data: Path | None, level: str | None, step: str | None) -> WebShop:
+        """Makes it from what the command line names; see `Benchmark.load`."""
+        if step is not None:
+            raise InvalidInputError(
+                f"step is {step!r}, but a step of webshop is an action; leave it out"
+            )
+        return cls(data) if level is None else cls(data, level)
 
     def tasks(self, split: str, limit: int | None = None, seed: int = 0) -> Sequence[Task]:
         """Returns the goals of a split in the order of their numbers; see `Benchmark.tasks`."""
@@ -91,6 +114,9 @@ class WebShop:
             for number, goal in goals[:limit]
         ]
 
+    def size(self, split: str) -> int:
+        return len(self.tasks(split))
+
     def environment(self, task: Task) -> WebShopEnvironment:
         """Returns a fresh environment for one of its tasks.
 
@@ -104,6 +130,11 @@ class WebShop:
     def judge(self, task: Task) -> WebShopJudge:
         """Returns a judge at the start of one of its tasks."""
         return WebShopJudge(self._shop(), self.level, task)
+
+    def difficulty(self, task: Task) -> Difficulty:
+        limited = task.data.get("price_limit") is not None
+        count = count_in(task, "attributes") + count_in(task, "options") + limited
+        return self.difficulty_scale.difficulty(count)
 
     def _shop(self) -> Shop:
         return load_shop(find_data("webshop", self._data).absolute(), self.level)

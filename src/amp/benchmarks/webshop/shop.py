@@ -21,6 +21,7 @@ from amp.benchmarks.webshop.goals import (
 )
 from amp.benchmarks.webshop.products import Product, Store, open_store
 from amp.errors import InvalidInputError, MissingDependencyError
+from amp.models.download import Progress
 
 MAX_RESULTS = 50
 PRICE_SEED = 0
@@ -148,3 +149,32 @@ def _found(folder: Path, names: tuple[str, ...]) -> Path:
         f"no data of webshop: {folder} holds no {' or '.join(names)}; get it as "
         "github.com/princeton-nlp/WebShop says (setup.sh) and put it there"
     )
+
+
+PUBLISHED: Mapping[str, tuple[str, str]] = {
+    "items_shuffle_1000.json": ("1EgHdxQ_YxqIQlvvq5iKlCrkEKR6-j0Ib", "levels small, small-human"),
+    "items_ins_v2_1000.json": ("1IduG0xl544V_A_jv3tHXC0kyFi7PnyBu", "levels small, small-human"),
+    "items_human_ins.json": ("14Kb5SPBk_jfdLZ_CDBNitW98QLDlKR5O", "levels small-human, full"),
+    "items_shuffle.json": ("1A2whVgOO0euk5O13n2iYDM0bQRkkRduB", "level full"),
+    "items_ins_v2.json": ("1s2j6NgHljiZzQNL3veZaAiyW_qDEgBNi", "level full"),
+}
+"""The original's files by name, each with its number on Google Drive (as the original's setup.sh
+has it) and the levels that it is for."""
+
+
+def fetch_products(folder: Path, progress: Progress) -> None:
+    """Says which files are missing from a folder: only a person can get them.
+
+    Raises:
+        MissingDependencyError: if any are.
+    """
+    missing = {name: entry for name, entry in PUBLISHED.items() if not (folder / name).is_file()}
+    if missing:
+        listed = "".join(
+            f"\n  {name}: https://drive.google.com/uc?id={number} ({levels})"
+            for name, (number, levels) in missing.items()
+        )
+        raise MissingDependencyError(
+            f"WebShop's project keeps its data on Google Drive, where a person has to get it; put "
+            f"the files of the level that you want into {folder.absolute()}:{listed}"
+        )
