@@ -24,7 +24,7 @@ from amp.allocate.mlp_policy import MlpPolicy
 from amp.assess.assessor_file import load_assessor
 from amp.assess.neural import NeuralAssessor
 from amp.benchmarks import load_benchmark
-from amp.learn.config import TrainConfig, read_train_config
+from amp.learn.config import TrainConfig, load_train_config
 from amp.learn.pipeline import load_dataset, served, train_policy
 from amp.learn.table_env import TableEnv
 from amp.learn.trainer import ASSESSOR
@@ -78,7 +78,7 @@ def measure(
         came = served(policy, table, trade_off, ORDERS, assessor, seed=fold)
         success.append(tuple(came.success.reshape(count, ORDERS).mean(1).tolist()))
         tokens.append(tuple(came.tokens.reshape(count, ORDERS).mean(1).tolist()))
-    settings = config.settings
+    settings = config.ppo
     return Measured(
         *(name, settings.decisions, settings.seed, fold, table.tasks),
         *(tuple(success), tuple(tokens)),
@@ -187,12 +187,12 @@ def main() -> None:
     parser.add_argument("--decisions", type=int, help="to learn from, instead of theirs")
     parser.add_argument("--seeds", type=int, default=1, help="policies of each config and fold")
     wanted = parser.parse_args()
-    configs = {path.stem: _changed(read_train_config(path), wanted) for path in wanted.configs}
+    configs = {path.stem: _changed(load_train_config(path), wanted) for path in wanted.configs}
     done = read(wanted.out)
     wanted.out.parent.mkdir(parents=True, exist_ok=True)
     for seed in range(wanted.seeds):
         for name, config in configs.items():
-            seeded = config.model_copy(update={"ppo": {**config.ppo, "seed": seed}})
+            seeded = config.replace(ppo=config.ppo.replace(seed=seed))
             known = {one.fold for one in done if (one.config, one.seed) == (name, seed)}
             missing = [fold for fold in range(FOLDS) if fold not in known]
             for one in cross_validated(name, seeded, missing) if missing else ():
@@ -208,9 +208,9 @@ def main() -> None:
 
 
 def _changed(config: TrainConfig, wanted: argparse.Namespace) -> TrainConfig:
-    ppo = {**config.ppo, **({"decisions": wanted.decisions} if wanted.decisions else {})}
+    ppo = config.ppo.replace(**({"decisions": wanted.decisions} if wanted.decisions else {}))
     recording = wanted.recording or config.recording
-    return config.model_copy(update={"ppo": ppo, "recording": recording})
+    return config.replace(ppo=ppo, recording=recording)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from tests.fakes.synthetic import CARD
 from tests.learn.test_tables import FEATURES, SPACE, contexts, draws, network
 
 from amp.assess.assessor_file import Training
-from amp.learn.config import PRESETS, TrainConfig, TrainSettings, train_settings
+from amp.learn.config import PRESETS, PPOConfig, TrainConfig, with_preset
 from amp.learn.pipeline import Dataset, train_policy
 from amp.learn.table_env import TableEnv
 from amp.learn.trainer import Metrics, train
@@ -75,9 +75,9 @@ def learning() -> list[tuple[str, float, str, float]]:
     ]
 
 
-def _settings(values: Mapping[str, Any]) -> TrainSettings:
+def _settings(values: Mapping[str, Any]) -> PPOConfig:
     own = {"reference_tokens": 400.0, "decisions": DECISIONS, "curriculum": False}
-    return train_settings({**own, **values})
+    return PPOConfig(**with_preset({**own, **values}))
 
 
 def _timed(trained: Callable[[Path, Callable[[Metrics], None]], object]) -> float:

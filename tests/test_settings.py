@@ -24,19 +24,29 @@ def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_an_unknown_key_is_named() -> None:
     Path("amp.toml").write_text("modle = 1\n")
-    with pytest.raises(InvalidInputError, match="setting 'modle'.*settings: .*model"):
+    with pytest.raises(
+        InvalidInputError, match="amp.toml: unknown key 'modle'; did you.*keys: .*model"
+    ):
         load_settings()
 
 
 def test_a_value_out_of_range_is_named() -> None:
     Path("amp.toml").write_text("threads = 0\n")
-    with pytest.raises(InvalidInputError, match="setting 'threads'.*greater than or equal to 1"):
+    with pytest.raises(InvalidInputError, match="amp.toml: threads is 0, expected at least 1"):
+        load_settings()
+
+
+def test_a_value_of_the_environment_is_named_as_it_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AMP_THREADS", "many")
+    with pytest.raises(InvalidInputError, match="^AMP_THREADS is 'many', expected a whole number"):
         load_settings()
 
 
 def test_a_broken_file_is_named() -> None:
     Path("amp.toml").write_text("model =")
-    with pytest.raises(InvalidInputError, match=r"amp\.toml is no TOML"):
+    with pytest.raises(InvalidInputError, match=r"amp\.toml is not TOML"):
         load_settings()
 
 

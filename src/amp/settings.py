@@ -1,26 +1,188 @@
-"""Settings: what a person sets once. Options of a command win over the environment (AMP_MODEL and
-so on), the environment over amp.toml in the current directory, the file over the defaults here.
+"""Configurations: how they are checked and read from TOML files, and the settings of a person.
+
+Every configuration file goes through `load_toml`. Unknown keys are refused, relative paths are
+relative to the file, and whatever is wrong is one line: file, field, what was found, what was
+expected.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Annotated, Any, Self, TypeVar, get_args
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
 )
 
-from amp.errors import InvalidInputError
+from amp.errors import InvalidInputError, did_you_mean
 
 SETTINGS_FILE = "amp.toml"
 
+_FORBID = ConfigDict(extra="forbid")
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+_LONGEST_FOUND = 80
+_EXPECTED = {
+    "greater_than": "more than {gt:g}",
+    "greater_than_equal": "at least {ge:g}",
+    "less_than": "less than {lt:g}",
+    "less_than_equal": "at most {le:g}",
+    "finite_number": "a finite number",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "string_type": "text",
+    "path_type": "a path",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "frozen_set_type": "a list",
+    "too_short": "at least {min_length}",
+    "dict_type": "a table",
+    "model_type": "a table",
+    "dataclass_type": "a table",
+    "literal_error": "{expected}",
+}
 
-class Settings(BaseSettings):
-    """What can be set.
+Checked = TypeVar("Checked")
+
+
+class Config(BaseModel):
+    """Base of configurations: frozen, and without keys that nobody reads."""
+
+    model_config = _FORBID | ConfigDict(frozen=True)
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with other values, checked as the first one was."""
+        return self.model_validate(
+            {name: getattr(self, name) for name in type(self).model_fields} | changes
+        )
+
+
+def _from_the_file(path: Path, info: ValidationInfo) -> Path:
+    path = path.expanduser()
+    return path if info.context is None else Path(info.context) / path
+
+
+FilePath = Annotated[Path, AfterValidator(_from_the_file)]
+"""A path in a configuration; in a file, a relative one is relative to the file."""
+
+
+def load_toml(kind: type[Checked], path: Path) -> Checked:
+    """Reads a configuration from a TOML file.
+
+    Args:
+        kind: a `Config`, a dataclass, or a dictionary of such.
+        path: the file.
+
+    Raises:
+        InvalidInputError: if there is no such file, it is not TOML, has an unknown key, or a value
+            that does not fit; names the file and the field.
+    """
+    return checked(kind, read_toml(path), str(path), path.parent)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The values of a TOML file, unchecked.
+
+    Raises:
+        InvalidInputError: if there is no such file, or it is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise InvalidInputError(f"{path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"{path} is not TOML: {error}") from None
+
+
+def checked(
+    kind: type[Checked], values: Mapping[str, Any], source: str = "", folder: Path | None = None
+) -> Checked:
+    """A configuration from values as TOML and JSON have them: lists for sets, text for paths.
+
+    Args:
+        kind: a `Config`, a dataclass, or a dictionary of such.
+        values: by name of the field.
+        source: where they come from, for errors.
+        folder: what relative paths are relative to; None to keep them.
+
+    Raises:
+        InvalidInputError: for an unknown key, or a value that does not fit.
+    """
+    own = isinstance(kind, type) and issubclass(kind, BaseModel)
+    adapter: TypeAdapter[Checked] = TypeAdapter(kind, config=None if own else _FORBID)
+    text = json.dumps(values, default=str)
+    try:
+        return adapter.validate_json(text, strict=True, context=folder)
+    except ValidationError as error:
+        message = explained(error, kind)
+        raise InvalidInputError(f"{source}: {message}" if source else message) from None
+
+
+def explained(error: ValidationError, kind: Any) -> str:
+    """The first thing that is wrong, in one line; an unknown key comes first."""
+    first = min(error.errors(), key=lambda each: each["type"] not in _UNKNOWN)
+    place, sort, details = first["loc"], first["type"], first.get("ctx", {})
+    where = ".".join(map(str, place))
+    if place[-1:] == ("[key]",):
+        names = re.findall(r"'([^']*)'", first["msg"])
+        nearest = did_you_mean(str(first["input"]), names)
+        return f"unknown key {first['input']!r}{nearest} (keys: {', '.join(names)})"
+    if sort in _UNKNOWN:
+        keys = sorted(_keys(kind, place[:-1]))
+        dotted = isinstance(first["input"], dict) and len(place) > 1
+        note = "; a name with a dot needs quotes" if dotted else ""
+        nearest = did_you_mean(str(place[-1]), keys)
+        return f"unknown key {where!r}{nearest} (keys: {', '.join(keys)}{note})"
+    if sort == "missing":
+        return f"{where} is missing"
+    if sort == "value_error":
+        message = str(details["error"])
+        return f"{where}: {message}" if where else message
+    expected = _EXPECTED.get(sort, first["msg"].removeprefix("Input should be ")).format(**details)
+    nearest = did_you_mean(str(first["input"]), re.findall(r"'([^']*)'", expected))
+    found = repr(first["input"])
+    if len(found) > _LONGEST_FOUND:
+        found = f"{found[:_LONGEST_FOUND]}..."
+    return f"{where} is {found}, expected {expected}{nearest}"
+
+
+def _keys(kind: Any, place: tuple[int | str, ...]) -> list[str]:
+    """The keys of the table at a place of a configuration."""
+    for part in place:
+        known = {name: hint for name, hint in _hints(kind).items() if name == part}
+        kind = known.get(str(part)) or get_args(kind)[-1]
+    return list(_hints(kind))
+
+
+def _hints(kind: Any) -> dict[str, Any]:
+    """What a table's keys are to hold; nothing if it has no keys of its own."""
+    for one in (kind, *get_args(kind)):
+        if isinstance(one, type) and issubclass(one, BaseModel):
+            return {name: field.annotation for name, field in one.model_fields.items()}
+        if is_dataclass(one):
+            return {field.name: field.type for field in fields(one)}
+    return {}
+
+
+class Settings(Config):
+    """What a person sets once, in ``amp.toml`` or as ``AMP_MODEL`` and so on.
 
     Attributes:
         model: name in the catalog, path of a gguf file, ``openai:NAME``, ``anthropic:NAME`` or
@@ -38,44 +200,34 @@ class Settings(BaseSettings):
             stands in `amp/data/prices.toml`.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix="AMP_", toml_file=SETTINGS_FILE, extra="forbid", env_ignore_empty=True
-    )
-
     model: str = "qwen2.5-coder-1.5b"
-    data: Path | None = None
+    data: FilePath | None = None
     base_url: str | None = None
     api_key: SecretStr | None = None
     prefix: bool = False
     thinking: str | None = None
-    threads: int | None = Field(default=None, ge=1)
-    context_tokens: int = Field(default=8192, ge=256)
-    prices: Path | None = None
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+    threads: Annotated[int, Field(ge=1)] | None = None
+    context_tokens: Annotated[int, Field(ge=256)] = 8192
+    prices: FilePath | None = None
 
 
 def load_settings() -> Settings:
     """Reads the settings.
 
+    Options of a command win over the environment, the environment over ``amp.toml`` in the current
+    directory, the file over the defaults.
+
     Raises:
-        InvalidInputError: for a file that is no TOML, an unknown key or a wrong value; names it.
+        InvalidInputError: for a file that is not TOML, an unknown key or a wrong value; names it.
     """
-    try:
-        return Settings()
-    except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
-        known = ", ".join(sorted(Settings.model_fields))
-        raise InvalidInputError(f"setting {name!r}: {first['msg']} (settings: {known})") from None
-    except ValueError as error:
-        raise InvalidInputError(f"{SETTINGS_FILE} is no TOML: {error}") from None
+    file = Path(SETTINGS_FILE)
+    settings = load_toml(Settings, file) if file.exists() else Settings()
+    for name in Settings.model_fields:
+        variable = f"AMP_{name.upper()}"
+        if text := os.environ.get(variable):
+            try:
+                settings = settings.replace(**{name: text})
+            except ValidationError as error:
+                message = explained(error, Settings).removeprefix(name)
+                raise InvalidInputError(variable + message) from None
+    return settings

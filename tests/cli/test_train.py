@@ -134,14 +134,14 @@ def test_a_network_learns_with_the_policy_and_lies_beside_it(write: Write) -> No
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ("arm = 1", "training config config.toml: arm is no key; did you mean 'arms'"),
+        ("arm = 1", "config.toml: unknown key 'arm'; did you mean 'arms'"),
         ('arms = ["program"]', "no arm is without tools (program), but a policy here may ask"),
         (
             "end_to_end = true",
-            "training config config.toml: end_to_end is true and no assessor is named",
+            "config.toml: end_to_end is true and no assessor is named",
         ),
         ('assessor = "none.st"', "there is no assessor none.st"),
-        ('features = ["divergence"]', "training config config.toml is no TOML"),
+        ('features = ["divergence"]', "config.toml is not TOML"),
     ],
 )
 def test_a_config_that_cannot_be_followed_is_one_line(

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from amp.learn.config import Curriculum, TrainSettings, success_by_tercile, terciles_of
+from amp.learn.config import Curriculum, PPOConfig, success_by_tercile, terciles_of
 from amp.learn.rollout import Ints, Rollout
 from amp.mlp import Floats
 
-SETTINGS = TrainSettings(opens_at=0.6, patience=3, min_trade_off=0.2, max_trade_off=0.8)
+SETTINGS = PPOConfig(opens_at=0.6, patience=3, min_trade_off=0.2, max_trade_off=0.8)
 TERCILES = np.array([0, 0, 1, 1, 2, 2])
 
 
@@ -69,7 +69,7 @@ def test_a_tercile_that_is_too_hard_to_solve_does_not_hold_up_the_training() -> 
 
 
 def test_without_a_curriculum_all_tasks_are_open() -> None:
-    now = Curriculum.beginning(replace(SETTINGS, curriculum=False))
+    now = Curriculum.beginning(SETTINGS.replace(curriculum=False))
     assert now.tasks(TERCILES).tolist() == list(range(6))
 
 
@@ -78,12 +78,12 @@ def test_the_trade_off_moves_towards_efficiency_and_keeps_success() -> None:
     ranges = [now.trade_offs(SETTINGS, progress) for progress in (0.0, 0.15, 0.3, 1.0)]
     assert [low for low, _ in ranges] == pytest.approx([0.8, 0.5, 0.2, 0.2])
     assert {high for _, high in ranges} == {0.8}
-    at_once = replace(SETTINGS, efficiency_from=0.0)
+    at_once = SETTINGS.replace(efficiency_from=0.0)
     assert now.trade_offs(at_once, 0.0) == pytest.approx((0.2, 0.8))
 
 
 def test_dual_ascent_holds_one_trade_off_and_moves_it_by_the_cost() -> None:
-    settings = replace(SETTINGS, dual_rate=0.1, reference_tokens=1000.0)
+    settings = SETTINGS.replace(dual_rate=0.1, reference_tokens=1000.0)
     now = Curriculum.beginning(settings)
     assert now.trade_offs(settings, 0.5) == (0.8, 0.8)
     dear = now.after(replace(EASY_SOLVED, tokens=np.full(2, 2000.0)), TERCILES, settings)

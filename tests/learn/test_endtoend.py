@@ -25,7 +25,7 @@ from amp.assess.features import FEATURES
 from amp.assess.neural import NeuralAssessor
 from amp.cost import Reward
 from amp.errors import InvalidInputError
-from amp.learn.config import TrainSettings
+from amp.learn.config import PPOConfig
 from amp.learn.networks import Networks, encoded
 from amp.learn.ppo import Batch, batch_of, losses, update
 from amp.learn.rollout import (
@@ -43,7 +43,7 @@ from amp.mlp import Floats, Layer
 NAMES = tuple(feature.name for feature in FEATURES[:6])
 TRAINED_ON = assessor_file.Training(model="chance", environment="hinted", tasks=("a",))
 SCORE = EXTRAS.index("score")
-SETTINGS = replace(SHORT, episodes=100, decisions=1_000, curriculum=False, min_trade_off=0.9)
+SETTINGS = SHORT.replace(episodes=100, decisions=1_000, curriculum=False, min_trade_off=0.9)
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -211,7 +211,7 @@ def test_the_gradient_of_a_weight_of_the_assessor_is_the_slope_of_the_loss(
 def test_gradients_of_policy_and_assessor_are_clipped_apart() -> None:
     networks = moved(Networks(frame(), 0, assessor()), 0.3)
     rollout = played(networks.export(frame()), networks.export_assessor(assessor()), Hinted())
-    settings = replace(SETTINGS, epochs=1, batch_size=len(rollout.inputs), gradient_norm=1e-3)
+    settings = SETTINGS.replace(epochs=1, batch_size=len(rollout.inputs), gradient_norm=1e-3)
     still = torch.optim.SGD(networks.parameters(), lr=0.0)
     done = update(networks, still, rollout, settings, np.random.default_rng(0))
     assert done.assessor_gradient_norm is not None
@@ -229,7 +229,7 @@ def arrays(policy: MlpPolicy) -> Iterator[Floats]:
 def test_an_assessor_that_does_not_learn_trains_the_policy_of_its_frozen_score(
     tmp_path: Path,
 ) -> None:
-    settings = replace(SETTINGS, decisions=400, assessor_learning_rate=0.0)
+    settings = SETTINGS.replace(decisions=400, assessor_learning_rate=0.0)
     scorer = assessor()
     still = train(
         Hinted(),
@@ -252,7 +252,7 @@ def test_an_assessor_that_does_not_learn_trains_the_policy_of_its_frozen_score(
 
 
 def test_end_to_end_learns_what_a_useless_frozen_score_hides(tmp_path: Path) -> None:
-    settings = TrainSettings(
+    settings = PPOConfig(
         reference_tokens=400.0,
         decisions=6_000,
         episodes=250,
@@ -320,7 +320,7 @@ def test_nor_is_one_cut_where_the_policy_to_begin_with_knew_them_close_together(
 ) -> None:
     start = frame()
     start = replace(start, std=np.where(np.arange(len(EXTRAS)) == SCORE, 0.002, start.std))
-    still = replace(SETTINGS, decisions=100, learning_rate=1e-9, assessor_learning_rate=0.0)
+    still = SETTINGS.replace(decisions=100, learning_rate=1e-9, assessor_learning_rate=0.0)
     made = train(Hinted(), still, tmp_path, start=start, assessor=assessor(), trained_on=TRAINED_ON)
     assert made.std[SCORE] == pytest.approx(0.1)
     values = np.full((20, len(EXTRAS)), 0.5)

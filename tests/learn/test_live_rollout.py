@@ -33,7 +33,7 @@ from amp.errors import InvalidInputError, ModelError
 from amp.execute.base import PlainPrompts
 from amp.execute.executor import Executor
 from amp.learn import rollout
-from amp.learn.config import TrainSettings
+from amp.learn.config import PPOConfig
 from amp.learn.live_rollout import play
 from amp.learn.networks import Networks
 from amp.learn.ppo import batch_of, losses, update
@@ -314,7 +314,7 @@ def test_ppo_learns_from_the_decisions_of_a_planner(rolled: Any) -> None:
     frame = policy(0, WALKS, ("distance",))
     networks = Networks(frame, 0)
     rollout = rolled(networks.export(frame))
-    settings = TrainSettings(reference_tokens=400.0, hidden=16, batch_size=10_000, epochs=1)
+    settings = PPOConfig(reference_tokens=400.0, hidden=16, batch_size=10_000, epochs=1)
     batch, _ = batch_of(rollout, networks, settings)
     log_probs, _ = networks.log_probs(batch.inputs, batch.latents, batch.free)
     assert log_probs.detach().numpy() == pytest.approx(rollout.log_probs, abs=1e-5)

@@ -29,7 +29,7 @@ from amp.assess.neural import NeuralAssessor
 from amp.assess.weighted import WeightedAssessor
 from amp.benchmarks import load_benchmark
 from amp.errors import InvalidInputError, RecordingError
-from amp.learn.config import TrainConfig
+from amp.learn.config import PPOConfig, TrainConfig
 from amp.learn.pipeline import CURVE, Dataset, Scorer, curve, load_dataset, train_policy
 from amp.learn.table_env import TableEnv
 from amp.learn.trainer import ASSESSOR, POLICY
@@ -45,7 +45,7 @@ RECIPE = TrainConfig(
     demonstrations=60,
     hidden=16,
     epochs=3,
-    ppo={"decisions": 600, "episodes": 64},
+    ppo=PPOConfig(decisions=600, episodes=64, hidden=16),
 )
 
 
@@ -73,7 +73,7 @@ def test_a_budget_of_tokens_finds_its_trade_off_on_the_curve(tmp_path: Path) -> 
 def test_the_same_seed_gives_the_same_policy_and_another_one_another(tmp_path: Path) -> None:
     made = [
         train_policy(
-            RECIPE.model_copy(update={"ppo": {**RECIPE.ppo, "seed": seed}}),
+            RECIPE.replace(ppo=RECIPE.ppo.replace(seed=seed)),
             MATERIAL,
             tmp_path / name,
         )
@@ -85,7 +85,7 @@ def test_the_same_seed_gives_the_same_policy_and_another_one_another(tmp_path: P
 
 
 def test_imitation_alone_is_a_policy_too(tmp_path: Path) -> None:
-    alone = RECIPE.model_copy(update={"learn": False})
+    alone = RECIPE.replace(learn=False)
     policy = train_policy(alone, MATERIAL, tmp_path)
     assert policy.max_samples == TABLE.max_samples
     assert not (tmp_path / "metrics.jsonl").exists()
@@ -105,14 +105,14 @@ def test_a_table_of_one_outcome_teaches_nothing(tmp_path: Path) -> None:
     always = replace(TABLE, right=np.ones_like(TABLE.right))
     with pytest.raises(InvalidInputError, match="the same decision|have the success 1"):
         train_policy(
-            RECIPE.model_copy(update={"demonstrations": 0}),
+            RECIPE.replace(demonstrations=0),
             replace(MATERIAL, table=always),
             tmp_path,
         )
     never = replace(TABLE, right=np.zeros_like(TABLE.right))
     with pytest.raises(InvalidInputError, match="have the success 0"):
         train_policy(
-            RECIPE.model_copy(update={"demonstrations": 0}),
+            RECIPE.replace(demonstrations=0),
             replace(MATERIAL, table=never),
             tmp_path,
         )
@@ -127,21 +127,21 @@ def test_a_table_of_one_outcome_teaches_nothing(tmp_path: Path) -> None:
 )
 def test_a_name_that_is_none_is_refused(change: dict[str, tuple[str, ...]], message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
-        load_dataset(RECIPE.model_copy(update={"split": "demo", **change}), GSM8K)
+        load_dataset(RECIPE.replace(split="demo", **change), GSM8K)
 
 
 def test_a_recording_that_is_not_there_is_refused() -> None:
     with pytest.raises(RecordingError, match=r"none\.sqlite"):
-        load_dataset(RECIPE.model_copy(update={"split": "demo"}), GSM8K)
+        load_dataset(RECIPE.replace(split="demo"), GSM8K)
 
 
 def test_a_benchmark_without_a_space_to_learn_in_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="no policy can be learned on babyai"):
-        load_dataset(RECIPE.model_copy(update={"benchmark": "babyai"}), load_benchmark("babyai"))
+        load_dataset(RECIPE.replace(benchmark="babyai"), load_benchmark("babyai"))
 
 
 def test_end_to_end_the_assessor_learns_and_says_what_from(tmp_path: Path) -> None:
-    both = RECIPE.model_copy(update={"assessor": Path("cam"), "end_to_end": True})
+    both = RECIPE.replace(assessor=Path("cam"), end_to_end=True)
     train_policy(both, Dataset(SCORED, CARD, Scorer(network(0), TRAINED_ON)), tmp_path)
     learned, trained_on = load_assessor(tmp_path / ASSESSOR)
     assert isinstance(learned, NeuralAssessor)
@@ -157,9 +157,7 @@ def test_the_curve_is_measured_with_what_the_assessor_became(
         return heeding(0)
 
     monkeypatch.setattr("amp.learn.pipeline.train", trained)
-    both = RECIPE.model_copy(
-        update={"assessor": Path("cam"), "end_to_end": True, "demonstrations": 0}
-    )
+    both = RECIPE.replace(assessor=Path("cam"), end_to_end=True, demonstrations=0)
     train_policy(both, Dataset(SCORED, CARD, Scorer(network(0), TRAINED_ON)), tmp_path)
     origin = load_origin(tmp_path / POLICY)
     assert origin is not None
@@ -170,7 +168,7 @@ def test_the_curve_is_measured_with_what_the_assessor_became(
 
 
 def test_an_assessor_that_does_not_learn_lies_beside_the_policy_as_it_was(tmp_path: Path) -> None:
-    named = RECIPE.model_copy(update={"assessor": Path("cam")})
+    named = RECIPE.replace(assessor=Path("cam"))
     train_policy(named, Dataset(SCORED, CARD, Scorer(network(0), TRAINED_ON)), tmp_path)
     kept, trained_on = load_assessor(tmp_path / ASSESSOR)
     assert isinstance(kept, NeuralAssessor)
@@ -228,4 +226,4 @@ def test_an_assessor_that_cannot_learn_here_is_refused(
 
 def demo(pool: Path, **changes: object) -> TrainConfig:
     shown = {"recording": pool, "split": "demo", "samples": 2, "features": ()}
-    return RECIPE.model_copy(update={**shown, **changes})
+    return RECIPE.replace(**{**shown, **changes})

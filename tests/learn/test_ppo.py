@@ -17,14 +17,14 @@ from amp.allocate.distributions import TOOLS_FROM
 from amp.allocate.mlp_policy import MlpPolicy
 from amp.cost import Reward
 from amp.errors import InvalidInputError
-from amp.learn.config import TrainSettings
+from amp.learn.config import PPOConfig
 from amp.learn.networks import Networks
 from amp.learn.ppo import Batch, advantages, batch_of, losses, update
 from amp.learn.rollout import Rollout, roll_out
 from amp.mlp import Floats
 
 REWARD = Reward(400.0)
-SETTINGS = TrainSettings(reference_tokens=400.0, hidden=16, batch_size=64, epochs=2)
+SETTINGS = PPOConfig(reference_tokens=400.0, hidden=16, batch_size=64, epochs=2)
 shares = st.floats(0, 1)
 
 
@@ -171,7 +171,7 @@ def test_the_value_function_learns_what_episodes_return() -> None:
     networks, frame = beginning()
     rollout = played(networks, frame, 128)
     adam = torch.optim.Adam(networks.value.parameters(), lr=1e-2)
-    settings = replace(SETTINGS, epochs=10, gae_lambda=1.0, gradient_norm=10.0)
+    settings = SETTINGS.replace(epochs=10, gae_lambda=1.0, gradient_norm=10.0)
     first = update(networks, adam, rollout, settings, np.random.default_rng(0))
     second = update(networks, adam, rollout, settings, np.random.default_rng(0))
     assert abs(first.explained_variance) < 0.05
@@ -182,7 +182,7 @@ def test_an_update_ends_when_the_policy_has_moved_far_enough() -> None:
     networks, frame = beginning()
     rollout = played(networks, frame)
     adam = torch.optim.Adam(networks.parameters(), lr=0.05)
-    settings = replace(SETTINGS, epochs=50, target_kl=0.01)
+    settings = SETTINGS.replace(epochs=50, target_kl=0.01)
     done = update(networks, adam, rollout, settings, np.random.default_rng(0))
     assert done.kl > 0.01
     assert 0 < done.minibatches < 50

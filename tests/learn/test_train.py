@@ -16,13 +16,14 @@ from tests.fakes.problems import Level, TwoArmed, UntilRight
 
 from amp.allocate.mlp_policy import MlpPolicy
 from amp.allocate.policy_file import load_policy
+from amp.cost import Reward
 from amp.errors import InvalidInputError
-from amp.learn.config import TrainSettings, train_settings
+from amp.learn.config import PPOConfig
 from amp.learn.rollout import roll_out
 from amp.learn.trainer import CHECKPOINT, METRICS, POLICY, Metrics, train
 from amp.mlp import Floats
 
-SHORT = TrainSettings(
+SHORT = PPOConfig(
     reference_tokens=400.0,
     decisions=1_200,
     episodes=40,
@@ -66,7 +67,7 @@ def earned(policy: MlpPolicy, problem: UntilRight, trade_off: float, tokens: flo
     rollout = roll_out(
         replace(policy, deterministic=True),
         problem,
-        train_settings({"reference_tokens": tokens}).reward,
+        Reward(tokens),
         np.resize(np.arange(problem.tasks), n),
         np.full(n, trade_off),
         np.random.default_rng(99),
@@ -77,7 +78,7 @@ def earned(policy: MlpPolicy, problem: UntilRight, trade_off: float, tokens: flo
 def test_the_better_of_two_arms_is_found_against_the_first_guess(tmp_path: Path) -> None:
     # The tool is likely at first, and is the worse arm.
     problem = TwoArmed(with_tool=0.3, without=0.8)
-    settings = replace(SHORT, decisions=6_000, episodes=200, learning_rate=0.01, anneal=False)
+    settings = SHORT.replace(decisions=6_000, episodes=200, learning_rate=0.01, anneal=False)
     policy = train(problem, settings, tmp_path)
     rng = np.random.default_rng(0)
     tasks = np.zeros(500, np.intp)
@@ -90,15 +91,13 @@ def test_the_trained_policy_earns_most_of_what_the_oracle_gains_over_the_best_fi
     tmp_path: Path, seed: int
 ) -> None:
     problem = UntilRight()
-    settings = train_settings(
-        {
-            "reference_tokens": 400.0,
-            "decisions": 150_000,
-            "hidden": 32,
-            "min_trade_off": 0.9,
-            "max_trade_off": 0.9,
-            "seed": seed,
-        }
+    settings = PPOConfig(
+        reference_tokens=400.0,
+        decisions=150_000,
+        hidden=32,
+        min_trade_off=0.9,
+        max_trade_off=0.9,
+        seed=seed,
     )
     policy = train(problem, settings, tmp_path)
     best, fixed = problem.oracle(0.9, 400.0), problem.best_fixed(0.9, 400.0)
@@ -108,7 +107,7 @@ def test_the_trained_policy_earns_most_of_what_the_oracle_gains_over_the_best_fi
 
 def test_the_same_seed_gives_the_same_policy_and_another_one_another(tmp_path: Path) -> None:
     one, other, different = (
-        train(UntilRight(), replace(SHORT, seed=seed), tmp_path / name)
+        train(UntilRight(), SHORT.replace(seed=seed), tmp_path / name)
         for name, seed in (("one", 0), ("other", 0), ("different", 1))
     )
     assert same(one, other)
@@ -154,12 +153,12 @@ def test_a_training_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path: Path
 def test_a_training_can_be_made_longer_but_not_different(tmp_path: Path) -> None:
     train(UntilRight(), SHORT, tmp_path)
     done = metrics(tmp_path)
-    train(UntilRight(), replace(SHORT, decisions=1_400), tmp_path, resume=True)
+    train(UntilRight(), SHORT.replace(decisions=1_400), tmp_path, resume=True)
     longer = metrics(tmp_path)
     assert longer[: len(done)] == done
     assert len(longer) > len(done)
     with pytest.raises(InvalidInputError, match=r"setting epsilon was 0\.2, now it is 0\.1"):
-        train(UntilRight(), replace(SHORT, epsilon=0.1), tmp_path, resume=True)
+        train(UntilRight(), SHORT.replace(epsilon=0.1), tmp_path, resume=True)
     with pytest.raises(InvalidInputError, match="max_rounds was 8, now it is 5"):
         train(UntilRight(most=5), SHORT, tmp_path, resume=True)
     with pytest.raises(InvalidInputError, match="max_samples was null, now it is 3"):
@@ -171,7 +170,7 @@ def test_a_training_can_be_made_longer_but_not_different(tmp_path: Path) -> None
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
 def test_a_checkpoint_that_was_cut_is_named_and_kept(share: float, tmp_path: Path) -> None:
     path = tmp_path / CHECKPOINT
-    train(UntilRight(), replace(SHORT, decisions=100), tmp_path)
+    train(UntilRight(), SHORT.replace(decisions=100), tmp_path)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
     noted = (tmp_path / METRICS).read_bytes()
@@ -221,7 +220,7 @@ def test_a_policy_to_begin_with_keeps_its_normalisation(tmp_path: Path) -> None:
 
 def test_a_policy_draws_no_more_samples_than_the_simulator_has(tmp_path: Path) -> None:
     problem = UntilRight(max_samples=3)
-    trained = train(problem, replace(SHORT, decisions=100), tmp_path)
+    trained = train(problem, SHORT.replace(decisions=100), tmp_path)
     loaded = load_policy(tmp_path / POLICY)
     assert (trained.max_samples, loaded.max_samples) == (3, 3)
 

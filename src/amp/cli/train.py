@@ -369,15 +369,15 @@ def train(
 
     from amp.allocate.policy_file import load_origin
     from amp.benchmarks import load_benchmark
-    from amp.learn.config import read_train_config
+    from amp.learn.config import load_train_config
     from amp.learn.pipeline import load_dataset, train_policy
     from amp.learn.trainer import CHECKPOINT, POLICY, Metrics
     from amp.settings import load_settings
     from amp.trace import to_json
 
-    chosen = read_train_config(config)
+    chosen = load_train_config(config)
     if seed is not None:
-        chosen = chosen.model_copy(update={"ppo": {**chosen.ppo, "seed": seed}})
+        chosen = chosen.replace(ppo=chosen.ppo.replace(seed=seed))
     if out.joinpath(POLICY).exists() and not resume:
         raise InvalidInputError(f"{out} holds a policy already; resume it or choose another --out")
     benchmark = load_benchmark(chosen.benchmark, data=data or load_settings().data)
@@ -393,7 +393,7 @@ def train(
             tabled = bars.add_task("tasks worked out", total=None)
             dataset = load_dataset(chosen, benchmark, lambda task: bars.advance(tabled))
             bars.update(tabled, total=len(dataset.table.tasks))
-            learned = bars.add_task("decisions learned from", total=chosen.settings.decisions)
+            learned = bars.add_task("decisions learned from", total=chosen.ppo.decisions)
 
             def note(metrics: Metrics) -> None:
                 success, tokens = metrics["success"], metrics["tokens"]

@@ -17,7 +17,7 @@ import torch
 from amp.allocate.mlp_policy import INPUTS_VERSION, MlpPolicy
 from amp.assess.neural import NeuralAssessor
 from amp.errors import InvalidInputError
-from amp.learn.config import Curriculum, TrainSettings
+from amp.learn.config import Curriculum, PPOConfig
 from amp.learn.networks import Networks
 from amp.mlp import Floats, read_tensors, write_tensors
 
@@ -48,7 +48,7 @@ class Training:
 
     @classmethod
     def of(
-        cls, policy: MlpPolicy, settings: TrainSettings, assessor: NeuralAssessor | None = None
+        cls, policy: MlpPolicy, settings: PPOConfig, assessor: NeuralAssessor | None = None
     ) -> Training:
         """The beginning of a training from a policy, and from an assessor that is to learn, too."""
         networks = Networks(policy, settings.seed, assessor)
@@ -67,11 +67,11 @@ class Training:
         return self.networks.export_assessor(self.assessor_frame)
 
 
-def save_checkpoint(training: Training, settings: TrainSettings, path: Path) -> None:
+def save_checkpoint(training: Training, settings: PPOConfig, path: Path) -> None:
     """Writes a training; a file that exists is replaced only when the new one is complete."""
     header = _frame(training.frame, training.assessor_frame) | {
         "schema": SCHEMA,
-        "settings": json.dumps(asdict(settings)),
+        "settings": json.dumps(settings.model_dump()),
         "curriculum": json.dumps(asdict(training.curriculum)),
         "updates": str(training.updates),
         "decisions": str(training.decisions),
@@ -88,7 +88,7 @@ def save_checkpoint(training: Training, settings: TrainSettings, path: Path) -> 
 def load_checkpoint(
     path: Path,
     frame: MlpPolicy,
-    settings: TrainSettings,
+    settings: PPOConfig,
     assessor: NeuralAssessor | None = None,
 ) -> Training:
     """Reads what `save_checkpoint` wrote, to go on with it.
@@ -107,7 +107,7 @@ def load_checkpoint(
     """
     header, tensors = read_tensors(path, "checkpoint", SCHEMA)
     try:
-        _compare(json.loads(header["settings"]), asdict(settings))
+        _compare(json.loads(header["settings"]), settings.model_dump())
         for name, value in _frame(frame, assessor).items():
             if header[name] != value:
                 raise InvalidInputError(f"{name} was {header[name]}, now it is {value}")

@@ -1,31 +1,45 @@
-"""How a policy is trained, with two presets.
-
-Where a policy comes from, in one TOML file: the recording, what is read, how it is learned.
+"""How a policy is trained: one TOML file from the recording to PPO, and the curriculum.
 
 From easy tasks to all of them, and from success towards efficiency (spec 3.4.3).
 """
 
 from __future__ import annotations
 
-import math
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import numpy as np
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, Field, model_validator
 
 from amp.cost import Charge, Reward, dual_step
 from amp.errors import InvalidInputError, did_you_mean
 from amp.learn.rollout import Ints, Rollout
 from amp.mlp import Floats
+from amp.settings import Config, FilePath, checked, read_toml
+
+Count = Annotated[int, Field(ge=1)]
+Amount = Annotated[float, Field(ge=0.0)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+PAPER: Mapping[str, Any] = {
+    "learning_rate": 3e-5,
+    "assessor_learning_rate": 3e-5,
+    "anneal": False,
+    "batch_size": 64,
+    "epochs": 4,
+    "gamma": 0.99,
+    "gae_lambda": 0.95,
+    "epsilon": 0.2,
+}
+"""Spec 3.4.2 to the letter. On networks as small as these its learning rate hardly moves them."""
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {"small": {}, "paper": PAPER}
 
 
-@dataclass(frozen=True, slots=True)
-class TrainSettings:
-    """What can be set; the defaults are the preset ``small``.
+class PPOConfig(Config):
+    """How PPO trains; the defaults are the preset ``small``.
 
     Attributes:
         reference_tokens: the cost that counts as 1: the reference budget of the benchmark, about
@@ -59,50 +73,46 @@ class TrainSettings:
         patience: updates after which it opens in any case.
         checkpoint_every: updates between checkpoints.
         seed: of everything random.
-
-    Raises:
-        InvalidInputError: if a value is out of its range; the message names it.
     """
 
-    reference_tokens: float = 1000.0
+    reference_tokens: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] = 1000.0
     charge: Charge = "always"
     binary: bool = False
-    decisions: int = 500_000
-    episodes: int = 256
-    hidden: int = 64
-    learning_rate: float = 1e-3
-    assessor_learning_rate: float = 1e-3
+    decisions: Count = 500_000
+    episodes: Count = 256
+    hidden: Count = 64
+    learning_rate: Annotated[float, Field(ge=1e-9, le=1.0)] = 1e-3
+    assessor_learning_rate: Share = 1e-3
     anneal: bool = True
-    batch_size: int = 128
-    epochs: int = 4
-    gamma: float = 1.0
-    gae_lambda: float = 0.95
-    epsilon: float = 0.2
-    target_kl: float = 0.03
-    value_weight: float = 0.5
-    entropy_weight: float = 0.001
-    gradient_norm: float = 0.5
-    min_trade_off: float = 0.5
-    max_trade_off: float = 1.0
-    efficiency_from: float = 0.3
-    dual_rate: float = 0.0
+    batch_size: Count = 128
+    epochs: Count = 4
+    gamma: Share = 1.0
+    gae_lambda: Share = 0.95
+    epsilon: Annotated[float, Field(ge=1e-3, le=1.0)] = 0.2
+    target_kl: Annotated[float, Field(ge=1e-6)] = 0.03
+    value_weight: Amount = 0.5
+    entropy_weight: Amount = 0.001
+    gradient_norm: Annotated[float, Field(ge=1e-6)] = 0.5
+    min_trade_off: Share = 0.5
+    max_trade_off: Share = 1.0
+    efficiency_from: Share = 0.3
+    dual_rate: Amount = 0.0
     curriculum: bool = True
-    opens_at: float = 0.5
-    patience: int = 20
-    checkpoint_every: int = 10
-    seed: int = 0
+    opens_at: Share = 0.5
+    patience: Count = 20
+    checkpoint_every: Count = 10
+    seed: Annotated[int, Field(ge=0, le=2**31)] = 0
 
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            _check(field.name, getattr(self, field.name), field.default)
+    @model_validator(mode="after")
+    def _range_of_trade_offs(self) -> Self:
         if self.min_trade_off > self.max_trade_off:
-            raise InvalidInputError(
+            raise ValueError(
                 f"min_trade_off is {self.min_trade_off}, expected at most max_trade_off, "
                 f"which is {self.max_trade_off}"
             )
         if self.dual_rate and not self.max_trade_off > 0.0:
-            raise InvalidInputError("max_trade_off is 0, expected more where dual_rate is set")
-        _ = self.reward
+            raise ValueError("max_trade_off is 0, expected more where dual_rate is set")
+        return self
 
     @property
     def reward(self) -> Reward:
@@ -110,128 +120,53 @@ class TrainSettings:
         return Reward(self.reference_tokens, self.charge, self.binary)
 
 
-PAPER: Mapping[str, Any] = {
-    "learning_rate": 3e-5,
-    "assessor_learning_rate": 3e-5,
-    "anneal": False,
-    "batch_size": 64,
-    "epochs": 4,
-    "gamma": 0.99,
-    "gae_lambda": 0.95,
-    "epsilon": 0.2,
-}
-"""Spec 3.4.2 to the letter. On networks as small as these its learning rate hardly moves them."""
-
-PRESETS: Mapping[str, Mapping[str, Any]] = {"small": {}, "paper": PAPER}
-
-
-def train_settings(values: Mapping[str, Any]) -> TrainSettings:
-    """Settings from a table: a ``preset``, and what differs from it.
+def with_preset(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values for `PPOConfig` in place of a ``preset`` and what differs from it.
 
     Raises:
-        InvalidInputError: for an unknown key, named with the nearest that there is, an unknown
-            preset, or a value out of its range.
+        InvalidInputError: if there is no such preset.
     """
-    known = (*(field.name for field in fields(TrainSettings)), "preset")
-    for key in values:
-        if key not in known:
-            raise InvalidInputError(
-                f"unknown training setting {key!r}{did_you_mean(key, known)} "
-                f"(settings: {', '.join(sorted(known))})"
-            )
-    name = values.get("preset", "small")
+    own = dict(values)
+    name = own.pop("preset", "small")
     if name not in PRESETS:
         raise InvalidInputError(
             f"unknown preset {name!r}{did_you_mean(str(name), tuple(PRESETS))} "
             f"(presets: {', '.join(PRESETS)})"
         )
-    own = {key: value for key, value in values.items() if key != "preset"}
-    return TrainSettings(**{**PRESETS[name], **own})
+    return {**PRESETS[name], **own}
 
 
-def read_train_settings(path: Path) -> TrainSettings:
-    """Settings from a TOML file without tables.
-
-    Raises:
-        InvalidInputError: if there is no such file, it is no TOML, or says what can't be set.
-    """
-    try:
-        return train_settings(tomllib.loads(path.read_text("utf-8")))
-    except FileNotFoundError:
-        raise InvalidInputError(f"there are no training settings {path}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"training settings {path} are no TOML: {error}") from None
-    except InvalidInputError as error:
-        raise InvalidInputError(f"training settings {path}: {error}") from None
-
-
-_RANGES = {
-    "learning_rate": (1e-9, 1.0),
-    "assessor_learning_rate": (0.0, 1.0),
-    "gamma": (0.0, 1.0),
-    "gae_lambda": (0.0, 1.0),
-    "epsilon": (1e-3, 1.0),
-    "target_kl": (1e-6, math.inf),
-    "gradient_norm": (1e-6, math.inf),
-    "min_trade_off": (0.0, 1.0),
-    "max_trade_off": (0.0, 1.0),
-    "efficiency_from": (0.0, 1.0),
-    "opens_at": (0.0, 1.0),
-    "seed": (0, 2**31),
-}
-
-
-def _check(name: str, value: object, default: object) -> None:
-    if isinstance(default, bool | str):
-        fits, expected = isinstance(value, type(default)), type(default).__name__
-    else:
-        least = 1.0 if isinstance(default, int) else 0.0
-        low, high = _RANGES.get(name, (least, math.inf))
-        kinds = (int,) if isinstance(default, int) else (int, float)
-        fits = isinstance(value, kinds) and not isinstance(value, bool) and low <= value <= high
-        expected = f"{'a whole number' if kinds == (int,) else 'a number'} " + (
-            f"from {low:g}" + (f" to {high:g}" if high < math.inf else "")
-        )
-    if not fits:
-        raise InvalidInputError(f"{name} is {value!r}, expected {expected}")
-
-
-Count = Annotated[int, Field(ge=1)]
-
-
-class TrainConfig(BaseModel):
-    """From a recording to a policy; the same config gives the same policy.
+class TrainConfig(Config):
+    """From a recording to a policy; the same configuration gives the same policy.
 
     Attributes:
         benchmark: whose tasks are learned on; of one plan step a task.
-        recording: holds the samples. Paths are relative to where the command runs.
+        recording: holds the samples.
         split: of the tasks.
         limit: tasks at most, the first ones; None for all that are recorded.
-        arms: arms (`amp.benchmarks.presets.ARMS`).
+        arms: by name (`amp.evaluate.record.grid`).
         samples: of each.
         rounds: a task at most.
         features: of the complexity, that the policy reads.
-        assessor: file of a trained assessor of this model and benchmark that does not look; its
+        assessor: file of a trained assessor of this model and benchmark that asks for no probe; its
             score is what the policy sees. None takes the weighted sum with its initial weights.
         end_to_end: whether that assessor, a network, learns with the policy in PPO (spec 2.5, 4b).
         demonstrations: episodes on which the oracle is imitated before PPO; 0 for no pre-training.
         hidden: units of each hidden layer.
         epochs: passes over the demonstrations.
         learn: whether PPO follows.
-        ppo: its settings (`amp.learn.config.TrainSettings`), a ``preset`` among them.
+        ppo: its settings. In a file they may name a ``preset``, and have `hidden` from above.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     benchmark: str
-    recording: Path
+    recording: FilePath
     split: str = "train"
     limit: Count | None = None
     arms: Annotated[tuple[str, ...], Field(min_length=1)] = ("program", "chain")
     samples: Count = 4
     rounds: Count = 4
     features: tuple[str, ...] = ()
-    assessor: Path | None = None
+    assessor: FilePath | None = None
     end_to_end: bool = False
     demonstrations: Annotated[
         int, Field(ge=0, validation_alias=AliasChoices("demonstrations", "lessons"))
@@ -239,75 +174,60 @@ class TrainConfig(BaseModel):
     hidden: Count = 32
     epochs: Count = 15
     learn: bool = True
-    ppo: dict[str, Any] = {}
+    ppo: PPOConfig = PPOConfig(hidden=32)
 
-    @property
-    def settings(self) -> TrainSettings:
-        """Those of PPO."""
-        return train_settings({"hidden": self.hidden, **self.ppo})
+    @model_validator(mode="after")
+    def _something_is_learned(self) -> Self:
+        if not self.demonstrations and not self.learn:
+            raise ValueError("demonstrations is 0 and learn is false, expected one of them")
+        if self.end_to_end and (self.assessor is None or not self.learn):
+            lacking = "no assessor is named" if self.assessor is None else "learn is false"
+            raise ValueError(f"end_to_end is true and {lacking}, expected both or neither")
+        return self
 
 
-def read_train_config(path: Path) -> TrainConfig:
-    """Reads a config.
+def load_train_config(path: Path) -> TrainConfig:
+    """Reads how to train from a TOML file.
 
-    With ``like = "other.toml"``, a path from its own folder, it has the keys of that config but for
+    With ``like = "other.toml"``, a path from its own folder, it has the keys of that file but for
     those that it names; of the table ``ppo``, key by key.
 
     Raises:
-        InvalidInputError: if there is no such file, it is no TOML, has a key that is none, or a
-            value that does not fit; the message names the file and the key.
+        InvalidInputError: as `amp.settings.load_toml`, or if `like` names no such file, or one that
+            has a `like` of its own.
     """
-    try:
-        config = TrainConfig.model_validate(_values(path))
-        if not config.demonstrations and not config.learn:
-            raise InvalidInputError("demonstrations is 0 and learn is false, expected one of them")
-        if config.end_to_end and (config.assessor is None or not config.learn):
-            lacking = "no assessor is named" if config.assessor is None else "learn is false"
-            raise InvalidInputError(f"end_to_end is true and {lacking}, expected both or neither")
-        _ = config.settings
-    except OSError as error:
-        raise InvalidInputError(
-            f"training config {path} cannot be read: {error.strerror}"
-        ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"training config {path} is no TOML: {error}") from None
-    except ValidationError as error:
-        raise InvalidInputError(f"training config {path}: {_told(error)}") from None
-    except InvalidInputError as error:
-        raise InvalidInputError(f"training config {path}: {error}") from None
-    return config
+    values = _values(path)
+    if isinstance(ppo := values.get("ppo", {}), dict):
+        hidden = values.get("hidden", TrainConfig.model_fields["hidden"].default)
+        try:
+            values["ppo"] = {"hidden": hidden, **with_preset(ppo)}
+        except InvalidInputError as error:
+            raise InvalidInputError(f"{path}: ppo: {error}") from None
+    return checked(TrainConfig, values, str(path), path.parent)
 
 
 def _values(path: Path) -> dict[str, Any]:
-    """The keys of a config, those of the one that it is `like` among them."""
-    own = tomllib.loads(path.read_text("utf-8"))
+    """The keys of a file, those of the one that it is `like` among them."""
+    own = read_toml(path)
     if "like" not in own:
         return own
     like = own.pop("like")
     if not isinstance(like, str):
-        raise InvalidInputError(f"like is {like!r}, expected the path of another config")
+        raise InvalidInputError(f"{path}: like is {like!r}, expected the path of another file")
     base = path.parent / like
     if not base.is_file():
-        raise InvalidInputError(f"like is {like!r}, but there is no config {base}")
-    inherited = tomllib.loads(base.read_text("utf-8"))
+        raise InvalidInputError(f"{path}: like is {like!r}, but there is no file {base}")
+    inherited = read_toml(base)
     if "like" in inherited:
         raise InvalidInputError(
-            f"like is {like!r}, which is like {inherited['like']!r}; name that one"
+            f"{path}: like is {like!r}, which is like {inherited['like']!r}; name that one"
         )
+    for name in ("recording", "assessor"):
+        if name in inherited:
+            inherited[name] = str(Path(like).parent / str(inherited[name]))
     if isinstance(own.get("ppo"), dict) and isinstance(inherited.get("ppo"), dict):
         own["ppo"] = {**inherited["ppo"], **own["ppo"]}
     return {**inherited, **own}
-
-
-def _told(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(map(str, first["loc"]))
-    if first["type"] == "extra_forbidden":
-        known = sorted(TrainConfig.model_fields)
-        return f"{where} is no key{did_you_mean(where, known)} (keys: {', '.join(known)})"
-    if first["type"] == "missing":
-        return f"{where} is missing"
-    return f"{where} is {first['input']!r}: {first['msg']}"
 
 
 TERCILES = 3
@@ -328,14 +248,14 @@ class Curriculum:
     trade_off: float
 
     @classmethod
-    def beginning(cls, settings: TrainSettings) -> Curriculum:
+    def beginning(cls, settings: PPOConfig) -> Curriculum:
         return cls(1 if settings.curriculum else TERCILES, 0, settings.max_trade_off)
 
     def tasks(self, terciles: Ints) -> Ints:
         """Indices of the open tasks."""
         return np.flatnonzero(terciles < self.opened)
 
-    def trade_offs(self, settings: TrainSettings, progress: float) -> tuple[float, float]:
+    def trade_offs(self, settings: PPOConfig, progress: float) -> tuple[float, float]:
         """Between which two lambda is drawn, after this share of the training."""
         if settings.dual_rate:
             return self.trade_off, self.trade_off
@@ -343,7 +263,7 @@ class Curriculum:
         reached = progress / settings.efficiency_from if settings.efficiency_from else 1.0
         return high - (high - low) * min(1.0, reached), high
 
-    def after(self, rollout: Rollout, terciles: Ints, settings: TrainSettings) -> Curriculum:
+    def after(self, rollout: Rollout, terciles: Ints, settings: PPOConfig) -> Curriculum:
         """Where it stands after an update: the next tercile opens by success, or by patience."""
         trade_off = self.trade_off
         if settings.dual_rate:

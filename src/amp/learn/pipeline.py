@@ -155,7 +155,7 @@ def train_policy(
     if config.learn:
         policy = train(
             table,
-            config.settings,
+            config.ppo,
             directory,
             start=start,
             assessor=assessor,
@@ -164,7 +164,7 @@ def train_policy(
             on_update=on_update,
         )
     else:
-        assert start is not None  # `read_train_config` sees to it
+        assert start is not None  # `load_train_config` sees to it
         policy = start
         directory.mkdir(parents=True, exist_ok=True)
     if assessor is not None:
@@ -186,7 +186,7 @@ def train_policy(
 
 def _cloned(config: TrainConfig, table: TableEnv) -> MlpPolicy:
     """What imitation alone makes."""
-    settings = config.settings
+    settings = config.ppo
     examples = demonstrate(
         table,
         settings.reward,
@@ -208,7 +208,7 @@ def _learning(
     scorer: Scorer | None, table: TableEnv
 ) -> tuple[NeuralAssessor, assessor_file.Training]:
     """The assessor that is to learn, and what it will have learned from."""
-    assert scorer is not None  # `read_train_config` sees to it
+    assert scorer is not None  # `load_train_config` sees to it
     tasks = tuple(sorted({*scorer.trained_on.tasks, *table.tasks}))
     return _neural(scorer.assessor), replace(scorer.trained_on, tasks=tasks)
 

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from amp.errors import InvalidInputError
-from amp.learn.config import TrainSettings
+from amp.learn.config import PPOConfig
 from amp.learn.networks import Networks
 from amp.learn.rollout import Rollout
 from amp.mlp import Floats
@@ -66,7 +66,7 @@ class Losses:
     kl: torch.Tensor
     clip_fraction: torch.Tensor
 
-    def total(self, settings: TrainSettings) -> torch.Tensor:
+    def total(self, settings: PPOConfig) -> torch.Tensor:
         """What is made small."""
         return (
             self.policy
@@ -138,7 +138,7 @@ def losses(networks: Networks, batch: Batch, epsilon: float) -> Losses:
     return Losses(-gain.mean(), 0.5 * (error * error).mean(), entropies.mean(), kl, outside)
 
 
-def batch_of(rollout: Rollout, networks: Networks, settings: TrainSettings) -> tuple[Batch, float]:
+def batch_of(rollout: Rollout, networks: Networks, settings: PPOConfig) -> tuple[Batch, float]:
     """What to learn from a rollout, and the explained variance of its returns.
 
     Advantages have the mean 0 and the standard deviation 1.
@@ -177,7 +177,7 @@ def update(
     networks: Networks,
     optimiser: torch.optim.Optimizer,
     rollout: Rollout,
-    settings: TrainSettings,
+    settings: PPOConfig,
     rng: np.random.Generator,
 ) -> Update:
     """Improves the networks with one rollout of the policy that they are now.
@@ -221,7 +221,7 @@ def update(
 
 
 def _minibatches(
-    rows: int, settings: TrainSettings, rng: np.random.Generator
+    rows: int, settings: PPOConfig, rng: np.random.Generator
 ) -> Iterator[torch.Tensor]:
     for _ in range(settings.epochs):
         order = torch.as_tensor(rng.permutation(rows))

@@ -30,7 +30,7 @@ from amp.assess import assessor_file
 from amp.assess.neural import NeuralAssessor
 from amp.errors import InvalidInputError
 from amp.learn.checkpoint import Training, load_checkpoint, save_checkpoint
-from amp.learn.config import TrainSettings, success_by_tercile, terciles_of
+from amp.learn.config import PPOConfig, success_by_tercile, terciles_of
 from amp.learn.networks import normalisation, one_thread
 from amp.learn.ppo import update
 from amp.learn.rollout import Ints, Rollout, VectorEnv, roll_out
@@ -85,7 +85,7 @@ Metrics = dict[str, int | float | None]
 
 def train(
     env: VectorEnv,
-    settings: TrainSettings,
+    settings: PPOConfig,
     directory: Path,
     *,
     start: MlpPolicy | None = None,
@@ -155,9 +155,7 @@ def train(
         return training.policy
 
 
-def _advance(
-    training: Training, env: VectorEnv, terciles: Ints, settings: TrainSettings
-) -> Metrics:
+def _advance(training: Training, env: VectorEnv, terciles: Ints, settings: PPOConfig) -> Metrics:
     """One update, and what is to be known of it."""
     began = time.perf_counter()
     rng = _chance(settings, training.updates)
@@ -204,7 +202,7 @@ def _advance(
 
 def _beginning(
     env: VectorEnv,
-    settings: TrainSettings,
+    settings: PPOConfig,
     start: MlpPolicy | None,
     assessor: NeuralAssessor | None,
 ) -> MlpPolicy:
@@ -244,7 +242,7 @@ def _uncut(policy: MlpPolicy) -> MlpPolicy:
     return replace(policy, std=std, layers=(Layer(weight, first.bias), second, output))
 
 
-def _unnormalised(env: VectorEnv, settings: TrainSettings) -> MlpPolicy:
+def _unnormalised(env: VectorEnv, settings: PPOConfig) -> MlpPolicy:
     policy = MlpPolicy.initial(env.space, env.features, hidden=settings.hidden, seed=settings.seed)
     return replace(policy, max_rounds=env.max_rounds, max_samples=env.max_samples)
 
@@ -266,7 +264,7 @@ def _check_outcomes(probe: Rollout) -> None:
         )
 
 
-def _chance(settings: TrainSettings, updates: int) -> np.random.Generator:
+def _chance(settings: PPOConfig, updates: int) -> np.random.Generator:
     """A generator for each update, so that none has to be saved; number 0 is the first look's."""
     return np.random.default_rng((settings.seed, 1 + updates))
 

@@ -10,18 +10,18 @@ A model on this machine costs no dollars by definition and stands in no table.
 from __future__ import annotations
 
 import logging
-import math
 import os
-import tomllib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 from urllib.parse import urlsplit
 
-from amp.errors import InvalidInputError, did_you_mean
+from annotated_types import Ge, Le
+
+from amp.errors import InvalidInputError
 from amp.models.base import LanguageModel, ModelCard
 from amp.models.catalog import DEFAULT, MODELS, resolve
 from amp.models.download import sha256_of
@@ -30,9 +30,8 @@ if TYPE_CHECKING:
     from amp.models.chat import AnthropicStyle, OpenAIStyle
 
 
-_PROVIDERS = ("openai", "anthropic")
-_REQUIRED = ("prompt", "cached", "completion")
-_FIELDS = (*_REQUIRED, "reasoning")
+Provider = Literal["openai", "anthropic"]
+Dollars = Annotated[float, Ge(0.0), Le(sys.float_info.max)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +45,10 @@ class Price:
         reasoning: tokens of native thinking; None if they cost what other generated tokens do.
     """
 
-    prompt: float
-    cached: float
-    completion: float
-    reasoning: float | None = None
+    prompt: Dollars
+    cached: Dollars
+    completion: Dollars
+    reasoning: Dollars | None = None
 
 
 def find(
@@ -77,80 +76,24 @@ def find(
 @cache
 def shipped() -> Mapping[tuple[str, str], Price]:
     """The table that comes with AMP, by provider and model."""
-    file = resources.files("amp") / "data" / "prices.toml"
-    return parse(file.read_text(encoding="utf-8"), "amp/data/prices.toml")
+    return read(Path(__file__).parents[1] / "data" / "prices.toml")
 
 
 def read(path: Path) -> Mapping[tuple[str, str], Price]:
-    """Reads a table of the user's, by provider and model.
+    """Reads a price table, by provider and model.
 
     Raises:
         InvalidInputError: if there is no such file, or it is no such table; names file, model and
             field.
     """
-    try:
-        text = path.expanduser().read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InvalidInputError(f"no price table {path}; check the setting prices") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"price table {path} can't be read: {error}") from None
-    return parse(text, str(path))
+    from amp.settings import load_toml  # slow to import, and planning does not need it
 
-
-def parse(text: str, file: str) -> Mapping[tuple[str, str], Price]:
-    """Reads a table from TOML, by provider and model; `file` is its name in errors.
-
-    Raises:
-        InvalidInputError: if it is no such table; names file, model and field.
-    """
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidInputError(f"price table {file} is no TOML: {error}") from None
-    prices = {}
-    for provider, models in table.items():
-        if provider not in _PROVIDERS:
-            raise InvalidInputError(
-                f"price table {file}: unknown provider {provider!r}"
-                f'{did_you_mean(provider, _PROVIDERS)} (expected [openai."MODEL"] or '
-                '[anthropic."MODEL"])'
-            )
-        for model, entry in _table(models, f"price table {file}, {provider}").items():
-            where = f'price table {file}, [{provider}."{model}"]'
-            prices[provider, model] = _price(_table(entry, where), where)
-    return prices
-
-
-def _price(entry: Mapping[str, object], where: str) -> Price:
-    for name in entry:
-        if name not in _FIELDS:
-            raise InvalidInputError(
-                f"{where}: unknown field {name!r}{did_you_mean(name, _FIELDS)} "
-                f"(fields: {', '.join(_FIELDS)}; a model name with a dot needs quotes)"
-            )
-    for name in _REQUIRED:
-        if name not in entry:
-            raise InvalidInputError(f"{where}: {name} is missing, expected dollars per million")
-    amounts = {name: _amount(value, f"{where}: {name}") for name, value in entry.items()}
-    return Price(**amounts)
-
-
-def _amount(value: object, where: str) -> float:
-    # A TOML truth value is an int in Python.
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0.0 <= value < math.inf:
-        return float(value)
-    raise InvalidInputError(
-        f"{where} is {value!r}, expected dollars per million tokens, at least 0"
-    )
-
-
-def _table(value: object, where: str) -> Mapping[str, object]:
-    if not isinstance(value, dict):
-        raise InvalidInputError(
-            f"{where} is {value!r}, expected a table such as "
-            '[openai."MODEL"] with prompt, cached and completion'
-        )
-    return value
+    table = load_toml(dict[Provider, dict[str, Price]], path.expanduser())
+    return {
+        (provider, model): price
+        for provider, models in table.items()
+        for model, price in models.items()
+    }
 
 
 _log = logging.getLogger(__name__)
