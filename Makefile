@@ -1,18 +1,21 @@
-# The commands that the README and CI use. `make demo` and `make test` need Python >= 3.11 only.
+# The commands that CONTRIBUTING.md and CI use. They need Python >= 3.11 only, and make .venv.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-alfworld check bench clean
+.PHONY: demo test test-fast test-alfworld check docs bench clean
 
 demo: .venv/demo            ## plan with a real local model, once fixed and once adaptively
 	$(BIN)/amp demo
 
 test: .venv/dev             ## run all tests, those on a real small model among them
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
+
+test-fast: .venv/dev        ## run the tests without a model and without replays and training
+	$(BIN)/python -m pytest -n 2 -m "not model and not slow"
 
 test-alfworld: .venv/alfworld  ## run ALFWorld's tests; its packages compile for minutes (needs gcc)
-	$(BIN)/python -m pytest tests/benchmarks
+	$(BIN)/python -m pytest -n 2 -k alfworld tests/benchmarks tests/docs
 
 check: .venv/dev            ## format, lint, types, and the directions of imports
 	$(BIN)/ruff format --check
@@ -20,7 +23,10 @@ check: .venv/dev            ## format, lint, types, and the directions of import
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/dev            ## ratios that the README states, each measured within one run
+docs: .venv/docs            ## build the site of the documentation into site/
+	$(BIN)/mkdocs build --strict --quiet
+
+bench: .venv/dev            ## what is promised about speed, each measured within one run
 	$(BIN)/python -m perf
 
 .venv/bin/python:
@@ -34,9 +40,13 @@ bench: .venv/dev            ## ratios that the README states, each measured with
 	$(PIP) --editable ".[dev]"
 	touch $@
 
+.venv/docs: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) --editable ".[docs]"
+	touch $@
+
 .venv/alfworld: .venv/dev
 	$(PIP) --editable ".[dev,alfworld]"
 	touch $@
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv site .mypy_cache .pytest_cache .ruff_cache .hypothesis

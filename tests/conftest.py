@@ -1,22 +1,28 @@
-"""What several tests share."""
+"""What several tests share, and the marks that they get from where they stand and what they use."""
 
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from tests.fakes.files import DATA
 
 from amp.models import catalog
 
 # A shell's background job ignores Ctrl-C, and so would the programs that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# A busy machine is no failure: what is promised about speed is measured in benchmarks/.
+# A busy machine is no failure: what is promised about speed is measured in perf/.
 settings.register_profile("amp", deadline=None)
 settings.load_profile("amp")
 
 SMALL = "smollm2-135m"
+REAL_MODELS = {"smollm2", "smol"}
+"""Fixtures that load a real model."""
+SLOW_FOLDERS = {"docs", "experiments"}
+"""Folders below tests/ that replay whole recordings or train."""
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +31,31 @@ def smollm2() -> str:
     if SMALL not in {model.name for model in catalog.installed()}:
         catalog.pull(SMALL)
     return SMALL
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks tests: `model` by fixture, `slow` by folder, `unit` what has no other mark.
+
+    A test marked ``data("NAME")`` is skipped where the data of that benchmark is not at hand.
+    """
+    for item in items:
+        if REAL_MODELS & set(getattr(item, "fixturenames", ())):
+            item.add_marker("model")
+        if item.path.relative_to(Path(__file__).parent).parts[0] in SLOW_FOLDERS:
+            item.add_marker("slow")
+        names = [name for mark in item.iter_markers("data") for name in mark.args]
+        missing = [name for name in names if not (DATA / name).is_dir()]
+        if missing:
+            reason = f"needs the data of {', '.join(missing)} in {DATA}"
+            item.add_marker(pytest.mark.skip(reason=reason))
+        if not {"model", "slow", "data"} & {mark.name for mark in item.iter_markers()}:
+            item.add_marker("unit")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says how many tests were skipped for want of data, so that nobody takes them for passed."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    count = sum("data" in report.keywords for report in skipped)
+    terminalreporter.write_line(
+        f"{count} tests of benchmarks' data skipped (AMP_DATA names the folder)"
+    )

@@ -124,6 +124,7 @@ def test_a_task_that_does_not_say_how_hard_it_is_is_named(name: str) -> None:
 # --------------------------------------------------------------------------- the boundaries
 
 
+@pytest.mark.data
 def test_the_boundaries_of_gsm8k_are_those_of_its_training_problems() -> None:
     try:
         tasks = GSM8K().tasks("train")
@@ -134,6 +135,7 @@ def test_the_boundaries_of_gsm8k_are_those_of_its_training_problems() -> None:
     assert shares(scores, GSM8K.difficulty_scale.boundaries) == [0.262, 0.287, 0.452]
 
 
+@pytest.mark.data
 def test_the_boundaries_of_alfworld_are_those_of_its_training_games() -> None:
     try:
         games = Games("train").read()
@@ -144,6 +146,7 @@ def test_the_boundaries_of_alfworld_are_those_of_its_training_games() -> None:
     assert shares(lengths, ALFWorld.difficulty_scale.boundaries) == [0.302, 0.32, 0.378]
 
 
+@pytest.mark.data
 def test_the_boundaries_of_webshop_are_those_of_its_training_goals() -> None:
     try:
         tasks = WebShop().tasks("train")
@@ -154,6 +157,7 @@ def test_the_boundaries_of_webshop_are_those_of_its_training_goals() -> None:
     assert shares(scores, WebShop.difficulty_scale.boundaries) == [0.249, 0.441, 0.31]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("AMP_ALL_LEVELS" not in os.environ, reason="takes minutes")
 def test_the_boundaries_of_babyai_are_those_of_its_training_missions() -> None:
     pytest.importorskip("minigrid")

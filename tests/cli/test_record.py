@@ -194,7 +194,7 @@ def test_an_unknown_benchmark_is_told_with_the_nearest() -> None:
         call("info", "pool.sqlite", "--benchmark", "gsm9k")
 
 
-@pytest.mark.skipif(not (DATA / "gsm8k").is_dir(), reason="needs the data of gsm8k")
+@pytest.mark.data("gsm8k")
 def test_the_shipped_recording_holds_the_first_125_test_problems() -> None:
     shipped = Path(__file__).parents[2] / "recordings" / "gsm8k.sqlite"
     Path("pool.sqlite").write_bytes(shipped.read_bytes())

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib
 import re
-from pathlib import Path
 
 import pytest
+from tests.fakes.files import ROOT
 
 from amp.assess.features import FEATURES
 from amp.assess.text import INDICATORS
 
-ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "assessment.md").read_text(encoding="utf-8").partition("\n## Report\n")[0]
 
 

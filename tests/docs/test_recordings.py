@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 from importlib.util import find_spec
@@ -11,6 +10,7 @@ from pathlib import Path
 from statistics import fmean
 
 import pytest
+from tests.fakes.files import DATA, ROOT
 
 from amp import cli
 from amp.benchmarks import load_benchmark
@@ -20,8 +20,6 @@ from amp.evaluate.dataset import of_recording
 from amp.methods.registry import METHODS
 from amp.types import Complexity, Episode, StepContext, StepRecord, Usage
 
-ROOT = Path(__file__).parents[2]
-DATA = Path(os.environ.get("AMP_DATA") or ROOT.parent / "shared" / "data")
 README, METHODS_PAGE, BENCHMARKS_PAGE = "README.md", "docs/methods.md", "docs/benchmarks.md"
 NOT_ON_GSM8K = {"beam_search", "llm_dp", "llm_dp_random"}
 """Methods without a recorded row there."""
@@ -36,6 +34,13 @@ ALFWORLD = (*GAMES, "--allocator", "fixed")
 PLANNED = (*ALFWORLD, "--tool", "symbolic_planner")
 LLM_DP = (*GAMES, "--method", "llm_dp")
 FIXED, HEURISTIC = ("--allocator", "fixed"), ("--allocator", "heuristic")
+GSM8K_HERE, WEBSHOP_HERE = (pytest.mark.data(name) for name in ("gsm8k", "webshop"))
+ALFWORLD_HERE = (
+    pytest.mark.data("alfworld"),
+    pytest.mark.skipif(
+        not (find_spec("alfworld") and find_spec("textworld")), reason="needs the extra alfworld"
+    ),
+)
 RUNS = [
     (README, "BabyAI GoToLocal, 20 test seeds, subgoals | fixed", "babyai", (*BABYAI, *FIXED)),
     (
@@ -44,26 +49,36 @@ RUNS = [
         "babyai",
         (*PRIMITIVES, *FIXED),
     ),
+    *(
+        pytest.param(*row, marks=GSM8K_HERE)
+        for row in (
+            (README, "GSM8K, first 125 test problems | fixed", "gsm8k", (*GSM8K, *FIXED)),
+            (README, "heuristic: one or two programs", "gsm8k", (*GSM8K, *HEURISTIC)),
+            (README, "learned: programs, chains", "gsm8k", (*GSM8K, "--allocator", "amp")),
+            *(
+                (
+                    METHODS_PAGE,
+                    f"GSM8K | {name} |",
+                    "gsm8k",
+                    (*GSM8K, "--limit", "20", "--method", name),
+                )
+                for name in METHODS
+                if name not in NOT_ON_GSM8K
+            ),
+        )
+    ),
+    pytest.param(
+        *(README, "WebShop, goals 500 to 519 | fixed", "webshop", WEBSHOP), marks=WEBSHOP_HERE
+    ),
+    *(
+        pytest.param(*row, marks=ALFWORLD_HERE)
+        for row in (
+            (README, "ALFWorld, first 10 games of valid_seen | fixed", "alfworld", ALFWORLD),
+            (BENCHMARKS_PAGE, "a symbolic planner's plan", "alfworld", PLANNED),
+            (BENCHMARKS_PAGE, "LLM-DP, beliefs of the model |", "alfworld", LLM_DP),
+        )
+    ),
 ]
-if (DATA / "gsm8k").is_dir():
-    RUNS += [
-        (README, "GSM8K, first 125 test problems | fixed", "gsm8k", (*GSM8K, *FIXED)),
-        (README, "heuristic: one or two programs", "gsm8k", (*GSM8K, *HEURISTIC)),
-        (README, "learned: programs, chains", "gsm8k", (*GSM8K, "--allocator", "amp")),
-    ]
-    RUNS += [
-        (METHODS_PAGE, f"GSM8K | {name} |", "gsm8k", (*GSM8K, "--limit", "20", "--method", name))
-        for name in METHODS
-        if name not in NOT_ON_GSM8K
-    ]
-if (DATA / "webshop").is_dir():
-    RUNS.append((README, "WebShop, goals 500 to 519 | fixed", "webshop", WEBSHOP))
-if (DATA / "alfworld").is_dir() and find_spec("alfworld") and find_spec("textworld"):
-    RUNS += [
-        (README, "ALFWorld, first 10 games of valid_seen | fixed", "alfworld", ALFWORLD),
-        (BENCHMARKS_PAGE, "a symbolic planner's plan", "alfworld", PLANNED),
-        (BENCHMARKS_PAGE, "LLM-DP, beliefs of the model |", "alfworld", LLM_DP),
-    ]
 
 
 @pytest.mark.parametrize(("page", "row", "recording", "arguments"), RUNS)
@@ -100,7 +115,7 @@ def test_a_row_is_what_the_recording_gives(
     assert [told[0].partition(", score")[0], *told[1:3]] == cells
 
 
-@pytest.mark.skipif(not (DATA / "webshop").is_dir(), reason="needs the data of webshop")
+@pytest.mark.data("webshop")
 def test_the_shops_suggestions_alone_earn_what_the_model_earns(tmp_path: Path) -> None:
     shutil.copy(ROOT / "recordings" / "webshop.sqlite", tmp_path)
     benchmark = load_benchmark("webshop", data=DATA)

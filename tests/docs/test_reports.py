@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
@@ -11,6 +10,7 @@ from pathlib import Path
 from statistics import fmean
 
 import pytest
+from tests.fakes.files import DATA, ROOT
 
 from amp import cli
 from amp.allocate.policy_file import load_origin
@@ -27,8 +27,6 @@ from amp.simulate.replay import Pull, replay_plans
 from amp.simulate.samples import Arm
 from amp.types import ProbeKind
 
-ROOT = Path(__file__).parents[2]
-DATA = Path(os.environ.get("AMP_DATA") or ROOT.parent / "shared" / "data")
 PAGE = (ROOT / "docs" / "assessment.md").read_text()
 ROUNDING = 0.015
 """Half of the last digit, and what another processor's arithmetic changes in training."""
@@ -74,7 +72,7 @@ def check(section: str, train: Source, held_out: Source) -> None:
         assert neural > max(single, length)
 
 
-@pytest.mark.skipif(not (DATA / "gsm8k").is_dir(), reason="needs GSM8K")
+@pytest.mark.data("gsm8k")
 def test_the_table_of_gsm8k_is_what_the_recordings_give() -> None:
     benchmark = load_benchmark("gsm8k", data=DATA)
     probes: frozenset[ProbeKind] = frozenset({"next_token", "hidden"})
@@ -89,7 +87,7 @@ def test_the_table_of_gsm8k_is_what_the_recordings_give() -> None:
     check("GSM8K", train, held_out)
 
 
-@pytest.mark.skipif(not (DATA / "gsm8k").is_dir(), reason="needs GSM8K")
+@pytest.mark.data("gsm8k")
 def test_the_results_of_gsm8k_are_what_the_recordings_give(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,7 +106,7 @@ def test_the_results_of_gsm8k_are_what_the_recordings_give(
     assert [line for line in page.splitlines() if line.startswith("| ")] == made
 
 
-@pytest.mark.skipif(not (DATA / "gsm8k").is_dir(), reason="needs GSM8K")
+@pytest.mark.data("gsm8k")
 def test_the_training_problems_of_gsm8k_are_what_the_pages_say(tmp_path: Path) -> None:
     recording = tmp_path / "gsm8k-train.sqlite"
     shutil.copy(ROOT / "recordings" / recording.name, recording)
@@ -133,7 +131,7 @@ def test_the_training_problems_of_gsm8k_are_what_the_pages_say(tmp_path: Path) -
     assert f"({spent:.0f} tokens against {four:.0f})" in learning
 
 
-@pytest.mark.skipif(not (DATA / "gsm8k").is_dir(), reason="needs GSM8K")
+@pytest.mark.data("gsm8k")
 def test_failures_of_gsm8k_rise_with_difficulty_as_the_page_says() -> None:
     benchmark = load_benchmark("gsm8k", data=DATA)
     source = of_recording(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
@@ -10,14 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.fakes.files import DATA, ROOT
 from typer.testing import CliRunner
 
 from amp.cli import app
 
-ROOT = Path(__file__).parents[2]
 RESULTS = (ROOT / "docs" / "results.md").read_text()
 LEARNING = (ROOT / "docs" / "learning.md").read_text()
-DATA = Path(os.environ.get("AMP_DATA") or ROOT.parent / "shared" / "data")
 
 
 def amp(command: list[str]) -> str:
@@ -84,7 +82,7 @@ def test_the_section_on_babyai_is_what_its_command_makes(here: Path) -> None:
     assert told in " ".join(section.split())
 
 
-@pytest.mark.skipif(not (DATA / "gsm8k").is_dir(), reason="needs GSM8K")
+@pytest.mark.data("gsm8k")
 def test_the_section_on_assessment_is_what_its_command_makes(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

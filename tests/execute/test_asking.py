@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from tests.fakes.tools import Gadget
+from tests.fakes.tools import FakeTool
 from tests.fakes.worlds import CORRIDOR, Corridor, context
 
 from amp.cost import Ledger
@@ -24,7 +24,7 @@ ALLOCATION = Allocation(tools=frozenset({"oracle"}))
 NO_LOG_PROBS = Capabilities(parallel_samples=True)
 
 
-class Oracle(Gadget):
+class Oracle(FakeTool):
     """Says how likely the model finds it that the door is locked."""
 
     name = "oracle"
@@ -63,7 +63,7 @@ def executor() -> Executor:
 
 def test_it_is_told_from_a_tool_that_asks_nothing() -> None:
     assert isinstance(Oracle(), AskingTool)
-    assert not isinstance(Gadget(), AskingTool)
+    assert not isinstance(FakeTool(), AskingTool)
 
 
 async def test_what_the_model_answers_stands_in_the_state_before_it_acts() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
-from tests.fakes.tools import Correct, Shout
+from tests.fakes.tools import CorrectingTool, ShoutingTool
 from tests.fakes.worlds import CORRIDOR, RIDDLE, Corridor, context
 
 from amp.cost import Ledger
@@ -86,12 +86,12 @@ async def test_a_tool_of_the_environment_changes_what_can_be_chosen() -> None:
 async def test_a_tool_works_on_the_text_only_if_allocated() -> None:
     model = ScriptedModel(["Action: eight!"])
     allocated, meter = await execute(
-        model, Allocation(tools=frozenset({"shout"})), tools={"shout": Shout()}
+        model, Allocation(tools=frozenset({"shout"})), tools={"shout": ShoutingTool()}
     )
     assert allocated[0].action == "ACTION: EIGHT!"
     assert meter.ledger.usage.tool_calls == 1
     assert meter.ledger.usage.seconds == pytest.approx(0.5)
-    without, _ = await execute(model, Allocation(), tools={"shout": Shout()})
+    without, _ = await execute(model, Allocation(), tools={"shout": ShoutingTool()})
     assert without[0].action == "eight!"
     assert without[0].tool_uses == ()
 
@@ -102,7 +102,7 @@ async def test_a_tool_can_have_the_model_go_on_from_a_corrected_text() -> None:
 
     model = ScriptedModel(answer)
     candidates, meter = await execute(
-        model, Allocation(tools=frozenset({"correct"})), tools={"correct": Correct()}
+        model, Allocation(tools=frozenset({"correct"})), tools={"correct": CorrectingTool()}
     )
     assert candidates[0].text == "2+2=4\nAction: 4"
     assert candidates[0].action == "4"

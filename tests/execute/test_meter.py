@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.fakes.tools import Gadget
+from tests.fakes.tools import FakeTool
 from tests.fakes.worlds import context
 
 from amp.cost import Ledger
@@ -80,7 +80,7 @@ async def test_time_that_runs_out_is_a_limit_and_holds_nothing_back() -> None:
     assert meter.ledger.exhausted == "seconds"
 
 
-class Hanging(Gadget):
+class Hanging(FakeTool):
     """Takes longer than it may."""
 
     limits = ToolLimits(seconds=0.0, output_bytes=10)
@@ -90,7 +90,7 @@ class Hanging(Gadget):
         return None
 
 
-class Crashing(Gadget):
+class Crashing(FakeTool):
     """Breaks its promise to fail by an error."""
 
     async def use(self, text: str) -> ToolUse | None:
@@ -100,7 +100,7 @@ class Crashing(Gadget):
         raise KeyError("no such drawer")
 
 
-class Verbose(Gadget):
+class Verbose(FakeTool):
     """Says more than it may."""
 
     async def use(self, text: str) -> ToolUse | None:
@@ -115,7 +115,7 @@ class Verbose(Gadget):
         (Verbose(), "the result has more than 1000 bytes"),
     ],
 )
-async def test_a_tool_that_misbehaves_is_an_error_of_its_use(tool: Gadget, error: str) -> None:
+async def test_a_tool_that_misbehaves_is_an_error_of_its_use(tool: FakeTool, error: str) -> None:
     meter = meter_for(ScriptedModel([]))
     async with asyncio.timeout(10):
         use = await meter.use(tool, "text")

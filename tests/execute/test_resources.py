@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.fakes.tools import Almanac
+from tests.fakes.tools import AdvisingTool
 from tests.fakes.worlds import CORRIDOR, RIDDLE, Corridor, context
 
 from amp.cost import Ledger
@@ -171,7 +171,7 @@ async def test_a_tool_that_works_on_answers_runs_only_where_it_is_allocated() ->
 async def test_advice_becomes_a_part_of_the_state_that_the_model_reads() -> None:
     model = scripted()
     allocation = replace(BASE, tools=frozenset({"almanac"}))
-    candidates, meter = await spend(model, allocation, tools={"almanac": Almanac()})
+    candidates, meter = await spend(model, allocation, tools={"almanac": AdvisingTool()})
     assert "State: spiders have eight legs" in model.requests[0].prompt.messages[-1].content
     assert candidates[0].tool_uses[0].output == "spiders have eight legs"
     assert candidates[0].action == "8"
@@ -181,7 +181,7 @@ async def test_advice_becomes_a_part_of_the_state_that_the_model_reads() -> None
 async def test_advice_that_fails_is_noted_and_breaks_no_rule() -> None:
     model = scripted()
     allocation = replace(BASE, tools=frozenset({"almanac"}), verification=1)
-    candidates, meter = await spend(model, allocation, tools={"almanac": Almanac("torn page")})
+    candidates, meter = await spend(model, allocation, tools={"almanac": AdvisingTool("torn page")})
     assert candidates[0].valid
     assert meter.take_notes() == ("no advice of almanac: torn page",)
 

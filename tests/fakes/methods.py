@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from tests.fakes.tools import Gadget
+from tests.fakes.tools import FakeTool
 from tests.fakes.worlds import Corridor, Riddle
 
 from amp.allocate.base import FixedAllocator
@@ -60,7 +60,7 @@ class Essay:
 ESSAY = Task("essay", "write", {"wanted": "b/end 2"})
 
 
-class Echo(Gadget):
+class EchoTool(FakeTool):
     """Stands in for the Python tool: what follows "run " is the output, "fail" an error."""
 
     name = "python"
@@ -73,7 +73,7 @@ class Echo(Gadget):
 
 
 def executor() -> Executor:
-    return Executor(PlainPrompts(), {"python": Echo(), "calculator": CalculatorTool()})
+    return Executor(PlainPrompts(), {"python": EchoTool(), "calculator": CalculatorTool()})
 
 
 ALLOCATION = Allocation(temperature=1.0)

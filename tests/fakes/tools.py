@@ -9,10 +9,10 @@ from amp.execute.base import ToolLimits
 from amp.types import StepContext, ToolUse, Usage
 
 
-class Gadget:
+class FakeTool:
     """A tool that does nothing; what it can do, a child says."""
 
-    name = "gadget"
+    name = "fake"
     description = "does nothing"
     limits = ToolLimits(seconds=1.0, output_bytes=1000)
     cost = Usage(tool_calls=1)
@@ -28,7 +28,7 @@ class Gadget:
         return None
 
 
-class Shout(Gadget):
+class ShoutingTool(FakeTool):
     """Upper-cases a text with an exclamation mark; others are no call to it."""
 
     name = "shout"
@@ -37,7 +37,7 @@ class Shout(Gadget):
         return ToolUse("shout", text, text.upper(), seconds=0.5) if "!" in text else None
 
 
-class Correct(Gadget):
+class CorrectingTool(FakeTool):
     """Has the model go on after a corrected beginning."""
 
     name = "correct"
@@ -48,7 +48,7 @@ class Correct(Gadget):
         return ToolUse("correct", text, "4", resume=text.partition("=5")[0] + "=4")
 
 
-class Almanac(Gadget):
+class AdvisingTool(FakeTool):
     """Knows something about every step, or fails."""
 
     name = "almanac"

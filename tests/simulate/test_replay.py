@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.fakes.files import DATA
 from tests.fakes.recorded import (
     CHAIN,
     GSM8K,
@@ -41,7 +42,6 @@ ALLOCATORS: dict[str, Allocator] = {
     "chains": FixedAllocator(replace(CHAIN.allocation, beam_width=3)),
 }
 REAL = Path(__file__).parents[2] / "recordings" / "gsm8k-train.sqlite"
-DATA = Path(__file__).parents[3] / "shared" / "data"
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_every_allocator_ends_as_in_the_real_planner(
     agree(table, allocator, replayed(path, allocator), list(TASKS))
 
 
-@pytest.mark.skipif(not (DATA / "gsm8k").is_dir(), reason="needs the data of gsm8k")
+@pytest.mark.data("gsm8k")
 @pytest.mark.parametrize("name", sorted(set(ALLOCATORS) - {"mixed", "chains"}))
 def test_every_allocator_ends_as_in_the_real_planner_on_a_real_model(
     tmp_path: Path, name: str
@@ -96,9 +96,8 @@ def test_every_allocator_ends_as_in_the_real_planner_on_a_real_model(
     agree(table, allocator, replayed(recording, allocator, tasks=tasks), tasks)
 
 
+@pytest.mark.data("gsm8k")
 def test_a_paid_look_is_charged_as_in_the_real_planner(tmp_path: Path) -> None:
-    if not (DATA / "gsm8k").is_dir():
-        pytest.skip("needs the data of gsm8k")
     recording = tmp_path / REAL.name
     shutil.copy(REAL, recording)
     looking = WeightedAssessor(probes=frozenset({"hidden", "next_token"}))

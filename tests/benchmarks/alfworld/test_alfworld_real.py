@@ -15,6 +15,7 @@ from amp.types import Task
 
 pytest.importorskip("textworld")
 pytest.importorskip("alfworld")
+pytestmark = pytest.mark.data
 
 SIZES = {"train": 3553, "valid_train": 200, "valid_seen": 140, "valid_unseen": 134}
 ALL = pytest.mark.skipif("AMP_ALL_GAMES" not in os.environ, reason="takes many minutes")

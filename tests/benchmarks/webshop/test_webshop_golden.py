@@ -18,6 +18,7 @@ from amp.benchmarks.webshop.shop import MAX_RESULTS, Shop, UnsupportedSearchErro
 from amp.errors import MissingDependencyError
 
 Row = dict[str, Any]
+pytestmark = pytest.mark.data
 
 
 @lru_cache(maxsize=1)
