@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
-from amp.benchmarks import benchmark_names, load_benchmark
+from amp.benchmarks import BENCHMARKS, benchmark_names, load_benchmark
 from amp.benchmarks.base import Requirements
 from amp.errors import AmpError, InvalidInputError, MissingDependencyError
 from amp.models.download import Progress, sha256_of
@@ -272,6 +272,10 @@ def survey(name: str, data: Path | None = None) -> Survey:
             pass
         except AmpError as error:
             problem = problem or str(error)
+        except Exception as error:
+            if name in BENCHMARKS:
+                raise
+            problem = problem or f"{name} cannot tell its size: {type(error).__name__}: {error}"
     return Survey(
         name=name,
         about=benchmark.about,

@@ -138,7 +138,9 @@ def benchmarks(
         listed += [{"name": known, "problem": problem} for known, problem in broken.items()]
         print(json.dumps(listed if name is None else listed[0], default=str))
     elif name is None:
-        new_console().print(benchmarks_view(found), *(Text(why, "red") for why in broken.values()))
+        new_console().print(benchmarks_view(found))
+        for why in broken.values():
+            new_console(stderr=True).print(Text(why, "red"), soft_wrap=True)
     else:
         new_console().print(benchmark_view(found[0]))
 

@@ -25,6 +25,7 @@ from amp.errors import InvalidInputError
 from amp.models.base import LanguageModel, ModelCard
 from amp.models.catalog import DEFAULT, MODELS, resolve
 from amp.models.download import sha256_of
+from amp.plugins import load_plugin, plugin_names
 
 if TYPE_CHECKING:
     from amp.models.chat import AnthropicStyle, OpenAIStyle
@@ -165,7 +166,8 @@ def load(
         name: a name of the catalog, a path to a .gguf file, ``openai:MODEL`` or
             ``anthropic:MODEL`` for any server that speaks that API, ``transformers:MODEL`` for a
             name of the catalog, a file or a model of the hub on PyTorch, or ``chance`` for random
-            choices without a model.
+            choices without a model; or one that another package brings as an entry point of
+            the group ``amp.models``: a function without arguments that returns a model.
         base_url: address of that server; None is the provider's own.
         api_key: its key; None takes OPENAI_API_KEY or ANTHROPIC_API_KEY, and a server of one's own
             needs none.
@@ -233,6 +235,9 @@ def load(
             context_tokens=context_tokens,
             slots=slots,
         )
+    if name in plugin_names("amp.models", builtin=MODELS):
+        brought: LanguageModel = load_plugin("amp.models", name)()
+        return brought
     from amp.models.llamacpp import LlamaCppModel
 
     path = resolve(name)

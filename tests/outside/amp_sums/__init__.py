@@ -1,0 +1,1 @@
+"""Two benchmarks and a model that amp finds by their entry points."""
