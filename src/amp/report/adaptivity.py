@@ -29,8 +29,9 @@ from amp.report.metrics import Interval
 from amp.report.runs import Run, tasks_of
 from amp.report.stats import (
     Array,
+    bootstrap_interval,
     clustered_rate_interval,
-    mean_interval,
+    ratio,
     weighted_kendall,
     weighted_spearman,
 )
@@ -215,7 +216,7 @@ def adapted(
     }  # fmt: skip
     found = []
     for run in runs:
-        if run.kind != "adaptive":
+        if not run.adaptive:
             continue
         for what, level in against.items():
             for amount, amount_of in amounts.items():
@@ -254,7 +255,9 @@ def thirds(
                     success_rate=sum(solved) / len(solved),
                     success_interval=clustered_rate_interval(tasks, solved) if several else None,
                     cost=sum(costs) / len(costs),
-                    cost_interval=mean_interval(tasks, costs) if several else None,
+                    cost_interval=bootstrap_interval(tasks, [costs, [1.0] * len(costs)], ratio)
+                    if several
+                    else None,
                 )
             )
     return tuple(found)
@@ -276,7 +279,7 @@ def candidates_of(episode: Episode) -> float:
 
 
 def _failure_rates(runs: Sequence[Run], judge: Benchmark | None) -> tuple[str, dict[str, float]]:
-    fixed = [run for run in runs if run.kind == "fixed"]
+    fixed = [run for run in runs if not run.adaptive]
     for run in sorted(fixed, key=lambda run: -len(run.seeds)):
         if len(run.seeds) > 1:
             failed: dict[str, list[bool]] = defaultdict(list)

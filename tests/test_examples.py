@@ -1,0 +1,44 @@
+"""Every program in examples/ runs, in seconds and without a model, and shows what it promises."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from tests.fakes.files import ROOT
+
+SHOWN = {
+    "own_environment": r"boil the water +complexity 0\.\d+: depth 4, 4 beams.*solved for \d+",
+    "own_tool": r"tools \[\]: talc \(wrong\).*\ntools \['handbook'\]: quartz \(right\)",
+    "own_benchmark": r"easy   sun        right, 2 samples",
+    "own_allocator": r"vote of six   20/20 +18\.0  18\.0\nown           20/20           6\.0",
+    "replay_a_recording": r"path_finder +20/20 missions.*1,523 tokens each\n.*16/20.*4,704 tokens",
+    "train_policy": r"trade-off 0\.50: \d+ tokens a task, \d+% right\n.*trade-off 1\.00",
+}
+"""What each prints, as a pattern."""
+NEEDED = {"replay_a_recording": "minigrid", "train_policy": "torch"}
+
+
+def test_every_example_is_tested() -> None:
+    assert {path.stem for path in (ROOT / "examples").glob("*.py")} == SHOWN.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(SHOWN))
+def test_an_example_shows_what_it_promises(name: str) -> None:
+    if name in NEEDED:
+        pytest.importorskip(NEEDED[name])
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(ROOT / "examples" / f"{name}.py")],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(SHOWN[name], done.stdout, re.DOTALL), done.stdout
+    assert done.stderr == ""
