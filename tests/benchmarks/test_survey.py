@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
 from tests.benchmarks.webshop.catalogue import write_data
 
-from amp.benchmarks import BENCHMARKS
+from amp.benchmarks import BENCHMARKS, load_benchmark
 from amp.benchmarks.download import Survey, survey
-from amp.errors import InvalidInputError
+from amp.errors import InvalidInputError, MissingDependencyError
+
+MODULES = {
+    "alfworld": ("alfworld", "textworld", "fast_downward"),
+    "babyai": ("gymnasium", "minigrid"),
+    "webshop": ("ijson", "rapidfuzz"),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -45,13 +52,20 @@ def test_without_any_package_it_says_what_to_install(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_simulator(module: str) -> ModuleSpec | None:
-        assert module in {"alfworld", "textworld", "gymnasium", "minigrid"}
+        assert module in {name for needed in MODULES.values() for name in needed}
         return None
 
     monkeypatch.setattr(importlib.util, "find_spec", no_simulator)
     extra = f"pip install 'adaptive-meta-planning[{name}]'"
-    assert survey(name).install == (extra if name in ("alfworld", "babyai") else None)
+    assert survey(name).install == (extra if name in MODULES else None)
     assert survey("babyai").sizes == {"test": 1_000, "dev": 1_000, "train": 10_000}
+    benchmark = load_benchmark(name)
+    assert benchmark.requirements.missing == MODULES.get(name, ())
+    if name in ("alfworld", "webshop"):
+        with pytest.raises(
+            MissingDependencyError, match=f"{name} needs the package .*{re.escape(extra)}"
+        ):
+            benchmark.tasks(benchmark.splits[0])
 
 
 def test_splits_are_counted_where_they_are(tmp_path: Path) -> None:

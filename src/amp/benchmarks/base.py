@@ -6,6 +6,7 @@ else: what it is run with, what makes its tasks hard, which packages and data it
 
 from __future__ import annotations
 
+import importlib.util
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,7 +17,7 @@ from typing import Any, Literal, Protocol, Self
 
 from amp.allocate.space import Space
 from amp.environment import Environment
-from amp.errors import InvalidInputError, did_you_mean
+from amp.errors import InvalidInputError, MissingDependencyError, did_you_mean
 from amp.execute.base import Prompts, Tool
 from amp.execute.tools.larger_model import LargerModelTool
 from amp.latency import Lengths
@@ -139,6 +140,22 @@ class Requirements:
     install: str = ""
     find: Callable[[Path | None], Path] | None = None
     fetch: Callable[[Path, Progress], None] | None = None
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The modules that are not installed. None is imported: some take seconds."""
+        return tuple(name for name in self.modules if importlib.util.find_spec(name) is None)
+
+    def check(self, benchmark: str) -> None:
+        """Sees to it that the packages are installed.
+
+        Raises:
+            MissingDependencyError: if one is not; says how to install it.
+        """
+        if missing := self.missing:
+            raise MissingDependencyError(
+                f"{benchmark} needs the package {', '.join(missing)}; install it: {self.install}"
+            )
 
 
 class Judge(Protocol):

@@ -7,7 +7,6 @@ known here; what an interrupted download has fetched is kept, and the next one g
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import urllib.error
 import urllib.request
@@ -279,7 +278,7 @@ def survey(name: str, data: Path | None = None) -> Survey:
     return Survey(
         name=name,
         about=benchmark.about,
-        install=_missing(needs),
+        install=needs.install if needs.missing else None,
         needs_data=needs.find is not None,
         data=_folder(needs, data),
         get=None if needs.fetch is None else f"amp data get {name}",
@@ -291,12 +290,6 @@ def survey(name: str, data: Path | None = None) -> Survey:
         tools=(*benchmark.tools, *benchmark.environment_tools),
         max_steps=benchmark.max_steps,
     )
-
-
-def _missing(needs: Requirements) -> str | None:
-    # Looked for, not imported: ALFWorld's packages alone take seconds.
-    here = all(importlib.util.find_spec(module) for module in needs.modules)
-    return None if here else needs.install
 
 
 def _folder(needs: Requirements, data: Path | None) -> Path | None:

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amp.benchmarks.webshop.porter import stem
-from amp.benchmarks.webshop.search import STOP_WORDS, index_words, raw_words
+from amp.benchmarks.webshop.search import STOP_WORDS, index_words, raw_words, stem
 
 LETTERS = st.text("abcdefghijklmnopqrstuvwxyz", min_size=1, max_size=12)
 

@@ -25,7 +25,7 @@ from amp.benchmarks.alfworld.games import (
     games_directory,
 )
 from amp.benchmarks.alfworld.planning import planner_tools
-from amp.benchmarks.alfworld.process import Play, Workers, require_textworld
+from amp.benchmarks.alfworld.process import Play, Workers
 from amp.benchmarks.alfworld.prompts import ALFWorldPrompts
 from amp.benchmarks.base import Defaults, Difficulty, DifficultyScale, Requirements, count_in
 from amp.errors import InvalidInputError, did_you_mean
@@ -87,7 +87,7 @@ class ALFWorld:
     )
     difficulty_scale = DifficultyScale("commands of the solution that the game brings", (4, 6))
     requirements = Requirements(
-        modules=("alfworld", "textworld"),
+        modules=("alfworld", "textworld", "fast_downward"),
         install="pip install 'adaptive-meta-planning[alfworld]'",
         find=games_directory,
         fetch=fetch_games,
@@ -136,7 +136,7 @@ class ALFWorld:
         """
         if limit is not None and limit < 0:
             raise InvalidInputError(f"limit is {limit}, expected 0 or more")
-        require_textworld()
+        self.requirements.check(self.name)
         read = self._split(split).read(self.level)
         solvable = ((file, game) for file, game in read if game.get("solvable", True))
         found = [_task(file, game, seed) for file, game in itertools.islice(solvable, limit)]
@@ -182,7 +182,7 @@ class ALFWorld:
         id_ = task.data.get("game")
         if not isinstance(id_, str) or id_.count("/") != 2:
             raise InvalidInputError(f"task {task.id!r} is no ALFWorld task: data lacks game")
-        require_textworld()
+        self.requirements.check(self.name)
         return self._find(id_)
 
     def _find(self, id_: str) -> GameFile:

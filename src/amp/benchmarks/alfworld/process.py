@@ -12,7 +12,6 @@ is played, a second worker loads the next.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import subprocess
@@ -23,23 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from amp.benchmarks.alfworld.games import GameFile, cache
-from amp.errors import AmpError, InvalidInputError, MissingDependencyError
-
-_PACKAGES = ("textworld", "alfworld", "fast_downward")
-
-
-def require_textworld() -> None:
-    """Checks that games can be played.
-
-    Raises:
-        MissingDependencyError: if a package is not installed.
-    """
-    for name in _PACKAGES:
-        if importlib.util.find_spec(name) is None:
-            raise MissingDependencyError(
-                f"ALFWorld needs the package {name}; install it: "
-                "pip install 'adaptive-meta-planning[alfworld]'"
-            )
+from amp.errors import AmpError, InvalidInputError
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,12 @@ class WebShop:
     difficulty_scale = DifficultyScale(
         "conditions of a purchase: attributes, options and the price limit", (5, 7)
     )
-    requirements = Requirements(find=lambda data: find_data("webshop", data), fetch=fetch_products)
+    requirements = Requirements(
+        modules=("ijson", "rapidfuzz"),
+        install="pip install 'adaptive-meta-planning[webshop]'",
+        find=lambda data: find_data("webshop", data),
+        fetch=fetch_products,
+    )
 
     def __init__(self, data: Path | None = None, level: str = "small", max_steps: int = 15) -> None:
         if level not in LEVELS:
@@ -137,4 +142,5 @@ class WebShop:
         return self.difficulty_scale.difficulty(count)
 
     def _shop(self) -> Shop:
+        self.requirements.check(self.name)
         return load_shop(find_data("webshop", self._data).absolute(), self.level)

@@ -25,7 +25,6 @@ from pathlib import Path
 
 from amp.assess.dependency import english
 from amp.benchmarks.webshop.products import LEVEL_MARK, Product, Store
-from amp.benchmarks.webshop.similarity import token_set_ratio
 from amp.errors import InvalidInputError, MissingDependencyError
 
 NO_LIMIT = 1_000_000.0
@@ -35,6 +34,7 @@ SHUFFLE_SEED = 233
 
 _LIMITS = tuple(10.0 * i for i in range(1, 100))
 _NEAREST_LIMITS = 4
+_NOT_ASCII = dict.fromkeys(range(0x80, 0x100))  # as far as thefuzz drops it
 
 GoalOption = tuple[str, str] | str
 
@@ -344,12 +344,24 @@ def _type_match(product: Product, goal: Goal, nouns: TitleNouns) -> TypeMatch:
     )
 
 
+def similarity(first: str, second: str) -> int:
+    """How alike two texts are as sets of words, in 0 to 100, as the original measures it.
+
+    That is thefuzz's ``token_set_ratio``: RapidFuzz's without the letters from U+0080 to U+00FF, a
+    half rounded to even. 100 if the words of one are among those of the other; 0 if one has none.
+    """
+    from rapidfuzz import fuzz, utils
+
+    cleaned = (text.translate(_NOT_ASCII) for text in (first, second))
+    return round(fuzz.token_set_ratio(*cleaned, processor=utils.default_process))
+
+
 def _levels(product_category: str) -> set[str]:
     return {level.strip() for level in product_category.split(LEVEL_MARK)}
 
 
 def _has(product: Product, attribute: str) -> bool:
-    return any(token_set_ratio(known, attribute) > _ALIKE for known in product.attributes) or any(
+    return any(similarity(known, attribute) > _ALIKE for known in product.attributes) or any(
         attribute in text.lower()
         for text in (product.title, " ".join(product.features), product.description)
     )
@@ -358,8 +370,7 @@ def _has(product: Product, attribute: str) -> bool:
 def _options_hit(wanted: Iterable[GoalOption], chosen: Iterable[str]) -> int:
     values = [_colour_in(value) for value in chosen]
     return sum(
-        any(token_set_ratio(value, text) > _ALIKE for value in values)
-        for text in map(_compared, wanted)
+        any(similarity(value, text) > _ALIKE for value in values) for text in map(_compared, wanted)
     )
 
 

@@ -1,9 +1,8 @@
-"""Products as the shop shows them, read from the records of the data set.
+"""Products as the shop shows them, and the catalogue that holds them on disk.
 
-The catalogue on disk: products and search index in one SQLite file, built once.
-
-Nothing but a few bytes a product is held in memory, so that the full data set of 1.18 million
-products needs no large machine.
+The catalogue is one SQLite file of products and search index, built once from the records of the
+data set. Nothing but a few bytes a product is held in memory, so that the full data set of 1.18
+million products needs no large machine.
 """
 
 from __future__ import annotations
@@ -24,9 +23,8 @@ from typing import Any
 import numpy as np
 
 from amp.benchmarks.webshop import search
-from amp.benchmarks.webshop.jsonstream import elements, members
 from amp.benchmarks.webshop.search import Index, IndexWriter
-from amp.errors import InvalidInputError
+from amp.errors import InvalidInputError, MissingDependencyError
 
 NO_PRICE = 100.0
 """Dollars that a product without a price costs."""
@@ -154,6 +152,56 @@ def _broken(record: Mapping[str, Any], field: str, expected: str) -> InvalidInpu
     )
 
 
+def read_elements(path: Path) -> Iterator[Any]:
+    """Yields the elements of a JSON array in a file, which may be larger than the memory.
+
+    Raises:
+        InvalidInputError: if the file is not a JSON array in UTF-8.
+        MissingDependencyError: if it cannot be read.
+    """
+    return (value for _, value in _entries(path, "start_array", "an array"))
+
+
+def read_members(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yields the names and values of a JSON object in a file; raises as `read_elements`."""
+    return _entries(path, "start_map", "an object")
+
+
+def _entries(path: Path, opening: str, expected: str) -> Iterator[tuple[str, Any]]:
+    """The values of the outermost array or object, with their names in an object."""
+    # Events in place of ijson.items, whose paths outgrow any memory where nesting is deep.
+    import ijson
+
+    read, depth, name, builder = 0, 0, "", ijson.ObjectBuilder()
+    try:
+        with path.open("rb") as file:
+            for event, value in ijson.basic_parse(file, use_float=True):
+                if depth == 0:
+                    if event != opening:
+                        raise ijson.JSONError(f"expected {expected}")
+                    depth = 1
+                elif depth == 1 and event == "map_key":
+                    name = value
+                elif depth == 1 and event.startswith("end_"):
+                    return
+                else:
+                    builder.event(event, value)
+                    depth += event.startswith("start_") - event.startswith("end_")
+                    if depth > _DEEPEST:
+                        raise ijson.JSONError("nested too deeply")
+                    if depth == 1:
+                        yield name, builder.value
+                        read, builder = read + 1, ijson.ObjectBuilder()
+    except (ijson.JSONError, UnicodeDecodeError) as error:
+        what = str(error).splitlines()[0]
+        raise InvalidInputError(
+            f"{path}: no JSON: {what}, after {read} values; the file is damaged, get it again"
+        ) from None
+    except OSError as error:
+        raise MissingDependencyError(f"cannot read {path}: {error.strerror}") from None
+
+
+_DEEPEST = 100  # levels of JSON that a record may have
 _FORMAT = 1  # part of a store's name, so that a change of the format builds it anew
 _CACHED_PRODUCTS = 4_096
 
@@ -306,11 +354,11 @@ def build(products: Path, instructions: Path, path: Path) -> None:
 
 def _fill(connection: sqlite3.Connection, products: Path, instructions: Path) -> None:
     connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;" + _SCHEMA)
-    notes = ((asin, json.dumps(_note(asin, note))) for asin, note in members(instructions))
+    notes = ((asin, json.dumps(_note(asin, note))) for asin, note in read_members(instructions))
     connection.executemany("INSERT INTO notes VALUES (?, ?)", notes)
     writer = IndexWriter(connection)
     number = 0
-    for record in elements(products):
+    for record in read_elements(products):
         if not isinstance(record, dict):
             raise InvalidInputError(f"{products}: a product is {record!r:.60}; get the file again")
         if _insert(connection, number, record, writer):
