@@ -11,44 +11,49 @@ import pytest
 from tests.fakes.synthetic import synthetic
 
 from amp import cli
-from amp.cli import report
 from amp.errors import InvalidInputError
-from amp.simulate.compare import Results, results
+from amp.report.overview import overview_markdown, policies_of, write_overview
+from amp.report.report import OF_SAMPLES, RunReport, make_report
+from amp.simulate.compare import simulate
 
 
 @pytest.fixture(scope="module")
-def found() -> Results:
+def made() -> RunReport:
     test, training = (
         replace(
-            made := synthetic(12, seed=seed, samples=1),
-            tasks=tuple(replace(row, task=f"{seed}/{row.task}") for row in made.tasks),
+            table := synthetic(12, seed=seed, samples=1),
+            tasks=tuple(replace(row, task=f"{seed}/{row.task}") for row in table.tasks),
         )
         for seed in (1, 2)
     )
-    return results(test, training, {}, {}, 1)
+    runs, reference = simulate(test, training, {}, {}, 1)
+    return make_report(runs, reference, analysis=OF_SAMPLES)
 
 
-def test_a_csv_file_has_every_row_unrounded(found: Results, tmp_path: Path) -> None:
-    report.write_results_csv(found, tmp_path / "rows.csv")
+def test_a_csv_file_has_every_row_unrounded(made: RunReport, tmp_path: Path) -> None:
+    write_overview(made, tmp_path / "rows.csv")
     with (tmp_path / "rows.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
-    assert [line["policy"] for line in lines] == [row.name for row in found.rows]
-    assert [line["policy"] for line in lines if line["reference"] == "1"] == [found.reference]
-    for line, row in zip(lines, found.rows, strict=True):
-        assert float(line["success"]) == row.success
-        assert float(line["success low"]) == row.interval.low
-        assert line["oracle_share"] == ("" if row.oracle_share is None else str(row.oracle_share))
+    rows = policies_of(made)
+    assert [line["policy"] for line in lines] == [row.name for row in rows]
+    assert [line["policy"] for line in lines if line["reference"] == "1"] == [made.reference]
+    for line, row in zip(lines, rows, strict=True):
+        interval, share = row.line.success_interval, row.gain and row.gain.share
+        assert interval is not None
+        assert float(line["success"]) == row.line.summary.success_rate
+        assert float(line["success low"]) == interval.low
+        assert line["oracle_share"] == ("" if share is None else str(share))
         assert (line["tokens_saved"] == "") == (row.versus is None)
 
 
-def test_a_csv_file_that_cannot_be_written_is_named(found: Results, tmp_path: Path) -> None:
+def test_a_csv_file_that_cannot_be_written_is_named(made: RunReport, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidInputError, match="rows.csv cannot be written"):
-        report.write_results_csv(found, tmp_path / "file" / "rows.csv")
+        write_overview(made, tmp_path / "file" / "rows.csv")
 
 
-def test_markdown_says_what_the_share_of_the_oracle_is(found: Results) -> None:
-    head, rule, *rows = report.results_markdown(found).splitlines()
+def test_markdown_says_what_the_share_of_the_oracle_is(made: RunReport) -> None:
+    head, rule, *rows = overview_markdown(made).splitlines()
     assert "| of the oracle's gain |" in head
     assert head.count("|") == rule.count("|") == rows[0].count("|")
     assert "| 100% |" in next(row for row in rows if row.startswith("| oracle |"))
@@ -67,7 +72,7 @@ def test_markdown_says_what_the_share_of_the_oracle_is(found: Results) -> None:
 def test_a_wrong_option_is_refused_before_anything_is_read(
     wrong: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = f"amp results none.sqlite --train none.sqlite {wrong}"
+    command = f"amp simulate none.sqlite --train none.sqlite {wrong}"
     monkeypatch.setattr(sys, "argv", command.split())
     with pytest.raises(SystemExit) as ended:
         cli.main()

@@ -92,7 +92,7 @@ def test_the_results_of_gsm8k_are_what_the_recordings_give(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = (ROOT / "docs" / "results.md").read_text().partition("\n## BabyAI, GoToLocal\n")[0]
-    (command,) = re.findall(r"```sh\n(amp results .*?)```", page, re.DOTALL)
+    (command,) = re.findall(r"```sh\n(amp simulate .*?)```", page, re.DOTALL)
     shutil.copytree(ROOT / "recordings", tmp_path / "recordings")
     monkeypatch.chdir(tmp_path)
     arguments = shlex.split(command.replace("\\\n", ""))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from amp.report.runs import Run
+from amp.report.runs import Kind, Run
 from amp.types import (
     Allocation,
     Candidate,
@@ -22,7 +22,7 @@ EVIL = "</script><img src=x onerror=alert(1)>|`=1+1"
 
 
 def step(tokens: int, text: str = "so 4", verification: int = 0) -> StepRecord:
-    """A step of one round; a fifth of its tokens and half a second are the look."""
+    """A step of one round; a fifth of its tokens and half a second are the probe."""
     complexity = Complexity(0.25, {"entropy": 0.5}, (f"agreement for entropy {text}",))
     candidate = Candidate(
         text,
@@ -44,7 +44,7 @@ def episode(task: str, success: bool | None, tokens: int, seed: int = 0) -> Epis
     return Episode(Task(task, "a goal", seed=seed), (made,), success, 0.0, made.usage, "done")
 
 
-def run(name: str, successes: Sequence[bool], tokens: int, adaptive: bool = False) -> Run:
+def run(name: str, successes: Sequence[bool], tokens: int, kind: Kind = "fixed") -> Run:
     """One task a success, all of the same cost."""
     episodes = [episode(f"t{i}", won, tokens) for i, won in enumerate(successes)]
-    return Run(name, tuple(episodes), adaptive)
+    return Run(name, tuple(episodes), kind)

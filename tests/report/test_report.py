@@ -12,17 +12,17 @@ from tests.fakes.runs import episode, run, step
 
 from amp.errors import InvalidInputError
 from amp.report import frontier
-from amp.report.frontier import draw_curve
+from amp.report.frontier import performance_curve
 from amp.report.metrics import Interval
 from amp.report.paired import comparisons
 from amp.report.report import make_report
-from amp.report.runs import Run
+from amp.report.runs import Kind, Run
 from amp.trace import to_json
 from amp.types import Complexity, Episode, Task, Usage
 
 CHEAP = run("cheap", [True] * 4 + [False] * 6, 100)
 DEAR = run("dear", [True] * 8 + [False] * 2, 300)
-CLEVER = run("clever", [True] * 7 + [False] * 3, 200, adaptive=True)
+CLEVER = run("clever", [True] * 7 + [False] * 3, 200, kind="adaptive")
 
 
 def test_an_adaptive_run_is_held_against_the_front_at_its_own_cost() -> None:
@@ -47,7 +47,7 @@ def test_an_adaptive_run_is_held_against_the_front_at_its_own_cost() -> None:
 
 
 def test_nothing_fixed_is_so_cheap() -> None:
-    curve = make_report([DEAR, replace(CHEAP, adaptive=True)]).curve
+    curve = make_report([DEAR, replace(CHEAP, kind="adaptive")]).curve
     assert curve is not None
     assert curve.gains[0].gain is None
     assert curve.gains[0].note == "cheaper than any fixed run"
@@ -91,7 +91,7 @@ def test_without_a_wish_runs_are_held_against_the_best_fixed_one_and_it_is_said(
 
 def test_identical_runs_differ_by_nothing_and_the_oracle_gains_nothing() -> None:
     report = make_report(
-        [CHEAP, replace(CHEAP, name="two"), replace(CHEAP, name="three", adaptive=True)]
+        [CHEAP, replace(CHEAP, name="two"), replace(CHEAP, name="three", kind="adaptive")]
     )
     for one in report.comparisons:
         assert (one.won, one.lost, one.p_value, one.holm, one.detectable) == (0, 0, 1.0, 1.0, None)
@@ -135,17 +135,17 @@ def test_the_interval_of_a_gain_over_the_front_covers_as_often_as_it_says(
     monkeypatch.setattr(frontier, "_RESAMPLES", 200)
     rng, data_sets, tasks, held = np.random.default_rng(8), 200, 40, 0
 
-    def drawn(name: str, rate: float, cost: float, adaptive: bool = False) -> Run:
+    def drawn(name: str, rate: float, cost: float, kind: Kind = "fixed") -> Run:
         episodes = [
             bare(f"t{i}", bool(rng.random() < rate), int(cost * rng.lognormal(0, 0.2)))
             for i in range(tasks)
         ]
-        return Run(name, tuple(episodes), adaptive)
+        return Run(name, tuple(episodes), kind)
 
     # All costs are drawn alike, so the middle one lies half-way: 0.6 of front, 0.1 gained.
     for _ in range(data_sets):
-        runs = [drawn("a", 0.3, 1000), drawn("b", 0.9, 3000), drawn("c", 0.7, 2000, True)]
-        curve = draw_curve(runs, None, lambda e: float(e.usage.tokens))
+        runs = [drawn("a", 0.3, 1000), drawn("b", 0.9, 3000), drawn("c", 0.7, 2000, "adaptive")]
+        curve = performance_curve(runs, None, lambda e: float(e.usage.tokens))
         assert curve is not None
         interval = curve.gains[0].interval
         assert interval is not None
@@ -159,13 +159,17 @@ def test_in_null_comparisons_with_the_best_fixed_run_hardly_any_wins() -> None:
         rates = rng.beta(2, 1, 40)
         won = rng.random((4, 40)) < rates
         runs = [
-            Run(f"r{i}", tuple(bare(f"t{t}", bool(w), 0) for t, w in enumerate(row)), i > 1)
+            Run(
+                f"r{i}",
+                tuple(bare(f"t{t}", bool(w), 0) for t, w in enumerate(row)),
+                "adaptive" if i > 1 else "fixed",
+            )
             for i, row in enumerate(won)
         ]
         best = max(runs[:2], key=lambda run: sum(e.success is True for e in run.episodes))
         rows, family = comparisons(best, runs[2:], lambda e: 0.0)
         assert family == 2
-        false += any(row.holm <= 0.05 and row.difference > 0 for row in rows)
+        false += any((row.holm or 0.0) <= 0.05 and row.difference > 0 for row in rows)
     assert false / families <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / families)
 
 
@@ -200,7 +204,7 @@ def test_all_alike_have_an_interval_and_no_difference(won: bool) -> None:
 
 
 def test_one_task_has_no_interval_over_tasks_and_says_so() -> None:
-    report = make_report([run("one", [True], 100), run("two", [False], 50, adaptive=True)])
+    report = make_report([run("one", [True], 100), run("two", [False], 50, kind="adaptive")])
     assert report.lines[0].cost_interval is None
     assert report.lines[0].success_interval is not None  # Wilson's, of one
     assert any(note.startswith("one task") for note in report.notes)
@@ -209,15 +213,16 @@ def test_one_task_has_no_interval_over_tasks_and_says_so() -> None:
 
 
 def test_seeds_of_a_task_count_by_task_and_tell_its_failure_rate() -> None:
-    def policy(name: str, adaptive: bool) -> Run:
+    def policy(name: str, kind: Kind) -> Run:
+        more = 50 * (kind == "adaptive")
         episodes = [
-            episode(f"t{task}", seed >= task % 4, 100 + 50 * (task % 4) * adaptive, seed)
+            episode(f"t{task}", seed >= task % 4, 100 + more * (task % 4), seed)
             for task in range(12)
             for seed in range(3)
         ]
-        return Run(name, tuple(episodes), adaptive)
+        return Run(name, tuple(episodes), kind)
 
-    report = make_report([policy("fixed", False), policy("amp", True)])
+    report = make_report([policy("fixed", "fixed"), policy("amp", "adaptive")])
     assert report.comparisons[0].test == "sign flips over tasks"
     assert report.lines[0].seeds == 3
     tokens = next(one for one in report.adapted if one.amount == "tokens")
@@ -229,7 +234,7 @@ def test_episodes_without_steps_are_reported_as_far_as_they_tell() -> None:
     bare = tuple(
         Episode(Task(f"t{i}", ""), (), i > 2, 0.0, Usage(1, 10 + i), "done") for i in range(9)
     )
-    report = make_report([Run("one", bare, adaptive=False), Run("two", bare)])
+    report = make_report([Run("one", bare, "fixed"), Run("two", bare)])
     assert report.lines[0].parts == ()
     assert report.comparisons[0].won == 0
 

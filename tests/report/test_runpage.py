@@ -11,7 +11,7 @@ import pytest
 from tests.fakes.runs import EVIL, run, step
 
 from amp.benchmarks.base import Difficulty
-from amp.report import adaptivity
+from amp.benchmarks.gsm8k import GSM8K
 from amp.report.html import trace
 from amp.report.pages import run_page
 from amp.report.report import make_report
@@ -19,7 +19,10 @@ from amp.report.runs import Run
 from amp.report.tables import markdown, tables_of, write_csv
 from amp.types import Episode, Task
 
-RUNS = (run("fixed", [True, False, False], 100), run("amp", [True, True, False], 80, adaptive=True))
+RUNS = (
+    run("fixed", [True, False, False], 100),
+    run("amp", [True, True, False], 80, kind="adaptive"),
+)
 
 
 def own(html: str) -> str:
@@ -51,7 +54,7 @@ def test_a_page_holds_figures_tables_and_links_to_traces() -> None:
 def test_a_page_holds_everything_that_a_result_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     thirds = {"t0": Difficulty(0, 0), "t1": Difficulty(1, 1), "t2": Difficulty(2, 2)}
 
-    monkeypatch.setattr(adaptivity, "difficulty", lambda _, task: thirds[task.id])
+    monkeypatch.setattr(GSM8K, "difficulty", lambda _, task: thirds[task.id])
     runs = [replace(one, benchmark="gsm8k") for one in (*RUNS, run("wide", [True] * 3, 200))]
     report = make_report(runs)
     names = [table.name for table in tables_of(report)]
@@ -67,7 +70,7 @@ def test_a_page_holds_everything_that_a_result_needs(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("won", [[True], [False] * 2, [True] * 3, [False] * 4, [True, False]])
 @pytest.mark.parametrize("tokens", [0, 100])
 def test_no_page_says_nan(won: list[bool], tokens: int) -> None:
-    runs = [run("one", won, tokens), run("two", won, tokens), run("amp", won, tokens, True)]
+    runs = [run("one", won, tokens), run("two", won, tokens), run("amp", won, tokens, "adaptive")]
     report = make_report(runs)
     texts = [text for table in tables_of(report) for row in table.texts() for text in row]
     assert not any("nan" in text or text == "inf" for text in texts)

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.fakes.recorded import CHAIN, GSM8K, PROGRAM, TASKS, record, replayed
 from tests.fakes.runs import episode, run
 
+from amp.allocate.base import FixedAllocator
 from amp.errors import InvalidInputError
-from amp.report.runs import comparable, read_runs
+from amp.report.metrics import summarise
+from amp.report.report import OF_SAMPLES, make_report
+from amp.report.runs import Run, comparable, measure_run, oracle_of, read_runs
+from amp.report.tables import tables_of
+from amp.simulate.build import opening_contexts, table_from_recording
+from amp.simulate.compare import simulated_run
+from amp.simulate.policies import fixed, fixed_plans, oracle
+from amp.simulate.replay import Pull
 from amp.trace import RunDirectory
+from amp.types import Episode, Usage
 
 
 def manifest(**changed: Any) -> dict[str, Any]:
@@ -38,7 +48,7 @@ def test_a_run_is_called_as_its_directory_or_as_it_is_named(tmp_path: Path) -> N
     plain, named = read_runs([str(path)]) + read_runs([f"mine={path}/episodes.jsonl"])
     assert (plain.name, named.name) == ("one", "mine")
     assert plain.episodes == named.episodes
-    assert not plain.adaptive
+    assert plain.kind == "fixed"
     assert plain.planned == 2
 
 
@@ -143,3 +153,75 @@ def test_empty_runs_and_tasks_done_twice_are_refused() -> None:
         comparable([replace(twice, episodes=twice.episodes * 2)])
     with pytest.raises(InvalidInputError, match="no runs to report"):
         comparable([])
+
+
+def tokens_of(episode: Episode) -> float:
+    return float(episode.usage.tokens)
+
+
+def test_a_simulated_run_and_the_planners_own_give_the_same_rows(tmp_path: Path) -> None:
+    recording = tmp_path / "r.sqlite"
+    record(recording, (PROGRAM, CHAIN))
+    table = table_from_recording(recording, GSM8K, TASKS, [PROGRAM, CHAIN], 4)
+    contexts = opening_contexts(GSM8K, TASKS)
+    simulated, planned = [], []
+    for arm in (PROGRAM, CHAIN):
+        for width in (1, 4):
+            name = f"{width} {arm.name}"
+            outcomes = fixed(table, (Pull(arm.name, width),))
+            simulated.append(simulated_run(name, "fixed", outcomes, table, contexts))
+            allocator = FixedAllocator(replace(arm.allocation, beam_width=width))
+            episodes = tuple(replayed(recording, allocator))
+            planned.append(replace(simulated[-1], episodes=episodes))
+    # A simulated run has no steps, so what is read from steps is empty there.
+    steps = ("parts", "unread", "failures")
+    for analysis in (OF_SAMPLES, replace(OF_SAMPLES, front="redrawn", success_interval="wilson")):
+        rows = [
+            {
+                one.name: list(one.texts())
+                for one in tables_of(make_report(runs, analysis=analysis))
+                if one.name not in steps
+            }
+            for runs in (simulated, planned)
+        ]
+        assert rows[0] == rows[1]
+        assert {"runs", "comparisons", "savings", "gains", "spent", "thirds"} <= rows[0].keys()
+    for one, two in zip(simulated, planned, strict=True):
+        assert [e.task for e in one.episodes] == [e.task for e in two.episodes]
+
+
+def test_a_frame_has_a_row_an_episode_and_adds_up_to_the_summary() -> None:
+    mixed = Run(
+        "mine",
+        tuple(
+            episode(f"t{task}", won, 10 * task + seed, seed)
+            for task, won in enumerate((True, False, None))
+            for seed in range(2)
+        ),
+    )
+    frame = mixed.to_frame()
+    assert list(frame["task"]) == ["t0", "t0", "t1", "t1", "t2", "t2"]
+    assert list(frame["seed"]) == [0, 1] * 3
+    assert list(frame["success"]) == [True, True, False, False, None, None]
+    assert set(frame["run"]) == {"mine"}
+    assert set(frame["kind"]) == {"adaptive"}
+    summary = summarise(mixed.episodes)
+    for cost in ("tokens", *(one.name for one in fields(Usage))):
+        assert frame[cost].sum() == getattr(summary.usage, cost), cost
+    assert (frame["success"] == True).sum() == summary.successes  # noqa: E712
+    assert frame["tokens"].mean() == measure_run(mixed, tokens_of).cost
+
+
+def test_over_the_runs_of_all_fixed_plans_the_oracle_is_that_of_the_table(tmp_path: Path) -> None:
+    record(tmp_path / "r.sqlite", (PROGRAM, CHAIN))
+    table = table_from_recording(tmp_path / "r.sqlite", GSM8K, TASKS, [PROGRAM, CHAIN], 4)
+    runs = [
+        simulated_run(str(number), "fixed", fixed(table, plan), table, {})
+        for number, plan in enumerate(fixed_plans(table))
+    ]
+    best = oracle_of(runs, tokens_of)
+    assert best is not None
+    assert best.kind == "oracle"
+    assert [(e.task.id, e.success, e.usage.tokens) for e in best.episodes] == [
+        (one.task, one.success, one.usage.tokens) for one in oracle(table)
+    ]

@@ -1,9 +1,4 @@
-"""The command that reports runs.
-
-The command that compares every policy on recorded samples.
-
-How the comparison of all policies reads: on the terminal, as Markdown, as CSV.
-"""
+"""`amp report` of runs on disk, and `amp simulate`: the same report of recorded samples."""
 
 from __future__ import annotations
 
@@ -21,14 +16,13 @@ from amp.errors import InvalidInputError, MissingDependencyError, did_you_mean
 
 if TYPE_CHECKING:
     from amp.benchmarks.base import Benchmark
-    from amp.report.paired import Comparison
     from amp.report.runs import Run
-    from amp.report.tables import Table, Value
-    from amp.simulate.compare import Adaptive, Duel, Results, Row
+    from amp.report.tables import Table
+    from amp.simulate.compare import Adaptive
     from amp.simulate.samples import SampleTable
 
-
 _IN_TERMINAL = ("runs", "comparisons", "savings", "gains")
+_WORDS = frozenset({"kind", "policy", "against"})
 
 
 @app.command()
@@ -93,12 +87,125 @@ def report(
     console = new_console()
     for table in tables:
         if table.name in _IN_TERMINAL:
-            console.print(_view(table))
+            console.print(_view(table, table.title))
             console.print()
     for note in filter(None, (*made.notes, notice)):
         console.print(note, markup=False, style="dim")
     for path in written:
         print(f"written: {path}")
+
+
+@app.command()
+def simulate(
+    recording: Annotated[Path, typer.Argument(help="Recording of the test tasks.")],
+    train: Annotated[
+        Path, typer.Option(help="Recording of training tasks, on which the reference is chosen.")
+    ],
+    arm: Annotated[
+        list[str] | None,
+        typer.Option(help="Arms, such as program and chain; repeat. Default: program."),
+    ] = None,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="File of a learned policy, or NAME=FILE; repeat. Several of one name, learned "
+            "with different seeds, take turns."
+        ),
+    ] = None,
+    trade_off: Annotated[
+        list[float] | None,
+        typer.Option(min=0.0, max=1.0, help="Of learned policies; repeat. Default: 0.85."),
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Samples of each arm.")] = 4,
+    orders: Annotated[int, typer.Option(min=1, help="Orders of the samples.")] = 10,
+    data: Data = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
+    csv: Annotated[Path | None, typer.Option(help="Write the rows to this file, too.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare fixed, rules, controls, heuristic, policies and oracle on recorded samples of GSM8K.
+
+    Example: amp simulate recordings/gsm8k.sqlite --train recordings/gsm8k-train.sqlite
+    """
+    from amp.allocate.heuristic import HeuristicAllocator
+    from amp.assess.weighted import WeightedAssessor
+    from amp.benchmarks import load_benchmark
+    from amp.report.overview import duels, overview, overview_markdown, write_overview
+    from amp.report.report import OF_SAMPLES, make_report
+    from amp.report.runs import comparable
+    from amp.simulate.build import opening_contexts, table_from_recording
+    from amp.simulate.compare import Adaptive
+    from amp.simulate.compare import simulate as simulated
+    from amp.simulate.samples import Arm
+    from amp.trace import to_json
+
+    if trade_off and not policy:
+        raise InvalidInputError("--trade-off is of learned policies; name one with --policy")
+    files = _files(policy or [])
+    if csv is not None and csv.suffix != ".csv":
+        raise InvalidInputError(f"--csv is {csv}, expected a file whose name ends in .csv")
+    benchmark = load_benchmark("gsm8k", data=data)
+    known, arms = benchmark.defaults.arms, []
+    for name in arm or ["program"]:
+        if name not in known:
+            raise InvalidInputError(
+                f"unknown arm {name!r}{did_you_mean(name, list(known))} (arms: {', '.join(known)})"
+            )
+        arms.append(Arm(name, known[name]))
+
+    def table(path: Path, split: str) -> SampleTable:
+        tasks = benchmark.tasks(split)
+        return table_from_recording(path, benchmark, tasks, arms, samples, incomplete="leave out")
+
+    test = table(recording, "test")
+    heuristic = HeuristicAllocator(benchmark.defaults.space)
+    contexts = opening_contexts(benchmark, benchmark.tasks("test"))
+    learned = _learned(files, trade_off or [0.85], test)
+    adaptive = {"heuristic": Adaptive((heuristic,), WeightedAssessor()), **learned}
+    runs, reference = simulated(test, table(train, "train"), adaptive, contexts, orders)
+    made = make_report(comparable(runs), reference, analysis=OF_SAMPLES, duels=list(learned)[:1])
+    if csv is not None:
+        write_overview(made, csv)
+    if as_json:
+        print(to_json(made))
+    elif markdown:
+        print(overview_markdown(made))
+    else:
+        console = new_console()
+        for shown in (overview(made), duels(made)):
+            if shown.rows:
+                console.print(_view(shown))
+        console.print(overview(made).note, markup=False)
+
+
+def _files(named: list[str]) -> dict[str, list[Path]]:
+    """The files of each name."""
+    files: dict[str, list[Path]] = {}
+    for one in named:
+        name, _, path = one.rpartition("=")
+        if not path:
+            raise InvalidInputError(f"--policy is {one!r}, expected FILE or NAME=FILE")
+        files.setdefault(name or "learned", []).append(Path(path))
+    return files
+
+
+def _learned(
+    files: dict[str, list[Path]], trade_offs: list[float], test: SampleTable
+) -> dict[str, Adaptive]:
+    """The learned policies at every trade-off, with controls at the first one."""
+    from amp.assess.weighted import WeightedAssessor
+    from amp.simulate.compare import Adaptive, learned
+
+    policies = {name: [learned(path, test) for path in paths] for name, paths in files.items()}
+    return {
+        f"{name}, trade-off {trade_off:g}": Adaptive(
+            tuple(replace(one, deterministic=True, trade_off=trade_off) for one in several),
+            WeightedAssessor(probes=frozenset()),
+            controls=trade_off == trade_offs[0],
+        )
+        for name, several in policies.items()
+        for trade_off in trade_offs
+    }
 
 
 @contextmanager
@@ -130,14 +237,15 @@ def _judge(runs: Sequence[Run], data: Path | None) -> tuple[Benchmark | None, st
     return benchmark, ""
 
 
-def _view(table: Table) -> object:
+def _view(table: Table, title: str | None = None) -> object:
     from rich.table import Table as View
     from rich.text import Text
 
-    view = View(title=table.title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+    view = View(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
     for place, head in enumerate(table.heads):
+        left = place == 0 or head in _WORDS
         view.add_column(
-            head, justify="left" if place == 0 else "right", overflow="fold", no_wrap=place == 0
+            head, justify="left" if left else "right", overflow="fold", no_wrap=place == 0
         )
     for row in table.texts():
         view.add_row(*map(Text, row))
@@ -150,232 +258,3 @@ def _writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InvalidInputError(f"{path} cannot be written: {error.strerror}") from None
-
-
-_ROWS = (
-    *("kind", "policy", "success", "written", "tokens", "calls"),
-    *("above the front", "of the oracle's gain", "tokens saved", "p (Holm)"),
-)
-_DUELS = ("policy", "against", "success gained", "tokens saved", "won : lost", "p")
-_WORDS = frozenset({"kind", "policy", "against"})
-
-
-def show(found: Results) -> None:
-    """Prints it for people."""
-    from rich.table import Table
-
-    console = new_console()
-    for header, lines in _tables(found):
-        table = Table(box=None)
-        for name in header:
-            table.add_column(name, justify="left" if name in _WORDS else "right")
-        for line in lines:
-            table.add_row(*line)
-        console.print(table)
-    for note in _caption(found):
-        console.print(note, markup=False)
-
-
-def results_markdown(found: Results) -> str:
-    """The same as Markdown."""
-    lines = []
-    for header, rows in _tables(found):
-        lines += [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
-        lines += [*(f"| {' | '.join(row)} |" for row in rows), ""]
-    return "\n".join([*lines, *_caption(found)])
-
-
-def write_results_csv(found: Results, path: Path) -> None:
-    """Writes the rows without the duels: figures unrounded, an interval as two columns.
-
-    Raises:
-        InvalidInputError: if it cannot be written.
-    """
-    from amp.report.tables import Column, Table, write_csv
-
-    heads = (
-        *("kind", "policy", "reference", "success", "success", "completion_tokens", "tokens"),
-        *("calls", "above_front", "above_front", "oracle_share", "tokens_saved", "tokens_saved"),
-        "p_holm",
-    )
-    rows: list[tuple[Value, ...]] = []
-    for row in found.rows:
-        saving = None if row.versus is None else row.versus.savings["tokens"]
-        rows.append(
-            (
-                *(row.kind, row.name, int(row.name == found.reference)),
-                *(row.success, row.interval, row.completion_tokens, row.tokens, row.calls),
-                *(row.above_front, row.above_front_interval, row.oracle_share),
-                None if saving is None else saving.share,
-                None if saving is None else saving.interval,
-                row.holm,
-            )
-        )
-    table = Table(path.stem, "", tuple(map(Column, heads)), tuple(rows))
-    try:
-        write_csv([table], path.parent)
-    except OSError as error:
-        raise InvalidInputError(f"{path} cannot be written: {error.strerror}") from None
-
-
-def _tables(found: Results) -> list[tuple[tuple[str, ...], list[list[str]]]]:
-    tables: list[tuple[tuple[str, ...], list[list[str]]]] = []
-    tables.append((_ROWS, [_row(found, row) for row in found.rows]))
-    if found.duels:
-        tables.append((_DUELS, [_duel(duel) for duel in found.duels]))
-    return tables
-
-
-def _row(found: Results, row: Row) -> list[str]:
-    front = ""
-    if row.kind != "fixed" and row.above_front is not None and row.above_front_interval is not None:
-        low, high = row.above_front_interval.low, row.above_front_interval.high
-        front = f"{row.above_front:+.3f} ({low:+.2f} to {high:+.2f})"
-    return [
-        row.kind,
-        f"{row.name} (reference)" if row.name == found.reference else row.name,
-        f"{row.success:.3f} ({row.interval.low:.2f}-{row.interval.high:.2f})",
-        *(f"{row.completion_tokens:.0f}", f"{row.tokens:.0f}", f"{row.calls:.1f}"),
-        front,
-        "" if row.oracle_share is None else f"{row.oracle_share:.0%}",
-        "" if row.versus is None else _saved(row.versus),
-        "" if row.holm is None else f"{row.holm:.2f}",
-    ]
-
-
-def _duel(duel: Duel) -> list[str]:
-    return [
-        *(duel.policy, duel.against),
-        f"{duel.gain:+.3f} ({duel.interval.low:+.2f} to {duel.interval.high:+.2f})",
-        _saved(duel.comparison),
-        f"{duel.comparison.won} : {duel.comparison.lost}",
-        f"{duel.comparison.p_value:.2f}",
-    ]
-
-
-def _saved(comparison: Comparison) -> str:
-    saving = comparison.savings["tokens"]
-    if saving.interval is None:
-        return f"{saving.share:.0%}"
-    return f"{saving.share:.0%} ({saving.interval.low:.0%} to {saving.interval.high:.0%})"
-
-
-def _caption(found: Results) -> list[str]:
-    smallest = "" if found.detectable is None else f"; detectable: {found.detectable:.2f}"
-    return [
-        f"{found.tasks} tasks, samples in {found.runs} orders{smallest}",
-        "of the oracle's gain: success above the front by that of the oracle, each at its own "
-        "tokens",
-    ]
-
-
-Recording = Annotated[Path, typer.Argument(help="Recording of the test tasks.")]
-
-
-@app.command()
-def results(
-    recording: Recording,
-    train: Annotated[
-        Path, typer.Option(help="Recording of training tasks, on which the reference is chosen.")
-    ],
-    arm: Annotated[
-        list[str] | None,
-        typer.Option(help="Ways to ask: program, chain; repeat. Default: program."),
-    ] = None,
-    policy: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="File of a learned policy, or NAME=FILE; repeat. Several of one name, learned "
-            "with different seeds, take turns."
-        ),
-    ] = None,
-    trade_off: Annotated[
-        list[float] | None,
-        typer.Option(min=0.0, max=1.0, help="Of learned policies; repeat. Default: 0.85."),
-    ] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Samples of each arm.")] = 4,
-    runs: Annotated[int, typer.Option(min=1, help="Orders of the samples.")] = 10,
-    data: Data = None,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
-    csv: Annotated[Path | None, typer.Option(help="Write the rows to this file, too.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Compare fixed, rules, controls, heuristic, policies and oracle on recorded samples of GSM8K.
-
-    Example: amp results recordings/gsm8k.sqlite --train recordings/gsm8k-train.sqlite
-    """
-    from amp.allocate.heuristic import HeuristicAllocator
-    from amp.assess.weighted import WeightedAssessor
-    from amp.benchmarks import load_benchmark
-    from amp.simulate.build import opening_contexts, table_from_recording
-    from amp.simulate.compare import Adaptive
-    from amp.simulate.compare import results as compared
-    from amp.simulate.samples import Arm
-    from amp.trace import to_json
-
-    if trade_off and not policy:
-        raise InvalidInputError("--trade-off is of learned policies; name one with --policy")
-    files = _files(policy or [])
-    if csv is not None and csv.suffix != ".csv":
-        raise InvalidInputError(f"--csv is {csv}, expected a file whose name ends in .csv")
-    benchmark = load_benchmark("gsm8k", data=data)
-    known, wanted = benchmark.defaults.arms, []
-    for name in arm or ["program"]:
-        if name not in known:
-            raise InvalidInputError(
-                f"unknown arm {name!r}{did_you_mean(name, list(known))} (ways: {', '.join(known)})"
-            )
-        wanted.append(Arm(name, known[name]))
-
-    def table(path: Path, split: str) -> SampleTable:
-        tasks = benchmark.tasks(split)
-        return table_from_recording(path, benchmark, tasks, wanted, samples, incomplete="leave out")
-
-    test = table(recording, "test")
-    heuristic = HeuristicAllocator(benchmark.defaults.space)
-    contexts = opening_contexts(benchmark, benchmark.tasks("test"))
-    adaptive = {"heuristic": Adaptive((heuristic,), WeightedAssessor())}
-    adaptive |= _learned(files, trade_off or [0.85], test)
-    found = compared(test, table(train, "train"), adaptive, contexts, runs)
-    if csv is not None:
-        write_results_csv(found, csv)
-    if as_json:
-        print(to_json(found))
-    elif markdown:
-        print(results_markdown(found))
-    else:
-        show(found)
-
-
-def _files(named: list[str]) -> dict[str, list[Path]]:
-    """The files of each name."""
-    files: dict[str, list[Path]] = {}
-    for one in named:
-        name, _, path = one.rpartition("=")
-        if not path:
-            raise InvalidInputError(f"--policy is {one!r}, expected FILE or NAME=FILE")
-        files.setdefault(name or "learned", []).append(Path(path))
-    return files
-
-
-def _learned(
-    files: dict[str, list[Path]], trade_offs: list[float], test: SampleTable
-) -> dict[str, Adaptive]:
-    """The learned policies at every trade-off, with controls at the first one.
-
-    There the first of them is compared with everything, one by one.
-    """
-    from amp.assess.weighted import WeightedAssessor
-    from amp.simulate.compare import Adaptive, learned
-
-    policies = {name: [learned(path, test) for path in paths] for name, paths in files.items()}
-    return {
-        f"{name}, trade-off {trade_off:g}": Adaptive(
-            tuple(replace(one, deterministic=True, trade_off=trade_off) for one in several),
-            WeightedAssessor(probes=frozenset()),
-            controls=trade_off == trade_offs[0],
-            duels=(name, trade_off) == (next(iter(policies)), trade_offs[0]),
-        )
-        for name, several in policies.items()
-        for trade_off in trade_offs
-    }

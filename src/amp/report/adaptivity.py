@@ -29,9 +29,8 @@ from amp.report.metrics import Interval
 from amp.report.runs import Run, tasks_of
 from amp.report.stats import (
     Array,
-    bootstrap_interval,
     clustered_rate_interval,
-    ratio,
+    mean_interval,
     weighted_kendall,
     weighted_spearman,
 )
@@ -216,7 +215,7 @@ def adapted(
     }  # fmt: skip
     found = []
     for run in runs:
-        if not run.adaptive:
+        if run.kind != "adaptive":
             continue
         for what, level in against.items():
             for amount, amount_of in amounts.items():
@@ -255,9 +254,7 @@ def thirds(
                     success_rate=sum(solved) / len(solved),
                     success_interval=clustered_rate_interval(tasks, solved) if several else None,
                     cost=sum(costs) / len(costs),
-                    cost_interval=bootstrap_interval(tasks, [costs, [1.0] * len(costs)], ratio)
-                    if several
-                    else None,
+                    cost_interval=mean_interval(tasks, costs) if several else None,
                 )
             )
     return tuple(found)
@@ -279,7 +276,7 @@ def candidates_of(episode: Episode) -> float:
 
 
 def _failure_rates(runs: Sequence[Run], judge: Benchmark | None) -> tuple[str, dict[str, float]]:
-    fixed = [run for run in runs if not run.adaptive]
+    fixed = [run for run in runs if run.kind == "fixed"]
     for run in sorted(fixed, key=lambda run: -len(run.seeds)):
         if len(run.seeds) > 1:
             failed: dict[str, list[bool]] = defaultdict(list)

@@ -145,7 +145,9 @@ class Calibration:
 def calibrations(runs: Sequence[Run]) -> tuple[Calibration, ...]:
     """One a run that adapts and whose traces hold rounds."""
     return tuple(
-        _calibration(run.name, rows) for run in runs if run.adaptive and (rows := _rows(run))
+        _calibration(run.name, rows)
+        for run in runs
+        if run.kind == "adaptive" and (rows := _rows(run))
     )
 
 

@@ -5,9 +5,7 @@ costs and succeeds like the mixture of their points, so whatever lies on a strai
 points can be had, too. What can be had is therefore not the staircase of the points that none beats
 (`pareto_front`) but the concave line above them (`hull`); success may also be had for more cost
 than it needs. A policy that adapts has to lie above that line of the fixed ones, else a coin does
-as well.
-
-The performance-efficiency curve of runs: the fixed front, and what adaptive runs add to it.
+as well. `performance_curve` says of runs what they add to that line.
 """
 
 from __future__ import annotations
@@ -18,12 +16,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import nan
+from typing import Literal
 
 from amp.cost import reward
 from amp.errors import InvalidInputError
 from amp.report.metrics import Interval
 from amp.report.runs import Run, tasks_of
-from amp.report.stats import Array, bootstrap_interval
+from amp.report.stats import Array, bootstrap_interval, mean_interval
 from amp.types import Episode
 
 _ROUNDING = 1e-12  # a gain below it is none
@@ -253,23 +252,31 @@ def _turns_down(one: Point, two: Point, three: Point) -> bool:
     return rise * (three.cost - two.cost) > next_rise * (two.cost - one.cost)
 
 
+Front = Literal["redrawn", "kept"]
+"""What the interval of a gain over the front takes the front for.
+
+``redrawn`` makes it anew of every resample of the tasks, so that the interval holds the luck of the
+front, too. ``kept`` stays with the mixture of the two fixed runs that make the front at this cost
+on all tasks: it answers how sure the gain over these two is. With few fixed runs the first is the
+better question; with dozens of them, which redrawn fronts pick the luckiest of, the second.
+"""
+
 _RESAMPLES = 1_000
 _MARGIN = 1.1
-_GAIN_ROUNDING = 1e-12  # a gain below it is none
 _NOTHING = Point(0.0, 0.0, "to do nothing")
 
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """An adaptive run, or the oracle, against what mixtures of fixed runs reach at its own cost.
+    """A run that is not fixed, or the oracle, against mixtures of fixed runs at its own cost.
 
     Attributes:
         name: of the run.
         front: success of the fixed front there; None if nothing fixed is so cheap.
         gain: success of the run less that.
-        interval: of the gain, the front drawn anew with the tasks; None with a note.
+        interval: of the gain; None with a note.
         share: of the oracle's gain; None if that is nothing, or one of both is not known.
-        saving_share: of what the oracle saves, at the success of the run (`curves.cost_share`).
+        saving_share: of what the oracle saves, at the success of the run (`cost_share`).
         note: why something is missing.
     """
 
@@ -305,7 +312,7 @@ class Curve:
     Attributes:
         front: corners of the fixed runs' hull, cheapest first.
         limit: cost of the reference point, somewhat beyond the dearest run, so that it counts, too.
-        gains: one an adaptive run, the oracle last; empty without fixed ones.
+        gains: one a run that is not fixed, the oracle last; empty without fixed ones.
         areas: of the fixed runs, and of these with each adaptive one.
     """
 
@@ -315,8 +322,11 @@ class Curve:
     areas: tuple[Area, ...]
 
 
-def draw_curve(
-    runs: Sequence[Run], oracle: Run | None, cost_of: Callable[[Episode], float]
+def performance_curve(
+    runs: Sequence[Run],
+    oracle: Run | None,
+    cost_of: Callable[[Episode], float],
+    front: Front = "redrawn",
 ) -> Curve | None:
     """The curve of runs; None if none of them cost anything.
 
@@ -324,24 +334,26 @@ def draw_curve(
         runs: on the same tasks.
         oracle: of the fixed ones; None without it.
         cost_of: cost of an episode.
+        front: what the interval of a gain takes the front for.
     """
-    fixed = [run for run in runs if not run.adaptive]
-    adaptive = [run for run in runs if run.adaptive]
-    front = [_point(run, cost_of) for run in fixed]
-    reached = [_point(run, cost_of) for run in adaptive]
-    dearest = max(point.cost for point in (*front, *reached))
+    fixed = [run for run in runs if run.kind == "fixed"]
+    others = [run for run in runs if run.kind != "fixed"]
+    points = [_point(run, cost_of) for run in fixed]
+    reached = [_point(run, cost_of) for run in others]
+    dearest = max(point.cost for point in (*points, *reached))
     if dearest == 0:
         return None
     limit = _MARGIN * dearest
-    groups = {"fixed runs": front} if fixed else {}
+    groups = {"fixed runs": points} if fixed else {}
     groups |= {
-        f"{point.name} with the fixed runs" if fixed else point.name: [*front, point]
-        for point in reached
+        f"{point.name} with the fixed runs" if fixed else point.name: [*points, point]
+        for run, point in zip(others, reached, strict=True)
+        if run.kind == "adaptive"
     }
     return Curve(
-        front=hull(front) if fixed else (),
+        front=hull(points) if fixed else (),
         limit=limit,
-        gains=_gains(adaptive, fixed, front, oracle, cost_of) if fixed else (),
+        gains=_gains(others, fixed, points, oracle, cost_of, front) if fixed else (),
         areas=tuple(
             Area(
                 name,
@@ -360,16 +372,18 @@ def _point(run: Run, cost_of: Callable[[Episode], float]) -> Point:
 
 
 def _gains(
-    adaptive: Sequence[Run],
+    others: Sequence[Run],
     fixed: Sequence[Run],
-    front: Sequence[Point],
+    points: Sequence[Point],
     oracle: Run | None,
     cost_of: Callable[[Episode], float],
+    front: Front,
 ) -> tuple[Gain, ...]:
-    runs = [*adaptive, *([] if oracle is None else [oracle])]
+    runs = [*others, *([] if oracle is None else [oracle])]
     reached = [_point(run, cost_of) for run in runs]
     gains = [
-        _gain(run, fixed, front, point, cost_of) for run, point in zip(runs, reached, strict=True)
+        _gain(run, fixed, points, point, cost_of, front)
+        for run, point in zip(runs, reached, strict=True)
     ]
     if oracle is None:
         return tuple(gains)
@@ -377,8 +391,8 @@ def _gains(
     return tuple(
         replace(
             gain,
-            share=gain.gain / most if gain.gain is not None and most > _GAIN_ROUNDING else None,
-            saving_share=cost_share(point, front, reached[-1:]),
+            share=gain.gain / most if gain.gain is not None and most > _ROUNDING else None,
+            saving_share=cost_share(point, points, reached[-1:]),
         )
         for gain, point in zip(gains, reached, strict=True)
     )
@@ -387,13 +401,27 @@ def _gains(
 def _gain(
     run: Run,
     fixed: Sequence[Run],
-    front: Sequence[Point],
+    points: Sequence[Point],
     point: Point,
     cost_of: Callable[[Episode], float],
+    front: Front,
 ) -> Gain:
-    there = success_at(front, point.cost)
+    there = success_at(points, point.cost)
     if there is None:
         return Gain(run.name, None, None, None, "cheaper than any fixed run")
+    try:
+        if front == "kept":
+            interval = _interval_with_front_kept(run, fixed, points, point.cost)
+        else:
+            interval = _interval_with_front_redrawn(run, fixed, cost_of)
+    except InvalidInputError as error:
+        return Gain(run.name, there, point.success - there, None, str(error))
+    return Gain(run.name, there, point.success - there, interval)
+
+
+def _interval_with_front_redrawn(
+    run: Run, fixed: Sequence[Run], cost_of: Callable[[Episode], float]
+) -> Interval:
     episodes = [sorted(r.episodes, key=lambda e: (e.task.id, e.task.seed)) for r in (run, *fixed)]
     tasks = tasks_of(episodes[0])
     columns = [[1.0] * len(tasks)]
@@ -410,9 +438,33 @@ def _gain(
         # Of the shape that the totals have, which is one row for the data and many for resamples.
         return totals[..., 0] * 0.0 + (values if totals.ndim > 1 else values[0])
 
-    interval, note = None, ""
-    try:
-        interval = bootstrap_interval(tasks, columns, gained, _RESAMPLES)
-    except InvalidInputError as error:
-        note = str(error)
-    return Gain(run.name, there, point.success - there, interval, note)
+    return bootstrap_interval(tasks, columns, gained, _RESAMPLES)
+
+
+def _interval_with_front_kept(
+    run: Run, fixed: Sequence[Run], points: Sequence[Point], cost: float
+) -> Interval:
+    solved = {
+        of_run.name: {(e.task.id, e.task.seed): e.success is True for e in of_run.episodes}
+        for of_run in fixed
+    }
+    mixture = _mixture(hull(points), cost)
+    gaps = [
+        (episode.success is True)
+        - sum(
+            share * solved[name][episode.task.id, episode.task.seed]
+            for name, share in mixture.items()
+        )
+        for episode in run.episodes
+    ]
+    return mean_interval(tasks_of(run.episodes), gaps)
+
+
+def _mixture(corners: Sequence[Point], cost: float) -> dict[str, float]:
+    """Share of each corner of a hull in the mixture that costs this much, or the dearest alone."""
+    right = bisect_right(corners, cost, key=lambda corner: corner.cost)
+    if right == len(corners):
+        return {corners[-1].name: 1.0}
+    one, two = corners[right - 1], corners[right]
+    share = (cost - one.cost) / (two.cost - one.cost)
+    return {one.name: 1 - share, two.name: share}

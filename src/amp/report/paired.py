@@ -1,24 +1,27 @@
-"""Two runs on the same tasks, paired: who solved what, and what was saved.
+"""Runs on the same tasks, paired: who solved what, what was saved, and how sure that is.
 
-Runs against a reference run: tests as one family, and what they could have seen.
+`compare` pairs the episodes of two runs. `against` says it of a run and another one, `comparisons`
+of many runs and a reference, with their tests corrected as one family.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Hashable, Sequence
+from dataclasses import dataclass, replace
 from math import comb
 from statistics import stdev
+from typing import get_args
 
 from amp.errors import InvalidInputError
 from amp.report.metrics import Interval
-from amp.report.runs import Run
+from amp.report.runs import Kind, Run, tasks_of
 from amp.report.stats import (
     bootstrap_interval,
     detectable_mean_difference,
     detectable_success_difference,
     holm,
+    ratio,
     saving,
     saving_deviation,
     sign_flip_test,
@@ -171,34 +174,38 @@ def _by_task(episodes: Sequence[Episode]) -> dict[tuple[str, int], Episode]:
 
 @dataclass(frozen=True, slots=True)
 class Versus:
-    """One run against the reference.
+    """One run against another, such as the reference.
 
     Attributes:
         name: of the run.
+        against: name of the other.
         tasks: how many.
         pairs: runs of tasks that are paired.
         won: pairs that only this run solved.
-        lost: pairs that only the reference solved.
+        lost: pairs that only the other solved.
         difference: of the success rates.
+        interval: of that, 95 %, by paired bootstrap over tasks; None if there is but one.
         p_value: of won against lost.
-        holm: that, adjusted for all tests of the report.
+        holm: that, adjusted for all tests of the report; None if it is none of them.
         test: what the p-value is of.
         detectable: smallest difference that the test would have seen with a power of 80 %; None
             if there is none or it cannot be told.
-        saving: of cost; None where the reference cost nothing.
-        saving_holm: its p-value, adjusted for all tests of the report.
+        saving: of cost; None where the other cost nothing.
+        saving_holm: its p-value, adjusted for all tests of the report; None if it is none of them.
         detectable_saving: smallest share that would have been seen; None if both cost the same on
             every task, or there is but one.
     """
 
     name: str
+    against: str
     tasks: int
     pairs: int
     won: int
     lost: int
     difference: float
+    interval: Interval | None
     p_value: float
-    holm: float
+    holm: float | None
     test: str
     detectable: float | None
     saving: Saving | None
@@ -206,58 +213,110 @@ class Versus:
     detectable_saving: float | None
 
 
-def comparisons(
-    reference: Run, others: Sequence[Run], cost_of: Callable[[Episode], float]
-) -> tuple[tuple[Versus, ...], int]:
-    """Every other run against the reference, and how many tests Holm's correction counts.
+def against(other: Run, run: Run, cost_of: Callable[[Episode], float]) -> Versus:
+    """A run against another one on the same tasks, without any correction.
 
     Raises:
         MissingDependencyError: if scipy is not installed.
     """
-    rows = []
-    for run in others:
-        result = compare(reference.episodes, run.episodes, costs=())
-        first, second = _task_sums(reference, cost_of), _task_sums(run, cost_of)
-        spent = [first[task] for task in first], [second[task] for task in first]
-        saving = paired_saving(*spent) if any(spent[0]) else None
-        theirs, ours = _task_sums(reference, _solved), _task_sums(run, _solved)
-        rows.append((run, result, saving, spent, [ours[task] - theirs[task] for task in first]))
-    p_values = [row[1].p_value for row in rows] + [row[2].p_value for row in rows if row[2]]
+    result = compare(other.episodes, run.episodes, costs=())
+    theirs, ours = _task_sums(other, _solved), _task_sums(run, _solved)
+    nets = [ours[task] - theirs[task] for task in theirs]
+    first, second = _task_sums(other, cost_of), _task_sums(run, cost_of)
+    spent = [first[task] for task in first], [second[task] for task in first]
+    saving = paired_saving(*spent) if any(spent[0]) else None
+    several = result.tasks > 1
+    return Versus(
+        name=run.name,
+        against=other.name,
+        tasks=result.tasks,
+        pairs=result.pairs,
+        won=result.won,
+        lost=result.lost,
+        difference=(result.won - result.lost) / result.pairs,
+        interval=_interval(other, nets) if several else None,
+        p_value=result.p_value,
+        holm=None,
+        test=result.test,
+        detectable=_detectable(result, nets),
+        saving=saving,
+        saving_holm=None,
+        detectable_saving=detectable_mean_difference(result.tasks, saving_deviation(*spent))
+        if saving is not None and several and spent[0] != spent[1]
+        else None,
+    )
+
+
+def comparisons(
+    reference: Run,
+    others: Sequence[Run],
+    cost_of: Callable[[Episode], float],
+    *,
+    tested: Collection[Kind] = get_args(Kind),
+    test_savings: bool = True,
+) -> tuple[tuple[Versus, ...], int]:
+    """Every other run against the reference, and how many tests Holm's correction counts.
+
+    Args:
+        reference: the run that the others are compared with.
+        others: the runs.
+        cost_of: cost of an episode.
+        tested: kinds of runs whose difference is tested; of the others it is told alone.
+        test_savings: whether savings are tests of the family, too.
+
+    Raises:
+        MissingDependencyError: if scipy is not installed.
+    """
+    rows = [against(reference, run, cost_of) for run in others]
+    places = [place for place, run in enumerate(others) if run.kind in tested]
+    saved = [place for place in places if test_savings and rows[place].saving is not None]
+    p_values = [rows[place].p_value for place in places]
+    p_values += [saving.p_value for place in saved if (saving := rows[place].saving)]
     adjusted = iter(holm(p_values))
-    success_holm = [next(adjusted) for _ in rows]
-    found = []
-    for (run, result, saving, spent, nets), corrected in zip(rows, success_holm, strict=True):
-        found.append(
-            Versus(
-                name=run.name,
-                tasks=result.tasks,
-                pairs=result.pairs,
-                won=result.won,
-                lost=result.lost,
-                difference=(result.won - result.lost) / result.pairs,
-                p_value=result.p_value,
-                holm=corrected,
-                test=result.test,
-                detectable=_detectable(result.tasks, result.pairs, result.won + result.lost, nets),
-                saving=saving,
-                saving_holm=None if saving is None else next(adjusted),
-                detectable_saving=detectable_mean_difference(result.tasks, saving_deviation(*spent))
-                if saving is not None and result.tasks > 1 and spent[0] != spent[1]
-                else None,
-            )
-        )
-    return tuple(found), len(p_values)
+    for place in places:
+        rows[place] = replace(rows[place], holm=next(adjusted))
+    for place in saved:
+        rows[place] = replace(rows[place], saving_holm=next(adjusted))
+    return tuple(rows), len(p_values)
 
 
-def _detectable(tasks: int, pairs: int, told_apart: int, nets: Sequence[float]) -> float | None:
-    if not told_apart:
+def detectable_with_one_seed(one: Run, other: Run) -> float | None:
+    """Smallest difference that the exact test would have seen if each task had been done once.
+
+    As many tasks are taken to differ as do between these two runs in their first seed. It answers
+    what a run of the planner on these tasks could show, where the seeds are orders of recorded
+    samples, of which there are as many as one likes.
+
+    Returns:
+        None if they never differ.
+
+    Raises:
+        MissingDependencyError: if scipy is not installed.
+    """
+    first = min(one.seeds)
+    solved = {e.task.id: e.success is True for e in one.episodes if e.task.seed == first}
+    differ = sum(
+        (e.success is True) != solved[e.task.id] for e in other.episodes if e.task.seed == first
+    )
+    return detectable_success_difference(len(solved), differ / len(solved)) if differ else None
+
+
+def _interval(run: Run, nets: Sequence[float]) -> Interval:
+    """Of a difference in success, from the net wins of each task."""
+    pairs = list(Counter(tasks_of(run.episodes)).values())
+    return bootstrap_interval(range(len(pairs)), (nets, pairs), ratio)
+
+
+def _detectable(result: Comparison, nets: Sequence[float]) -> float | None:
+    discordant = result.won + result.lost
+    if not discordant:
         return None
-    if pairs == tasks:
-        return detectable_success_difference(tasks, told_apart / pairs)
-    if tasks < 2:
+    if result.pairs == result.tasks:
+        return detectable_success_difference(result.tasks, discordant / result.pairs)
+    if result.tasks < 2:
         return None
-    seeds = pairs / tasks
-    return detectable_mean_difference(tasks, stdev(net / seeds for net in nets))
+    seeds = result.pairs / result.tasks
+    return detectable_mean_difference(result.tasks, stdev(net / seeds for net in nets))
 
 
 def _task_sums(run: Run, amount_of: Callable[[Episode], float]) -> dict[str, float]:

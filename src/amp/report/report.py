@@ -1,7 +1,7 @@
-"""What `amp report` says of runs on the same tasks, as data (spec 2.6).
+"""What there is to say of runs on the same tasks, as data (spec 2.6).
 
-How it looks is elsewhere: `runtables` as tables, `runpage` as HTML. What was allocated against how
-hard a task is, is in `runadaptivity`.
+`amp report` makes it of runs on disk, `amp simulate` of runs on recorded samples. How it looks is
+elsewhere: `amp.report.tables` and `amp.report.pages`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,54 @@ from amp.benchmarks.base import Benchmark
 from amp.errors import InvalidInputError, did_you_mean
 from amp.report.adaptivity import Adapted, Third, adapted, difficulties, thirds
 from amp.report.calibration import Calibration, calibrations
-from amp.report.frontier import Curve, draw_curve
-from amp.report.paired import Versus, comparisons
-from amp.report.runs import Run, RunLine, measure_run, oracle_of
+from amp.report.frontier import Curve, Front, performance_curve
+from amp.report.paired import Versus, against, comparisons, detectable_with_one_seed
+from amp.report.runs import Kind, Run, RunLine, SuccessInterval, measure_run, oracle_of
 from amp.types import Episode
 
 Cost = Literal["tokens", "completion_tokens", "flops", "seconds", "dollars"]
 _FAILURES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What can be worked out in more than one good way, decided before the figures are seen.
+
+    Reports of runs and of recorded samples were published with different choices, each for a
+    reason; one code computes both.
+
+    Attributes:
+        success_interval: as `amp.report.runs.SuccessInterval` says.
+        front: as `amp.report.frontier.Front` says.
+        compared: kinds of runs that are compared with the reference.
+        tested: those of them whose difference is a test of the family that Holm's correction
+            counts.
+        test_savings: whether what they save is a test of the family, too.
+    """
+
+    success_interval: SuccessInterval = "wilson"
+    front: Front = "redrawn"
+    compared: frozenset[Kind] = frozenset({"fixed", "rule", "adaptive", "control"})
+    tested: frozenset[Kind] = compared
+    test_savings: bool = True
+
+
+OF_RUNS = Analysis()
+"""A handful of runs of the planner, often one seed each: whatever is compared is tested."""
+
+OF_SAMPLES = Analysis(
+    success_interval="bootstrap",
+    front="kept",
+    compared=OF_RUNS.compared | {"oracle"},
+    tested=frozenset({"rule", "adaptive", "control"}),
+    test_savings=False,
+)
+"""Dozens of policies on the same recorded samples, in many orders.
+
+The fixed allocations there are a grid, of which the reference is one; to test each would take the
+power from the tests of what is new. What a policy saves on the same samples is told with its
+interval. One way to resample makes all intervals.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +98,16 @@ class RunReport:
         model: the base model's name; empty if unknown.
         cost: what costs are: a field of `amp.types.Usage`.
         reference: the run that the others are compared with.
+        analysis: how figures were worked out where there are several ways.
         lines: one a run.
         oracle: the cheapest fixed run that succeeds, task by task; None without a choice of them.
         curve: None if no run cost anything.
         comparisons: one a run other than the reference.
         family: how many tests Holm's correction counts.
+        duels: of some runs with each rule, each adaptive run and the reference, uncorrected.
+        detectable: smallest difference in success that the exact test of one seed could have found
+            with a power of 80 %, if as many tasks differ as between the reference and the cheapest
+            fixed run; None if they never do, or there is no such run.
         adapted: what was allocated against how hard tasks are.
         thirds: success and cost by thirds of difficulty.
         calibrations: of the complexity that adaptive runs went by.
@@ -73,11 +119,14 @@ class RunReport:
     model: str
     cost: Cost
     reference: str
+    analysis: Analysis
     lines: tuple[RunLine, ...]
     oracle: RunLine | None
     curve: Curve | None
     comparisons: tuple[Versus, ...]
     family: int
+    duels: tuple[Versus, ...]
+    detectable: float | None
     adapted: tuple[Adapted, ...]
     thirds: tuple[Third, ...]
     calibrations: tuple[Calibration, ...]
@@ -90,6 +139,9 @@ def make_report(
     reference: str | None = None,
     cost: Cost = "tokens",
     judge: Benchmark | None = None,
+    *,
+    analysis: Analysis = OF_RUNS,
+    duels: Sequence[str] = (),
 ) -> RunReport:
     """Measures runs.
 
@@ -98,9 +150,11 @@ def make_report(
         reference: name of the run to compare with; the best fixed one if None.
         cost: what costs are.
         judge: the benchmark, to tell right candidates from wrong ones; None goes without.
+        analysis: how figures are worked out where there are several ways.
+        duels: names of runs that are compared one by one, too.
 
     Raises:
-        InvalidInputError: for an unknown cost, or a reference that is none of the runs.
+        InvalidInputError: for an unknown cost, or a reference or duel that is none of the runs.
         MissingDependencyError: if two runs are compared and scipy is not installed.
     """
     if cost not in get_args(Cost):
@@ -112,36 +166,66 @@ def make_report(
     def cost_of(episode: Episode) -> float:
         return float(getattr(episode.usage, cost))
 
-    lines = tuple(
-        measure_run(run, cost_of, "adaptive" if run.adaptive else "fixed") for run in runs
-    )
+    lines = tuple(measure_run(run, cost_of, analysis.success_interval) for run in runs)
     chosen = _best(lines) if reference is None else reference
     by_name = {run.name: run for run in runs}
-    if chosen not in by_name:
-        raise InvalidInputError(
-            f"reference {chosen!r} is none of the runs{did_you_mean(chosen, list(by_name))} "
-            f"(runs: {', '.join(by_name)})"
-        )
-    others = [run for run in runs if run.name != chosen]
-    versus, family = comparisons(by_name[chosen], others, cost_of)
-    hard = difficulties(runs, judge)
+    for what, name in (("reference", chosen), *(("duel", name) for name in duels)):
+        if name not in by_name:
+            raise InvalidInputError(
+                f"{what} {name!r} is none of the runs{did_you_mean(name, list(by_name))} "
+                f"(runs: {', '.join(by_name)})"
+            )
     oracle = oracle_of(runs, cost_of)
+    others = [run for run in (*runs, *([] if oracle is None else [oracle]))
+              if run.name != chosen and run.kind in analysis.compared]  # fmt: skip
+    versus, family = comparisons(
+        by_name[chosen],
+        others,
+        cost_of,
+        tested=analysis.tested,
+        test_savings=analysis.test_savings,
+    )
+    cheapest = min((line for line in lines if line.kind == "fixed"), key=_cost, default=None)
+    hard = difficulties(runs, judge)
     return RunReport(
         benchmark=runs[0].benchmark,
         model=runs[0].model,
         cost=cost,
         reference=chosen,
+        analysis=analysis,
         lines=lines,
-        oracle=None if oracle is None else measure_run(oracle, cost_of, "oracle"),
-        curve=draw_curve(runs, oracle, cost_of),
+        oracle=None if oracle is None else measure_run(oracle, cost_of, analysis.success_interval),
+        curve=performance_curve(runs, oracle, cost_of, analysis.front),
         comparisons=versus,
         family=family,
+        duels=tuple(
+            against(other, by_name[name], cost_of)
+            for name in duels
+            for other in _rivals(by_name[name], runs, lines, chosen)
+        ),
+        detectable=None
+        if cheapest is None
+        else detectable_with_one_seed(by_name[chosen], by_name[cheapest.name]),
         adapted=adapted(runs, cost, cost_of, hard),
         thirds=thirds(runs, cost_of, hard),
         calibrations=calibrations(runs),
         failures=_failures(runs, cost_of),
         notes=(*_notes(runs, lines), *_choice(lines, chosen, reference), *hard.notes),
     )
+
+
+def _cost(line: RunLine) -> float:
+    return line.cost
+
+
+def _rivals(run: Run, runs: Sequence[Run], lines: Sequence[RunLine], reference: str) -> list[Run]:
+    """Every rule, every other adaptive run and the reference, the cheapest first."""
+    pairs = [
+        (line.cost, other)
+        for other, line in zip(runs, lines, strict=True)
+        if other is not run and (other.kind in ("rule", "adaptive") or other.name == reference)
+    ]
+    return [other for _, other in sorted(pairs, key=lambda pair: pair[0])]
 
 
 def _best(lines: Sequence[RunLine]) -> str:

@@ -1,25 +1,32 @@
-"""Runs that are reported together: read from disk, joined over seeds, and held to be comparable.
+"""`Run`, the one result of everything that was planned or simulated, and the figures of one run.
 
-What choosing among the fixed runs could reach at best: the oracle, which knows the verdicts.
-
-The figures of one run: success and cost with their intervals, and where the cost went.
+A run is a policy's episodes. It is read from disk (`read_runs`), or made of recorded samples
+without a model (`amp.simulate`); everything in this package reads runs and nothing else.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from amp.errors import InvalidInputError
 from amp.report.metrics import Interval, Summary, summarise, wilson
-from amp.report.stats import bootstrap_interval, clustered_rate_interval, ratio
+from amp.report.stats import clustered_rate_interval, mean_interval, optional
 from amp.trace import EPISODES, MANIFEST, read_episodes, read_manifest
-from amp.types import Episode
+from amp.types import Episode, Usage
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 _NOT_SETTINGS = frozenset({"seed", "versions", "tasks"})
+
+Kind = Literal["fixed", "rule", "adaptive", "control", "oracle"]
+"""What a policy is: ``fixed`` gives every task the same; ``rule`` counts votes; ``adaptive``
+allocates by what is known of a step; ``control`` spends as an adaptive one does without knowing
+where; ``oracle`` knows the verdicts beforehand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +35,9 @@ class Run:
 
     Attributes:
         name: what the report calls it.
-        episodes: of one or several seeds; each task once a seed.
-        adaptive: whether tasks may be given different amounts; the others make the fixed front.
+        episodes: of one or several seeds; each task once a seed. Of a simulated run a seed is one
+            order of the recorded samples, and its episodes have no steps.
+        kind: what the policy is; the fixed ones make the fixed front.
         benchmark: its name; empty if unknown.
         model: the base model's name; empty if unknown.
         checksum: SHA-256 of the model; empty if unknown.
@@ -41,7 +49,7 @@ class Run:
 
     name: str
     episodes: tuple[Episode, ...]
-    adaptive: bool = True
+    kind: Kind = "adaptive"
     benchmark: str = ""
     model: str = ""
     checksum: str = ""
@@ -54,9 +62,33 @@ class Run:
     def seeds(self) -> tuple[int, ...]:
         return tuple(sorted({episode.task.seed for episode in self.episodes}))
 
+    def to_frame(self) -> DataFrame:
+        """A data frame of one row an episode: what became of the task, and each cost of it.
+
+        Raises:
+            MissingDependencyError: if pandas is not installed.
+        """
+        costs = [cost.name for cost in fields(Usage)]
+        rows = [
+            {
+                "run": self.name,
+                "kind": self.kind,
+                "task": episode.task.id,
+                "seed": episode.task.seed,
+                "success": episode.success,
+                "score": episode.score,
+                "ended": episode.ended,
+                "steps": len(episode.steps),
+                "tokens": episode.usage.tokens,
+                **{cost: getattr(episode.usage, cost) for cost in costs},
+            }
+            for episode in self.episodes
+        ]
+        return optional("pandas", "a data frame of a run").DataFrame(rows)
+
 
 def read_run(path: Path, name: str) -> Run:
-    """Reads a run directory.
+    """Reads a run directory; every allocator but ``fixed`` counts as adaptive.
 
     Raises:
         InvalidInputError: if it is no run, or does not say what was run.
@@ -71,7 +103,7 @@ def read_run(path: Path, name: str) -> Run:
         return Run(
             name=name,
             episodes=tuple(read_episodes(path)),
-            adaptive=manifest["allocator"] != "fixed",
+            kind="fixed" if manifest["allocator"] == "fixed" else "adaptive",
             benchmark=str(manifest["benchmark"]),
             model=str(model["name"]),
             checksum=str(model.get("sha256") or ""),
@@ -244,9 +276,8 @@ ORACLE = "oracle (of the fixed runs)"
 def oracle_of(runs: Sequence[Run], cost_of: Callable[[Episode], float]) -> Run | None:
     """The cheapest fixed run that succeeds, task by task; the cheapest if none does.
 
-    As `amp.simulate.policies.oracle` chooses from a table of draws: no policy that chooses among
-    these runs reaches it. It picks the luckiest of several samples, too, so it is a bound and no
-    goal.
+    It knows the verdicts, so no policy that chooses among these runs reaches it. It picks the
+    luckiest of several samples, too, so it is a bound and no goal.
 
     Args:
         runs: on the same tasks and seeds.
@@ -255,7 +286,7 @@ def oracle_of(runs: Sequence[Run], cost_of: Callable[[Episode], float]) -> Run |
     Returns:
         None with fewer than two fixed runs, where there is nothing to choose.
     """
-    fixed = [run for run in runs if not run.adaptive]
+    fixed = [run for run in runs if run.kind == "fixed"]
     if len(fixed) < 2:
         return None
     done = [{(e.task.id, e.task.seed): e for e in run.episodes} for run in fixed]
@@ -263,10 +294,7 @@ def oracle_of(runs: Sequence[Run], cost_of: Callable[[Episode], float]) -> Run |
         min((of_run[key] for of_run in done), key=lambda e: (e.success is not True, cost_of(e)))
         for key in done[0]
     )
-    return replace(fixed[0], name=ORACLE, episodes=tuple(chosen), adaptive=True, paths=())
-
-
-Kind = Literal["fixed", "adaptive", "oracle"]
+    return replace(fixed[0], name=ORACLE, episodes=tuple(chosen), kind="oracle", paths=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,13 +319,13 @@ class RunLine:
 
     Attributes:
         name: its name.
-        kind: fixed and adaptive are runs; the oracle picks from fixed ones.
+        kind: that of the run.
         tasks: distinct tasks.
         seeds: runs of each.
         planned: episodes that it was to have; None if nobody said.
         summary: its figures. With several seeds their interval is that over tasks, which is None
             where there is but one task.
-        success_interval: of the success rate, clustered by task.
+        success_interval: of the success rate, over tasks.
         cost: mean of an episode.
         cost_interval: of that mean; None if there is but one task.
         parts: where tokens and seconds went; empty if the traces hold no steps.
@@ -317,34 +345,47 @@ class RunLine:
     ended: Mapping[str, int]
 
 
-def measure_run(run: Run, cost_of: Callable[[Episode], float], kind: Kind) -> RunLine:
+SuccessInterval = Literal["wilson", "bootstrap"]
+"""How the interval of a success rate is worked out.
+
+``wilson`` is Wilson's, of as many runs as would be worth the same if those of a task were
+independent; it is right at rates near 0 and 1, too. ``bootstrap`` resamples tasks with all their
+runs, as the intervals of costs and gains in the same table do.
+"""
+
+
+def measure_run(
+    run: Run, cost_of: Callable[[Episode], float], success_interval: SuccessInterval = "wilson"
+) -> RunLine:
     """The figures of one run.
 
     Args:
         run: with at least one episode.
         cost_of: cost of an episode.
-        kind: what it is.
+        success_interval: how that interval is worked out. Reports of runs publish Wilson's, those
+            of recorded samples the bootstrap's.
     """
     tasks, summary = tasks_of(run.episodes), summarise(run.episodes)
-    costs = [cost_of(episode) for episode in run.episodes]
     several = len(set(tasks)) > 1
-    if several:
-        succeeded = [episode.success is True for episode in run.episodes]
-        sure: Interval | None = clustered_rate_interval(tasks, succeeded)
-    else:
+    succeeded = [episode.success is True for episode in run.episodes]
+    sure: Interval | None
+    if not several:
         sure = wilson(summary.successes, 1) if len(tasks) == 1 else None
+    elif success_interval == "wilson":
+        sure = clustered_rate_interval(tasks, succeeded)
+    else:
+        sure = mean_interval(tasks, succeeded)
+    costs = [cost_of(episode) for episode in run.episodes]
     return RunLine(
         name=run.name,
-        kind=kind,
+        kind=run.kind,
         tasks=len(set(tasks)),
         seeds=len(run.seeds),
         planned=run.planned,
         summary=summary,
         success_interval=sure,
         cost=sum(costs) / len(costs),
-        cost_interval=bootstrap_interval(tasks, [costs, [1.0] * len(costs)], ratio)
-        if several
-        else None,
+        cost_interval=mean_interval(tasks, costs) if several else None,
         parts=_parts(run.episodes),
         ended=dict(Counter(episode.ended for episode in run.episodes).most_common()),
     )

@@ -17,10 +17,11 @@ What a set of episodes amounts to: success with its interval, and what it cost (
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable, Hashable, Sequence
 from statistics import NormalDist
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,25 @@ _FLIPPED_CELLS = 2_000_000  # draws x tasks that are worked on at once: 16 MB an
 _RESAMPLED_CELLS = 100_000  # likewise; picking is twice as fast where a cache holds the array
 _LEFT_OUT = 0.01  # more resamples without a value than this would bias what is left
 _NORMAL = NormalDist()
+
+
+def optional(package: str, what: str) -> Any:
+    """Imports a package of the extra ``report``.
+
+    Args:
+        package: a module's name.
+        what: needs it, in words.
+
+    Raises:
+        MissingDependencyError: if it is not installed.
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{what} needs {package.partition('.')[0]}; run: pip install"
+            " 'adaptive-meta-planning[report]'"
+        ) from error
 
 
 def ratio(totals: Array) -> Array:
@@ -97,6 +117,11 @@ def bootstrap_interval(
     tail = _NORMAL.cdf(math.sqrt(n / (n - 1)) * t_quantile(0.025, n - 1))
     low, high = np.quantile(values, (tail, 1 - tail))
     return Interval(float(low), float(high))
+
+
+def mean_interval(tasks: Sequence[Hashable], values: Sequence[float]) -> Interval:
+    """Interval of the mean of a column at 95 %, by `bootstrap_interval`."""
+    return bootstrap_interval(tasks, (values, [1.0] * len(values)), ratio)
 
 
 def sign_flip_test(differences: Sequence[float], draws: int = RESAMPLES, seed: int = 0) -> float:

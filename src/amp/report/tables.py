@@ -1,21 +1,26 @@
-"""The tables of a run report: those of what was done stand here, the others in `runclaims`.
+"""The tables of a report, as text, Markdown, a data frame or CSV.
 
-The tables of a run report that claim something: of differences, the front, adaptivity.
-
-Tables as values, which read as text, as Markdown or as CSV.
+A `Table` is a list of objects and the columns that are read from them. People see rounded texts;
+data frames and CSV files have every digit, and an interval as two columns. The Markdown is written
+here and not by pandas: names, goals and notes come from models and environments, and no cell may
+end its row or become markup.
 """
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from amp.report.metrics import Interval
 from amp.report.report import RunReport
-from amp.report.runs import RunLine
+from amp.report.runs import Part, RunLine
+from amp.report.stats import optional
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 Value: TypeAlias = str | int | float | Interval | None
 _SHORT_CHARACTERS = 70
@@ -23,10 +28,21 @@ _SHORT_CHARACTERS = 70
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: its head, and how a value reads in text."""
+    """A column.
+
+    Attributes:
+        head: its name.
+        of: what a row has there: the path of an attribute, or a function of the row.
+        text: how a number reads.
+    """
 
     head: str
+    of: str | Callable[[Any], Value]
     text: Callable[[float], str] = "{:,.0f}".format
+
+    def value(self, row: object) -> Value:
+        """What a row has in this column; None reads ``-``."""
+        return self.of(row) if callable(self.of) else attrgetter(self.of)(row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +53,14 @@ class Table:
         name: of its CSV file.
         title: above it.
         columns: in order.
-        rows: values, one a column; None reads ``-``.
+        rows: whatever the columns read.
         note: below it; may be empty.
     """
 
     name: str
     title: str
     columns: tuple[Column, ...]
-    rows: tuple[tuple[Value, ...], ...]
+    rows: Sequence[object]
     note: str = ""
 
     @property
@@ -54,57 +70,90 @@ class Table:
     def texts(self) -> Iterator[list[str]]:
         """The rows as people read them."""
         for row in self.rows:
-            yield [_text(value, c) for value, c in zip(row, self.columns, strict=True)]
+            yield [_text(column.value(row), column) for column in self.columns]
 
+    def frame(self) -> DataFrame:
+        """The rows as a data frame: values unrounded, an interval as two columns.
 
-def markdown(title: str, notes: Sequence[str], tables: Sequence[Table]) -> str:
-    """Tables as a page of Markdown; no text in a cell can end it or become markup."""
-    lines = [f"# {_cell(title)}", "", *(f"- {_cell(note)}" for note in notes)]
-    for table in tables:
-        lines += ["", f"## {_cell(table.title)}", "", _line(table.heads)]
-        lines += ["|" + "---|" * len(table.heads), *map(_line, table.texts())]
-        if table.note:
-            lines += ["", _cell(table.note)]
-    return "\n".join(lines) + "\n"
+        Raises:
+            MissingDependencyError: if pandas is not installed.
+        """
+        heads: list[str] = []
+        columns: list[list[Value]] = []
+        for column in self.columns:
+            values = [column.value(row) for row in self.rows]
+            if any(isinstance(value, Interval) for value in values):
+                heads += [f"{column.head} low", f"{column.head} high"]
+                columns += [
+                    [getattr(value, end, None) for value in values] for end in ("low", "high")
+                ]
+            else:
+                heads.append(column.head)
+                columns.append(values)
+        pandas = optional("pandas", "a table as data")
+        rows = list(zip(*columns, strict=True))
+        return pandas.DataFrame(rows, columns=heads, dtype=object).infer_objects()
 
 
 def write_csv(tables: Sequence[Table], directory: Path) -> list[Path]:
-    """Writes each table to a file of its own: values unrounded, an interval as two columns.
+    """Writes each table to a file of its own.
 
     Raises:
         OSError: if the directory cannot be made or written.
+        MissingDependencyError: if pandas is not installed.
     """
     directory.mkdir(parents=True, exist_ok=True)
     written = []
     for table in tables:
         path = directory / f"{table.name}.csv"
         with path.open("w", encoding="utf-8", newline="") as file:
-            wide = {place for row in table.rows for place, v in enumerate(row) if _is_interval(v)}
-            writer = csv.writer(file)
-            writer.writerow(
-                head
-                for place, name in enumerate(table.heads)
-                for head in ([f"{name} low", f"{name} high"] if place in wide else [name])
-            )
-            for row in table.rows:
-                writer.writerow(
-                    value for place, v in enumerate(row) for value in _csv(v, place in wide)
-                )
+            table.frame().map(_not_a_formula).to_csv(file, index=False)
         written.append(path)
     return written
 
 
-# --------------------------------------------------------------------------- texts of values
+def _not_a_formula(value: object) -> object:
+    """A text that no spreadsheet works out."""
+    works = isinstance(value, str) and value.startswith(("=", "+", "-", "@"))
+    return f"'{value}" if works else value
+
+
+def markdown(title: str, notes: Sequence[str], tables: Sequence[Table]) -> str:
+    """Tables as a page of Markdown; no text in a cell can end it or become markup."""
+    lines = [f"# {_cell(title)}", "", *(f"- {_cell(note)}" for note in notes)]
+    for table in tables:
+        lines += ["", f"## {_cell(table.title)}", "", *markdown_rows(table)]
+        if table.note:
+            lines += ["", _cell(table.note)]
+    return "\n".join(lines) + "\n"
+
+
+def markdown_rows(table: Table) -> list[str]:
+    """Head, rule and rows of a table as lines of Markdown."""
+    rows = [table.heads, *table.texts()]
+    lines = ["| " + " | ".join(map(_cell, cells)) + " |" for cells in rows]
+    return [lines[0], "|" + "---|" * len(table.heads), *lines[1:]]
+
+
+def _cell(text: str) -> str:
+    """A text that Markdown leaves as it is: one line, none of its signs at work."""
+    plain = " ".join(text.split())
+    for sign in "\\`*_[]|#":
+        plain = plain.replace(sign, "\\" + sign)
+    return plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _text(value: Value, column: Column) -> str:
-    if value is None or value == "":
-        return "-" if value is None else ""
+    if value is None:
+        return "-"
     if isinstance(value, str):
         return value
     if isinstance(value, Interval):
         return f"{column.text(value.low)} to {column.text(value.high)}"
     return column.text(value)
+
+
+# --------------------------------------------------------------------------- how numbers read
 
 
 def percent(share: float) -> str:
@@ -140,32 +189,6 @@ def short(text: str) -> str:
     return words if len(words) <= _SHORT_CHARACTERS else words[: _SHORT_CHARACTERS - 1] + "…"
 
 
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
-
-
-def _cell(text: str) -> str:
-    """A text that Markdown leaves as it is: one line, none of its signs at work."""
-    plain = " ".join(text.split())
-    for sign in "\\`*_[]|#":
-        plain = plain.replace(sign, "\\" + sign)
-    return plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _is_interval(value: Value) -> bool:
-    return isinstance(value, Interval)
-
-
-def _csv(value: Value, wide: bool) -> list[str | int | float]:
-    if isinstance(value, Interval):
-        return [value.low, value.high]
-    if value is None:
-        return ["", ""] if wide else [""]
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@")):
-        return ["'" + value]  # a spreadsheet would work it out
-    return [value]
-
-
 _UNITS = {
     "tokens": "tokens",
     "completion_tokens": "written tokens",
@@ -180,204 +203,14 @@ def unit(report: RunReport) -> str:
     return _UNITS[report.cost]
 
 
-def success_table(report: RunReport) -> Table:
-    return Table(
-        "comparisons",
-        f"Success, against {report.reference}",
-        (
-            Column("run"),
-            Column("tasks"),
-            Column("won"),
-            Column("lost"),
-            Column("points", points),
-            Column("p", p_value),
-            Column("p (Holm)", p_value),
-            Column("detectable", points),
-            Column("test"),
-        ),
-        tuple(
-            (
-                one.name, one.tasks, one.won, one.lost, one.difference, one.p_value, one.holm,
-                one.detectable, one.test,
-            )
-            for one in report.comparisons
-        ),
-        "Won and lost: tasks, of each seed, that only this run or only the other solved. Points: "
-        "difference of the success rates. "
-        f"{_family(report)} - where no task told the runs apart, or no difference would be seen.",
-    )  # fmt: skip
-
-
-def savings_table(report: RunReport) -> Table:
-    return Table(
-        "savings",
-        f"{unit(report)[0].upper() + unit(report)[1:]} saved, against {report.reference}",
-        (
-            Column("run"),
-            Column("tasks"),
-            Column("saved", percent),
-            Column("95 %", percent),
-            Column("p", p_value),
-            Column("p (Holm)", p_value),
-            Column("detectable", percent),
-        ),
-        tuple(
-            (
-                one.name, one.tasks, one.saving.share, one.saving.interval, one.saving.p_value,
-                one.saving_holm, one.detectable_saving,
-            )
-            for one in report.comparisons
-            if one.saving is not None
-        ),
-        f"Paired bootstrap over tasks; p by flipping signs over tasks. {_family(report)}",
-    )  # fmt: skip
-
-
-def _family(report: RunReport) -> str:
-    return (
-        f"Holm: adjusted for all {report.family} tests of this report, of success and of savings. "
-        "Detectable: the smallest difference that would be seen with a probability of 80 % on so "
-        "many tasks, at a level of 5 % before the adjustment."
-    )
-
-
-def gains_table(report: RunReport) -> Table:
-    gains = () if report.curve is None else report.curve.gains
-    return Table(
-        "gains",
-        "Against the fixed front at the same cost",
-        (
-            Column("run"),
-            Column("front there", percent),
-            Column("points gained", points),
-            Column("95 %", points),
-            Column("of the oracle's", percent),
-            Column("of its saving", percent),
-            Column("remark"),
-        ),
-        tuple(
-            (
-                one.name, one.front, one.gain, one.interval, one.share, one.saving_share, one.note,
-            )
-            for one in gains
-        ),
-        "The front is that of mixtures of the fixed runs: a coin for each task. Its best points "
-        "are chosen on these very tasks, in its favour. Of the oracle's: the points gained by "
-        "those that the oracle gains at its own cost. Of its saving: what is saved against the "
-        "front at the run's own success, by what the oracle's cost would save there.",
-    )  # fmt: skip
-
-
-def areas_table(report: RunReport) -> Table:
-    curve = report.curve
-    return Table(
-        "areas",
-        "What can be had",
-        (Column("of"), Column("AIQ", "{:.4f}".format), Column("hypervolume", "{:.4f}".format)),
-        ()
-        if curve is None
-        else tuple((one.name, one.average_success, one.hypervolume) for one in curve.areas),
-        ""
-        if curve is None
-        else f"Both from 0, where nothing is done, to {figure(curve.limit)} {unit(report)} a "
-        "task, a tenth beyond the dearest run. AIQ is the mean height of the hull there, the "
-        "hypervolume the share of that box (reference point: that cost, no success) which the "
-        "runs dominate.",
-    )
-
-
-def thirds_table(report: RunReport) -> Table:
-    return Table(
-        "thirds",
-        "By difficulty",
-        (
-            Column("run"),
-            Column("third"),
-            Column("tasks"),
-            Column("success", percent),
-            Column("95 %", percent),
-            Column(f"{unit(report)} a task", figure),
-            Column("95 % of it", figure),
-        ),
-        tuple(
-            (
-                one.run, one.third, one.tasks, one.success_rate, one.success_interval, one.cost,
-                one.cost_interval,
-            )
-            for one in report.thirds
-        ),
-        "Thirds by the benchmark's own count, with boundaries from training tasks.",
-    )  # fmt: skip
-
-
-def adapted_table(report: RunReport) -> Table:
-    return Table(
-        "adaptivity",
-        "Was more allocated where it is harder?",
-        (
-            Column("run"),
-            Column("allocated"),
-            Column("against"),
-            Column("Spearman", correlation),
-            Column("95 %", correlation),
-            Column("Kendall", correlation),
-            Column("95 % of it", correlation),
-            Column("remark"),
-        ),
-        tuple(
-            (
-                one.run, one.amount, one.against, one.spearman.value, one.spearman.interval,
-                one.kendall.value, one.kendall.interval, one.spearman.note,
-            )
-            for one in report.adapted
-        ),
-        "Rank correlations over tasks, with bootstrap intervals. A failure rate of few samples is "
-        "noisy, which draws them towards 0; samples that the run itself used push them up.",
-    )  # fmt: skip
-
-
-def calibration_table(report: RunReport) -> Table:
-    return Table(
-        "calibration",
-        "Is complexity a probability of failure?",
-        (
-            Column("run"),
-            Column("episodes"),
-            Column("complexity", "{:.3f}".format),
-            Column("failures", percent),
-            Column("calibration error", "{:.3f}".format),
-            Column("Brier", "{:.3f}".format),
-            Column("Brier of a constant", "{:.3f}".format),
-            Column("AUROC", "{:.2f}".format),
-            Column("95 %", "{:.2f}".format),
-            Column("remark"),
-        ),
-        tuple(
-            (
-                one.run, one.episodes, one.score, one.failure_rate,
-                one.reliability.calibration_error, one.reliability.brier,
-                one.reliability.constant_brier, one.auroc.value, one.auroc.interval,
-                one.reliability.note or one.auroc.note,
-            )
-            for one in report.calibrations
-        ),
-        "Complexity: mean over the steps of an episode, each before its first round. Calibration "
-        "error: mean distance to the failure rate in 10 bins of equal counts. The constant is the "
-        "run's own failure rate. AUROC: 0.5 tells failures from successes no better than chance.",
-    )  # fmt: skip
-
-
-_ORACLE = (
-    "Oracle: task by task the cheapest fixed run that succeeds, and the cheapest if none does; it "
-    "knows the verdicts beforehand."
-)
+# --------------------------------------------------------------------------- the whole report
 
 
 def tables_of(report: RunReport) -> list[Table]:
     """All tables that have rows, in the order in which they are read."""
     made = (
-        _runs, success_table, savings_table, gains_table, areas_table, _spent, _parts, _unread,
-        thirds_table, adapted_table, calibration_table, _failures,
+        _runs, _success, _savings, _gains, _areas, _spent, _parts, _unread, _thirds, _adapted,
+        _calibration, _failures,
     )  # fmt: skip
     return [table for make in made if (table := make(report)).rows]
 
@@ -388,152 +221,255 @@ def report_title(report: RunReport) -> str:
     return f"Runs on {named}" if named else "Runs"
 
 
-# --------------------------------------------------------------------------- the tables
-
-
 def _runs(report: RunReport) -> Table:
     seeds = any(line.seeds > 1 for line in report.lines)
-    columns = (
-        Column("run"),
-        Column("kind"),
-        Column("tasks"),
-        *([Column("seeds")] if seeds else []),
-        Column("success", percent),
-        Column("95 %", percent),
-        Column(unit(report), figure),
-        Column("95 % of it", figure),
-    )
     front = set() if report.curve is None else {point.name for point in report.curve.front}
-    lines = [*report.lines, *([] if report.oracle is None else [report.oracle])]
-    worth = ", of as many runs as would be worth the same if those of a task were independent"
-    return Table(
-        "runs",
-        "Runs",
-        columns,
-        tuple(
-            (
-                line.name,
-                "fixed, on the front" if line.name in front else line.kind,
-                line.tasks,
-                *([line.seeds] if seeds else []),
-                line.summary.success_rate,
-                line.success_interval,
-                line.cost,
-                line.cost_interval,
-            )
-            for line in lines
-        ),
-        f"Success: Wilson's interval{worth if seeds else ''}. {unit(report).capitalize()}: mean of "
-        "a task, by bootstrap over tasks." + ("" if report.oracle is None else f" {_ORACLE}"),
+
+    def kind(line: RunLine) -> str:
+        return "fixed, on the front" if line.name in front else line.kind
+
+    columns = (
+        Column("run", "name"),
+        Column("kind", kind),
+        Column("tasks", "tasks"),
+        *([Column("seeds", "seeds")] if seeds else []),
+        Column("success", "summary.success_rate", percent),
+        Column("95 %", "success_interval", percent),
+        Column(unit(report), "cost", figure),
+        Column("95 % of it", "cost_interval", figure),
     )
+    lines = [*report.lines, *([] if report.oracle is None else [report.oracle])]
+    how = "by bootstrap over tasks"
+    if report.analysis.success_interval == "wilson":
+        worth = ", of as many runs as would be worth the same if those of a task were independent"
+        how = f"Wilson's interval{worth if seeds else ''}"
+    oracle = (
+        " Oracle: task by task the cheapest fixed run that succeeds, and the cheapest if none "
+        "does; it knows the verdicts beforehand."
+    )
+    note = (
+        f"Success: {how}. {unit(report).capitalize()}: mean of a task, by bootstrap over tasks."
+        f"{'' if report.oracle is None else oracle}"
+    )
+    return Table("runs", "Runs", columns, lines, note)
+
+
+def _success(report: RunReport) -> Table:
+    columns = (
+        Column("run", "name"),
+        Column("tasks", "tasks"),
+        Column("won", "won"),
+        Column("lost", "lost"),
+        Column("points", "difference", points),
+        Column("p", "p_value", p_value),
+        Column("p (Holm)", "holm", p_value),
+        Column("detectable", "detectable", points),
+        Column("test", "test"),
+    )
+    note = (
+        "Won and lost: tasks, of each seed, that only this run or only the other solved. Points: "
+        f"difference of the success rates. {_family(report)} - where no task told the runs apart, "
+        "or no difference would be seen."
+    )
+    title = f"Success, against {report.reference}"
+    return Table("comparisons", title, columns, report.comparisons, note)
+
+
+def _savings(report: RunReport) -> Table:
+    columns = (
+        Column("run", "name"),
+        Column("tasks", "tasks"),
+        Column("saved", "saving.share", percent),
+        Column("95 %", "saving.interval", percent),
+        Column("p", "saving.p_value", p_value),
+        Column("p (Holm)", "saving_holm", p_value),
+        Column("detectable", "detectable_saving", percent),
+    )
+    rows = [one for one in report.comparisons if one.saving is not None]
+    title = f"{unit(report)[0].upper()}{unit(report)[1:]} saved, against {report.reference}"
+    note = f"Paired bootstrap over tasks; p by flipping signs over tasks. {_family(report)}"
+    return Table("savings", title, columns, rows, note)
+
+
+def _family(report: RunReport) -> str:
+    tests = "of success and of savings" if report.analysis.test_savings else "of success"
+    return (
+        f"Holm: adjusted for all {report.family} tests of this report, {tests}. "
+        "Detectable: the smallest difference that would be seen with a probability of 80 % on so "
+        "many tasks, at a level of 5 % before the adjustment."
+    )
+
+
+def _gains(report: RunReport) -> Table:
+    columns = (
+        Column("run", "name"),
+        Column("front there", "front", percent),
+        Column("points gained", "gain", points),
+        Column("95 %", "interval", points),
+        Column("of the oracle's", "share", percent),
+        Column("of its saving", "saving_share", percent),
+        Column("remark", "note"),
+    )
+    note = (
+        "The front is that of mixtures of the fixed runs: a coin for each task. Its best points "
+        "are chosen on these very tasks, in its favour. Of the oracle's: the points gained by "
+        "those that the oracle gains at its own cost. Of its saving: what is saved against the "
+        "front at the run's own success, by what the oracle's cost would save there."
+    )
+    rows = () if report.curve is None else report.curve.gains
+    return Table("gains", "Against the fixed front at the same cost", columns, rows, note)
+
+
+def _areas(report: RunReport) -> Table:
+    columns = (
+        Column("of", "name"),
+        Column("AIQ", "average_success", "{:.4f}".format),
+        Column("hypervolume", "hypervolume", "{:.4f}".format),
+    )
+    if (curve := report.curve) is None:
+        return Table("areas", "What can be had", columns, ())
+    note = (
+        f"Both from 0, where nothing is done, to {figure(curve.limit)} {unit(report)} a task, a "
+        "tenth beyond the dearest run. AIQ is the mean height of the hull there, the hypervolume "
+        "the share of that box (reference point: that cost, no success) which the runs dominate."
+    )
+    return Table("areas", "What can be had", columns, curve.areas, note)
 
 
 def _spent(report: RunReport) -> Table:
-    def mean(line: RunLine, name: str) -> float:
-        return float(getattr(line.summary.usage, name)) / line.summary.episodes
+    def mean(name: str) -> Callable[[RunLine], float]:
+        return lambda line: float(getattr(line.summary.usage, name)) / line.summary.episodes
 
-    names = (
-        "model_calls", "prompt_tokens", "cached_prompt_tokens", "completion_tokens", "flops",
-        "dollars", "seconds",
-    )  # fmt: skip
-    return Table(
-        "spent",
-        "Spent, mean of a task",
-        (
-            Column("run"),
-            Column("model calls", figure),
-            Column("prompt tokens", figure),
-            Column("of them cached", figure),
-            Column("written tokens", figure),
-            Column("FLOPs", "{:.2e}".format),
-            Column("dollars", "{:.5f}".format),
-            Column("seconds", "{:.2f}".format),
-        ),
-        tuple((line.name, *(mean(line, name) for name in names)) for line in report.lines),
-        "Counted at the model, whatever the candidate came to. Seconds are those inside models and "
-        "tools, on the machine that the answers are from.",
+    columns = (
+        Column("run", "name"),
+        Column("model calls", mean("model_calls"), figure),
+        Column("prompt tokens", mean("prompt_tokens"), figure),
+        Column("of them cached", mean("cached_prompt_tokens"), figure),
+        Column("written tokens", mean("completion_tokens"), figure),
+        Column("FLOPs", mean("flops"), "{:.2e}".format),
+        Column("dollars", mean("dollars"), "{:.5f}".format),
+        Column("seconds", mean("seconds"), "{:.2f}".format),
     )
+    note = (
+        "Counted at the model, whatever the candidate came to. Seconds are those inside models and "
+        "tools, on the machine that the answers are from."
+    )
+    return Table("spent", "Spent, mean of a task", columns, report.lines, note)
 
 
 def _parts(report: RunReport) -> Table:
-    rows: list[tuple[Value, ...]] = []
-    for line in report.lines:
-        tokens = sum(part.tokens for part in line.parts)
-        seconds = sum(part.seconds for part in line.parts)
-        rows += [
-            (
-                line.name,
-                part.name,
-                part.tokens / line.summary.episodes,
-                part.tokens / tokens if tokens else None,
-                part.seconds / line.summary.episodes,
-                part.seconds / seconds if seconds else None,
-            )
-            for part in line.parts
-        ]
-    return Table(
-        "parts",
-        "Where it went",
-        (
-            Column("run"),
-            Column("part"),
-            Column("tokens a task", figure),
-            Column("share of tokens", percent),
-            Column("seconds a task", "{:.2f}".format),
-            Column("share of time", percent),
+    def total(line: RunLine, amount: str) -> float:
+        return float(sum(getattr(part, amount) for part in line.parts))
+
+    def share(amount: str) -> Callable[[tuple[RunLine, Part]], float | None]:
+        def of(row: tuple[RunLine, Part]) -> float | None:
+            whole = total(row[0], amount)
+            return getattr(row[1], amount) / whole if whole else None
+
+        return of
+
+    columns = (
+        Column("run", lambda row: row[0].name),
+        Column("part", lambda row: row[1].name),
+        Column("tokens a task", lambda row: row[1].tokens / row[0].summary.episodes, figure),
+        Column("share of tokens", share("tokens"), percent),
+        Column(
+            "seconds a task",
+            lambda row: row[1].seconds / row[0].summary.episodes,
+            "{:.2f}".format,
         ),
-        tuple(rows),
-        "Looks: what the assessor saw before a first round. Verified candidates: rounds in which "
-        "the model checks its answers; a trace does not tell the two apart. A rule check costs "
-        "nothing. Tokens of a tool that asks a model stand with the candidates.",
+        Column("share of time", share("seconds"), percent),
     )
+    rows = [(line, part) for line in report.lines for part in line.parts]
+    note = (
+        "Probes: what the assessor saw before a first round. Verified candidates: rounds in which "
+        "the model checks its answers; a trace does not tell the two apart. A rule check costs "
+        "nothing. Tokens of a tool that asks a model stand with the candidates."
+    )
+    return Table("parts", "Where it went", columns, rows, note)
 
 
 def _unread(report: RunReport) -> Table:
-    return Table(
-        "unread",
-        "What could not be read or finished",
-        (
-            Column("run"),
-            Column("candidates"),
-            Column("cut off", percent),
-            Column("unread", percent),
-            Column("steps without an action"),
-            Column("episodes not done"),
-            Column("ended"),
-        ),
-        tuple(
-            (
-                line.name,
-                line.summary.candidates,
-                line.summary.cut_off_rate,
-                line.summary.unread_rate,
-                line.summary.failed_steps,
-                line.summary.limited,
-                ", ".join(f"{why} {count}" for why, count in line.ended.items()),
-            )
-            for line in report.lines
-        ),
-        "Cut off: written candidates that their cap ended. Unread: candidates from which no action "
-        "could be read. Not done: episodes that a limit or an error ended.",
+    columns = (
+        Column("run", "name"),
+        Column("candidates", "summary.candidates"),
+        Column("cut off", "summary.cut_off_rate", percent),
+        Column("unread", "summary.unread_rate", percent),
+        Column("steps without an action", "summary.failed_steps"),
+        Column("episodes not done", "summary.limited"),
+        Column("ended", lambda line: ", ".join(f"{why} {n}" for why, n in line.ended.items())),
     )
+    note = (
+        "Cut off: written candidates that their cap ended. Unread: candidates from which no action "
+        "could be read. Not done: episodes that a limit or an error ended."
+    )
+    title = "What could not be read or finished"
+    return Table("unread", title, columns, report.lines, note)
+
+
+def _thirds(report: RunReport) -> Table:
+    columns = (
+        Column("run", "run"),
+        Column("third", "third"),
+        Column("tasks", "tasks"),
+        Column("success", "success_rate", percent),
+        Column("95 %", "success_interval", percent),
+        Column(f"{unit(report)} a task", "cost", figure),
+        Column("95 % of it", "cost_interval", figure),
+    )
+    note = "Thirds by the benchmark's own count, with boundaries from training tasks."
+    return Table("thirds", "By difficulty", columns, report.thirds, note)
+
+
+def _adapted(report: RunReport) -> Table:
+    columns = (
+        Column("run", "run"),
+        Column("allocated", "amount"),
+        Column("against", "against"),
+        Column("Spearman", "spearman.value", correlation),
+        Column("95 %", "spearman.interval", correlation),
+        Column("Kendall", "kendall.value", correlation),
+        Column("95 % of it", "kendall.interval", correlation),
+        Column("remark", "spearman.note"),
+    )
+    note = (
+        "Rank correlations over tasks, with bootstrap intervals. A failure rate of few samples is "
+        "noisy, which draws them towards 0; samples that the run itself used push them up."
+    )
+    title = "Was more allocated where it is harder?"
+    return Table("adaptivity", title, columns, report.adapted, note)
+
+
+def _calibration(report: RunReport) -> Table:
+    columns = (
+        Column("run", "run"),
+        Column("episodes", "episodes"),
+        Column("complexity", "score", "{:.3f}".format),
+        Column("failures", "failure_rate", percent),
+        Column("calibration error", "reliability.calibration_error", "{:.3f}".format),
+        Column("Brier", "reliability.brier", "{:.3f}".format),
+        Column("Brier of a constant", "reliability.constant_brier", "{:.3f}".format),
+        Column("AUROC", "auroc.value", "{:.2f}".format),
+        Column("95 %", "auroc.interval", "{:.2f}".format),
+        Column("remark", lambda one: one.reliability.note or one.auroc.note),
+    )
+    note = (
+        "Complexity: mean over the steps of an episode, each before its first round. Calibration "
+        "error: mean distance to the failure rate in 10 bins of equal counts. The constant is the "
+        "run's own failure rate. AUROC: 0.5 tells failures from successes no better than chance."
+    )
+    title = "Is complexity a probability of failure?"
+    return Table("calibration", title, columns, report.calibrations, note)
 
 
 def _failures(report: RunReport) -> Table:
-    return Table(
-        "failures",
-        "The dearest failures",
-        (
-            Column("run"),
-            Column("task"),
-            Column("seed", "{:d}".format),
-            Column(unit(report), figure),
-            Column("steps"),
-            Column("ended"),
-            Column("goal"),
-        ),
-        tuple(
-            (one.run, one.task, one.seed, one.cost, one.steps, one.ended, short(one.goal))
-            for one in report.failures
-        ),
+    columns = (
+        Column("run", "run"),
+        Column("task", "task"),
+        Column("seed", "seed", "{:d}".format),
+        Column(unit(report), "cost", figure),
+        Column("steps", "steps"),
+        Column("ended", "ended"),
+        Column("goal", lambda one: short(one.goal)),
     )
+    return Table("failures", "The dearest failures", columns, report.failures)

@@ -1,15 +1,15 @@
-"""Every policy on one table of samples, each beside what is fair to compare it with (spec 2.6).
+"""Which policies are set side by side on recorded samples, as runs for a report (spec 2.6).
 
-The rows are the fixed allocations, the rules on votes, the controls and the oracle. What has to be
-chosen or learned (the reference, the length rule) is chosen on training tasks.
-
-A learned policy from its file, if it may be compared with others on a table of recorded samples.
+They are the fixed allocations, the rules on votes, the allocators to be compared, the controls of
+these, and a rule on the prompt's length. What has to be chosen or learned (the reference, the
+length rule) is chosen on training tasks. The figures are those of `amp.report`, which finds the
+oracle among the fixed allocations itself.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -20,17 +20,13 @@ from amp.allocate.policy_file import Origin, load_origin, load_policy
 from amp.assess.base import Assessor
 from amp.benchmarks import load_benchmark
 from amp.errors import InvalidInputError
-from amp.report.frontier import Point, hull
-from amp.report.metrics import Interval
-from amp.report.paired import Comparison, compare
-from amp.report.stats import bootstrap_interval, detectable_success_difference, holm, ratio
+from amp.report.runs import Kind, Run
 from amp.simulate.policies import (
     Plan,
     Price,
     fixed,
     fixed_plans,
     learn_threshold,
-    oracle,
     resampled_control,
     shuffled_control,
     vote_rules,
@@ -48,104 +44,24 @@ class Adaptive:
     """An allocator to be compared.
 
     Attributes:
-        allocators: decide; several ones, learned with different seeds, say, take turns in the runs.
+        allocators: decide; several ones, learned with different seeds, say, take turns in the
+            orders.
         assessor: says how complex a step is; None for an allocator that does not heed it.
         controls: whether its rounds are also dealt out by chance, and shuffled among the tasks.
-        duels: whether it is compared with every rule, one by one.
     """
 
     allocators: tuple[Allocator, ...]
     assessor: Assessor | None = None
     controls: bool = True
-    duels: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One policy; every figure is a mean over tasks and runs.
-
-    Attributes:
-        name: what it is.
-        kind: ``fixed``, ``rule``, ``adaptive``, ``control`` or ``oracle``.
-        success: success rate.
-        interval: of it, at 95 %, by resampling tasks with all their runs.
-        completion_tokens: a task.
-        tokens: a task, the prompts of all calls among them.
-        calls: a task.
-        above_front: success less that of the fixed front at the same tokens, mixed from its two
-            neighbours there; None below the cheapest fixed allocation.
-        above_front_interval: of that difference, at 95 %, for these two neighbours.
-        oracle_share: of the oracle's gain: `above_front` by that of the oracle, each at its own
-            tokens; 1 for the oracle, negative below the front. None for fixed allocations, or where
-            the oracle is not above the front.
-        versus: against the reference, run by run; None for the reference itself.
-        holm: p-value of the success against the reference, adjusted for the family of all rows that
-            are neither fixed nor an oracle; None for the others.
-    """
-
-    name: str
-    kind: str
-    success: float
-    interval: Interval
-    completion_tokens: float
-    tokens: float
-    calls: float
-    above_front: float | None
-    above_front_interval: Interval | None
-    versus: Comparison | None
-    oracle_share: float | None = None
-    holm: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Duel:
-    """One adaptive policy against the reference, a rule or another policy, on the same samples.
-
-    Attributes:
-        policy: the adaptive one.
-        against: the other.
-        gain: success of the policy less that of the other.
-        interval: of it, at 95 %, by resampling tasks with all their runs.
-        comparison: the pairs, their test, and what the policy saves.
-    """
-
-    policy: str
-    against: str
-    gain: float
-    interval: Interval
-    comparison: Comparison
-
-
-@dataclass(frozen=True, slots=True)
-class Results:
-    """All rows.
-
-    Attributes:
-        tasks: how many.
-        runs: how many a task: the samples in so many orders.
-        reference: name of the fixed allocation that succeeds most often on the training tasks.
-        detectable: the smallest difference in success that the exact test of one run could have
-            found with power 0.8, if as many tasks differ as between the reference and the cheapest
-            fixed allocation; None if they never do.
-        rows: in the order of their kinds, by tokens.
-        duels: of those adaptive policies that asked for them.
-    """
-
-    tasks: int
-    runs: int
-    reference: str
-    detectable: float | None
-    rows: tuple[Row, ...]
-    duels: tuple[Duel, ...] = ()
-
-
-def results(
+def simulate(
     test: SampleTable,
     training: SampleTable,
     adaptive: Mapping[str, Adaptive],
     contexts: Mapping[str, StepContext],
-    runs: int = 10,
-) -> Results:
+    orders: int = 10,
+) -> tuple[tuple[Run, ...], str]:
     """Plays every policy on the test tasks, with the samples in several orders.
 
     Args:
@@ -153,18 +69,23 @@ def results(
         training: other tasks, with the same arms and as many samples: what is chosen is chosen
             there.
         adaptive: allocators to be compared, by name.
-        contexts: the first step of each test task, by its id (`tabulate.opening_contexts`).
-        runs: orders of the samples, at least 1.
+        contexts: the first step of each test task, by its id (`build.opening_contexts`); empty if
+            no allocator reads it.
+        orders: of the samples, at least 1; each is a seed of the runs.
+
+    Returns:
+        A run of each policy, and the name of the reference: the fixed allocation that succeeds
+        most often on the training tasks.
 
     Raises:
         InvalidInputError: if the tables share a task, or differ in model, prompts or arms.
     """
-    _check(test, training, runs)
-    reference = _best_fixed(training, runs)
+    _check(test, training, orders)
+    reference = _best_fixed(training, orders)
     budget = fmean(o.usage.tokens for o in replay_plans(training, lambda row: reference))
     length = learn_threshold(training, Price(LENGTH_TRADE_OFF, budget))
-    played: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
-    for seed in range(runs):
+    played: dict[tuple[Kind, str], list[Outcome]] = defaultdict(list)
+    for seed in range(orders):
         table = test.permuted(seed)
         for plan in fixed_plans(table):
             played["fixed", _name(plan)] += fixed(table, plan)
@@ -174,51 +95,54 @@ def results(
             allocator = policy.allocators[seed % len(policy.allocators)]
             came = replay_allocator(table, allocator, policy.assessor, contexts)
             played["adaptive", name] += came
-            if not policy.controls:
-                continue
-            at_random = resampled_control(table, came, seed)
-            played["control", f"random with the histogram of {name}"] += at_random
-            played["control", f"{name}, shuffled among tasks"] += shuffled_control(
-                table, came, seed
-            )
+            if policy.controls:
+                at_random = resampled_control(table, came, seed)
+                played["control", f"random with the histogram of {name}"] += at_random
+                in_disorder = shuffled_control(table, came, seed)
+                played["control", f"{name}, shuffled among tasks"] += in_disorder
         played["control", "prompt length"] += replay_plans(table, length)
-        played["oracle", "oracle"] += oracle(table)
-    found = _compared(played, _name(reference), len(test.tasks), runs)
-    dueling = [name for name, policy in adaptive.items() if policy.duels]
-    fixed_one = played["fixed", found.reference]
-    duels = (duel for name in dueling for duel in _duels(name, played, found.reference, fixed_one))
-    return replace(found, duels=tuple(duels))
+    runs = (
+        simulated_run(name, kind, outcomes, test, contexts)
+        for (kind, name), outcomes in played.items()
+    )
+    return tuple(runs), _name(reference)
 
 
-def _duels(
+def simulated_run(
     name: str,
-    played: Mapping[tuple[str, str], Sequence[Outcome]],
-    reference: str,
-    fixed_one: Sequence[Outcome],
-) -> Iterator[Duel]:
-    """One policy against the reference, every rule and every other policy, by their tokens."""
-    mine = played["adaptive", name]
-    others = {
-        other: came
-        for (kind, other), came in played.items()
-        if kind in ("rule", "adaptive") and other != name
-    } | {reference: fixed_one}
-    for other in sorted(others, key=lambda other: _mean_tokens(others[other])):
-        gains = [
-            float(a.success) - float(b.success) for a, b in zip(mine, others[other], strict=True)
-        ]
-        yield Duel(
-            name,
-            other,
-            fmean(gains),
-            _interval(mine, gains),
-            compare([o.episode for o in others[other]], [o.episode for o in mine]),
-        )
+    kind: Kind,
+    outcomes: Sequence[Outcome],
+    table: SampleTable,
+    contexts: Mapping[str, StepContext],
+) -> Run:
+    """What a policy reached on recorded samples, as a run whose episodes have no steps.
+
+    Args:
+        name: of the policy.
+        kind: what it is.
+        outcomes: of each task, in one or several orders of the samples.
+        table: the samples.
+        contexts: the first step of each task, by its id, for the tasks' goals; may be empty.
+    """
+    tasks = {task: context.task for task, context in contexts.items()}
+    episodes = (outcome.episode for outcome in outcomes)
+    return Run(
+        name=name,
+        episodes=tuple(
+            replace(one, task=replace(tasks.get(one.task.id, one.task), seed=one.task.seed))
+            for one in episodes
+        ),
+        kind=kind,
+        benchmark=table.benchmark,
+        model=table.card.name,
+        checksum=table.card.sha256 or "",
+        prompts=(table.prompts,),
+    )
 
 
-def _check(test: SampleTable, training: SampleTable, runs: int) -> None:
-    if runs < 1:
-        raise InvalidInputError(f"runs is {runs}, expected at least 1")
+def _check(test: SampleTable, training: SampleTable, orders: int) -> None:
+    if orders < 1:
+        raise InvalidInputError(f"orders is {orders}, expected at least 1")
     if both := {row.task for row in test.tasks} & {row.task for row in training.tasks}:
         raise InvalidInputError(f"task {sorted(both)[0]} is among training and test tasks")
     for what, one, other in (
@@ -235,11 +159,11 @@ def _check(test: SampleTable, training: SampleTable, runs: int) -> None:
             )
 
 
-def _best_fixed(table: SampleTable, runs: int) -> Plan:
+def _best_fixed(table: SampleTable, orders: int) -> Plan:
     """The fixed allocation that succeeds most often; of equals the cheaper one."""
 
     def worth(plan: Plan) -> tuple[float, float]:
-        came = [o for seed in range(runs) for o in fixed(table.permuted(seed), plan)]
+        came = [o for seed in range(orders) for o in fixed(table.permuted(seed), plan)]
         return fmean(o.success for o in came), -fmean(o.usage.tokens for o in came)
 
     return max(fixed_plans(table), key=worth)
@@ -247,102 +171,6 @@ def _best_fixed(table: SampleTable, runs: int) -> Plan:
 
 def _name(plan: Plan) -> str:
     return " + ".join(f"{pull.samples} {pull.arm}" for pull in plan)
-
-
-def _compared(
-    played: Mapping[tuple[str, str], list[Outcome]], reference: str, tasks: int, runs: int
-) -> Results:
-    first = played["fixed", reference]
-    points = {
-        name: Point(_mean_tokens(came), fmean(o.success for o in came), name)
-        for (kind, name), came in played.items()
-        if kind == "fixed"
-    }
-    front = hull(list(points.values()))
-    rows = [
-        _row(kind, name, came, first, front, {n: played["fixed", n] for n in points})
-        for (kind, name), came in played.items()
-    ]
-    tested = [row for row in rows if row.kind not in ("fixed", "oracle")]
-    adjusted = holm([row.versus.p_value for row in tested if row.versus])
-    by_name = {row.name: p for row, p in zip(tested, adjusted, strict=True)}
-    gain = next(row.above_front for row in rows if row.kind == "oracle")
-    order = ("fixed", "rule", "adaptive", "control", "oracle")
-    return Results(
-        tasks=tasks,
-        runs=runs,
-        reference=reference,
-        detectable=_detectable(first[:tasks], played, tasks),
-        rows=tuple(
-            replace(row, holm=by_name.get(row.name), oracle_share=_share(row, gain))
-            for row in sorted(rows, key=lambda row: (order.index(row.kind), row.tokens))
-        ),
-    )
-
-
-def _share(row: Row, gain: float | None) -> float | None:
-    """Of the oracle's gain over the front."""
-    if row.kind == "fixed" or row.above_front is None or gain is None or gain <= 0.0:
-        return None
-    return row.above_front / gain
-
-
-def _detectable(
-    first: Sequence[Outcome], played: Mapping[tuple[str, str], list[Outcome]], tasks: int
-) -> float | None:
-    """By the share of tasks on which the reference and the single cheapest sample differ."""
-    single = min((c for (k, _), c in played.items() if k == "fixed"), key=_mean_tokens)[:tasks]
-    differ = fmean(a.success != b.success for a, b in zip(first, single, strict=True))
-    return detectable_success_difference(tasks, differ) if differ else None
-
-
-def _row(
-    kind: str,
-    name: str,
-    came: Sequence[Outcome],
-    first: Sequence[Outcome],
-    front: Sequence[Point],
-    fixed_ones: Mapping[str, Sequence[Outcome]],
-) -> Row:
-    above, interval = _above_front(came, front, fixed_ones)
-    return Row(
-        name=name,
-        kind=kind,
-        success=fmean(o.success for o in came),
-        interval=_interval(came, [float(o.success) for o in came]),
-        completion_tokens=fmean(o.usage.completion_tokens for o in came),
-        tokens=_mean_tokens(came),
-        calls=fmean(o.usage.model_calls for o in came),
-        above_front=above,
-        above_front_interval=interval,
-        versus=None
-        if came is first
-        else compare([o.episode for o in first], [o.episode for o in came]),
-    )
-
-
-def _above_front(
-    came: Sequence[Outcome], front: Sequence[Point], fixed_ones: Mapping[str, Sequence[Outcome]]
-) -> tuple[float | None, Interval | None]:
-    """How much more often a policy succeeds than the mixture of fixed ones that costs the same."""
-    cost = _mean_tokens(came)
-    cheaper = [point for point in front if point.cost <= cost]
-    if not cheaper:
-        return None, None
-    one = cheaper[-1]
-    two = next((point for point in front if point.cost > cost), one)
-    share = (cost - one.cost) / (two.cost - one.cost) if two is not one else 0.0
-    pairs = zip(came, fixed_ones[one.name], fixed_ones[two.name], strict=True)
-    gaps = [o.success - (1 - share) * a.success - share * b.success for o, a, b in pairs]
-    return fmean(gaps), _interval(came, gaps)
-
-
-def _interval(came: Sequence[Outcome], values: Sequence[float]) -> Interval:
-    return bootstrap_interval([o.task for o in came], (values, [1.0] * len(values)), ratio)
-
-
-def _mean_tokens(came: Sequence[Outcome]) -> float:
-    return fmean(o.usage.tokens for o in came)
 
 
 def learned(path: Path, test: SampleTable) -> MlpPolicy:
