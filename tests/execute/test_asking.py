@@ -12,7 +12,7 @@ from tests.fakes.worlds import CORRIDOR, Corridor, context
 
 from amp.cost import Ledger
 from amp.errors import LimitReachedError
-from amp.execute.base import AskingTool, PlainPrompts, Question
+from amp.execute.base import PlainPrompts, Question
 from amp.execute.executor import Executor
 from amp.execute.meter import Meter
 from amp.models.base import Capabilities, Message, Prompt
@@ -61,9 +61,9 @@ def executor() -> Executor:
     return Executor(PlainPrompts(), {"oracle": Oracle()})
 
 
-def test_it_is_told_from_a_tool_that_asks_nothing() -> None:
-    assert isinstance(Oracle(), AskingTool)
-    assert not isinstance(FakeTool(), AskingTool)
+def test_a_tool_that_asks_nothing_leaves_the_step_as_it_is() -> None:
+    assert FakeTool().questions(AT) == ()
+    assert FakeTool().informed(AT, ()) is AT
 
 
 async def test_what_the_model_answers_stands_in_the_state_before_it_acts() -> None:

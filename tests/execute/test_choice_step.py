@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from amp.cost import Ledger
 from amp.errors import InvalidInputError
-from amp.execute.choice_step import ask, draw, label_probabilities, labels_for
+from amp.execute.choice_step import ask, label_probabilities, labels_for, sample_index
 from amp.execute.meter import Meter
 from amp.models.base import Capabilities, Message, NextToken, Prompt
 from amp.models.scripted import ScriptedModel
@@ -43,7 +43,7 @@ def test_draws_come_from_the_nucleus(
     raw: list[float], temperature: float, top_p: float, seed: int
 ) -> None:
     p = normal(raw)
-    chosen = draw(p, temperature, top_p, random.Random(seed))
+    chosen = sample_index(p, temperature, top_p, random.Random(seed))
     assert p[chosen] > 0.0
     # Whatever is drawn, the options that are likelier hold less than top_p together.
     tempered = [w ** (1 / temperature) if w > 0 else 0.0 for w in p]
@@ -54,7 +54,7 @@ def test_draws_come_from_the_nucleus(
 @given(weights, st.integers())
 def test_greedy_takes_the_likeliest(raw: list[float], seed: int) -> None:
     p = normal(raw)
-    assert p[draw(p, 0.0, 1.0, random.Random(seed))] == max(p)
+    assert p[sample_index(p, 0.0, 1.0, random.Random(seed))] == max(p)
 
 
 def test_tokens_with_white_space_count_for_their_label() -> None:

@@ -10,9 +10,8 @@ from tests.fakes.worlds import CORRIDOR, RIDDLE, Corridor, context
 
 from amp.cost import Ledger
 from amp.execute.base import PlainPrompts, Tool
-from amp.execute.executor import Executor
+from amp.execute.executor import TOKENS_A_REASONING_STEP, Executor
 from amp.execute.meter import Meter
-from amp.execute.open_step import TOKENS_A_REASONING_STEP
 from amp.execute.tools import CalculatorTool
 from amp.execute.tools.larger_model import LargerModelTool
 from amp.models.base import Capabilities, ModelCard, Request

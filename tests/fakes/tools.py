@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from amp.execute.base import ToolLimits
-from amp.types import StepContext, ToolUse, Usage
+from amp.execute.base import Tool, ToolLimits
+from amp.types import StepContext, ToolUse
 
 
-class FakeTool:
+class FakeTool(Tool):
     """A tool that does nothing; what it can do, a child says."""
 
     name = "fake"
     description = "does nothing"
     limits = ToolLimits(seconds=1.0, output_bytes=1000)
-    cost = Usage(tool_calls=1)
-
-    @property
-    def schema(self) -> Mapping[str, Any]:
-        return {"type": "string"}
-
-    async def advise(self, context: StepContext) -> ToolUse | None:
-        return None
-
-    async def use(self, text: str) -> ToolUse | None:
-        return None
 
 
 class ShoutingTool(FakeTool):

@@ -19,7 +19,7 @@ from amp.allocate.space import Space
 from amp.environment import Environment
 from amp.errors import InvalidInputError, MissingDependencyError, did_you_mean
 from amp.execute.base import Prompts, Tool
-from amp.execute.tools.larger_model import LargerModelTool
+from amp.execute.tools import LargerModelTool, plugin_tools
 from amp.latency import Lengths
 from amp.models.download import Progress
 from amp.types import Allocation, Task
@@ -113,7 +113,9 @@ class Defaults:
 
 
 def _check_tools(names: Iterable[str], benchmark: Benchmark) -> None:
-    known = sorted({*benchmark.tools, *benchmark.environment_tools, LargerModelTool.name})
+    known = sorted(
+        {*benchmark.tools, *benchmark.environment_tools, *plugin_tools(), LargerModelTool.name}
+    )
     for name in names:
         if name not in known:
             raise InvalidInputError(

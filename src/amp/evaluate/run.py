@@ -30,7 +30,7 @@ from amp.errors import InvalidInputError, ModelError
 from amp.evaluate.config import RunSettings, check_effects
 from amp.execute.base import Tool
 from amp.execute.executor import Executor
-from amp.execute.tools.larger_model import LargerModelTool
+from amp.execute.tools import LargerModelTool, load_tool, plugin_tools
 from amp.execute.tools.recorded import RecordedTool
 from amp.latency import CostModel
 from amp.latency import find as find_profile
@@ -139,7 +139,10 @@ def make_planner(
     limits = settings.limits
     if limits.steps is None:
         limits = replace(limits, steps=benchmark.max_steps)
-    tools: Mapping[str, Tool] = benchmark.tools
+    tools: Mapping[str, Tool] = {
+        **{name: load_tool(name) for name in plugin_tools() if name in defaults.space.tools},
+        **benchmark.tools,
+    }
     if isinstance(model, RecordedModel):
         tools = {name: RecordedTool(tool, model.recording) for name, tool in tools.items()}
     if larger is not None:

@@ -1,15 +1,15 @@
-"""What the executor needs from outside: prompts for a kind of task, and tools.
+"""What the executor needs from outside: tools, and the prompts for a kind of task.
 
-Prompts for any task: what a planner of your own environment uses unless it brings its own.
+`PlainPrompts` do for any task, so a planner for an environment of your own need not bring prompts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
-from amp.models.base import Message, Prompt
+from amp.models.base import LanguageModel, Message, Prompt
 from amp.types import Allocation, Candidate, StepContext, ToolUse, Usage
 
 
@@ -26,53 +26,6 @@ class ToolLimits:
     output_bytes: int
 
 
-class Tool(Protocol):
-    """Something outside the base model that helps with a plan step.
-
-    A tool may advise before the model writes, work on what the model wrote, or both. What it can't
-    do, it answers with None.
-    """
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def description(self) -> str:
-        """One line that says what it does, for people and for prompts."""
-        ...
-
-    @property
-    def schema(self) -> Mapping[str, Any]:
-        """JSON schema of the input that it takes from a model's text."""
-        ...
-
-    @property
-    def limits(self) -> ToolLimits: ...
-
-    @property
-    def cost(self) -> Usage:
-        """About what one use costs, for allocating; what a use really cost is charged."""
-        ...
-
-    async def advise(self, context: StepContext) -> ToolUse | None:
-        """Says something about the step at hand before the model writes.
-
-        Returns:
-            Its output becomes a part of the state that the model reads. None where it has nothing
-            to say here.
-        """
-        ...
-
-    async def use(self, text: str) -> ToolUse | None:
-        """Finds its call in a model's text and runs it.
-
-        Returns:
-            What came of it, or None if the text holds no call. A failure of the tool is no
-            exception: it is a `ToolUse` with `error`.
-        """
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Question:
     """What a tool wants to know from the base model.
@@ -86,22 +39,40 @@ class Question:
     labels: str
 
 
-@runtime_checkable
-class AskingTool(Tool, Protocol):
-    """A tool whose advice rests on what the base model believes.
+class Tool(Protocol):
+    """Something outside the base model that helps with a plan step.
 
-    Before `advise` its questions are put to the model, and what comes of the answers stands in the
-    step that it advises on. So the tool remembers nothing, one object serves many episodes at once,
-    and a recording of its advice is one for these answers.
+    A tool may advise before the model writes, work on what the model wrote, or both; it may put
+    questions to the model first, or have another model write. Subclass it and write the methods
+    that it needs; the others do nothing.
+
+    Attributes:
+        name: what an `Allocation` calls it by.
+        description: one line that says what it does, for people and for prompts.
+        schema: JSON schema of the input that it takes from a model's text; by default it takes
+            none.
+        limits: of one use.
+        cost: about what one use costs, for allocating; what a use really cost is charged.
+        model: the model that answers in place of the base model in rounds with this tool, charged
+            by its own card; None for the base model.
     """
 
-    def questions(self, context: StepContext) -> Sequence[Question]:
-        """Returns what it has to know to advise on a step.
+    name: str
+    description: str
+    schema: Mapping[str, Any] = {"not": {}}
+    limits: ToolLimits = ToolLimits(seconds=5.0, output_bytes=10_000)
+    cost: Usage = Usage(tool_calls=1)
+    model: LanguageModel | None = None
 
-        The same question is asked once in an episode; asked again, it has the same answer and costs
-        nothing.
+    def questions(self, context: StepContext) -> Sequence[Question]:
+        """Returns what it has to know from the base model to advise on a step.
+
+        Before `advise` the questions are put to the model, and `informed` makes the answers a part
+        of the step. So the tool remembers nothing, one object serves many episodes at once, and a
+        recording of its advice is one for these answers. The same question is asked once in an
+        episode; asked again, it has the same answer and costs nothing.
         """
-        ...
+        return ()
 
     def informed(
         self, context: StepContext, answers: Sequence[Sequence[float] | None]
@@ -113,7 +84,25 @@ class AskingTool(Tool, Protocol):
             answers: for each of `questions` the probability of each label, which add up to 1; None
                 where the model named no label.
         """
-        ...
+        return context
+
+    async def advise(self, context: StepContext) -> ToolUse | None:
+        """Says something about the step at hand before the model writes.
+
+        Returns:
+            Its output becomes a part of the state that the model reads. None where it has nothing
+            to say here.
+        """
+        return None
+
+    async def use(self, text: str) -> ToolUse | None:
+        """Finds its call in a model's text and runs it.
+
+        Returns:
+            What came of it, or None if the text holds no call. A failure of the tool is no
+            exception: it is a `ToolUse` with `error`.
+        """
+        return None
 
 
 class Prompts(Protocol):

@@ -1,6 +1,7 @@
-"""A step whose admissible actions are listed: thoughts, then a choice from probabilities.
+"""A step whose admissible actions are listed: thoughts, then a choice among labels.
 
-Reading a choice among numbered options from next-token probabilities: one token a choice.
+Each action has a label of one character, so next-token probabilities say how likely the model is to
+choose it: one token a choice.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from dataclasses import dataclass, replace
 from amp.errors import InvalidInputError
 from amp.execute.base import Prompts
 from amp.execute.meter import Meter
-from amp.execute.open_step import thinking_tokens
 from amp.models.base import Completion, NextToken, Prompt
 from amp.types import Allocation, Candidate, StepContext
 
@@ -61,9 +61,9 @@ async def ask(meter: Meter, prompt: Prompt, labels: Sequence[str]) -> list[float
     n = _SAMPLES_WITHOUT_LOG_PROBS
     meter.notes.append(f"frequencies in {n} samples for next-token probabilities")
     samples = await meter.generate(_short(prompt), n=n, temperature=1.0)
-    named = [_first_label(sample.text, labels) for sample in samples]
-    found = [index for index in named if index is not None]
-    return [found.count(index) / len(found) for index in range(len(labels))] if found else None
+    votes = [_first_label(sample.text, labels) for sample in samples]
+    valid = [index for index in votes if index is not None]
+    return [valid.count(index) / len(valid) for index in range(len(labels))] if valid else None
 
 
 async def ask_thinking(
@@ -95,10 +95,10 @@ def _first_label(text: str, labels: Sequence[str]) -> int | None:
     return next((i for i, label in enumerate(labels) if stripped.startswith(label)), None)
 
 
-def draw(
+def sample_index(
     probabilities: Sequence[float], temperature: float, top_p: float, rng: random.Random
 ) -> int:
-    """Draws an index at a temperature from the nucleus of mass top_p; temperature 0 is greedy."""
+    """Samples an index at a temperature from the nucleus of mass top_p; temperature 0 is greedy."""
     best = max(range(len(probabilities)), key=lambda i: probabilities[i])
     if temperature == 0.0:
         return best
@@ -124,7 +124,8 @@ class ChoiceStep:
     Attributes:
         prompts: the texts.
         context: the step.
-        allocation: what it may spend.
+        allocation: what it may spend; its depth is that of reasoning in words.
+        thinking_tokens: budget of native thinking.
         actions: the admissible actions, two at least.
         meter: the way to the model.
     """
@@ -132,74 +133,76 @@ class ChoiceStep:
     prompts: Prompts
     context: StepContext
     allocation: Allocation
+    thinking_tokens: int
     actions: tuple[str, ...]
     meter: Meter
 
-    async def attempt(self) -> tuple[Candidate, ...]:
-        """Returns `beam_width` candidates: draws after one thought each, or from one distribution.
+    async def attempt(self, prompt: Prompt) -> tuple[Candidate, ...]:
+        """Returns `beam_width` candidates: each after a thought of its own, or all from one choice.
 
-        Greedy draws from one distribution are all the same, so there is one of them.
+        Greedy samples of one choice are all the same, so there is one of them.
+
+        Args:
+            prompt: of the thought at a depth of 1 or more, else of the choice.
         """
-        if thinking := thinking_tokens(self.allocation, self.meter):
-            return await self._choose_thinking(thinking)
-        thoughts = await self._think()
-        greedy = self.allocation.temperature == 0.0
-        draws = self.allocation.beam_width if thoughts == [None] and not greedy else 1
+        allocation = self.allocation
+        if self.thinking_tokens:
+            return await self._choose_thinking(prompt)
+        if allocation.depth == 0:
+            n = 1 if allocation.temperature == 0.0 else allocation.beam_width
+            return tuple(await self._choose(prompt, "", "0", n))
+        thoughts = await self.meter.generate(
+            prompt,
+            n=allocation.beam_width,
+            temperature=allocation.temperature,
+            top_p=allocation.top_p,
+        )
         candidates: list[Candidate] = []
         for index, thought in enumerate(thoughts):
-            text = thought.text.strip() if thought else ""
-            chosen = await self._choose(text, f"{index}", draws)
-            candidates += [_after(thought, candidate) for candidate in chosen]
+            text = thought.text.strip()
+            (chosen,) = await self._choose(self._prompt(text), text, f"{index}", 1)
+            candidates.append(_after(thought, chosen))
         return tuple(candidates)
 
     async def retry(self, candidate: Candidate, critique: str) -> Candidate:
         """Returns the choice that is made with the critique as its thought."""
-        return (await self._choose(critique, "retry", draws=1))[0]
+        return (await self._choose(self._prompt(critique), critique, "retry", 1))[0]
 
-    async def _think(self) -> list[Completion] | list[None]:
-        if self.allocation.depth == 0:
-            return [None]
-        return await self.meter.generate(
-            self.prompts.think(self.context, self.actions, self.allocation.depth),
-            n=self.allocation.beam_width,
-            temperature=self.allocation.temperature,
-            top_p=self.allocation.top_p,
-        )
-
-    async def _choose(self, thought: str, name: str, draws: int) -> list[Candidate]:
-        """Draws from the distribution over the actions after a thought."""
-        probabilities = await ask(self.meter, self._prompt(thought), labels_for(len(self.actions)))
+    async def _choose(self, prompt: Prompt, thought: str, name: str, n: int) -> list[Candidate]:
+        """Samples from the distribution over the actions after a thought."""
+        probabilities = await ask(self.meter, prompt, labels_for(len(self.actions)))
         if probabilities is None:
-            return [_unnamed(thought)] * draws
+            return [_unnamed(thought)] * n
         context, allocation = self.context, self.allocation
         candidates = []
-        for number in range(draws):
+        for number in range(n):
             rng = random.Random(
                 f"{context.task.seed} {context.task.id} {len(context.steps)} "
                 f"{context.evidence.rounds} {name} {number}"
             )
-            chosen = draw(probabilities, allocation.temperature, allocation.top_p, rng)
+            index = sample_index(probabilities, allocation.temperature, allocation.top_p, rng)
             candidates.append(
                 Candidate(
-                    text=thought, action=self.actions[chosen], probability=probabilities[chosen]
+                    text=thought, action=self.actions[index], probability=probabilities[index]
                 )
             )
         return candidates
 
-    async def _choose_thinking(self, thinking: int) -> tuple[Candidate, ...]:
-        """Draws labels after native thinking; what was thought is not told."""
+    async def _choose_thinking(self, prompt: Prompt) -> tuple[Candidate, ...]:
+        """Samples labels after native thinking; its text is not known."""
         answers = await ask_thinking(
             self.meter,
-            self._prompt(""),
+            prompt,
             labels_for(len(self.actions)),
             n=self.allocation.beam_width,
             temperature=self.allocation.temperature,
-            thinking_tokens=thinking,
+            thinking_tokens=self.thinking_tokens,
         )
         return tuple(
-            _after(answer, _unnamed(""))
-            if index is None
-            else _after(answer, Candidate(text="", action=self.actions[index]))
+            _after(
+                answer,
+                _unnamed("") if index is None else Candidate("", action=self.actions[index]),
+            )
             for answer, index in answers
         )
 
@@ -212,10 +215,8 @@ def _unnamed(thought: str) -> Candidate:
     return Candidate(text=thought, action=None, failure="no listed action was named")
 
 
-def _after(thought: Completion | None, candidate: Candidate) -> Candidate:
+def _after(thought: Completion, candidate: Candidate) -> Candidate:
     """The candidate with the figures of the text that was written before the choice."""
-    if thought is None:
-        return candidate
     return replace(
         candidate,
         log_prob=thought.log_prob,

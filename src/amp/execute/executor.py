@@ -1,7 +1,4 @@
-"""Carries one allocation out: ExecuteWithResources of spec 3.1, and what was found is evidence.
-
-Making room: a long plan's history is cut before its prompt outgrows the model's context.
-"""
+"""Carries one allocation out: ExecuteWithResources of spec 3.1."""
 
 from __future__ import annotations
 
@@ -9,57 +6,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from weakref import WeakKeyDictionary
 
-from amp.execute.base import AskingTool, Prompts, Question, Tool
+from amp.execute.base import Prompts, Question, Tool
 from amp.execute.choice_step import ChoiceStep, ask, labels_for
 from amp.execute.meter import Meter
 from amp.execute.open_step import OpenStep
-from amp.execute.probe import probe
+from amp.execute.probe import probe_step
 from amp.execute.select import check_rules, refine, self_check
-from amp.execute.tools.larger_model import LargerModelTool
 from amp.models.base import Prompt
+from amp.models.chat import MIN_TOKENS
 from amp.types import Allocation, Candidate, Probe, ProbeKind, StepContext, ToolUse
+
+TOKENS_A_REASONING_STEP = MIN_TOKENS
+"""The smallest budget that every API takes; native reasoning is wordier than steps in an answer."""
 
 _TEMPLATE_TOKENS = 16
 """More than any chat template adds to a message."""
-
-
-async def compacted(
-    context: StepContext, prompt: Callable[[StepContext], Prompt], samples: int, meter: Meter
-) -> StepContext:
-    """Returns the step with as many of its latest plan steps as leave room for the answers.
-
-    The older half is left out until the prompt and all its answers fit; the meter's notes then say
-    how many steps are gone. A prompt that does not fit without any history is left to the model,
-    which refuses it.
-
-    Args:
-        context: the step.
-        prompt: makes the step's prompt.
-        samples: answers that are written side by side, and share the context.
-        meter: knows the model.
-    """
-    room = meter.model.card.context_tokens
-    if room is None:
-        return context
-    steps = context.steps
-    while steps and not await _fits(prompt(replace(context, steps=steps)), room, samples, meter):
-        steps = steps[(len(steps) + 1) // 2 :]
-    if len(steps) == len(context.steps):
-        return context
-    meter.notes.append(
-        f"{len(context.steps) - len(steps)} of {len(context.steps)} earlier steps left out of the "
-        f"prompt to fit a context of {room} tokens"
-    )
-    return replace(context, steps=steps)
-
-
-async def _fits(prompt: Prompt, room: int, samples: int, meter: Meter) -> bool:
-    answers = samples * prompt.max_tokens
-    # No token is shorter than a byte, so most prompts need not be counted.
-    texts = [message.content.encode("utf-8", "surrogatepass") for message in prompt.messages]
-    if sum(len(text) + _TEMPLATE_TOKENS for text in texts) + answers <= room:
-        return True
-    return await meter.model.count_tokens(prompt) + answers <= room
 
 
 class Executor:
@@ -99,11 +60,14 @@ class Executor:
             LimitReachedError: if a call does not fit the limits.
             ModelError: from the model.
         """
-        tools = frozenset(self.tools)
-        if wanted:
-            plain = Allocation(tools=tools)
-            context = await self._with_room(context, plain, context.observation.actions, meter)
-        return await probe(self.prompts, tools, context, wanted, meter)
+        if not wanted:
+            return None
+        actions = context.actions(frozenset(context.observation.tool_actions))
+        at_once = Allocation(tools=frozenset(self.tools))
+        context, prompt = await fit_history(
+            context, lambda step: step_prompt(self.prompts, step, at_once, actions), 1, 0, meter
+        )
+        return await probe_step(prompt, actions, context, wanted, meter)
 
     async def execute(
         self, context: StepContext, allocation: Allocation, meter: Meter
@@ -120,16 +84,26 @@ class Executor:
             return (Candidate(text="", action=actions[0], probability=1.0),)
         tools = self._allocated(context, allocation, meter)
         advice = await self._advice(context, tools, meter)
-        context = _with(advice, context)
+        context = _with_advice(context, advice)
         for tool in tools.values():
-            if isinstance(tool, LargerModelTool):
+            if tool.model is not None:
                 meter = meter.on(tool.model)
-        context = await self._with_room(context, allocation, actions, meter)
+        thinking = _thinking_tokens(allocation, meter)
+        spoken = replace(allocation, depth=0) if thinking else allocation
+        context, prompt = await fit_history(
+            context,
+            lambda step: step_prompt(self.prompts, step, spoken, actions),
+            allocation.beam_width,
+            thinking,
+            meter,
+        )
         if actions is None:
-            step: OpenStep | ChoiceStep = OpenStep(self.prompts, context, allocation, tools, meter)
+            step: OpenStep | ChoiceStep = OpenStep(
+                self.prompts, context, spoken, thinking, tools, meter
+            )
         else:
-            step = ChoiceStep(self.prompts, context, allocation, actions, meter)
-        candidates = await step.attempt()
+            step = ChoiceStep(self.prompts, context, spoken, thinking, actions, meter)
+        candidates = await step.attempt(prompt)
         if allocation.verification >= 1:
             candidates = check_rules(candidates, actions)
         if allocation.verification >= 2:
@@ -137,24 +111,6 @@ class Executor:
         if allocation.verification >= 3:
             candidates = await refine(candidates, context, actions, step, self.prompts, meter)
         return tuple(replace(c, tool_uses=advice + c.tool_uses) for c in candidates)
-
-    async def _with_room(
-        self,
-        context: StepContext,
-        allocation: Allocation,
-        actions: tuple[str, ...] | None,
-        meter: Meter,
-    ) -> StepContext:
-        """The step with a history that leaves room for the answers."""
-
-        def prompt(step: StepContext) -> Prompt:
-            if actions is None:
-                return self.prompts.solve(step, allocation)
-            if allocation.depth > 0:
-                return self.prompts.think(step, actions, allocation.depth)
-            return self.prompts.choose(step, actions, labels_for(len(actions)), "")
-
-        return await compacted(context, prompt, allocation.beam_width, meter)
 
     async def advise(
         self, context: StepContext, allocation: Allocation, meter: Meter
@@ -183,11 +139,8 @@ class Executor:
     ) -> tuple[ToolUse, ...]:
         advice: list[ToolUse] = []
         for tool in tools.values():
-            step = context
-            if isinstance(tool, AskingTool):
-                answers = [await self._answer(q, tool, meter) for q in tool.questions(context)]
-                step = tool.informed(context, answers)
-            use = await meter.advise(tool, step)
+            answers = [await self._answer(q, tool, meter) for q in tool.questions(context)]
+            use = await meter.advise(tool, tool.informed(context, answers))
             if use is not None and use.error is not None:
                 meter.notes.append(f"no advice of {use.tool}: {use.error}")
             elif use is not None:
@@ -204,7 +157,89 @@ class Executor:
         return known[question]
 
 
-def _with(advice: tuple[ToolUse, ...], context: StepContext) -> StepContext:
+def step_prompt(
+    prompts: Prompts, context: StepContext, allocation: Allocation, actions: tuple[str, ...] | None
+) -> Prompt:
+    """The prompt that a round begins with: for an open step, a thought, or a choice at once.
+
+    Args:
+        prompts: the texts.
+        context: the step.
+        allocation: its depth is that of reasoning in words.
+        actions: the admissible ones; None in an open step.
+    """
+    if actions is None:
+        return prompts.solve(context, allocation)
+    if allocation.depth > 0:
+        return prompts.think(context, actions, allocation.depth)
+    return prompts.choose(context, actions, labels_for(len(actions)), "")
+
+
+async def fit_history(
+    context: StepContext,
+    make_prompt: Callable[[StepContext], Prompt],
+    samples: int,
+    thinking_tokens: int,
+    meter: Meter,
+) -> tuple[StepContext, Prompt]:
+    """Cuts the history of a step until its prompt and all its answers fit the model's context.
+
+    The older half of the plan steps is left out as often as it takes; the meter's notes then say
+    how many steps are gone. A prompt that does not fit without any history is left to the model,
+    which refuses it.
+
+    Args:
+        context: the step.
+        make_prompt: makes the step's prompt.
+        samples: answers that are written side by side, and share the context.
+        thinking_tokens: of each, on top of the prompt's cap.
+        meter: knows the model.
+
+    Returns:
+        The step with the history that is left, and its prompt.
+    """
+    steps, prompt = context.steps, make_prompt(context)
+    room = meter.model.card.context_tokens
+    if room is None:
+        return context, prompt
+    while steps and not await _fits(prompt, room, samples, thinking_tokens, meter):
+        steps = steps[(len(steps) + 1) // 2 :]
+        prompt = make_prompt(replace(context, steps=steps))
+    if cut := len(context.steps) - len(steps):
+        meter.notes.append(
+            f"{cut} of {len(context.steps)} earlier steps left out of the prompt to fit a context"
+            f" of {room} tokens"
+        )
+    return replace(context, steps=steps), prompt
+
+
+async def _fits(
+    prompt: Prompt, room: int, samples: int, thinking_tokens: int, meter: Meter
+) -> bool:
+    answers = samples * (prompt.max_tokens + thinking_tokens)
+    # No token is shorter than a byte, so most prompts need not be counted.
+    texts = [message.content.encode("utf-8", "surrogatepass") for message in prompt.messages]
+    if sum(len(text) + _TEMPLATE_TOKENS for text in texts) + answers <= room:
+        return True
+    return await meter.model.count_tokens(prompt) + answers <= room
+
+
+def _thinking_tokens(allocation: Allocation, meter: Meter) -> int:
+    """Budget of native thinking that stands for the depth, which the meter's notes then state.
+
+    How a back end passes it on (as tokens, or as an effort) stands in `amp.models.chat`.
+
+    Returns:
+        Tokens; 0 at depth 0, and where the model has no such budget and reasons in words.
+    """
+    if allocation.depth == 0 or not meter.capabilities.thinking_budget:
+        return 0
+    tokens = allocation.depth * TOKENS_A_REASONING_STEP
+    meter.notes.append(f"{tokens} tokens of native thinking for {allocation.depth} reasoning steps")
+    return tokens
+
+
+def _with_advice(context: StepContext, advice: tuple[ToolUse, ...]) -> StepContext:
     """The step with what tools say added to its state."""
     if not advice:
         return context

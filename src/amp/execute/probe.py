@@ -1,15 +1,14 @@
-"""A look at what the model makes of a plan step before its first round; the CAM reads it."""
+"""Probes what the model makes of a plan step before its first round; the CAM reads it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from amp.errors import ModelError
-from amp.execute.base import Prompts
 from amp.execute.choice_step import ask, labels_for
 from amp.execute.meter import Meter
 from amp.models.base import Message, Prompt, entropy, normalised, perplexity
-from amp.types import Allocation, Probe, ProbeKind, StepContext
+from amp.types import Probe, ProbeKind, StepContext
 
 _TELL = Prompt(
     (Message("system", "You repeat what you are told."), Message("user", "What is the task?")),
@@ -18,34 +17,36 @@ _TELL = Prompt(
 )
 
 
-async def probe(
-    prompts: Prompts,
-    tools: frozenset[str],
+async def probe_step(
+    prompt: Prompt,
+    actions: tuple[str, ...] | None,
     context: StepContext,
     wanted: frozenset[ProbeKind],
     meter: Meter,
 ) -> Probe | None:
-    """Makes the calls behind `Executor.look`, whose docstring says what it promises."""
-    spread: float | None = None
+    """Makes the calls behind `Executor.probe`, whose docstring says what it promises.
+
+    Args:
+        prompt: the one that acts at once.
+        actions: the admissible ones; None in an open step.
+        context: the step.
+        wanted: what to find out.
+        meter: the way to the model.
+    """
+    next_token: float | None = None
     options: Mapping[str, float] = {}
     hidden: tuple[float, ...] = ()
-    actions = context.actions(frozenset(context.observation.tool_actions))
-    if actions is None:
-        prompt = prompts.solve(context, Allocation(tools=tools))
-        if "hidden" in wanted:
-            hidden = await _hidden(prompt, meter)
-        if "next_token" in wanted:
-            spread = await _entropy(prompt, meter)
-    elif len(actions) > 1:
-        labels = labels_for(len(actions))
-        prompt = prompts.choose(context, actions, labels, "")
-        if "hidden" in wanted:
-            hidden = await _hidden(prompt, meter)
-        if "options" in wanted and (known := await ask(meter, prompt, labels)) is not None:
-            options = dict(zip(actions, known, strict=True))
+    decided = actions is not None and len(actions) == 1
+    if "hidden" in wanted and not decided:
+        hidden = await _hidden(prompt, meter)
+    if actions is None and "next_token" in wanted:
+        next_token = await _entropy(prompt, meter)
+    if actions is not None and not decided and "options" in wanted:
+        known = await ask(meter, prompt, labels_for(len(actions)))
+        options = {} if known is None else dict(zip(actions, known, strict=True))
     surprise = await _perplexity(context, meter) if "perplexity" in wanted else None
-    seen = Probe(spread, options, surprise, hidden)
-    return None if seen == Probe() else seen
+    probe = Probe(next_token, options, surprise, hidden)
+    return None if probe == Probe() else probe
 
 
 async def _entropy(prompt: Prompt, meter: Meter) -> float | None:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from amp.execute.choice_step import ask, draw, labels_for
+from amp.execute.choice_step import ask, labels_for, sample_index
 from amp.methods.base import BaselinePlanner, Trajectory, candidate_of
 from amp.models.base import Message, Prompt
 from amp.types import Allocation, Candidate, StepContext, ToolUse
@@ -219,7 +219,7 @@ class ReActPlanner(BaselinePlanner):
             turns.append(Turn(said, UNREAD))
             return candidate.failure
         rng = random.Random(f"{context.task.seed} {context.task.id} {len(context.steps)}")
-        chosen = draw(probabilities, granted.temperature, granted.top_p, rng)
+        chosen = sample_index(probabilities, granted.temperature, granted.top_p, rng)
         action = actions[chosen]
         run.note(granted, replace(candidate_of(thought, action), probability=probabilities[chosen]))
         run.act(action)

@@ -33,7 +33,7 @@ async def test_what_is_out_of_sight_is_recalled_newest_first_with_its_age() -> N
 async def test_nothing_out_of_sight_is_nothing_to_say() -> None:
     assert await recall("a wall") is None
     assert await recall("a wall", seen("a wall"), seen("")) is None
-    assert await MemoryTool().use("a key") is None  # type: ignore[func-returns-value]
+    assert await MemoryTool().use("a key") is None
 
 
 lines = st.lists(st.text("ab ", max_size=3), max_size=3).map("\n".join)

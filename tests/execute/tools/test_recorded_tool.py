@@ -126,7 +126,7 @@ def test_a_recorded_tool_is_described_as_the_tool_itself(tmp_path: Path) -> None
     for make in TOOLS.values():
         tool = make()
         recorded = RecordedTool(tool, recording)
-        for name in ("name", "description", "schema", "limits", "cost"):
+        for name in ("name", "description", "schema", "limits", "cost", "model"):
             assert getattr(recorded, name) == getattr(tool, name)
     recording.close()
 

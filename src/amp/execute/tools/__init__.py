@@ -1,18 +1,22 @@
 """Tools: what helps with a plan step besides the base model; one file a tool.
 
-`TOOLS` is the only registry, of those that need no argument. `LargerModelTool` needs a model.
+`TOOLS` holds those that need no argument; other packages add theirs by the entry points
+"amp.tools", each a callable without arguments that returns a `Tool`. `LargerModelTool` needs a
+model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from amp.errors import InvalidInputError, did_you_mean
 from amp.execute.base import Tool
 from amp.execute.tools.calculator import CalculatorTool
 from amp.execute.tools.larger_model import LargerModelTool
 from amp.execute.tools.memory import MemoryTool
 from amp.execute.tools.python import PythonTool
 from amp.execute.tools.symbolic_planner import SymbolicPlannerTool
+from amp.plugins import load_plugin, plugin_names
 
 __all__ = [
     "TOOLS",
@@ -21,6 +25,8 @@ __all__ = [
     "MemoryTool",
     "PythonTool",
     "SymbolicPlannerTool",
+    "load_tool",
+    "plugin_tools",
 ]
 
 TOOLS: Mapping[str, Callable[[], Tool]] = {
@@ -29,3 +35,30 @@ TOOLS: Mapping[str, Callable[[], Tool]] = {
     "symbolic_planner": SymbolicPlannerTool,
     "memory": MemoryTool,
 }
+
+
+def load_tool(name: str) -> Tool:
+    """Makes a tool by its name.
+
+    Args:
+        name: of `TOOLS`, or of `plugin_tools`.
+
+    Raises:
+        InvalidInputError: if there is none; the message names the nearest and all.
+        MissingDependencyError: if another package's cannot be imported.
+    """
+    if name in TOOLS:
+        return TOOLS[name]()
+    plugins = plugin_tools()
+    if name not in plugins:
+        names = sorted((*TOOLS, *plugins))
+        raise InvalidInputError(
+            f"unknown tool {name!r}{did_you_mean(name, names)} (tools: {', '.join(names)})"
+        )
+    tool: Tool = load_plugin("amp.tools", name)()
+    return tool
+
+
+def plugin_tools() -> tuple[str, ...]:
+    """Names of the tools that installed packages bring."""
+    return plugin_names("amp.tools", TOOLS)

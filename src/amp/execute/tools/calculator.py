@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-from amp.execute.base import ToolLimits
-from amp.types import StepContext, ToolUse, Usage
+from amp.execute.base import Tool, ToolLimits
+from amp.types import ToolUse
 
 _LONGEST_EXPRESSION = 500  # characters
 _LARGEST_EXPONENT = 10_000
@@ -178,7 +178,7 @@ _AFTER = re.compile(
 )
 
 
-class CalculatorTool:
+class CalculatorTool(Tool):
     """Corrects the first annotation ``<<expression=value>>`` whose value is missing or wrong.
 
     The answer's `resume` is the text up to there with the right value in it: the model goes on from
@@ -189,14 +189,7 @@ class CalculatorTool:
     name = "calculator"
     description = "computes the value of an expression written as <<expression=value>>"
     limits = ToolLimits(seconds=1.0, output_bytes=10_000)  # `evaluate` holds both by its bounds
-    cost = Usage(tool_calls=1)
-
-    @property
-    def schema(self) -> Mapping[str, Any]:
-        return {"type": "string", "description": "an arithmetic expression"}
-
-    async def advise(self, context: StepContext) -> None:
-        """It works on what was written and can't advise."""
+    schema: Mapping[str, Any] = {"type": "string", "description": "an arithmetic expression"}
 
     async def use(self, text: str) -> ToolUse | None:
         """Corrects the first wrong annotation; None if there is none."""

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
-from amp.execute.base import ToolLimits
-from amp.types import StepContext, ToolUse, Usage
+from amp.execute.base import Tool, ToolLimits
+from amp.types import StepContext, ToolUse
 
 _LONGEST_LINE = 200  # characters
 
 
-class MemoryTool:
+class MemoryTool(Tool):
     """Recalls lines of earlier states and feedback that the present state doesn't hold.
 
     The newest come first, each once, with its age: what was seen before the last action is one step
@@ -25,15 +24,10 @@ class MemoryTool:
 
     name = "memory"
     description = "recalls what was seen in earlier steps and can't be seen any more"
-    cost = Usage(tool_calls=1)
 
     def __init__(self, max_lines: int = 12, max_bytes: int = 1_000) -> None:
         self.limits = ToolLimits(seconds=1.0, output_bytes=max_bytes)
         self._max_lines = max_lines
-
-    @property
-    def schema(self) -> Mapping[str, Any]:
-        return {"not": {}}  # it takes nothing from a model's text
 
     async def advise(self, context: StepContext) -> ToolUse | None:
         """Recalls what is out of sight; None if there is nothing."""
@@ -51,9 +45,6 @@ class MemoryTool:
             return None
         asked = f"what was seen in {len(context.steps)} earlier steps"
         return ToolUse(self.name, asked, output, None, time.perf_counter() - started)
-
-    async def use(self, text: str) -> None:
-        """It takes nothing from a model's text."""
 
 
 def _out_of_sight(context: StepContext) -> Iterator[tuple[str, int]]:

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from amp.errors import InvalidInputError
-from amp.execute.base import ToolLimits
-from amp.types import StepContext, ToolUse, Usage
+from amp.execute.base import Tool, ToolLimits
+from amp.types import ToolUse, Usage
 
 _CHUNK_BYTES = 65_536
 
@@ -140,7 +140,7 @@ _LONGEST_PROGRAM = 100_000  # characters; more is no answer of a model and slow 
 _PYTHON = frozenset({"", "py", "python", "python3"})
 
 
-class PythonTool:
+class PythonTool(Tool):
     """Runs the last Python program in a text and gives back the value of its variable `answer`.
 
     The program is never run or evaluated in this process. It runs in an isolated interpreter
@@ -164,6 +164,10 @@ class PythonTool:
 
     name = "python"
     description = "runs a Python program and returns the value of its variable `answer`"
+    schema: Mapping[str, Any] = {
+        "type": "string",
+        "description": "a Python program in a fenced block",
+    }
     cost = Usage(seconds=0.05, tool_calls=1)
 
     def __init__(
@@ -183,13 +187,6 @@ class PythonTool:
             raise InvalidInputError("the python tool needs Linux or macOS: it relies on rlimits")
         self.limits = ToolLimits(wall_seconds, output_bytes)
         self._memory_bytes = memory_bytes
-
-    @property
-    def schema(self) -> Mapping[str, Any]:
-        return {"type": "string", "description": "a Python program in a fenced block"}
-
-    async def advise(self, context: StepContext) -> None:
-        """It works on what was written and can't advise."""
 
     async def use(self, text: str) -> ToolUse | None:
         """Runs the last program in the text; None if there is none."""

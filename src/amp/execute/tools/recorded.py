@@ -2,51 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from amp.execute.base import AskingTool, Question, Tool, ToolLimits
+from amp.execute.base import Question, Tool
 from amp.models.recording import Recording
-from amp.types import StepContext, ToolUse, Usage
+from amp.types import StepContext, ToolUse
 
 
-class RecordedTool:
+class RecordedTool(Tool):
     """Wraps a tool; what it did once with a text or a state, it does again without running."""
 
     def __init__(self, tool: Tool, recording: Recording) -> None:
+        self.name, self.description, self.schema = tool.name, tool.description, tool.schema
+        self.limits, self.cost, self.model = tool.limits, tool.cost, tool.model
         self._tool = tool
         self._recording = recording
 
-    @property
-    def name(self) -> str:
-        return self._tool.name
-
-    @property
-    def description(self) -> str:
-        return self._tool.description
-
-    @property
-    def schema(self) -> Mapping[str, Any]:
-        return self._tool.schema
-
-    @property
-    def limits(self) -> ToolLimits:
-        return self._tool.limits
-
-    @property
-    def cost(self) -> Usage:
-        return self._tool.cost
-
     def questions(self, context: StepContext) -> Sequence[Question]:
         """Asks what the tool asks; the model's recording keeps the answers."""
-        return self._tool.questions(context) if isinstance(self._tool, AskingTool) else ()
+        return self._tool.questions(context)
 
     def informed(
         self, context: StepContext, answers: Sequence[Sequence[float] | None]
     ) -> StepContext:
         """Informs as the tool does; its advice is then recorded for these answers."""
-        if not isinstance(self._tool, AskingTool):
-            return context
         return self._tool.informed(context, answers)
 
     async def advise(self, context: StepContext) -> ToolUse | None:

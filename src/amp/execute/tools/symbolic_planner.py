@@ -34,7 +34,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from amp.errors import AmpError, InvalidInputError
-from amp.execute.base import ToolLimits
+from amp.execute.base import Tool, ToolLimits
 from amp.execute.tools.strips import Action, Problem, solve
 from amp.types import StepContext, ToolUse, Usage
 
@@ -201,7 +201,7 @@ _FIRST = re.compile(r"Plan: 1\. (.+?)(?: 2\. |$)")
 _FENCED = re.compile(r"```json[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
 
 
-class SymbolicPlannerTool:
+class SymbolicPlannerTool(Tool):
     """Plans from the environment's symbols before the model writes, or from those it wrote.
 
     Both are STRIPS problems in the JSON form above. In a model's text that
@@ -217,15 +217,12 @@ class SymbolicPlannerTool:
 
     name = "symbolic_planner"
     description = "plans for a problem in a ```json block with init, goal and actions (STRIPS)"
+    schema = SCHEMA
     cost = Usage(seconds=0.03, tool_calls=1)
 
     def __init__(self, seconds: float = 5.0, max_states: int = 100_000) -> None:
         self.limits = ToolLimits(seconds, output_bytes=10_000)
         self._max_states = max_states
-
-    @property
-    def schema(self) -> Mapping[str, Any]:
-        return SCHEMA
 
     async def advise(self, context: StepContext) -> ToolUse | None:
         """Plans from the state at hand; None where the environment offers no symbols."""
