@@ -102,7 +102,7 @@ def cross_validated(name: str, config: TrainConfig, folds: Sequence[int]) -> Ite
             fold=fold,
             table=table.part(np.sort(order[fold::FOLDS])),
             policy=policy,
-            assessor=learned if isinstance(learned, NeuralAssessor) else None,
+            assessor=None if learned is None else learned.network,
         )
 
 

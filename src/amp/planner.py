@@ -29,6 +29,7 @@ from amp.types import (
     Episode,
     Evidence,
     Limits,
+    ProbeKind,
     Round,
     StepContext,
     StepRecord,
@@ -48,6 +49,8 @@ class Planner:
         limits: hard limits of one episode; the call that would break one is not made.
         max_rounds: rounds a step at most, whatever the allocator says.
         select: which of a step's candidates becomes its action; the vote if none is given.
+        probes: what the model is asked about a step before its first round; what the assessor wants
+            to know if none are given.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Planner:
         limits: Limits = Limits(steps=100),
         max_rounds: int = 16,
         select: Callable[[Sequence[Candidate]], Candidate | None] = vote,
+        probes: frozenset[ProbeKind] | None = None,
     ) -> None:
         if max_rounds < 1:
             raise InvalidInputError(f"max_rounds is {max_rounds}, expected at least 1")
@@ -69,6 +73,7 @@ class Planner:
         self.limits = limits
         self.max_rounds = max_rounds
         self.select = select
+        self.probes = self.assessor.probes if probes is None else probes
 
     async def run(
         self,
@@ -111,9 +116,9 @@ class Planner:
         complexity = Complexity(0.0)
         stop: Decision | None = None
         try:
-            if self.assessor.probes:
-                seen = await self.executor.probe(context, self.assessor.probes, meter)
-                context = replace(context, evidence=Evidence(probe=seen))
+            if self.probes:
+                probe = await self.executor.probe(context, self.probes, meter)
+                context = replace(context, evidence=Evidence(probe=probe))
             while True:
                 context = replace(context, remaining=ledger.remaining)
                 complexity = self.assessor.assess(context)

@@ -12,7 +12,7 @@ from tests.assess.test_weighted import contexts
 from tests.fakes.assessors import NAMES, network
 from tests.fakes.worlds import RIDDLE, context
 
-from amp.assess.features import Observed
+from amp.assess.features import FeatureVector
 from amp.assess.neural import NeuralAssessor, Projection, transformed
 from amp.errors import InvalidInputError
 from amp.mlp import Layer
@@ -38,13 +38,13 @@ def test_a_missing_feature_is_its_mean_with_a_flag_and_a_substitute_has_a_place_
     values = {name: float(rng.uniform(0, 1)) for name in NAMES}
     known = {name: value for name, value in values.items() if name not in missing}
     n = len(NETWORK.names)
-    measured, substitutes, flags = NETWORK.encode(Observed(known)).reshape(3, n)
+    measured, substitutes, flags = NETWORK.encode(FeatureVector(known)).reshape(3, n)
     for index, name in enumerate(NAMES):
         assert flags[index] == (name in missing)
         assert (measured[index] == 0.0) >= (name in missing)
     assert not substitutes.any()
-    whole, _, _ = NETWORK.encode(Observed(values)).reshape(3, n)
-    mixed = NETWORK.encode(Observed(values, frozenset(missing))).reshape(3, n)
+    whole, _, _ = NETWORK.encode(FeatureVector(values)).reshape(3, n)
+    mixed = NETWORK.encode(FeatureVector(values, frozenset(missing))).reshape(3, n)
     assert (mixed[0] + mixed[1] == whole).all()
     for index, name in enumerate(NAMES):
         assert mixed[0 if name in missing else 1, index] == 0.0
@@ -54,13 +54,13 @@ def test_a_missing_feature_is_its_mean_with_a_flag_and_a_substitute_has_a_place_
 @pytest.mark.parametrize("name", NAMES)
 def test_every_feature_and_its_absence_can_change_the_score(name: str) -> None:
     values = dict.fromkeys(NAMES, 0.5)
-    at = Observed(values)
+    at = FeatureVector(values)
 
-    def score(observed: Observed) -> float:
+    def score(observed: FeatureVector) -> float:
         return float(NETWORK.predict(NETWORK.encode(observed)[None])[0])
 
-    assert score(Observed({**values, name: 0.9})) != score(at)
-    assert score(Observed({k: v for k, v in values.items() if k != name})) != score(at)
+    assert score(FeatureVector({**values, name: 0.9})) != score(at)
+    assert score(FeatureVector({k: v for k, v in values.items() if k != name})) != score(at)
 
 
 def test_the_hidden_state_is_read_where_there_is_one() -> None:

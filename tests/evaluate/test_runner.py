@@ -15,7 +15,7 @@ from amp.allocate.heuristic import HeuristicAllocator
 from amp.allocate.mlp_policy import MlpPolicy
 from amp.allocate.policy import SigmoidPolicy
 from amp.allocate.policy_file import save_policy
-from amp.assess.base import Ablated
+from amp.assess.base import AblatedAssessor
 from amp.benchmarks import load_benchmark
 from amp.errors import InvalidInputError, ModelError
 from amp.evaluate import run
@@ -138,7 +138,7 @@ def test_a_policy_file_is_an_allocator_that_serves_without_chance(policy_file: P
     assert planner.allocator.deterministic
     assert planner.allocator.trade_off == 0.9
     assert planner.allocator.surroundings.candidate.tokens > 0
-    assert planner.assessor.probes  # as it heeds the complexity
+    assert planner.probes  # as it uses the complexity
     manifest = told(allocator=str(policy_file), trade_off=0.9)
     assert manifest["allocator"] == "policy"
     assert len(manifest["policy"]) == 64
@@ -190,7 +190,8 @@ def test_most_bounds_the_samples_of_the_rules_on_votes() -> None:
 
 def test_features_left_out_are_hidden_from_the_assessor() -> None:
     planner = planned(allocator="heuristic", left_out=frozenset({"distance"}))
-    assert isinstance(planner.assessor, Ablated)
+    assert isinstance(planner.assessor, AblatedAssessor)
+    assert planner.assessor.exclude == {"distance"}
     assert told(allocator="heuristic", left_out=frozenset({"distance"}))["left_out"] == ["distance"]
 
 

@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from tests.fakes.assessors import network
 
-from amp.assess.features import Observed
+from amp.assess.features import FeatureVector
 from amp.assess.text import structural
 from amp.assess.weighted import TERMS, WeightedAssessor
 from amp.errors import InvalidInputError
@@ -36,7 +36,7 @@ def steps(count: int = 120, seed: int = 0, hidden: bool = True) -> list[Example]
             "words": float(rng.integers(5, 90)),
         }
         state = tuple(rng.normal(size=6)) if hidden else ()
-        made.append(Example(f"t{index // 3}", 0, Observed(values), state, complexity, 1.0))
+        made.append(Example(f"t{index // 3}", 0, FeatureVector(values), state, complexity, 1.0))
     return made
 
 
@@ -52,7 +52,8 @@ def test_the_weighted_sum_finds_weights_signs_and_bias() -> None:
 def test_a_term_that_is_missing_is_its_mean_in_training() -> None:
     made = [
         replace(
-            e, observed=Observed({k: v for k, v in e.observed.values.items() if k != "distance"})
+            e,
+            observed=FeatureVector({k: v for k, v in e.observed.values.items() if k != "distance"}),
         )
         for e in steps()
     ]
@@ -107,7 +108,7 @@ def test_numpy_says_what_torch_says_of_any_weighted_sum(
     typical = dict.fromkeys(TERMS, 0.5)
     assessor = WeightedAssessor(alpha, beta, gamma, bias=bias, typical=typical)
     told = torch.tensor(weights[:3]) @ torch.tensor(values) + bias
-    score = assessor.score(dict(zip(TERMS, values, strict=True)))
+    score = assessor.score(FeatureVector(dict(zip(TERMS, values, strict=True)))).score
     assert score == pytest.approx(float(told.clamp(0, 1)), abs=1e-5)
 
 

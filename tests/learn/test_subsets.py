@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.learn.test_tables import CONTEXTS, DRAWS, SAMPLES, network
 
-from amp.assess.features import FEATURES, Observed
+from amp.assess.features import FEATURES, FeatureVector
 from amp.learn.table_env import ORDERED, subsets, without
 from amp.types import Evidence
 
@@ -27,7 +27,7 @@ def test_an_assessor_without_a_feature_says_what_the_whole_one_says_where_it_is_
     candidates = tuple(draw.candidate for draw in DRAWS.tasks[0].by_arm["program"].samples)
     observed = whole.observe(replace(context, evidence=Evidence(candidates, 1)))
     left = {name: value for name, value in observed.values.items() if name not in names}
-    missing = Observed(left, observed.substituted & left.keys())
+    missing = FeatureVector(left, observed.substituted & left.keys())
     wanted = whole.predict(whole.encode(missing)[None])
     assert part.predict(part.encode(observed)[None]) == pytest.approx(wanted, abs=1e-6)
     assert part.names == tuple(name for name in EVERYTHING if name not in names)

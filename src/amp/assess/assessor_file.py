@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from amp.assess import features
-from amp.assess.dependency import parser, parser_name
-from amp.assess.neural import NeuralAssessor, Projection
-from amp.assess.weighted import TERMS, WeightedAssessor
+from amp.assess.base import Assessor
+from amp.assess.dependency import find_parser, parser_name
+from amp.assess.neural import NeuralAssessor
+from amp.assess.text import Parser
+from amp.assess.weighted import WeightedAssessor
 from amp.errors import InvalidInputError
-from amp.mlp import Floats, Layer, read_tensors, write_tensors
+from amp.mlp import Floats, read_tensors, write_tensors
 from amp.models.base import ModelCard
 from amp.types import ProbeKind
 
@@ -38,9 +41,39 @@ class Training:
     tasks: tuple[str, ...] = ()
 
 
-def save_assessor(
-    assessor: WeightedAssessor | NeuralAssessor, training: Training, path: Path
-) -> None:
+class TrainedAssessor(Assessor, Protocol):
+    """An assessor with parameters that can be saved.
+
+    Attributes:
+        kind: a key of `KINDS`.
+        names: of the features that it reads.
+        parse: how the structure of text is found.
+    """
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    @property
+    def parse(self) -> Parser: ...
+
+    def to_tensors(self) -> Mapping[str, Floats | Sequence[float]]:
+        """The parameters by name."""
+        ...
+
+
+KINDS: Mapping[
+    str,
+    Callable[
+        [tuple[str, ...], Mapping[str, Floats], frozenset[ProbeKind], Parser], TrainedAssessor
+    ],
+] = {"weighted": WeightedAssessor.from_tensors, "neural": NeuralAssessor.from_tensors}
+"""How each kind of assessor is made from its names, parameters, probes and parser."""
+
+
+def save_assessor(assessor: TrainedAssessor, training: Training, path: Path) -> None:
     """Writes an assessor with the schema of its features and what it was trained on."""
     header = {
         "schema": SCHEMA,
@@ -51,31 +84,16 @@ def save_assessor(
         "sha256": training.sha256,
         "environment": training.environment,
         "tasks": json.dumps(training.tasks),
+        "kind": assessor.kind,
+        "names": json.dumps(assessor.names),
     }
-    if isinstance(assessor, WeightedAssessor):
-        header |= {"kind": "weighted", "names": json.dumps(TERMS)}
-        typical = assessor.typical
-        tensors: dict[str, Floats] = {
-            "weights": np.array([assessor.alpha, assessor.beta, assessor.gamma]),
-            "bias": np.array([assessor.bias]),
-        }
-        if typical is not None:
-            tensors["typical"] = np.array([typical[name] for name in TERMS])
-    else:
-        header |= {"kind": "neural", "names": json.dumps(assessor.names)}
-        tensors = {"mean": assessor.mean, "std": assessor.std}
-        for number, layer in enumerate(assessor.layers):
-            tensors[f"layers.{number}.weight"] = np.ascontiguousarray(layer.weight)
-            tensors[f"layers.{number}.bias"] = layer.bias
-        if assessor.projection is not None:
-            tensors["projection.mean"] = assessor.projection.mean
-            tensors["projection.components"] = np.ascontiguousarray(assessor.projection.components)
+    tensors = {n: np.ascontiguousarray(tensor) for n, tensor in assessor.to_tensors().items()}
     write_tensors(path, header, tensors)
 
 
 def load_assessor(
     path: Path, *, model: ModelCard | None = None, environment: str | None = None
-) -> tuple[WeightedAssessor | NeuralAssessor, Training]:
+) -> tuple[TrainedAssessor, Training]:
     """Reads what `save_assessor` wrote.
 
     Args:
@@ -100,7 +118,15 @@ def load_assessor(
             tasks=tuple(json.loads(header["tasks"])),
         )
         _check(training, model, environment)
-        return _assessor(header, tensors), training
+        if header["kind"] not in KINDS:
+            raise InvalidInputError(f"kind is {header['kind']!r}, expected {' or '.join(KINDS)}")
+        assessor = KINDS[header["kind"]](
+            tuple(json.loads(header["names"])),
+            tensors,
+            frozenset(json.loads(header["probes"])),
+            find_parser(header["parser"]),
+        )
+        return assessor, training
     except KeyError as error:
         raise InvalidInputError(f"assessor {path} lacks {error}; train it again") from None
     except (InvalidInputError, ValueError) as error:
@@ -115,43 +141,3 @@ def _check(training: Training, model: ModelCard | None, environment: str | None)
         )
     if environment not in (None, training.environment):
         raise InvalidInputError(f"it was trained on {training.environment}, this is {environment}")
-
-
-def _assessor(
-    header: Mapping[str, str], tensors: Mapping[str, Floats]
-) -> WeightedAssessor | NeuralAssessor:
-    names = tuple(json.loads(header["names"]))
-    probes = frozenset[ProbeKind](json.loads(header["probes"]))
-    parse = parser(header["parser"])
-    if header["kind"] == "weighted":
-        if names != TERMS:
-            raise InvalidInputError(f"it weighs {', '.join(names)}, expected {', '.join(TERMS)}")
-        alpha, beta, gamma = tensors["weights"].tolist()
-        typical = tensors.get("typical")
-        return WeightedAssessor(
-            alpha,
-            beta,
-            gamma,
-            bias=float(tensors["bias"][0]),
-            typical=None if typical is None else dict(zip(TERMS, typical.tolist(), strict=True)),
-            probes=probes,
-            parse=parse,
-        )
-    if header["kind"] != "neural":
-        raise InvalidInputError(f"kind is {header['kind']!r}, expected 'weighted' or 'neural'")
-    count = sum(name.startswith("layers.") for name in tensors) // 2
-    projection = None
-    if "projection.mean" in tensors:
-        projection = Projection(tensors["projection.mean"], tensors["projection.components"])
-    return NeuralAssessor(
-        names=names,
-        mean=tensors["mean"],
-        std=tensors["std"],
-        layers=tuple(
-            Layer(tensors[f"layers.{number}.weight"], tensors[f"layers.{number}.bias"])
-            for number in range(count)
-        ),
-        projection=projection,
-        probes=probes,
-        parse=parse,
-    )

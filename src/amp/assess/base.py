@@ -1,7 +1,4 @@
-"""The protocol of the complexity assessment module (CAM, spec 2.2).
-
-An assessor without whole groups of its features: what each contributes (spec 2.7, 3.2).
-"""
+"""The complexity assessment module (CAM, spec 2.2): its protocol, and the ablation of features."""
 
 from __future__ import annotations
 
@@ -9,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from amp.assess.features import FeatureVector
 from amp.assess.text import INDICATORS
-from amp.assess.weighted import WeightedAssessor
 from amp.types import Complexity, ProbeKind, StepContext
 
 if TYPE_CHECKING:
@@ -25,12 +22,25 @@ class Assessor(Protocol):
 
     @property
     def probes(self) -> frozenset[ProbeKind]:
-        """What it wants to see of a step before the first round; nothing costs nothing."""
+        """What it wants to know of a step before the first round; nothing costs nothing."""
+        return frozenset()
+
+    @property
+    def network(self) -> NeuralAssessor | None:
+        """The network behind its scores, for training and for examining it; None without one."""
+        return None
+
+    def observe(self, context: StepContext) -> FeatureVector:
+        """Returns the features of the step at hand."""
+        ...
+
+    def score(self, features: FeatureVector) -> Complexity:
+        """Returns the complexity that features stand for; what is missing may be any of them."""
         ...
 
     def assess(self, context: StepContext) -> Complexity:
         """Returns C(s, p) of the step at hand, in well under a millisecond."""
-        ...
+        return self.score(self.observe(context))
 
 
 Group = Literal["uncertainty", "indicators", "structure", "distance", "evidence", "hidden"]
@@ -68,36 +78,35 @@ def group_of(feature: str) -> Group:
     return "hidden"
 
 
+def ablate(features: FeatureVector, exclude: frozenset[Group]) -> FeatureVector:
+    """Returns the features without those of some groups: what each contributes (spec 2.7, 3.2)."""
+    values = {n: v for n, v in features.values.items() if group_of(n) not in exclude}
+    return replace(features, values=values, substituted=features.substituted & values.keys())
+
+
 @dataclass(frozen=True, slots=True)
-class Ablated:
+class AblatedAssessor(Assessor):
     """An assessor to which some features are always missing.
 
-    The network takes them as it takes what could not be had. The weighted sum leaves their weight
-    to the other terms in proportion, or puts what is typical in their place if it was learned.
-    Nor are they among the features that an allocator sees.
+    A network takes them as it takes what could not be had. The weighted sum leaves their weight to
+    the other terms in proportion, or puts what is typical in their place if it was learned. Nor are
+    they among the features that an allocator sees.
 
     Attributes:
         inner: the assessor.
-        left_out: groups of features.
+        exclude: groups of features.
     """
 
-    inner: WeightedAssessor | NeuralAssessor
-    left_out: frozenset[Group]
+    inner: Assessor
+    exclude: frozenset[Group]
 
     @property
     def probes(self) -> frozenset[ProbeKind]:
-        """What the inner assessor wants to see, but for what only serves groups left out."""
-        return frozenset(
-            probe for probe in self.inner.probes if _PROBES[probe] not in self.left_out
-        )
+        """What the inner assessor wants to know, but for what only serves excluded groups."""
+        return frozenset(p for p in self.inner.probes if _PROBES[p] not in self.exclude)
 
-    def assess(self, context: StepContext) -> Complexity:
-        """Returns the score of what is left, and those features by name."""
-        observed = self.inner.observe(context)
-        values = {n: v for n, v in observed.values.items() if group_of(n) not in self.left_out}
-        left = replace(observed, values=values, substituted=observed.substituted & values.keys())
-        if isinstance(self.inner, WeightedAssessor):
-            score = self.inner.score(values)
-        else:
-            score = float(self.inner.predict(self.inner.encode(left)[None])[0])
-        return Complexity(score, values, observed.substitutes)
+    def observe(self, context: StepContext) -> FeatureVector:
+        return ablate(self.inner.observe(context), self.exclude)
+
+    def score(self, features: FeatureVector) -> Complexity:
+        return self.inner.score(features)

@@ -1,7 +1,4 @@
-"""Entities, relations and depth of a text from its dependency tree (spec 3.2; extra [nlp]).
-
-The ways to find the structure of a text, by name.
-"""
+"""The structure of a text from its dependency tree (spec 3.2; extra [nlp]), and parsers by name."""
 
 from __future__ import annotations
 
@@ -107,7 +104,7 @@ def english(*unneeded: str) -> Language:
 PARSERS: dict[str, Parser] = {"structural": structural, "dependency": dependency}
 
 
-def parser(name: str) -> Parser:
+def find_parser(name: str) -> Parser:
     """The parser of that name.
 
     Raises:

@@ -30,7 +30,7 @@ from amp.assess.uncertainty import (
     fault,
     uncertainty,
 )
-from amp.types import Evidence, Probe, StepContext
+from amp.types import Complexity, Evidence, Probe, StepContext
 
 VERSION = 1
 """Of `FEATURES`, their meaning and order; weights trained with another version are refused."""
@@ -61,7 +61,7 @@ class Feature:
 
 
 @dataclass(frozen=True, slots=True)
-class Observed:
+class FeatureVector:
     """The features of one step.
 
     Attributes:
@@ -73,6 +73,10 @@ class Observed:
     values: Mapping[str, float]
     substituted: frozenset[str] = frozenset()
     substitutes: tuple[str, ...] = ()
+
+    def complexity(self, score: float) -> Complexity:
+        """The complexity of a step with these features."""
+        return Complexity(score, dict(self.values), self.substitutes)
 
 
 FEATURES: tuple[Feature, ...] = (
@@ -119,10 +123,10 @@ FEATURES: tuple[Feature, ...] = (
 BY_NAME: Mapping[str, Feature] = {feature.name: feature for feature in FEATURES}
 
 
-def observe(context: StepContext, parse: Parser = structural) -> Observed:
+def observe(context: StepContext, parse: Parser = structural) -> FeatureVector:
     """Returns the features of a step that can be had, without a model call.
 
-    Goal and state are read from their end, `language.MAX_CHARACTERS` characters in all. A value
+    Goal and state are read from their end, `text.MAX_CHARACTERS` characters in all. A value
     that is no number of its feature, such as NaN, is left out, and a phrase says so. What a model
     without log-probabilities does not tell is estimated from two or more candidates; such a value
     is named in `substituted`, with a phrase in `substitutes`.
@@ -131,22 +135,22 @@ def observe(context: StepContext, parse: Parser = structural) -> Observed:
         context: the step, with the evidence of its rounds so far.
         parse: reads entities, relations and depth.
     """
-    sheet = _Sheet()
+    features = _Builder()
     evidence = context.evidence
     probe = evidence.probe or Probe()
-    _from_model(sheet, context, probe)
-    _from_words(sheet, context, parse)
-    _from_plan(sheet, context)
-    _from_evidence(sheet, evidence, context.task.goal)
+    _from_model(features, context, probe)
+    _from_words(features, context, parse)
+    _from_plan(features, context)
+    _from_evidence(features, evidence, context.task.goal)
     for estimate in stand_ins(evidence):
-        if sheet.lacks(estimate.feature):
-            sheet.put(estimate.feature, estimate.value, estimate.phrase)
-    return sheet.observed()
+        if features.lacks(estimate.feature):
+            features.put(estimate.feature, estimate.value, estimate.phrase)
+    return features.build()
 
 
 @dataclass
-class _Sheet:
-    """Takes the values of one step, each checked against its feature."""
+class _Builder:
+    """Puts the features of one step together, each checked against its bounds."""
 
     values: dict[str, float] = field(default_factory=dict)
     substituted: set[str] = field(default_factory=set)
@@ -166,46 +170,46 @@ class _Sheet:
             self.substituted.add(name)
             self.phrases[substitute] = None
 
-    def mask(self, name: str, found: str) -> None:
-        """Leaves a feature out for what was found in its place."""
+    def mask(self, name: str, value: str) -> None:
+        """Leaves a feature out because of the value that the model gave for it."""
         self.masked.add(name)
-        self.phrases[f"no {name}: the model told {found}"] = None
+        self.phrases[f"no {name}: the model told {value}"] = None
 
     def lacks(self, name: str) -> bool:
         """Whether nothing is known of a feature, neither a value nor that it was senseless."""
         return name not in self.values and name not in self.masked
 
-    def observed(self) -> Observed:
-        return Observed(self.values, frozenset(self.substituted), tuple(self.phrases))
+    def build(self) -> FeatureVector:
+        return FeatureVector(self.values, frozenset(self.substituted), tuple(self.phrases))
 
 
-def _from_model(sheet: _Sheet, context: StepContext, probe: Probe) -> None:
+def _from_model(features: _Builder, context: StepContext, probe: Probe) -> None:
     evidence = context.evidence
-    seen = probe.entropy
-    sheet.put("entropy", rounds.first_entropy(evidence) if seen is None else seen)
+    first = rounds.first_entropy(evidence) if probe.entropy is None else probe.entropy
+    features.put("entropy", first)
     if probe.options:
-        if (found := fault(probe.options.values())) is not None:
-            sheet.mask("choice_entropy", found)
-            sheet.mask("choice_margin", found)
+        if (error := fault(probe.options.values())) is not None:
+            features.mask("choice_entropy", error)
+            features.mask("choice_margin", error)
         else:
-            first, second, *_ = [*sorted(probe.options.values(), reverse=True), 0.0]
-            sheet.put("choice_entropy", entropy_share(probe.options.values()))
-            sheet.put("choice_margin", min(1.0, first - second))
-    sheet.put("perplexity", probe.perplexity)
-    sheet.put("token_entropy", rounds.token_entropy(evidence))
-    sheet.put("log_prob", rounds.log_prob(evidence))
+            best, second, *_ = [*sorted(probe.options.values(), reverse=True), 0.0]
+            features.put("choice_entropy", entropy_share(probe.options.values()))
+            features.put("choice_margin", min(1.0, best - second))
+    features.put("perplexity", probe.perplexity)
+    features.put("token_entropy", rounds.token_entropy(evidence))
+    features.put("log_prob", rounds.log_prob(evidence))
     if len(evidence.candidates) < 2 and context.steps:
         before = context.steps[-1].probe or Probe()
         if probe.options and before.options:
-            found = fault(probe.options.values()) or fault(before.options.values())
-            if found is not None:
-                sheet.mask("divergence", found)
+            error = fault(probe.options.values()) or fault(before.options.values())
+            if error is not None:
+                features.mask("divergence", error)
             else:
-                sheet.put("divergence", divergence(probe.options, before.options))
+                features.put("divergence", divergence(probe.options, before.options))
     if (known := uncertainty(evidence)) is not None:
         value, source = known
         own = source == "next-token entropy"
-        sheet.put("uncertainty", value, None if own else f"{source} for next-token entropy")
+        features.put("uncertainty", value, None if own else f"{source} for next-token entropy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +226,7 @@ def _language(text: str) -> _Language:
     return _Language(indicator_counts(text), reasoning_indicators(text), word_count(text))
 
 
-def _from_words(sheet: _Sheet, context: StepContext, parse: Parser) -> None:
+def _from_words(features: _Builder, context: StepContext, parse: Parser) -> None:
     whole = f"{context.task.goal} {context.observation.state}"
     text = latest(whole)
     cut = None
@@ -230,25 +234,25 @@ def _from_words(sheet: _Sheet, context: StepContext, parse: Parser) -> None:
         cut = f"last {MAX_CHARACTERS:,} characters for the whole goal and state"
     language = _language(text)
     for name, count in language.indicators.items():
-        sheet.put(name, count, cut)
-    sheet.put("indicators", language.density, cut)
-    sheet.put("words", language.words, cut)
-    sheet.put("quantities", len(numbers(context.task.goal)))
+        features.put(name, count, cut)
+    features.put("indicators", language.density, cut)
+    features.put("words", language.words, cut)
+    features.put("quantities", len(numbers(context.task.goal)))
     structure = parse(text)
     cut = structure.substitute or cut
-    sheet.put("entities", structure.entities, cut)
-    sheet.put("relations", structure.relations, cut)
-    sheet.put("syntactic_depth", structure.depth, cut)
+    features.put("entities", structure.entities, cut)
+    features.put("relations", structure.relations, cut)
+    features.put("syntactic_depth", structure.depth, cut)
     distance, substitute = goal_distance(context)
-    sheet.put("distance", distance, substitute)
+    features.put("distance", distance, substitute)
 
 
-def _from_plan(sheet: _Sheet, context: StepContext) -> None:
+def _from_plan(features: _Builder, context: StepContext) -> None:
     observation = context.observation
     actions = context.actions(frozenset(observation.tool_actions))
-    sheet.put("options", None if actions is None else len(actions))
-    sheet.put("plan_steps", len(context.steps))
-    sheet.put(
+    features.put("options", None if actions is None else len(actions))
+    features.put("plan_steps", len(context.steps))
+    features.put(
         "revisits",
         sum(
             bool(observation.state) and step.observation.state == observation.state
@@ -257,13 +261,13 @@ def _from_plan(sheet: _Sheet, context: StepContext) -> None:
     )
 
 
-def _from_evidence(sheet: _Sheet, evidence: Evidence, goal: str) -> None:
-    sheet.put("candidates", len(evidence.candidates))
-    sheet.put("agreement", evidence.agreement)
-    sheet.put("margin", rounds.margin(evidence))
-    sheet.put("answer_entropy", answer_entropy(evidence))
-    sheet.put("answer_tokens", rounds.answer_tokens(evidence))
-    sheet.put("cut_off", rounds.cut_off(evidence))
-    sheet.put("unread", rounds.unread(evidence))
-    sheet.put("unused", rounds.unused(evidence, goal))
-    sheet.put("p_correct", rounds.p_correct(evidence))
+def _from_evidence(features: _Builder, evidence: Evidence, goal: str) -> None:
+    features.put("candidates", len(evidence.candidates))
+    features.put("agreement", evidence.agreement)
+    features.put("margin", rounds.margin(evidence))
+    features.put("answer_entropy", answer_entropy(evidence))
+    features.put("answer_tokens", rounds.answer_tokens(evidence))
+    features.put("cut_off", rounds.cut_off(evidence))
+    features.put("unread", rounds.unread(evidence))
+    features.put("unused", rounds.unused(evidence, goal))
+    features.put("p_correct", rounds.p_correct(evidence))

@@ -1,18 +1,21 @@
 """The network of spec 3.2: C(s, p) = NN_phi(f_1, ..., f_n), in numpy.
 
-The hidden state of the base model's last token, projected so that the vector stays small.
+Among its features may be the hidden state of the base model's last token, projected so that the
+vector stays small.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 
-from amp.assess.features import BY_NAME, Observed, observe
+from amp.assess.base import Assessor
+from amp.assess.features import BY_NAME, FeatureVector, observe
 from amp.assess.text import Parser, structural
 from amp.errors import InvalidInputError
 from amp.mlp import Floats, Layer, normalise
@@ -95,7 +98,7 @@ class Projection:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class NeuralAssessor:
+class NeuralAssessor(Assessor):
     """Layers of tanh over the features and what is missing of them, and a sigmoid: C in (0, 1).
 
     What is counted without a bound goes in as log(1 + x), so that a long text is no outlier.
@@ -106,7 +109,7 @@ class NeuralAssessor:
         std: likewise, more than 0.
         layers: (3 n) inputs, hidden ones, one output.
         projection: makes coordinates of a hidden state; None reads none.
-        probes: what it wants to see before the first round.
+        probes: what it wants to know before the first round.
         parse: how the structure of text is found.
 
     Raises:
@@ -120,6 +123,8 @@ class NeuralAssessor:
     projection: Projection | None = None
     probes: frozenset[ProbeKind] = frozenset()
     parse: Parser = structural
+
+    kind: ClassVar[str] = "neural"
 
     def __post_init__(self) -> None:
         known = {*BY_NAME, *(self.projection.names if self.projection else ())}
@@ -142,30 +147,32 @@ class NeuralAssessor:
         if not all(np.isfinite(array).all() for array in arrays):
             raise InvalidInputError("the network holds a number that is not finite")
 
-    def assess(self, context: StepContext) -> Complexity:
-        """Returns NN_phi of the step, all features by name, and what stood in for what."""
-        observed = self.observe(context)
-        score = float(self.predict(self.encode(observed)[None])[0])
-        return Complexity(score, dict(observed.values), observed.substitutes)
+    @property
+    def network(self) -> NeuralAssessor:
+        return self
 
-    def observe(self, context: StepContext) -> Observed:
+    def observe(self, context: StepContext) -> FeatureVector:
         """The features of a step, with the coordinates of its hidden state where it has one."""
         probe = context.evidence.probe
         return self.project(observe(context, self.parse), () if probe is None else probe.hidden)
 
-    def project(self, observed: Observed, hidden: Sequence[float]) -> Observed:
+    def score(self, features: FeatureVector) -> Complexity:
+        """Returns NN_phi of the features."""
+        return features.complexity(float(self.predict(self.encode(features)[None])[0]))
+
+    def project(self, features: FeatureVector, hidden: Sequence[float]) -> FeatureVector:
         """The features with the coordinates of a hidden state; as they are where there is none."""
         if self.projection is None or not hidden:
-            return observed
-        return replace(observed, values={**observed.values, **self.projection(hidden)})
+            return features
+        return replace(features, values={**features.values, **self.projection(hidden)})
 
-    def encode(self, observed: Observed) -> Floats:
+    def encode(self, features: FeatureVector) -> Floats:
         """The network's input, shape (3 n,): what was measured, what stands in, what is missing.
 
         A substitute has a place of its own, since it need not tell the same as what it stands for.
         """
-        values = [transformed(name, observed.values.get(name)) for name in self.names]
-        stands_in = [name in observed.substituted for name in self.names]
+        values = [transformed(name, features.values.get(name)) for name in self.names]
+        stands_in = [name in features.substituted for name in self.names]
         measured = [None if s else v for v, s in zip(values, stands_in, strict=True)]
         substitutes = [v if s else None for v, s in zip(values, stands_in, strict=True)]
         return np.concatenate(
@@ -182,6 +189,42 @@ class NeuralAssessor:
         for layer in self.layers[:-1]:
             x = np.tanh(layer(x))
         return np.asarray(1.0 / (1.0 + np.exp(-self.layers[-1](x)[:, 0])))
+
+    def to_tensors(self) -> dict[str, Floats]:
+        """The parameters by name, for `amp.assess.assessor_file`."""
+        tensors = {"mean": self.mean, "std": self.std}
+        for number, layer in enumerate(self.layers):
+            tensors[f"layers.{number}.weight"] = layer.weight
+            tensors[f"layers.{number}.bias"] = layer.bias
+        if self.projection is not None:
+            tensors["projection.mean"] = self.projection.mean
+            tensors["projection.components"] = self.projection.components
+        return tensors
+
+    @classmethod
+    def from_tensors(
+        cls,
+        names: tuple[str, ...],
+        tensors: Mapping[str, Floats],
+        probes: frozenset[ProbeKind],
+        parse: Parser,
+    ) -> NeuralAssessor:
+        """Makes what `to_tensors` took apart.
+
+        Raises:
+            InvalidInputError: if it does not fit together.
+            KeyError: if a parameter is missing.
+        """
+        count = sum(name.startswith("layers.") for name in tensors) // 2
+        projection = None
+        if "projection.mean" in tensors:
+            projection = Projection(tensors["projection.mean"], tensors["projection.components"])
+        layers = tuple(
+            Layer(tensors[f"layers.{number}.weight"], tensors[f"layers.{number}.bias"])
+            for number in range(count)
+        )
+        mean, std = tensors["mean"], tensors["std"]
+        return cls(names, mean, std, layers, projection, probes, parse)
 
 
 def transformed(name: str, value: float | None) -> float | None:

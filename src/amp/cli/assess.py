@@ -53,14 +53,14 @@ def train(
 ) -> None:
     """Train an assessor. Example: amp assess train runs/train --out cam.safetensors"""
     from amp.assess.assessor_file import save_assessor
-    from amp.assess.dependency import parser as parser_named
+    from amp.assess.dependency import find_parser
     from amp.learn.pretrain import train_assessor, training_of
 
     if kind not in KINDS:
         raise InvalidInputError(f"unknown kind {kind!r}{did_you_mean(kind, KINDS)}")
     source = _source(runs, benchmark, split, level, limit, probe, max_steps, data)
     notes = _read(annotations) if annotations else _judged(source)
-    made = train_assessor(kind, source.episodes, notes, parser_named(parser), seed)
+    made = train_assessor(kind, source.episodes, notes, find_parser(parser), seed)
     save_assessor(made.assessor, training_of(source.card, source.benchmark.name, notes), out)
     fit = made.fit
     if as_json:
@@ -110,7 +110,7 @@ def report(
 
     Example: amp assess report recordings/gsm8k.sqlite --train recordings/gsm8k-train.sqlite
     """
-    from amp.assess.dependency import parser as parser_named
+    from amp.assess.dependency import find_parser
     from amp.evaluate.dataset import parted
     from amp.report import validity_report
     from amp.trace import to_json
@@ -140,7 +140,7 @@ def report(
 
         assessors = {
             kind: train_assessor(
-                kind, inside.episodes, inside_notes, parser_named(parser), seed
+                kind, inside.episodes, inside_notes, find_parser(parser), seed
             ).assessor
             for kind in KINDS
         }

@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from amp.allocate import (
     AUTO,
@@ -23,7 +23,7 @@ from amp.allocate import (
     make_allocator,
     resolve_auto,
 )
-from amp.assess.base import Ablated
+from amp.assess.base import AblatedAssessor, Assessor
 from amp.assess.weighted import WeightedAssessor
 from amp.benchmarks.base import Benchmark, Defaults
 from amp.errors import InvalidInputError, ModelError
@@ -41,9 +41,6 @@ from amp.models.recorded import RecordedModel
 from amp.planner import Planner
 from amp.trace import EPISODES, RunDirectory, read_episodes
 from amp.types import MODEL_ERROR, Episode, StepRecord, Task
-
-if TYPE_CHECKING:
-    from amp.assess.neural import NeuralAssessor
 
 
 async def run_episodes(
@@ -151,7 +148,9 @@ def make_planner(
     if method.planner in BASELINES:
         return BASELINES[method.planner](model, executor, defaults.fixed, limits)
     allocator = _allocator(settings, method, defaults, benchmark.name)
-    assessor = _assessor(settings, allocator, model.card, benchmark.name)
+    assessor = _assessor(settings, model.card, benchmark.name)
+    is_used = allocator.uses_complexity or settings.assessor is not None
+    probes = settings.probes | (assessor.probes if is_used else frozenset())
     profile = find_profile(model.card) if limits.seconds is not None else None
     costs = CostModel(model.card, defaults.lengths, profile)
     uses = {name: tool.cost for name, tool in executor.tools.items()}
@@ -160,8 +159,8 @@ def make_planner(
     allocator = allocator.with_limits(limits, costs, uses)
     max_rounds = settings.rounds or _MAX_ROUNDS
     if method.planner == "beam":
-        return BeamPlanner(model, executor, assessor, allocator, limits, max_rounds)
-    return Planner(model, executor, assessor, allocator, limits, max_rounds, method.select)
+        return BeamPlanner(model, executor, assessor, allocator, limits, max_rounds, probes=probes)
+    return Planner(model, executor, assessor, allocator, limits, max_rounds, method.select, probes)
 
 
 def settled(settings: RunSettings, benchmark: Benchmark, card: ModelCard) -> RunSettings:
@@ -199,21 +198,14 @@ def _allocator(
     return allocator
 
 
-def _assessor(
-    settings: RunSettings, allocator: Allocator, card: ModelCard, environment: str
-) -> WeightedAssessor | NeuralAssessor | Ablated:
-    """The assessor of a run; it probes only where its score is used or a probe was asked for."""
-    assessor: WeightedAssessor | NeuralAssessor
+def _assessor(settings: RunSettings, card: ModelCard | None, benchmark: str | None) -> Assessor:
+    """The assessor of a run, checked against its model and benchmark as far as they are known."""
+    assessor: Assessor = WeightedAssessor()
     if settings.assessor is not None:
         from amp.assess.assessor_file import load_assessor  # needs numpy
 
-        assessor, _ = load_assessor(settings.assessor, model=card, environment=environment)
-    else:
-        assessor = WeightedAssessor()
-    used = allocator.uses_complexity or settings.assessor is not None
-    wanted = Ablated(assessor, settings.left_out).probes if used else frozenset()
-    assessor = replace(assessor, probes=settings.probes | wanted)
-    return Ablated(assessor, settings.left_out) if settings.left_out else assessor
+        assessor, _ = load_assessor(settings.assessor, model=card, environment=benchmark)
+    return AblatedAssessor(assessor, settings.left_out) if settings.left_out else assessor
 
 
 def defaults_of(benchmark: Benchmark, settings: RunSettings) -> Defaults:
@@ -254,12 +246,8 @@ def check(benchmark: Benchmark, settings: RunSettings) -> None:
 
 def needs_hidden_states(settings: RunSettings) -> bool:
     """Whether a run looks at hidden states, which some models have to be loaded for."""
-    if settings.assessor is None:
-        return "hidden" in settings.probes
-    from amp.assess.assessor_file import load_assessor
-
-    assessor, _ = load_assessor(settings.assessor)
-    return "hidden" in settings.probes | Ablated(assessor, settings.left_out).probes
+    probes = _assessor(settings, None, None).probes if settings.assessor else frozenset()
+    return "hidden" in settings.probes | probes
 
 
 def prompt_versions(benchmark: Benchmark, settings: RunSettings) -> tuple[str, ...]:

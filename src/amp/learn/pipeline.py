@@ -12,6 +12,7 @@ import numpy as np
 from amp.allocate.mlp_policy import MlpPolicy
 from amp.allocate.policy_file import CurvePoint, Origin, save_policy
 from amp.assess import assessor_file
+from amp.assess.base import Assessor
 from amp.assess.features import BY_NAME
 from amp.assess.neural import NeuralAssessor
 from amp.assess.weighted import WeightedAssessor
@@ -38,7 +39,7 @@ _REPEATS = 20
 class Scorer:
     """A trained assessor, and what it has learned from."""
 
-    assessor: WeightedAssessor | NeuralAssessor
+    assessor: assessor_file.TrainedAssessor
     trained_on: assessor_file.Training
 
 
@@ -116,8 +117,8 @@ def _scorer(config: TrainConfig, card: ModelCard) -> Scorer | None:
     assessor, trained_on = assessor_file.load_assessor(
         config.assessor, model=card, environment=config.benchmark
     )
-    if isinstance(assessor, NeuralAssessor):
-        return Scorer(without(assessor, ORDERED), trained_on)
+    if assessor.network is not None:
+        return Scorer(without(assessor.network, ORDERED), trained_on)
     if config.end_to_end:
         raise InvalidInputError(
             f"assessor {config.assessor} is a weighted sum, expected a network where end_to_end is"
@@ -168,7 +169,7 @@ def train_policy(
         policy = start
         directory.mkdir(parents=True, exist_ok=True)
     if assessor is not None:
-        assessor = _neural(assessor_file.load_assessor(directory / ASSESSOR)[0])
+        assessor = _network(assessor_file.load_assessor(directory / ASSESSOR)[0])
     elif scorer is not None:
         assessor_file.save_assessor(scorer.assessor, scorer.trained_on, directory / ASSESSOR)
     own = directory / ASSESSOR
@@ -210,12 +211,12 @@ def _learning(
     """The assessor that is to learn, and what it will have learned from."""
     assert scorer is not None  # `load_train_config` sees to it
     tasks = tuple(sorted({*scorer.trained_on.tasks, *table.tasks}))
-    return _neural(scorer.assessor), replace(scorer.trained_on, tasks=tasks)
+    return _network(scorer.assessor), replace(scorer.trained_on, tasks=tasks)
 
 
-def _neural(assessor: WeightedAssessor | NeuralAssessor) -> NeuralAssessor:
-    assert isinstance(assessor, NeuralAssessor)  # `_scorer` sees to it
-    return assessor
+def _network(assessor: Assessor) -> NeuralAssessor:
+    assert assessor.network is not None  # `_scorer` sees to it
+    return assessor.network
 
 
 def curve(

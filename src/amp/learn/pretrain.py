@@ -22,8 +22,8 @@ import torch
 from torch import nn
 
 from amp.annotations.store import Annotation
-from amp.assess.assessor_file import Training
-from amp.assess.features import FEATURES, Observed, observe
+from amp.assess.assessor_file import TrainedAssessor, Training
+from amp.assess.features import FEATURES, FeatureVector, observe
 from amp.assess.neural import NeuralAssessor, Projection, transformed
 from amp.assess.text import Parser
 from amp.assess.weighted import TERMS, WeightedAssessor
@@ -53,7 +53,7 @@ class Example:
 
     task: str
     candidates: int
-    observed: Observed
+    observed: FeatureVector
     hidden: tuple[float, ...]
     complexity: float
     weight: float
@@ -165,7 +165,7 @@ def train_weighted(
     error = constant = 0.0
     for inside, outside in _folds(examples, settings):
         design = _least_squares(inside, probes, parse)
-        predicted = np.array([design.score(e.observed.values) for e in outside])
+        predicted = np.array([design.score(e.observed).score for e in outside])
         error += _error(predicted, outside)
         constant += _error(np.full(len(outside), _mean(inside)), outside)
     fit = _fit(examples, error, constant, penalty=0.0)
@@ -344,7 +344,7 @@ def _fit(examples: Sequence[Example], error: float, constant: float, penalty: fl
 class Trained:
     """An assessor, and how well its kind fits tasks that it was not trained on."""
 
-    assessor: WeightedAssessor | NeuralAssessor
+    assessor: TrainedAssessor
     fit: Fit
 
 

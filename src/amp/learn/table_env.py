@@ -29,7 +29,7 @@ from amp.execute.select import vote
 from amp.learn.rollout import Allocations, BatchObservation, Ints, StepResult, allocations
 from amp.mlp import Floats, Layer
 from amp.simulate.samples import Arm, SampleTable, TaskSamples
-from amp.types import Allocation, Complexity, Evidence, StepContext
+from amp.types import Allocation, Evidence, StepContext
 
 ORDERED = frozenset({"divergence"})
 """Features that tell the order of the samples."""
@@ -73,7 +73,8 @@ def subsets(
         for draw in row.by_arm[arm.name].samples
     ]
     count = 1 << len(samples)
-    width = 3 * len(assessor.names) if isinstance(assessor, NeuralAssessor) else 0
+    network = assessor.network
+    width = 0 if network is None else 3 * len(network.names)
     made = Subsets(
         np.empty((count, len(features) + len(EXTRAS))),
         np.empty((count, width), np.float32),
@@ -85,23 +86,15 @@ def subsets(
         with_tools = sum(tools for _, tools in known)
         evidence = Evidence(candidates, rounds=int(bool(known)), with_tools=with_tools)
         now = replace(context, evidence=evidence)
-        complexity, made.assessed[subset] = _assess(assessor, now)
+        seen = assessor.observe(now)
+        if network is not None:
+            made.assessed[subset] = network.encode(seen)
         made.shown[subset] = np.array(
-            observe(features, now, complexity, trade_off=0.0, budget_share=1.0), float
+            observe(features, now, assessor.score(seen), trade_off=0.0, budget_share=1.0), float
         )
         winner = vote(candidates)
         made.right[subset] = winner is not None and known[candidates.index(winner)][0].right
     return made
-
-
-def _assess(assessor: Assessor, context: StepContext) -> tuple[Complexity, Floats]:
-    """What `Assessor.assess` says, and the inputs of the network that says it, if one does."""
-    if not isinstance(assessor, NeuralAssessor):
-        return assessor.assess(context), np.empty(0, np.float32)
-    observed = assessor.observe(context)
-    inputs = assessor.encode(observed)
-    score = float(assessor.predict(inputs[None])[0])
-    return Complexity(score, dict(observed.values), observed.substitutes), inputs
 
 
 def without(assessor: NeuralAssessor, names: Collection[str]) -> NeuralAssessor:
@@ -206,7 +199,7 @@ class TableEnv:
                 f"the assessor probes {', '.join(sorted(assessor.probes))} first, which this"
                 " environment has no price for; take one that does not look"
             )
-        read = assessor.names if isinstance(assessor, NeuralAssessor) else ()
+        read = () if assessor.network is None else assessor.network.names
         if ordered := sorted(ORDERED.intersection((*features, *read))):
             raise InvalidInputError(
                 f"feature {ordered[0]} depends on the order of the samples; leave it out"

@@ -225,9 +225,9 @@ class BeamPlanner(Planner):
         complexity, places = Complexity(0.0), 0
         stop: Decision | None = None
         try:
-            if self.assessor.probes:
-                seen = await self.executor.probe(contexts[0], self.assessor.probes, meter)
-                contexts[0] = replace(contexts[0], evidence=Evidence(probe=seen))
+            if self.probes:
+                probe = await self.executor.probe(contexts[0], self.probes, meter)
+                contexts[0] = replace(contexts[0], evidence=Evidence(probe=probe))
             while True:
                 contexts = [replace(c, remaining=ledger.remaining) for c in contexts]
                 complexity = self.assessor.assess(contexts[0])
@@ -246,9 +246,9 @@ class BeamPlanner(Planner):
                 spent, candidates = ledger.usage, list[Candidate]()
                 try:
                     for index, context in enumerate(contexts):
-                        found = await self.executor.execute(context, share, meter)
-                        candidates += found
-                        evidence = context.evidence.after(found, share.tools)
+                        brought = await self.executor.execute(context, share, meter)
+                        candidates += brought
+                        evidence = context.evidence.after(brought, share.tools)
                         contexts[index] = replace(context, evidence=evidence)
                 finally:
                     if candidates:  # those of the beams before a limit are not lost

@@ -303,7 +303,7 @@ def report(
         inside, outside = (rows(*side, assessors, candidates) for side in (train, held_out))
         if not inside or not outside:
             continue
-        networks = [a for a in assessors.values() if isinstance(a, NeuralAssessor)]
+        networks = [a.network for a in assessors.values() if a.network is not None]
         drops = importances(networks[0], *held_out, candidates) if networks else ()
         stages.append(examine(stage_name(candidates), inside, outside, names, drops))
     return ValidityReport(model, benchmark, tuple(stages))
