@@ -14,15 +14,17 @@ TASKS = [amp.Task(f"sums/{i}", f"What is {i} + {i}?", {"answer": 2 * i}) for i i
 
 
 class UntilMajority(amp.Allocator):
-    """Asks for one more sample until one answer leads by two, at most `most` times."""
+    """Asks for one more sample until one answer leads by two, at most `max_samples` times."""
 
-    def __init__(self, most: int) -> None:
-        self.most = most
+    uses_complexity = False  # so a run does not pay for probing the model
+
+    def __init__(self, max_samples: int) -> None:
+        self.max_samples = max_samples
 
     def allocate(self, context: amp.StepContext, complexity: amp.Complexity) -> amp.Decision:
         votes = sorted(context.evidence.votes.values(), reverse=True)
         lead = votes[0] - (votes[1] if votes[1:] else 0) if votes else 0
-        if lead >= 2 or context.evidence.rounds == self.most:
+        if lead >= 2 or context.evidence.rounds == self.max_samples:
             return amp.STOP
         return amp.Decision(amp.Allocation(temperature=0.7))
 
@@ -53,7 +55,7 @@ async def main() -> None:
     for name, allocator in (
         ("one sample", amp.FixedAllocator(amp.Allocation(temperature=0.7))),
         ("vote of six", amp.FixedAllocator(amp.Allocation(temperature=0.7, beam_width=6))),
-        ("own", UntilMajority(most=6)),
+        ("own", UntilMajority(max_samples=6)),
     ):
         planner = amp.Planner(ScriptedModel(answer), allocator=allocator)
         episodes = [await planner.run(task, Sum()) for task in TASKS]

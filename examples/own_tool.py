@@ -5,11 +5,8 @@ Run `python examples/own_tool.py`, with a name of `amp models list` for a real m
 
 import asyncio
 import sys
-from collections.abc import Mapping
-from typing import Any
 
 import amp
-from amp.execute.base import ToolLimits
 from amp.models.scripted import ScriptedModel
 from amp.types import ToolUse
 
@@ -17,21 +14,15 @@ HARDNESS = {"talc": 1, "quartz": 7, "diamond": 10}
 TASK = amp.Task("minerals/1", "Which is harder, quartz or talc?", {"answer": "quartz"})
 
 
-class Handbook:
+class Handbook(amp.Tool):
     """Looks minerals up. A tool that works on the model's own text would do so in `use`."""
 
     name = "handbook"
     description = "the Mohs hardness of the minerals that the goal names"
-    schema: Mapping[str, Any] = {"type": "string"}
-    limits = ToolLimits(seconds=1.0, output_bytes=500)
-    cost = amp.Usage(tool_calls=1)
 
     async def advise(self, context: amp.StepContext) -> ToolUse | None:
         found = [f"{name} has {n}" for name, n in HARDNESS.items() if name in context.task.goal]
         return ToolUse(self.name, context.task.goal, "Mohs hardness: " + ", ".join(found))
-
-    async def use(self, text: str) -> ToolUse | None:
-        return None
 
 
 class Question:

@@ -11,10 +11,10 @@ from typing import Any
 from amp.allocate.space import Space
 from amp.benchmarks.base import Benchmark, Defaults, Difficulty, DifficultyScale, count_in
 from amp.errors import InvalidInputError
-from amp.execute.base import PlainPrompts, ToolLimits
+from amp.execute.base import PlainPrompts, Tool, ToolLimits
 from amp.latency import Lengths
 from amp.models.base import Prompt
-from amp.types import Allocation, Observation, StepContext, Task, ToolUse, Transition, Usage
+from amp.types import Allocation, Observation, StepContext, Task, ToolUse, Transition
 
 _CALL = re.compile(r"sum\((\d+), (\d+)\)")
 _SAMPLED = Allocation(temperature=0.7)
@@ -29,17 +29,13 @@ _SPACE = Space(
 )
 
 
-class Abacus:
+class Abacus(Tool):
     """Adds the two numbers of a call ``sum(17, 25)``."""
 
     name = "abacus"
     description = "adds two numbers: sum(17, 25)"
     limits = ToolLimits(seconds=1.0, output_bytes=100)
-    cost = Usage(tool_calls=1)
     schema: Mapping[str, Any] = {"type": "string"}
-
-    async def advise(self, context: StepContext) -> None:
-        """It has no advice."""
 
     async def use(self, text: str) -> ToolUse | None:
         call = _CALL.search(text)
