@@ -25,7 +25,6 @@ from amp.report.adaptivity import Spent, adaptivity
 from amp.report.frontier import Point, cost_share, reward_share
 from amp.report.metrics import Interval
 from amp.simulate.policies import (
-    Plan,
     Price,
     best_fixed,
     fixed,
@@ -36,19 +35,20 @@ from amp.simulate.policies import (
     reward_oracle,
     shuffled_control,
 )
-from amp.simulate.replay import Outcome, replay_plans
+from amp.simulate.replay import Plan, pulls, replay_plans
 from amp.simulate.samples import SampleTable, TaskSamples
+from amp.types import Episode
 
 PRICE = Price(0.8, 1000.0)
-Deal = Callable[[SampleTable, Sequence[Outcome], int], list[Outcome]]
+Deal = Callable[[SampleTable, Sequence[Episode], int], list[Episode]]
 N = 600
 PLANS = fixed_plans(synthetic(1, samples=2))
 MANY = synthetic(N, seed=2, samples=3)
 
 
-def point(outcomes: Sequence[Outcome]) -> Point:
+def point(outcomes: Sequence[Episode]) -> Point:
     n = len(outcomes)
-    return Point(sum(o.usage.tokens for o in outcomes) / n, sum(o.success for o in outcomes) / n)
+    return Point(sum(o.usage.tokens for o in outcomes) / n, sum(o.score for o in outcomes) / n)
 
 
 def near(found: Point, truth: Point, n: int) -> bool:
@@ -98,7 +98,7 @@ def test_an_oracle_gets_all_of_the_gap_and_the_best_fixed_plan_none() -> None:
     paid = reward_oracle(MANY, PRICE)
     known = point(paid)
 
-    def share(outcomes: Sequence[Outcome]) -> float | None:
+    def share(outcomes: Sequence[Episode]) -> float | None:
         return reward_share(point(outcomes), front, known, PRICE.trade_off, PRICE.budget)
 
     assert share(paid) == pytest.approx(1.0)
@@ -112,7 +112,7 @@ def test_an_oracle_gets_all_of_the_gap_and_the_best_fixed_plan_none() -> None:
 def test_the_same_rounds_without_knowing_where_gain_nothing(deal: Deal) -> None:
     """Chance earns the mean of the fixed plans that it plays, which is no more than the best."""
     known = replay_plans(MANY, lambda row: informed(MANY, row))
-    mixed = [fixed_point(outcome.pulls) for outcome in known]
+    mixed = [fixed_point(pulls(MANY, episode.steps[0])) for episode in known]
     truth = Point(sum(p.cost for p in mixed) / N, sum(p.success for p in mixed) / N)
     for seed in range(3):
         assert near(point(deal(MANY, known, seed)), truth, N)

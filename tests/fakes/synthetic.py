@@ -18,7 +18,8 @@ from itertools import product
 from amp.cost import reward
 from amp.models.base import ModelCard
 from amp.report.frontier import Point
-from amp.simulate.policies import Plan, Price, fixed_plans
+from amp.simulate.policies import Price, fixed_plans
+from amp.simulate.replay import Plan
 from amp.simulate.samples import Arm, ArmSamples, RecordedSample, SampleTable, TaskSamples
 from amp.types import Allocation, Candidate, Probe, Usage
 

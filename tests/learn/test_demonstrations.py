@@ -59,12 +59,12 @@ def _worth_of_plans(index: int, trade_off: float) -> dict[tuple[int, int], float
                 )
                 for arm, which in zip(DRAWS.arms, chosen, strict=True)
             }
-            state = State(DRAWS, replace(row, by_arm=cells))
+            state = State.begin(DRAWS, replace(row, by_arm=cells))
             for arm, number in zip(DRAWS.arms, plan, strict=True):
                 if number:
                     state = state.after(Pull(arm.name, number))
             tokens = float(state.usage.tokens)
-            earned.append(REWARD.of(float(state.right), tokens, trade_off))
+            earned.append(REWARD.of(state.settled().episode().score, tokens, trade_off))
         found[plan] = fmean(earned)
     return found
 

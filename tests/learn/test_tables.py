@@ -20,7 +20,7 @@ from amp.learn.behaviour_cloning import latents_of
 from amp.learn.rollout import roll_out
 from amp.learn.table_env import ORDERED, TableEnv, TableEpisodes
 from amp.mlp import Layer
-from amp.simulate.replay import replay_allocator
+from amp.simulate.replay import pulls, replay_allocator
 from amp.simulate.samples import Arm, ArmSamples, RecordedSample, SampleTable, TaskSamples
 from amp.types import Allocation, Candidate, Observation, StepContext, Task, Usage
 
@@ -122,7 +122,7 @@ def test_the_simulator_and_the_table_give_the_same_episodes(seed: int) -> None:
     orders = np.tile(np.arange(SAMPLES), (len(DRAWS.tasks), 2, 1))
     inside = _with_orders(one, orders)
     outside = replay_allocator(DRAWS, one, ASSESSOR, CONTEXTS)
-    assert inside == [(float(o.success), float(o.usage.tokens)) for o in outside]
+    assert inside == [(o.score, float(o.usage.tokens)) for o in outside]
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -136,12 +136,12 @@ def test_so_they_do_with_a_network_that_scores_and_with_one_that_has_learned_sin
         (network(1 + seed), _with_orders(one, orders, SCORED, network(1 + seed))),
     ):
         outside = replay_allocator(DRAWS, one, assessor, CONTEXTS)
-        assert inside == [(float(o.success), float(o.usage.tokens)) for o in outside]
+        assert inside == [(o.score, float(o.usage.tokens)) for o in outside]
 
 
 def test_the_scores_of_those_tests_matter() -> None:
     came = {
-        tuple(replay_allocator(DRAWS, heeding(seed), assessor, CONTEXTS))
+        repr([o.usage for o in replay_allocator(DRAWS, heeding(seed), assessor, CONTEXTS)])
         for seed in range(10)
         for assessor in (network(0), network(1 + seed))
     }
@@ -153,7 +153,7 @@ def test_the_policies_of_that_test_differ_and_use_both_arms() -> None:
         (pull.arm, pull.samples, number)
         for seed in range(20)
         for outcome in replay_allocator(DRAWS, policy(seed), ASSESSOR, CONTEXTS)
-        for number, pull in enumerate(outcome.pulls)
+        for number, pull in enumerate(pulls(DRAWS, outcome.steps[0]))
     }
     assert {arm for arm, _, _ in asked} == {"program", "chain"}
     assert {samples for _, samples, _ in asked} == {1, 2, 3}

@@ -223,5 +223,5 @@ def test_over_the_runs_of_all_fixed_plans_the_oracle_is_that_of_the_table(tmp_pa
     assert best is not None
     assert best.kind == "oracle"
     assert [(e.task.id, e.success, e.usage.tokens) for e in best.episodes] == [
-        (one.task, one.success, one.usage.tokens) for one in oracle(table)
+        (one.task.id, one.success, one.usage.tokens) for one in oracle(table)
     ]

@@ -30,10 +30,17 @@ from amp.simulate.policies import (
     until,
     vote_rules,
 )
-from amp.simulate.replay import Pull, replay_allocator, replay_plans
-from amp.simulate.samples import TaskSamples
+from amp.simulate.replay import Plan, Pull, pulls, replay_allocator, replay_plans
+from amp.simulate.samples import SampleTable, TaskSamples
+from amp.types import Episode
 
 TABLE = synthetic(20, seed=1, samples=3)
+
+
+def _pulls(episode: Episode, table: SampleTable = TABLE) -> Plan:
+    return pulls(table, episode.steps[0])
+
+
 PRICES = st.builds(Price, st.floats(0.0, 1.0), st.floats(10.0, 2000.0))
 
 
@@ -77,8 +84,8 @@ def test_the_oracle_of_reward_is_the_oracle_where_success_is_nearly_all() -> Non
 def test_shuffled_plays_the_same_rounds_on_other_tasks() -> None:
     known = oracle(TABLE)
     other = shuffled_control(TABLE, known, seed=3)
-    assert Counter(o.pulls for o in other) == Counter(o.pulls for o in known)
-    assert [o.pulls for o in other] != [o.pulls for o in known]
+    assert Counter(_pulls(o) for o in other) == Counter(_pulls(o) for o in known)
+    assert [_pulls(o) for o in other] != [_pulls(o) for o in known]
     assert other == shuffled_control(TABLE, known, seed=3) != shuffled_control(TABLE, known, seed=4)
     with pytest.raises(InvalidInputError, match="not of the tasks of the table"):
         shuffled_control(TABLE, known[1:], seed=3)
@@ -86,10 +93,10 @@ def test_shuffled_plays_the_same_rounds_on_other_tasks() -> None:
 
 def test_random_draws_only_rounds_of_the_policy_as_often_as_it_plays_them() -> None:
     known = oracle(TABLE)
-    drawn = Counter(o.pulls for seed in range(100) for o in resampled_control(TABLE, known, seed))
-    for plan, count in Counter(o.pulls for o in known).items():
+    drawn = Counter(_pulls(o) for seed in range(100) for o in resampled_control(TABLE, known, seed))
+    for plan, count in Counter(_pulls(o) for o in known).items():
         assert drawn[plan] / 2000 == pytest.approx(count / 20, abs=0.05)
-    assert set(drawn) == {o.pulls for o in known}
+    assert set(drawn) == {_pulls(o) for o in known}
 
 
 @given(PRICES)
@@ -128,7 +135,7 @@ def test_every_rule_on_votes_runs_on_the_samples_there_are() -> None:
     for name, rule in rules.items():
         for outcome in replay_allocator(TABLE, rule):
             drawn = Counter[str]()
-            for pull in outcome.pulls:
+            for pull in _pulls(outcome):
                 drawn[pull.arm] += pull.samples
             assert drawn <= Counter(TABLE.samples), name
     assert "short until 2 agree" in rules
@@ -149,7 +156,7 @@ def test_two_and_two_by_turns_end_with_the_call_that_brings_two_equal_answers() 
         drawn = [short[:2], short[:2] + long[:2], short + long[:2], short + long]
         agree = [max(Counter(some).values()) >= 2 for some in drawn]
         calls = agree.index(True) + 1 if any(agree) else len(turns)
-        assert outcome.pulls == turns[:calls]
+        assert _pulls(outcome, table) == turns[:calls]
         met.add(calls)
     assert {1, 2} < met  # some agree at once, some after the other arm, some later or never
 
@@ -170,10 +177,10 @@ def test_one_sample_of_each_arm_makes_no_pairs() -> None:
 
 def test_until_agreement_stops_with_the_votes() -> None:
     for outcome in replay_allocator(TABLE, vote_rules(TABLE)["long until 2 agree"]):
-        row = next(row for row in TABLE.tasks if row.task == outcome.task)
+        row = next(row for row in TABLE.tasks if row.task == outcome.task.id)
         answers = [draw.candidate.action for draw in row.by_arm["long"].samples]
         counts = [max(Counter(answers[:n]).values()) for n in range(1, 4)]
-        assert len(outcome.pulls) == next((n for n in (1, 2, 3) if counts[n - 1] >= 2), 3)
+        assert len(_pulls(outcome)) == next((n for n in (1, 2, 3) if counts[n - 1] >= 2), 3)
 
 
 @pytest.mark.parametrize("name", ["long until 3 agree", "short and long by turns until 2 agree"])

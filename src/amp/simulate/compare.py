@@ -22,7 +22,6 @@ from amp.benchmarks import load_benchmark
 from amp.errors import InvalidInputError
 from amp.report.runs import Kind, Run
 from amp.simulate.policies import (
-    Plan,
     Price,
     fixed,
     fixed_plans,
@@ -31,9 +30,9 @@ from amp.simulate.policies import (
     shuffled_control,
     vote_rules,
 )
-from amp.simulate.replay import Outcome, replay_allocator, replay_plans
+from amp.simulate.replay import Plan, replay_allocator, replay_plans
 from amp.simulate.samples import SampleTable
-from amp.types import StepContext
+from amp.types import Episode, StepContext
 
 LENGTH_TRADE_OFF = 0.9
 """The trade-off at which the length rule is learned: success weighs nine times its cost."""
@@ -84,7 +83,7 @@ def simulate(
     reference = _best_fixed(training, orders)
     budget = fmean(o.usage.tokens for o in replay_plans(training, lambda row: reference))
     length = learn_threshold(training, Price(LENGTH_TRADE_OFF, budget))
-    played: dict[tuple[Kind, str], list[Outcome]] = defaultdict(list)
+    played: dict[tuple[Kind, str], list[Episode]] = defaultdict(list)
     for seed in range(orders):
         table = test.permuted(seed)
         for plan in fixed_plans(table):
@@ -102,8 +101,8 @@ def simulate(
                 played["control", f"{name}, shuffled among tasks"] += in_disorder
         played["control", "prompt length"] += replay_plans(table, length)
     runs = (
-        simulated_run(name, kind, outcomes, test, contexts)
-        for (kind, name), outcomes in played.items()
+        simulated_run(name, kind, episodes, test, contexts)
+        for (kind, name), episodes in played.items()
     )
     return tuple(runs), _name(reference)
 
@@ -111,7 +110,7 @@ def simulate(
 def simulated_run(
     name: str,
     kind: Kind,
-    outcomes: Sequence[Outcome],
+    episodes: Sequence[Episode],
     table: SampleTable,
     contexts: Mapping[str, StepContext],
 ) -> Run:
@@ -120,16 +119,17 @@ def simulated_run(
     Args:
         name: of the policy.
         kind: what it is.
-        outcomes: of each task, in one or several orders of the samples.
+        episodes: of each task, in one or several orders of the samples.
         table: the samples.
         contexts: the first step of each task, by its id, for the tasks' goals; may be empty.
     """
     tasks = {task: context.task for task, context in contexts.items()}
-    episodes = (outcome.episode for outcome in outcomes)
     return Run(
         name=name,
         episodes=tuple(
-            replace(one, task=replace(tasks.get(one.task.id, one.task), seed=one.task.seed))
+            replace(
+                one, steps=(), task=replace(tasks.get(one.task.id, one.task), seed=one.task.seed)
+            )
             for one in episodes
         ),
         kind=kind,
@@ -164,7 +164,7 @@ def _best_fixed(table: SampleTable, orders: int) -> Plan:
 
     def worth(plan: Plan) -> tuple[float, float]:
         came = [o for seed in range(orders) for o in fixed(table.permuted(seed), plan)]
-        return fmean(o.success for o in came), -fmean(o.usage.tokens for o in came)
+        return fmean(o.score for o in came), -fmean(o.usage.tokens for o in came)
 
     return max(fixed_plans(table), key=worth)
 

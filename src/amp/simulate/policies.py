@@ -1,6 +1,6 @@
 """What an allocation policy is compared with, on one table of samples (`amp.simulate.samples`).
 
-Every policy here gives one `Outcome` a task, on the same samples, so all are paired. Those that
+Every policy here gives one episode a task, on the same samples, so all are paired. Those that
 have to be told what pays (the length rule, the oracles) are told by a `Price`; what is learned is
 learned on one table and applied to another.
 """
@@ -8,7 +8,7 @@ learned on one table and applied to another.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, permutations, product, takewhile
 from operator import attrgetter
@@ -17,13 +17,12 @@ from amp.allocate.base import Allocator
 from amp.allocate.consistency import AdaptiveConsistency, EarlyStopping, UntilAgreement
 from amp.cost import reward
 from amp.errors import InvalidInputError
-from amp.simulate.replay import Outcome, Pull, State, replay_plan, replay_plans
+from amp.simulate.replay import Plan, Pull, State, pulls, replay_plan, replay_plans
 from amp.simulate.samples import SampleTable, TaskSamples
-from amp.types import Usage
+from amp.types import Episode, Usage
 
 Cost = Callable[[Usage], float]
 TOKENS: Cost = attrgetter("tokens")
-Plan = tuple[Pull, ...]
 
 TWO_AGREE = "aabababb"
 """The order in which two arms take turns until two samples agree: a is the better one."""
@@ -53,11 +52,9 @@ class Price:
         if not self.budget > 0.0:
             raise InvalidInputError(f"budget is {self.budget}, expected a cost above 0")
 
-    def of(self, outcome: Outcome) -> float:
-        """The reward of an outcome."""
-        return reward(
-            float(outcome.success), self.cost(outcome.usage) / self.budget, self.trade_off
-        )
+    def of(self, episode: Episode) -> float:
+        """The reward of an episode."""
+        return reward(episode.score, self.cost(episode.usage) / self.budget, self.trade_off)
 
 
 # --------------------------------------------------------------------------- without a look
@@ -73,35 +70,48 @@ def fixed_plans(table: SampleTable) -> tuple[Plan, ...]:
     return tuple(_plan(table, numbers) for numbers in counts if any(numbers))
 
 
-def fixed(table: SampleTable, plan: Plan) -> tuple[Outcome, ...]:
-    """Plays one plan on all tasks alike."""
+def fixed(table: SampleTable, plan: Plan) -> tuple[Episode, ...]:
+    """Plays one plan in all plan steps of all tasks alike."""
     return replay_plans(table, lambda row: plan)
 
 
-def resampled_control(table: SampleTable, outcomes: Sequence[Outcome], seed: int) -> list[Outcome]:
+def resampled_control(table: SampleTable, episodes: Sequence[Episode], seed: int) -> list[Episode]:
     """Plays, on each task, the rounds that a policy played on a task drawn by chance.
 
-    It spends like the policy without knowing where. Drawn with replacement; `shuffled` is without.
+    It spends like the policy without knowing where. Drawn with replacement; `shuffled_control` is
+    without.
     """
-    plans = [outcome.pulls for outcome in outcomes]
+    plans = [_steps(table, episode) for episode in episodes]
     return _replay_assigned(table, random.Random(seed).choices(plans, k=len(table.tasks)))
 
 
-def shuffled_control(table: SampleTable, outcomes: Sequence[Outcome], seed: int) -> list[Outcome]:
+def shuffled_control(table: SampleTable, episodes: Sequence[Episode], seed: int) -> list[Episode]:
     """Plays the rounds of a policy, permuted among the tasks.
 
     Raises:
-        InvalidInputError: if the outcomes are not of the tasks of the table.
+        InvalidInputError: if the episodes are not of the tasks of the table.
     """
-    if [outcome.task for outcome in outcomes] != [row.task for row in table.tasks]:
-        raise InvalidInputError("the outcomes to shuffle are not of the tasks of the table")
-    plans = [outcome.pulls for outcome in outcomes]
+    if [episode.task.id for episode in episodes] != [row.task for row in table.tasks]:
+        raise InvalidInputError("the episodes to shuffle are not of the tasks of the table")
+    plans = [_steps(table, episode) for episode in episodes]
     return _replay_assigned(table, random.Random(seed).sample(plans, k=len(plans)))
 
 
-def _replay_assigned(table: SampleTable, plans: Sequence[Plan]) -> list[Outcome]:
-    dealt = dict(zip((row.task for row in table.tasks), plans, strict=True))
-    return list(replay_plans(table, lambda row: dealt[row.task]))
+def _steps(table: SampleTable, episode: Episode) -> tuple[Plan, ...]:
+    return tuple(pulls(table, step) for step in episode.steps)
+
+
+def _replay_assigned(table: SampleTable, plans: Sequence[tuple[Plan, ...]]) -> list[Episode]:
+    """Plays a plan step by step; whatever goes on longer repeats its last step."""
+    episodes = []
+    for row, steps in zip(table.tasks, plans, strict=True):
+        state = State.begin(table, row)
+        while state.success is None:
+            for pull in steps[min(len(state.steps), len(steps) - 1)]:
+                state = state.after(pull)
+            state = state.settled()
+        episodes.append(state.episode())
+    return episodes
 
 
 # --------------------------------------------------------------------------- one number decides
@@ -234,47 +244,67 @@ def until(
 # --------------------------------------------------------------------------- oracles
 
 
-def oracle(table: SampleTable, cost: Cost = TOKENS) -> list[Outcome]:
-    """The cheapest fixed allocation whose vote is right, task by task; the cheapest if none is.
+def oracle(table: SampleTable, cost: Cost = TOKENS) -> list[Episode]:
+    """The cheapest allocations that solve a task, task by task; the cheapest of all if none do.
 
     It knows the verdicts beforehand: no policy reaches it, and its success bounds that of all
-    which decide by the vote. It takes the samples in their order, like everybody.
+    which decide by the vote. It takes the samples in their order, like everybody; in each plan step
+    so many of each arm, one call an arm.
     """
     return [
-        min(found, key=lambda outcome: (not outcome.success, cost(outcome.usage)))
-        for found in _all_outcomes(table)
+        min(_ends(table, row, cost), key=lambda end: (not end.success, cost(end.usage))).episode()
+        for row in table.tasks
     ]
 
 
-def reward_oracle(table: SampleTable, price: Price) -> list[Outcome]:
-    """The fixed allocation with the highest reward, task by task; the cheaper one of equals."""
+def reward_oracle(table: SampleTable, price: Price) -> list[Episode]:
+    """The allocations with the highest reward, task by task; the cheaper ones of equals."""
     return [
-        max(found, key=lambda outcome: (price.of(outcome), -price.cost(outcome.usage)))
-        for found in _all_outcomes(table)
+        max(
+            (end.episode() for end in _ends(table, row, price.cost)),
+            key=lambda episode: (price.of(episode), -price.cost(episode.usage)),
+        )
+        for row in table.tasks
     ]
 
 
 def best_fixed(table: SampleTable, price: Price) -> Plan:
     """The plan with the highest mean reward when it is played on all tasks alike."""
     plans = fixed_plans(table)
-    totals = [0.0] * len(plans)
-    for found in _all_outcomes(table):
-        for index, outcome in enumerate(found):
-            totals[index] += price.of(outcome)
-    return plans[max(range(len(plans)), key=totals.__getitem__)]
+    earned = [sum(map(price.of, fixed(table, plan))) for plan in plans]
+    return plans[max(range(len(plans)), key=earned.__getitem__)]
 
 
-def _all_outcomes(table: SampleTable) -> Iterator[list[Outcome]]:
-    """For each task the outcomes of all `fixed_plans`, in their order."""
-    for row in table.tasks:
-        states = [State(table, row)]
-        for arm, samples in table.samples.items():
-            states = [
-                state.after(Pull(arm, number)) if number else state
-                for state in states
-                for number in range(samples + 1)
-            ]
-        yield [state.outcome for state in states[1:]]  # the first one asked nothing
+def _ends(table: SampleTable, row: TaskSamples, cost: Cost) -> list[State]:
+    """The ends of a task that are worth a look: of each plan step, and each way to go on, one.
+
+    Step after step, in an order in which each comes before those that it leads to, only the
+    cheapest way to reach a step is gone on with: what comes after does not depend on the rest.
+    """
+    reached = {row.task: State.begin(table, row)}
+    ends = []
+    for name in row.steps():
+        if name not in reached:
+            continue
+        for state in _all_counts(reached[name]):
+            after = state.settled()
+            if after.success is not None:
+                ends.append(after)
+            elif after.name not in reached or cost(after.usage) < cost(reached[after.name].usage):
+                reached[after.name] = after
+    return ends
+
+
+def _all_counts(state: State) -> list[State]:
+    """The state after each of the `fixed_plans`, in their order."""
+    states = [state]
+    for arm, samples in state.table.samples.items():
+        states = [
+            one.after(Pull(arm, number)) if number else one
+            for one in states
+            for number in range(samples + 1)
+        ]
+    return states[1:]  # the first one took nothing
 
 
 def _plan(table: SampleTable, numbers: Sequence[int]) -> Plan:

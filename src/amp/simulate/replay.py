@@ -1,8 +1,10 @@
 """Replay on a table of samples: one task as a state machine, and an allocator that decides in it.
 
-A state is what was drawn so far, in order. To ask takes the next samples of an arm in one call, as
-a round of the planner does, and costs what its ledger would be charged: the prompt once a call. To
-stop has the vote decide. Limits other than the samples that there are do not exist here.
+A state is what is known: the samples taken so far in this plan step, in order, and the steps before
+it. To pull an arm takes its next samples in one call, as a round of the planner does, and costs
+what its ledger would be charged: the prompt once a call. To settle has the vote decide the step,
+which leads to the next one or ends the plan. Limits other than the samples that there are do not
+exist here. What comes out are episodes like those of the planner.
 """
 
 from __future__ import annotations
@@ -15,23 +17,27 @@ from amp.assess.base import Assessor
 from amp.cost import Ledger
 from amp.errors import InvalidInputError
 from amp.execute.select import vote
-from amp.simulate.samples import SampleTable, TaskSamples
+from amp.simulate.samples import SampleTable, StepSamples, TaskSamples
 from amp.types import (
+    STOP,
     Allocation,
     Complexity,
+    Decision,
     Episode,
     Evidence,
     Limits,
     Observation,
+    Round,
     StepContext,
+    StepRecord,
     Task,
     Usage,
 )
 
-_REMAINING = Limits(steps=0)
-"""What a planner says is left in the only step of a task that nothing else limits."""
+_NOT_ASSESSED = Complexity(0.0)
+_UNSEEN = Observation()
 
-_NOTHING_TO_SEE = frozenset({"options"})
+_FREE_PROBES = frozenset({"options"})
 """Listed actions: a table of samples has none, so nothing is asked, and nothing charged."""
 
 
@@ -43,115 +49,180 @@ class Pull:
     samples: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a policy reached on one task.
-
-    Attributes:
-        task: its id.
-        seed: that of the table.
-        success: whether the vote is right.
-        usage: what it cost.
-        pulls: its rounds, in order.
-    """
-
-    task: str
-    seed: int
-    success: bool
-    usage: Usage
-    pulls: tuple[Pull, ...]
-
-    @property
-    def episode(self) -> Episode:
-        """As an episode without steps, for what compares and sums up episodes."""
-        task, score = Task(self.task, "", seed=self.seed), float(self.success)
-        return Episode(task, (), self.success, score, self.usage, "done")
+Plan = tuple[Pull, ...]
+"""The rounds of a plan step, where they are fixed beforehand."""
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A task with some of its draws taken.
+    """A task with some of its samples taken.
 
     Attributes:
         table: the table.
         row: the task.
-        pulls: the rounds so far.
-        taken: the draws so far in order, as arm and index.
+        name: of the plan step; the task's id for the first one.
+        step: the samples of the plan step.
+        taken: the samples of this step so far, in order, as arm and index.
         evidence: what they say.
-        usage: what they cost.
+        rounds: that took them.
+        before: what was spent before this step.
+        usage: what was spent in all.
+        steps: the plan steps before this one.
+        success: whether the task is solved; None while it goes on.
     """
 
     table: SampleTable
     row: TaskSamples
-    pulls: tuple[Pull, ...] = ()
+    name: str
+    step: StepSamples
     taken: tuple[tuple[str, int], ...] = ()
     evidence: Evidence = Evidence()
+    rounds: tuple[Round, ...] = ()
+    before: Usage = field(default_factory=Usage)
     usage: Usage = field(default_factory=Usage)
+    steps: tuple[StepRecord, ...] = ()
+    success: bool | None = None
+
+    @classmethod
+    def begin(cls, table: SampleTable, row: TaskSamples) -> State:
+        """Nothing taken yet."""
+        return cls(table, row, row.task, row.first)
 
     def probed(self) -> State:
-        """The state after the look, before the first round."""
-        evidence = replace(self.evidence, probe=self.row.probe)
-        return replace(self, evidence=evidence, usage=self.usage + self.row.probe_usage)
+        """The state after the probe, before the first round of a step."""
+        evidence = replace(self.evidence, probe=self.step.probe)
+        return replace(self, evidence=evidence, usage=self.usage + self.step.probe_usage)
 
-    def after(self, pull: Pull) -> State:
+    def after(
+        self, pull: Pull, complexity: Complexity = _NOT_ASSESSED, decision: Decision = STOP
+    ) -> State:
         """The state after one more round.
+
+        Args:
+            pull: what it takes.
+            complexity: what the assessor said before it, for its record.
+            decision: whence the log-probability and the latents of its record are.
 
         Raises:
             InvalidInputError: if the table has no such arm or not so many samples left of it.
         """
-        arm = self.table.arm(pull.arm).name
-        cell = self.row.by_arm[arm]
-        first = sum(name == arm for name, _ in self.taken)
+        arm = self.table.arm(pull.arm)
+        recorded = self.step.by_arm[arm.name]
+        first = sum(name == arm.name for name, _ in self.taken)
         stop = first + pull.samples
-        if not first < stop <= len(cell.samples):
+        if not first < stop <= len(recorded.samples):
+            where = (
+                self.row.task if self.name == self.row.task else f"{self.row.task} ({self.name})"
+            )
             raise InvalidInputError(
-                f"{pull.samples} more samples of arm {arm} on task {self.row.task} after {first},"
-                f" but the table holds {len(cell.samples)}; record more, or ask for fewer"
+                f"{pull.samples} more samples of arm {arm.name} on task {where} after {first}, but"
+                f" the table holds {len(recorded.samples)}; record more, or ask for fewer"
             )
         ledger = Ledger(Limits())
         ledger.usage = self.usage
         shared = self.table.shared_prompt
-        ledger.charge(self.table.card, cell.call(first, pull.samples, shared_prompt=shared))
-        candidates = tuple(draw.candidate for draw in cell.samples[first:stop])
+        ledger.charge(self.table.card, recorded.call(first, pull.samples, shared_prompt=shared))
+        candidates = tuple(sample.candidate for sample in recorded.samples[first:stop])
         for candidate in candidates:
             for use in candidate.tool_uses:
                 ledger.charge_tool(use.seconds)
+        executed = Round(
+            complexity=complexity,
+            allocation=replace(arm.allocation, beam_width=pull.samples),
+            log_prob=decision.log_prob,
+            candidates=candidates,
+            usage=ledger.usage - self.usage,
+            latents=decision.latents,
+        )
         return replace(
             self,
-            pulls=(*self.pulls, pull),
-            taken=(*self.taken, *((arm, index) for index in range(first, stop))),
-            evidence=self.evidence.after(candidates, self.table.arm(arm).allocation.tools),
+            taken=(*self.taken, *((arm.name, index) for index in range(first, stop))),
+            evidence=self.evidence.after(candidates, arm.allocation.tools),
+            rounds=(*self.rounds, executed),
             usage=ledger.usage,
         )
 
-    @property
-    def right(self) -> bool:
-        """Whether the vote of the draws so far is right; to name no action is not."""
+    def settled(
+        self,
+        complexity: Complexity = _NOT_ASSESSED,
+        stop: Decision | None = None,
+        observation: Observation = _UNSEEN,
+    ) -> State:
+        """The state after the vote has decided the step: the next step, or the end of the plan.
+
+        Args:
+            complexity: the assessor's last word on the step, for its record.
+            stop: the decision that settled it, likewise.
+            observation: the state in which it was decided, likewise.
+        """
         candidates = self.evidence.candidates
         winner = vote(candidates)
         if winner is None:
-            return False
-        arm, index = self.taken[candidates.index(winner)]
-        return self.row.by_arm[arm].samples[index].right
+            right, target = False, self.step.no_action
+        else:
+            arm, index = self.taken[candidates.index(winner)]
+            sample = self.step.by_arm[arm].samples[index]
+            right, target = sample.right, sample.next
+        record = StepRecord(
+            observation=observation,
+            rounds=self.rounds,
+            complexity=complexity,
+            action=None if winner is None else winner.action,
+            usage=self.usage - self.before,
+            failure=None if winner is not None else _why_no_action(self.rounds),
+            stop=stop,
+            probe=self.evidence.probe,
+        )
+        steps = (*self.steps, record)
+        if target is None:
+            return replace(self, steps=steps, success=right)
+        return State(
+            *(self.table, self.row, target, self.row.later[target]),
+            before=self.usage,
+            usage=self.usage,
+            steps=steps,
+        )
 
-    @property
-    def outcome(self) -> Outcome:
-        """What comes of stopping here."""
-        return Outcome(self.row.task, self.table.seed, self.right, self.usage, self.pulls)
+    def episode(self, task: Task | None = None) -> Episode:
+        """What came of the plan, once it has ended.
+
+        Args:
+            task: the task; None for one without its text.
+        """
+        return Episode(
+            task=task or Task(self.row.task, "", seed=self.table.seed),
+            steps=self.steps,
+            success=self.success,
+            score=float(self.success or False),
+            usage=self.usage,
+            ended="done",
+        )
 
 
-def replay_plan(table: SampleTable, row: TaskSamples, plan: Sequence[Pull]) -> Outcome:
-    """What comes of a plan that is made beforehand, on one task."""
-    state = State(table, row)
-    for pull in plan:
-        state = state.after(pull)
-    return state.outcome
+def _why_no_action(rounds: Sequence[Round]) -> str:
+    failures = (c.failure for made in rounds for c in made.candidates if c.failure)
+    return next(failures, "no round was allocated")
+
+
+def pulls(table: SampleTable, step: StepRecord) -> Plan:
+    """The rounds of a plan step that was replayed on a table."""
+    return tuple(_pull(table, executed.allocation) for executed in step.rounds)
+
+
+def replay_plan(table: SampleTable, row: TaskSamples, plan: Sequence[Pull]) -> Episode:
+    """What comes of rounds that are fixed beforehand, the same in every plan step of a task."""
+    state = State.begin(table, row)
+    while state.success is None:
+        for pull in plan:
+            state = state.after(pull)
+        state = state.settled()
+    return state.episode()
 
 
 def replay_plans(
     table: SampleTable, plan: Callable[[TaskSamples], Sequence[Pull]]
-) -> tuple[Outcome, ...]:
-    """Asks, on each task, what a plan says beforehand."""
+) -> tuple[Episode, ...]:
+    """Replays, on each task, the rounds that a rule fixes beforehand."""
     return tuple(replay_plan(table, row, plan(row)) for row in table.tasks)
 
 
@@ -161,58 +232,74 @@ def replay_allocator(
     assessor: Assessor | None = None,
     contexts: Mapping[str, StepContext] | None = None,
     max_rounds: int = 64,
-) -> tuple[Outcome, ...]:
+) -> tuple[Episode, ...]:
     """Lets an allocator decide round by round, as the planner does; the costs are the planner's.
 
     Args:
         table: the table.
         allocator: decides; every allocation that it grants has to be an arm with some beam width.
-        assessor: says how complex a step is; None for one that says 0 and does not look.
-        contexts: each task's first step, by its id; needed by whoever reads the task's text.
-        max_rounds: rounds a task at most.
+        assessor: says how complex a step is; None for one that says 0 and asks for no probe.
+        contexts: each plan step before its first round, by its name, which is the task's id for the
+            first one; needed by whoever reads the task's text.
+        max_rounds: rounds a plan step at most.
 
     Raises:
-        InvalidInputError: if the table has not what is asked for, a look included, or an assessor
+        InvalidInputError: if the table has not what is asked for, a probe included, or an assessor
             has no context.
     """
-    probes = frozenset() if assessor is None else assessor.probes - _NOTHING_TO_SEE
+    probes = frozenset() if assessor is None else assessor.probes - _FREE_PROBES
     if probes and probes != table.probes:
         wanted, found = (", ".join(sorted(some)) or "nothing" for some in (probes, table.probes))
         raise InvalidInputError(
             f"the assessor probes {wanted}, the table was made with {found}; make it with the"
             " same probes"
         )
-    outcomes = []
+    episodes = []
     for row in table.tasks:
-        context = _context(table, row, contexts, needed=assessor is not None)
-        state = State(table, row)
-        if probes:
-            state = state.probed()
-        while len(state.pulls) < max_rounds:
-            known = replace(context, evidence=state.evidence, remaining=_REMAINING)
-            complexity = Complexity(0.0) if assessor is None else assessor.assess(known)
-            allocation = allocator.allocate(known, complexity).allocation
-            if allocation is None:
-                break
-            state = state.after(_pull(table, allocation))
-        outcomes.append(state.outcome)
-    return tuple(outcomes)
+        state = State.begin(table, row)
+        while state.success is None:
+            context = _context(state, contexts, needed=assessor is not None)
+            if probes:
+                state = state.probed()
+            state = _decide(state, context, allocator, assessor, max_rounds)
+        episodes.append(state.episode(replace(context.task, seed=table.seed)))
+    return tuple(episodes)
+
+
+def _decide(
+    state: State,
+    context: StepContext,
+    allocator: Allocator,
+    assessor: Assessor | None,
+    max_rounds: int,
+) -> State:
+    """One plan step, decided round by round."""
+    while True:
+        context = replace(context, evidence=state.evidence)
+        complexity = _NOT_ASSESSED if assessor is None else assessor.assess(context)
+        decision = allocator.allocate(context, complexity)
+        if decision.allocation is None:
+            return state.settled(complexity, decision, context.observation)
+        if len(state.rounds) == max_rounds:
+            return state.settled(complexity, None, context.observation)
+        state = state.after(_pull(state.table, decision.allocation), complexity, decision)
 
 
 def _context(
-    table: SampleTable,
-    row: TaskSamples,
-    contexts: Mapping[str, StepContext] | None,
-    *,
-    needed: bool,
+    state: State, contexts: Mapping[str, StepContext] | None, *, needed: bool
 ) -> StepContext:
-    if contexts is not None and row.task in contexts:
-        return contexts[row.task]
+    """The plan step before its first round, as the planner would show it."""
+    left = Limits(steps=state.table.max_steps - 1 - len(state.steps))
+    if contexts is not None and state.name in contexts:
+        return replace(contexts[state.name], steps=state.steps, remaining=left)
     if needed:
+        what = "" if state.name == state.row.task else f"step {state.name} of "
         raise InvalidInputError(
-            f"an assessor reads the text of task {row.task}, which the table has not; pass contexts"
+            f"an assessor reads the text of {what}task {state.row.task}, which the table has not;"
+            " pass contexts"
         )
-    return StepContext(Task(row.task, "", seed=table.seed), Observation())
+    task = Task(state.row.task, "", seed=state.table.seed)
+    return StepContext(task, Observation(), state.steps, remaining=left)
 
 
 def _pull(table: SampleTable, allocation: Allocation) -> Pull:

@@ -1,16 +1,20 @@
-"""Recorded draws as a table: what every sample of every arm says of a task, and costs.
+"""Recorded samples as a table: what every sample of every arm says of a plan step, and costs.
 
-In a benchmark of one plan step a task, whoever decides how much to spend decides how many samples
-to draw of which kind. The table holds the outcome of every such decision, so that policies are
-compared, and learned, without a model. `amp.simulate.build` makes it from a recording,
-`amp.simulate.replay` steps through it.
+Whoever decides how much to spend on a plan step decides how many samples to take of which arm. The
+table holds what comes of every such decision, so that policies are compared, and learned, without a
+model. A task has one plan step, or several that the samples' actions lead to: where two
+allocations end in the same action, they lead to the same next step.
+
+`amp.simulate.build` makes a table from a recording, `amp.simulate.replay` steps through it, and
+`amp.simulate.table_env` turns it into arrays of nodes and edges for learning.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from graphlib import CycleError, TopologicalSorter
 
 from amp.errors import InvalidInputError, did_you_mean
 from amp.models.base import ModelCard
@@ -53,14 +57,17 @@ class RecordedSample:
 
     Attributes:
         candidate: what was answered; its tool uses say what the tools took.
-        right: what the judge says of its action; to name none is wrong.
+        right: what the judge says of its action; to name none is wrong. Where the plan ends with
+            it, whether the task is solved.
         usage: what the model took for it beside its call and that call's prompt: completion tokens
             and seconds.
+        next: name of the plan step that its action leads to; None if the plan ends with it.
     """
 
     candidate: Candidate
     right: bool
     usage: Usage
+    next: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +107,36 @@ class ArmSamples:
 
 
 @dataclass(frozen=True, slots=True)
+class StepSamples:
+    """All recorded samples of one plan step: of a state, and the plan that led there.
+
+    Attributes:
+        by_arm: by the name of the arm.
+        probe: what the model showed before the first round; None if it was not probed.
+        probe_usage: what that cost.
+        no_action: name of the plan step that follows where no sample names an action; None if the
+            plan ends there, without success.
+    """
+
+    by_arm: Mapping[str, ArmSamples]
+    probe: Probe | None = None
+    probe_usage: Usage = field(default_factory=Usage)
+    no_action: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TaskSamples:
-    """All recorded samples of one task.
+    """All recorded samples of one task: those of its first plan step, and of those that follow.
 
     Attributes:
         task: its id; its text is not kept.
-        by_arm: by the name of the arm.
+        by_arm: samples of the first plan step, by the name of the arm.
         tercile: the third of the benchmark's tasks that it belongs to, 0 the easiest; None if
-            nobody says.
-        probe: what the model showed before the first round; None if nobody looked.
-        probe_usage: what that cost.
+            unknown.
+        probe: see `StepSamples`; of the first plan step, as are the next two.
+        probe_usage: likewise.
+        no_action: likewise.
+        later: the plan steps that actions lead to, by name; empty if every action ends the plan.
     """
 
     task: str
@@ -117,6 +144,66 @@ class TaskSamples:
     tercile: int | None = None
     probe: Probe | None = None
     probe_usage: Usage = field(default_factory=Usage)
+    no_action: str | None = None
+    later: Mapping[str, StepSamples] = field(default_factory=dict)
+
+    @property
+    def first(self) -> StepSamples:
+        """The first plan step."""
+        return StepSamples(self.by_arm, self.probe, self.probe_usage, self.no_action)
+
+    def steps(self) -> dict[str, StepSamples]:
+        """All plan steps by name, each before those that it leads to; the first is the task's id.
+
+        Raises:
+            InvalidInputError: if a step is led to that there is not, none leads to a step, or some
+                lead back to themselves.
+        """
+        known = {self.task: self.first, **self.later}
+        leads_to = {name: next_steps(step) for name, step in known.items()}
+        for name, targets in leads_to.items():
+            if unknown := sorted(targets - self.later.keys()):
+                raise InvalidInputError(
+                    f"step {name} of task {self.task} leads to step {unknown[0]}, which is not"
+                    " there; record it, or let the plan end"
+                )
+        if lost := sorted(self.later.keys() - set().union(*leads_to.values())):
+            raise InvalidInputError(f"no action of task {self.task} leads to step {lost[0]}")
+        try:
+            # The sorter has what is led to before what leads there.
+            order = list(TopologicalSorter(leads_to).static_order())
+        except CycleError as error:
+            circle = " -> ".join(reversed(error.args[1]))
+            raise InvalidInputError(
+                f"steps of task {self.task} lead back to themselves ({circle}), expected progress"
+            ) from None
+        return {name: known[name] for name in reversed(order)}
+
+    def changed(self, change: Callable[[StepSamples, str], StepSamples]) -> TaskSamples:
+        """The task with every plan step changed, given with its name."""
+        first = change(self.first, self.task)
+        return replace(
+            self,
+            by_arm=first.by_arm,
+            probe=first.probe,
+            probe_usage=first.probe_usage,
+            no_action=first.no_action,
+            later={name: change(step, name) for name, step in self.later.items()},
+        )
+
+
+def _longest(steps: Mapping[str, StepSamples]) -> int:
+    """How many steps the longest plan has; each step comes before those that it leads to."""
+    ahead: dict[str, int] = {}
+    for name, step in reversed(list(steps.items())):
+        ahead[name] = 1 + max((ahead[target] for target in next_steps(step)), default=0)
+    return max(ahead.values())
+
+
+def next_steps(step: StepSamples) -> set[str]:
+    """Names of the plan steps that follow a step, whatever its samples and their vote."""
+    named = {sample.next for arm in step.by_arm.values() for sample in arm.samples}
+    return {name for name in (*named, step.no_action) if name is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +217,14 @@ class SampleTable:
         shared_prompt: whether the samples of one call share its prompt.
         arms: in the order in which they are listed everywhere.
         tasks: in the order of the benchmark.
-        probes: what was looked at before the first round of each task.
+        probes: what was probed before the first round of each plan step.
+        max_steps: plan steps of a task at most.
         seed: the seed that the samples were drawn with, or that of `permuted`.
 
     Raises:
-        InvalidInputError: if there are no tasks or arms, a task or an arm comes twice, or a task
-            has not as many samples of an arm as the first task; the message names one.
+        InvalidInputError: if there are no tasks or arms, a task or an arm comes twice, a plan step
+            has not as many samples of an arm as the first one, or steps don't follow each other;
+            the message names one.
     """
 
     benchmark: str
@@ -146,6 +235,7 @@ class SampleTable:
     tasks: tuple[TaskSamples, ...]
     probes: frozenset[ProbeKind] = frozenset()
     seed: int = 0
+    max_steps: int = 1
 
     def __post_init__(self) -> None:
         for what, found in (
@@ -160,28 +250,35 @@ class SampleTable:
             twice = [one for index, one in enumerate(found) if one in found[:index]]
             if twice:
                 raise InvalidInputError(f"{what} {twice[0]} comes twice; leave one out")
+        counts: dict[str, int] = {}
         for row in self.tasks:
-            self._check(row)
-
-    def _check(self, row: TaskSamples) -> None:
-        if odd := sorted(row.by_arm.keys() - {arm.name for arm in self.arms}):
-            raise InvalidInputError(f"task {row.task} has samples of arm {odd[0]}, which is none")
-        for arm in self.arms:
-            cell = row.by_arm.get(arm.name)
-            found = 0 if cell is None else len(cell.samples)
-            wanted = (
-                len(self.tasks[0].by_arm[arm.name].samples) if row is not self.tasks[0] else found
-            )
-            if found == 0 or found != wanted:
+            steps = row.steps()
+            for name, step in steps.items():
+                self._check(step, f"task {name}" if name == row.task else f"step {name}", counts)
+            if (longest := _longest(steps)) > self.max_steps:
                 raise InvalidInputError(
-                    f"task {row.task} has {found} samples of arm {arm.name}, expected"
-                    f" {wanted or 'at least 1'}; record them, or leave the task or the arm out"
+                    f"task {row.task} has plans of {longest} steps, the table of at most"
+                    f" {self.max_steps}; expected no more"
+                )
+
+    def _check(self, step: StepSamples, name: str, counts: dict[str, int]) -> None:
+        """Refuses a step that lacks samples; the first one sets the count of each arm."""
+        if odd := sorted(step.by_arm.keys() - {arm.name for arm in self.arms}):
+            raise InvalidInputError(f"{name} has samples of arm {odd[0]}, which is none")
+        for arm in self.arms:
+            found = len(step.by_arm[arm.name].samples) if arm.name in step.by_arm else 0
+            expected = counts.setdefault(arm.name, found)
+            if found == 0 or found != expected:
+                raise InvalidInputError(
+                    f"{name} has {found} samples of arm {arm.name}, expected"
+                    f" {expected or 'at least 1'}; record them, or leave the task or the arm out"
                 )
 
     @property
     def samples(self) -> dict[str, int]:
-        """How many samples each task has, by arm."""
-        return {name: len(cell.samples) for name, cell in self._ordered(self.tasks[0]).items()}
+        """How many samples each plan step has, by arm."""
+        first = self.tasks[0].by_arm
+        return {arm.name: len(first[arm.name].samples) for arm in self.arms}
 
     def arm(self, name: str) -> Arm:
         """Returns an arm by its name.
@@ -206,7 +303,11 @@ class SampleTable:
             self,
             arms=tuple(self.arm(name) for name in names),
             tasks=tuple(
-                replace(row, by_arm={name: row.by_arm[name] for name in names})
+                row.changed(
+                    lambda step, _: replace(
+                        step, by_arm={name: step.by_arm[name] for name in names}
+                    )
+                )
                 for row in self.tasks
             ),
         )
@@ -222,31 +323,21 @@ class SampleTable:
         return replace(self, tasks=tuple(row for row in self.tasks if row.task in set(wanted)))
 
     def permuted(self, seed: int) -> SampleTable:
-        """The table with the samples of each cell in another order: another run of the model.
+        """The table with the samples of each arm in another order: another run of the model.
 
         The samples are exchangeable, so each order is as likely as the recorded one. Runs of many
         orders are not independent, as they share their samples: an interval has to treat the tasks
         as the units.
         """
-        return replace(
-            self,
-            tasks=tuple(
-                replace(
-                    row,
-                    by_arm={
-                        name: replace(
-                            cell, samples=_shuffled(cell.samples, f"{seed} {row.task} {name}")
-                        )
-                        for name, cell in row.by_arm.items()
-                    },
-                )
-                for row in self.tasks
-            ),
-            seed=seed,
-        )
 
-    def _ordered(self, row: TaskSamples) -> dict[str, ArmSamples]:
-        return {arm.name: row.by_arm[arm.name] for arm in self.arms}
+        def permute(step: StepSamples, name: str) -> StepSamples:
+            by_arm = {
+                arm: replace(found, samples=_shuffled(found.samples, f"{seed} {name} {arm}"))
+                for arm, found in step.by_arm.items()
+            }
+            return replace(step, by_arm=by_arm)
+
+        return replace(self, tasks=tuple(row.changed(permute) for row in self.tasks), seed=seed)
 
 
 def merged(first: SampleTable, second: SampleTable) -> SampleTable:
@@ -274,9 +365,16 @@ def merged(first: SampleTable, second: SampleTable) -> SampleTable:
     return replace(
         first,
         arms=first.arms + second.arms,
-        tasks=tuple(
-            replace(row, by_arm={**row.by_arm, **rows[row.task].by_arm}) for row in first.tasks
-        ),
+        tasks=tuple(_with_arms_of(row, rows[row.task]) for row in first.tasks),
+    )
+
+
+def _with_arms_of(row: TaskSamples, other: TaskSamples) -> TaskSamples:
+    if row.later.keys() != other.later.keys():
+        raise InvalidInputError(f"tables of different plan steps of task {row.task}; take one")
+    steps = {other.task: other.first, **other.later}
+    return row.changed(
+        lambda step, name: replace(step, by_arm={**step.by_arm, **steps[name].by_arm})
     )
 
 
