@@ -8,21 +8,15 @@ known here; what an interrupted download has fetched is kept, and the next one g
 from __future__ import annotations
 
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
 from amp.benchmarks import BENCHMARKS, benchmark_names, load_benchmark
 from amp.benchmarks.base import Requirements
 from amp.errors import AmpError, InvalidInputError, MissingDependencyError
-from amp.models.download import Progress, sha256_of
-
-_BLOCK_BYTES = 1 << 20
-_TIMEOUT_SECONDS = 60.0
+from amp.models.download import Progress, UnavailableError, finish, go_on, sha256_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,62 +56,13 @@ def fetch(file: RemoteFile, folder: Path, progress: Progress) -> Path:
             )
         return target
     try:
-        _resume(file.url, partial, progress)
-    except _UnavailableError as error:
+        go_on(file.url, partial, progress)
+    except UnavailableError as error:
         raise MissingDependencyError(
             f"cannot get {file.url}: {error}; run it again to go on from where it ended, or put "
             f"the file into {folder.absolute()} by hand"
         ) from None
-    found = sha256_of(partial)
-    if found != file.sha256:
-        partial.unlink()
-        raise InvalidInputError(
-            f"{file.url} came with SHA-256 {found[:16]}..., expected {file.sha256[:16]}...; it was "
-            "removed, try again"
-        )
-    return partial.replace(target)
-
-
-class _UnavailableError(Exception):
-    """The download did not come to its end."""
-
-
-def _resume(url: str, partial: Path, progress: Progress) -> None:
-    """Goes on from what is there of a file, to its end."""
-    begin = partial.stat().st_size if partial.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={begin}-"} if begin else {})
-    try:
-        answer = urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code == 416:  # nothing is left to get: the hash will tell whether it is the file
-            return
-        raise _UnavailableError(f"HTTP status {error.code}") from None
-    except (OSError, HTTPException) as error:
-        raise _UnavailableError(_reason(error)) from None
-    with answer:
-        done = begin if answer.status == 206 else 0
-        total = done + int(answer.headers.get("Content-Length") or 0)
-        with partial.open("ab" if done else "wb") as out:
-            while block := _read(answer):
-                out.write(block)
-                done += len(block)
-                progress(done, total)
-    if done < total:
-        raise _UnavailableError(f"the connection ended at {done:,} of {total:,} bytes")
-
-
-def _read(answer: HTTPResponse) -> bytes:
-    # Apart from the writing, whose errors are the disk's and not the network's.
-    try:
-        return answer.read(_BLOCK_BYTES)
-    except (OSError, HTTPException) as error:
-        raise _UnavailableError(_reason(error)) from None
-
-
-def _reason(error: Exception) -> str:
-    reason = error.reason if isinstance(error, urllib.error.URLError) else error
-    return " ".join(str(reason).split()) or type(error).__name__
+    return finish(partial, target, file.sha256, file.url)
 
 
 ENVIRONMENT_VARIABLE = "AMP_DATA"

