@@ -60,10 +60,10 @@ class Game:
         for c in self._game["walkthrough"]:
             pair = (timed(lambda c=c: alone.step(c)), timed(lambda c=c: ours.step(c)))  # type: ignore[misc]
             seconds.append(pair)
-            assert ours._view is not None
-            assert ours._view.text == alone.unwrapped.state.feedback
-            assert list(ours._view.commands) == alone.unwrapped.state["admissible_commands"]
-        play, view = ours._play, ours._view
+            assert ours._state is not None
+            assert ours._state.text == alone.unwrapped.state.feedback
+            assert list(ours._state.commands) == alone.unwrapped.state["admissible_commands"]
+        play, view = ours._session, ours._state
         assert play is not None
         assert view is not None
         empty = [timed(lambda: play.plan(view.at)) for _ in seconds]  # won: nothing to plan

@@ -21,7 +21,7 @@ from pathlib import Path
 from amp.benchmarks.download import find_data
 from amp.benchmarks.webshop.environment import WebShopEnvironment
 from amp.benchmarks.webshop.goals import TitleNouns, draw_prices, shuffled, synthetic_goals
-from amp.benchmarks.webshop.products import Store, build
+from amp.benchmarks.webshop.products import Catalogue, build
 from amp.benchmarks.webshop.shop import Shop, load_shop
 from amp.errors import MissingDependencyError
 from amp.types import Task
@@ -109,12 +109,12 @@ def invented_shop(folder: Path, products: int) -> Shop:
     """A shop of invented products whose titles have no nouns but their first words."""
     path = folder / "catalogue.sqlite"
     build(*write_catalogue(folder, products), path)
-    store = Store(path)
+    catalogue = Catalogue(path)
     rng = random.Random(0)
-    prices = draw_prices(store, rng)
-    titles = (store.product(number) for number in range(store.size))
+    prices = draw_prices(catalogue, rng)
+    titles = (catalogue.product(number) for number in range(catalogue.size))
     nouns = TitleNouns({p.asin: tuple(p.title.lower().split()[:3]) for p in titles})
-    return Shop(store, prices, shuffled(synthetic_goals(store, prices, rng)), nouns)
+    return Shop(catalogue, prices, shuffled(synthetic_goals(catalogue, prices, rng)), nouns)
 
 
 def report_building(products: int) -> None:
@@ -134,13 +134,13 @@ def report_building(products: int) -> None:
             f"{sizes[2]:.0f} MiB on disk; memory rose from {before:.0f} to {_memory_mib():.0f} MiB"
         )
         begin = time.process_time()
-        store = Store(path)
+        catalogue = Catalogue(path)
         print(f"opened in {time.process_time() - begin:.2f} CPU-seconds")
         rng = random.Random(1)
-        queries = [store.product(rng.randrange(store.size)).title for _ in range(500)]
+        queries = [catalogue.product(rng.randrange(catalogue.size)).title for _ in range(500)]
         begin = time.process_time()
         for query in queries:
-            store.search(query, 50)
+            catalogue.search(query, 50)
         milliseconds = 1e3 * (time.process_time() - begin) / len(queries)
         print(f"{milliseconds:.1f} CPU-milliseconds a search of 16 words")
         print(f"{_memory_mib():.0f} MiB after {len(queries)} searches")

@@ -55,7 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Says how many tests were skipped for want of data, so that nobody takes them for passed."""
     skipped = terminalreporter.stats.get("skipped", [])
-    count = sum("data" in report.keywords for report in skipped)
+    count = sum("data" in getattr(report, "keywords", ()) for report in skipped)
     terminalreporter.write_line(
         f"{count} tests of benchmarks' data skipped (AMP_DATA names the folder)"
     )

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amp.benchmarks.base import Benchmark
-from amp.benchmarks.labels import StepOutcome, cheapest, failure_rate, outcomes, settling
+from amp.benchmarks.labels import StepLabels, cheapest, failure_rate, label_steps, settling
 from amp.types import (
     Allocation,
     Candidate,
@@ -49,11 +49,11 @@ def step(*rounds: list[str | None], action: str | None = "right") -> StepRecord:
     return StepRecord(Observation("a room"), executed, Complexity(0.0), action, Usage())
 
 
-def judged(*steps: StepRecord) -> tuple[Episode, tuple[StepOutcome, ...], ListJudge]:
+def judged(*steps: StepRecord) -> tuple[Episode, tuple[StepLabels, ...], ListJudge]:
     judge = ListJudge()
     episode = Episode(Task("t", "go"), steps, True, 1.0, Usage(), "done")
     benchmark = cast(Benchmark, SimpleNamespace(judge=lambda task: judge))
-    return episode, outcomes(episode, benchmark), judge
+    return episode, label_steps(episode, benchmark), judge
 
 
 actions = st.lists(st.sampled_from(list(VERDICTS)), max_size=6)
@@ -65,9 +65,9 @@ def test_each_candidate_is_judged_in_the_state_of_its_step_and_equal_actions_onc
         step(["right", "wrong"], ["right", None]), step(["wrong"], action=None), step([])
     )
     assert found == (
-        StepOutcome(0, (False, True, False, True)),
-        StepOutcome(1, (True,)),
-        StepOutcome(2, ()),
+        StepLabels(0, (False, True, False, True)),
+        StepLabels(1, (True,)),
+        StepLabels(2, ()),
     )
     assert judge.heard == [
         *(("asked", action) for action in ("right", "wrong", None)),
@@ -79,7 +79,7 @@ def test_each_candidate_is_judged_in_the_state_of_its_step_and_equal_actions_onc
 
 @given(episodes)
 def test_every_annotation_lies_between_0_and_1_and_says_what_it_is_about(
-    case: tuple[Episode, tuple[StepOutcome, ...], ListJudge],
+    case: tuple[Episode, tuple[StepLabels, ...], ListJudge],
 ) -> None:
     episode, found, _ = case
     for rule in (failure_rate, cheapest, settling):

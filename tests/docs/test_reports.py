@@ -16,7 +16,7 @@ from amp import cli
 from amp.allocate.policy_file import load_origin
 from amp.assess.text import structural
 from amp.benchmarks import load_benchmark
-from amp.benchmarks.labels import outcomes
+from amp.benchmarks.labels import label_steps
 from amp.evaluate.dataset import Source, of_recording
 from amp.learn.pretrain import train_assessor
 from amp.report.stats import auroc, spearman
@@ -140,7 +140,7 @@ def test_failures_of_gsm8k_rise_with_difficulty_as_the_page_says() -> None:
     hard = [benchmark.difficulty(episode.task) for episode in source.episodes]
     failed = []
     for episode in source.episodes:
-        (step,) = outcomes(episode, benchmark)
+        (step,) = label_steps(episode, benchmark)
         failed.append(fmean(mistaken is not False for mistaken in step.mistaken))
     parts = [[f for d, f in zip(hard, failed, strict=True) if d.tercile == t] for t in (0, 1, 2)]
     assert [len(part) for part in parts] == [35, 42, 73]

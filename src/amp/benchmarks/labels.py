@@ -4,7 +4,8 @@ Three rules make annotations of it (spec 3.4.1). Each answers another question a
 `failure_rate` how often an answer to it is wrong, `cheapest` how many answers it takes, `settling`
 whether to act on the answers so far would be a mistake. What no judge can tell is left out.
 
-Steps of finished episodes as the CAM saw them, or would have seen them with less evidence.
+`context_at` gives a step of a finished episode as the CAM saw it, or would have seen it with less
+evidence.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def blinded(context: StepContext) -> StepContext:
 
 
 @dataclass(frozen=True, slots=True)
-class StepOutcome:
+class StepLabels:
     """What a judge says of one plan step.
 
     Attributes:
@@ -77,7 +78,7 @@ class StepOutcome:
     mistaken: tuple[bool | None, ...]
 
 
-def outcomes(episode: Episode, benchmark: Benchmark) -> tuple[StepOutcome, ...]:
+def label_steps(episode: Episode, benchmark: Benchmark) -> tuple[StepLabels, ...]:
     """Lets the benchmark's judge follow an episode and look at every candidate of each step.
 
     Raises:
@@ -89,22 +90,22 @@ def outcomes(episode: Episode, benchmark: Benchmark) -> tuple[StepOutcome, ...]:
     for index, step in enumerate(episode.steps):
         actions = [candidate.action for candidate in candidates_of(step)]
         verdicts = {action: judge.mistaken(action) for action in dict.fromkeys(actions)}
-        found.append(StepOutcome(index, tuple(verdicts[action] for action in actions)))
+        found.append(StepLabels(index, tuple(verdicts[action] for action in actions)))
         if step.action is not None:
             judge.advance(step.action)
     return tuple(found)
 
 
-def failure_rate(episode: Episode, judged: Iterable[StepOutcome]) -> list[Annotation]:
+def failure_rate(episode: Episode, judged: Iterable[StepLabels]) -> list[Annotation]:
     """Complexity as the share of mistaken candidates, before the first round of each step."""
     return [
-        _annotation(episode, outcome, "failure_rate", rate)
-        for outcome in judged
-        if (rate := _failure_rate(outcome)) is not None
+        _annotation(episode, labels, "failure_rate", rate)
+        for labels in judged
+        if (rate := _failure_rate(labels)) is not None
     ]
 
 
-def cheapest(episode: Episode, judged: Iterable[StepOutcome]) -> list[Annotation]:
+def cheapest(episode: Episode, judged: Iterable[StepLabels]) -> list[Annotation]:
     """Complexity by the fewest candidates whose vote is right, before the first round of each step.
 
     The candidates are taken in order. If the vote of the first k of n is right and that of no fewer
@@ -112,35 +113,35 @@ def cheapest(episode: Episode, judged: Iterable[StepOutcome]) -> list[Annotation
     twice as many had been needed. A step is left out if a vote before that can't be judged.
     """
     found = []
-    for outcome in judged:
-        candidates = candidates_of(episode.steps[outcome.step])
-        needed = _fewest(candidates, outcome)
+    for labels in judged:
+        candidates = candidates_of(episode.steps[labels.step])
+        needed = _fewest(candidates, labels)
         if needed is not None:
             complexity = math.log2(needed) / math.log2(2 * len(candidates))
-            found.append(_annotation(episode, outcome, "cheapest", complexity))
+            found.append(_annotation(episode, labels, "cheapest", complexity))
     return found
 
 
-def settling(episode: Episode, judged: Iterable[StepOutcome]) -> list[Annotation]:
+def settling(episode: Episode, judged: Iterable[StepLabels]) -> list[Annotation]:
     """Complexity as whether to act now fails, for what may be known of a step.
 
     With each candidate alone, and with the first 2, 3 and so on: 1 if their vote is mistaken, else
     0. Before the first round: the share of mistaken candidates.
     """
     found = []
-    for outcome in judged:
-        rate = _failure_rate(outcome)
+    for labels in judged:
+        rate = _failure_rate(labels)
         if rate is not None:
-            found.append(_annotation(episode, outcome, "settling", rate))
-        candidates = candidates_of(episode.steps[outcome.step])
+            found.append(_annotation(episode, labels, "settling", rate))
+        candidates = candidates_of(episode.steps[labels.step])
         for known in _parts(len(candidates)):
-            mistaken = _vote_mistaken(candidates, outcome, known)
+            mistaken = _vote_mistaken(candidates, labels, known)
             if mistaken is not None:
-                found.append(_annotation(episode, outcome, "settling", float(mistaken), known))
+                found.append(_annotation(episode, labels, "settling", float(mistaken), known))
     return found
 
 
-RULES: dict[str, Callable[[Episode, Iterable[StepOutcome]], list[Annotation]]] = {
+RULES: dict[str, Callable[[Episode, Iterable[StepLabels]], list[Annotation]]] = {
     "failure_rate": failure_rate,
     "cheapest": cheapest,
     "settling": settling,
@@ -148,15 +149,15 @@ RULES: dict[str, Callable[[Episode, Iterable[StepOutcome]], list[Annotation]]] =
 """The rules by name."""
 
 
-def _failure_rate(outcome: StepOutcome) -> float | None:
-    known = [mistaken for mistaken in outcome.mistaken if mistaken is not None]
+def _failure_rate(labels: StepLabels) -> float | None:
+    known = [mistaken for mistaken in labels.mistaken if mistaken is not None]
     return sum(known) / len(known) if known else None
 
 
-def _fewest(candidates: Sequence[Candidate], outcome: StepOutcome) -> int | None:
+def _fewest(candidates: Sequence[Candidate], labels: StepLabels) -> int | None:
     """The fewest candidates whose vote is right; twice their number if it never is."""
     for count in range(1, len(candidates) + 1):
-        mistaken = _vote_mistaken(candidates, outcome, range(count))
+        mistaken = _vote_mistaken(candidates, labels, range(count))
         if mistaken is None:
             return None
         if not mistaken:
@@ -165,11 +166,11 @@ def _fewest(candidates: Sequence[Candidate], outcome: StepOutcome) -> int | None
 
 
 def _vote_mistaken(
-    candidates: Sequence[Candidate], outcome: StepOutcome, known: Iterable[int]
+    candidates: Sequence[Candidate], labels: StepLabels, known: Iterable[int]
 ) -> bool | None:
     """Whether the vote of these candidates is a mistake; to name no action is one."""
     winner = vote([candidates[index] for index in known])
-    return True if winner is None else outcome.mistaken[candidates.index(winner)]
+    return True if winner is None else labels.mistaken[candidates.index(winner)]
 
 
 def _parts(count: int) -> Iterator[tuple[int, ...]]:
@@ -180,17 +181,17 @@ def _parts(count: int) -> Iterator[tuple[int, ...]]:
 
 def _annotation(
     episode: Episode,
-    outcome: StepOutcome,
+    labels: StepLabels,
     rule: str,
     complexity: float,
     candidates: tuple[int, ...] = (),
 ) -> Annotation:
     return Annotation(
         task=episode.task.id,
-        step=outcome.step,
+        step=labels.step,
         complexity=complexity,
         by=f"rule:{rule}",
         goal=episode.task.goal,
-        state=episode.steps[outcome.step].observation.state,
+        state=episode.steps[labels.step].observation.state,
         candidates=candidates,
     )

@@ -270,7 +270,7 @@ def annotations_outcomes(
     Example: amp annotations outcomes runs/gsm8k --rule cheapest --out cheapest.jsonl
     """
     from amp.annotations.store import add_annotations
-    from amp.benchmarks.labels import RULES, outcomes
+    from amp.benchmarks.labels import RULES, label_steps
     from amp.evaluate.dataset import of_run
     from amp.settings import load_settings
 
@@ -279,6 +279,6 @@ def annotations_outcomes(
             f"unknown rule {rule!r}{did_you_mean(rule, list(RULES))} (rules: {', '.join(RULES)})"
         )
     source = of_run(run, data or load_settings().data)
-    judged = [(e, outcomes(e, source.benchmark)) for e in source.episodes]
+    judged = [(e, label_steps(e, source.benchmark)) for e in source.episodes]
     added = add_annotations(out, [a for e, o in judged for a in RULES[rule](e, o)])
     print(f"added to {out}: {added} annotations of {len(judged)} episodes")

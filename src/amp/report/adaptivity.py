@@ -23,7 +23,7 @@ import numpy as np
 
 from amp.benchmarks import benchmark_names, load_benchmark
 from amp.benchmarks.base import Benchmark, Difficulty, Tercile
-from amp.benchmarks.labels import outcomes
+from amp.benchmarks.labels import label_steps
 from amp.errors import InvalidInputError, MissingDependencyError
 from amp.report.metrics import Interval
 from amp.report.runs import Run, tasks_of
@@ -292,7 +292,7 @@ def _failure_rates(runs: Sequence[Run], judge: Benchmark | None) -> tuple[str, d
     most = max(sampled, key=lambda run: sum(map(candidates_of, run.episodes)))
     rates = {}
     for episode in most.episodes:
-        marks = [m for o in outcomes(episode, judge) for m in o.mistaken if m is not None]
+        marks = [m for o in label_steps(episode, judge) for m in o.mistaken if m is not None]
         if marks:
             rates[episode.task.id] = sum(marks) / len(marks)
     return f"failure rate among the candidates of {most.name}", rates

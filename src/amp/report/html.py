@@ -14,7 +14,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from amp.benchmarks.base import Benchmark
-from amp.benchmarks.labels import outcomes
+from amp.benchmarks.labels import label_steps
 from amp.errors import MissingDependencyError
 from amp.types import Allocation, Candidate, Complexity, Episode, Round, StepRecord, Usage
 
@@ -140,7 +140,7 @@ def trace(episode: Episode, name: str, where: str, judge: Benchmark | None = Non
 def _marks(episode: Episode, judge: Benchmark | None) -> Mapping[int, tuple[bool | None, ...]]:
     if judge is None:
         return {}
-    return {outcome.step: outcome.mistaken for outcome in outcomes(episode, judge)}
+    return {outcome.step: outcome.mistaken for outcome in label_steps(episode, judge)}
 
 
 def _step(number: int, step: StepRecord, marks: tuple[bool | None, ...]) -> str:

@@ -19,7 +19,7 @@ from amp.assess.base import Assessor
 from amp.assess.features import FEATURES
 from amp.assess.neural import NeuralAssessor
 from amp.benchmarks.base import Benchmark
-from amp.benchmarks.labels import candidates_of, context_at, outcomes, settling
+from amp.benchmarks.labels import candidates_of, context_at, label_steps, settling
 from amp.report.calibration import Reliability, reliability
 from amp.report.validity import (
     RESAMPLES,
@@ -192,8 +192,8 @@ _MAX_CANDIDATES = 8
 
 
 def judged(episodes: Sequence[Episode], benchmark: Benchmark) -> list[Annotation]:
-    """Whether acting fails in each state of the episodes (`outcomes.settling`)."""
-    return [note for e in episodes for note in settling(e, outcomes(e, benchmark))]
+    """Whether acting fails in each state of the episodes (`settling`)."""
+    return [note for e in episodes for note in settling(e, label_steps(e, benchmark))]
 
 
 def stage_name(candidates: int) -> str:

@@ -11,7 +11,7 @@ from typing import Literal
 from amp.allocate.consistency import UntilAgreement
 from amp.assess.weighted import WeightedAssessor
 from amp.benchmarks.base import Benchmark
-from amp.benchmarks.labels import outcomes
+from amp.benchmarks.labels import label_steps
 from amp.errors import InvalidInputError, RecordingError
 from amp.execute.executor import Executor
 from amp.execute.tools.recorded import RecordedTool
@@ -154,7 +154,7 @@ def _arm_samples(episode: Episode, arm: Arm, benchmark: Benchmark) -> ArmSamples
                 f" calls and {executed.usage.tool_calls} tool calls, expected 1 and {uses}: tools"
                 " that advise or resume an answer are not for a table of recorded samples"
             )
-    (judged,) = outcomes(episode, benchmark)
+    (judged,) = label_steps(episode, benchmark)
     prompts = {executed.usage.prompt_tokens for executed in rounds}
     if len(prompts) != 1:
         raise InvalidInputError(

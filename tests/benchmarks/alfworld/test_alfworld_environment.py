@@ -291,8 +291,8 @@ def test_a_worker_that_dies_is_a_clear_error_and_the_next_game_goes_on(data: Pat
     task = task_of(benchmark)
     environment = benchmark.environment(task)
     environment.reset(task)
-    assert environment._play is not None
-    environment._play._worker._process.kill()
+    assert environment._session is not None
+    environment._session._worker._process.kill()
     with pytest.raises(AmpError, match="ended with status -9"):
         environment.step("look")
     assert environment.reset(task).actions

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amp.benchmarks.alfworld.planning import Belief, by_kind, chance, common_sense, missing, problem
+from amp.benchmarks.alfworld.planning import (
+    Belief,
+    belief_by_kind,
+    common_sense,
+    missing,
+    planning_problem,
+    random_belief,
+)
 from amp.benchmarks.alfworld.scene import Goal, Scene
 from amp.execute.tools.strips import solve
 from amp.execute.tools.symbolic_planner import read_problem
@@ -17,7 +24,7 @@ HOT_APPLE = Goal("apple", state="hot", place="fridge")
 
 
 def plan(goal: Goal, scene: Scene, believe: Belief = common_sense) -> list[str] | None:
-    stated = problem(goal, scene, believe)
+    stated = planning_problem(goal, scene, believe)
     if stated is None:
         return None
     found = solve(read_problem(stated), cheapest=True)
@@ -32,19 +39,19 @@ def plan(goal: Goal, scene: Scene, believe: Belief = common_sense) -> list[str] 
 def test_beliefs_are_probabilities_and_chance_repeats(
     thing: str, places: list[str], seed: str
 ) -> None:
-    model = by_kind({"apple": {"fridge": 0.9, "cabinet": 0.1}, "mug": {}})
-    for believe in (common_sense, chance(seed), model):
+    model = belief_by_kind({"apple": {"fridge": 0.9, "cabinet": 0.1}, "mug": {}})
+    for believe in (common_sense, random_belief(seed), model):
         belief = believe(thing, places)
         assert list(belief) == places
         assert sum(belief.values()) == pytest.approx(1.0)
         assert min(belief.values()) >= 0.0
-    assert chance(seed)(thing, places) == chance(seed)(thing, places)
+    assert random_belief(seed)(thing, places) == random_belief(seed)(thing, places)
 
 
 def test_common_sense_looks_for_food_in_the_fridge_and_one_of_many_counts_less() -> None:
     belief = common_sense("apple", PLACES)
     assert max(belief, key=lambda place: belief[place]) == "fridge 1"
-    spread = by_kind({"mug": {"cabinet": 0.6, "shelf": 0.4}})("mug", PLACES)
+    spread = belief_by_kind({"mug": {"cabinet": 0.6, "shelf": 0.4}})("mug", PLACES)
     assert spread["cabinet 1"] == pytest.approx(0.3)
 
 
@@ -62,7 +69,7 @@ def test_a_thing_that_was_seen_is_fetched_and_changed() -> None:
 
 
 def test_a_thing_that_was_not_seen_is_looked_for_where_belief_puts_it() -> None:
-    steps = plan(HOT_APPLE, Scene(PLACES), by_kind({"apple": {"shelf": 1.0}}))
+    steps = plan(HOT_APPLE, Scene(PLACES), belief_by_kind({"apple": {"shelf": 1.0}}))
     assert steps is not None
     assert steps[:2] == ["go to shelf 1", "take apple from shelf 1"]
 
@@ -70,7 +77,7 @@ def test_a_thing_that_was_not_seen_is_looked_for_where_belief_puts_it() -> None:
 def test_what_was_searched_in_vain_is_ruled_out_and_changes_no_other_belief() -> None:
     """Two of three cabinets were empty: the shelf is now the likelier place, as by Bayes' rule."""
     places = ("cabinet 1", "cabinet 2", "cabinet 3", "shelf 1")
-    believe = by_kind({"apple": {"cabinet": 0.6, "shelf": 0.4}})
+    believe = belief_by_kind({"apple": {"cabinet": 0.6, "shelf": 0.4}})
     scene = Scene(places, contents={"cabinet 1": (), "cabinet 2": ()})
     steps = plan(Goal("apple", place="cabinet"), scene, believe)
     assert steps is not None
@@ -88,7 +95,7 @@ def test_what_is_missing_is_what_the_goal_needs_and_nobody_saw() -> None:
 
 def test_a_thing_is_looked_for_even_where_it_shall_be_in_the_end() -> None:
     assert plan(
-        Goal("apple", place="shelf"), Scene(PLACES), by_kind({"apple": {"shelf": 1.0}})
+        Goal("apple", place="shelf"), Scene(PLACES), belief_by_kind({"apple": {"shelf": 1.0}})
     ) == ["go to shelf 1"]
 
 
@@ -132,4 +139,4 @@ def test_a_thing_is_carried_to_the_lamp() -> None:
 
 def test_there_is_no_problem_once_everything_was_searched_in_vain() -> None:
     scene = Scene(PLACES, contents=dict.fromkeys(PLACES, ()))
-    assert problem(HOT_APPLE, scene, common_sense) is None
+    assert planning_problem(HOT_APPLE, scene, common_sense) is None

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.fakes.shop_sessions import Sessions
 
-from amp.benchmarks.webshop.browser import Browser, Outcome, parse_action
+from amp.benchmarks.webshop.browser import ActionResult, Browser, parse_action
 from amp.benchmarks.webshop.goals import Goal
 from amp.benchmarks.webshop.shop import Shop, UnsupportedSearchError
 from amp.errors import InvalidInputError
@@ -53,7 +53,7 @@ def test_the_last_bracket_parts_an_action(action: str, parsed: tuple[str, str] |
 def test_an_impossible_action_changes_nothing(action: str, shop: Shop) -> None:
     walker = browser(shop)
     before = walker.page
-    assert walker.step(action) == Outcome(reward=0.0, done=False, valid=False)
+    assert walker.step(action) == ActionResult(reward=0.0, done=False, valid=False)
     assert walker.page is before
 
 

@@ -13,7 +13,7 @@ from tests.benchmarks.webshop.catalogue import HUMAN, ITEMS, NOTES, item, write_
 from amp.benchmarks.base import Benchmark
 from amp.benchmarks.webshop import WebShop
 from amp.benchmarks.webshop.goals import read_table
-from amp.benchmarks.webshop.products import Store, cache_directory, read_product
+from amp.benchmarks.webshop.products import Catalogue, cache_directory, read_product
 from amp.benchmarks.webshop.shop import Shop, load_shop
 from amp.errors import InvalidInputError, MissingDependencyError
 
@@ -26,7 +26,7 @@ def test_it_is_a_benchmark(data: Path) -> None:
 
 
 def test_records_that_are_doubles_or_no_products_are_left_out(shop: Shop) -> None:
-    assert shop.store.size == len(ITEMS) - 2
+    assert shop.catalogue.size == len(ITEMS) - 2
     assert shop.product("B000000001").title == "Brass Desk Lamp"
 
 
@@ -83,7 +83,7 @@ def test_every_combination_of_options_is_a_synthetic_goal(shop: Shop) -> None:
 
 def test_a_limit_is_above_the_products_own_price(shop: Shop) -> None:
     for goal in shop.goals:
-        number = shop.store.number(goal.asin)
+        number = shop.catalogue.number(goal.asin)
         assert number is not None
         assert shop.prices[number] < goal.price_upper
 
@@ -150,7 +150,7 @@ def test_a_file_that_is_no_catalogue_is_named(tmp_path: Path) -> None:
     path = tmp_path / "catalogue.sqlite"
     path.write_bytes(b"something else" * 100)
     with pytest.raises(InvalidInputError, match="delete it"):
-        Store(path)
+        Catalogue(path)
 
 
 def test_a_cache_that_cannot_be_written_is_said(

@@ -13,7 +13,7 @@ from tests.fakes.shop_sessions import Sessions
 
 from amp.benchmarks.download import find_data
 from amp.benchmarks.webshop.browser import Browser
-from amp.benchmarks.webshop.goals import Goal, Reward, reward_of
+from amp.benchmarks.webshop.goals import Goal, PurchaseReward, reward_of
 from amp.benchmarks.webshop.shop import MAX_RESULTS, Shop, UnsupportedSearchError, load_shop
 from amp.errors import MissingDependencyError
 
@@ -69,7 +69,7 @@ def listed(row: Row) -> Row:
     return {name: value for name, value in row.items() if "index" not in name}
 
 
-def info(reward: Reward) -> Row:
+def info(reward: PurchaseReward) -> Row:
     kind = reward.type_match
     parts: Row = {
         "r_type": kind.factor,
@@ -118,7 +118,7 @@ def test_every_price_and_price_tag_is_the_originals() -> None:
     found = [
         {"asin": p.asin, "pricing": list(p.prices), "price_tag": p.price_tag, "price": price}
         for p, price in zip(
-            map(shop.store.product, range(shop.store.size)), shop.prices, strict=True
+            map(shop.catalogue.product, range(shop.catalogue.size)), shop.prices, strict=True
         )
     ]
     assert found == expected
@@ -126,7 +126,7 @@ def test_every_price_and_price_tag_is_the_originals() -> None:
 
 def test_every_price_with_human_goals_is_the_originals() -> None:
     shop = human()
-    asins = (shop.store.product(number).asin for number in range(shop.store.size))
+    asins = (shop.catalogue.product(number).asin for number in range(shop.catalogue.size))
     found = [{"asin": a, "price": price} for a, price in zip(asins, shop.prices, strict=True)]
     assert found == rows("prices_human")
 
@@ -146,11 +146,12 @@ def test_sessions_are_named_and_given_goals_as_in_the_original() -> None:
 
 
 def test_every_search_finds_the_same_products_in_the_same_order() -> None:
-    store = small().store
+    catalogue = small().catalogue
     different = [
         row["query"]
         for row in rows("search")
-        if [store.product(n).asin for n in store.search(row["query"], MAX_RESULTS)] != row["ids"]
+        if [catalogue.product(n).asin for n in catalogue.search(row["query"], MAX_RESULTS)]
+        != row["ids"]
     ]
     assert different == []
 

@@ -25,7 +25,7 @@ from amp.benchmarks.alfworld.games import (
     games_directory,
 )
 from amp.benchmarks.alfworld.planning import planner_tools
-from amp.benchmarks.alfworld.process import Play, Workers
+from amp.benchmarks.alfworld.process import GameSession, Workers
 from amp.benchmarks.alfworld.prompts import ALFWorldPrompts
 from amp.benchmarks.base import Defaults, Difficulty, DifficultyScale, Requirements, count_in
 from amp.errors import InvalidInputError, did_you_mean
@@ -162,21 +162,21 @@ class ALFWorld:
     def expert(self, task: Task) -> Expert:
         """Returns what the experts do; takes about a second, and several for the handcoded one."""
         game = self._game(task)
-        play = self._workers.open(game)
-        handcoded, wins = play.handcoded(game.type, _names(game), MAX_STEPS)
-        return Expert(play.plan(), handcoded, wins)
+        session = self._workers.open(game)
+        handcoded, wins = session.handcoded(game.type, _names(game), MAX_STEPS)
+        return Expert(session.plan(), handcoded, wins)
 
     def close(self) -> None:
         """Ends the processes that play no game; the others end with their environments."""
         self._workers.close()
 
-    def _open(self, task: Task) -> Play:
+    def _open(self, task: Task) -> GameSession:
         """The game of a task, loaded; the one of the task after it is loaded from now on."""
-        play = self._workers.open(self._game(task))
-        _ = play.start
+        session = self._workers.open(self._game(task))
+        _ = session.start
         if then := self._next.get(task.id):
             self._workers.expect(self._find(then))
-        return play
+        return session
 
     def _game(self, task: Task) -> GameFile:
         id_ = task.data.get("game")

@@ -1,6 +1,6 @@
-"""One ALFWorld episode: commands in, the game's own words out.
+"""One ALFWorld episode: commands in, the game's own words out; and the judge of its steps.
 
-The judge of ALFWorld's plan steps: the planner of the game, which sees what is hidden.
+The judge asks the planner of the game, which sees what is hidden.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import copy
 import re
 from collections.abc import Callable, Hashable, Iterator, Sequence
 
-from amp.benchmarks.alfworld.process import Play, View
+from amp.benchmarks.alfworld.process import GameSession, GameState
 from amp.benchmarks.alfworld.scene import TOOLS, Goal, Scene, distance, facts, kind, read_goal
 from amp.errors import InvalidInputError
 from amp.types import Observation, Task, Transition
@@ -44,11 +44,11 @@ class ALFWorldEnvironment:
         scene: what is known so far.
     """
 
-    def __init__(self, open_game: Callable[[Task], Play]) -> None:
+    def __init__(self, open_game: Callable[[Task], GameSession]) -> None:
         self.scene = Scene()
         self._open_game = open_game
-        self._play: Play | None = None
-        self._view: View | None = None
+        self._session: GameSession | None = None
+        self._state: GameState | None = None
         self._goal: Goal | None = None
         self._steps = 0
         self._tried: dict[Hashable, frozenset[str]] = {}
@@ -60,15 +60,15 @@ class ALFWorldEnvironment:
             InvalidInputError: if the task is not one of ALFWorld's, or its game is damaged.
             MissingDependencyError: if a package is not installed.
         """
-        self._play = None  # so that its game is there for the second episode on one task
-        self._play = self._open_game(task)
-        self._view = self._play.start
+        self._session = None  # so that its game is there for the second episode on one task
+        self._session = self._open_game(task)
+        self._state = self._session.start
         self._goal = read_goal(task.goal)
         self._steps = 0
         self._tried = {}
         self.scene = Scene()
-        self.scene.hear(self._view.text, self._view.commands)
-        return self._observation(self._view)
+        self.scene.hear(self._state.text, self._state.commands)
+        return self._observation(self._state)
 
     def step(self, action: str) -> Transition:
         """Carries a command out. Nothing happens if it is not admissible, as the game has it.
@@ -78,16 +78,16 @@ class ALFWorldEnvironment:
         Raises:
             InvalidInputError: if the episode is over or was never begun.
         """
-        if self._view is None or self._play is None or self._over:
+        if self._state is None or self._session is None or self._over:
             raise InvalidInputError("the ALFWorld episode is over; reset the environment first")
-        command, known = as_listed(action, self._view.commands), self.scene.known()
+        command, known = as_listed(action, self._state.commands), self.scene.known()
         # The game is deterministic: the same again would only walk in a circle.
         self._tried[known] = self._tried.get(known, frozenset()) | {command}
-        self._view = self._play.step(self._view.at, command)
+        self._state = self._session.step(self._state.at, command)
         self._steps += 1
-        self.scene.hear(self._view.text, self._view.commands)
-        done, won, text = self._over, self._view.won, self._view.text
-        observation = self._observation(self._view)
+        self.scene.hear(self._state.text, self._state.commands)
+        done, won, text = self._over, self._state.won, self._state.text
+        observation = self._observation(self._state)
         return Transition(observation, done, won if done else None, 1.0 if won else 0.0, text)
 
     def fork(self) -> ALFWorldEnvironment:
@@ -99,17 +99,17 @@ class ALFWorldEnvironment:
 
     @property
     def _over(self) -> bool:
-        return self._view is None or self._view.won or self._steps >= MAX_STEPS
+        return self._state is None or self._state.won or self._steps >= MAX_STEPS
 
-    def _observation(self, view: View) -> Observation:
+    def _observation(self, state: GameState) -> Observation:
         goal, scene = self._goal, self.scene
-        actions = offered(view.commands, scene, goal)
+        actions = offered(state.commands, scene, goal)
         tried = self._tried.get(scene.known(), frozenset())
         return Observation(
             state=scene.describe(),
             actions=tuple(action for action in actions if action not in tried) or actions,
             # A few games are won with a thing that was in two places at once, one of them unseen.
-            distance=0.0 if view.won else None if goal is None else distance(goal, scene),
+            distance=0.0 if state.won else None if goal is None else distance(goal, scene),
             symbols=None if goal is None else facts(goal, scene),
         )
 
@@ -189,15 +189,15 @@ class ALFWorldJudge:
 
     Args:
         task: the task at whose start it begins.
-        play: its game.
+        session: its game.
     """
 
-    def __init__(self, task: Task, play: Play) -> None:
-        self._play = play
-        self._view = play.start
+    def __init__(self, task: Task, session: GameSession) -> None:
+        self._session = session
+        self._state = session.start
         self._goal = read_goal(task.goal)
         self._scene = Scene()
-        self._scene.hear(self._view.text, self._view.commands)
+        self._scene.hear(self._state.text, self._state.commands)
 
     def mistaken(self, action: str | None) -> bool | None:
         """Whether the goal is no nearer after it.
@@ -207,9 +207,9 @@ class ALFWorldJudge:
         """
         if action is None:
             return True
-        command = as_listed(action, self._view.commands)
-        now, (after,) = self._play.remaining(self._view.at, [command])
-        if self._view.won or now is None:
+        command = as_listed(action, self._state.commands)
+        now, (after,) = self._session.remaining(self._state.at, [command])
+        if self._state.won or now is None:
             return None
         if after is not None and after < now:
             return False
@@ -217,17 +217,17 @@ class ALFWorldJudge:
 
     def remaining(self) -> int | None:
         """Length of the planner's plan from here; None if there is none."""
-        return self._play.remaining(self._view.at, [])[0]
+        return self._session.remaining(self._state.at, [])[0]
 
     def advance(self, action: str) -> None:
         """Carries an action of the plan out."""
-        command = as_listed(action, self._view.commands)
-        self._view = self._play.step(self._view.at, command)
-        self._scene.hear(self._view.text, self._view.commands)
+        command = as_listed(action, self._state.commands)
+        self._state = self._session.step(self._state.at, command)
+        self._scene.hear(self._state.text, self._state.commands)
 
     def _searches(self, command: str) -> bool:
         """Whether a command looks for what is missing where nobody has looked."""
-        if not (place := _SEARCHES.fullmatch(command)) or command not in self._view.commands:
+        if not (place := _SEARCHES.fullmatch(command)) or command not in self._state.commands:
             return False
         unknown = place[1] not in self._scene.contents and place[1] != (
             self._scene.at if command.startswith("go to") else None

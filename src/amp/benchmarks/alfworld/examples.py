@@ -1,6 +1,6 @@
-"""What one step is decided on, and how the prompts tell it; text in, text out.
+"""What one step is decided on, as the prompts tell it, and worked examples in that form.
 
-Worked examples for the prompts, written for them and taken from no game.
+The examples were written for the prompts and are taken from no game.
 """
 
 from __future__ import annotations

@@ -1,15 +1,9 @@
 """ALFWorld's symbolic planner: plans for the room as somebody believes it to be.
 
-The environment tells what was seen. Where the rest is, the base model says, or a table, or chance;
-which of them is the tool's name.
-
-A STRIPS problem from what is believed, for the symbolic planner.
-
-What was seen holds; what was not seen is supposed to be where belief puts it. So a plan is made for
-the room as it is believed to be, its first step is taken, and what is seen then corrects belief, as
-in LLM-DP (Dagan et al., 2023, "Dynamic Planning with a LLM").
-
-Where a thing that was not seen yet may be: by common sense, by chance, or as a model says.
+What was seen holds; what was not seen is supposed to be where belief puts it. So a STRIPS problem
+is made for the room as it is believed to be, the first step of its plan is taken, and what is seen
+then corrects belief, as in LLM-DP (Dagan et al., 2023, "Dynamic Planning with a LLM"). Where an
+unseen thing may be, the base model says, or a table, or chance; which of them is the tool's name.
 """
 
 from __future__ import annotations
@@ -79,7 +73,7 @@ def common_sense(thing: str, places: Sequence[str]) -> Mapping[str, float]:
     )
 
 
-def chance(seed: str) -> Belief:
+def random_belief(seed: str) -> Belief:
     """Returns a belief that is drawn at random, the same for the same seed, thing and places."""
 
     def believe(thing: str, places: Sequence[str]) -> Mapping[str, float]:
@@ -89,7 +83,7 @@ def chance(seed: str) -> Belief:
     return believe
 
 
-def by_kind(weights: Mapping[str, Mapping[str, float]]) -> Belief:
+def belief_by_kind(weights: Mapping[str, Mapping[str, float]]) -> Belief:
     """Returns the belief that follows from what a model says of kinds of places.
 
     Args:
@@ -134,7 +128,7 @@ class _Supposed:
     tool: str
 
 
-def problem(goal: Goal, scene: Scene, believe: Belief) -> Mapping[str, Any] | None:
+def planning_problem(goal: Goal, scene: Scene, believe: Belief) -> Mapping[str, Any] | None:
     """Returns the problem, or None where no place is left in which a missing thing could be.
 
     A thing that was not seen has its kind for a name; a plan's steps before it is taken are
@@ -346,13 +340,13 @@ class RoomPlannerTool(SymbolicPlannerTool):
             believe = self._believe(context.task)
         else:
             kinds = _kinds(scene)
-            believe = by_kind(
+            believe = belief_by_kind(
                 {
                     thing: dict(zip(kinds, answer, strict=True)) if answer else {}
                     for thing, answer in zip(missing(goal, scene), answers, strict=True)
                 }
             )
-        stated = problem(goal, scene, believe)
+        stated = planning_problem(goal, scene, believe)
         return replace(context, observation=replace(context.observation, symbols=stated))
 
 
@@ -361,7 +355,9 @@ def planner_tools() -> Mapping[str, Tool]:
     tools = (
         RoomPlannerTool("symbolic_planner", "the base model"),
         RoomPlannerTool(
-            "symbolic_planner_random", "chance", lambda task: chance(f"{task.id} {task.seed}")
+            "symbolic_planner_random",
+            "chance",
+            lambda task: random_belief(f"{task.id} {task.seed}"),
         ),
         RoomPlannerTool("symbolic_planner_table", "a table", lambda _: common_sense),
     )

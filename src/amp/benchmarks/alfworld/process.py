@@ -1,12 +1,9 @@
-"""A process that plays games, as seen from here; its other side is `worker.py`.
+"""Games in processes of their own, so that their memory is bounded and the next one loads early.
 
-It ends with this process, however that ends.
-
-Games in processes, so that their memory is bounded and the next one loads early.
-
-A worker is started when it is needed and replaced after `GAMES_A_WORKER` games, or when it has had
-more than `MAX_MEGABYTES`, which takes an expert that searches long for a solution. While one game
-is played, a second worker loads the next.
+The other side of a process is `worker.py`. A worker is started when it is needed and replaced after
+`GAMES_A_WORKER` games, or when it has had more than `MAX_MEGABYTES`, which takes an expert that
+searches long for a solution. While one game is played, a second worker loads the next. Workers end
+with this process, however that ends.
 """
 
 from __future__ import annotations
@@ -26,7 +23,7 @@ from amp.errors import AmpError, InvalidInputError
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class GameState:
     """What a game says at one of its positions.
 
     Attributes:
@@ -55,7 +52,7 @@ class Worker:
         self.game: GameFile | None = None
         self.games = 0
         self.megabytes = 0
-        self._start: View | InvalidInputError | None = None
+        self._start: GameState | InvalidInputError | None = None
         self._process = subprocess.Popen(
             [sys.executable, "-m", "amp.benchmarks.alfworld.worker"],
             # The order of sets decides ties in the libraries, and alfworld makes its directory.
@@ -86,7 +83,7 @@ class Worker:
         self.games += 1
         self._send(do="load", id=game.id, path=str(game.path), member=game.member)
 
-    def start(self) -> View:
+    def start(self) -> GameState:
         """Waits for the game and returns its start.
 
         Raises:
@@ -95,7 +92,7 @@ class Worker:
         """
         if self._start is None:
             try:
-                self._start = view_of(self._checked(self._answer()))
+                self._start = state_of(self._checked(self._answer()))
             except InvalidInputError as error:
                 self._start = error
         if isinstance(self._start, InvalidInputError):
@@ -144,9 +141,9 @@ class Worker:
         )
 
 
-def view_of(answer: dict[str, Any]) -> View:
-    """Reads a view from a worker's answer."""
-    return View(answer["at"], answer["text"], tuple(answer["commands"]), answer["won"])
+def state_of(answer: dict[str, Any]) -> GameState:
+    """Reads a state from a worker's answer."""
+    return GameState(answer["at"], answer["text"], tuple(answer["commands"]), answer["won"])
 
 
 def _end(process: subprocess.Popen[str]) -> None:
@@ -166,20 +163,20 @@ MAX_MEGABYTES = 400
 """Memory after which it is replaced, as soon as its game is over."""
 
 
-class Play:
+class GameSession:
     """A loaded game; whoever has it can go on from any of its positions."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
 
     @property
-    def start(self) -> View:
+    def start(self) -> GameState:
         """The start; waits until the game is loaded."""
         return self._worker.start()
 
-    def step(self, at: int, command: str) -> View:
+    def step(self, at: int, command: str) -> GameState:
         """Carries a command out at a position; positions stay, so that one can go on elsewhere."""
-        return view_of(self._worker.ask(do="step", at=at, command=command))
+        return state_of(self._worker.ask(do="step", at=at, command=command))
 
     def remaining(self, at: int, commands: Sequence[str]) -> tuple[int | None, list[int | None]]:
         """Length of the planner's plan at a position, and after each of these commands there."""
@@ -205,12 +202,12 @@ class Workers:
     def __init__(self) -> None:
         self._idle: list[Worker] = []
 
-    def open(self, game: GameFile) -> Play:
+    def open(self, game: GameFile) -> GameSession:
         """Returns a game, which may still be loading."""
         worker = self._take(game)
-        play = Play(worker)
-        weakref.finalize(play, _give_back, worker, self._idle).atexit = False
-        return play
+        session = GameSession(worker)
+        weakref.finalize(session, _give_back, worker, self._idle).atexit = False
+        return session
 
     def expect(self, game: GameFile) -> None:
         """Loads a game that will probably be next in a worker that has nothing to do."""

@@ -110,8 +110,8 @@ class ALFWorldPrompts:
 def where(thing: str, kinds: Sequence[str]) -> Prompt:
     """Prompt after which the next token is the label of the kind of place where a thing is.
 
-    What a model answers makes a belief (`amp.benchmarks.alfworld.planning.by_kind`); the labels are
-    those of `labels_for`.
+    What a model answers makes a belief (`amp.benchmarks.alfworld.planning.belief_by_kind`); the
+    labels are those of `labels_for`.
     """
     marked = zip(kinds, labels_for(len(kinds)), strict=True)
     listed = "\n".join(f"- {kind} ({label})" for kind, label in marked)

@@ -1,11 +1,8 @@
-"""What the agent believes about the room: only what the game's own words have told it.
+"""What the agent believes about the room, and how much of the goal is still to do.
 
-Goals: what a task asks for, read from its words, and how much of it is still to do.
-
-What is known of a room as plain JSON: `Observation.symbols` of ALFWorld.
-
-Only what was seen, nothing that anybody supposes: that is for the tool that plans on it
-(`amp.benchmarks.alfworld.planning`).
+Only the game's own words tell anything. The facts of a room as plain JSON are
+`Observation.symbols`: what was seen, nothing that anybody supposes, which is for the tool that
+plans on them (`amp.benchmarks.alfworld.planning`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
 """One BabyAI episode: primitive actions or subgoals in, words out.
 
-What an action brought about, in words for the history, as far as the agent saw it.
-
-What a tool offers, worked out when somebody looks: many steps are decided without it.
+The words of the feedback say what an action brought about, as far as the agent saw it.
 """
 
 from __future__ import annotations

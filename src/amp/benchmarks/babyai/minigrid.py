@@ -1,6 +1,7 @@
-"""The levels of BabyAI by name, and how one is made; minigrid is imported only then.
+"""All that touches minigrid: the levels by name, and the official expert.
 
-The official expert of BabyAI, minigrid's `BabyAIBot`, led to the goal from any state.
+minigrid is imported only when a level is made. The expert is its `BabyAIBot`, led to the goal from
+any state.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Missions taken apart: clauses in the order in which they are to be done.
+"""What a mission asks for, and which part of an observation has to do with it; text in, text out.
 
-What in an observation's text a mission is about; text in, text out.
-
-What one step is decided on, and how the prompts tell it; text in, text out.
+A mission is taken apart into clauses in the order in which they are to be done. `Situation` is what
+one step is decided on, as the prompts tell it.
 """
 
 from __future__ import annotations

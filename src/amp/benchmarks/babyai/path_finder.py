@@ -1,6 +1,6 @@
-"""The path finder: the cheapest way over the believed map, as primitive actions.
+"""The path finder: subgoals, named as missions name them, and the cheapest way to reach one.
 
-Subgoals: what the path finder can be asked to do, named as missions name it.
+A way leads over the map as the agent believes it to be, and is made of primitive actions.
 """
 
 from __future__ import annotations

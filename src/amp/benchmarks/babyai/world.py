@@ -1,9 +1,9 @@
-"""What the agent believes about the world: only what it has seen, placed by its own odometry.
+"""What the agent believes about the world, and how it is told in words.
 
-The frame is the agent's own: it starts at (0, 0) and looks up, which is towards negative y. Nothing
-here reads the simulator; `Belief.observe` takes the 7 x 7 x 3 image that the agent is given.
-
-Observations in words, with the lines that the literature on BabyAI as text uses.
+The belief holds only what was seen, placed by the agent's own odometry. The frame is the agent's
+own: it starts at (0, 0) and looks up, which is towards negative y. Nothing here reads the
+simulator; `Belief.observe` takes the 7 x 7 x 3 image that the agent is given. The words are those
+that the literature on BabyAI as text uses.
 """
 
 from __future__ import annotations

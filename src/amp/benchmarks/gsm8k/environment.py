@@ -1,7 +1,4 @@
-"""The state of one word problem, and the official verdict on its answer.
-
-The judge of GSM8K's answers: the official verdict, asked without giving the answer.
-"""
+"""The state of one word problem, the official verdict on an answer, and the judge that asks it."""
 
 from __future__ import annotations
 

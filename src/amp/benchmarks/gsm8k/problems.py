@@ -1,11 +1,11 @@
-"""Reading problems from files of lines ``{"question": ..., "answer": ...}``.
+"""Problems and their answers: files, the official rule, and annotations from human solutions.
 
-Answers of GSM8K: the official rule, and how ours are brought into its form.
+Files have lines ``{"question": ..., "answer": ...}``. What a model writes is brought into the form
+that the official rule compares as text.
 
-Annotations by a rule: what the human solution of a problem still has to do (spec 3.4.1).
-
-Every beginning of a solution, from none of its lines to all but one, is a step. Its complexity is
-that of finishing from there, counted in the lines and the operations that are still to come:
+A human solution says how much is still to do (spec 3.4.1): every beginning of it, from none of its
+lines to all but one, is a step. Its complexity is that of finishing from there, counted in the
+lines and the operations that are still to come:
 
     complexity = effort / (effort + HALF_EFFORT),    effort = lines + operations
 

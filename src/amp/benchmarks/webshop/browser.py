@@ -1,6 +1,6 @@
 """One customer in the shop: actions in, pages out, quirks of the original included.
 
-The pages of the shop: what stands on them and what can be clicked.
+A page says what stands on it and what can be clicked.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def parse_action(action: str) -> tuple[str, str] | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ActionResult:
     """What an action brought.
 
     Attributes:
@@ -153,7 +153,7 @@ class Outcome:
     valid: bool = True
 
 
-_INVALID = Outcome(valid=False)
+_INVALID = ActionResult(valid=False)
 
 
 class Browser:
@@ -195,7 +195,7 @@ class Browser:
         twin._rng = copy.copy(self._rng)
         return twin
 
-    def step(self, action: str) -> Outcome:
+    def step(self, action: str) -> ActionResult:
         """Carries an action out. One that is not possible changes nothing.
 
         Raises:
@@ -207,12 +207,12 @@ class Browser:
         name, argument = parts
         if name == "search":
             self._show_results(tuple(argument.split(" ")), 1)
-            return Outcome()
+            return ActionResult()
         if name == "click" and argument != "search" and argument in self.page.clickables:
             return self._click(argument)
         return _INVALID
 
-    def _click(self, text: str) -> Outcome:
+    def _click(self, text: str) -> ActionResult:
         place = self.place
         if text == BUY:
             return self._buy()
@@ -228,7 +228,7 @@ class Browser:
             self._show_sub_page(text)
         else:
             self._show_item(text)
-        return Outcome()
+        return ActionResult()
 
     def _start(self) -> None:
         self.keywords: tuple[str, ...] | None = None
@@ -245,7 +245,7 @@ class Browser:
         found = self._shop.results(keywords, self._rng)
         self.keywords, self.number, self.product, self.chosen = keywords, number, None, {}
         shown = found[(number - 1) * PRODUCTS_A_PAGE : number * PRODUCTS_A_PAGE]
-        products = [self._shop.store.product(i) for i in shown]
+        products = [self._shop.catalogue.product(i) for i in shown]
         page = results_page(self._goal.instruction, products, number, len(found))
         self._show(page, "search_results", self._session, "+".join(keywords), number)
 
@@ -265,12 +265,12 @@ class Browser:
         where = self._address_of(product)
         self._show(page, "item_sub_page", *where, name.capitalize(), self.chosen)
 
-    def _buy(self) -> Outcome:
+    def _buy(self) -> ActionResult:
         product = self._looked_at()
         reward = self._shop.reward(product.asin, self.chosen, self._goal).total
         page = done_page(product.asin, self.chosen, reward)
         self._show(page, "done", self._session, product.asin, self.chosen)
-        return Outcome(reward, done=True)
+        return ActionResult(reward, done=True)
 
     def _looked_at(self) -> Product:
         assert self.product is not None, "only pages of a product lead here"

@@ -1,10 +1,7 @@
-"""One episode in the shop, for the planner.
+"""One episode in the shop, for the planner, and the judge who knows what a purchase would earn.
 
-The judge of actions in the shop: it knows what a purchase would earn.
-
-The clicks that a page offers, as many as can be told apart by one letter each.
-
-Goal-state distance D in the shop: how much of what was asked for is not in sight (spec 2.2).
+A step chooses among the clicks that a page offers, as many as can be told apart by one letter each.
+The goal-state distance D (spec 2.2) is how much of what was asked for is not in sight.
 """
 
 from __future__ import annotations
@@ -18,7 +15,7 @@ from functools import lru_cache
 
 from amp.assess.evidence import remaining_words
 from amp.assess.text import word_set
-from amp.benchmarks.webshop.browser import SEPARATOR, Browser, Outcome, Page, parse_action
+from amp.benchmarks.webshop.browser import SEPARATOR, ActionResult, Browser, Page, parse_action
 from amp.benchmarks.webshop.shop import Shop, UnsupportedSearchError
 from amp.errors import InvalidInputError
 from amp.types import Observation, Task, Transition
@@ -62,7 +59,7 @@ _ASKING = word_set("find looking need want show give buy get interested")
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ShoppingRequest:
     """What an instruction says, read from its words alone.
 
     Attributes:
@@ -77,7 +74,7 @@ class Request:
 
 
 @lru_cache(maxsize=256)
-def read_request(instruction: str) -> Request:
+def read_request(instruction: str) -> ShoppingRequest:
     """Reads an instruction such as "Find me soft socks with color: red, and size: s"."""
     limit = _PRICE_LIMIT.search(instruction)
     text = _PRICE_LIMIT.sub("", instruction)
@@ -88,7 +85,7 @@ def read_request(instruction: str) -> Request:
             name, colon, value = part.partition(": ")
             if colon:
                 options.append((name, value))
-    return Request(text, tuple(options), float(limit[1]) if limit else None)
+    return ShoppingRequest(text, tuple(options), float(limit[1]) if limit else None)
 
 
 def distance(instruction: str, seen: Iterable[str], chosen: Mapping[str, str]) -> float:
@@ -171,7 +168,7 @@ class WebShopEnvironment:
         rng = random.Random(f"{task.seed} {task.id}")
         self._browser = Browser(self._shop, goal, str(number), rng)
         self._seen = ""
-        return self._observation(self._browser, Outcome())
+        return self._observation(self._browser, ActionResult())
 
     def step(self, action: str) -> Transition:
         """Carries an action out.
@@ -187,7 +184,7 @@ class WebShopEnvironment:
         try:
             outcome = browser.step(action)
         except UnsupportedSearchError as error:
-            outcome, feedback = Outcome(valid=False), str(error)
+            outcome, feedback = ActionResult(valid=False), str(error)
         if not outcome.valid and not feedback:
             feedback = _NOTHING_CHANGED
         observation = self._observation(browser, outcome)
@@ -202,7 +199,7 @@ class WebShopEnvironment:
         twin._browser = self._browser and self._browser.fork()
         return twin
 
-    def _observation(self, browser: Browser, outcome: Outcome) -> Observation:
+    def _observation(self, browser: Browser, outcome: ActionResult) -> Observation:
         page = browser.page
         if outcome.done:
             return Observation(page.text, (), distance=1.0 - outcome.reward)

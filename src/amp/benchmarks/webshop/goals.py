@@ -1,12 +1,11 @@
-"""Goals: what a customer asks for, and the prices drawn with them.
+"""Goals of customers, the prices drawn with them, and what a purchase earns.
 
 One generator of random numbers draws in a fixed order: a price for each product with a range of
 prices, then a limit for each product (synthetic goals) or instruction (human goals). The goals are
 shuffled with a seed of their own, so that their order does not depend on the draws.
 
-The reward of a purchase: type * (attributes hit + options hit + price met) / (all of them).
-
-Nouns of product names, from a table or by spaCy.
+The reward of a purchase is type * (attributes hit + options hit + price met) / (all of them). Its
+type compares the nouns of product names, which come from a table or from spaCy.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from amp.assess.dependency import english
-from amp.benchmarks.webshop.products import LEVEL_MARK, Product, Store
+from amp.benchmarks.webshop.products import LEVEL_MARK, Catalogue, Product
 from amp.errors import InvalidInputError, MissingDependencyError
 
 NO_LIMIT = 1_000_000.0
@@ -69,36 +68,38 @@ class Goal:
     weight: float = 1.0
 
 
-def draw_prices(store: Store, rng: random.Random) -> Sequence[float]:
+def draw_prices(catalogue: Catalogue, rng: random.Random) -> Sequence[float]:
     """Each product's price in dollars, by number: drawn from the range of prices if it has one."""
     return array(
         "d",
-        (low if high is None else rng.uniform(low, high) for low, high in store.price_ranges()),
+        (low if high is None else rng.uniform(low, high) for low, high in catalogue.price_ranges()),
     )
 
 
-def synthetic_goals(store: Store, prices: Sequence[float], rng: random.Random) -> list[Goal]:
+def synthetic_goals(
+    catalogue: Catalogue, prices: Sequence[float], rng: random.Random
+) -> list[Goal]:
     """A goal for each combination of options of each product with an instruction, in that order."""
     goals = []
-    for number, instruction, attributes in store.instructions():
-        product = store.product(number)
+    for number, instruction, attributes in catalogue.instructions():
+        product = catalogue.product(number)
         upper, price_text = _draw_limit(prices[number], rng)
         names = sorted(product.options)
         for values in itertools.product(*(product.options[name] for name in names)):
             options = tuple(zip(names, values, strict=True))
             said = ", and ".join(f"{name}: {value}" for name, value in options)
             text = instruction + (f" with {said}" if said else "") + price_text
-            goals.append(_goal(store, number, text, attributes, options, upper))
+            goals.append(_goal(catalogue, number, text, attributes, options, upper))
     return _weighted(goals)
 
 
 def human_goals(
-    store: Store, prices: Sequence[float], rng: random.Random, instructions: Path
+    catalogue: Catalogue, prices: Sequence[float], rng: random.Random, instructions: Path
 ) -> list[Goal]:
     """A goal for each instruction that a person wrote and that has attributes.
 
     Args:
-        store: the catalogue.
+        catalogue: the catalogue.
         prices: the products' prices.
         rng: draws the price limits.
         instructions: an ``items_human_ins*.json`` of the original project.
@@ -108,9 +109,11 @@ def human_goals(
         MissingDependencyError: if it cannot be read.
     """
     goals = []
-    for number, text, attributes, options in _human_instructions(store, instructions):
+    for number, text, attributes, options in _human_instructions(catalogue, instructions):
         upper, price_text = _draw_limit(prices[number], rng)
-        goals.append(_goal(store, number, text.strip(".") + price_text, attributes, options, upper))
+        goals.append(
+            _goal(catalogue, number, text.strip(".") + price_text, attributes, options, upper)
+        )
     return goals
 
 
@@ -122,14 +125,14 @@ def shuffled(goals: list[Goal]) -> list[Goal]:
 
 
 def _goal(
-    store: Store,
+    catalogue: Catalogue,
     number: int,
     text: str,
     attributes: tuple[str, ...],
     options: tuple[GoalOption, ...],
     upper: float,
 ) -> Goal:
-    product = store.product(number)
+    product = catalogue.product(number)
     return Goal(
         instruction=text,
         asin=product.asin,
@@ -162,12 +165,12 @@ def _weighted(goals: list[Goal]) -> list[Goal]:
 
 
 def _human_instructions(
-    store: Store, path: Path
+    catalogue: Catalogue, path: Path
 ) -> Iterator[tuple[int, str, tuple[str, ...], tuple[str, ...]]]:
     """Product, text, attributes and options, in the order of the products."""
     try:
         by_product = json.loads(path.read_text("utf-8"))
-        numbered = [(store.number(asin), rows) for asin, rows in by_product.items()]
+        numbered = [(catalogue.number(asin), rows) for asin, rows in by_product.items()]
         for number, rows in sorted((n, rows) for n, rows in numbered if n is not None):
             for row in rows:
                 if attributes := tuple(row["instruction_attributes"]):
@@ -277,7 +280,7 @@ class TypeMatch:
 
 
 @dataclass(frozen=True, slots=True)
-class Reward:
+class PurchaseReward:
     """What a purchase earns, with its parts.
 
     Attributes:
@@ -310,7 +313,7 @@ class Reward:
 
 def reward_of(
     product: Product, price: float, chosen: Mapping[str, str], goal: Goal, nouns: TitleNouns
-) -> Reward:
+) -> PurchaseReward:
     """Judges a purchase.
 
     Args:
@@ -323,7 +326,7 @@ def reward_of(
     Raises:
         MissingDependencyError: if the nouns of a title can't be found.
     """
-    return Reward(
+    return PurchaseReward(
         type_match=_type_match(product, goal, nouns),
         attributes_hit=sum(_has(product, attribute) for attribute in goal.attributes),
         attributes=len(goal.attributes),

@@ -219,7 +219,7 @@ CREATE TEMP TABLE notes (asin TEXT PRIMARY KEY, note TEXT);
 )
 
 
-class Store:
+class Catalogue:
     """The products of a data set and the search over them. Reads only; may be shared.
 
     Args:
@@ -298,7 +298,7 @@ class Store:
         )
 
 
-def open_store(products: Path, instructions: Path) -> Store:
+def open_catalogue(products: Path, instructions: Path) -> Catalogue:
     """Returns the catalogue of a data set; the first time it is built in the user's cache.
 
     Raises:
@@ -313,7 +313,7 @@ def open_store(products: Path, instructions: Path) -> Store:
     path = cache_directory() / f"{products.stem}-{digest[:16]}.sqlite"
     if not path.exists():
         build(products, instructions, path)
-    return Store(path)
+    return Catalogue(path)
 
 
 def cache_directory() -> Path:

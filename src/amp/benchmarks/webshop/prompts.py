@@ -1,8 +1,7 @@
-"""Every text that a model reads in the shop. A change of any of them is a new `VERSION`.
+"""Every text that a model reads in the shop, and how a page is told in lines and clicks in words.
 
-The texts are frozen: recordings depend on them to the letter.
-
-What a model reads of a plan step in the shop: the page in lines, and the clicks in words.
+The texts are frozen, since recordings depend on them to the letter: a change of any of them is a
+new `VERSION`.
 """
 
 from __future__ import annotations

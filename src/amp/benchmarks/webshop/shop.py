@@ -10,7 +10,7 @@ from pathlib import Path
 
 from amp.benchmarks.webshop.goals import (
     Goal,
-    Reward,
+    PurchaseReward,
     TitleNouns,
     draw_prices,
     human_goals,
@@ -19,7 +19,7 @@ from amp.benchmarks.webshop.goals import (
     shuffled,
     synthetic_goals,
 )
-from amp.benchmarks.webshop.products import Product, Store, open_store
+from amp.benchmarks.webshop.products import Catalogue, Product, open_catalogue
 from amp.errors import InvalidInputError, MissingDependencyError
 from amp.models.download import Progress
 
@@ -64,13 +64,13 @@ class Shop:
     """A catalogue with prices and goals.
 
     Attributes:
-        store: the catalogue.
+        catalogue: the catalogue.
         prices: what each product costs in dollars, by its number.
         goals: the goals in the order of their numbers.
         nouns: finds the nouns of titles.
     """
 
-    store: Store
+    catalogue: Catalogue
     prices: Sequence[float]
     goals: Sequence[Goal]
     nouns: TitleNouns
@@ -85,32 +85,32 @@ class Shop:
             UnsupportedSearchError: for ``<a>``, for ``<c>`` without a category, and for ``<r>`` in
                 a shop of fewer than 50 products.
         """
-        store = self.store
+        catalogue = self.catalogue
         first, rest = keywords[0], keywords[1:]
-        if first == "<r>" and store.size >= MAX_RESULTS:
-            return rng.sample(range(store.size), k=MAX_RESULTS)
+        if first == "<r>" and catalogue.size >= MAX_RESULTS:
+            return rng.sample(range(catalogue.size), k=MAX_RESULTS)
         if first == "<c>" and rest:
-            return store.of_category(rest[0].strip())
+            return catalogue.of_category(rest[0].strip())
         if first == "<q>":
-            return store.of_query(" ".join(rest).strip())
+            return catalogue.of_query(" ".join(rest).strip())
         if first in ("<r>", "<c>", "<a>"):
             raise UnsupportedSearchError(
                 f"webshop can't search for {' '.join(keywords)!r}; search for words instead"
             )
-        return store.search(" ".join(keywords), MAX_RESULTS)
+        return catalogue.search(" ".join(keywords), MAX_RESULTS)
 
     def product(self, asin: str) -> Product:
         """The product of an id that a page shows."""
-        return self.store.product(self._number(asin))
+        return self.catalogue.product(self._number(asin))
 
-    def reward(self, asin: str, chosen: Mapping[str, str], goal: Goal) -> Reward:
+    def reward(self, asin: str, chosen: Mapping[str, str], goal: Goal) -> PurchaseReward:
         """What it earns to buy a product with these options."""
         number = self._number(asin)
-        product = self.store.product(number)
+        product = self.catalogue.product(number)
         return reward_of(product, self.prices[number], chosen, goal, self.nouns)
 
     def _number(self, asin: str) -> int:
-        number = self.store.number(asin)
+        number = self.catalogue.number(asin)
         if number is None:
             raise InvalidInputError(f"webshop has no product {asin!r}")
         return number
@@ -129,16 +129,16 @@ def load_shop(folder: Path, level: str) -> Shop:
         MissingDependencyError: if a file is missing; says which and where it is had.
     """
     files = LEVELS[level]
-    store = open_store(_found(folder, files.products), _found(folder, files.instructions))
+    catalogue = open_catalogue(_found(folder, files.products), _found(folder, files.instructions))
     rng = random.Random(PRICE_SEED)
-    prices = draw_prices(store, rng)
+    prices = draw_prices(catalogue, rng)
     if files.human is None:
-        goals = synthetic_goals(store, prices, rng)
+        goals = synthetic_goals(catalogue, prices, rng)
     else:
-        goals = human_goals(store, prices, rng, _found(folder, files.human))
+        goals = human_goals(catalogue, prices, rng, _found(folder, files.human))
     tables = [folder / name for name in _NOUN_TABLES if (folder / name).is_file()]
     nouns = TitleNouns(read_table(tables[0]) if tables else None)
-    return Shop(store, prices, shuffled(goals), nouns)
+    return Shop(catalogue, prices, shuffled(goals), nouns)
 
 
 def _found(folder: Path, names: tuple[str, ...]) -> Path:
