@@ -48,3 +48,12 @@ def run(name: str, successes: Sequence[bool], tokens: int, kind: Kind = "fixed")
     """One task a success, all of the same cost."""
     episodes = [episode(f"t{i}", won, tokens) for i, won in enumerate(successes)]
     return Run(name, tuple(episodes), kind)
+
+
+def evil() -> Run:
+    """A run all of whose names and texts are hostile."""
+    made = (step(100, EVIL),)
+    episodes = [
+        Episode(Task(f"{EVIL}{i}", EVIL), made, i == 0, 0.0, made[0].usage, EVIL) for i in range(3)
+    ]
+    return Run(EVIL, tuple(episodes), benchmark=EVIL, model=EVIL)

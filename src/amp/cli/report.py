@@ -58,7 +58,7 @@ def report(
     from amp.report.report import Cost, make_report
     from amp.report.runs import comparable, read_runs
     from amp.report.tables import markdown as markdown_of
-    from amp.report.tables import report_title, tables_of, write_csv
+    from amp.report.tables import tables_of, write_csv
     from amp.trace import to_json
 
     with _uncollected():
@@ -75,7 +75,7 @@ def report(
         written.append(html)
     if markdown is not None:
         with _writing(markdown):
-            text = markdown_of(report_title(made), made.notes, tables)
+            text = markdown_of(made.title, made.notes, tables)
             markdown.write_text(text, encoding="utf-8")
         written.append(markdown)
     if csv is not None:

@@ -19,7 +19,7 @@ from amp.evaluate.sweep import Cell, Study
 from amp.models.base import LanguageModel
 from amp.models.recorded import RecordedModel
 from amp.report.metrics import Summary, summarise
-from amp.report.stats import clustered_rate_interval
+from amp.report.stats import clustered_rate_interval, optional
 from amp.trace import EPISODES, RunDirectory, read_episodes
 from amp.types import MODEL_ERROR, Episode, Task
 
@@ -85,7 +85,10 @@ def prepare(
 
     Raises:
         InvalidInputError: if the study asks for what does not exist; names the tables.
+        MissingDependencyError: if it has several seeds, and scipy is not installed.
     """
+    if len(study.seeds) > 1:  # their summary at the end has intervals over tasks
+        optional("scipy.stats", "a summary of several seeds")
 
     @cache  # cells share them, and some levels take a while to generate
     def benchmark_of(name: str) -> Benchmark:

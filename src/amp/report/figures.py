@@ -11,7 +11,6 @@ from amp.report.html import label
 from amp.report.metrics import Interval
 from amp.report.report import RunReport
 from amp.report.runs import RunLine
-from amp.report.tables import unit
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -63,7 +62,7 @@ def curve(report: RunReport) -> Figure:
             name="fixed runs" if fixed else label(one.name),
             legendgroup="fixed" if fixed else None,
             showlegend=not fixed or one.name == first_fixed,
-            hovertemplate=f"%{{text}}<br>{unit(report)} %{{x:,.4g}}<br>success %{{y:.1%}}"
+            hovertemplate=f"%{{text}}<br>{report.unit} %{{x:,.4g}}<br>success %{{y:.1%}}"
             "<extra></extra>",
         )
         figure.add_trace(dot)
@@ -84,7 +83,7 @@ def curve(report: RunReport) -> Figure:
                 borderpad=0,
             )
     figure.update_layout(height=480, margin={"t": 20}, legend={"orientation": "h", "y": -0.18})
-    figure.update_xaxes(title=f"{unit(report)} a task", rangemode="tozero")
+    figure.update_xaxes(title=f"{report.unit} a task", rangemode="tozero")
     figure.update_yaxes(title="success", range=_span(report), tickformat=".0%")
     return figure
 
@@ -176,7 +175,7 @@ def by_third(report: RunReport, success: bool) -> Figure:
     if success:
         figure.update_yaxes(title="success", range=[0, 1.02], tickformat=".0%")
     else:
-        figure.update_yaxes(title=f"{unit(report)} a task", rangemode="tozero")
+        figure.update_yaxes(title=f"{report.unit} a task", rangemode="tozero")
     return figure
 
 

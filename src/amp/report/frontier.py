@@ -78,9 +78,6 @@ def hull(points: Sequence[Point]) -> tuple[Point, ...]:
     """Corners of the concave line above the front (the non-decreasing convex hull of RouterBench).
 
     Left of the first corner nothing can be had; right of the last one, its success.
-
-    Raises:
-        InvalidInputError: if there are no points.
     """
     corners: list[Point] = []
     for point in pareto_front(points):
@@ -93,11 +90,7 @@ def hull(points: Sequence[Point]) -> tuple[Point, ...]:
 def success_at(points: Sequence[Point], cost: float) -> float | None:
     """The best success that mixtures of the points have at this mean cost or less.
 
-    Returns:
-        None below the cost of the cheapest point, where nothing can be had.
-
-    Raises:
-        InvalidInputError: if there are no points, or the cost is no number.
+    None below the cost of the cheapest point, where nothing can be had.
     """
     corners = hull(points)
     if math.isnan(cost):
@@ -134,14 +127,13 @@ def average_success(points: Sequence[Point], low: float, high: float) -> float:
     """Mean height of the hull over a range of costs, in [0, 1].
 
     AIQ of RouterBench (Hu et al. 2024, arXiv 2403.12031): the area under the non-decreasing convex
-    hull by the width of the range. The hull goes on level to the right of its last point. The range
-    is given, not taken from the points, as figures of two methods compare on one range only. (The
-    code published with that paper divides by `high` in place of the width.)
+    hull by the width of the range (the code published with it divides by `high`). The hull goes on
+    level to the right of its last point. Figures of two methods compare on one range only.
 
     Args:
         points: of one method.
-        low: where the range starts, at least the cost of the cheapest point. Where methods start at
-            different costs, a point of cost 0 and success 0, to do nothing, lets them start alike.
+        low: where the range starts, at least the cost of the cheapest point; a point of cost 0 and
+            success 0, to do nothing, lets all methods start alike.
         high: where it ends, above low.
 
     Raises:
@@ -165,19 +157,14 @@ def average_success(points: Sequence[Point], low: float, high: float) -> float:
 def hypervolume(points: Sequence[Point], reference: Point) -> float:
     """Area that the points dominate, down to a reference point (Zitzler and Thiele 1999).
 
-    Of the points alone, without mixtures: the area under the staircase. Points that are no better
-    than the reference in both add nothing.
+    Of the points alone, without mixtures: the area under the staircase.
 
     Args:
         points: of one method.
-        reference: dearest cost and least success that count, such as those of the dearest policy
-            and 0. State it beside the figure, which means nothing without it.
+        reference: dearest cost and least success that count; the figure means nothing without it.
 
     Returns:
         In units of cost, as success has none.
-
-    Raises:
-        InvalidInputError: if there are no points.
     """
     volume, reached = 0.0, reference.success
     for point in pareto_front(points):
@@ -199,8 +186,8 @@ def reward_share(
         policy: what is judged.
         fixed: the policies that do not adapt.
         oracle: of the allocation that is best in this very reward, task by task.
-        trade_off: lambda of the spec, in [0, 1].
-        budget: the cost that counts as 1, above 0.
+        trade_off: lambda of the spec.
+        budget: the cost that counts as 1.
 
     Returns:
         1 for the oracle, 0 for the best fixed policy, negative below it; None if the oracle gains
@@ -236,9 +223,6 @@ def cost_share(policy: Point, fixed: Sequence[Point], oracle: Sequence[Point]) -
     Returns:
         1 for the oracle, 0 on the fixed hull, negative below it; None if fixed policies or the
         oracle do not reach that success, or the oracle saves nothing there.
-
-    Raises:
-        InvalidInputError: if there are no fixed policies, or no points of the oracle.
     """
     dearest, cheapest = cost_at(fixed, policy.success), cost_at(oracle, policy.success)
     if dearest is None or cheapest is None or dearest - cheapest <= _ROUNDING * dearest:
@@ -256,9 +240,9 @@ Front = Literal["redrawn", "kept"]
 """What the interval of a gain over the front takes the front for.
 
 ``redrawn`` makes it anew of every resample of the tasks, so that the interval holds the luck of the
-front, too. ``kept`` stays with the mixture of the two fixed runs that make the front at this cost
-on all tasks: it answers how sure the gain over these two is. With few fixed runs the first is the
-better question; with dozens of them, which redrawn fronts pick the luckiest of, the second.
+front, too. ``kept`` stays with the mixture of the two fixed runs that make the front at this cost:
+how sure is the gain over these two? With few fixed runs the first is the better question; with
+dozens of them, of which redrawn fronts pick the luckiest, the second.
 """
 
 _RESAMPLES = 1_000
@@ -296,8 +280,8 @@ class Area:
     Attributes:
         name: which runs.
         average_success: AIQ, the mean height of their hull from cost 0, at which nothing is done.
-        hypervolume: share of the box from the reference point (the limit, no success) to cost 0
-            and full success that the runs dominate.
+        hypervolume: share that they dominate of the box from cost 0 and full success to the limit
+            and no success.
     """
 
     name: str
@@ -381,10 +365,8 @@ def _gains(
 ) -> tuple[Gain, ...]:
     runs = [*others, *([] if oracle is None else [oracle])]
     reached = [_point(run, cost_of) for run in runs]
-    gains = [
-        _gain(run, fixed, points, point, cost_of, front)
-        for run, point in zip(runs, reached, strict=True)
-    ]
+    pairs = zip(runs, reached, strict=True)
+    gains = [_gain(run, fixed, points, point, cost_of, front) for run, point in pairs]
     if oracle is None:
         return tuple(gains)
     most = gains[-1].gain or 0.0
@@ -409,14 +391,15 @@ def _gain(
     there = success_at(points, point.cost)
     if there is None:
         return Gain(run.name, None, None, None, "cheaper than any fixed run")
+    interval, note = None, ""
     try:
         if front == "kept":
             interval = _interval_with_front_kept(run, fixed, points, point.cost)
         else:
             interval = _interval_with_front_redrawn(run, fixed, cost_of)
     except InvalidInputError as error:
-        return Gain(run.name, there, point.success - there, None, str(error))
-    return Gain(run.name, there, point.success - there, interval)
+        note = str(error)
+    return Gain(run.name, there, point.success - there, interval, note)
 
 
 def _interval_with_front_redrawn(
@@ -448,14 +431,10 @@ def _interval_with_front_kept(
         of_run.name: {(e.task.id, e.task.seed): e.success is True for e in of_run.episodes}
         for of_run in fixed
     }
-    mixture = _mixture(hull(points), cost)
+    mixture = [(solved[name], share) for name, share in _mixture(hull(points), cost).items()]
     gaps = [
-        (episode.success is True)
-        - sum(
-            share * solved[name][episode.task.id, episode.task.seed]
-            for name, share in mixture.items()
-        )
-        for episode in run.episodes
+        (e.success is True) - sum(share * of[e.task.id, e.task.seed] for of, share in mixture)
+        for e in run.episodes
     ]
     return mean_interval(tasks_of(run.episodes), gaps)
 

@@ -23,6 +23,9 @@ class Interval:
 def wilson(successes: float, n: float) -> Interval:
     """Wilson's score interval of a proportion at 95 % (Wilson 1927).
 
+    Written out, since `amp run` prints it where scipy, of the extra ``report``, is not installed,
+    and since scipy takes no effective numbers.
+
     Args:
         successes: how many, or an effective number.
         n: of how many independent ones; of dependent ones, what they are worth.

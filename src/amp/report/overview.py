@@ -12,7 +12,7 @@ from amp.report.metrics import Interval
 from amp.report.paired import Saving, Versus
 from amp.report.report import RunReport
 from amp.report.runs import Kind, RunLine
-from amp.report.tables import Column, Table, markdown_rows, unit, write_csv
+from amp.report.tables import Column, Table, markdown_rows, write_csv
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def overview(report: RunReport) -> Table:
         Column("policy", name),
         Column("success", success),
         Column("written", lambda one: one.mean("completion_tokens"), "{:.0f}".format),
-        Column(unit(report), "line.cost", "{:.0f}".format),
+        Column(report.unit, "line.cost", "{:.0f}".format),
         Column("calls", lambda one: one.mean("model_calls"), "{:.1f}".format),
         Column("above the front", above),
         Column(

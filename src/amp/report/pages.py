@@ -16,7 +16,7 @@ from amp.report.figures import by_third, calibration, curve, parts
 from amp.report.html import STYLE, anchor, document, label, table, trace
 from amp.report.report import RunReport
 from amp.report.runs import Run
-from amp.report.tables import Table, report_title, tables_of
+from amp.report.tables import Table, tables_of
 from amp.report.validity import Difference, Estimate
 from amp.report.validity_report import Stage, ValidityReport
 
@@ -51,7 +51,7 @@ def run_page(
     Raises:
         MissingDependencyError: if plotly is not installed.
     """
-    return document(report_title(report), _parts(report, runs, judge, trace_bytes), _STYLE + STYLE)
+    return document(report.title, _parts(report, runs, judge, trace_bytes), _STYLE + STYLE)
 
 
 def _parts(

@@ -1,30 +1,32 @@
 """Runs on the same tasks, paired: who solved what, what was saved, and how sure that is.
 
 `compare` pairs the episodes of two runs. `against` says it of a run and another one, `comparisons`
-of many runs and a reference, with their tests corrected as one family.
+of many runs and a reference, with their tests corrected as one family. What a test could have seen
+is the smallest detectable difference of its kind.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass, replace
-from math import comb
 from statistics import stdev
 from typing import get_args
+
+import numpy as np
 
 from amp.errors import InvalidInputError
 from amp.report.metrics import Interval
 from amp.report.runs import Kind, Run, tasks_of
 from amp.report.stats import (
     bootstrap_interval,
-    detectable_mean_difference,
-    detectable_success_difference,
     holm,
+    optional,
     ratio,
     saving,
-    saving_deviation,
     sign_flip_test,
+    t_quantile,
     task_totals,
 )
 from amp.types import Episode
@@ -76,12 +78,14 @@ def exact_mcnemar(won: int, lost: int) -> float:
 
     Raises:
         InvalidInputError: if one is negative.
+        MissingDependencyError: if scipy is not installed.
     """
     if won < 0 or lost < 0:
         raise InvalidInputError(f"{won} won and {lost} lost: expected counts of 0 or more")
-    n = won + lost
-    tail = sum(comb(n, i) for i in range(min(won, lost) + 1))
-    return min(1.0, 2 * tail / (1 << n))
+    if won + lost == 0:
+        return 1.0
+    stats = optional("scipy.stats", "a test of two runs")
+    return float(stats.binomtest(won, won + lost).pvalue)
 
 
 def paired_saving(
@@ -328,3 +332,99 @@ def _task_sums(run: Run, amount_of: Callable[[Episode], float]) -> dict[str, flo
 
 def _solved(episode: Episode) -> float:
     return float(episode.success is True)
+
+
+def detectable_success_difference(
+    tasks: int, discordance: float, power: float = 0.8, alpha: float = 0.05
+) -> float | None:
+    """Smallest difference of two success rates that the exact McNemar test would probably see.
+
+    The power is exact: over the binomial number of discordant tasks and of wins among them.
+
+    Args:
+        tasks: how many both policies did once.
+        discordance: share of tasks that exactly one of them solves, in (0, 1].
+        power: wanted probability of p <= alpha, two-sided.
+        alpha: level of the test.
+
+    Returns:
+        In (0, discordance], or None if not even wins on every discordant task would be seen.
+
+    Raises:
+        InvalidInputError: if an argument is out of range.
+        MissingDependencyError: if scipy is not installed.
+    """
+    if tasks < 1 or not 0.0 < discordance <= 1.0:
+        raise InvalidInputError(
+            f"{tasks} tasks and a discordance of {discordance}: expected at least 1, and (0, 1]"
+        )
+    _check_levels(power, alpha)
+    binom = optional("scipy.stats", "the smallest detectable difference").binom
+    solve = optional("scipy.optimize", "the smallest detectable difference").brentq
+    sizes = np.arange(tasks + 1)
+    chances = binom.pmf(sizes, tasks, discordance)
+    sizes, chances = sizes[chances > 1e-12], chances[chances > 1e-12]
+    losses = binom.ppf(alpha / 2, sizes, 0.5)
+    losses -= binom.cdf(losses, sizes, 0.5) > alpha / 2  # as many at most are significant
+
+    def excess(difference: float) -> float:
+        win = 0.5 + difference / (2 * discordance)
+        seen = binom.cdf(losses, sizes, win) + binom.sf(sizes - losses - 1, sizes, win)
+        return float(chances @ seen) - power
+
+    if excess(discordance) < 0:
+        return None
+    return float(solve(excess, 0.0, discordance, xtol=1e-6))
+
+
+def detectable_mean_difference(
+    tasks: int, deviation: float, power: float = 0.8, alpha: float = 0.05
+) -> float:
+    """Smallest paired mean difference that a two-sided t-test would probably see.
+
+    (t(1 - alpha / 2) + t(power)) deviation / sqrt(n), with n - 1 degrees of freedom (Lachin 1981).
+
+    Args:
+        tasks: how many pairs, at least 2.
+        deviation: standard deviation of the differences over tasks, in any unit; for a share saved
+            it is `saving_deviation`.
+        power: wanted probability of p <= alpha.
+        alpha: level of the test.
+
+    Returns:
+        In the unit of the deviation.
+
+    Raises:
+        InvalidInputError: if an argument is out of range.
+    """
+    if tasks < 2 or not 0.0 <= deviation < math.inf:
+        raise InvalidInputError(
+            f"{tasks} tasks and a deviation of {deviation}: expected at least 2, and 0 or more"
+        )
+    _check_levels(power, alpha)
+    levels = t_quantile(1 - alpha / 2, tasks - 1) + t_quantile(power, tasks - 1)
+    return levels * deviation / math.sqrt(tasks)
+
+
+def saving_deviation(first: Sequence[float], second: Sequence[float]) -> float:
+    """Standard deviation over tasks that stands behind a share saved.
+
+    That of ((1 - s) a - b) / mean(a), the first-order change of s = 1 - sum(b) / sum(a) by one task
+    (ratio estimator, Cochran 1977, section 6.3).
+
+    Raises:
+        InvalidInputError: if lengths differ, a cost is not finite, there are fewer than two tasks,
+            or the first costs add up to nothing.
+    """
+    rows = task_totals(range(len(first)), [first, second])
+    if len(rows) < 2 or not rows[:, 0].sum() > 0:
+        raise InvalidInputError("a deviation needs at least 2 tasks, and first costs above 0")
+    kept = rows[:, 1].sum() / rows[:, 0].sum()
+    return float(np.std((kept * rows[:, 0] - rows[:, 1]) / rows[:, 0].mean(), ddof=1))
+
+
+def _check_levels(power: float, alpha: float) -> None:
+    if not 0.0 < alpha < power < 1.0:
+        raise InvalidInputError(
+            f"alpha is {alpha} and power {power}: expected 0 < alpha < power < 1"
+        )

@@ -21,6 +21,13 @@ from amp.types import Episode
 
 Cost = Literal["tokens", "completion_tokens", "flops", "seconds", "dollars"]
 _FAILURES = 10
+_UNITS = {
+    "tokens": "tokens",
+    "completion_tokens": "written tokens",
+    "flops": "FLOPs",
+    "seconds": "seconds",
+    "dollars": "dollars",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +139,17 @@ class RunReport:
     calibrations: tuple[Calibration, ...]
     failures: tuple[Failure, ...]
     notes: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """What it is of."""
+        named = " of ".join(filter(None, (self.benchmark, self.model)))
+        return f"Runs on {named}" if named else "Runs"
+
+    @property
+    def unit(self) -> str:
+        """What its costs are, in words."""
+        return _UNITS[self.cost]
 
 
 def make_report(

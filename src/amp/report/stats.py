@@ -1,18 +1,9 @@
-"""How sure a figure is: intervals and tests that know which rows belong to one task.
+"""How sure a figure is: intervals, tests and rank statistics that know which rows make a task.
 
 Several runs or samples of one task are not independent, so everything here counts tasks: they are
-drawn, or change sides, with all their rows. Wilson's interval is in `amp.report.stats`, the
-exact McNemar test in `amp.report.paired`, and what a test could have seen in
-`amp.report.stats`.
-
-What a paired comparison could have seen: the smallest detectable difference of its kind.
-
-Rank statistics of scores and outcomes, and a bootstrap that resamples whole tasks.
-
-Everything is written for weights: a resample is a row of counts that says how often each state
-occurs in it, so thousands of resamples are a few passes over one matrix.
-
-What a set of episodes amounts to: success with its interval, and what it cost (spec 2.6).
+drawn, or change sides, with all their rows. Quantiles and plain rank statistics are scipy's (extra
+``report``). Written out are what scipy has not: a bootstrap of whole tasks, rank statistics under
+weights, so that thousands of resamples are a few passes over one matrix, and Holm's correction.
 """
 
 from __future__ import annotations
@@ -28,9 +19,6 @@ import numpy.typing as npt
 
 from amp.errors import InvalidInputError, MissingDependencyError
 from amp.report.metrics import Interval, wilson
-
-_Z_95 = 1.959963984540054
-
 
 Array: TypeAlias = npt.NDArray[np.float64]
 RESAMPLES = 10_000
@@ -69,11 +57,6 @@ def saving(totals: Array) -> Array:
     return np.asarray(1 - totals[..., 1] / totals[..., 0])
 
 
-def difference_of_ratios(totals: Array) -> Array:
-    """First by second total, less third by fourth, such as tokens a success of two policies."""
-    return np.asarray(totals[..., 0] / totals[..., 1] - totals[..., 2] / totals[..., 3])
-
-
 def bootstrap_interval(
     tasks: Sequence[Hashable],
     columns: Sequence[Sequence[float]],
@@ -86,13 +69,14 @@ def bootstrap_interval(
     The expanded percentile interval: its levels are those that would be right for a mean of as
     many normal values as there are tasks (Hesterberg 2015, The American Statistician 69:371,
     section 5.3). On skewed costs of few tasks it covers more often than percentiles and BCa do. It
-    is still too short there: below some 20 tasks, read it as a sketch.
+    is still too short there: below some 20 tasks, read it as a sketch. (`scipy.stats.bootstrap`
+    resamples rows, and takes six times as long.)
 
     Args:
         tasks: task of every row; the rows of a task are drawn together (Field and Welsh 2007).
         columns: one value a row each; those of paired runs side by side keep the pairing.
-        statistic: maps totals (... x columns) to one value each: `ratio`, `saving`,
-            `difference_of_ratios`, or any other that works on totals.
+        statistic: maps totals (... x columns) to one value each: `ratio`, `saving`, or any other
+            that works on totals.
         resamples: how many, at least 1.
         seed: of the draws.
 
@@ -203,19 +187,13 @@ def clustered_rate_interval(tasks: Sequence[Hashable], successes: Sequence[bool]
 
 
 def t_quantile(probability: float, freedom: int) -> float:
-    """Quantile of Student's t, by expansion about the normal one (Abramowitz and Stegun 26.7.5).
+    """Quantile of Student's t.
 
-    Between 0.025 and 0.975 it is off by less than 0.1 % from 4 degrees of freedom, by 1 % at 2.
-    Written out, as comparing two runs should need no scipy.
+    Raises:
+        MissingDependencyError: if scipy is not installed.
     """
-    z = _NORMAL.inv_cdf(probability)
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    return z + sum(term / float(freedom) ** power for power, term in enumerate(terms, start=1))
+    stats = optional("scipy.stats", "an interval over tasks")
+    return float(stats.t.ppf(probability, freedom))
 
 
 def task_totals(tasks: Sequence[Hashable], columns: Sequence[Sequence[float]]) -> Array:
@@ -255,108 +233,6 @@ def _finite(name: str, values: Sequence[float]) -> Array:
     return array
 
 
-def detectable_success_difference(
-    tasks: int, discordance: float, power: float = 0.8, alpha: float = 0.05
-) -> float | None:
-    """Smallest difference of two success rates that the exact McNemar test would probably see.
-
-    The power is exact: over the binomial number of discordant tasks and of wins among them.
-
-    Args:
-        tasks: how many both policies did once.
-        discordance: share of tasks that exactly one of them solves, in (0, 1].
-        power: wanted probability of p <= alpha, two-sided.
-        alpha: level of the test.
-
-    Returns:
-        In (0, discordance], or None if not even wins on every discordant task would be seen.
-
-    Raises:
-        InvalidInputError: if an argument is out of range.
-        MissingDependencyError: if scipy is not installed.
-    """
-    if tasks < 1 or not 0.0 < discordance <= 1.0:
-        raise InvalidInputError(
-            f"{tasks} tasks and a discordance of {discordance}: expected at least 1, and (0, 1]"
-        )
-    _check_levels(power, alpha)
-    try:
-        from scipy.optimize import brentq
-        from scipy.stats import binom
-    except ImportError as error:
-        raise MissingDependencyError(
-            "the smallest detectable difference needs scipy; run: pip install"
-            " 'adaptive-meta-planning[report]'"
-        ) from error
-    sizes = np.arange(tasks + 1)
-    chances = binom.pmf(sizes, tasks, discordance)
-    sizes, chances = sizes[chances > 1e-12], chances[chances > 1e-12]
-    losses = binom.ppf(alpha / 2, sizes, 0.5)
-    losses -= binom.cdf(losses, sizes, 0.5) > alpha / 2  # as many at most are significant
-
-    def excess(difference: float) -> float:
-        win = 0.5 + difference / (2 * discordance)
-        seen = binom.cdf(losses, sizes, win) + binom.sf(sizes - losses - 1, sizes, win)
-        return float(chances @ seen) - power
-
-    if excess(discordance) < 0:
-        return None
-    return float(brentq(excess, 0.0, discordance, xtol=1e-6))
-
-
-def detectable_mean_difference(
-    tasks: int, deviation: float, power: float = 0.8, alpha: float = 0.05
-) -> float:
-    """Smallest paired mean difference that a two-sided t-test would probably see.
-
-    (t(1 - alpha / 2) + t(power)) deviation / sqrt(n), with n - 1 degrees of freedom (Lachin 1981).
-
-    Args:
-        tasks: how many pairs, at least 2.
-        deviation: standard deviation of the differences over tasks, in any unit; for a share saved
-            it is `saving_deviation`.
-        power: wanted probability of p <= alpha.
-        alpha: level of the test.
-
-    Returns:
-        In the unit of the deviation.
-
-    Raises:
-        InvalidInputError: if an argument is out of range.
-    """
-    if tasks < 2 or not 0.0 <= deviation < math.inf:
-        raise InvalidInputError(
-            f"{tasks} tasks and a deviation of {deviation}: expected at least 2, and 0 or more"
-        )
-    _check_levels(power, alpha)
-    levels = t_quantile(1 - alpha / 2, tasks - 1) + t_quantile(power, tasks - 1)
-    return levels * deviation / math.sqrt(tasks)
-
-
-def saving_deviation(first: Sequence[float], second: Sequence[float]) -> float:
-    """Standard deviation over tasks that stands behind a share saved.
-
-    That of ((1 - s) a - b) / mean(a), the first-order change of s = 1 - sum(b) / sum(a) by one task
-    (ratio estimator, Cochran 1977, section 6.3).
-
-    Raises:
-        InvalidInputError: if lengths differ, a cost is not finite, there are fewer than two tasks,
-            or the first costs add up to nothing.
-    """
-    rows = task_totals(range(len(first)), [first, second])
-    if len(rows) < 2 or not rows[:, 0].sum() > 0:
-        raise InvalidInputError("a deviation needs at least 2 tasks, and first costs above 0")
-    kept = rows[:, 1].sum() / rows[:, 0].sum()
-    return float(np.std((kept * rows[:, 0] - rows[:, 1]) / rows[:, 0].mean(), ddof=1))
-
-
-def _check_levels(power: float, alpha: float) -> None:
-    if not 0.0 < alpha < power < 1.0:
-        raise InvalidInputError(
-            f"alpha is {alpha} and power {power}: expected 0 < alpha < power < 1"
-        )
-
-
 _CELLS = 4_000_000  # resamples x rows that are worked on at once: 32 MB an array
 
 
@@ -369,7 +245,13 @@ def auroc(scores: Sequence[float], failed: Sequence[bool]) -> float | None:
     Raises:
         ValueError: if the lengths differ or a score is not finite.
     """
-    return _at_face_value(weighted_auroc, scores, failed)
+    one, two = _columns(scores, failed)
+    failures, successes = int(two.sum()), int((1 - two).sum())
+    if not failures or not successes:
+        return None
+    ranks = optional("scipy.stats", "a rank statistic").rankdata(one)
+    above = float(ranks[two == 1].sum()) - failures * (failures + 1) / 2  # Mann and Whitney's U
+    return above / (failures * successes)
 
 
 def spearman(scores: Sequence[float], outcomes: Sequence[float]) -> float | None:
@@ -383,21 +265,12 @@ def spearman(scores: Sequence[float], outcomes: Sequence[float]) -> float | None
     Raises:
         ValueError: if the lengths differ or a value is not finite.
     """
-    return _at_face_value(weighted_spearman, scores, outcomes)
+    return _correlation("spearmanr", scores, outcomes)
 
 
 def kendall(scores: Sequence[float], outcomes: Sequence[float]) -> float | None:
-    """Kendall's tau-b: pairs in the same order less pairs in the opposite one (Kendall 1945).
-
-    Their share of the geometric mean of the pairs that the scores, and the outcomes, do not tie.
-
-    Returns:
-        A value in [-1, 1], or None if the scores or the outcomes are all equal.
-
-    Raises:
-        ValueError: if the lengths differ or a value is not finite.
-    """
-    return _at_face_value(weighted_kendall, scores, outcomes)
+    """Kendall's tau-b; arguments and result as those of `spearman` (Kendall 1945)."""
+    return _correlation("kendalltau", scores, outcomes)
 
 
 def weighted_auroc(scores: Array, failed: Array, weights: Array) -> Array:
@@ -476,18 +349,23 @@ def _ties(values: Array) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     return order, np.flatnonzero(np.diff(values[order], prepend=np.nan) != 0)
 
 
-def _at_face_value(
-    statistic: Callable[[Array, Array, Array], Array],
-    scores: Sequence[float],
-    outcomes: Sequence[float] | Sequence[bool],
-) -> float | None:
+def _correlation(of_scipy: str, scores: Sequence[float], outcomes: Sequence[float]) -> float | None:
+    one, two = _columns(scores, outcomes)
+    if len(np.unique(one)) < 2 or len(np.unique(two)) < 2:
+        return None
+    stats = optional("scipy.stats", "a rank statistic")
+    return float(getattr(stats, of_scipy)(one, two).statistic)
+
+
+def _columns(
+    scores: Sequence[float], outcomes: Sequence[float] | Sequence[bool]
+) -> tuple[Array, Array]:
     one, two = np.array(scores, dtype=np.float64), np.array(outcomes, dtype=np.float64)
     if one.shape != two.shape:
         raise ValueError(f"{one.size} scores do not go with {two.size} outcomes")
     if not (np.isfinite(one).all() and np.isfinite(two).all()):
         raise ValueError("scores and outcomes must be finite; leave out what is missing")
-    value = float(statistic(one, two, np.ones((1, one.size)))[0])
-    return None if math.isnan(value) else value
+    return one, two
 
 
 def bootstrap(

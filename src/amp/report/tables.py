@@ -153,9 +153,6 @@ def _text(value: Value, column: Column) -> str:
     return column.text(value)
 
 
-# --------------------------------------------------------------------------- how numbers read
-
-
 def percent(share: float) -> str:
     """A share."""
     return f"{share:.1%}"
@@ -189,20 +186,6 @@ def short(text: str) -> str:
     return words if len(words) <= _SHORT_CHARACTERS else words[: _SHORT_CHARACTERS - 1] + "…"
 
 
-_UNITS = {
-    "tokens": "tokens",
-    "completion_tokens": "written tokens",
-    "flops": "FLOPs",
-    "seconds": "seconds",
-    "dollars": "dollars",
-}
-
-
-def unit(report: RunReport) -> str:
-    """What the costs of a report are, in words."""
-    return _UNITS[report.cost]
-
-
 # --------------------------------------------------------------------------- the whole report
 
 
@@ -213,12 +196,6 @@ def tables_of(report: RunReport) -> list[Table]:
         _calibration, _failures,
     )  # fmt: skip
     return [table for make in made if (table := make(report)).rows]
-
-
-def report_title(report: RunReport) -> str:
-    """The title of a report."""
-    named = " of ".join(filter(None, (report.benchmark, report.model)))
-    return f"Runs on {named}" if named else "Runs"
 
 
 def _runs(report: RunReport) -> Table:
@@ -235,7 +212,7 @@ def _runs(report: RunReport) -> Table:
         *([Column("seeds", "seeds")] if seeds else []),
         Column("success", "summary.success_rate", percent),
         Column("95 %", "success_interval", percent),
-        Column(unit(report), "cost", figure),
+        Column(report.unit, "cost", figure),
         Column("95 % of it", "cost_interval", figure),
     )
     lines = [*report.lines, *([] if report.oracle is None else [report.oracle])]
@@ -248,7 +225,7 @@ def _runs(report: RunReport) -> Table:
         "does; it knows the verdicts beforehand."
     )
     note = (
-        f"Success: {how}. {unit(report).capitalize()}: mean of a task, by bootstrap over tasks."
+        f"Success: {how}. {report.unit.capitalize()}: mean of a task, by bootstrap over tasks."
         f"{'' if report.oracle is None else oracle}"
     )
     return Table("runs", "Runs", columns, lines, note)
@@ -286,7 +263,7 @@ def _savings(report: RunReport) -> Table:
         Column("detectable", "detectable_saving", percent),
     )
     rows = [one for one in report.comparisons if one.saving is not None]
-    title = f"{unit(report)[0].upper()}{unit(report)[1:]} saved, against {report.reference}"
+    title = f"{report.unit[0].upper()}{report.unit[1:]} saved, against {report.reference}"
     note = f"Paired bootstrap over tasks; p by flipping signs over tasks. {_family(report)}"
     return Table("savings", title, columns, rows, note)
 
@@ -326,14 +303,13 @@ def _areas(report: RunReport) -> Table:
         Column("AIQ", "average_success", "{:.4f}".format),
         Column("hypervolume", "hypervolume", "{:.4f}".format),
     )
-    if (curve := report.curve) is None:
-        return Table("areas", "What can be had", columns, ())
+    limit, areas = (0.0, ()) if report.curve is None else (report.curve.limit, report.curve.areas)
     note = (
-        f"Both from 0, where nothing is done, to {figure(curve.limit)} {unit(report)} a task, a "
-        "tenth beyond the dearest run. AIQ is the mean height of the hull there, the hypervolume "
-        "the share of that box (reference point: that cost, no success) which the runs dominate."
+        f"Both from 0, where nothing is done, to {figure(limit)} {report.unit} a task, a tenth "
+        "beyond the dearest run. AIQ is the mean height of the hull there, the hypervolume the "
+        "share of that box (reference point: that cost, no success) which the runs dominate."
     )
-    return Table("areas", "What can be had", columns, curve.areas, note)
+    return Table("areas", "What can be had", columns, areas, note)
 
 
 def _spent(report: RunReport) -> Table:
@@ -403,8 +379,7 @@ def _unread(report: RunReport) -> Table:
         "Cut off: written candidates that their cap ended. Unread: candidates from which no action "
         "could be read. Not done: episodes that a limit or an error ended."
     )
-    title = "What could not be read or finished"
-    return Table("unread", title, columns, report.lines, note)
+    return Table("unread", "What could not be read or finished", columns, report.lines, note)
 
 
 def _thirds(report: RunReport) -> Table:
@@ -414,7 +389,7 @@ def _thirds(report: RunReport) -> Table:
         Column("tasks", "tasks"),
         Column("success", "success_rate", percent),
         Column("95 %", "success_interval", percent),
-        Column(f"{unit(report)} a task", "cost", figure),
+        Column(f"{report.unit} a task", "cost", figure),
         Column("95 % of it", "cost_interval", figure),
     )
     note = "Thirds by the benchmark's own count, with boundaries from training tasks."
@@ -467,7 +442,7 @@ def _failures(report: RunReport) -> Table:
         Column("run", "run"),
         Column("task", "task"),
         Column("seed", "seed", "{:d}".format),
-        Column(unit(report), "cost", figure),
+        Column(report.unit, "cost", figure),
         Column("steps", "steps"),
         Column("ended", "ended"),
         Column("goal", lambda one: short(one.goal)),

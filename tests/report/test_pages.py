@@ -1,23 +1,25 @@
-"""The page and the tables of a run report: complete, the same twice, and safe with any text."""
+"""The pages of reports: complete, the same twice, fetching nothing, and safe with any text."""
 
 from __future__ import annotations
 
-import csv
 import re
+import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from tests.fakes.runs import EVIL, run, step
+from tests.fakes.runs import evil, run, step
 
 from amp.benchmarks.base import Difficulty
 from amp.benchmarks.gsm8k import GSM8K
+from amp.errors import MissingDependencyError
+from amp.report.calibration import reliability
 from amp.report.html import trace
-from amp.report.pages import run_page
+from amp.report.metrics import Interval
+from amp.report.pages import run_page, validity_page
 from amp.report.report import make_report
-from amp.report.runs import Run
-from amp.report.tables import markdown, tables_of, write_csv
-from amp.types import Episode, Task
+from amp.report.tables import tables_of
+from amp.report.validity import Difference, Estimate, Importance, Oriented
+from amp.report.validity_report import ScoreLine, Stage, ValidityReport
 
 RUNS = (
     run("fixed", [True, False, False], 100),
@@ -29,14 +31,6 @@ def own(html: str) -> str:
     """The page without plotly itself."""
     start, end = html.index("<script>"), html.index("</script></head>")
     return html[:start] + html[end:]
-
-
-def evil() -> Run:
-    made = (step(100, EVIL),)
-    episodes = [
-        Episode(Task(f"{EVIL}{i}", EVIL), made, i == 0, 0.0, made[0].usage, EVIL) for i in range(3)
-    ]
-    return Run(EVIL, tuple(episodes), benchmark=EVIL, model=EVIL)
 
 
 def test_a_page_holds_figures_tables_and_links_to_traces() -> None:
@@ -116,20 +110,84 @@ def test_a_trace_shows_what_a_step_was_given_and_what_came_of_it() -> None:
         assert text in shown, text
 
 
-def test_markdown_cells_stay_cells() -> None:
-    report = make_report((evil(),))
-    text = markdown("Runs", report.notes, tables_of(report))
+LINK = "<img src=x onerror=alert(1)></script><a href='http://evil.example'>"
+
+
+def validity_report(name: str = "learned", feature: str = "entropy") -> ValidityReport:
+    half = Estimate(0.625, Interval(0.5, 0.75), 40)
+    unknown = Estimate(None, note="not defined: no row has it")
+    full = Stage(
+        name="before a round",
+        tasks=20,
+        rows=40,
+        failures=12,
+        train_rows=80,
+        base_rate=0.25,
+        lines=(
+            ScoreLine(name, "scorer", 1, half, half),
+            ScoreLine(feature, "feature", -1, Estimate(0.4375, None, 40, 0, "one task"), half),
+            ScoreLine("absent", "feature", None, unknown, unknown),
+        ),
+        comparisons=(
+            Difference(Oriented(name), Oriented(feature, -1), half, 0.125),
+            Difference(Oriented(name), Oriented("absent"), unknown),
+        ),
+        importances=(
+            Importance(feature, 0.0625, Interval(0.03, 0.09)),
+            Importance("absent", None, note="not defined: x"),
+        ),
+        reliability={
+            name: reliability([0.125, 0.875] * 20, [False, True] * 20, 0.25),
+            "wild": reliability([3.0], [True], 0.25),
+        },
+    )
+    empty = Stage("after one candidate", 0, 0, 0, 0, None, ())
+    return ValidityReport(name, "gsm8k", (full, empty))
+
+
+def test_a_page_holds_every_figure_and_says_what_is_not_defined() -> None:
+    text = own(validity_page(validity_report()))
+    # Of the first stage three figures, of the empty one its AUROCs alone.
+    assert text.count("Plotly.newPlot(") == 4
+    for shown in (
+        '"x":[0.625]',
+        '"array":[0.125]',
+        '"arrayminus":[0.125]',
+        '"x":[0.125,0.875]',
+        '"x":[0.0625]',
+        '"ticktext":["entropy (inverted)","learned"]',
+        "<td>entropy (inverted)</td>",
+        "absent: not defined: no row has it",
+        "entropy: one task",
+        "absent: not defined: x",
+        "<td>12.5%</td>",
+        "<td>wild</td><td>-</td><td>-</td><td>-</td>",
+        "rows 40, tasks 20, failures 12",
+        "base rate 25.0%",
+        "base rate unknown",
+    ):
+        assert shown in text, shown
+
+
+def test_a_page_fetches_nothing_and_is_the_same_twice() -> None:
+    html = validity_page(validity_report())
+    assert html == validity_page(validity_report())
+    assert "default-src 'none'" in html
+    assert not re.search(r"<(script|img|iframe)[^>]*\ssrc=|<link", own(html))
+    assert len(html) > 1_000_000
+
+
+def test_names_are_text_and_never_markup() -> None:
+    text = own(validity_page(validity_report(LINK, LINK + "2")))
     assert "<img" not in text
-    for line in text.splitlines():
-        if line.startswith("| ") and "onerror" in line:
-            assert r"\|\`=1+1" in line
+    assert "<a href" not in text
+    # In the data of a figure, too, since plotly makes links of what its labels hold.
+    assert r"\u003ca" not in text
+    assert text.count("</script>") == own(validity_page(validity_report())).count("</script>")
+    assert "&lt;img src=x" in text
 
 
-def test_csv_holds_values_and_no_formula(tmp_path: Path) -> None:
-    named = (replace(RUNS[0], name="=1+1"), RUNS[1])
-    paths = {path.stem: path for path in write_csv(tables_of(make_report(named)), tmp_path / "csv")}
-    with paths["runs"].open(encoding="utf-8", newline="") as file:
-        first = next(csv.DictReader(file))
-    assert first["run"] == "'=1+1"
-    assert float(first["success"]) == 1 / 3
-    assert 0 < float(first["95 % low"]) < 1 / 3 < float(first["95 % high"]) < 1
+def test_a_missing_plotly_is_one_line_that_helps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "plotly.offline", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'adaptive-meta-planning\[rep"):
+        validity_page(validity_report())
