@@ -26,10 +26,10 @@ from amp.assess.neural import NeuralAssessor
 from amp.benchmarks import load_benchmark
 from amp.learn.config import TrainConfig, load_train_config
 from amp.learn.pipeline import load_dataset, served, train_policy
-from amp.learn.table_env import TableEnv
 from amp.learn.trainer import ASSESSOR
 from amp.report.frontier import Point, hull
 from amp.report.stats import bootstrap_interval, holm, ratio, sign_flip_test
+from amp.simulate.table_env import TableEnv
 
 Floats = npt.NDArray[np.float64]
 

@@ -15,13 +15,14 @@ from typing import Any
 
 from tests.fakes.problems import UntilRight
 from tests.fakes.synthetic import CARD
-from tests.learn.test_tables import FEATURES, SPACE, contexts, draws, network
+from tests.simulate.test_table_env import FEATURES, SPACE, contexts, draws, network
 
 from amp.assess.assessor_file import Training
 from amp.learn.config import PRESETS, PPOConfig, TrainConfig, with_preset
 from amp.learn.pipeline import Dataset, train_policy
-from amp.learn.table_env import TableEnv
 from amp.learn.trainer import Metrics, train
+from amp.simulate.lattice import env_from_samples
+from amp.simulate.table_env import TableEnv
 
 PROMISED = 5_000.0
 DECISIONS = 20_000
@@ -36,9 +37,7 @@ def table(tasks: int) -> TableEnv:
     """Tasks with made-up samples of two arms, scored by a network of chance."""
     made = draws(tasks, samples=SAMPLES)
     space = replace(SPACE, beam_width=(1, SAMPLES))
-    return TableEnv.from_samples(
-        made, space, FEATURES, ASSESSOR, contexts(made), max_rounds=SAMPLES
-    )
+    return env_from_samples(made, space, FEATURES, ASSESSOR, contexts(made), max_rounds=SAMPLES)
 
 
 def speed(preset: str) -> float:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from tests.fakes.recorded import CARD, CHAIN, PROGRAM, TASKS, record, replayed
-from tests.learn.test_tables import network
 from tests.learn.test_train import stored
+from tests.simulate.test_table_env import network
 from typer.testing import CliRunner, Result
 
 from amp import cli

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from experiments.ablations import TRADE_OFFS, Measured, above_front, fixed, rows
-from tests.learn.test_tables import DRAWS, TABLE
+from tests.simulate.test_table_env import DRAWS, TABLE
 
 from amp.simulate import policies
 from amp.simulate.replay import Pull

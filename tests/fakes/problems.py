@@ -9,8 +9,8 @@ import numpy as np
 
 from amp.allocate.mlp_policy import EXTRAS
 from amp.allocate.space import Space
-from amp.learn.rollout import BatchObservation, Ints, StepResult, VectorEpisodes, allocations
 from amp.mlp import Floats
+from amp.simulate.vector_env import BatchObservation, Ints, StepResult, VectorEpisodes, allocations
 
 FIXED = {"depth": (1, 1), "temperature": (0.7, 0.7), "top_p": (1.0, 1.0), "verification": (0, 0)}
 TOKENS = 100.0

@@ -8,7 +8,7 @@ from statistics import fmean
 
 import numpy as np
 import pytest
-from tests.learn.test_tables import DRAWS, SAMPLES, SPACE, TABLE
+from tests.simulate.test_table_env import DRAWS, SAMPLES, SPACE, TABLE
 
 from amp.cost import Reward
 from amp.learn.behaviour_cloning import demonstrate, imitate

@@ -37,14 +37,15 @@ from amp.learn.config import PPOConfig
 from amp.learn.live_rollout import play
 from amp.learn.networks import Networks
 from amp.learn.ppo import batch_of, losses, update
-from amp.learn.rollout import Ints, Rollout, roll_out
-from amp.learn.table_env import TableEnv, TableEpisodes
+from amp.learn.rollout import Rollout, roll_out
 from amp.mlp import Floats
 from amp.models.base import Prompt
 from amp.models.recorded import RecordedModel
 from amp.models.scripted import ScriptedModel
 from amp.planner import Planner
 from amp.simulate.build import opening_contexts, table_from_recording
+from amp.simulate.lattice import env_from_samples
+from amp.simulate.table_env import TableEnv
 from amp.types import Episode, Limits, Task, Transition, Usage
 
 SAMPLES = 4
@@ -67,7 +68,7 @@ def sampler(seed: int) -> MlpPolicy:
     return replace(policy(seed, POLICY_SPACE), max_samples=SAMPLES)
 
 
-# --------------------------------------------------------------------------- as in a environment
+# --------------------------------------------------------------------------- as in an environment
 
 
 @pytest.fixture(scope="module")
@@ -80,14 +81,8 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def table(path: Path) -> TableEnv:
     """Its samples come in the order in which they were recorded."""
-
-    class Ordered(TableEnv):
-        def reset(self, tasks: Ints, rng: np.random.Generator) -> TableEpisodes:
-            shape = (len(tasks), len(self.arms), self.max_samples)
-            return TableEpisodes(self, tasks, np.broadcast_to(np.arange(self.max_samples), shape))
-
     draws = table_from_recording(path, GSM8K, TASKS, [PROGRAM, CHAIN], SAMPLES)
-    return Ordered.from_samples(
+    env = env_from_samples(
         draws,
         POLICY_SPACE,
         FEATURES,
@@ -95,6 +90,7 @@ def table(path: Path) -> TableEnv:
         opening_contexts(GSM8K, TASKS),
         max_rounds=4,
     )
+    return replace(env, shuffled=False)
 
 
 def online(path: Path, one: MlpPolicy, jobs: int = 1, reward: Reward = REWARD) -> Rollout:

@@ -10,7 +10,7 @@ import pytest
 from tests.fakes.recorded import CARD as SCRIPTED
 from tests.fakes.recorded import CHAIN, PROGRAM, TASKS, record
 from tests.fakes.synthetic import CARD
-from tests.learn.test_tables import (
+from tests.simulate.test_table_env import (
     CONTEXTS,
     DRAWS,
     FEATURES,
@@ -31,8 +31,8 @@ from amp.benchmarks import load_benchmark
 from amp.errors import InvalidInputError, RecordingError
 from amp.learn.config import PPOConfig, TrainConfig
 from amp.learn.pipeline import CURVE, Dataset, Scorer, curve, load_dataset, train_policy
-from amp.learn.table_env import TableEnv
 from amp.learn.trainer import ASSESSOR, POLICY
+from amp.simulate.lattice import env_from_samples
 
 GSM8K = load_benchmark("gsm8k")
 MATERIAL = Dataset(TABLE, CARD)
@@ -102,14 +102,14 @@ def test_a_training_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
 
 
 def test_a_table_of_one_outcome_teaches_nothing(tmp_path: Path) -> None:
-    always = replace(TABLE, right=np.ones_like(TABLE.right))
+    always = replace(TABLE, score=np.ones_like(TABLE.score))
     with pytest.raises(InvalidInputError, match="the same decision|have the success 1"):
         train_policy(
             RECIPE.replace(demonstrations=0),
             replace(MATERIAL, table=always),
             tmp_path,
         )
-    never = replace(TABLE, right=np.zeros_like(TABLE.right))
+    never = replace(TABLE, score=np.zeros_like(TABLE.score))
     with pytest.raises(InvalidInputError, match="have the success 0"):
         train_policy(
             RECIPE.replace(demonstrations=0),
@@ -162,7 +162,7 @@ def test_the_curve_is_measured_with_what_the_assessor_became(
     origin = load_origin(tmp_path / POLICY)
     assert origin is not None
     # A table that the new assessor scores by itself gives the very same curve.
-    scored = TableEnv.from_samples(DRAWS, SPACE, FEATURES, network(3), CONTEXTS, max_rounds=4)
+    scored = env_from_samples(DRAWS, SPACE, FEATURES, network(3), CONTEXTS, max_rounds=4)
     assert origin.curve == curve(heeding(0), scored, CURVE)
     assert origin.curve != curve(heeding(0), SCORED, CURVE)
 
@@ -193,10 +193,10 @@ def test_an_assessor_that_reads_what_is_ordered_comes_out_without_it(
     assert isinstance(made.scorer.assessor, NeuralAssessor)
     assert set(everything) - set(made.scorer.assessor.names) == {"divergence"}
     width = 3 * (len(everything) - 1)
-    assert made.table.assessed.shape == (len(TASKS), 16, width)
+    assert made.table.assessed.shape == (len(TASKS) * 16, width)
     plain = load_dataset(demo(pool), GSM8K)
     assert plain.scorer is None
-    assert plain.table.assessed.shape == (len(TASKS), 16, 0)
+    assert plain.table.assessed.shape == (len(TASKS) * 16, 0)
 
 
 @pytest.mark.parametrize(

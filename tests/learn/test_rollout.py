@@ -20,18 +20,9 @@ from amp.allocate.space import Space, sigmoid
 from amp.cost import Charge, Reward
 from amp.errors import InvalidInputError
 from amp.learn import rollout
-from amp.learn.rollout import (
-    BatchObservation,
-    Ints,
-    Rollout,
-    StepResult,
-    VectorEpisodes,
-    allocations,
-    draw,
-    most_likely,
-    roll_out,
-)
+from amp.learn.rollout import Rollout, draw, most_likely, roll_out
 from amp.mlp import Floats
+from amp.simulate.vector_env import BatchObservation, Ints, StepResult, VectorEpisodes, allocations
 
 PROBLEM = UntilRight()
 REWARD = Reward(400.0)

@@ -27,9 +27,9 @@ from amp.allocate.space import Space
 from amp.cost import Reward
 from amp.errors import InvalidInputError
 from amp.learn.networks import LOG_STDS, Networks, encoded, normalisation, one_thread
-from amp.learn.rollout import Ints
-from amp.learn.table_env import TableEnv
 from amp.mlp import Floats
+from amp.simulate.table_env import TableEnv
+from amp.simulate.vector_env import Ints
 from amp.types import Allocation
 
 
@@ -194,7 +194,14 @@ def demonstrate(
     while len(live):
         view = plays.observe(live)
         view.values[:, table.trade_off_column] = lambdas[live]
-        worth = _worth(table, tasks[live], plays.subset[live], spent[live], reward, lambdas[live])
+        worth = _worth(
+            table,
+            tasks[live],
+            plays.node[live] - table.first[tasks[live]],
+            spent[live],
+            reward,
+            lambdas[live],
+        )
         worth[~view.free[:, 0], 0] = np.nan  # no stop before the first round
         best = np.nanargmax(worth, 1)
         wanted = [_first_call(table, plan) for plan in best]

@@ -15,9 +15,10 @@ from pydantic import AliasChoices, Field, model_validator
 
 from amp.cost import Charge, Reward, dual_step
 from amp.errors import InvalidInputError, did_you_mean
-from amp.learn.rollout import Ints, Rollout
+from amp.learn.rollout import Rollout
 from amp.mlp import Floats
 from amp.settings import Config, FilePath, checked, read_toml
+from amp.simulate.vector_env import Ints
 
 Count = Annotated[int, Field(ge=1)]
 Amount = Annotated[float, Field(ge=0.0)]

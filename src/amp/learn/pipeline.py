@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,11 +22,13 @@ from amp.errors import InvalidInputError, did_you_mean
 from amp.learn.behaviour_cloning import ImitationSettings, demonstrate, imitate
 from amp.learn.config import TrainConfig
 from amp.learn.rollout import Rollout, roll_out
-from amp.learn.table_env import ORDERED, TableEnv, check_arms, without
 from amp.learn.trainer import ASSESSOR, POLICY, Metrics, train
+from amp.mlp import Layer
 from amp.models.base import ModelCard
 from amp.simulate.build import opening_contexts, table_from_recording
+from amp.simulate.lattice import ORDERED, check_arms, env_from_samples
 from amp.simulate.samples import Arm
+from amp.simulate.table_env import TableEnv
 
 CURVE = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98, 1.0)
 """Trade-offs at which a new policy is measured on its training tasks."""
@@ -63,8 +65,8 @@ def load_dataset(
 ) -> Dataset:
     """The recorded draws of a config, as its assessor scores them.
 
-    What tells the order of the samples (`subsets.ORDERED`) is taken from an assessor that is a
-    network: it is missing to it from here on, and so it is to the one that is kept.
+    What tells the order of the samples (`amp.simulate.lattice.ORDERED`) is taken from an assessor
+    that is a network: it is missing to it from here on, and so it is to the one that is kept.
 
     Args:
         config: says which.
@@ -99,7 +101,7 @@ def load_dataset(
         config.recording, benchmark, tasks, arms, config.samples, incomplete="leave out"
     )
     scorer = _scorer(config, samples.card)
-    made = TableEnv.from_samples(
+    made = env_from_samples(
         samples,
         space,
         config.features,
@@ -125,6 +127,26 @@ def _scorer(config: TrainConfig, card: ModelCard) -> Scorer | None:
             " true: amp assess train --kind neural"
         )
     return Scorer(assessor, trained_on)
+
+
+def without(assessor: NeuralAssessor, names: Collection[str]) -> NeuralAssessor:
+    """The assessor to which these features are missing for good: it does not read them any more.
+
+    It says of every step what the whole one says where they cannot be had.
+    """
+    count = len(assessor.names)
+    kept = [index for index, name in enumerate(assessor.names) if name not in names]
+    gone = sorted(set(range(count)) - set(kept))
+    first, *others = assessor.layers
+    missing = first.weight[[2 * count + index for index in gone]].sum(0)
+    rows = [block * count + index for block in range(3) for index in kept]
+    return replace(
+        assessor,
+        names=tuple(assessor.names[index] for index in kept),
+        mean=assessor.mean[kept],
+        std=assessor.std[kept],
+        layers=(Layer(first.weight[rows], first.bias + missing), *others),
+    )
 
 
 def train_policy(

@@ -33,8 +33,9 @@ from amp.learn.checkpoint import Training, load_checkpoint, save_checkpoint
 from amp.learn.config import PPOConfig, success_by_tercile, terciles_of
 from amp.learn.networks import normalisation, one_thread
 from amp.learn.ppo import update
-from amp.learn.rollout import Ints, Rollout, VectorEnv, roll_out
+from amp.learn.rollout import Rollout, roll_out
 from amp.mlp import FAR, Layer
+from amp.simulate.vector_env import Ints, VectorEnv
 
 
 def installed() -> bool:

@@ -192,6 +192,15 @@ class TaskSamples:
         )
 
 
+def _reached(row: TaskSamples) -> TaskSamples:
+    """The task without plan steps that nothing leads to any more."""
+    reached, found = set[str](), next_steps(row.first)
+    while found:
+        reached |= found
+        found = set().union(*(next_steps(row.later[name]) for name in found)) - reached
+    return replace(row, later={name: s for name, s in row.later.items() if name in reached})
+
+
 def _longest(steps: Mapping[str, StepSamples]) -> int:
     """How many steps the longest plan has; each step comes before those that it leads to."""
     ahead: dict[str, int] = {}
@@ -294,7 +303,7 @@ class SampleTable:
         return self.arms[known.index(name)]
 
     def with_arms(self, *names: str) -> SampleTable:
-        """The table of these arms alone, in this order.
+        """The table of these arms alone, in this order, and of the plan steps that they lead to.
 
         Raises:
             InvalidInputError: for an unknown arm, or none.
@@ -303,9 +312,11 @@ class SampleTable:
             self,
             arms=tuple(self.arm(name) for name in names),
             tasks=tuple(
-                row.changed(
-                    lambda step, _: replace(
-                        step, by_arm={name: step.by_arm[name] for name in names}
+                _reached(
+                    row.changed(
+                        lambda step, _: replace(
+                            step, by_arm={name: step.by_arm[name] for name in names}
+                        )
                     )
                 )
                 for row in self.tasks

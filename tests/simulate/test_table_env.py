@@ -18,10 +18,11 @@ from amp.cost import Reward
 from amp.errors import InvalidInputError
 from amp.learn.behaviour_cloning import latents_of
 from amp.learn.rollout import roll_out
-from amp.learn.table_env import ORDERED, TableEnv, TableEpisodes
 from amp.mlp import Layer
+from amp.simulate.lattice import ORDERED, env_from_samples
 from amp.simulate.replay import pulls, replay_allocator
 from amp.simulate.samples import Arm, ArmSamples, RecordedSample, SampleTable, TaskSamples
+from amp.simulate.table_env import TableEnv
 from amp.types import Allocation, Candidate, Observation, StepContext, Task, Usage
 
 PROGRAM = Allocation(temperature=0.7, top_p=1.0, tools=frozenset({"python"}))
@@ -73,7 +74,7 @@ def contexts(made: SampleTable) -> Mapping[str, StepContext]:
 
 
 CONTEXTS = contexts(DRAWS)
-TABLE = TableEnv.from_samples(DRAWS, SPACE, FEATURES, ASSESSOR, CONTEXTS, max_rounds=4)
+TABLE = env_from_samples(DRAWS, SPACE, FEATURES, ASSESSOR, CONTEXTS, max_rounds=4)
 
 
 UNORDERED = tuple(feature.name for feature in SCHEMA if feature.name not in ORDERED)
@@ -93,7 +94,7 @@ def network(seed: int, names: tuple[str, ...] = UNORDERED) -> NeuralAssessor:
     return NeuralAssessor(names, 0 * unit, unit, (first, second))
 
 
-SCORED = TableEnv.from_samples(DRAWS, SPACE, FEATURES, network(0), CONTEXTS, max_rounds=4)
+SCORED = env_from_samples(DRAWS, SPACE, FEATURES, network(0), CONTEXTS, max_rounds=4)
 
 
 def policy(seed: int) -> MlpPolicy:
@@ -119,8 +120,7 @@ def heeding(seed: int) -> MlpPolicy:
 def test_the_simulator_and_the_table_give_the_same_episodes(seed: int) -> None:
     """The one is numpy over arrays, the other the planner's types, one round after the other."""
     one = policy(seed)
-    orders = np.tile(np.arange(SAMPLES), (len(DRAWS.tasks), 2, 1))
-    inside = _with_orders(one, orders)
+    inside = _in_order(one)
     outside = replay_allocator(DRAWS, one, ASSESSOR, CONTEXTS)
     assert inside == [(o.score, float(o.usage.tokens)) for o in outside]
 
@@ -130,10 +130,9 @@ def test_so_they_do_with_a_network_that_scores_and_with_one_that_has_learned_sin
     seed: int,
 ) -> None:
     one = heeding(seed)
-    orders = np.tile(np.arange(SAMPLES), (len(DRAWS.tasks), 2, 1))
     for assessor, inside in (
-        (network(0), _with_orders(one, orders, SCORED)),
-        (network(1 + seed), _with_orders(one, orders, SCORED, network(1 + seed))),
+        (network(0), _in_order(one, SCORED)),
+        (network(1 + seed), _in_order(one, SCORED, network(1 + seed))),
     ):
         outside = replay_allocator(DRAWS, one, assessor, CONTEXTS)
         assert inside == [(o.score, float(o.usage.tokens)) for o in outside]
@@ -160,21 +159,15 @@ def test_the_policies_of_that_test_differ_and_use_both_arms() -> None:
     assert {number for _, _, number in asked} >= {0, 1, 2, 3}
 
 
-def _with_orders(
+def _in_order(
     one: MlpPolicy,
-    orders: np.ndarray,
     table: TableEnv = TABLE,
     assessor: NeuralAssessor | None = None,
 ) -> list[tuple[float, float]]:
-    class Ordered(TableEnv):
-        def reset(self, tasks: np.ndarray, rng: np.random.Generator) -> TableEpisodes:
-            return TableEpisodes(self, tasks, orders[tasks])
-
-    fields = {name: getattr(table, name) for name in TableEnv.__dataclass_fields__}
     tasks = np.arange(len(table.tasks))
     came = roll_out(
         one,
-        Ordered(**fields),
+        replace(table, shuffled=False),
         Reward(1000.0),
         tasks,
         np.full(len(tasks), one.trade_off),
@@ -190,15 +183,20 @@ def test_every_order_of_the_samples_is_as_likely() -> None:
     view = plays.observe(np.arange(3000))
     wanted = latents_of(SPACE, [PROGRAM] * 3000, view.free)
     plays.step(np.arange(3000), wanted)
-    first = np.bincount(plays.subset, minlength=8)[[1, 2, 4]] / 3000
+    first = np.bincount(plays.node, minlength=8)[[1, 2, 4]] / 3000
     assert first == pytest.approx([1 / 3] * 3, abs=0.04)
 
 
 def test_a_part_is_the_same_table_of_fewer_tasks() -> None:
     part = SCORED.part(np.array([3, 1]))
-    assert (part.assessed == SCORED.assessed[[3, 1]]).all()
+    nodes = [*range(3 * SCORED.subsets, 4 * SCORED.subsets)]
+    nodes += range(SCORED.subsets, 2 * SCORED.subsets)
+    assert (part.assessed == SCORED.assessed[nodes]).all()
+    assert (part.completion_tokens == SCORED.completion_tokens[[3, 1]]).all()
+    assert (part.right == SCORED.right[[3, 1]]).all()
+    assert part.next[part.next != -1].max() < len(part.next) == 2 * SCORED.subsets
     assert part.tasks == (TABLE.tasks[3], TABLE.tasks[1])
-    assert (part.shown[1] == SCORED.shown[1])[~np.isnan(part.shown[1])].all()
+    assert np.array_equal(part.shown, SCORED.shown[nodes], equal_nan=True)
     assert part.difficulties.tolist() == TABLE.difficulties[[3, 1]].tolist()
 
 
@@ -208,7 +206,7 @@ def test_what_cannot_be_simulated_is_refused_by_name() -> None:
         features: tuple[str, ...] = FEATURES,
         assessor: WeightedAssessor | NeuralAssessor = ASSESSOR,
     ) -> TableEnv:
-        return TableEnv.from_samples(made, SPACE, features, assessor, CONTEXTS, max_rounds=4)
+        return env_from_samples(made, SPACE, features, assessor, CONTEXTS, max_rounds=4)
 
     with pytest.raises(InvalidInputError, match="feature divergence depends on the order"):
         of(features=("divergence",))

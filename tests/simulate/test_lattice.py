@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.learn.test_tables import CONTEXTS, DRAWS, SAMPLES, network
+from tests.simulate.test_table_env import CONTEXTS, DRAWS, SAMPLES, network
 
 from amp.assess.features import FEATURES, FeatureVector
-from amp.learn.table_env import ORDERED, subsets, without
+from amp.learn.pipeline import without
+from amp.simulate.lattice import ORDERED, subsets
 from amp.types import Evidence
 
 EVERYTHING = tuple(feature.name for feature in FEATURES)
@@ -42,12 +43,12 @@ def test_every_order_of_the_samples_shows_the_same_to_whoever_reads_nothing_orde
             name: replace(cell, samples=cell.samples[::-1]) for name, cell in row.by_arm.items()
         },
     )
-    shown, back = (subsets(r, DRAWS, (), one, CONTEXTS[row.task]) for r in (row, turned))
+    shown, back = (subsets(r.first, DRAWS, (), one, CONTEXTS[row.task]) for r in (row, turned))
     there = [_turned(subset) for subset in range(len(shown.right))]
     assert shown.assessed == pytest.approx(back.assessed[there], abs=1e-6)
     assert shown.shown == pytest.approx(back.shown[there], abs=1e-6, nan_ok=True)
     first, second = (
-        subsets(r, DRAWS, (), whole, CONTEXTS[row.task]).assessed for r in (row, turned)
+        subsets(r.first, DRAWS, (), whole, CONTEXTS[row.task]).assessed for r in (row, turned)
     )
     assert not np.allclose(first, second[there])
 

@@ -1,0 +1,297 @@
+"""The table environment: what is known are nodes, arms lead from one to the next, in arrays.
+
+A node is what is known in a plan step: which samples were taken of it. An edge is a sample of an
+arm: it costs its tokens, and a call the prompt's, and leads to the node that knows it, too. To
+settle a node leads to the first node of the next plan step, or ends the plan with success or not.
+Many episodes at once walk along, each a lookup, so no model is asked. `amp.simulate.lattice` builds
+it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from amp.allocate.batch import Mask
+from amp.allocate.distributions import TOOLS_FROM
+from amp.allocate.mlp_policy import EXTRAS
+from amp.allocate.space import REALS, Space
+from amp.cost import Reward
+from amp.errors import InvalidInputError
+from amp.mlp import Floats
+from amp.simulate.vector_env import Allocations, BatchObservation, Ints, StepResult, allocations
+from amp.types import Allocation
+
+END = -1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TableEnv:
+    """A lattice of nodes and edges as a `VectorEnv`.
+
+    Nodes stand task by task, each before those that it leads to.
+
+    Attributes:
+        space: where allocations move. Each has to be an arm with some beam width.
+        max_rounds: rounds a plan step at most.
+        max_samples: of arms with a tool, and of arms without, in a plan step at most.
+        features: names of the features that are shown.
+        arms: what a sample of each is allocated.
+        tasks: their ids.
+        difficulties: failure rate of each task.
+        first: shape (tasks,), the node that begins each.
+        shown: shape (nodes, features + `EXTRAS`), NaN where one is missing; rounds and trade-off
+            are 0 here.
+        assessed: shape (nodes, 3 * features of the assessor), its inputs; of width 0 where it is no
+            `NeuralAssessor`.
+        then: shape (nodes,), the node that settling leads to, or `END`.
+        score: shape (nodes,), quality of the result where settling ends the plan.
+        left: shape (nodes, 2), samples that can still be taken without and with tools.
+        next: shape (nodes, arms, samples), where each sample leads, `END` where there is none.
+        costs: shape (nodes,), the row of the two arrays below that holds what a node's edges cost.
+        prompt_tokens: shape (rows, arms), of a call.
+        completion_tokens: shape (rows, arms, samples).
+        subsets: nodes a task where each is a subset of its samples, a number in which bit
+            ``arm * max_samples + index`` stands for a sample; 0 in any other lattice.
+        shuffled: whether an episode takes the samples of an arm in an order of chance; else as
+            they are listed.
+    """
+
+    space: Space
+    max_rounds: int
+    max_samples: int
+    features: tuple[str, ...]
+    arms: tuple[Allocation, ...]
+    tasks: tuple[str, ...]
+    difficulties: Floats
+    first: Ints
+    shown: Floats
+    assessed: Floats
+    then: Ints
+    score: Floats
+    left: Ints
+    next: Ints
+    costs: Ints
+    prompt_tokens: Ints
+    completion_tokens: Ints
+    subsets: int = 0
+    shuffled: bool = True
+
+    def part(self, tasks: Ints) -> TableEnv:
+        """The same of some tasks, by index."""
+        ends = np.append(self.first[1:], len(self.then))
+        rows = [np.arange(self.first[task], ends[task]) for task in tasks]
+        nodes = np.concatenate(rows)
+        begin = np.cumsum([0, *map(len, rows)])[:-1]
+        moved = np.repeat(begin - self.first[tasks], list(map(len, rows)))
+        old, first_of, costs = np.unique(self.costs[nodes], return_index=True, return_inverse=True)
+        rank = np.argsort(np.argsort(first_of))  # rows of costs in the order of their nodes
+        kept = old[np.argsort(first_of)]
+
+        def shifted(to: Ints) -> Ints:
+            by = moved.reshape(-1, *[1] * (to.ndim - 1))
+            return np.where(to == END, END, to + by)
+
+        return replace(
+            self,
+            tasks=tuple(self.tasks[index] for index in tasks),
+            difficulties=self.difficulties[tasks],
+            first=begin,
+            shown=self.shown[nodes],
+            assessed=self.assessed[nodes],
+            then=shifted(self.then[nodes]),
+            score=self.score[nodes],
+            left=self.left[nodes],
+            next=shifted(self.next[nodes]),
+            costs=rank[costs.reshape(-1)],
+            prompt_tokens=self.prompt_tokens[kept],
+            completion_tokens=self.completion_tokens[kept],
+        )
+
+    @property
+    def right(self) -> Mask:
+        """Shape (tasks, subsets), whether the vote of each subset of the samples is right.
+
+        Raises:
+            InvalidInputError: if the nodes are no subsets of the samples of one plan step a task.
+        """
+        if not self.subsets:
+            raise InvalidInputError(
+                "tasks have plans of several steps or a lattice of their own, expected a table of"
+                " one plan step a task"
+            )
+        return self.score.reshape(len(self.tasks), self.subsets) > 0.0
+
+    def arm_of(self, wanted: Allocations) -> Ints:
+        """Index of the arm that each allocation asks for.
+
+        Raises:
+            InvalidInputError: if there is none for one of them.
+        """
+        reals = [name for name in REALS if name != "beam_width"]
+        asked = np.column_stack([*(getattr(wanted, name) for name in reals), wanted.tools])
+        known = np.array(
+            [
+                [*(getattr(arm, name) for name in reals), *(t in arm.tools for t in self._tools)]
+                for arm in self.arms
+            ],
+            float,
+        )
+        fits = np.isclose(asked[:, None], known).all(-1)
+        if not (found := fits.any(1)).all():
+            one = asked[int((~found).argmax())].tolist()
+            raise InvalidInputError(
+                f"the table has no arm for {dict(zip([*reals, *self._tools], one, strict=True))};"
+                " narrow the space to what was recorded"
+            )
+        return np.asarray(fits.argmax(1), np.intp)
+
+    @property
+    def with_tools(self) -> Mask:
+        """Whether each arm has a tool, shape (arms,)."""
+        return np.array([bool(arm.tools) for arm in self.arms])
+
+    @property
+    def _tools(self) -> tuple[str, ...]:
+        return self.space.tool_names
+
+    @property
+    def trade_off_column(self) -> int:
+        """Where an observation has the trade-off."""
+        return len(self.features) + EXTRAS.index("trade_off")
+
+    def reset(self, tasks: Ints, rng: np.random.Generator) -> TableEpisodes:
+        """Begins one episode a task."""
+        shape = (len(tasks), len(self.arms), self.next.shape[-1])
+        listed = np.broadcast_to(np.arange(shape[-1]), shape)
+        return TableEpisodes(
+            self, tasks, rng.random(shape).argsort(-1) if self.shuffled else listed
+        )
+
+
+class TableEpisodes:
+    """Episodes under way on a table.
+
+    Args:
+        table: the table.
+        tasks: index of the task of each episode.
+        orders: shape (episodes, arms, samples), in which order samples are taken.
+
+    Attributes:
+        node: where each episode is.
+    """
+
+    def __init__(self, table: TableEnv, tasks: Ints, orders: Ints) -> None:
+        self._table = table
+        self._orders = orders
+        self.node = table.first[tasks]
+        self._rounds = np.zeros(len(tasks), np.intp)
+
+    def observe(self, rows: Ints) -> BatchObservation:
+        """What is known now in these rows."""
+        table, nodes = self._table, self.node[rows]
+        values = np.array(table.shown[nodes])
+        values[:, len(table.features) + EXTRAS.index("rounds")] = np.log1p(self._rounds[rows])
+        free = np.zeros((len(rows), len(table.space.draws)), np.bool_)
+        free[:, 0] = self._rounds[rows] > 0
+        free[:, 1:TOOLS_FROM] = [
+            max(np.ptp(table.space.depths(False)), np.ptp(table.space.depths(True))) > 0,
+            *(np.ptp(getattr(table.space, name)) > 0 for name in REALS[1:]),
+        ]
+        free[:, TOOLS_FROM:] = (table.left[nodes] > 0).all(1, keepdims=True)
+        return BatchObservation(values, free, table.assessed[nodes])
+
+    def step(self, rows: Ints, latents: Floats) -> StepResult:
+        """Takes the samples that the latents ask for, or settles the step by the vote so far."""
+        table = self._table
+        tokens = np.zeros(len(rows))
+        going = np.asarray(latents[:, 0] <= 0)
+        asking = rows[going]
+        if len(asking):
+            tokens[going] = self._pull(asking, latents[going])
+            self._rounds[asking] += 1
+        nodes = self.node[rows]
+        exhausted = ~(table.left[nodes] > 0).any(1)
+        settled = ~going | (self._rounds[rows] >= table.max_rounds) | exhausted
+        then = table.then[nodes]
+        done = settled & (then == END)
+        success = np.where(done, table.score[nodes], 0.0)
+        moved = settled & ~done
+        self.node[rows[moved]] = then[moved]
+        self._rounds[rows[moved]] = 0
+        return StepResult(tokens, success, done)
+
+    def left(self, rows: Ints) -> Ints:
+        """Samples left without tools and with them, shape (rows, 2), as `budget.options`."""
+        return self._table.left[self.node[rows]]
+
+    def _pull(self, rows: Ints, latents: Floats) -> Floats:
+        """Takes the next samples of an arm in each row; returns the tokens of the call."""
+        table, left = self._table, self.left(rows)
+        latents = np.array(latents)
+        latents[left[:, 0] == 0, TOOLS_FROM:] = 1.0
+        wanted = allocations(table.space, latents)
+        arm = table.arm_of(wanted)
+        each = np.arange(len(rows))
+        count = np.minimum(wanted.beam_width, left[each, wanted.tools.any(1) * 1])
+        order = self._orders[rows, arm]
+        tokens = table.prompt_tokens[table.costs[self.node[rows]], arm].astype(float)
+        for taken in range(int(count.max())):
+            nodes = self.node[rows]
+            there = table.next[nodes[:, None], arm[:, None], order] != END
+            sample = order[each, there.argmax(1)]
+            more = taken < count
+            tokens += table.completion_tokens[table.costs[nodes], arm, sample] * more
+            self.node[rows] = np.where(more, table.next[nodes, arm, sample], nodes)
+        return tokens
+
+
+def oracle(table: TableEnv, reward: Reward, trade_off: float) -> tuple[Floats, Floats]:
+    """Success and tokens of the best way through each task, known beforehand, by exact search.
+
+    By dynamic programming from the ends of plans to their beginnings: the cheapest way to each
+    quality of the result, of which the most rewarding one counts. Samples are taken in the order in
+    which they are listed, in calls that the space and the rounds allow, so no policy does better
+    where `shuffled` is False.
+    """
+    scores = np.unique(table.score[table.then == END])
+    cheapest = np.full((len(table.then), table.max_rounds + 1, len(scores)), np.inf)
+    for node in range(len(table.then))[::-1]:
+        then = table.then[node]
+        settled = cheapest[then, 0] if then != END else _only(scores == table.score[node])
+        calls = _calls(table, node)
+        cheapest[node] = settled
+        cheapest[node, 0] = np.inf if calls else settled
+        for rounds in range(table.max_rounds):
+            for tokens, to in calls:
+                on = tokens + cheapest[to, rounds + 1]
+                cheapest[node, rounds] = np.minimum(cheapest[node, rounds], on)
+    ways = cheapest[table.first, 0]
+    finite = np.isfinite(ways)
+    rewards = np.full(ways.shape, -np.inf)
+    tokens, score = ways[finite], np.broadcast_to(scores, ways.shape)[finite]
+    rewards[finite] = reward.of(score, tokens, np.full(len(score), trade_off))
+    best = rewards.argmax(1)
+    return scores[best], ways[np.arange(len(best)), best]
+
+
+def _only(here: Mask) -> Floats:
+    return np.where(here, 0.0, np.inf)
+
+
+def _calls(table: TableEnv, node: int) -> list[tuple[float, int]]:
+    """Tokens and end of each call that can be made at a node, samples in their listed order."""
+    made = []
+    low, high = table.space.beam_width
+    for arm, allocation in enumerate(table.arms):
+        left = int(table.left[node, int(bool(allocation.tools))])
+        counts = {min(beam, left) for beam in range(low, high + 1)} - {0}
+        tokens, at = float(table.prompt_tokens[table.costs[node], arm]), node
+        for taken in range(1, max(counts, default=0) + 1):
+            sample = int((table.next[at, arm] != END).argmax())
+            tokens += float(table.completion_tokens[table.costs[at], arm, sample])
+            at = int(table.next[at, arm, sample])
+            if taken in counts:
+                made.append((tokens, at))
+    return made
