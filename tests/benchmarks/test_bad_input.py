@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
-from tests.benchmarks.alfworld import playhouse
-from tests.benchmarks.webshop.catalogue import write_data
+from tests.fakes import alfworld_games
+from tests.fakes.shop_catalogue import write_data
 
 from amp.benchmarks import BENCHMARKS, load_benchmark
 from amp.benchmarks.base import Benchmark
@@ -62,7 +62,7 @@ def played(
     data = tmp_path_factory.mktemp("data")
     write_data(data)
     if name == "alfworld":
-        playhouse.write(data)
+        alfworld_games.write(data)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         benchmark = load_benchmark(name, data=data)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.benchmarks.webshop.catalogue import write_data
+from tests.fakes.shop_catalogue import write_data
 
 from amp.benchmarks.webshop.shop import Shop, load_shop
 

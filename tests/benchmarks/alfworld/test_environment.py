@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.benchmarks.alfworld import playhouse
+from tests.fakes import alfworld_games
 
 from amp.benchmarks.alfworld import ALFWorld, process
 from amp.benchmarks.alfworld.environment import MAX_STEPS, ALFWorldEnvironment, as_listed
@@ -38,9 +38,9 @@ WAY = (
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = tmp_path_factory.mktemp("data")
-    playhouse.write(data)
-    playhouse.write(data, playhouse.GAME.replace("by_hand", "again"))
-    file = playhouse.write(data, playhouse.GAME.replace("by_hand", "damaged"))
+    alfworld_games.write(data)
+    alfworld_games.write(data, alfworld_games.GAME.replace("by_hand", "again"))
+    file = alfworld_games.write(data, alfworld_games.GAME.replace("by_hand", "damaged"))
     game = json.loads(file.read_text())
     file.write_text(json.dumps(game | {"pddl_problem": "(define (problem"}))
     return data

@@ -1,4 +1,4 @@
-"""What a judge says of an episode, and the annotations that follow from it."""
+"""What a judge says of an episode, and contexts that hold what was known then."""
 
 from __future__ import annotations
 
@@ -9,15 +9,28 @@ from typing import cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.learn.test_examples import CANDIDATES, EPISODE, STEP
 
 from amp.benchmarks.base import Benchmark
-from amp.benchmarks.labels import StepLabels, cheapest, failure_rate, label_steps, settling
+from amp.benchmarks.labels import (
+    StepLabels,
+    blinded,
+    candidates_of,
+    cheapest,
+    context_at,
+    failure_rate,
+    label_steps,
+    settling,
+)
+from amp.errors import InvalidInputError
 from amp.types import (
     Allocation,
     Candidate,
     Complexity,
     Episode,
+    Evidence,
     Observation,
+    Probe,
     Round,
     StepRecord,
     Task,
@@ -132,3 +145,35 @@ def test_settling_asks_whether_to_act_on_what_is_known_fails() -> None:
         ((0, 1), 1.0),
         ((0, 1, 2), 0.0),
     ]
+
+
+def test_before_the_first_round_only_the_look_is_known() -> None:
+    at = context_at(EPISODE, 0)
+    assert at.evidence == Evidence(probe=STEP.probe)
+    assert at.steps == ()
+    assert at.observation == STEP.observation
+
+
+def test_the_candidates_asked_for_are_known_in_the_order_asked_for() -> None:
+    assert candidates_of(STEP) == CANDIDATES
+    assert context_at(EPISODE, 0, (1,)).evidence.candidates == (CANDIDATES[1],)
+    assert context_at(EPISODE, 0, (0, 1)).evidence.candidates == CANDIDATES
+
+
+def test_a_black_box_shows_texts_and_actions_alone() -> None:
+    blind = blinded(context_at(EPISODE, 0, (0, 1)))
+    assert blind.evidence.probe is None
+    for silent, told in zip(blind.evidence.candidates, CANDIDATES, strict=True):
+        assert (silent.text, silent.action) == (told.text, told.action)
+        assert (silent.log_prob, silent.entropy, silent.first_entropy) == (None, None, None)
+    assert blinded(blind) == blind
+
+
+@pytest.mark.parametrize(("step", "candidates"), [(1, ()), (-1, ()), (0, (2,)), (0, (-1,))])
+def test_what_the_episode_does_not_hold_is_refused(step: int, candidates: tuple[int, ...]) -> None:
+    with pytest.raises(InvalidInputError, match="of riddle has"):
+        context_at(EPISODE, step, candidates)
+
+
+def test_the_look_is_kept_with_the_step() -> None:
+    assert STEP.probe == Probe(entropy=0.7, hidden=(1.0, 2.0))

@@ -1,3 +1,5 @@
+"""The texts of WebShop: frozen, one version, and what a step is told."""
+
 from __future__ import annotations
 
 from dataclasses import replace

@@ -1,3 +1,5 @@
+"""One customer's way through the pages, quirks of the original included."""
+
 from __future__ import annotations
 
 import random

@@ -1,3 +1,5 @@
+"""Problems as tasks: which files, in which order, and what is said of damaged ones."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""The texts of GSM8K: frozen, one version, and what is read from answers."""
+
 from __future__ import annotations
 
 import hashlib

@@ -1,3 +1,5 @@
+"""Episodes in the shop: what is listed, what ends them, how far the goal is."""
+
 from __future__ import annotations
 
 import random
