@@ -22,7 +22,7 @@ from amp.assess.weighted import WeightedAssessor
 from amp.benchmarks import load_benchmark
 from amp.evaluate.run import RunSettings, make_planner
 from amp.models.base import LanguageModel, Message, Prompt, Request
-from amp.models.registry import load
+from amp.models.registry import load_model
 from amp.types import Candidate, Evidence, Limits, StepContext, Task, Usage
 from perf.assessments import assessments
 from perf.babyai_steps import PROMISED, speed
@@ -115,13 +115,13 @@ def start_up(*arguments: str) -> float:
 
 
 async def main() -> int:
-    model = load(MODEL)
+    model = load_model(MODEL)
     try:
         overhead = await episode_overhead(model)
         cached, fresh = await beams_on_a_shared_prefix(model)
     finally:
         await model.close()
-    model = load(f"transformers:{MODEL}", threads=1)
+    model = load_model(f"transformers:{MODEL}", threads=1)
     try:
         samples = await samples_on_a_shared_prompt(model)
     finally:

@@ -197,7 +197,9 @@ def test_a_dollar_limit_that_cannot_hold_is_an_error() -> None:
     card = replace(CARD, **unknown)
     assert is_priced(CARD)
     assert not is_priced(card)
-    with pytest.raises(InvalidInputError, match="0.5 dollars cannot hold.*'paid' costs.*AMP_PRI"):
+    with pytest.raises(
+        InvalidInputError, match="limited to 0.5, but no price is known for model 'paid'.*AMP_PRI"
+    ):
         Ledger(Limits(dollars=0.5)).grant(card, 10, 1, 10)
     assert Ledger(Limits(tokens=50)).grant(card, 10, 1, 10).dollars >= 0
 

@@ -16,7 +16,7 @@ from amp import cli
 from amp.errors import InvalidInputError
 from amp.latency import QUICK, Measurement, Plan, Profile, fit, load, measure
 from amp.models.base import Completion, ModelCard, Request
-from amp.models.registry import load as load_model
+from amp.models.registry import load_model
 from amp.models.scripted import ScriptedModel
 
 CARD = ModelCard("a/model", "ab" * 32, parameters=1000)
@@ -243,7 +243,8 @@ def test_the_command_saves_a_profile_and_shows_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     truth = law(0.0, 0.01, 0.0, 0.0, [0.1, 0.1, 0.1, 0.1])
-    monkeypatch.setattr("amp.models.registry.load", lambda *a, **k: LawfulModel(truth, card=CARD))
+    model = LawfulModel(truth, card=CARD)
+    monkeypatch.setattr("amp.models.registry.load_model", lambda *a, **k: model)
     assert run_profile(monkeypatch, tmp_path, "a/model") == 0
     out = capsys.readouterr().out
     assert re.search(r"reading +100\.0 +100\.0 +100\.0", out)
@@ -259,7 +260,7 @@ def test_the_command_saves_a_profile_and_shows_it(
 def test_a_model_that_takes_no_time_is_told_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_profile(monkeypatch, tmp_path, "chance") == 2
+    assert run_profile(monkeypatch, tmp_path, "random") == 2
     error = capsys.readouterr().err.strip()
     assert error.endswith("a measurement took no time; measure a model that works")
     assert list(tmp_path.iterdir()) == []

@@ -21,7 +21,7 @@ from amp.errors import (
 from amp.execute.base import PlainPrompts, Prompts, Tool
 from amp.execute.executor import Executor
 from amp.models.base import LanguageModel
-from amp.models.registry import load as load_model
+from amp.models.registry import load_model
 from amp.planner import Planner
 from amp.types import (
     STOP,

@@ -80,7 +80,7 @@ def is_priced(card: ModelCard) -> bool:
 
 
 def dollars(usage: Usage, card: ModelCard) -> float:
-    """Price of a usage by the prices on the model's card; 0 where nobody says what it costs.
+    """Price of a usage by the prices on the model's card; 0 where they are not known.
 
     Cached prompt tokens and tokens of native thinking have prices of their own. Tokens that a
     provider writes into a cache at a surcharge (1.25 times at Anthropic) are not told apart: they
@@ -278,14 +278,14 @@ class Ledger:
 
         Raises:
             LimitReachedError: if not even one sample of half the cap fits.
-            InvalidInputError: if dollars are limited and nobody says what the model costs.
+            InvalidInputError: if dollars are limited and no price of the model is known.
         """
         left = self.remaining
         if left.dollars is not None and not is_priced(card):
             raise InvalidInputError(
-                f"a limit of {self.limits.dollars} dollars cannot hold: nobody says what model "
-                f"{card.name!r} costs; put it into a price table and name that as `prices` in "
-                "amp.toml or as AMP_PRICES"
+                f"dollars is limited to {self.limits.dollars}, but no price is known for model"
+                f" {card.name!r}; add it to a price table and name that as `prices` in amp.toml or"
+                " as AMP_PRICES"
             )
         if left.seconds is not None and left.seconds <= 0:
             raise self.refuse("seconds", "no time is left")

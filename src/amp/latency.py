@@ -163,7 +163,7 @@ def load(card: ModelCard, threads: int | None = None, directory: Path | None = N
 
 
 def find(card: ModelCard, threads: int | None = None) -> Profile | None:
-    """Returns the profile of a model on this machine, or None if nobody has measured it.
+    """Returns the profile of a model on this machine, or None if it has not been measured.
 
     Raises:
         InvalidInputError: if the file is damaged; says what to run.

@@ -141,7 +141,7 @@ class Transition:
     Attributes:
         observation: the state after it.
         done: whether the task is over.
-        success: whether the goal is reached; None where nobody can tell.
+        success: whether the goal is reached; None where it is not known.
         score: quality of the plan so far in [0, 1]; 1.0 for plain success.
         feedback: what the environment says to the action, for the history that the model reads.
     """
@@ -323,7 +323,7 @@ token. ``perplexity``: of the context under the model.
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What the model showed of a step before its first round; what nobody asked for is missing.
+    """What the model showed of a step before its first round; what was not asked for is missing.
 
     Attributes:
         entropy: entropy of the next token's distribution in nats; a lower bound where the model
@@ -346,7 +346,7 @@ class Evidence:
     Attributes:
         candidates: all candidates of all rounds of this step, oldest first.
         rounds: executed rounds.
-        probe: what the model showed before the first round; None if nobody looked.
+        probe: what the model showed before the first round; None if nothing was probed.
         with_tools: how many of the candidates were allocated a tool, whether it ran or not.
     """
 
@@ -450,7 +450,7 @@ class StepRecord:
         stop: the decision that settled the step, if the allocator made it; a learner needs its
             log-probability and latents like those of the rounds.
         feedback: what the environment said.
-        probe: what the model showed before the first round; None if nobody looked.
+        probe: what the model showed before the first round; None if nothing was probed.
     """
 
     observation: Observation
@@ -471,7 +471,7 @@ class Episode:
     Attributes:
         task: the task.
         steps: the plan, each step with its rounds.
-        success: whether the goal was reached; None where nobody can tell.
+        success: whether the goal was reached; None where it is not known.
         score: quality in [0, 1].
         usage: all that was spent, the sum over the steps.
         ended: why it ended: ``done``, the limit that was reached, or ``model error`` (the last

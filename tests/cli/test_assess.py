@@ -33,7 +33,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight training and four test missions, looked at and played by chance, and recorded."""
     root = tmp_path_factory.mktemp("runs")
     for split, limit in (("train", 8), ("test", 4)):
-        common = ("babyai", "--model", "chance", "--allocator", "fixed", "--probe", "options")
+        common = ("babyai", "--model", "random", "--allocator", "fixed", "--probe", "options")
         more = ("--split", split, "--limit", limit, "--max-steps", 4, "--json")
         record = ("--record", root / f"{split}.sqlite", "--out", root / split)
         amp("run", *common, *more, *record)
@@ -100,7 +100,7 @@ def test_a_recording_is_as_good_as_its_run(runs: Path, cam: Path) -> None:
 
 def test_a_trained_assessor_runs_and_is_named_in_the_run(runs: Path, cam: Path) -> None:
     out = runs / "used"
-    common = ("babyai", "--model", "chance", "--split", "dev", "--limit", 2, "--max-steps", 2)
+    common = ("babyai", "--model", "random", "--split", "dev", "--limit", 2, "--max-steps", 2)
     amp("run", *common, "--assessor", cam, "--out", out, "--json")
     manifest = json.loads((out / "run.json").read_text())
     assert len(manifest["assessor"]) == 64
@@ -145,7 +145,7 @@ def test_what_does_not_go_together_is_refused_with_one_line(runs: Path, cam: Pat
     )
     assert "was trained on 8 of these tasks" in on_training_tasks
     assert "trained on babyai, this is gsm8k" in refused(
-        "run", "gsm8k", "--split", "demo", "--model", "chance", "--assessor", cam,
+        "run", "gsm8k", "--split", "demo", "--model", "random", "--assessor", cam,
         "--out", runs / "no",
     )  # fmt: skip
     assert "unknown probe 'hiden'; did you mean 'hidden'?" in refused(

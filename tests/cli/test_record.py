@@ -110,7 +110,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(use: UseModel) -
 
 
 def test_two_processes_fill_one_file() -> None:
-    command = [sys.executable, "-m", "amp", "record", *DEMO, "--model", "chance"]
+    command = [sys.executable, "-m", "amp", "record", *DEMO, "--model", "random"]
     children = [
         subprocess.Popen(
             [*command, "--shard", shard], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL

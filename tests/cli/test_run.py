@@ -91,8 +91,8 @@ def test_a_replay_needs_no_model_and_gives_the_identical_trace(amp: Amp, pool: P
 
 def test_a_larger_model_answers_and_has_a_recording_of_its_own(amp: Amp) -> None:
     run = ("run", "babyai", "--limit", "1", "--max-steps", "2", "--method", "direct")
-    tools = ("--tool", "path_finder", "--tool", "larger_model", "--larger-model", "chance")
-    recorded = amp(*run, *tools, "--model", "chance", "--record", "p.sqlite", "--out", "one")
+    tools = ("--tool", "path_finder", "--tool", "larger_model", "--larger-model", "random")
+    recorded = amp(*run, *tools, "--model", "random", "--record", "p.sqlite", "--out", "one")
     assert recorded.code == 0, recorded.error
     assert Path("p-larger.sqlite").is_file()
     replayed = amp(*run, *tools, "--replay", "p.sqlite", "--out", "two")

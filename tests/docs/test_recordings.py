@@ -17,7 +17,7 @@ from amp.benchmarks import load_benchmark
 from amp.benchmarks.base import Benchmark
 from amp.benchmarks.webshop.prompts import situation_of
 from amp.evaluate.dataset import of_recording
-from amp.methods.registry import METHODS
+from amp.methods import METHODS
 from amp.types import Complexity, Episode, StepContext, StepRecord, Usage
 
 README, METHODS_PAGE, BENCHMARKS_PAGE = "README.md", "docs/methods.md", "docs/benchmarks.md"

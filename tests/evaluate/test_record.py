@@ -21,7 +21,7 @@ from amp.models.base import Prompt
 from amp.models.recorded import RecordedModel
 from amp.models.recording import contents
 from amp.models.recording_store import Store
-from amp.models.scripted import ScriptedModel, chance
+from amp.models.scripted import ScriptedModel, random_model
 from amp.simulate.build import table_from_recording
 from amp.simulate.samples import Arm, SampleTable
 from amp.types import Allocation, Task
@@ -217,7 +217,7 @@ def test_arms_of_several_steps_are_played_for_whole_episodes(tmp_path: Path) -> 
     benchmark = BabyAI("BabyAI-GoToObj-v0", max_steps=3)
     asked = Asked(benchmark, grid(benchmark), samples=4)
     tasks = benchmark.tasks("test", 2)
-    recorded = model(path, chance())
+    recorded = model(path, random_model())
     asyncio.run(record(recorded, asked, tasks[:1]))
     asyncio.run(recorded.close())
     assert asyncio.run(complete(path, asked, tasks)) == {arm: {tasks[0].id} for arm in asked.arms}

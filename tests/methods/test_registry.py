@@ -9,9 +9,9 @@ import pytest
 from amp.benchmarks import load_benchmark
 from amp.errors import InvalidInputError
 from amp.evaluate.run import RunSettings, make_planner, manifest
-from amp.methods.registry import METHODS
+from amp.methods import METHODS
 from amp.models.base import Prompt
-from amp.models.scripted import ScriptedModel, chance
+from amp.models.scripted import ScriptedModel, random_model
 from amp.types import Episode, Limits
 
 
@@ -55,7 +55,9 @@ async def test_every_method_acts_where_actions_are_listed(method: str) -> None:
     benchmark = load_benchmark("babyai")
     task = benchmark.tasks("test", 1)[0]
     run = RunSettings("test", 0, "heuristic", {}, Limits(steps=4), None, method)
-    episode = await make_planner(chance(), benchmark, run).run(task, benchmark.environment(task))
+    episode = await make_planner(random_model(), benchmark, run).run(
+        task, benchmark.environment(task)
+    )
     assert episode.steps
     assert episode.usage.model_calls > 0
 
@@ -63,7 +65,7 @@ async def test_every_method_acts_where_actions_are_listed(method: str) -> None:
 @pytest.mark.parametrize("method", sorted(PLANNED))
 @pytest.mark.parametrize("name", ["gsm8k", "babyai"])
 async def test_a_method_that_plans_in_symbols_is_refused_elsewhere(method: str, name: str) -> None:
-    model, benchmark = chance(), load_benchmark(name)
+    model, benchmark = random_model(), load_benchmark(name)
     (task,) = benchmark.tasks("demo" if name == "gsm8k" else "test", 1)
     with pytest.raises(InvalidInputError, match=r"needs the tool symb|llm_dp plans from symbols"):
         planner = make_planner(model, benchmark, settings(method))
@@ -74,7 +76,7 @@ async def test_a_method_that_plans_in_symbols_is_refused_elsewhere(method: str, 
 async def test_a_method_in_words_keeps_only_the_environments_tools() -> None:
     for name, tools in (("gsm8k", []), ("babyai", ["path_finder"])):
         benchmark = load_benchmark(name)
-        run = manifest(chance(), benchmark, settings("chain_of_thought"), [])
+        run = manifest(random_model(), benchmark, settings("chain_of_thought"), [])
         assert run["fixed"]["tools"] == tools
         assert (run["method"], run["allocator"]) == ("chain_of_thought", "fixed")
 
@@ -93,4 +95,4 @@ async def test_sampling_until_agreement_stops_when_the_votes_are_in() -> None:
 
 def test_an_unknown_method_is_named_with_the_nearest() -> None:
     with pytest.raises(InvalidInputError, match=r"unknown method 'reakt'; did you mean 'react'\?"):
-        make_planner(chance(), load_benchmark("gsm8k"), settings("reakt"))
+        make_planner(random_model(), load_benchmark("gsm8k"), settings("reakt"))

@@ -9,7 +9,7 @@ from amp.models import catalog, download
 from amp.models.base import Message, ModelCard, Prompt, Request
 from amp.models.llamacpp import LlamaCppModel
 from amp.models.openai import OpenAIModel
-from amp.models.registry import load
+from amp.models.registry import load_model
 
 SMOL = catalog.MODELS["smollm2-135m"]
 
@@ -55,7 +55,7 @@ def test_the_directory_follows_the_environment(monkeypatch: pytest.MonkeyPatch) 
 
 def test_an_unknown_name_suggests_the_nearest(empty: Path) -> None:
     expected = r"unknown model 'smolm2-135m'; did you mean 'smollm2-135m'\? \(known: qwen2.5"
-    for call in (catalog.resolve, catalog.pull, catalog.remove, catalog.find, load):
+    for call in (catalog.resolve, catalog.pull, catalog.remove, catalog.find, load_model):
         with pytest.raises(InvalidInputError, match=expected):
             call("smolm2-135m")
 
@@ -122,7 +122,7 @@ async def test_a_name_and_a_path_load_the_same_model(smol: LlamaCppModel) -> Non
     prompt = Prompt((Message("system", "Be brief."), Message("user", "Hello!")), 4)
     path = catalog.resolve("smollm2-135m")
     for name in ("smollm2-135m", str(path)):
-        model = load(name, threads=1, context_tokens=512, slots=1)
+        model = load_model(name, threads=1, context_tokens=512, slots=1)
         assert model.card.name == "smollm2-135m"  # a path, too: its bytes are known
         assert model.card.sha256 == SMOL.file.sha256
         assert model.card.parameters == SMOL.parameters
@@ -133,16 +133,16 @@ async def test_a_name_and_a_path_load_the_same_model(smol: LlamaCppModel) -> Non
 
 
 async def test_a_server_loads_by_its_prefix() -> None:
-    model = load("openai:any/model", base_url="http://127.0.0.1:9/v1")
+    model = load_model("openai:any/model", base_url="http://127.0.0.1:9/v1")
     assert isinstance(model, OpenAIModel)
     assert model.card.name == "any/model"
     await model.close()
     with pytest.raises(InvalidInputError, match="say openai:smollm2-135m"):
-        load("smollm2-135m", base_url="http://127.0.0.1:9/v1")
+        load_model("smollm2-135m", base_url="http://127.0.0.1:9/v1")
 
 
 @pytest.mark.parametrize("prefix", [True, False])
 async def test_a_server_continues_a_prefix_only_if_told_so(prefix: bool) -> None:
-    model = load("openai:any", base_url="http://127.0.0.1:9/v1", prefix=prefix)
+    model = load_model("openai:any", base_url="http://127.0.0.1:9/v1", prefix=prefix)
     assert model.capabilities.prefix is prefix
     await model.close()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from amp.cost import dollars, is_priced
 from amp.errors import InvalidInputError
 from amp.models import catalog, registry
-from amp.models.registry import Price, load
+from amp.models.registry import Price, load_model
 from amp.settings import load_settings
 from amp.types import Usage
 
@@ -34,7 +34,7 @@ def own(tmp_path: Path) -> Path:
 
 
 def test_the_shipped_table_prices_models_of_both_apis_sensibly() -> None:
-    table = registry.shipped()
+    table = registry.shipped_prices()
     assert {provider for provider, _ in table} == {"openai", "anthropic"}
     for price in table.values():
         assert 0 < price.cached < price.prompt < price.completion
@@ -53,21 +53,22 @@ def test_a_written_table_reads_back_as_it_was(
         lines.append(f"reasoning = {reasoning!r}")
     path = tmp_path_factory.mktemp("prices") / "prices.toml"
     path.write_text("\n".join(['[anthropic."a.b"]', *lines]))
-    assert registry.read(path) == {
+    assert registry.read_prices(path) == {
         ("anthropic", "a.b"): Price(prompt, cached, completion, reasoning)
     }
 
 
 def test_the_users_table_wins_and_the_shipped_one_fills_the_rest(own: Path) -> None:
-    assert registry.find("openai", "gpt-4.1-mini", own) == Price(9.0, 8.5, 7.0, 6.0)
-    assert registry.find("openai", "gpt-4.1", own) == registry.find("openai", "gpt-4.1") is not None
-    assert registry.find("anthropic", "gpt-4.1-mini", own) is None
+    assert registry.find_price("openai", "gpt-4.1-mini", own) == Price(9.0, 8.5, 7.0, 6.0)
+    shipped = registry.find_price("openai", "gpt-4.1")
+    assert registry.find_price("openai", "gpt-4.1", own) == shipped is not None
+    assert registry.find_price("anthropic", "gpt-4.1-mini", own) is None
 
 
 def test_a_server_of_ones_own_has_no_shipped_price(own: Path) -> None:
-    assert registry.find("openai", "gpt-4.1", own_only=True) is None
-    assert registry.find("openai", "gpt-4.1", own, own_only=True) is None
-    assert registry.find("openai", "gpt-4.1-mini", own, own_only=True) is not None
+    assert registry.find_price("openai", "gpt-4.1", own_only=True) is None
+    assert registry.find_price("openai", "gpt-4.1", own, own_only=True) is None
+    assert registry.find_price("openai", "gpt-4.1-mini", own, own_only=True) is not None
 
 
 @pytest.mark.parametrize(
@@ -93,14 +94,14 @@ def test_a_malformed_table_is_told_by_file_model_and_field(
     path = tmp_path / "my-prices.toml"
     path.write_text(text)
     with pytest.raises(InvalidInputError, match=named) as caught:
-        registry.find("openai", "m", path)
+        registry.find_price("openai", "m", path)
     assert "my-prices.toml" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_table_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"none.toml cannot be read"):
-        registry.find("openai", "m", tmp_path / "none.toml")
+        registry.find_price("openai", "m", tmp_path / "none.toml")
 
 
 def test_the_table_is_a_setting(tmp_path: Path, own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,11 +115,11 @@ def test_the_table_is_a_setting(tmp_path: Path, own: Path, monkeypatch: pytest.M
 def test_a_loaded_model_carries_its_price(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     usage = Usage(prompt_tokens=10**6, completion_tokens=10**6, reasoning_tokens=10**6)
-    shipped = load("openai:gpt-4.1-mini", api_key="k").card
+    shipped = load_model("openai:gpt-4.1-mini", api_key="k").card
     assert dollars(usage, shipped) == pytest.approx(0.4 + 1.6)
-    official = load("openai:gpt-4.1-mini", api_key="k", base_url="https://api.openai.com/v1")
+    official = load_model("openai:gpt-4.1-mini", api_key="k", base_url="https://api.openai.com/v1")
     assert official.card == shipped
-    priced_by_user = load("openai:gpt-4.1-mini", api_key="k", prices=own).card
+    priced_by_user = load_model("openai:gpt-4.1-mini", api_key="k", prices=own).card
     assert dollars(usage, priced_by_user) == pytest.approx(9.0 + 6.0)
 
 
@@ -126,8 +127,8 @@ def test_a_model_of_unknown_price_says_so_once_it_is_loaded(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        model = load("openai:gpt-4.1-mini", base_url="http://127.0.0.1:9/v1")
-    assert "nobody says what openai:gpt-4.1-mini costs" in caplog.text
+        model = load_model("openai:gpt-4.1-mini", base_url="http://127.0.0.1:9/v1")
+    assert "no price known for model openai:gpt-4.1-mini" in caplog.text
     assert not is_priced(model.card)
     assert dollars(Usage(prompt_tokens=100), model.card) == 0.0
 

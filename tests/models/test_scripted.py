@@ -6,8 +6,8 @@ import pytest
 
 from amp.errors import ModelError
 from amp.models.base import Capabilities, LanguageModel, Message, Prompt, Request
-from amp.models.registry import load
-from amp.models.scripted import ScriptedModel, chance, tokens
+from amp.models.registry import load_model
+from amp.models.scripted import ScriptedModel, random_model, tokens
 
 
 def ask(text: str, max_tokens: int = 10, stop: tuple[str, ...] = ()) -> Prompt:
@@ -88,9 +88,10 @@ async def test_a_closed_model_says_so() -> None:
         await model.generate(Request(ask("go")))
 
 
-async def test_chance_prefers_no_label() -> None:
+async def test_the_random_model_prefers_no_label_and_has_its_former_name_too() -> None:
     prompt = Prompt((Message("user", "1. go left"), Message("assistant", "Action: ")), 1)
-    told = (await chance().next_token(prompt)).log_probs
+    told = (await random_model().next_token(prompt)).log_probs
     assert set("123456789ABCabc") <= set(told)
     assert len(set(told.values())) == 1
-    assert isinstance(load("chance"), ScriptedModel)
+    for name in ("random", "chance"):
+        assert load_model(name).card.name == "chance"  # as recordings know it

@@ -1,0 +1,33 @@
+"""Annotations: how hard people, or outcomes, say that plan steps are."""
+
+from __future__ import annotations
+
+from amp.annotations.agreement import Agreement, agreement, krippendorff_alpha
+from amp.annotations.collect import (
+    AnnotationItem,
+    AnnotationSession,
+    annotation_items,
+    import_annotations,
+)
+from amp.annotations.store import (
+    Annotation,
+    Annotations,
+    add_annotations,
+    read_annotations,
+    write_annotations,
+)
+
+__all__ = [
+    "Agreement",
+    "Annotation",
+    "AnnotationItem",
+    "AnnotationSession",
+    "Annotations",
+    "add_annotations",
+    "agreement",
+    "annotation_items",
+    "import_annotations",
+    "krippendorff_alpha",
+    "read_annotations",
+    "write_annotations",
+]

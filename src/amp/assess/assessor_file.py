@@ -32,7 +32,7 @@ class Training:
         model: name of the base model.
         sha256: hash of its weights; empty where there is no file.
         environment: name of the benchmark or environment.
-        tasks: ids of the training tasks, so that nobody validates on them.
+        tasks: ids of the training tasks, which no validation may use.
     """
 
     model: str

@@ -1,4 +1,4 @@
-"""What the rounds of a step have brought so far, each as one number; None where nobody can tell.
+"""What the rounds of a step have brought so far, each as one number; None where it is not known.
 
 Means run over the candidates that tell the value. A told value that cannot be, such as NaN or a
 positive log-probability, is returned as it stands: no mean with it would say anything.

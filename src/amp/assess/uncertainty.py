@@ -162,7 +162,7 @@ def answer_entropy(evidence: Evidence) -> float | None:
 
 
 def token_entropy(evidence: Evidence) -> float | None:
-    """Mean entropy of the candidates' tokens, squashed into [0, 1); None if nobody tells it."""
+    """Mean entropy of the candidates' tokens, squashed into [0, 1); None if it is not known."""
     known = _known((c.entropy for c in evidence.candidates), MAX_ENTROPY)
     return saturating(_mean(known), _TYPICAL_TOKEN_ENTROPY) if known else None
 
@@ -176,7 +176,7 @@ def choice_entropy(evidence: Evidence) -> float | None:
 def probe_entropy(evidence: Evidence) -> float | None:
     """Entropy of the options before the first round relative to the largest possible, in [0, 1].
 
-    None where nobody looked at options, or what the model told of them is no distribution.
+    None where the options were not probed, or what the model told of them is no distribution.
     """
     options = evidence.probe.options.values() if evidence.probe else ()
     return None if not options or fault(options) else entropy_share(options)

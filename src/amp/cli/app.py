@@ -55,7 +55,7 @@ def open_model(
 ) -> LanguageModel:
     """Opens the model that was asked for, behind a recording if one was asked for."""
     from amp.models.recorded import RecordedModel
-    from amp.models.registry import load
+    from amp.models.registry import load_model
     from amp.settings import load_settings
 
     if record is not None and replay is not None:
@@ -65,7 +65,7 @@ def open_model(
     settings = load_settings()
     name = name or settings.model
     key = settings.api_key
-    model = load(
+    model = load_model(
         name,
         base_url=settings.base_url,
         api_key=None if key is None else key.get_secret_value(),
@@ -100,7 +100,7 @@ def run_async(work: Coroutine[Any, Any, Result]) -> Result:
 Model = Annotated[
     str | None,
     typer.Option(
-        help="Catalog name, gguf file, openai:NAME, anthropic:NAME, transformers:NAME, or chance."
+        help="Catalog name, gguf file, openai:NAME, anthropic:NAME, transformers:NAME, or random."
     ),
 ]
 Allocator = Annotated[

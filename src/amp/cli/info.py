@@ -117,7 +117,7 @@ def benchmarks(
 ) -> None:
     """List the benchmarks and what of them is here. Example: amp benchmarks babyai"""
     if methods:
-        from amp.methods.registry import METHODS
+        from amp.methods import METHODS
 
         for known, method in METHODS.items():
             print(f"{known}: {method.remark}")

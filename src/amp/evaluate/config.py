@@ -11,8 +11,7 @@ from amp.allocate import ALLOCATORS, find_allocator
 from amp.assess.base import Group
 from amp.assess.weighted import TERMS
 from amp.errors import InvalidInputError
-from amp.methods import BASELINES
-from amp.methods.registry import Method, find_method
+from amp.methods import BASELINES, Method, find_method
 from amp.types import Limits, ProbeKind
 
 
@@ -29,7 +28,7 @@ class RunSettings:
         wanted: fields of `Allocation` that the user set, by name; they win over any allocator.
         limits: hard limits of an episode.
         step: what a plan step is, where the benchmark offers several; None for its usual one.
-        method: name of a published method to plan by (`amp.methods.registry`); None for AMP.
+        method: name of a published method to plan by (`amp.methods`); None for AMP.
         assessor: file of a trained assessor; None for the weighted sum with its initial weights.
         probes: what is looked at before the first round of a step besides what the assessor wants.
         left_out: groups of features that the assessor has to do without.

@@ -1,27 +1,39 @@
-"""Other planners on the interfaces of `amp.planner.Planner`, to search more widely or to compare.
+"""Published ways to plan, by name, on the interfaces of `amp.planner.Planner`.
 
-`BeamPlanner` spends what an allocator grants; `BASELINES` are published methods under one
-allocation.
+`amp run --method NAME` runs one: a planner, an allocator and what it sets; a setting of the user
+wins over that of a method. All reach the model through the same executor, so on one recording they
+are paired with each other. `BeamPlanner` spends what an allocator grants; `BASELINES` plan under
+one allocation.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from amp.errors import InvalidInputError, did_you_mean
+from amp.execute.select import most_likely, vote
 from amp.methods.adaplanner import AdaPlanner
 from amp.methods.adapt import ADaPTPlanner
 from amp.methods.base import AnyPlanner, BaselinePlanner
 from amp.methods.beam_search import BeamPlanner
 from amp.methods.llm_dp import LLMDPPlanner
 from amp.methods.react import ReActPlanner
+from amp.types import Candidate
 
 __all__ = [
     "BASELINES",
+    "METHODS",
     "ADaPTPlanner",
     "AdaPlanner",
     "AnyPlanner",
     "BaselinePlanner",
     "BeamPlanner",
     "LLMDPPlanner",
+    "Method",
     "ReActPlanner",
+    "find_method",
 ]
 
 BASELINES: dict[
@@ -32,3 +44,108 @@ BASELINES: dict[
     "llm_dp": LLMDPPlanner,
     "react": ReActPlanner,
 }
+
+_CHAIN_DEPTH = 4
+_SAMPLES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """How a method plans.
+
+    Attributes:
+        remark: what it is, one phrase with its source.
+        planner: name of the planner: ``amp``, ``beam`` or one of `amp.methods.BASELINES`.
+        allocator: name of the allocator.
+        pinned: fields of `Allocation` that it pins, by name; what is absent is the benchmark's.
+        in_words: whether it answers in words: of the tools, only the environment's own are left.
+        select: which candidate becomes the action.
+    """
+
+    remark: str
+    planner: str = "amp"
+    allocator: str = "fixed"
+    pinned: Mapping[str, Any] = field(default_factory=dict)
+    in_words: bool = False
+    select: Callable[[Sequence[Candidate]], Candidate | None] = vote
+
+
+_GREEDY = {"temperature": 0.0, "beam_width": 1, "verification": 0}
+
+METHODS: dict[str, Method] = {
+    "direct": Method("acts at once, greedily", pinned=_GREEDY | {"depth": 0}, in_words=True),
+    "chain_of_thought": Method(
+        "reasons in words, greedily (Wei et al. 2022, arXiv 2201.11903)",
+        pinned=_GREEDY | {"depth": _CHAIN_DEPTH},
+        in_words=True,
+    ),
+    "self_consistency": Method(
+        "votes over four samples with the benchmark's tools (Wang et al. 2022, arXiv 2203.11171)",
+        pinned={"temperature": 0.7, "top_p": 0.95, "beam_width": _SAMPLES},
+    ),
+    "best_of_n": Method(
+        "the likeliest of four samples",
+        pinned={"temperature": 0.7, "top_p": 0.95, "beam_width": _SAMPLES},
+        select=most_likely,
+    ),
+    "adaptive_consistency": Method(
+        "samples until the majority is safe (Aggarwal et al. 2023, arXiv 2305.11860)",
+        allocator="adaptive_consistency",
+        pinned={"temperature": 0.7, "top_p": 0.95},
+    ),
+    "early_stopping": Method(
+        "samples in windows until one is unanimous (Li et al. 2024, arXiv 2401.10480)",
+        allocator="early_stopping",
+        pinned={"temperature": 0.7, "top_p": 0.95},
+    ),
+    "until_agreement": Method(
+        "samples until two agree, at most four",
+        allocator="until_agreement",
+        pinned={"temperature": 0.7, "top_p": 0.95},
+    ),
+    "beam_search": Method(
+        "four partial plans side by side, for plans of several open steps",
+        planner="beam",
+        pinned={"temperature": 0.7, "top_p": 0.95, "beam_width": _SAMPLES, "depth": 1},
+        in_words=True,
+    ),
+    "react": Method(
+        "thoughts, actions and observations by turns (Yao et al. 2023, arXiv 2210.03629)",
+        planner="react",
+        pinned=_GREEDY,
+    ),
+    "adaplanner": Method(
+        "a whole plan first, refined where it fails (Sun et al. 2023, arXiv 2305.16653)",
+        planner="adaplanner",
+        pinned=_GREEDY,
+    ),
+    "adapt": Method(
+        "decomposes what it fails at (Prasad et al. 2024, arXiv 2311.05772)",
+        planner="adapt",
+        pinned=_GREEDY,
+    ),
+    "llm_dp": Method(
+        "a symbolic planner on what the model believes (Dagan et al. 2023, arXiv 2308.06391)",
+        planner="llm_dp",
+        pinned=_GREEDY | {"depth": 0, "tools": ["symbolic_planner"]},
+    ),
+    "llm_dp_random": Method(
+        "llm_dp with beliefs drawn by chance",
+        planner="llm_dp",
+        pinned=_GREEDY | {"depth": 0, "tools": ["symbolic_planner_random"]},
+    ),
+}
+
+
+def find_method(name: str) -> Method:
+    """Returns a method by its name.
+
+    Raises:
+        InvalidInputError: if there is none; names the nearest and all.
+    """
+    if name not in METHODS:
+        known = sorted(METHODS)
+        raise InvalidInputError(
+            f"unknown method {name!r}{did_you_mean(name, known)} (methods: {', '.join(known)})"
+        )
+    return METHODS[name]

@@ -183,7 +183,7 @@ class AnthropicModel:
         """Returns `request.n` samples.
 
         A call that times out is charged with the bound of its prompt; what the server generated
-        until then is known to nobody and counts as nothing.
+        until then is not known and counts as nothing.
 
         Raises:
             ModelError: if the server is unreachable, refuses the request or answers garbage.

@@ -174,11 +174,11 @@ class ModelCard:
     Attributes:
         name: the name in the catalog, or the provider's.
         sha256: hash of its weights file; empty where there is no file.
-        parameters: number of parameters, or None if nobody says.
+        parameters: number of parameters, or None if it is not known.
         context_tokens: the longest prompt and answer together, or None if unknown.
-        layers: number of attention layers, or None if nobody says.
-        attention_width: width of attention (heads times their width), or None if nobody says.
-        dollars_per_million_prompt_tokens: price; 0 for a local model, None if nobody says.
+        layers: number of attention layers, or None if it is not known.
+        attention_width: width of attention (heads times their width), or None if it is not known.
+        dollars_per_million_prompt_tokens: price; 0 for a local model, None if it is not known.
         dollars_per_million_cached_tokens: price of prompt tokens found in a cache.
         dollars_per_million_completion_tokens: price.
         dollars_per_million_reasoning_tokens: price of native thinking; None if it is that of other

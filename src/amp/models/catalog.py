@@ -137,7 +137,7 @@ def find(name: str) -> CatalogModel:
     if name not in MODELS:
         raise InvalidInputError(
             f"unknown model {name!r}{did_you_mean(name, list(MODELS))} (known: {', '.join(MODELS)};"
-            " or a path to a .gguf file, openai:MODEL, anthropic:MODEL, transformers:MODEL, chance)"
+            " or a path to a .gguf file, openai:MODEL, anthropic:MODEL, transformers:MODEL, random)"
         )
     return MODELS[name]
 

@@ -208,7 +208,7 @@ async def within(
     """Returns the samples of one call, or that it timed out.
 
     A call that timed out is charged with the bound of its prompt. What the server generated until
-    then is known to nobody and counts as nothing.
+    then is not known and counts as nothing.
     """
     begun = asyncio.get_running_loop().time()
     try:

@@ -13,7 +13,7 @@ capabilities say so from then on:
   continue exactly after it.
 
 Sample i is asked for with the server seed `base(seed) + i`. Servers that honour seeds (llama.cpp,
-vLLM) give equal samples to equal requests; nobody promises it. A recording makes a run repeatable.
+vLLM) give equal samples to equal requests; none promises it. A recording makes a run repeatable.
 
 Log-probabilities are those of the text, never of thinking, and as the server reports them: before
 temperature at OpenAI, llama.cpp, and vLLM in its default mode.
@@ -209,7 +209,7 @@ class OpenAIModel:
         """Returns `request.n` samples.
 
         A call that times out is charged with the bound of its prompt; what the server generated
-        until then is known to nobody and counts as nothing.
+        until then is not known and counts as nothing.
 
         Raises:
             ModelError: if the server is unreachable, refuses the request or answers garbage.

@@ -1,10 +1,7 @@
-"""Opens a model by the name that people give it.
+"""Opens a model by the name that people give it, with what it costs.
 
-The card of a model behind an API: its name and what it costs.
-
-What models behind an API cost: a table that comes with AMP, and the user's own, which wins.
-
-A model on this machine costs no dollars by definition and stands in no table.
+Prices of models behind an API come from a table that is shipped, and from the user's own, which
+wins. A model on this machine costs no dollars by definition and is in no table.
 """
 
 from __future__ import annotations
@@ -31,8 +28,27 @@ if TYPE_CHECKING:
     from amp.models.chat import AnthropicStyle, OpenAIStyle
 
 
+RANDOM = "random"
+"""The model that acts at random; see `amp.models.scripted.random_model`."""
+
+_FORMER_NAMES = {"chance": RANDOM}
+_OPENAI = "openai:"
+_ANTHROPIC = "anthropic:"
+_TRANSFORMERS = "transformers:"
+
 Provider = Literal["openai", "anthropic"]
 Dollars = Annotated[float, Ge(0.0), Le(sys.float_info.max)]
+
+
+_log = logging.getLogger(__name__)
+
+_UNPRICED: dict[str, Any] = dict.fromkeys(
+    (
+        "dollars_per_million_prompt_tokens",
+        "dollars_per_million_cached_tokens",
+        "dollars_per_million_completion_tokens",
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +68,10 @@ class Price:
     reasoning: Dollars | None = None
 
 
-def find(
+def find_price(
     provider: str, model: str, own_table: Path | None = None, *, own_only: bool = False
 ) -> Price | None:
-    """Returns what a model costs, or None if nobody says.
+    """Returns what a model costs, or None if no table has it.
 
     Args:
         provider: ``openai`` or ``anthropic``: the API that it speaks.
@@ -68,19 +84,19 @@ def find(
         InvalidInputError: if the user's table can't be read; names file, model and field.
     """
     if own_table is not None:
-        own = read(own_table).get((provider, model))
+        own = read_prices(own_table).get((provider, model))
         if own is not None or own_only:
             return own
-    return None if own_only else shipped().get((provider, model))
+    return None if own_only else shipped_prices().get((provider, model))
 
 
 @cache
-def shipped() -> Mapping[tuple[str, str], Price]:
+def shipped_prices() -> Mapping[tuple[str, str], Price]:
     """The table that comes with AMP, by provider and model."""
-    return read(Path(__file__).parents[1] / "data" / "prices.toml")
+    return read_prices(Path(__file__).parents[1] / "data" / "prices.toml")
 
 
-def read(path: Path) -> Mapping[tuple[str, str], Price]:
+def read_prices(path: Path) -> Mapping[tuple[str, str], Price]:
     """Reads a price table, by provider and model.
 
     Raises:
@@ -97,21 +113,10 @@ def read(path: Path) -> Mapping[tuple[str, str], Price]:
     }
 
 
-_log = logging.getLogger(__name__)
-
-_UNPRICED: dict[str, Any] = dict.fromkeys(
-    (
-        "dollars_per_million_prompt_tokens",
-        "dollars_per_million_cached_tokens",
-        "dollars_per_million_completion_tokens",
-    )
-)
-
-
 def api_card(
     provider: str, model: str, own_prices: Path | None = None, *, own_server: bool = False
 ) -> ModelCard:
-    """Returns the card of a model behind an API, with its prices; logs it if nobody says them.
+    """Returns the card of a model behind an API, with its prices; logs it if they are not known.
 
     Args:
         provider: ``openai`` or ``anthropic``.
@@ -122,10 +127,10 @@ def api_card(
     Raises:
         InvalidInputError: if the price table can't be read.
     """
-    price = find(provider, model, own_prices, own_only=own_server)
+    price = find_price(provider, model, own_prices, own_only=own_server)
     if price is None:
         _log.warning(
-            "nobody says what %s:%s costs, so its dollars count as 0; put it into a price table"
+            "no price known for model %s:%s, so its dollars count as 0; add it to a price table"
             " (setting prices)",
             provider,
             model,
@@ -140,14 +145,7 @@ def api_card(
     )
 
 
-CHANCE = "chance"
-"""The model that acts at random; see `amp.models.scripted.chance`."""
-_OPENAI = "openai:"
-_ANTHROPIC = "anthropic:"
-_TRANSFORMERS = "transformers:"
-
-
-def load(
+def load_model(
     name: str = DEFAULT,
     *,
     base_url: str | None = None,
@@ -165,7 +163,7 @@ def load(
     Args:
         name: a name of the catalog, a path to a .gguf file, ``openai:MODEL`` or
             ``anthropic:MODEL`` for any server that speaks that API, ``transformers:MODEL`` for a
-            name of the catalog, a file or a model of the hub on PyTorch, or ``chance`` for random
+            name of the catalog, a file or a model of the hub on PyTorch, or ``random`` for random
             choices without a model; or one that another package brings as an entry point of
             the group ``amp.models``: a function without arguments that returns a model.
         base_url: address of that server; None is the provider's own.
@@ -184,10 +182,11 @@ def load(
         InvalidInputError: if the name is unknown, or the file or the price table is damaged.
         MissingDependencyError: if the model or a package is missing; says what to run.
     """
-    if name == CHANCE:
-        from amp.models.scripted import chance
+    name = _FORMER_NAMES.get(name, name)
+    if name == RANDOM:
+        from amp.models.scripted import random_model
 
-        return chance()
+        return random_model()
     if name.startswith(_OPENAI):
         from amp.models.openai import OpenAIModel
 
@@ -236,8 +235,8 @@ def load(
             slots=slots,
         )
     if name in plugin_names("amp.models", builtin=MODELS):
-        brought: LanguageModel = load_plugin("amp.models", name)()
-        return brought
+        plugin: LanguageModel = load_plugin("amp.models", name)()
+        return plugin
     from amp.models.llamacpp import LlamaCppModel
 
     path = resolve(name)

@@ -205,11 +205,12 @@ def _charged(samples: Sequence[Completion], prompt_tokens: int) -> list[Completi
     return [first, *samples[1:]]
 
 
-def chance() -> ScriptedModel:
+def random_model() -> ScriptedModel:
     """A model that knows nothing: every label of a choice is as likely as any other.
 
     With a temperature above 0 it acts at random among the listed actions, which is the baseline
     that shows what tools and environment do on their own. It writes nothing.
     """
     even = dict.fromkeys(LABELS, 1 / len(LABELS))
+    # Recordings know it by its former name, which they check.
     return ScriptedModel([""], next_tokens=lambda prompt: even, card=ModelCard("chance"))

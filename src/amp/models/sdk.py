@@ -7,7 +7,7 @@ to eight, or as long as the server's Retry-After says. All of that is left to th
 is an end: the time of a try begins anew with every byte, a try that was too slow is made again,
 and Retry-After may be days. So one deadline holds for a request with all its tries.
 
-What a server generated for a try that failed is known to nobody, and counts as nothing.
+What a server generated for a try that failed is not known, and counts as nothing.
 """
 
 from __future__ import annotations
@@ -228,7 +228,7 @@ class SdkClient:
 
     def no_usage(self) -> ModelError:
         """Returns the error for an answer that does not say what it cost."""
-        return self.error("states no usage, so that nobody knows what its answer cost")
+        return self.error("gave a response without a usage field, so the cost is not known")
 
     def garbage(self, error: Exception) -> ModelError:
         """Returns the error for an answer that lacks what it needs."""
