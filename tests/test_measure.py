@@ -243,8 +243,8 @@ def test_the_command_saves_a_profile_and_shows_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     truth = law(0.0, 0.01, 0.0, 0.0, [0.1, 0.1, 0.1, 0.1])
-    model = LawfulModel(truth, card=CARD)
-    monkeypatch.setattr("amp.models.registry.load_model", lambda *a, **k: model)
+    registry = "amp.models.registry"
+    monkeypatch.setattr(f"{registry}.load_model", lambda *a, **k: LawfulModel(truth, card=CARD))
     assert run_profile(monkeypatch, tmp_path, "a/model") == 0
     out = capsys.readouterr().out
     assert re.search(r"reading +100\.0 +100\.0 +100\.0", out)

@@ -1,10 +1,72 @@
-"""Where plans are carried out: two methods are all that a new kind of task needs."""
+"""The problem: a task, and the environment in which its plan is carried out.
+
+Two methods are all that a new kind of task needs. Imports nothing of amp.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
-from amp.types import Observation, Task, Transition
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One planning task T (spec 3.1).
+
+    Attributes:
+        id: unique within its benchmark, stable between runs.
+        goal: the goal g in words, as the model reads it.
+        data: what the environment needs to set the task up and to judge it; never shown to a model.
+        seed: separates repeated runs of one task; part of every model request.
+    """
+
+    id: str
+    goal: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """The state s as the planner may see it.
+
+    Attributes:
+        state: the state in words; empty where the goal says everything.
+        actions: the admissible actions, or None where an action is free text.
+        tool_actions: actions that replace `actions` when the tool of that name is allocated, such
+            as subgoals that a path finder carries out.
+        distance: the environment's estimate of the goal-state distance D in [0, 1] from what is
+            visible, or None where it offers none.
+        symbols: the state and the goal for the symbolic planner: a STRIPS problem
+            (`amp.execute.tools.symbolic_planner`), or facts of which the benchmark's own planner
+            tool makes one; None where the environment offers none.
+    """
+
+    state: str = ""
+    actions: tuple[str, ...] | None = None
+    tool_actions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    distance: float | None = None
+    symbols: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """What came of one action.
+
+    Attributes:
+        observation: the state after it.
+        done: whether the task is over.
+        success: whether the goal is reached; None where it is not known.
+        score: quality of the plan so far in [0, 1]; 1.0 for plain success.
+        feedback: what the environment says to the action, for the history that the model reads.
+    """
+
+    observation: Observation
+    done: bool
+    success: bool | None = None
+    score: float = 0.0
+    feedback: str = ""
 
 
 class Environment(Protocol):

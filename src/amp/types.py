@@ -1,8 +1,8 @@
-"""What flows through the loop: frozen values with units in their names. Imports nothing of amp.
+"""What flows through the loop: frozen values with units in their names.
 
-Reading order: `Task` and `Observation` (the problem), `Complexity` and `Allocation` (what the CAM
-says and what the RAC grants), `Candidate` and `Evidence` (what came of it), `StepRecord` and
-`Episode` (what is kept).
+Reading order: `Task`, `Observation` and `Transition` (the problem, from `amp.environment`), `Usage`
+and `Limits` (the budget), `Complexity` and `Allocation` (what the CAM and the RAC decide),
+`Candidate` and `Evidence` (what came of it), `StepRecord` and `Episode` (what is kept).
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
-# --------------------------------------------------------------------------- what was spent
+from amp.environment import Observation as Observation
+from amp.environment import Task as Task
+from amp.environment import Transition as Transition
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,71 +91,6 @@ class Limits:
     tokens: int | None = None
     dollars: float | None = None
     seconds: float | None = None
-
-
-# --------------------------------------------------------------------------- the problem
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One planning task T (spec 3.1).
-
-    Attributes:
-        id: unique within its benchmark, stable between runs.
-        goal: the goal g in words, as the model reads it.
-        data: what the environment needs to set the task up and to judge it; never shown to a model.
-        seed: separates repeated runs of one task; part of every model request.
-    """
-
-    id: str
-    goal: str
-    data: Mapping[str, Any] = field(default_factory=dict)
-    seed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """The state s as the planner may see it.
-
-    Attributes:
-        state: the state in words; empty where the goal says everything.
-        actions: the admissible actions, or None where an action is free text.
-        tool_actions: actions that replace `actions` when the tool of that name is allocated, such
-            as subgoals that a path finder carries out.
-        distance: the environment's estimate of the goal-state distance D in [0, 1] from what is
-            visible, or None where it offers none.
-        symbols: the state and the goal for the symbolic planner: a STRIPS problem
-            (`amp.execute.tools.symbolic_planner`), or facts of which the benchmark's own planner
-            tool makes one; None where the environment offers none.
-    """
-
-    state: str = ""
-    actions: tuple[str, ...] | None = None
-    tool_actions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    distance: float | None = None
-    symbols: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Transition:
-    """What came of one action.
-
-    Attributes:
-        observation: the state after it.
-        done: whether the task is over.
-        success: whether the goal is reached; None where it is not known.
-        score: quality of the plan so far in [0, 1]; 1.0 for plain success.
-        feedback: what the environment says to the action, for the history that the model reads.
-    """
-
-    observation: Observation
-    done: bool
-    success: bool | None = None
-    score: float = 0.0
-    feedback: str = ""
-
-
-# --------------------------------------------------------------------------- assess and allocate
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,17 +179,14 @@ MODEL_ERROR = "model error"
 """`Episode.ended` where a model that could not answer ended it."""
 
 
-# --------------------------------------------------------------------------- evidence
-
-
 @dataclass(frozen=True, slots=True)
 class ToolUse:
     """One run of a tool on a model's text.
 
     Attributes:
         tool: its name.
-        input: what it was given.
-        output: what it gave back; empty on failure.
+        input: of the tool.
+        output: of the tool; empty on failure.
         error: one line, or None if it went well.
         seconds: how long it took.
         resume: text from which the model has to go on writing, or None where the output is final.
@@ -312,7 +246,7 @@ class Candidate:
 
 
 ProbeKind = Literal["options", "next_token", "hidden", "perplexity"]
-"""What an assessor may want to see of a step before its first round.
+"""What an assessor may want to know of a step before its first round.
 
 ``options``: the probabilities of listed actions, which acting at once reads, too, so that they cost
 nothing extra. ``next_token``: the first token of an answer, where actions are free text; one token
@@ -410,16 +344,13 @@ class StepContext:
         return self.observation.actions
 
 
-# --------------------------------------------------------------------------- what is kept
-
-
 @dataclass(frozen=True, slots=True)
 class Round:
     """One execution of an allocation.
 
     Attributes:
-        complexity: what the CAM said before it.
-        allocation: what the RAC granted.
+        complexity: from the CAM, before it.
+        allocation: from the RAC.
         log_prob: log-probability of that decision.
         latents: its draws in the latent space; empty if there were none.
         candidates: what this round brought.
