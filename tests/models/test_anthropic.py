@@ -225,7 +225,7 @@ async def test_thinking_is_no_part_of_the_text() -> None:
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        ({"content": []}, "without a usage field"),
+        ({"content": []}, "no usage"),
         ({"content": None, "usage": {}, "stop_reason": "end_turn"}, "TypeError"),
         ({"content": [], "usage": {}, "stop_reason": "end_turn"}, "KeyError: 'output_tokens'"),
     ],

@@ -278,7 +278,7 @@ async def test_without_a_tokenizer_the_count_is_a_bound() -> None:
         ({"choices": []}, "no choices"),
         ({"choices": [{}]}, "no message"),
         ({"choices": [None]}, "no message"),
-        ({"choices": [{"message": {"content": "x"}}]}, "without a usage field"),
+        ({"choices": [{"message": {"content": "x"}}]}, "no usage"),
         ({"choices": [{"message": {"content": "x"}}], "usage": {}}, "KeyError"),
     ],
 )

@@ -228,7 +228,7 @@ class SdkClient:
 
     def no_usage(self) -> ModelError:
         """Returns the error for an answer that does not say what it cost."""
-        return self.error("gave a response without a usage field, so the cost is not known")
+        return self.error("gave no usage in its response, so the cost is not known")
 
     def garbage(self, error: Exception) -> ModelError:
         """Returns the error for an answer that lacks what it needs."""
