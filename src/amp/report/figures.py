@@ -1,4 +1,4 @@
-"""The figures of a run report."""
+"""The plots of reports, by plotly: of runs, and of complexity scores."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from amp.report.html import label
 from amp.report.metrics import Interval
 from amp.report.report import RunReport
 from amp.report.runs import RunLine
+from amp.report.validity_report import Stage
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -21,6 +22,8 @@ _COLOURS = (
 _MARKS = ("circle", "diamond", "triangle-up", "x", "pentagon", "cross")
 _FIXED = ("#555555", "square")
 _ORACLE = ("#b8860b", "star")
+_KINDS = {"scorer": "#0072b2", "baseline": "#d55e00", "feature": "#707070"}
+_LINE_PIXELS = 24
 
 
 def curve(report: RunReport) -> Figure:
@@ -213,6 +216,95 @@ def calibration(report: RunReport) -> Figure:
     figure.update_xaxes(title="complexity", range=[-0.02, 1.02])
     figure.update_yaxes(title="failures", range=[-0.02, 1.02], tickformat=".0%")
     return figure
+
+
+# --------------------------------------------------------------------------- complexity scores
+
+
+def aurocs(stage: Stage) -> Figure:
+    from plotly.graph_objects import Figure, Scatter
+
+    lines = [line for line in reversed(stage.lines) if line.auroc.value is not None]
+    figure = Figure()
+    for kind, colour in _KINDS.items():
+        places = [place for place, line in enumerate(lines) if line.kind == kind]
+        estimates = [lines[place].auroc for place in places]
+        trace = Scatter(
+            x=[estimate.value for estimate in estimates],
+            y=places,
+            error_x=_whiskers(
+                [estimate.value or 0.0 for estimate in estimates],
+                [estimate.interval for estimate in estimates],
+            ),
+            mode="markers",
+            marker={"color": colour, "size": 9},
+            name=kind,
+            text=[
+                f"{label(lines[place].name)}, {lines[place].auroc.rows} rows" for place in places
+            ],
+            hovertemplate="%{text}<br>AUROC %{x:.3f}<extra></extra>",
+        )
+        figure.add_trace(trace)
+    figure.add_vline(x=0.5, line={"dash": "dash", "color": "#999"})
+    labels = [label(line.name) + (" (inverted)" if line.direction == -1 else "") for line in lines]
+    _name_rows(figure, labels)
+    figure.update_xaxes(title="AUROC: a failure scores above a success", range=[-0.02, 1.02])
+    return figure
+
+
+def reliability_diagram(stage: Stage) -> Figure:
+    from plotly.graph_objects import Figure, Scatter
+
+    figure = Figure()
+    diagonal = Scatter(
+        x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dash", "color": "#999"}, name="calibrated"
+    )
+    figure.add_trace(diagonal)
+    for place, (name, result) in enumerate(stage.reliability.items()):
+        trace = Scatter(
+            x=[b.score for b in result.bins],
+            y=[b.failure_rate for b in result.bins],
+            error_y=_whiskers(
+                [b.failure_rate for b in result.bins], [b.interval for b in result.bins]
+            ),
+            mode="lines+markers",
+            marker={"symbol": _MARKS[place % len(_MARKS)], "size": 9},
+            name=label(name),
+            text=[f"{b.rows} rows" for b in result.bins],
+            hovertemplate="score %{x:.2f}, failed %{y:.2f}, %{text}",
+        )
+        figure.add_trace(trace)
+    figure.update_layout(height=460, margin={"t": 20})
+    figure.update_xaxes(title="mean score of a bin", range=[-0.02, 1.02])
+    figure.update_yaxes(title="share that failed (Wilson, 95 %)", range=[-0.02, 1.02])
+    return figure
+
+
+def importance_bars(stage: Stage) -> Figure:
+    from plotly.graph_objects import Bar, Figure
+
+    known = [one for one in reversed(stage.importances) if one.drop is not None]
+    bars = Bar(
+        x=[one.drop for one in known],
+        y=list(range(len(known))),
+        orientation="h",
+        error_x=_whiskers([one.drop or 0.0 for one in known], [one.interval for one in known]),
+        marker={"color": _KINDS["scorer"]},
+        hovertemplate="loses %{x:.3f}<extra></extra>",
+    )
+    figure = Figure(bars)
+    _name_rows(figure, [label(one.group) for one in known])
+    figure.update_xaxes(title="AUROC lost when shuffled (bars: over shuffles, not over tasks)")
+    return figure
+
+
+def _name_rows(figure: Figure, labels: list[str]) -> None:
+    """Names the places 0, 1, ... upwards; numbers, since equal names would share a place."""
+    places = list(range(len(labels)))
+    figure.update_yaxes(
+        tickvals=places, ticktext=labels, automargin=True, range=[-0.7, len(labels) - 0.3]
+    )
+    figure.update_layout(height=120 + _LINE_PIXELS * len(labels), margin={"t": 20})
 
 
 def _whiskers(values: Sequence[float], bounds: Sequence[Interval | None]) -> dict[str, object]:
