@@ -89,6 +89,20 @@ def test_the_score_is_a_count(name: str, data: dict[str, object], expected: Diff
     assert load_benchmark(name).difficulty(Task("id", "goal", data)) == expected
 
 
+def test_every_benchmark_is_one_and_has_all_that_a_benchmark_has() -> None:
+    own: dict[str, Benchmark] = {
+        "alfworld": ALFWorld(),
+        "babyai": BabyAI(),
+        "gsm8k": GSM8K(),
+        "webshop": WebShop(),
+    }
+    members = [member for member in dir(Benchmark) if not member.startswith("_")]
+    for name in BENCHMARKS:
+        assert type(load_benchmark(name)) is type(own[name])
+        assert [member for member in members if not hasattr(own[name], member)] == []
+        assert own[name].name == name
+
+
 def test_a_task_from_a_trace_is_as_hard_as_before() -> None:
     for task in GSM8K().tasks("demo"):
         episode = Episode(task, (), True, 1.0, Usage(), "done")

@@ -209,6 +209,14 @@ def test_a_wrong_hash_leaves_nothing_behind(
     assert list((tmp_path / "models").iterdir()) == []
 
 
+def test_a_directory_that_takes_no_file_is_told(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tiny.gguf.part").mkdir()
+    with hub(monkeypatch), pytest.raises(InvalidInputError, match=r"cannot write .*gguf\.part"):
+        fetch(pinned(), tmp_path, silent)
+
+
 def test_a_full_disk_is_told_beforehand(
     index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -115,6 +115,7 @@ def crowded(tmp_path: Path) -> Shell:
         "from amp_sums.stairs import Stairs\nclass Steps(Stairs): ...",
         steps="Steps",
     )
+    shell.bring("rival", "from amp_sums.sums import Sums as GSM8K", gsm8k="GSM8K")
     return shell
 
 
@@ -156,6 +157,7 @@ def test_it_runs_is_recorded_learned_on_and_reported(shell: Shell) -> None:
 def test_tasks_of_several_steps_run_and_are_recorded(shell: Shell) -> None:
     done = json.loads(shell.amp("run", "stairs", "--model", "rote", "--out", "up", "--json"))
     assert done["success_rate"] == 1.0
+    shell.amp("run", "stairs", "--model", "random", "--limit", "1", "--out", "anywhere")
     shell.amp("record", "stairs", "--model", "rote", "--to", "stairs.sqlite")
     held = shell.amp("record", "info", "stairs.sqlite", "--benchmark", "stairs", "--split", "test")
     assert held.count("3 of 3") == 3  # two corners of its space, and both
@@ -171,6 +173,10 @@ def test_what_it_does_not_have_is_refused_in_one_line(shell: Shell) -> None:
         (("run", "sum", "--model", "rote"), "unknown benchmark 'sum'; did you mean 'sums'?"),
         (("record", "sums", "--model", "rote", "--to", "x", "--arm", "hed"), "mean 'head'?"),
         (("data", "get", "sums"), "sums needs no data"),
+        (
+            ("run", "sums", "--model", "tired"),
+            "'tired' of amp.models cannot be made: RuntimeError: out",
+        ),
     ):
         done = shell.run(*arguments)
         assert done.returncode == 2
@@ -182,7 +188,8 @@ def test_broken_packages_are_named_in_one_line_each_and_the_rest_goes_on(crowded
     done = crowded.run("benchmarks")
     assert done.returncode == 0
     assert "digits of the larger" in done.stdout
-    lines = done.stderr.splitlines()
+    *lines, shadowed = done.stderr.splitlines()
+    assert shadowed == "'gsm8k' of another package is not used: amp has its own"
     assert len(lines) == len(FAULTS)
     listed = {one["name"]: one for one in json.loads(crowded.amp("benchmarks", "--json"))}
     for (name, fault), line in zip(sorted(FAULTS.items()), lines, strict=True):

@@ -23,6 +23,11 @@ def benchmark_names() -> tuple[str, ...]:
     return (*BENCHMARKS, *plugin_names("amp.benchmarks", builtin=BENCHMARKS))
 
 
+def shadowed() -> tuple[str, ...]:
+    """Names of amp's own benchmarks that other packages bring, too; theirs are not used."""
+    return tuple(name for name in BENCHMARKS if name in plugin_names("amp.benchmarks"))
+
+
 def load_benchmark(
     name: str, *, data: Path | None = None, level: str | None = None, step: str | None = None
 ) -> Benchmark:

@@ -122,7 +122,7 @@ def benchmarks(
         for known, method in METHODS.items():
             print(f"{known}: {method.remark}")
         return
-    from amp.benchmarks import benchmark_names
+    from amp.benchmarks import benchmark_names, shadowed
     from amp.benchmarks.download import survey
 
     found, broken = [], {}
@@ -139,8 +139,11 @@ def benchmarks(
         print(json.dumps(listed if name is None else listed[0], default=str))
     elif name is None:
         new_console().print(benchmarks_view(found))
-        for why in broken.values():
-            new_console(stderr=True).print(Text(why, "red"), soft_wrap=True)
+        lines = [
+            f"{known!r} of another package is not used: amp has its own" for known in shadowed()
+        ]
+        for line in (*broken.values(), *lines):
+            new_console(stderr=True).print(Text(line, "red"), soft_wrap=True)
     else:
         new_console().print(benchmark_view(found[0]))
 

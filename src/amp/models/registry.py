@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from annotated_types import Ge, Le
 
-from amp.errors import InvalidInputError
+from amp.errors import AmpError, InvalidInputError
 from amp.models.base import LanguageModel, ModelCard
 from amp.models.catalog import DEFAULT, MODELS, resolve
 from amp.models.download import sha256_of
@@ -235,8 +235,7 @@ def load_model(
             slots=slots,
         )
     if name in plugin_names("amp.models", builtin=MODELS):
-        plugin: LanguageModel = load_plugin("amp.models", name)()
-        return plugin
+        return _from_outside(name)
     from amp.models.llamacpp import LlamaCppModel
 
     path = resolve(name)
@@ -248,6 +247,19 @@ def load_model(
         slots=slots,
         hidden_states=hidden_states,
     )
+
+
+def _from_outside(name: str) -> LanguageModel:
+    """A model of another package, whose function may do anything."""
+    make = load_plugin("amp.models", name)
+    try:
+        model: LanguageModel = make()
+    except AmpError:
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InvalidInputError(f"model {name!r} of amp.models cannot be made: {reason}") from error
+    return model
 
 
 def _card(name: str, path: Path) -> ModelCard | None:

@@ -17,6 +17,11 @@ def rote() -> ScriptedModel:
     return ScriptedModel(_answer, next_tokens=_next, card=ModelCard("rote", parameters=1_000_000))
 
 
+def tired() -> ScriptedModel:
+    """A model that never gets up: what a broken entry point does."""
+    raise RuntimeError("out of\nbed")
+
+
 def _answer(prompt: Prompt, index: int) -> str:
     text = "\n".join(message.content for message in prompt.messages)
     if (question := _QUESTION.search(text)) is None:
