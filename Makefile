@@ -9,10 +9,10 @@ demo: .venv/demo            ## plan with a real local model, once fixed and once
 	$(BIN)/amp demo
 
 test: .venv/dev             ## run all tests, those on a real small model among them
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadscope
 
 test-fast: .venv/dev        ## run the tests without a model and without replays and training
-	$(BIN)/python -m pytest -n 2 -m "not model and not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not model and not slow"
 
 test-alfworld: .venv/alfworld  ## run ALFWorld's tests; its packages compile for minutes (needs gcc)
 	$(BIN)/python -m pytest -n 2 -k alfworld tests/benchmarks tests/docs
@@ -24,7 +24,7 @@ check: .venv/dev            ## format, lint, types, and the directions of import
 	$(BIN)/lint-imports
 
 docs: .venv/docs            ## build the site of the documentation into site/
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: .venv/dev            ## what is promised about speed, each measured within one run
 	$(BIN)/python -m perf

@@ -13,6 +13,8 @@ from amp.annotations.store import read_annotations, write_annotations
 from amp.cli import app
 from amp.errors import InvalidInputError, MissingDependencyError
 
+pytestmark = pytest.mark.slow
+
 runner = CliRunner()
 
 

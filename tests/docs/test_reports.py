@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import fmean
 
 import pytest
+from experiments.success_figure import draw, read
 from tests.fakes.files import DATA, ROOT
 
 from amp import cli
@@ -91,7 +92,7 @@ def test_the_table_of_gsm8k_is_what_the_recordings_give() -> None:
 def test_the_results_of_gsm8k_are_what_the_recordings_give(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    page = (ROOT / "docs" / "results.md").read_text().partition("\n## BabyAI, GoToLocal\n")[0]
+    page = (ROOT / "docs" / "tables" / "gsm8k.md").read_text()
     (command,) = re.findall(r"```sh\n(amp simulate .*?)```", page, re.DOTALL)
     shutil.copytree(ROOT / "recordings", tmp_path / "recordings")
     monkeypatch.chdir(tmp_path)
@@ -163,3 +164,24 @@ def test_missions_of_babyai_fail_by_difficulty_as_the_page_says() -> None:
             missions[third] += 1
             failed[third] += episode.success is not True
     assert (failed, missions) == ([9, 34, 4], [21, 45, 4])
+
+
+def test_the_summary_of_the_results_repeats_rows_of_the_long_table() -> None:
+    cells = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in (ROOT / "docs" / "tables" / "gsm8k.md").read_text().splitlines()
+        if line.startswith("| ")
+    ]
+    # policy, success, written, tokens, above the front
+    rows = {row[1]: [*row[2:5], row[6]] for row in cells if len(row) == 10}
+    summary = (ROOT / "docs" / "results.md").read_text().partition("\n## ")[0]
+    told = [line for line in summary.splitlines() if line.startswith("| ")][1:]
+    assert len(told) == 6
+    for line in told:
+        name, *figures = [cell.strip() for cell in line.split("|")[1:-1]]
+        assert figures == rows[name], name
+
+
+def test_the_picture_of_the_results_is_drawn_from_the_long_table() -> None:
+    page, picture = (ROOT / "docs" / name for name in ("tables/gsm8k.md", "success.svg"))
+    assert draw(read(page.read_text())) == picture.read_text()

@@ -38,6 +38,7 @@ def test_an_interrupted_training_shows_every_update_once(tmp_path: Path) -> None
             assert [value for _, value in found] == pytest.approx([v for _, v in expected])
 
 
+@pytest.mark.slow
 def test_without_tensorboard_the_training_is_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,6 +62,7 @@ def test_a_term_that_is_missing_is_its_mean_in_training() -> None:
     assert assessor.alpha == pytest.approx(0.6, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_network_learns_what_is_there_and_nothing_from_noise() -> None:
     _, fit = train_neural(steps(240), NOTHING, structural, QUICK)
     assert fit.error < 0.3 * fit.constant_error
@@ -74,6 +75,7 @@ def test_the_network_learns_what_is_there_and_nothing_from_noise() -> None:
     assert fit.error == pytest.approx(fit.constant_error, rel=0.1)
 
 
+@pytest.mark.slow
 def test_training_twice_is_training_once() -> None:
     one, _ = train_neural(steps(60), NOTHING, structural, QUICK)
     two, _ = train_neural(steps(60), NOTHING, structural, QUICK)
@@ -112,6 +114,7 @@ def test_numpy_says_what_torch_says_of_any_weighted_sum(
     assert score == pytest.approx(float(told.clamp(0, 1)), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_the_average_of_the_members_is_the_network_that_comes_out() -> None:
     """One member alone and the same member three times over say the same."""
     alone, _ = train_neural(steps(60), NOTHING, structural, replace(QUICK, members=1))
@@ -122,6 +125,7 @@ def test_the_average_of_the_members_is_the_network_that_comes_out() -> None:
     assert many.layers[1].weight[:units] == pytest.approx(alone.layers[1].weight / 3)
 
 
+@pytest.mark.slow
 def test_hidden_states_are_projected_by_what_training_steps_show() -> None:
     assessor, _ = train_neural(steps(60), NOTHING, structural, QUICK)
     assert assessor.projection is not None

@@ -86,6 +86,7 @@ def test_the_better_of_two_arms_is_found_against_the_first_guess(tmp_path: Path)
     assert rollout.latents[:, -1].mean() < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_trained_policy_earns_most_of_what_the_oracle_gains_over_the_best_fixed_one(
     tmp_path: Path, seed: int
@@ -133,6 +134,7 @@ train(UntilRight(), SHORT, Path(sys.argv[1]), on_update=kill)
 """
 
 
+@pytest.mark.slow
 def test_a_training_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     whole = train(UntilRight(), SHORT, tmp_path / "whole")
     killed = tmp_path / "killed"
