@@ -11,10 +11,10 @@ from amp.benchmarks.babyai.examples import (
     INDIRECT_EXAMPLES,
     PRIMITIVE_EXAMPLES,
     SUBGOAL_EXAMPLES,
-    Example,
 )
 from amp.benchmarks.babyai.mission import Situation, clauses, sighting_in, status_in
 from amp.benchmarks.babyai.world import PRIMITIVES
+from amp.benchmarks.choice_prompts import Example
 from amp.execute.choice_step import labels_for
 
 STATE = (
@@ -105,7 +105,7 @@ def test_turns_are_counted_since_the_last_action_of_another_kind() -> None:
 
 
 @pytest.mark.parametrize("example", [*SUBGOAL_EXAMPLES, *INDIRECT_EXAMPLES, *PRIMITIVE_EXAMPLES])
-def test_the_examples_speak_the_language_of_the_benchmark(example: Example) -> None:
+def test_the_examples_speak_the_language_of_the_benchmark(example: Example[Situation]) -> None:
     assert clauses(example.situation.mission)
     assert example.thought.endswith(f"I {example.action}")
     assert example.other != example.action

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from amp.benchmarks.alfworld.scene import TOOLS, VERBS, Goal, Scene, kind, read_goal
+from amp.benchmarks.choice_prompts import Example
 from amp.types import StepContext
 
 _HISTORY = 8
@@ -191,33 +192,6 @@ def situation_of(context: StepContext, actions: tuple[str, ...]) -> Situation:
     left_out = max(0, len(done) - _HISTORY)
     state = context.observation.state
     return Situation(context.task.goal, tuple(done[left_out:]), left_out, state, actions)
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One decision with its right answer.
-
-    Attributes:
-        situation: what it is decided on.
-        best: which of the actions is right; spread over the list, so that no label is the usual
-            one.
-        thought: why, in a sentence that ends with the action's own words.
-    """
-
-    situation: Situation
-    best: int
-    thought: str
-
-    @property
-    def action(self) -> str:
-        """The right action."""
-        return self.situation.actions[self.best]
-
-    @property
-    def other(self) -> str:
-        """A wrong action, the one listed behind the right one."""
-        actions = self.situation.actions
-        return actions[(self.best + 1) % len(actions)]
 
 
 def _done(*actions: str) -> tuple[tuple[str, str], ...]:

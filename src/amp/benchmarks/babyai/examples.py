@@ -2,38 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from amp.benchmarks.babyai.mission import Situation
 from amp.benchmarks.babyai.world import PRIMITIVES
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One decision with its right answer.
-
-    Attributes:
-        situation: what it is decided on.
-        best: which of the actions is right; spread over the list, so that no label is the usual
-            one.
-        thought: why, in a sentence that ends with the action's own words.
-    """
-
-    situation: Situation
-    best: int
-    thought: str
-
-    @property
-    def action(self) -> str:
-        """The right action."""
-        return self.situation.actions[self.best]
-
-    @property
-    def other(self) -> str:
-        """A wrong action, the one listed behind the right one."""
-        actions = self.situation.actions
-        return actions[(self.best + 1) % len(actions)]
-
+from amp.benchmarks.choice_prompts import Example
 
 SUBGOAL_EXAMPLES = (
     Example(
@@ -192,7 +163,9 @@ INDIRECT_EXAMPLES = (
 """Decisions between subgoals that take a thought, and are shown only with it."""
 
 
-def _primitive(mission: str, state: str, best: int, thought: str, *, turns: int = 0) -> Example:
+def _primitive(
+    mission: str, state: str, best: int, thought: str, *, turns: int = 0
+) -> Example[Situation]:
     history = (("turn right", "You turned right."),) * turns
     return Example(Situation(mission, history, state, PRIMITIVES), best, thought)
 
