@@ -20,10 +20,10 @@ from rich.table import Table
 from amp.allocate.heuristic import HeuristicAllocator
 from amp.assess.weighted import WeightedAssessor
 from amp.benchmarks import load_benchmark
-from amp.evaluate.run import RunSettings, make_planner
+from amp.evaluate import PlannerConfig, build_planner
 from amp.models.base import LanguageModel, Message, Prompt, Request
 from amp.models.registry import load_model
-from amp.types import Candidate, Evidence, Limits, StepContext, Task, Usage
+from amp.types import Candidate, Evidence, StepContext, Task, Usage
 from perf.assessments import assessments
 from perf.babyai_steps import PROMISED, speed
 from perf.decisions import decisions
@@ -54,9 +54,7 @@ def assess_and_allocate() -> float:
 async def episode_overhead(model: LanguageModel) -> float:
     """Wall time of episodes relative to the time inside models and tools."""
     benchmark = load_benchmark("babyai")
-    planner = make_planner(
-        model, benchmark, RunSettings("dev", 0, "heuristic", {}, Limits(steps=4))
-    )
+    planner = build_planner(PlannerConfig(allocator="heuristic", max_steps=4), model, benchmark)
     wall, usage = 0.0, Usage()
     for task in benchmark.tasks("dev", 6):
         environment = benchmark.environment(task)

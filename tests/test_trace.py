@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amp.errors import InvalidInputError
-from amp.trace import EPISODES, RunDirectory, episode_from_json, read_episodes, to_json
+from amp.trace import (
+    EPISODES,
+    RunDirectory,
+    episode_from_json,
+    read_episodes,
+    read_manifest,
+    to_json,
+)
 from amp.types import (
     Allocation,
     Candidate,
@@ -25,7 +33,13 @@ from amp.types import (
     Usage,
 )
 
-MANIFEST: dict[str, Any] = {"model": {"name": "m"}, "space": (1, 2), "tasks": ["a", "b"]}
+MANIFEST: dict[str, Any] = {
+    "config": {"seed": 0, "planner": {"allocator": "auto", "rounds": None}},
+    "model": {"name": "m"},
+    "space": (1, 2),
+    "tasks": ["a", "b"],
+}
+OLD = Path(__file__).parent / "data" / "run-0.1"
 
 real = st.floats(0, 1e6, allow_nan=False)
 usages = st.builds(Usage, *[st.integers(0, 9)] * 4, real, real, real, st.integers(0, 9))
@@ -120,6 +134,9 @@ def test_resuming_with_something_else_names_the_difference(tmp_path: Path) -> No
         InvalidInputError, match=r"was run with model \{'name': 'm'\}, not \{'name'"
     ):
         RunDirectory.resume(tmp_path, MANIFEST | {"model": {"name": "n"}})
+    other = {"seed": 0, "planner": {"allocator": "fixed", "rounds": 3}}
+    with pytest.raises(InvalidInputError, match="was run with rounds None, not 3"):
+        RunDirectory.resume(tmp_path, MANIFEST | {"config": other})
 
 
 def test_resuming_nothing_starts_a_run(tmp_path: Path) -> None:
@@ -144,3 +161,22 @@ def test_a_missing_trace_is_named(tmp_path: Path) -> None:
 def test_the_manifest_is_readable_json(tmp_path: Path) -> None:
     RunDirectory.create(tmp_path, MANIFEST)
     assert json.loads((tmp_path / "run.json").read_text())["space"] == [1, 2]
+
+
+def test_a_run_of_version_0_1_is_read_in_the_form_of_today() -> None:
+    made = read_manifest(OLD)
+    config = made["config"]
+    assert (config["benchmark"], config["split"], config["seed"]) == ("gsm8k", "test", 0)
+    assert config["planner"]["probes"] == ["hidden"]
+    assert (made["model"]["name"], made["allocator"]) == ("qwen2.5-coder-1.5b", "heuristic")
+    assert made["sha256"].keys() == {"assessor"}
+    episodes = list(read_episodes(OLD))
+    assert [e.task.id for e in episodes] == made["tasks"]
+    probes = [step.probe for episode in episodes for step in episode.steps]
+    assert all(probe is not None and len(probe.hidden or ()) == 16 for probe in probes)
+
+
+def test_a_run_of_version_0_1_is_not_resumed(tmp_path: Path) -> None:
+    shutil.copytree(OLD, tmp_path / "run")
+    with pytest.raises(InvalidInputError, match=r"by version 0\.1, .* choose another --out"):
+        RunDirectory.resume(tmp_path / "run", MANIFEST)

@@ -65,7 +65,7 @@ Checked = TypeVar("Checked")
 class Config(BaseModel):
     """Base of configurations: frozen, and without keys that nobody reads."""
 
-    model_config = _FORBID | ConfigDict(frozen=True)
+    model_config = _FORBID | ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     def replace(self, **changes: Any) -> Self:
         """A copy with other values, checked as the first one was."""

@@ -1,6 +1,7 @@
 """Episodes on disk: one directory a run, with everything that is needed to read and repeat it.
 
-``run.json`` says what ran (model and its hash, settings, seed, versions, tasks); ``episodes.jsonl``
+``run.json`` says what ran: the run's configuration (`amp.evaluate.config.RunConfig`), what came of
+it (model, allocator, prompts, defaults, hashes of files), versions and tasks. ``episodes.jsonl``
 holds one episode a line, each written whole and synced, so that a killed run keeps what it had. The
 episodes hold no wall-clock time: the same answers give the same bytes.
 """
@@ -24,8 +25,21 @@ if TYPE_CHECKING:
 MANIFEST = "run.json"
 EPISODES = "episodes.jsonl"
 
-_STEP_KEY_OF_0_1, _MANIFEST_KEY_OF_0_1 = ("look", "probe"), ("looks", "probes")
-"""What version 0.1 called what; both are read."""
+_PROBE_OF_0_1 = ("look", "probe")
+"""What version 0.1 called the probe of a step; both are read."""
+
+_SAME_IN_0_1 = ("model", "prompts", "allocator", "fixed", "space", "versions", "tasks")
+_RENAMED_SINCE_0_1 = {
+    **{"method": "method", "rounds": "rounds", "trade_off": "trade_off"},
+    **{"mean_tokens": "mean_tokens", "most": "max_samples"},
+}
+_LIMITS_OF_0_1 = {
+    **{"steps": "max_steps", "tokens": "budget_tokens"},
+    **{"seconds": "max_seconds", "dollars": "max_dollars"},
+}
+
+_ELSEWHERE = frozenset({"model", "limit", "allocator", "assessor", "source_run"})
+"""Keys of a configuration whose meaning ``run.json`` holds, too: cards, hashes, tasks."""
 
 
 def to_json(value: Any) -> str:
@@ -50,7 +64,7 @@ def episode_from_json(line: str) -> Episode:
     from pydantic import ValidationError
 
     # Quotes in a JSON text are escaped, so this finds keys only.
-    old, new = _STEP_KEY_OF_0_1
+    old, new = _PROBE_OF_0_1
     line = line.replace(f'"{old}":', f'"{new}":')
     try:
         return _episode_adapter().validate_json(line)
@@ -122,10 +136,14 @@ class RunDirectory:
         """
         if not (path / MANIFEST).exists():
             return cls.create(path, manifest)
-        earlier = read_manifest(path)
-        for key in manifest:
-            # By way of JSON, since what was written has lists where the manifest may have tuples.
-            now = json.loads(json.dumps(manifest[key]))
+        if "config" not in _read_json(path / MANIFEST):
+            raise InvalidInputError(
+                f"{path} was run by version 0.1, which can be read but not resumed; choose another"
+                " --out"
+            )
+        # By way of JSON, since what was written has lists where the manifest may have tuples.
+        earlier = settings_of(read_manifest(path))
+        for key, now in settings_of(json.loads(json.dumps(manifest))).items():
             if earlier.get(key) != now:
                 raise InvalidInputError(
                     f"{path} was run with {key} {earlier.get(key)!r}, not {now!r}; "
@@ -151,22 +169,68 @@ class RunDirectory:
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """Reads what a run directory says of itself.
+    """Reads what a run directory says of itself, version 0.1 included.
+
+    Returns:
+        ``config``: the run's configuration; ``model``: the card; ``prompts``: versions;
+        ``allocator``: what was used, for a policy the name of its file; ``fixed`` and ``space``:
+        the defaults; ``sha256``: hashes of the files that the configuration names; ``versions`` of
+        packages; ``tasks``: ids.
 
     Raises:
         InvalidInputError: if it is missing or no JSON object.
     """
-    file = path / MANIFEST
+    manifest = _read_json(path / MANIFEST)
+    return manifest if "config" in manifest else _from_0_1(manifest)
+
+
+def _read_json(file: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InvalidInputError(f"no run at {path}: {MANIFEST} is missing") from None
+        raise InvalidInputError(f"no run at {file.parent}: {file.name} is missing") from None
     except ValueError as error:
         raise InvalidInputError(f"{file} is no JSON: {error}") from None
     if not isinstance(manifest, dict):
         raise InvalidInputError(f"{file} holds a {type(manifest).__name__}, expected an object")
-    old, new = _MANIFEST_KEY_OF_0_1
-    return {new if key == old else key: value for key, value in manifest.items()}
+    return manifest
+
+
+def _from_0_1(old: Mapping[str, Any]) -> dict[str, Any]:
+    """What version 0.1 wrote, in the form of today; what it lacks is missing here, too."""
+    planner = {new: old.get(name) for name, new in _RENAMED_SINCE_0_1.items()}
+    planner |= {"allocator": None if old.get("method") else old.get("allocator")}
+    planner |= {"probes": old.get("looks") or [], "exclude": old.get("left_out") or []}
+    planner |= {new: (old.get("limits") or {}).get(name) for name, new in _LIMITS_OF_0_1.items()}
+    planner |= old.get("pinned") or {}
+    config = {name: old[name] for name in ("benchmark", "split", "step", "seed") if name in old}
+    versions = dict(old.get("versions") or {})
+    hashes = {
+        "allocator": old.get("policy"),
+        "assessor": old.get("assessor"),
+        "source_run": versions.pop(EPISODES, None),
+    }
+    return {
+        "config": config | {"permuted": bool(old.get("orders")), "planner": planner},
+        **{name: old[name] for name in _SAME_IN_0_1 if name in old},
+        "sha256": {name: value for name, value in hashes.items() if value is not None},
+        "versions": versions,
+    }
+
+
+def settings_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What a manifest says of a run by name, flat; equal for all who run the same.
+
+    Paths and names of models are left out, since their hashes and cards are there.
+    """
+    config = dict(manifest.get("config", {}))
+    config |= config.pop("planner", {})
+    hashes = {f"sha256 of {key}": value for key, value in manifest.get("sha256", {}).items()}
+    return {
+        **{key: value for key, value in config.items() if key not in _ELSEWHERE},
+        **{key: value for key, value in manifest.items() if key not in ("config", "sha256")},
+        **hashes,
+    }
 
 
 def _write_whole(file: Path, text: str) -> None:

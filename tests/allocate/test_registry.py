@@ -27,18 +27,15 @@ from amp.allocate.policy_file import CurvePoint, Origin, save_policy
 from amp.allocate.space import Space
 from amp.benchmarks import load_benchmark
 from amp.errors import InvalidInputError
-from amp.evaluate.run import RunSettings, check, manifest, settled
+from amp.evaluate import Assembly, PlannerConfig, RunConfig, manifest
 from amp.models.base import ModelCard
 from amp.models.scripted import ScriptedModel
-from amp.types import Allocation, Complexity, Limits
+from amp.settings import checked
+from amp.types import Allocation, Complexity
 
 CARD = ModelCard("base", sha256="aa")
 POLICY = MlpPolicy.initial(POLICY_SPACE, ("token_entropy",), hidden=4)
 CURVE = (CurvePoint(0.5, 240.0, 0.6), CurvePoint(0.8, 410.0, 0.7), CurvePoint(1.0, 700.0, 0.75))
-
-
-def settings(**changes: object) -> RunSettings:
-    return replace(RunSettings("demo", 0, "auto", {}, Limits()), **changes)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -76,9 +73,10 @@ def test_auto_can_still_be_called_as_before(shipped: Path) -> None:
 def test_a_run_says_in_its_manifest_what_the_best_was(shipped: Path) -> None:
     gsm8k = load_benchmark("gsm8k")
     model = ScriptedModel(lambda prompt, index: "4")
-    assert settled(settings(), gsm8k, CARD).allocator == str(shipped)
-    told = manifest(model, gsm8k, settings(), [])
-    assert (told["allocator"], told["policy"]) == ("heuristic", None)
+    assembly = Assembly.of(PlannerConfig(), gsm8k)
+    assert assembly.resolved(CARD).config.allocator == str(shipped)
+    told = manifest(RunConfig(benchmark="gsm8k"), assembly, model, [])
+    assert (told["allocator"], told["sha256"]) == ("heuristic", {})
 
 
 def test_a_policy_takes_its_trade_off_from_the_run_or_from_a_budget_on_its_curve(
@@ -109,11 +107,10 @@ def test_a_policy_with_an_assessor_of_its_own_is_not_run_without_one(shipped: Pa
 
 
 def test_trade_off_and_mean_tokens_exclude_each_other() -> None:
-    both = settings(trade_off=0.5, mean_tokens=300.0)
     with pytest.raises(InvalidInputError, match="exclude each other"):
-        check(load_benchmark("gsm8k"), both)
+        checked(PlannerConfig, {"trade_off": 0.5, "mean_tokens": 300.0})
     with pytest.raises(InvalidInputError, match="mean_tokens is for trained policies"):
-        check(load_benchmark("gsm8k"), settings(allocator="fixed", mean_tokens=300.0))
+        Assembly.of(PlannerConfig(allocator="fixed", mean_tokens=300.0), load_benchmark("gsm8k"))
 
 
 def test_a_policy_moves_to_a_benchmark_with_as_many_tools(shipped: Path) -> None:

@@ -61,7 +61,8 @@ def test_a_run_looks_where_it_is_told_to(runs: Path) -> None:
             assert set(step["probe"]["options"]) == set(offered)
             seen += 1
     assert seen
-    assert json.loads((runs / "test" / "run.json").read_text())["probes"] == ["options"]
+    config = json.loads((runs / "test" / "run.json").read_text())["config"]
+    assert config["planner"]["probes"] == ["options"]
 
 
 def test_a_report_has_every_score_with_its_interval(runs: Path, cam: Path) -> None:
@@ -105,7 +106,7 @@ def test_a_trained_assessor_runs_and_is_named_in_the_run(runs: Path, cam: Path) 
     common = ("babyai", "--model", "random", "--split", "dev", "--limit", 2, "--max-steps", 2)
     amp("run", *common, "--assessor", cam, "--out", out, "--json")
     manifest = json.loads((out / "run.json").read_text())
-    assert len(manifest["assessor"]) == 64
+    assert len(manifest["sha256"]["assessor"]) == 64
     first = json.loads((out / "episodes.jsonl").read_text().splitlines()[0])["steps"][0]
     assert first["probe"]["options"]
     assert 0 < first["complexity"]["score"] < 1
@@ -150,7 +151,7 @@ def test_what_does_not_go_together_is_refused_with_one_line(runs: Path, cam: Pat
         "run", "gsm8k", "--split", "demo", "--model", "random", "--assessor", cam,
         "--out", runs / "no",
     )  # fmt: skip
-    assert "unknown probe 'hiden'; did you mean 'hidden'?" in refused(
+    assert "--probe is 'hiden', expected 'options', " in refused(
         "run", "gsm8k", "--split", "demo", "--probe", "hiden"
     )
     assert "unknown kind 'neurl'; did you mean 'neural'?" in refused(

@@ -16,15 +16,12 @@ from typing import NamedTuple
 import pytest
 
 from amp import cli
-from amp.benchmarks import load_benchmark
 from amp.errors import InvalidInputError
-from amp.evaluate import run
-from amp.evaluate.run import RunSettings
+from amp.evaluate import Assembly, PlannerConfig, RunConfig, manifest, run_tasks
 from amp.models.base import Prompt
 from amp.models.recorded import RecordedModel
 from amp.models.scripted import ScriptedModel
 from amp.trace import EPISODES, RunDirectory
-from amp.types import Limits
 
 
 class Outcome(NamedTuple):
@@ -57,19 +54,21 @@ def amp(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A recording of the heuristic allocator on the shipped problems, by a scripted model."""
     folder = tmp_path_factory.mktemp("pool")
-    benchmark = load_benchmark("gsm8k")
-    tasks = list(benchmark.tasks("demo"))
-    settings = RunSettings("demo", 0, "heuristic", {}, Limits())
+    config = RunConfig(
+        benchmark="gsm8k", split="demo", planner=PlannerConfig(allocator="heuristic")
+    )
+    benchmark = config.load_benchmark()
+    tasks = config.load_tasks(benchmark)
 
     def answer(prompt: Prompt, sample: int) -> str:
         return f"```python\nanswer = {len(prompt.messages[1].content) % 7 + sample % 2}\n```"
 
     async def record() -> None:
         model = RecordedModel(ScriptedModel(answer), folder / "pool.sqlite", "record")
-        planner = run.make_planner(model, benchmark, settings)
-        manifest = run.manifest(model, benchmark, settings, tasks)
-        directory = RunDirectory.create(folder / "run", manifest)
-        await run.run(planner, benchmark, tasks, directory)
+        assembly = Assembly.of(config.planner, benchmark)
+        told = manifest(config, assembly, model, tasks)
+        directory = RunDirectory.create(folder / "run", told)
+        await run_tasks(assembly.planner(model), benchmark, tasks, directory)
         await model.close()
 
     asyncio.run(record())
@@ -156,10 +155,20 @@ def test_two_runs_can_be_compared(amp: Amp, pool: Path) -> None:
         (("run", "gsm8k", "--split", "demo", "--allocator", "best"), 2, "unknown allocator 'best'"),
         (("run", "gsm8k", "--split", "demo", "--tool", "pyton"), 2, "did you mean 'python'?"),
         (("run", "gsm8k", "--split", "demo", "--temperature", "9"), 2, "temperature is 9.0"),
-        (("run", "gsm8k", "--split", "demo", "--budget-tokens", "0"), 2, "limit tokens is 0"),
+        (
+            ("run", "gsm8k", "--split", "demo", "--budget-tokens", "0"),
+            2,
+            "--budget-tokens is 0, expected at least 1",
+        ),
         (("run", "gsm8k", "--split", "demo", "--resume"), 2, "--resume needs --out"),
         (("run", "gsm8k", "--level", "hard"), 2, "gsm8k has no levels"),
         (("run", "gsm8k", "--tool", "python", "--no-tools"), 2, "exclude each other"),
+        (
+            ("run", "gsm8k", "--allocator", "fixed", "--method", "react"),
+            2,
+            "--allocator and --method exc",
+        ),
+        (("run", "gsm8k", "--probe", "optoins"), 2, "--probe is 'optoins', expected 'options'"),
         (("solve", "  "), 2, "question is empty"),
         (("solve", "how many \udcff?"), 2, "question is not UTF-8 at character 9"),
         (("trace", "show", "nowhere"), 2, "no trace at nowhere"),

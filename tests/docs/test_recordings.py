@@ -16,7 +16,7 @@ from amp import cli
 from amp.benchmarks import load_benchmark
 from amp.benchmarks.base import Benchmark
 from amp.benchmarks.webshop.prompts import situation_of
-from amp.evaluate.dataset import of_recording
+from amp.evaluate import EpisodeDataset
 from amp.methods import METHODS
 from amp.types import Complexity, Episode, StepContext, StepRecord, Usage
 
@@ -136,7 +136,9 @@ def rows_of_runs(page: str) -> list[tuple[str, ...]]:
 def test_the_shops_suggestions_alone_earn_what_the_model_earns(tmp_path: Path) -> None:
     shutil.copy(ROOT / "recordings" / "webshop.sqlite", tmp_path)
     benchmark = load_benchmark("webshop", data=DATA)
-    source = of_recording(tmp_path / "webshop.sqlite", benchmark, benchmark.tasks("dev", 20))
+    source = EpisodeDataset.from_recording(
+        tmp_path / "webshop.sqlite", benchmark, benchmark.tasks("dev", 20)
+    )
     alone = [follow_suggestions(benchmark, episode) for episode in source.episodes]
     model = [episode.score for episode in source.episodes]
     for page, row in ((RESULTS, "WebShop, goals 500 to 519"), (BENCHMARKS_PAGE, "| the model |")):

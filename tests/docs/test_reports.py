@@ -18,7 +18,7 @@ from amp.allocate.policy_file import load_origin
 from amp.assess.text import structural
 from amp.benchmarks import load_benchmark
 from amp.benchmarks.labels import label_steps
-from amp.evaluate.dataset import Source, of_recording
+from amp.evaluate import EpisodeDataset
 from amp.learn.pretrain import train_assessor
 from amp.report.stats import auroc, spearman
 from amp.report.validity import Row
@@ -50,7 +50,7 @@ def value(made: list[Row], name: str) -> float:
     return found
 
 
-def check(section: str, train: Source, held_out: Source) -> None:
+def check(section: str, train: EpisodeDataset, held_out: EpisodeDataset) -> None:
     inside, outside = (
         judged(train.episodes, train.benchmark),
         judged(held_out.episodes, held_out.benchmark),
@@ -78,7 +78,9 @@ def test_the_table_of_gsm8k_is_what_the_recordings_give() -> None:
     benchmark = load_benchmark("gsm8k", data=DATA)
     probes: frozenset[ProbeKind] = frozenset({"next_token", "hidden"})
     train, held_out = (
-        of_recording(ROOT / "recordings" / name, benchmark, benchmark.tasks(split, limit), probes)
+        EpisodeDataset.from_recording(
+            ROOT / "recordings" / name, benchmark, benchmark.tasks(split, limit), probes
+        )
         for name, split, limit in (
             ("gsm8k-train.sqlite", "train", 150),
             ("gsm8k.sqlite", "test", 75),
@@ -135,7 +137,7 @@ def test_the_training_problems_of_gsm8k_are_what_the_pages_say(tmp_path: Path) -
 @pytest.mark.data("gsm8k")
 def test_failures_of_gsm8k_rise_with_difficulty_as_the_page_says() -> None:
     benchmark = load_benchmark("gsm8k", data=DATA)
-    source = of_recording(
+    source = EpisodeDataset.from_recording(
         ROOT / "recordings" / "gsm8k-train.sqlite", benchmark, benchmark.tasks("train", 150)
     )
     hard = [benchmark.difficulty(episode.task) for episode in source.episodes]
@@ -159,7 +161,9 @@ def test_missions_of_babyai_fail_by_difficulty_as_the_page_says() -> None:
         recording = ROOT / "recordings" / "babyai-steps.sqlite"
         probes: frozenset[ProbeKind] = frozenset({"options"})
         tasks = benchmark.tasks("train", 14)
-        for episode in of_recording(recording, benchmark, tasks, probes, 12).episodes:
+        for episode in EpisodeDataset.from_recording(
+            recording, benchmark, tasks, probes, 12
+        ).episodes:
             third = benchmark.difficulty(episode.task).tercile
             missions[third] += 1
             failed[third] += episode.success is not True

@@ -48,7 +48,7 @@ def study(name: str, recording: str, section: str, folder: Path) -> list[str]:
         (folder / place).mkdir()
         shutil.copy(ROOT / place / file, folder / place)
     shutil.copytree(ROOT / "recordings" / "policies", folder / "recordings" / "policies")
-    command = f"amp eval configs/{name}.toml"
+    command = f"amp sweep configs/{name}.toml"
     assert section.count(command) == 1
     (line,) = (line for line in amp(command.split()).splitlines() if line.startswith("amp report"))
     return list(expanded(line.partition(" --html ")[0]))

@@ -16,7 +16,7 @@ from amp.allocate.space import REALS, Space
 from amp.benchmarks import BENCHMARKS, load_benchmark
 from amp.benchmarks.babyai import BabyAI
 from amp.errors import InvalidInputError, ModelError, RecordingError
-from amp.evaluate.record import Asked, complete, corners, grid, record
+from amp.evaluate.record import Grid, arms_of, complete_tasks, corners, record_grid
 from amp.models.base import Prompt
 from amp.models.recorded import RecordedModel
 from amp.models.recording import contents
@@ -26,7 +26,7 @@ from amp.simulate.build import table_from_recording
 from amp.simulate.samples import Arm, SampleTable
 from amp.types import Allocation, Task
 
-ASKED = Asked(GSM8K, grid(GSM8K), samples=4)
+GRID = Grid(GSM8K, arms_of(GSM8K), samples=4)
 EVERY = {task.id for task in TASKS}
 
 
@@ -34,18 +34,18 @@ def model(path: Path, inner: ScriptedModel | None = None) -> RecordedModel:
     return RecordedModel(inner or ScriptedModel(answer, card=CARD), path, "auto")
 
 
-def filled(path: Path, asked: Asked = ASKED, tasks: list[Task] | None = None) -> ScriptedModel:
+def filled(path: Path, grid: Grid = GRID, tasks: list[Task] | None = None) -> ScriptedModel:
     """Records, and returns the model that was asked."""
     inner = ScriptedModel(answer, card=CARD)
     recorded = model(path, inner)
-    failures = asyncio.run(record(recorded, asked, TASKS if tasks is None else tasks))
+    failures = asyncio.run(record_grid(recorded, grid, TASKS if tasks is None else tasks))
     asyncio.run(recorded.close())
     assert failures == {}
     return inner
 
 
-def complete_in(path: Path, asked: Asked = ASKED) -> dict[str, frozenset[str]]:
-    return asyncio.run(complete(path, asked, TASKS))
+def complete_in(path: Path, grid: Grid = GRID) -> dict[str, frozenset[str]]:
+    return asyncio.run(complete_tasks(path, grid, TASKS))
 
 
 def table(path: Path) -> SampleTable:
@@ -105,14 +105,14 @@ def test_the_best_fixed_allocation_that_we_know_is_a_corner(name: str) -> None:
 
 
 def test_an_unknown_arm_is_named_with_those_that_there_are() -> None:
-    assert list(grid(GSM8K, ["chain"])) == ["chain"]
+    assert list(arms_of(GSM8K, ["chain"])) == ["chain"]
     with pytest.raises(InvalidInputError, match=r"'chian'; did you mean 'chain'\?.*program; chain"):
-        grid(GSM8K, ["chian"])
+        arms_of(GSM8K, ["chian"])
 
 
 def test_samples_have_to_fit_an_allocation() -> None:
     with pytest.raises(InvalidInputError, match="samples is 257, expected 1 to 256"):
-        Asked(GSM8K, ARMS, 257)
+        Grid(GSM8K, ARMS, 257)
 
 
 # --------------------------------------------------------------------------- asking
@@ -142,15 +142,15 @@ def test_parts_of_the_tasks_make_the_same_recording_as_all_at_once(
     filled(whole)
     recorded = model(parts)
     for shard in (TASKS[1::2], TASKS[0::2]):
-        asyncio.run(record(recorded, ASKED, shard, jobs))
+        asyncio.run(record_grid(recorded, GRID, shard, jobs))
     asyncio.run(recorded.close())
     assert drawn(parts) == drawn(whole)
 
 
 def test_nothing_is_asked_twice_and_more_samples_only_for_what_is_missing(tmp_path: Path) -> None:
     path = tmp_path / "pool.sqlite"
-    filled(path, replace(ASKED, samples=3))
-    assert complete_in(path, replace(ASKED, samples=3)) == {"program": EVERY, "chain": EVERY}
+    filled(path, replace(GRID, samples=3))
+    assert complete_in(path, replace(GRID, samples=3)) == {"program": EVERY, "chain": EVERY}
     assert complete_in(path) == {"program": set(), "chain": set()}
     more = filled(path)
     assert {(r.n, r.first_sample) for r in more.requests} == {(1, 3)}
@@ -170,7 +170,7 @@ def test_an_interruption_leaves_complete_tasks_and_costs_only_those_under_way(
         task = asyncio.current_task()
         assert task is not None
         with suppress(asyncio.CancelledError):
-            await record(recorded, ASKED, TASKS, on_task=lambda _: stop(task))
+            await record_grid(recorded, GRID, TASKS, on_task=lambda _: stop(task))
         await recorded.close()
 
     asyncio.run(interrupted())
@@ -188,7 +188,7 @@ def test_a_task_on_which_the_model_fails_is_told_and_tried_again(tmp_path: Path)
             raise ModelError("the server is away")
         return answer(prompt, index)
 
-    failures = asyncio.run(record(model(path, ScriptedModel(fails, card=CARD)), ASKED, TASKS))
+    failures = asyncio.run(record_grid(model(path, ScriptedModel(fails, card=CARD)), GRID, TASKS))
     assert failures == {TASKS[1].id: "the server is away"}
     assert complete_in(path) == {"program": EVERY - {TASKS[1].id}, "chain": EVERY}
     assert len(filled(path).requests) == 1
@@ -200,13 +200,13 @@ def test_a_model_that_is_not_there_ends_it(tmp_path: Path) -> None:
 
     inner = ScriptedModel(fails)
     with pytest.raises(ModelError, match="3 tasks in a row .* connection refused"):
-        asyncio.run(record(model(tmp_path / "p.sqlite", inner), ASKED, GSM8K.tasks("demo")))
+        asyncio.run(record_grid(model(tmp_path / "p.sqlite", inner), GRID, GSM8K.tasks("demo")))
     assert len(inner.requests) == 6
 
 
 def test_no_jobs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="jobs is 0"):
-        asyncio.run(record(model(tmp_path / "p.sqlite"), ASKED, TASKS, jobs=0))
+        asyncio.run(record_grid(model(tmp_path / "p.sqlite"), GRID, TASKS, jobs=0))
 
 
 # --------------------------------------------------------------------------- several steps
@@ -215,21 +215,23 @@ def test_no_jobs_are_refused(tmp_path: Path) -> None:
 def test_arms_of_several_steps_are_played_for_whole_episodes(tmp_path: Path) -> None:
     path = tmp_path / "pool.sqlite"
     benchmark = BabyAI("BabyAI-GoToObj-v0", max_steps=3)
-    asked = Asked(benchmark, grid(benchmark), samples=4)
+    grid = Grid(benchmark, arms_of(benchmark), samples=4)
     tasks = benchmark.tasks("test", 2)
     recorded = model(path, random_model())
-    asyncio.run(record(recorded, asked, tasks[:1]))
+    asyncio.run(record_grid(recorded, grid, tasks[:1]))
     asyncio.run(recorded.close())
-    assert asyncio.run(complete(path, asked, tasks)) == {arm: {tasks[0].id} for arm in asked.arms}
+    assert asyncio.run(complete_tasks(path, grid, tasks)) == {
+        arm: {tasks[0].id} for arm in grid.arms
+    }
 
 
 def test_an_arm_that_draws_is_played_on_a_seed_for_each_sample() -> None:
     benchmark = BabyAI("BabyAI-GoToObj-v0")
     arms = {"greedy": Allocation(), "drawn": Allocation(temperature=1.0)}
-    asked, task = Asked(benchmark, arms, samples=3), Task("t", "go", seed=7)
-    assert [play.seed for play in asked.plays(task, "drawn")] == [7, 8, 9]
-    assert list(asked.plays(task, "greedy")) == [task]
-    once = Asked(GSM8K, ARMS, samples=3)  # its samples share one prompt
+    grid, task = Grid(benchmark, arms, samples=3), Task("t", "go", seed=7)
+    assert [play.seed for play in grid.plays(task, "drawn")] == [7, 8, 9]
+    assert list(grid.plays(task, "greedy")) == [task]
+    once = Grid(GSM8K, ARMS, samples=3)  # its samples share one prompt
     assert list(once.plays(task, "program")) == [task]
 
 
@@ -238,7 +240,7 @@ def test_an_arm_that_draws_is_played_on_a_seed_for_each_sample() -> None:
 
 def test_the_contents_are_what_was_asked_and_answered(tmp_path: Path) -> None:
     path = tmp_path / "pool.sqlite"
-    inner = filled(path, replace(ASKED, probes=frozenset({"hidden", "next_token"})))
+    inner = filled(path, replace(GRID, probes=frozenset({"hidden", "next_token"})))
     found = contents(path)
     assert (found.model, found.prompts) == (CARD, (GSM8K.prompts.version,))
     assert (found.requests, found.samples) == (6, {4: 6})

@@ -11,23 +11,20 @@ import sys
 import time
 from pathlib import Path
 
-from amp.evaluate import run
-from amp.evaluate.run import RunSettings
+from amp.evaluate import Assembly, PlannerConfig, RunConfig, manifest, run_tasks
 from amp.models.base import Prompt
 from amp.models.recorded import RecordedModel
 from amp.models.scripted import ScriptedModel
 from amp.trace import EPISODES, RunDirectory
-from amp.types import Episode, Limits
+from amp.types import Episode
 
-SETTINGS = RunSettings("demo", 0, "heuristic", {}, Limits())
+CONFIG = RunConfig(benchmark="gsm8k", split="demo", planner=PlannerConfig(allocator="heuristic"))
 
 
 def record(folder: Path, log: Path, delay_seconds: float) -> list[Episode]:
     """Runs the shipped problems on a slow scripted model behind a recording; logs every answer."""
-    from amp.benchmarks import load_benchmark
-
-    benchmark = load_benchmark("gsm8k")
-    tasks = list(benchmark.tasks("demo"))
+    benchmark = CONFIG.load_benchmark()
+    tasks = CONFIG.load_tasks(benchmark)
 
     def answer(prompt: Prompt, sample: int) -> str:
         with log.open("a") as file:
@@ -38,10 +35,10 @@ def record(folder: Path, log: Path, delay_seconds: float) -> list[Episode]:
         scripted = ScriptedModel(answer, delay_seconds=delay_seconds)
         model = RecordedModel(scripted, folder / "pool.sqlite", "record")
         try:
-            planner = run.make_planner(model, benchmark, SETTINGS)
-            manifest = run.manifest(model, benchmark, SETTINGS, tasks)
-            directory = RunDirectory.resume(folder / "run", manifest)
-            return await run.run(planner, benchmark, tasks, directory, jobs=2)
+            assembly = Assembly.of(CONFIG.planner, benchmark)
+            told = manifest(CONFIG, assembly, model, tasks)
+            directory = RunDirectory.resume(folder / "run", told)
+            return await run_tasks(assembly.planner(model), benchmark, tasks, directory, jobs=2)
         finally:
             await model.close()
 

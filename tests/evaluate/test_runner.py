@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +17,23 @@ from amp.allocate.policy_file import save_policy
 from amp.assess.base import AblatedAssessor
 from amp.benchmarks import load_benchmark
 from amp.errors import InvalidInputError, ModelError
-from amp.evaluate import run
+from amp.evaluate import Assembly, PlannerConfig, RunConfig, build_planner, manifest, run_tasks
 from amp.latency import CostModel, Profile, cores, machine
 from amp.models.base import Prompt
 from amp.models.scripted import ScriptedModel
 from amp.planner import Planner
 from amp.trace import RunDirectory, read_episodes
-from amp.types import MODEL_ERROR, Episode, Limits
+from amp.types import MODEL_ERROR, Episode
 
-SETTINGS = run.RunSettings("demo", 0, "fixed", {}, Limits())
+CONFIG = RunConfig(benchmark="gsm8k", split="demo", planner=PlannerConfig(allocator="fixed"))
 
 
 async def run_all(path: Path, model: ScriptedModel, limit: int | None = None) -> list[Episode]:
-    benchmark = load_benchmark("gsm8k")
-    tasks = list(benchmark.tasks("demo", limit))
-    directory = RunDirectory.resume(path, run.manifest(model, benchmark, SETTINGS, tasks))
-    return await run.run(run.make_planner(model, benchmark, SETTINGS), benchmark, tasks, directory)
+    config = CONFIG.replace(limit=limit)
+    benchmark = config.load_benchmark()
+    tasks, assembly = config.load_tasks(benchmark), Assembly.of(config.planner, benchmark)
+    directory = RunDirectory.resume(path, manifest(config, assembly, model, tasks))
+    return await run_tasks(assembly.planner(model), benchmark, tasks, directory)
 
 
 class Flaky:
@@ -68,26 +68,32 @@ async def test_the_only_task_failing_is_enough(tmp_path: Path) -> None:
         await run_all(tmp_path, ScriptedModel(Flaky(range(1, 99))), limit=1)
 
 
-def planner_for(allocator: str, limits: Limits) -> Planner:
-    settings = run.RunSettings("demo", 0, allocator, {}, limits)
-    planner = run.make_planner(ScriptedModel([""]), load_benchmark("gsm8k"), settings)
+def planned(**settings: Any) -> Planner:
+    config = PlannerConfig(**settings)
+    planner = build_planner(config, ScriptedModel([""]), load_benchmark("gsm8k"))
     assert isinstance(planner, Planner)
     return planner
 
 
+def told(**settings: Any) -> dict[str, Any]:
+    config = CONFIG.replace(planner=PlannerConfig(**settings))
+    assembly = Assembly.of(config.planner, load_benchmark("gsm8k"))
+    return manifest(config, assembly, ScriptedModel([""]), [])
+
+
 def test_an_adaptive_allocator_is_told_what_fits_the_limits() -> None:
-    free = planner_for("heuristic", Limits()).allocator
+    free = planned(allocator="heuristic").allocator
     assert isinstance(free, HeuristicAllocator)
-    bound = planner_for("heuristic", Limits(tokens=500)).allocator
+    bound = planned(allocator="heuristic", budget_tokens=500).allocator
     assert bound == BudgetedAllocator(
         free, CostModel(ScriptedModel([""]).card, load_benchmark("gsm8k").defaults.lengths)
     )
-    fixed = planner_for("fixed", Limits(tokens=500)).allocator
+    fixed = planned(allocator="fixed", budget_tokens=500).allocator
     assert isinstance(fixed, FixedAllocator)
 
 
 def test_a_policy_knows_its_surroundings_and_serves_without_chance() -> None:
-    policy = planner_for("sigmoid", Limits(tokens=500)).allocator
+    policy = planned(allocator="sigmoid", budget_tokens=500).allocator
     assert isinstance(policy, SigmoidPolicy)
     assert policy.deterministic
     assert policy.surroundings.candidate.tokens == 222  # a prompt of 110 and an answer of 112
@@ -100,29 +106,17 @@ def test_a_measured_machine_bounds_the_seconds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    unmeasured = planner_for("heuristic", Limits(seconds=9.0)).allocator
+    unmeasured = planned(allocator="heuristic", max_seconds=9.0).allocator
     assert isinstance(unmeasured, BudgetedAllocator)
     assert unmeasured.costs.profile is None
     law = (0.0, 0.01, 0.0, 0.0, (1, 4), (0.05, 0.1), 0.0, ())
     Profile("scripted", "", machine(), cores(), *law).save()
-    measured = planner_for("heuristic", Limits(seconds=9.0)).allocator
+    measured = planned(allocator="heuristic", max_seconds=9.0).allocator
     assert isinstance(measured, BudgetedAllocator)
     assert measured.costs.profile is not None
 
 
 # --------------------------------------------------------------------------- what can be set
-
-
-def planned(**settings: Any) -> Planner:
-    wanted = replace(SETTINGS, **settings)
-    planner = run.make_planner(ScriptedModel([""]), load_benchmark("gsm8k"), wanted)
-    assert isinstance(planner, Planner)
-    return planner
-
-
-def told(**settings: Any) -> dict[str, Any]:
-    wanted = replace(SETTINGS, **settings)
-    return run.manifest(ScriptedModel([""]), load_benchmark("gsm8k"), wanted, [])
 
 
 @pytest.fixture
@@ -139,10 +133,10 @@ def test_a_policy_file_is_an_allocator_that_serves_without_chance(policy_file: P
     assert planner.allocator.trade_off == 0.9
     assert planner.allocator.surroundings.candidate.tokens > 0
     assert planner.probes  # as it uses the complexity
-    manifest = told(allocator=str(policy_file), trade_off=0.9)
-    assert manifest["allocator"] == "policy"
-    assert len(manifest["policy"]) == 64
-    assert manifest["trade_off"] == 0.9
+    made = told(allocator=str(policy_file), trade_off=0.9)
+    assert made["allocator"] == "policy"
+    assert len(made["sha256"]["allocator"]) == 64
+    assert made["config"]["planner"]["trade_off"] == 0.9
 
 
 def test_a_policy_that_takes_no_trade_off_says_so(tmp_path: Path) -> None:
@@ -154,71 +148,76 @@ def test_a_policy_that_takes_no_trade_off_says_so(tmp_path: Path) -> None:
 
 
 async def test_what_the_user_set_wins_over_a_policy(policy_file: Path) -> None:
-    wanted = {"beam_width": 3, "tools": [], "temperature": None}
-    planner = planned(allocator=str(policy_file), wanted=wanted)
+    overrides = {"beam_width": 3, "tools": [], "temperature": None}
+    planner = planned(allocator=str(policy_file), **overrides)
     assert isinstance(planner.allocator, OverrideAllocator)
     benchmark = load_benchmark("gsm8k")
     (task,) = benchmark.tasks("demo", 1)
     episode = await planner.run(task, benchmark.environment(task))
     granted = [executed.allocation for executed in episode.steps[0].rounds]
     assert {(one.beam_width, one.tools) for one in granted} == {(3, frozenset())}
-    assert told(allocator=str(policy_file), wanted=wanted)["pinned"] == {
-        "beam_width": 3,
-        "tools": [],
-    }
+    made = told(allocator=str(policy_file), **overrides)["config"]["planner"]
+    assert (made["beam_width"], made["tools"], made["temperature"]) == (3, [], None)
 
 
 def test_a_pinned_tool_is_always_used_even_by_chance() -> None:
-    allocator = planned(allocator="random", wanted={"tools": ["python"]}).allocator
+    allocator = planned(allocator="random", tools=["python"]).allocator
     assert isinstance(allocator, OverrideAllocator)
     assert isinstance(allocator.inner, RandomAllocator)
 
 
 def test_rounds_bound_any_allocator() -> None:
     assert planned(allocator="until_agreement", rounds=1).max_rounds == 1
-    assert told(rounds=1)["rounds"] == 1
+    assert told(allocator="fixed", rounds=1)["config"]["planner"]["rounds"] == 1
 
 
-def test_most_bounds_the_samples_of_the_rules_on_votes() -> None:
+def test_max_samples_bounds_the_samples_of_the_rules_on_votes() -> None:
     fixed = load_benchmark("gsm8k").defaults.fixed
-    asked = planned(allocator="adaptive_consistency", most=4).allocator
+    asked = planned(allocator="adaptive_consistency", max_samples=4).allocator
     assert asked == AdaptiveConsistency(fixed, max_samples=4)
-    assert planned(allocator="early_stopping", most=4).allocator == EarlyStopping(fixed, 2, 4)
+    assert planned(allocator="early_stopping", max_samples=4).allocator == EarlyStopping(
+        fixed, 2, 4
+    )
     usual = planned(allocator="early_stopping").allocator
-    assert usual == planned(allocator="early_stopping", most=8).allocator
+    assert usual == planned(allocator="early_stopping", max_samples=8).allocator
 
 
-def test_features_left_out_are_hidden_from_the_assessor() -> None:
-    planner = planned(allocator="heuristic", left_out=frozenset({"distance"}))
+def test_excluded_features_are_hidden_from_the_assessor() -> None:
+    planner = planned(allocator="heuristic", exclude={"distance"})
     assert isinstance(planner.assessor, AblatedAssessor)
     assert planner.assessor.exclude == {"distance"}
-    assert told(allocator="heuristic", left_out=frozenset({"distance"}))["left_out"] == ["distance"]
+    made = told(allocator="heuristic", exclude={"distance"})
+    assert made["config"]["planner"]["exclude"] == ["distance"]
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"most": 4}, "most is for adaptive_consistency and early_stopping, not for fixed"),
-        ({"trade_off": 0.5}, "trade_off is for trained policies, not for fixed"),
-        ({"left_out": frozenset({"distance"})}, "left_out is for allocators that use"),
-        ({"method": "react", "rounds": 1}, "rounds is for planners that have rounds, not for reac"),
-        ({"of": Path("x")}, "of is for histogram and shuffled, not for fixed"),
-        ({"allocator": "shuffled"}, "shuffled needs another run to deal from"),
         (
-            {"allocator": "heuristic", "left_out": frozenset({"structure"})},
-            "to leave out structure changes nothing",
+            {"max_samples": 4},
+            "max_samples is for adaptive_consistency and early_stopping, not for f",
+        ),
+        ({"trade_off": 0.5}, "trade_off is for trained policies, not for fixed"),
+        ({"exclude": {"distance"}}, "exclude is for allocators that use"),
+        (
+            {"method": "react", "allocator": None, "rounds": 1},
+            "rounds is for planners that have rounds, not for reac",
+        ),
+        ({"source_run": "x"}, "source_run is for histogram and shuffled, not for fixed"),
+        ({"allocator": "shuffled"}, "shuffled needs source_run"),
+        (
+            {"allocator": "heuristic", "exclude": {"structure"}},
+            "exclude is structure, but the weighted sum reads",
         ),
         (
-            {
-                "allocator": "heuristic",
-                "left_out": frozenset({"uncertainty", "indicators", "distance"}),
-            },
-            "all terms of the weighted sum are left out",
+            {"allocator": "heuristic", "exclude": {"uncertainty", "indicators", "distance"}},
+            "exclude names all terms of the weighted sum",
         ),
         ({"allocator": "none.safetensors"}, "none.safetensors"),
         ({"allocator": "fxed"}, "did you mean 'fixed'"),
     ],
 )
 def test_a_setting_that_would_do_nothing_is_refused(settings: dict[str, Any], message: str) -> None:
+    config = PlannerConfig(**{"allocator": "fixed", **settings})
     with pytest.raises(InvalidInputError, match=message):
-        run.check(load_benchmark("gsm8k"), replace(SETTINGS, **settings))
+        Assembly.of(config, load_benchmark("gsm8k"))

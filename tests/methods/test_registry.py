@@ -8,11 +8,11 @@ import pytest
 
 from amp.benchmarks import load_benchmark
 from amp.errors import InvalidInputError
-from amp.evaluate.run import RunSettings, make_planner, manifest
+from amp.evaluate import Assembly, PlannerConfig, RunConfig, build_planner, manifest
 from amp.methods import METHODS
 from amp.models.base import Prompt
 from amp.models.scripted import ScriptedModel, random_model
-from amp.types import Episode, Limits
+from amp.types import Episode
 
 
 def answer(prompt: Prompt, index: int) -> str:
@@ -23,16 +23,12 @@ def answer(prompt: Prompt, index: int) -> str:
     return f"Thought: It is {number}.\nAction: finish[{number}]\n#### {number}"
 
 
-def settings(method: str, step: str | None = None, **wanted: Any) -> RunSettings:
-    return RunSettings("demo", 0, "heuristic", wanted, Limits(), step, method)
-
-
 async def plan(
     method: str, model: ScriptedModel, step: str | None = None, **wanted: Any
 ) -> Episode:
     benchmark = load_benchmark("gsm8k", step=step)
     task = benchmark.tasks("demo")[0]
-    planner = make_planner(model, benchmark, settings(method, step, **wanted))
+    planner = build_planner(PlannerConfig(method=method, **wanted), model, benchmark)
     return await planner.run(task, benchmark.environment(task))
 
 
@@ -54,10 +50,8 @@ async def test_every_method_answers_a_word_problem(method: str) -> None:
 async def test_every_method_acts_where_actions_are_listed(method: str) -> None:
     benchmark = load_benchmark("babyai")
     task = benchmark.tasks("test", 1)[0]
-    run = RunSettings("test", 0, "heuristic", {}, Limits(steps=4), None, method)
-    episode = await make_planner(random_model(), benchmark, run).run(
-        task, benchmark.environment(task)
-    )
+    planner = build_planner(PlannerConfig(method=method, max_steps=4), random_model(), benchmark)
+    episode = await planner.run(task, benchmark.environment(task))
     assert episode.steps
     assert episode.usage.model_calls > 0
 
@@ -68,7 +62,7 @@ async def test_a_method_that_plans_in_symbols_is_refused_elsewhere(method: str, 
     model, benchmark = random_model(), load_benchmark(name)
     (task,) = benchmark.tasks("demo" if name == "gsm8k" else "test", 1)
     with pytest.raises(InvalidInputError, match=r"needs the tool symb|llm_dp plans from symbols"):
-        planner = make_planner(model, benchmark, settings(method))
+        planner = build_planner(PlannerConfig(method=method), model, benchmark)
         await planner.run(task, benchmark.environment(task))
     assert (model.requests, model.probes) == ([], [])
 
@@ -76,9 +70,11 @@ async def test_a_method_that_plans_in_symbols_is_refused_elsewhere(method: str, 
 async def test_a_method_in_words_keeps_only_the_environments_tools() -> None:
     for name, tools in (("gsm8k", []), ("babyai", ["path_finder"])):
         benchmark = load_benchmark(name)
-        run = manifest(random_model(), benchmark, settings("chain_of_thought"), [])
+        config = RunConfig(benchmark=name, planner=PlannerConfig(method="chain_of_thought"))
+        run = manifest(config, Assembly.of(config.planner, benchmark), random_model(), [])
         assert run["fixed"]["tools"] == tools
-        assert (run["method"], run["allocator"]) == ("chain_of_thought", "fixed")
+        assert run["config"]["planner"]["method"] == "chain_of_thought"
+        assert run["allocator"] == "fixed"
 
 
 async def test_what_the_user_sets_wins_over_the_method() -> None:
@@ -95,4 +91,4 @@ async def test_sampling_until_agreement_stops_when_the_votes_are_in() -> None:
 
 def test_an_unknown_method_is_named_with_the_nearest() -> None:
     with pytest.raises(InvalidInputError, match=r"unknown method 'reakt'; did you mean 'react'\?"):
-        make_planner(random_model(), load_benchmark("gsm8k"), settings("reakt"))
+        build_planner(PlannerConfig(method="reakt"), random_model(), load_benchmark("gsm8k"))

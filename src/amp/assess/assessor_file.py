@@ -117,7 +117,6 @@ def load_assessor(
             environment=header["environment"],
             tasks=tuple(json.loads(header["tasks"])),
         )
-        _check(training, model, environment)
         if header["kind"] not in KINDS:
             raise InvalidInputError(f"kind is {header['kind']!r}, expected {' or '.join(KINDS)}")
         assessor = KINDS[header["kind"]](
@@ -126,18 +125,33 @@ def load_assessor(
             frozenset(json.loads(header["probes"])),
             find_parser(header["parser"]),
         )
-        return assessor, training
     except KeyError as error:
         raise InvalidInputError(f"assessor {path} lacks {error}; train it again") from None
     except (InvalidInputError, ValueError) as error:
         raise InvalidInputError(f"assessor {path} does not fit: {error}") from None
+    check_fit(path, training, model=model, environment=environment)
+    return assessor, training
 
 
-def _check(training: Training, model: ModelCard | None, environment: str | None) -> None:
+def check_fit(
+    path: Path,
+    training: Training,
+    *,
+    model: ModelCard | None = None,
+    environment: str | None = None,
+) -> None:
+    """Refuses an assessor that was trained for another model or environment; None takes any.
+
+    Raises:
+        InvalidInputError: if it was; names the file and both.
+    """
     if model is not None and (model.name, model.sha256) != (training.model, training.sha256):
         raise InvalidInputError(
-            f"it was trained on model {training.model} {training.sha256[:8]}, "
-            f"this is {model.name} {model.sha256[:8]}".rstrip()
+            f"assessor {path} does not fit: it was trained on model {training.model} "
+            f"{training.sha256[:8]}, this is {model.name} {model.sha256[:8]}".rstrip()
         )
     if environment not in (None, training.environment):
-        raise InvalidInputError(f"it was trained on {training.environment}, this is {environment}")
+        raise InvalidInputError(
+            f"assessor {path} does not fit: it was trained on {training.environment}, "
+            f"this is {environment}"
+        )

@@ -271,14 +271,14 @@ def annotations_outcomes(
     """
     from amp.annotations.store import add_annotations
     from amp.benchmarks.labels import RULES, label_steps
-    from amp.evaluate.dataset import of_run
+    from amp.evaluate.dataset import EpisodeDataset
     from amp.settings import load_settings
 
     if rule not in RULES:
         raise InvalidInputError(
             f"unknown rule {rule!r}{did_you_mean(rule, list(RULES))} (rules: {', '.join(RULES)})"
         )
-    source = of_run(run, data or load_settings().data)
+    source = EpisodeDataset.from_run(run, data or load_settings().data)
     judged = [(e, label_steps(e, source.benchmark)) for e in source.episodes]
     added = add_annotations(out, [a for e, o in judged for a in RULES[rule](e, o)])
     print(f"added to {out}: {added} annotations of {len(judged)} episodes")

@@ -1,18 +1,24 @@
-"""The application, and what its commands share: opening a model, running to the end.
+"""The application, and what its commands share: options, opening a model, running to the end.
 
-The options that several commands have, and how they read together.
+Options that set a configuration are made of it (`options_of`): each field is an option of its name,
+with its docstring as help. So a field that is added can be set on the command line.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import inspect
+import re
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import typer
 
 from amp.errors import InvalidInputError, did_you_mean
+from amp.evaluate.config import LIMITS, OVERRIDES, PlannerConfig, RunConfig
+from amp.settings import Config, checked
 from amp.types import ProbeKind
 
 if TYPE_CHECKING:
@@ -99,74 +105,21 @@ def run_async(work: Coroutine[Any, Any, Result]) -> Result:
 
 Model = Annotated[
     str | None,
-    typer.Option(
-        help="Catalog name, gguf file, openai:NAME, anthropic:NAME, transformers:NAME, or random."
-    ),
-]
-Allocator = Annotated[
-    str,
-    typer.Option(
-        help="amp (a trained policy where one comes along, else heuristic), fixed, heuristic, "
-        "random, adaptive_consistency, ..., or the file of a policy."
-    ),
-]
-TradeOff = Annotated[
-    float | None,
-    typer.Option(
-        min=0.0,
-        max=1.0,
-        help="Weight of success against cost, of a trained policy; 0.85 if left out.",
-    ),
-]
-MeanTokens = Annotated[
-    float | None,
-    typer.Option(
-        min=1.0,
-        help="Tokens a task that a trained policy may take on average; in place of --trade-off.",
-    ),
+    typer.Option(help=RunConfig.model_fields["model"].description),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Data = Annotated[Path | None, typer.Option(help="Directory of the benchmarks' data.")]
-Depth = Annotated[int | None, typer.Option(help="Pin the reasoning depth.")]
-Temperature = Annotated[float | None, typer.Option(help="Pin the temperature.")]
-TopP = Annotated[float | None, typer.Option(help="Pin top-p.")]
-BeamWidth = Annotated[int | None, typer.Option(help="Pin the beam width.")]
-Tool = Annotated[list[str] | None, typer.Option(help="Pin the tools; repeat for several.")]
-NoTools = Annotated[bool, typer.Option("--no-tools", help="Pin the tools to none.")]
-Verification = Annotated[int | None, typer.Option(help="Pin the verification level.")]
 Probe = Annotated[
     list[str] | None,
-    typer.Option(help="Look before acting: options, next_token, hidden, perplexity; repeat."),
+    typer.Option(
+        help="Ask the model before each step: options, next_token, hidden, perplexity; repeat."
+    ),
 ]
 Record = Annotated[
     Path | None, typer.Option(help="Keep all answers in this recording; reuse those it has.")
 ]
 Replay = Annotated[Path | None, typer.Option(help="Take all answers from this recording.")]
-BudgetTokens = Annotated[int | None, typer.Option(help="Limit of tokens an episode.")]
 MaxSteps = Annotated[int | None, typer.Option(help="Limit of plan steps an episode.")]
-MaxSeconds = Annotated[float | None, typer.Option(help="Limit of model time an episode.")]
-MaxDollars = Annotated[float | None, typer.Option(help="Limit of dollars an episode.")]
-
-
-def pinned(
-    depth: int | None,
-    temperature: float | None,
-    top_p: float | None,
-    beam_width: int | None,
-    tools: list[str] | None,
-    no_tools: bool,
-    verification: int | None,
-) -> dict[str, Any]:
-    if tools and no_tools:
-        raise InvalidInputError(f"--tool {tools[0]} and --no-tools exclude each other")
-    return {
-        "depth": depth,
-        "temperature": temperature,
-        "top_p": top_p,
-        "beam_width": beam_width,
-        "tools": [] if no_tools else tools or None,
-        "verification": verification,
-    }
 
 
 def probes_of(names: list[str] | None) -> frozenset[ProbeKind]:
@@ -182,3 +135,125 @@ def probes_of(names: list[str] | None) -> frozenset[ProbeKind]:
                 f"unknown probe {name!r}{did_you_mean(name, known)} (probes: {', '.join(known)})"
             )
     return frozenset(probe for probe in known if probe in (names or ()))
+
+
+# --------------------------------------------------------------------------- configurations
+
+_SINGULAR = {"tools": "tool", "probes": "probe"}
+"""Options that are repeated, one name each time, where the field has a plural."""
+
+Command = Callable[..., None]
+
+
+def takes(
+    kind: type[Config], *, arguments: Collection[str] = (), without: Collection[str] = ()
+) -> Callable[[Command], Command]:
+    """Gives a command the options of a configuration in place of its parameter ``config``.
+
+    Args:
+        kind: the configuration; what is nested in it comes with its own options.
+        arguments: fields that stand in the command without a name.
+        without: fields that cannot be set.
+    """
+
+    def decorated(command: Command) -> Command:
+        own = inspect.signature(command, eval_str=True).parameters.values()
+        options = list(options_of(kind, arguments, without))
+        names = [option.name for option in options]
+
+        def called(**values: Any) -> None:
+            given = {name: values.pop(name) for name in names}
+            command(config=config_of(kind, given), **values)
+
+        # The order is that of --help: what is planned, how, and what else the command has.
+        others = [other.replace(kind=other.KEYWORD_ONLY) for other in own if other.name != "config"]
+        shown = [*options, *others]
+        called.__dict__["__signature__"] = inspect.Signature(shown)
+        called.__name__, called.__doc__ = command.__name__, command.__doc__
+        return called
+
+    return decorated
+
+
+def options_of(
+    kind: type[Config], arguments: Collection[str] = (), without: Collection[str] = ()
+) -> Iterator[inspect.Parameter]:
+    """The options of a configuration as parameters of a command, required ones first."""
+    fields = [(name, field) for name, field in kind.model_fields.items() if name not in without]
+    for name, field in sorted(fields, key=lambda item: not item[1].is_required()):
+        if isinstance(field.default, Config):
+            yield from options_of(type(field.default), arguments, without)
+            continue
+        value = _value_type(field.annotation)
+        said = " ".join((field.description or "").split())
+        if name in arguments:
+            yield _parameter(name, Annotated[value, typer.Argument(help=said)])
+            continue
+        if is_list := get_origin(value) is list:
+            said = f"{said.removesuffix('.')}; repeat for several."
+        flag = f"--{_SINGULAR.get(name, name).replace('_', '-')}"
+        shown = typer.Option(flag, help=said, rich_help_panel=_panel(kind, name))
+        yield _parameter(name, Annotated[value | None, shown], None)
+        if is_list and name == "tools":
+            shown = typer.Option("--no-tools", help="No tools.", rich_help_panel=_panel(kind, name))
+            yield _parameter("no_tools", Annotated[bool, shown], False)
+
+
+def _parameter(
+    name: str, annotation: Any, default: Any = inspect.Parameter.empty
+) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=default, annotation=annotation)
+
+
+def _panel(kind: type[Config], name: str) -> str:
+    """The box of --help that an option stands in."""
+    if name in OVERRIDES:
+        return "Given to every step, whatever the allocator says"
+    if name in LIMITS:
+        return "Limits of an episode"
+    return "How to plan" if issubclass(kind, PlannerConfig) else "What to run"
+
+
+def config_of(kind: type[Config], options: dict[str, Any]) -> Any:
+    """A configuration from the values of `options_of`.
+
+    Raises:
+        InvalidInputError: for a value that does not fit; names the option.
+    """
+    options = {name: value for name, value in options.items() if value not in (None, [])}
+    if options.pop("no_tools", False):
+        if named := options.get("tools"):
+            raise InvalidInputError(f"--tool {named[0]} and --no-tools exclude each other")
+        options["tools"] = []
+
+    def values_of(one: type[Config]) -> dict[str, Any]:
+        nested = {
+            n: f.default for n, f in one.model_fields.items() if isinstance(f.default, Config)
+        }
+        inner = {name: values_of(type(config)) for name, config in nested.items()}
+        return {n: v for n, v in options.items() if n in one.model_fields} | inner
+
+    try:
+        return checked(kind, values_of(kind))
+    except InvalidInputError as error:
+        raise InvalidInputError(_as_options(str(error))) from None
+
+
+def _as_options(message: str) -> str:
+    """A message that begins with a field, or with two that exclude each other, with its options."""
+
+    def option(match: re.Match[str]) -> str:
+        return f"--{_SINGULAR.get(match[0], match[0]).replace('_', '-')}"
+
+    message = re.sub(r"^planner(\.|: )", "", message)
+    message = re.sub(r"^(\w+)\.\d+ ", r"\1 ", message)
+    message = re.sub(r"(?<= and )\w+(?= exclude each other)", option, message)
+    return re.sub(r"^\w+", option, message)
+
+
+def _value_type(annotation: Any) -> Any:
+    """The type that the command line reads for a field: lists for sets, and nothing for None."""
+    while get_origin(annotation) in (Annotated, Union, UnionType):
+        annotation = next(one for one in get_args(annotation) if one is not type(None))
+    return list[str] if get_origin(annotation) is frozenset else annotation

@@ -13,7 +13,7 @@ from amp.errors import InvalidInputError, did_you_mean
 
 if TYPE_CHECKING:
     from amp.annotations.store import Annotation
-    from amp.evaluate.dataset import Source
+    from amp.evaluate.dataset import EpisodeDataset
 
 assess_app = typer.Typer(help="Train and validate the complexity of steps.", no_args_is_help=True)
 app.add_typer(assess_app, name="assess")
@@ -111,7 +111,6 @@ def report(
     Example: amp assess report recordings/gsm8k.sqlite --train recordings/gsm8k-train.sqlite
     """
     from amp.assess.dependency import find_parser
-    from amp.evaluate.dataset import parted
     from amp.report import validity_report
     from amp.trace import to_json
 
@@ -119,7 +118,7 @@ def report(
     if train:
         inside = _source(train, benchmark, train_split, level, limit, probe, max_steps, data)
     else:
-        inside, held_out = parted(held_out)
+        inside, held_out = held_out.train_test_split()
     outside_notes, inside_notes = _judged(held_out), _judged(inside)
     if assessor:
         from amp.assess.assessor_file import load_assessor
@@ -174,20 +173,20 @@ def _source(
     probe: list[str] | None,
     max_steps: int | None,
     data: Path | None,
-) -> Source:
+) -> EpisodeDataset:
     """The episodes of runs and recordings; a progress bar, since a recording is planned again."""
     from rich.progress import track
 
     from amp.benchmarks import load_benchmark
-    from amp.evaluate.dataset import benchmark_of, joined, of_recording, of_run
+    from amp.evaluate.dataset import EpisodeDataset, benchmark_of
     from amp.settings import load_settings
 
     data = data or load_settings().data
     probes = probes_of(probe)
-    sources = []
+    datasets = []
     for path in paths:
         if path.suffix != ".sqlite":
-            sources.append(of_run(path, data))
+            datasets.append(EpisodeDataset.from_run(path, data))
             continue
         levels: list[str | None] = [*level] if level else [None]
         for one in levels:
@@ -198,11 +197,11 @@ def _source(
                 console=new_console(stderr=True),
                 transient=True,
             )
-            sources.append(of_recording(path, chosen, tasks, probes, max_steps))
-    return joined(sources)
+            datasets.append(EpisodeDataset.from_recording(path, chosen, tasks, probes, max_steps))
+    return EpisodeDataset.merge(datasets)
 
 
-def _judged(source: Source) -> list[Annotation]:
+def _judged(source: EpisodeDataset) -> list[Annotation]:
     from rich.progress import track
 
     from amp.report.validity_report import judged

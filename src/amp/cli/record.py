@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from amp.evaluate.record import Asked
+    from amp.evaluate.record import Grid
     from amp.models.recording import Contents
     from amp.types import Task
 
@@ -69,13 +69,12 @@ def record(
 
     Example: amp record gsm8k --limit 100 --samples 4 --to pool.sqlite
     """
-    from amp.evaluate.record import complete
-    from amp.evaluate.record import record as ask
+    from amp.evaluate.record import complete_tasks, record_grid
     from amp.models.recorded import RecordedModel
 
     name = str(context.info_name)
-    asked = _asked(name, level, samples, arm, probe, data)
-    benchmark = asked.benchmark
+    grid = _grid(name, level, samples, arm, probe, data)
+    benchmark = grid.benchmark
     split = split or benchmark.splits[0]
     tasks = benchmark.tasks(split, limit, seed)
     mine = _shard(tasks, shard)
@@ -84,20 +83,20 @@ def record(
     console = new_console(stderr=True)
 
     async def go() -> None:
-        language_model = open_model(model, hidden_states="hidden" in asked.probes)
+        language_model = open_model(model, hidden_states="hidden" in grid.probes)
         prompts = (benchmark.prompts.version,)
         recorded = RecordedModel(language_model, to, "auto", prompts=prompts)
         try:
-            there = frozenset[str].intersection(*(await complete(to, asked, mine)).values())
+            there = frozenset[str].intersection(*(await complete_tasks(to, grid, mine)).values())
             left = [task for task in mine if task.id not in there]
             with _progress(console, f"{name} {split}", len(mine), len(there)) as advance:
-                failures = await ask(recorded, asked, left, jobs, advance)
+                failures = await record_grid(recorded, grid, left, jobs, advance)
         except asyncio.CancelledError:
             console.print("interrupted; go on with the same command")
             raise
         finally:
             await recorded.close()
-        await _tell(to, asked, {split: tasks}, as_json)
+        await _tell(to, grid, {split: tasks}, as_json)
         if failures:
             task, why = next(iter(failures.items()))
             raise ModelError(
@@ -129,27 +128,27 @@ def info(
     as_json: Json = False,
 ) -> None:
     """Tell what a recording holds. Example: amp record info pool.sqlite --benchmark gsm8k"""
-    asked, tasks = None, {}
+    grid, tasks = None, {}
     if benchmark is not None:
-        asked = _asked(benchmark, level, samples, arm, probe, data)
-        splits = [split] if split else asked.benchmark.splits
-        tasks = {name: asked.benchmark.tasks(name, limit, seed) for name in splits}
-    run_async(_tell(file, asked, tasks, as_json))
+        grid = _grid(benchmark, level, samples, arm, probe, data)
+        splits = [split] if split else grid.benchmark.splits
+        tasks = {name: grid.benchmark.tasks(name, limit, seed) for name in splits}
+    run_async(_tell(file, grid, tasks, as_json))
 
 
-def _asked(
+def _grid(
     name: str,
     level: str | None,
     samples: int,
     arms: list[str] | None,
     probes: list[str] | None,
     data: Path | None,
-) -> Asked:
-    from amp.evaluate.record import Asked, grid
+) -> Grid:
+    from amp.evaluate.record import Grid, arms_of
     from amp.settings import load_settings
 
     benchmark = load_benchmark(name, data=data or load_settings().data, level=level)
-    return Asked(benchmark, grid(benchmark, arms or ()), samples, probes_of(probes))
+    return Grid(benchmark, arms_of(benchmark, arms or ()), samples, probes_of(probes))
 
 
 def _shard(tasks: Sequence[Task], shard: str) -> Sequence[Task]:
@@ -196,20 +195,20 @@ class _Complete:
 
 
 async def _tell(
-    file: Path, asked: Asked | None, tasks: Mapping[str, Sequence[Task]], as_json: bool
+    file: Path, grid: Grid | None, tasks: Mapping[str, Sequence[Task]], as_json: bool
 ) -> None:
     """Prints what a recording holds, and of which tasks it has what is asked."""
-    from amp.evaluate.record import complete
+    from amp.evaluate.record import complete_tasks
     from amp.models.recording import contents
 
     found = contents(file)
     splits: dict[str, _Complete] = {}
-    if asked is not None:
+    if grid is not None:
         for split, several in tasks.items():
-            ids = await complete(file, asked, several)
+            ids = await complete_tasks(file, grid, several)
             splits[split] = _Complete(
                 tasks=len(several),
-                samples=asked.samples,
+                samples=grid.samples,
                 arms={arm: len(there) for arm, there in ids.items()},
                 every_arm=len(frozenset[str].intersection(*ids.values())),
                 some_arm=len(frozenset[str]().union(*ids.values())),

@@ -1,6 +1,6 @@
 """Commands that plan: solve, run, demo.
 
-`amp demo`: the same tasks twice, with the best fixed allocation and adaptively, side by side.
+`amp demo` plans the same tasks twice, with the best fixed allocation and adaptively.
 """
 
 from __future__ import annotations
@@ -10,53 +10,178 @@ import json
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from amp.benchmarks import load_benchmark
-from amp.benchmarks.base import Benchmark
 from amp.cli.app import (
-    Allocator,
-    BeamWidth,
-    BudgetTokens,
     Data,
-    Depth,
     Json,
-    MaxDollars,
-    MaxSeconds,
-    MaxSteps,
-    MeanTokens,
     Model,
-    NoTools,
-    Probe,
     Record,
     Replay,
-    Temperature,
-    Tool,
-    TopP,
-    TradeOff,
-    Verification,
     app,
     larger_recording,
     new_console,
     open_model,
-    pinned,
-    probes_of,
     run_async,
+    takes,
 )
-from amp.cli.render import LiveSteps, add_step, episode_line, step_table, summary_table
 from amp.errors import InvalidInputError, ModelError
-from amp.evaluate.run import RunSettings, make_planner, run_episodes
-from amp.models.base import LanguageModel
-from amp.report.metrics import Summary, summarise
-from amp.types import Episode, Limits, Task
+from amp.evaluate.config import PlannerConfig, RunConfig
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from amp.benchmarks.base import Benchmark
+    from amp.models.base import LanguageModel
+    from amp.types import Episode, StepRecord, Task
 
 PROBLEMS = 6
 MISSIONS = 2
 ALLOCATORS = {"fixed": "fixed", "auto": "adaptive"}
+"""The two allocators of the demo, with what it calls them."""
+
+
+@app.command()
+@takes(PlannerConfig, without=("source_run",))
+def solve(
+    question: Annotated[str, typer.Argument(help="A question whose answer is a number.")],
+    config: PlannerConfig,
+    model: Model = None,
+    seed: Annotated[int, typer.Option(help="Another seed gives other samples.")] = 0,
+    record: Record = None,
+    replay: Replay = None,
+    as_json: Json = False,
+) -> None:
+    """Answer one question. Example: amp solve "A box holds 12 eggs. How many in 7 boxes?" """
+    from amp.benchmarks import load_benchmark
+    from amp.cli import render
+    from amp.evaluate.run import Assembly
+    from amp.trace import to_json
+    from amp.types import MODEL_ERROR, Task
+
+    try:
+        question.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InvalidInputError(f"question is not UTF-8 at character {error.start}") from None
+    if not question.strip():
+        raise InvalidInputError("question is empty, expected some text")
+    benchmark = load_benchmark("gsm8k")
+    assembly = Assembly.of(config, benchmark, seed)
+    task = Task("question", question, seed=seed)
+    table = render.step_table()
+
+    def show(step: StepRecord) -> None:
+        render.add_step(table, "", 1, step)
+
+    async def go() -> None:
+        hidden = assembly.needs_hidden_states
+        language_model = open_model(model, record, replay, assembly.prompts, hidden)
+        try:
+            planner = assembly.planner(language_model)
+            episode = await planner.run(task, benchmark.environment(task), on_step=show)
+        finally:
+            await language_model.close()
+        if episode.ended == MODEL_ERROR:
+            raise ModelError(episode.steps[-1].failure)
+        if as_json:
+            print(to_json(episode))
+        else:
+            new_console().print(table)
+            print(episode.plan[-1] if episode.plan else "no answer")
+        if not episode.plan:
+            raise typer.Exit(1)
+
+    run_async(go())
+
+
+@app.command()
+@takes(RunConfig, arguments=("benchmark",), without=("permuted",))
+def run(
+    config: RunConfig,
+    record: Record = None,
+    replay: Replay = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Episodes at a time.")] = 1,
+    data: Data = None,
+    out: Annotated[Path | None, typer.Option(help="Directory of the run.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run a benchmark. Example: amp run gsm8k --limit 20 --allocator fixed"""
+    from amp.cli import render
+    from amp.evaluate.run import Assembly, manifest, run_tasks
+    from amp.report.metrics import summarise
+    from amp.settings import load_settings
+    from amp.trace import RunDirectory, to_json
+
+    if resume and out is None:
+        raise InvalidInputError("--resume needs --out, the directory of the run to go on with")
+    benchmark = config.load_benchmark(data or load_settings().data)
+    assembly = Assembly.of(config.planner, benchmark, config.seed)
+    tasks = config.load_tasks(benchmark, config.seed)
+    called = config.planner.method or Path(config.planner.allocator or "auto").stem
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+    path = out or Path("runs") / f"{config.benchmark}-{called}-{stamp}"
+    console = new_console(stderr=True)
+
+    async def go() -> None:
+        hidden = assembly.needs_hidden_states
+        model = open_model(config.model, record, replay, assembly.prompts, hidden)
+        larger = None
+        try:
+            if (name := config.larger_model) is not None:
+                larger = open_model(name, larger_recording(record), larger_recording(replay))
+            planner = assembly.planner(model, larger)
+            told = manifest(config, assembly, model, tasks)
+            begin = RunDirectory.resume if resume else RunDirectory.create
+            directory = begin(path, told)
+            title = f"{config.benchmark} {config.planner.method or told['allocator']}"
+            with render.LiveSteps(console, len(tasks), len(directory.done), title) as live:
+                episodes = await run_tasks(
+                    planner, benchmark, tasks, directory, jobs, live.on_step, live.on_episode
+                )
+        except asyncio.CancelledError:
+            console.print(f"interrupted; go on with the same options and --out {path} --resume")
+            raise
+        finally:
+            await model.close()
+            if larger is not None:
+                await larger.close()
+        summary = summarise(episodes)
+        if as_json:
+            rate = {"success_rate": summary.success_rate, "out": str(path)}
+            print(json.dumps(json.loads(to_json(summary)) | rate))
+        else:
+            new_console().print(render.summary_table([(title, summary)]))
+            print(f"trace: {path}  (amp trace show {path})")
+
+    run_async(go())
+
+
+@app.command()
+def demo(
+    model: Model = None,
+    svg: Annotated[Path | None, typer.Option(help="Save what is shown as a picture.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Watch a local model plan: once with a fixed allocation, once adaptively."""
+    from rich.console import Console
+
+    from amp.cli import render
+    from amp.models import catalog
+    from amp.settings import load_settings
+
+    name = model or load_settings().model
+    if name in catalog.MODELS and name not in {m.name for m in catalog.installed()}:
+        catalog.pull(name)
+    console = Console(stderr=as_json, record=svg is not None)
+    outcome = run_async(run_demo(lambda: open_model(name), console))
+    if svg is not None:
+        render.save_picture(console, svg, "amp demo")
+    if as_json:
+        print(json.dumps(outcome))
 
 
 async def run_demo(open_model: Callable[[], LanguageModel], console: Console) -> dict[str, Any]:
@@ -70,12 +195,16 @@ async def run_demo(open_model: Callable[[], LanguageModel], console: Console) ->
     Returns:
         Success, tokens and seconds of both, for machines.
     """
+    from amp.benchmarks import load_benchmark
+    from amp.cli.render import summary_table
+    from amp.report.metrics import summarise
+
     gsm8k, babyai = load_benchmark("gsm8k"), load_benchmark("babyai")
     work: list[tuple[Benchmark, list[Task]]] = [
         (gsm8k, list(gsm8k.tasks("demo", PROBLEMS))),
         (babyai, list(babyai.tasks("test", MISSIONS))),
     ]
-    summaries: dict[str, Summary] = {}
+    summaries = {}
     episodes: list[Episode] = []
     for allocator, title in ALLOCATORS.items():
         console.print(f"\n[bold]{title}[/]: {PROBLEMS} word problems, {MISSIONS} missions")
@@ -117,11 +246,13 @@ async def _plan(
     work: list[tuple[Benchmark, list[Task]]],
     console: Console,
 ) -> list[Episode]:
-    settings = RunSettings("", 0, allocator, {}, Limits())
+    from amp.cli.render import LiveSteps, episode_line
+    from amp.evaluate.run import build_planner, run_episodes
+
     episodes: list[Episode] = []
     with LiveSteps(console, PROBLEMS + MISSIONS) as live:
         for benchmark, tasks in work:
-            planner = make_planner(model, benchmark, settings)
+            planner = build_planner(PlannerConfig(allocator=allocator), model, benchmark)
             async for episode in run_episodes(planner, benchmark, tasks, on_step=live.on_step):
                 episodes.append(episode)
                 live.on_episode(episode)
@@ -130,6 +261,8 @@ async def _plan(
 
 
 def _steps(episodes: list[Episode]) -> Table:
+    from amp.cli.render import add_step, step_table
+
     table = step_table()
     for episode in episodes:
         for number, step in enumerate(episode.steps, start=1):
@@ -139,209 +272,3 @@ def _steps(episodes: list[Episode]) -> Table:
 
 def _change(saved: float) -> str:
     return f"{abs(saved):.0%} {'fewer' if saved >= 0 else 'more'}"
-
-
-@app.command()
-def solve(
-    question: Annotated[str, typer.Argument(help="A question whose answer is a number.")],
-    model: Model = None,
-    allocator: Allocator = "auto",
-    trade_off: TradeOff = None,
-    mean_tokens: MeanTokens = None,
-    depth: Depth = None,
-    temperature: Temperature = None,
-    top_p: TopP = None,
-    beam_width: BeamWidth = None,
-    tool: Tool = None,
-    no_tools: NoTools = False,
-    verification: Verification = None,
-    budget_tokens: BudgetTokens = None,
-    seed: int = 0,
-    record: Record = None,
-    replay: Replay = None,
-    as_json: Json = False,
-) -> None:
-    """Answer one question. Example: amp solve "A box holds 12 eggs. How many in 7 boxes?" """
-    from amp.benchmarks import load_benchmark
-    from amp.cli import render
-    from amp.evaluate.run import RunSettings, make_planner
-    from amp.trace import to_json
-    from amp.types import MODEL_ERROR, Limits, StepRecord, Task
-
-    try:
-        question.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InvalidInputError(f"question is not UTF-8 at character {error.start}") from None
-    if not question.strip():
-        raise InvalidInputError("question is empty, expected some text")
-    benchmark = load_benchmark("gsm8k")
-    wanted = pinned(depth, temperature, top_p, beam_width, tool, no_tools, verification)
-    settings = RunSettings(
-        "",
-        seed,
-        allocator,
-        wanted,
-        Limits(tokens=budget_tokens),
-        trade_off=trade_off,
-        mean_tokens=mean_tokens,
-    )
-    task = Task("question", question, seed=seed)
-    table = render.step_table()
-
-    def show(step: StepRecord) -> None:
-        render.add_step(table, "", 1, step)
-
-    async def go() -> None:
-        language_model = open_model(model, record, replay, (benchmark.prompts.version,))
-        try:
-            planner = make_planner(language_model, benchmark, settings)
-            episode = await planner.run(task, benchmark.environment(task), on_step=show)
-        finally:
-            await language_model.close()
-        if episode.ended == MODEL_ERROR:
-            raise ModelError(episode.steps[-1].failure)
-        if as_json:
-            print(to_json(episode))
-        else:
-            new_console().print(table)
-            print(episode.plan[-1] if episode.plan else "no answer")
-        if not episode.plan:
-            raise typer.Exit(1)
-
-    run_async(go())
-
-
-@app.command()
-def run(
-    benchmark: Annotated[str, typer.Argument(help="gsm8k, babyai, webshop or alfworld.")],
-    split: Annotated[str | None, typer.Option(help="Split; the test split if left out.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Tasks at most.")] = None,
-    level: Annotated[str | None, typer.Option(help="Level of a benchmark that has levels.")] = None,
-    step: Annotated[str | None, typer.Option(help="What a step is: solution or reasoning.")] = None,
-    model: Model = None,
-    larger_model: Annotated[
-        str | None, typer.Option(help="Model behind --tool larger_model, as --model.")
-    ] = None,
-    method: Annotated[
-        str | None, typer.Option(help="A published method to plan by: amp benchmarks --methods.")
-    ] = None,
-    allocator: Allocator = "auto",
-    assessor: Annotated[
-        Path | None, typer.Option(help="Trained assessor: amp assess train.")
-    ] = None,
-    probe: Probe = None,
-    rounds: Annotated[int | None, typer.Option(min=1, help="Rounds a step at most.")] = None,
-    trade_off: TradeOff = None,
-    mean_tokens: MeanTokens = None,
-    depth: Depth = None,
-    temperature: Temperature = None,
-    top_p: TopP = None,
-    beam_width: BeamWidth = None,
-    tool: Tool = None,
-    no_tools: NoTools = False,
-    verification: Verification = None,
-    record: Record = None,
-    replay: Replay = None,
-    budget_tokens: BudgetTokens = None,
-    max_steps: MaxSteps = None,
-    max_seconds: MaxSeconds = None,
-    max_dollars: MaxDollars = None,
-    seed: int = 0,
-    jobs: Annotated[int, typer.Option(min=1, help="Episodes at a time.")] = 1,
-    data: Data = None,
-    out: Annotated[Path | None, typer.Option(help="Directory of the run.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Run a benchmark. Example: amp run gsm8k --limit 20 --allocator fixed"""
-    from amp.benchmarks import load_benchmark
-    from amp.cli import render
-    from amp.evaluate import run
-    from amp.report.metrics import summarise
-    from amp.settings import load_settings
-    from amp.trace import RunDirectory, to_json
-    from amp.types import Limits
-
-    if resume and out is None:
-        raise InvalidInputError("--resume needs --out, the directory of the run to go on with")
-    chosen = load_benchmark(benchmark, data=data or load_settings().data, level=level, step=step)
-    settings = run.RunSettings(
-        split=split or chosen.splits[0],
-        seed=seed,
-        allocator=allocator,
-        wanted=pinned(depth, temperature, top_p, beam_width, tool, no_tools, verification),
-        limits=Limits(max_steps, budget_tokens, max_dollars, max_seconds),
-        step=step,
-        method=method,
-        assessor=assessor,
-        probes=probes_of(probe),
-        rounds=rounds,
-        trade_off=trade_off,
-        mean_tokens=mean_tokens,
-    )
-    tasks = list(chosen.tasks(settings.split, limit, seed))
-    if not tasks:
-        raise InvalidInputError(f"split {settings.split!r} of {benchmark} holds no tasks")
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
-    path = out or Path("runs") / f"{benchmark}-{method or Path(allocator).stem}-{stamp}"
-    console = new_console(stderr=True)
-
-    async def go() -> None:
-        versions = run.prompt_versions(chosen, settings)
-        hidden = run.needs_hidden_states(settings)
-        language_model = open_model(model, record, replay, versions, hidden)
-        larger = None
-        try:
-            if larger_model is not None:
-                larger = open_model(
-                    larger_model, larger_recording(record), larger_recording(replay)
-                )
-            planner = run.make_planner(language_model, chosen, settings, larger)
-            manifest = run.manifest(language_model, chosen, settings, tasks)
-            begin = RunDirectory.resume if resume else RunDirectory.create
-            directory = begin(path, manifest)
-            title = f"{benchmark} {method or manifest['allocator']}"
-            with render.LiveSteps(console, len(tasks), len(directory.done), title) as live:
-                episodes = await run.run(
-                    planner, chosen, tasks, directory, jobs, live.on_step, live.on_episode
-                )
-        except asyncio.CancelledError:
-            console.print(f"interrupted; go on with the same options and --out {path} --resume")
-            raise
-        finally:
-            await language_model.close()
-            if larger is not None:
-                await larger.close()
-        summary = summarise(episodes)
-        if as_json:
-            rate = {"success_rate": summary.success_rate, "out": str(path)}
-            print(json.dumps(json.loads(to_json(summary)) | rate))
-        else:
-            new_console().print(render.summary_table([(title, summary)]))
-            print(f"trace: {path}  (amp trace show {path})")
-
-    run_async(go())
-
-
-@app.command()
-def demo(
-    model: Model = None,
-    svg: Annotated[Path | None, typer.Option(help="Save what is shown as a picture.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Watch a local model plan: once with a fixed allocation, once adaptively."""
-    from rich.console import Console
-
-    from amp.cli import render
-    from amp.models import catalog
-    from amp.settings import load_settings
-
-    name = model or load_settings().model
-    if name in catalog.MODELS and name not in {m.name for m in catalog.installed()}:
-        catalog.pull(name)
-    console = Console(stderr=as_json, record=svg is not None)
-    outcome = run_async(run_demo(lambda: open_model(name), console))
-    if svg is not None:
-        render.save_picture(console, svg, "amp demo")
-    if as_json:
-        print(json.dumps(outcome))

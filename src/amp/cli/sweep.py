@@ -1,4 +1,4 @@
-"""The command that runs a whole study."""
+"""The command that runs a whole sweep."""
 
 from __future__ import annotations
 
@@ -21,58 +21,58 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from amp.evaluate.sweep import Cell, Study
-    from amp.evaluate.sweep_run import Prepared, Result
+    from amp.evaluate.sweep import PreparedTrial, Sweep, Trial, TrialResult
 
 _FAILURE_CHARACTERS = 400
 """Of one failure in the terminal: what differs from an earlier run may be a list of all tasks."""
 
 
-@app.command("eval")
-def evaluate(
-    config: Annotated[Path, typer.Argument(help="Study: a TOML file as those in configs/.")],
+@app.command()
+def sweep(
+    config: Annotated[Path, typer.Argument(help="A TOML file as those in configs/.")],
     out: Annotated[
-        Path | None, typer.Option(help="Directory of the study; runs/NAME if left out.")
+        Path | None, typer.Option(help="Directory of the sweep; runs/NAME if left out.")
     ] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option(help="Cells whose name matches, such as '*/heuristic/*'; repeat."),
+        typer.Option(
+            help="Trials whose name matches, such as '*/heuristic/*'; repeat for several."
+        ),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Tasks a benchmark at most.")] = None,
-    show: Annotated[bool, typer.Option("--list", help="List the cells and run none.")] = False,
+    show: Annotated[bool, typer.Option("--list", help="List the trials and run none.")] = False,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Run benchmarks x models x allocators x seeds. Example: amp eval configs/gsm8k.toml
+    """Run benchmarks x models x allocators x seeds. Example: amp sweep configs/gsm8k.toml
 
-    Each cell is a run of its own in the directory of the study. The same command goes on where it
+    Each trial is a run of its own in the directory of the sweep. The same command goes on where it
     was interrupted, and runs again what failed.
     """
-    from amp.evaluate.sweep import read_study
-    from amp.evaluate.sweep_run import prepare, run_cells, summaries
+    from amp.evaluate.sweep import load_sweep, prepare, run_trials, summaries
     from amp.settings import load_settings
     from amp.trace import to_json
 
-    study = read_study(config)
-    cells = _chosen(study.cells(), only)
+    chosen = load_sweep(config)
+    trials = _matching(chosen.trials(), only)
     folder = out or Path("runs") / config.stem
     if show:
-        names = [cell.name for cell in cells]
+        names = [trial.name for trial in trials]
         print(json.dumps(names) if as_json else "\n".join(names))
         return
     console = new_console(stderr=True)
-    ready, results = prepare(study, cells, folder, data or load_settings().data, limit)
+    ready, results = prepare(chosen, trials, folder, data or load_settings().data, limit)
 
-    async def go() -> list[Result]:
+    async def go() -> list[TrialResult]:
         with _Progress(console, ready) as progress:
             try:
-                return await run_cells(
-                    study,
+                return await run_trials(
+                    chosen,
                     ready,
                     lambda name, path, prompts, hidden: open_model(
                         name, path, None, prompts, hidden
                     ),
-                    progress.on_cell,
+                    progress.on_trial,
                     lambda episode: progress.advance(1),
                 )
             except asyncio.CancelledError:
@@ -80,41 +80,41 @@ def evaluate(
                 raise
 
     results += run_async(go())
-    found = summaries(results)
+    rows_by_key = summaries(results)
     failed = [result for result in results if result.failure is not None]
     if as_json:
         rows = [
             dict(zip(("benchmark", "model", "allocator"), key, strict=True))
             | {"success_rate": summary.success_rate, "summary": json.loads(to_json(summary))}
-            for key, summary in found.items()
+            for key, summary in rows_by_key.items()
         ]
-        failures = [{"cell": r.cell.name, "failure": r.failure} for r in failed]
+        failures = [{"trial": r.trial.name, "failure": r.failure} for r in failed]
         print(json.dumps({"out": str(folder), "rows": rows, "failures": failures}))
     else:
-        _show(study, results, folder)
+        _show(chosen, results, folder)
         for result in failed:
             failure = shorten(str(result.failure), _FAILURE_CHARACTERS)
-            console.print(f"failed: {result.cell.name}: {failure}", markup=False)
+            console.print(f"failed: {result.trial.name}: {failure}", markup=False)
     if failed:
         raise typer.Exit(1)
 
 
-def _chosen(cells: list[Cell], patterns: Sequence[str] | None) -> list[Cell]:
+def _matching(trials: list[Trial], patterns: Sequence[str] | None) -> list[Trial]:
     for pattern in patterns or ():
-        if not any(fnmatch(cell.name, pattern) for cell in cells):
+        if not any(fnmatch(trial.name, pattern) for trial in trials):
             raise InvalidInputError(
-                f"--only {pattern!r} matches no cell; they are called as {cells[0].name} "
+                f"--only {pattern!r} matches no trial; they are called as {trials[0].name} "
                 "(all: --list)"
             )
     if not patterns:
-        return cells
-    return [cell for cell in cells if any(fnmatch(cell.name, pattern) for pattern in patterns)]
+        return trials
+    return [trial for trial in trials if any(fnmatch(trial.name, pattern) for pattern in patterns)]
 
 
 class _Progress:
-    """Episodes of all cells in one bar, with the cell at hand; a context manager."""
+    """Episodes of all trials in one bar, with the trial at hand; a context manager."""
 
-    def __init__(self, console: Console, cells: Sequence[Prepared]) -> None:
+    def __init__(self, console: Console, trials: Sequence[PreparedTrial]) -> None:
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
@@ -131,7 +131,7 @@ class _Progress:
             transient=True,
             disable=not console.is_terminal,
         )
-        self._bar = self._bars.add_task("", total=sum(len(cell.tasks) for cell in cells))
+        self._bar = self._bars.add_task("", total=sum(len(trial.tasks) for trial in trials))
 
     def __enter__(self) -> _Progress:
         self._bars.start()
@@ -140,25 +140,24 @@ class _Progress:
     def __exit__(self, *error: object) -> None:
         self._bars.stop()
 
-    def on_cell(self, cell: Prepared, done: int) -> None:
-        self._bars.update(self._bar, description=cell.cell.name)
+    def on_trial(self, prepared: PreparedTrial, done: int) -> None:
+        self._bars.update(self._bar, description=prepared.trial.name)
         self.advance(done)
 
     def advance(self, episodes: int) -> None:
         self._bars.advance(self._bar, episodes)
 
 
-def _show(study: Study, results: Sequence[Result], folder: Path) -> None:
+def _show(chosen: Sweep, results: Sequence[TrialResult], folder: Path) -> None:
     """A table for each benchmark and model, and the command that reports its runs."""
     from amp.cli import render
-    from amp.evaluate.sweep import slug
-    from amp.evaluate.sweep_run import summaries
+    from amp.evaluate.sweep import slug, summaries
 
     console = new_console()
-    for benchmark, model in product(study.benchmarks, study.models):
-        here = [r for r in results if (r.cell.benchmark, r.cell.model) == (benchmark, model)]
+    for benchmark, model in product(chosen.benchmarks, chosen.models):
+        here = [r for r in results if (r.trial.benchmark, r.trial.model) == (benchmark, model)]
         found = {key[-1]: summary for key, summary in summaries(here).items()}
-        rows = [(name, found[name]) for name in study.allocators if name in found]
+        rows = [(name, found[name]) for name in chosen.allocators if name in found]
         if not rows:
             continue
         console.print(render.summary_table(rows, title=f"{benchmark}, {model}"))
@@ -167,9 +166,9 @@ def _show(study: Study, results: Sequence[Result], folder: Path) -> None:
         print(f"\namp report {' '.join(runs)} --html {page}\n")
 
 
-def _seeds(results: Sequence[Result], allocator: str) -> str:
+def _seeds(results: Sequence[TrialResult], allocator: str) -> str:
     """The finished runs of an allocator, as a shell takes them."""
-    paths = [r.path for r in results if r.cell.allocator == allocator and r.failure is None]
+    paths = [r.path for r in results if r.trial.allocator == allocator and r.failure is None]
     names = [path.name for path in paths]
     last = names[0] if len(names) == 1 else f"{{{','.join(names)}}}"
     return f"{quote(str(paths[0].parent))}/{last}"

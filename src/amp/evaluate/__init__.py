@@ -1,0 +1,57 @@
+"""Running plans on benchmarks: one run, sweeps of runs, recordings, and data sets of episodes.
+
+A run from Python::
+
+    from amp.evaluate import PlannerConfig, build_planner
+    planner = build_planner(PlannerConfig(allocator="fixed"), model, benchmark)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from amp.evaluate.config import PlannerConfig, RunConfig, TaskConfig
+    from amp.evaluate.dataset import EpisodeDataset
+    from amp.evaluate.record import Grid, arms_of, complete_tasks, record_grid
+    from amp.evaluate.run import Assembly, build_planner, manifest, run_episodes, run_tasks
+    from amp.evaluate.sweep import Sweep, Trial, load_sweep, prepare, run_trials, summaries
+
+_PLACES = {
+    "config": ("PlannerConfig", "RunConfig", "TaskConfig"),
+    "dataset": ("EpisodeDataset",),
+    "record": ("Grid", "arms_of", "complete_tasks", "record_grid"),
+    "run": ("Assembly", "build_planner", "manifest", "run_episodes", "run_tasks"),
+    "sweep": ("Sweep", "Trial", "load_sweep", "prepare", "run_trials", "summaries"),
+}
+
+__all__ = [
+    "Assembly",
+    "EpisodeDataset",
+    "Grid",
+    "PlannerConfig",
+    "RunConfig",
+    "Sweep",
+    "TaskConfig",
+    "Trial",
+    "arms_of",
+    "build_planner",
+    "complete_tasks",
+    "load_sweep",
+    "manifest",
+    "prepare",
+    "record_grid",
+    "run_episodes",
+    "run_tasks",
+    "run_trials",
+    "summaries",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what is asked for and nothing else."""
+    for module, names in _PLACES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,117 +1,213 @@
-"""What a run is, and which of its settings would do nothing."""
+"""What a run is: which tasks, and how they are planned.
+
+Declared once. The options of `amp run`, the tables of a sweep and what ``run.json`` says of a run
+are views of `RunConfig`; a Python caller writes ``PlannerConfig(allocator="fixed", beam_width=4)``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
 
-from amp.allocate import ALLOCATORS, find_allocator
+from pydantic import AfterValidator, Field, PlainSerializer, ValidationInfo, model_validator
+
+from amp.allocate import ALLOCATORS, AUTO, find_allocator, is_policy_path
 from amp.assess.base import Group
 from amp.assess.weighted import TERMS
+from amp.benchmarks import load_benchmark
+from amp.benchmarks.base import Benchmark
 from amp.errors import InvalidInputError
 from amp.methods import BASELINES, Method, find_method
-from amp.types import Limits, ProbeKind
+from amp.settings import Config, FilePath
+from amp.types import Limits, ProbeKind, Task
+
+OVERRIDES = ("depth", "temperature", "top_p", "beam_width", "tools", "verification")
+"""Fields of `Allocation` that a user can set in place of the allocator."""
+
+LIMITS = ("max_steps", "budget_tokens", "max_seconds", "max_dollars")
+"""Fields that become `Limits` of an episode."""
+
+_FORMER_NAMES = {"amp": AUTO}
+_SORTED = PlainSerializer(lambda names: sorted(names), when_used="json-unless-none")
 
 
-@dataclass(frozen=True, slots=True)
-class RunSettings:
-    """What a run is; two runs with equal settings on one recording give equal traces.
+def _policy_of_the_file(allocator: str | None, info: ValidationInfo) -> str | None:
+    """The path of a policy is relative to the file that names it, as every other path."""
+    allocator = _FORMER_NAMES.get(allocator or "", allocator)
+    if allocator is None or allocator in (*ALLOCATORS, AUTO) or info.context is None:
+        return allocator
+    path = Path(info.context) / Path(allocator).expanduser()
+    return str(path) if is_policy_path(path) else allocator
 
-    Attributes:
-        split: split of the benchmark.
-        seed: separates repeated runs.
-        allocator: name of the allocator, or path of a trained policy's file; ``auto`` for the
-            bundled one for the model (`amp.allocate.resolve_auto`). A method brings its own.
-            ``histogram`` and ``shuffled`` deal out what another run was allocated.
-        wanted: fields of `Allocation` that the user set, by name; they win over any allocator.
-        limits: hard limits of an episode.
-        step: what a plan step is, where the benchmark offers several; None for its usual one.
-        method: name of a published method to plan by (`amp.methods`); None for AMP.
-        assessor: file of a trained assessor; None for the weighted sum with its initial weights.
-        probes: what is looked at before the first round of a step besides what the assessor wants.
-        left_out: groups of features that the assessor has to do without.
-        rounds: rounds a step at most, whatever the allocator says; None leaves it to it.
-        trade_off: lambda of a trained policy that takes it; None for the policy's own.
-        mean_tokens: a task on average, which finds the trade-off on the curve of a trained policy;
-            None for the trade-off that is set.
-        most: samples a step at most, of the rules that sample until the votes are safe; None for
-            the usual number.
-        of: directory of the finished run that ``histogram`` and ``shuffled`` deal from.
-        orders: whether a replay has the samples of seed 0, in another order with every seed, as in
-            `amp.models.recorded`; nothing but a note for who reads the run.
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0.0)]
+
+
+class PlannerConfig(Config):
+    """How tasks are planned; what is left out is as the benchmark has it.
+
+    `amp.evaluate.run.build_planner` makes a planner of it.
     """
 
-    split: str
-    seed: int
-    allocator: str
-    wanted: Mapping[str, Any]
-    limits: Limits
-    step: str | None = None
+    allocator: Annotated[str | None, AfterValidator(_policy_of_the_file)] = None
+    """auto (the default: a bundled policy that fits, else heuristic), fixed, heuristic, random,
+    adaptive_consistency, early_stopping, until_agreement, ... or the file of a trained policy."""
     method: str | None = None
-    assessor: Path | None = None
-    probes: frozenset[ProbeKind] = frozenset()
-    left_out: frozenset[Group] = frozenset()
-    rounds: int | None = None
-    trade_off: float | None = None
-    mean_tokens: float | None = None
-    most: int | None = None
-    of: Path | None = None
-    orders: bool = False
+    """A published method in place of an allocator: amp benchmarks --methods."""
+    assessor: FilePath | None = None
+    """File of a trained assessor (amp assess train); a weighted sum if left out."""
+    probes: Annotated[frozenset[ProbeKind], _SORTED] = frozenset()
+    """What to ask the model before each step: options, next_token, hidden or perplexity."""
+    exclude: Annotated[frozenset[Group], _SORTED] = frozenset()
+    """Features that the assessor does without: uncertainty, indicators, structure, distance,
+    evidence or hidden."""
+    trade_off: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    """Weight of success against cost (lambda), of a trained policy; 0.85 if left out."""
+    mean_tokens: Annotated[float, Field(ge=1.0)] | None = None
+    """Tokens that a task may take on average, of a trained policy; in place of trade_off."""
+    max_samples: Count | None = None
+    """Samples a step at most, of adaptive_consistency and early_stopping."""
+    source_run: FilePath | None = None
+    """Finished run whose allocations histogram and shuffled hand out."""
+    rounds: Count | None = None
+    """Rounds a step at most."""
+
+    depth: int | None = None
+    """Reasoning steps at most."""
+    temperature: float | None = None
+    """Temperature of the samples."""
+    top_p: float | None = None
+    """Probability mass that samples are drawn from."""
+    beam_width: int | None = None
+    """Samples a round."""
+    tools: Annotated[frozenset[str], _SORTED] | None = None
+    """Tools to use."""
+    verification: int | None = None
+    """How answers are checked: 0 to 3."""
+
+    max_steps: Count | None = None
+    """Plan steps."""
+    budget_tokens: Count | None = None
+    """Tokens, prompts included."""
+    max_seconds: Positive | None = None
+    """Seconds inside models and tools."""
+    max_dollars: Positive | None = None
+    """Dollars."""
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        for one, other in (("allocator", "method"), ("trade_off", "mean_tokens")):
+            if getattr(self, one) is not None and getattr(self, other) is not None:
+                raise ValueError(f"{one} and {other} exclude each other; leave one out")
+        return self
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """The fields of `Allocation` that the user set, by name."""
+        values = {name: getattr(self, name) for name in OVERRIDES}
+        return {name: value for name, value in values.items() if value is not None}
+
+    @property
+    def limits(self) -> Limits:
+        """Hard limits of an episode."""
+        return Limits(self.max_steps, self.budget_tokens, self.max_dollars, self.max_seconds)
 
     @property
     def resolved_method(self) -> Method:
-        """The method, or AMP with the allocator as one.
+        """The method, or the allocator as one.
 
         Raises:
             InvalidInputError: if there is no such method.
         """
         if self.method is None:
-            return Method("as set", allocator=self.allocator)
+            return Method("as set", allocator=self.allocator or AUTO)
         return find_method(self.method)
 
-    @property
-    def pins(self) -> dict[str, Any]:
-        """The fields of `Allocation` that the user set, as these are."""
-        given = {name: value for name, value in self.wanted.items() if value is not None}
-        return given | ({"tools": frozenset(given["tools"])} if "tools" in given else {})
+
+class TaskConfig(Config):
+    """Which tasks of a benchmark."""
+
+    benchmark: str
+    """gsm8k, babyai, webshop, alfworld, or one of another package."""
+    split: str | None = None
+    """Split; the test split if left out."""
+    limit: Count | None = None
+    """Tasks at most."""
+    level: str | None = None
+    """Level of a benchmark that has levels."""
+    step: str | None = None
+    """What a plan step is, where there is a choice: solution or reasoning in gsm8k."""
+
+    def load_benchmark(self, data: Path | None = None) -> Benchmark:
+        """The benchmark, at its level; as `amp.benchmarks.load_benchmark`."""
+        return load_benchmark(self.benchmark, data=data, level=self.level, step=self.step)
+
+    def load_tasks(self, benchmark: Benchmark, seed: int = 0) -> list[Task]:
+        """The tasks.
+
+        Raises:
+            InvalidInputError: if there is no such split, or it holds none.
+            MissingDependencyError: if its data is missing.
+        """
+        split = self.split or benchmark.splits[0]
+        tasks = list(benchmark.tasks(split, self.limit, seed))
+        if not tasks:
+            raise InvalidInputError(f"split {split!r} of {self.benchmark} holds no tasks")
+        return tasks
 
 
-def check_effects(settings: RunSettings) -> None:
+class RunConfig(TaskConfig):
+    """A whole run: two runs with equal configurations on one recording give equal traces."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Separates repeated runs."""
+    model: str | None = None
+    """Catalog name, gguf file, openai:NAME, anthropic:NAME, transformers:NAME, or random."""
+    larger_model: str | None = None
+    """Model behind the tool larger_model, as model."""
+    permuted: bool = False
+    """A note for who reads the run: whether a replay has the samples of seed 0 in an order that
+    depends on the seed (`amp.models.recorded`)."""
+    planner: PlannerConfig = PlannerConfig()
+    """How they are planned."""
+
+
+def check_effects(config: PlannerConfig) -> None:
     """Refuses what would have no effect: a setting that this allocator or planner does not have.
 
     Raises:
         InvalidInputError: if there is one, which says what it is for, or no such allocator.
     """
-    method = settings.resolved_method
-    name = method.allocator
-    takes = find_allocator(name).takes
-    for what, given, fits, owner in (
-        ("rounds", settings.rounds, method.planner not in BASELINES, "planners that have rounds"),
-        ("trade_off", settings.trade_off, "trade_off" in takes, "trained policies"),
-        ("mean_tokens", settings.mean_tokens, "mean_tokens" in takes, "trained policies"),
-        ("most", settings.most, "max_samples" in takes, _names_that_take("max_samples")),
-        ("of", settings.of, "episodes" in takes, _names_that_take("episodes")),
+    method = config.resolved_method
+    takes = find_allocator(method.allocator).takes
+    for name, fits, owner in (
+        ("rounds", method.planner not in BASELINES, "planners that have rounds"),
+        ("trade_off", "trade_off" in takes, "trained policies"),
+        ("mean_tokens", "mean_tokens" in takes, "trained policies"),
+        ("max_samples", "max_samples" in takes, _names_that_take("max_samples")),
+        ("source_run", "episodes" in takes, _names_that_take("episodes")),
     ):
-        if given is not None and not fits:
+        if getattr(config, name) is not None and not fits:
             raise InvalidInputError(
-                f"{what} is for {owner}, not for {settings.method or name}; leave it out"
+                f"{name} is for {owner}, not for {config.method or method.allocator}; leave it out"
             )
-    if settings.trade_off is not None and settings.mean_tokens is not None:
-        raise InvalidInputError("trade_off and mean_tokens exclude each other; leave one out")
-    if "episodes" in takes and settings.of is None:
-        raise InvalidInputError(f"allocator {name} needs another run to deal from: of in amp eval")
-
-    if settings.assessor is None and "trade_off" not in takes:  # trained policies read all features
-        if settings.left_out and settings.left_out.isdisjoint(TERMS):
+    if "episodes" in takes and config.source_run is None:
+        raise InvalidInputError(
+            f"allocator {method.allocator} needs source_run, the finished run whose allocations "
+            "it hands out"
+        )
+    if config.assessor is None and "trade_off" not in takes:  # trained policies read all features
+        excluded = config.exclude
+        if excluded and excluded.isdisjoint(TERMS):
             raise InvalidInputError(
-                f"the weighted sum reads {', '.join(TERMS)} alone, so to leave out "
-                f"{', '.join(sorted(settings.left_out))} changes nothing; name one of these, or a "
-                "trained assessor"
+                f"exclude is {', '.join(sorted(excluded))}, but the weighted sum reads "
+                f"{', '.join(TERMS)} alone; name one of these, or a trained assessor"
             )
-        if settings.left_out >= set(TERMS):
-            raise InvalidInputError("all terms of the weighted sum are left out; leave it one")
+        if excluded >= set(TERMS):
+            raise InvalidInputError(
+                f"exclude names all terms of the weighted sum; leave it one of {', '.join(TERMS)}"
+            )
 
 
 def _names_that_take(option: str) -> str:

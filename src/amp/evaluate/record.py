@@ -19,10 +19,11 @@ from pathlib import Path
 from amp.allocate.space import REALS, Space
 from amp.benchmarks.base import Benchmark
 from amp.errors import InvalidInputError, ModelError, RecordingError, did_you_mean
-from amp.evaluate.run import RunSettings, make_planner
+from amp.evaluate.config import PlannerConfig
+from amp.evaluate.run import build_planner
 from amp.methods import AnyPlanner
 from amp.models.recorded import RecordedModel
-from amp.types import MODEL_ERROR, Allocation, Limits, ProbeKind, Task
+from amp.types import MODEL_ERROR, Allocation, ProbeKind, Task
 
 _FAILED_TASKS_TO_GIVE_UP = 3
 
@@ -56,7 +57,7 @@ def _told(name: str, value: float) -> str:
     return f"{name} {value}"
 
 
-def grid(benchmark: Benchmark, names: Sequence[str] = ()) -> dict[str, Allocation]:
+def arms_of(benchmark: Benchmark, names: Sequence[str] = ()) -> dict[str, Allocation]:
     """The arms that a recording of a benchmark holds: allocations by name.
 
     Args:
@@ -77,16 +78,16 @@ def grid(benchmark: Benchmark, names: Sequence[str] = ()) -> dict[str, Allocatio
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What is asked of every task.
+class Grid:
+    """What is asked of every task: each arm, several times.
 
     Attributes:
         benchmark: whose tasks they are.
-        arms: allocations by name, as `grid` gives them.
+        arms: allocations by name, as `arms_of` gives them.
         samples: how many of each arm. Where a task is one plan step they share one prompt; where
             it is several, each is an episode of its own, the i-th on the task's seed + i. An arm
             without temperature is played once there, since it would do the same again.
-        probes: what is looked at before each step.
+        probes: what the model is asked before each step.
 
     Raises:
         InvalidInputError: if there are no samples, or more than an allocation takes.
@@ -108,12 +109,10 @@ class Asked:
         allocation = self.arms[arm]
         if self.benchmark.max_steps == 1:
             allocation = replace(allocation, beam_width=self.samples)
-        fields = dataclasses.fields(allocation)
-        wanted = {field.name: getattr(allocation, field.name) for field in fields}
-        settings = RunSettings(
-            split="", seed=0, allocator="fixed", wanted=wanted, limits=Limits(), probes=self.probes
+        config = PlannerConfig(
+            allocator="fixed", probes=self.probes, **dataclasses.asdict(allocation)
         )
-        return make_planner(model, self.benchmark, settings)
+        return build_planner(config, model, self.benchmark)
 
     def plays(self, task: Task, arm: str) -> Iterator[Task]:
         """The task once for each episode of an arm."""
@@ -122,9 +121,9 @@ class Asked:
             yield replace(task, seed=task.seed + index)
 
 
-async def record(
+async def record_grid(
     model: RecordedModel,
-    asked: Asked,
+    grid: Grid,
     tasks: Sequence[Task],
     jobs: int = 1,
     on_task: Callable[[Task], None] | None = None,
@@ -136,7 +135,7 @@ async def record(
 
     Args:
         model: the model behind its recording.
-        asked: what is asked.
+        grid: what is asked.
         tasks: of whom.
         jobs: tasks at a time.
         on_task: called with every task that is done.
@@ -150,7 +149,7 @@ async def record(
     """
     if jobs < 1:
         raise InvalidInputError(f"jobs is {jobs}, expected at least 1")
-    planners = {arm: asked.planner(model, arm) for arm in asked.arms}
+    planners = {arm: grid.planner(model, arm) for arm in grid.arms}
     waiting = iter(tasks)
     failures: dict[str, str] = {}
     in_a_row = 0
@@ -158,7 +157,7 @@ async def record(
     async def work() -> None:
         nonlocal in_a_row
         for task in waiting:
-            failure = await _play(planners, asked, task)
+            failure = await _play(planners, grid, task)
             in_a_row = 0 if failure is None else in_a_row + 1
             if failure is not None:
                 failures[task.id] = failure
@@ -179,31 +178,33 @@ async def record(
     return failures
 
 
-async def _play(planners: Mapping[str, AnyPlanner], asked: Asked, task: Task) -> str | None:
+async def _play(planners: Mapping[str, AnyPlanner], grid: Grid, task: Task) -> str | None:
     """Plays all arms on a task; says why the model failed in one of them."""
     failure = None
     for arm, planner in planners.items():
-        for play in asked.plays(task, arm):
-            episode = await planner.run(play, asked.benchmark.environment(play))
+        for play in grid.plays(task, arm):
+            episode = await planner.run(play, grid.benchmark.environment(play))
             if episode.ended == MODEL_ERROR:
                 failure = episode.steps[-1].failure
     return failure
 
 
-async def complete(path: Path, asked: Asked, tasks: Sequence[Task]) -> dict[str, frozenset[str]]:
+async def complete_tasks(
+    path: Path, grid: Grid, tasks: Sequence[Task]
+) -> dict[str, frozenset[str]]:
     """By arm, the ids of the tasks of which a recording holds every answer.
 
     Raises:
         RecordingError: if it is no recording, or was made with other prompts.
     """
-    model = RecordedModel(None, path, mode="replay", prompts=(asked.benchmark.prompts.version,))
-    found: dict[str, set[str]] = {arm: set() for arm in asked.arms}
+    model = RecordedModel(None, path, mode="replay", prompts=(grid.benchmark.prompts.version,))
+    found: dict[str, set[str]] = {arm: set() for arm in grid.arms}
     try:
         for arm, ids in found.items():
-            planner = {arm: asked.planner(model, arm)}
+            planner = {arm: grid.planner(model, arm)}
             for task in tasks:
                 with suppress(RecordingError):  # an answer is missing
-                    await _play(planner, asked, task)
+                    await _play(planner, grid, task)
                     ids.add(task.id)
     finally:
         await model.close()

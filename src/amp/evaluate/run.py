@@ -1,6 +1,7 @@
-"""One run: a benchmark, a model, an allocator, and a directory that holds what came of it.
+"""One run: a planner from its configuration, many episodes at once, a directory to keep them.
 
-Runs many episodes at once on one event loop.
+`build_planner` is the only place where a planner of the command line, a sweep, a recording or a
+test is put together.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ import asyncio
 import hashlib
 import platform
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amp.allocate import (
     AUTO,
@@ -27,7 +28,7 @@ from amp.assess.base import AblatedAssessor, Assessor
 from amp.assess.weighted import WeightedAssessor
 from amp.benchmarks.base import Benchmark, Defaults
 from amp.errors import InvalidInputError, ModelError
-from amp.evaluate.config import RunSettings, check_effects
+from amp.evaluate.config import PlannerConfig, RunConfig, check_effects
 from amp.execute.base import Tool
 from amp.execute.executor import Executor
 from amp.execute.tools import LargerModelTool, load_tool, plugin_tools
@@ -39,7 +40,236 @@ from amp.models.base import LanguageModel, ModelCard
 from amp.models.recorded import RecordedModel
 from amp.planner import Planner
 from amp.trace import EPISODES, RunDirectory, read_episodes
-from amp.types import MODEL_ERROR, Episode, StepRecord, Task
+from amp.types import MODEL_ERROR, Episode, ProbeKind, StepRecord, Task
+
+if TYPE_CHECKING:
+    from amp.assess.assessor_file import Training
+
+_MAX_ROUNDS = 64
+_MODEL_ERRORS_TO_GIVE_UP = 3
+_PACKAGES = ("adaptive-meta-planning", "xllamacpp", "minigrid", "alfworld", "textworld", "openai")
+
+
+def build_planner(
+    config: PlannerConfig,
+    model: LanguageModel,
+    benchmark: Benchmark,
+    *,
+    seed: int = 0,
+    larger: LanguageModel | None = None,
+) -> AnyPlanner:
+    """Puts a planner together.
+
+    Args:
+        config: what it is.
+        model: the base model.
+        benchmark: brings prompts, tools and defaults.
+        seed: of the run, by which the controls shuffle.
+        larger: the model behind the tool ``larger_model``; without one there is no such tool.
+
+    Raises:
+        InvalidInputError: for an unknown method, allocator, tool or value, or a setting that the
+            allocator does not have.
+    """
+    return Assembly.of(config, benchmark, seed).planner(model, larger)
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """A planner's configuration with what it names read and checked, before a model is opened.
+
+    Attributes:
+        config: what is to be planned by.
+        benchmark: where.
+        seed: of the run.
+        method: the method, or the allocator as one.
+        defaults: the benchmark's, with what the method fixes and what the user set on top.
+        assessor: without the features that are excluded.
+        trained_on: what the assessor was trained on; None for the weighted sum of the beginning.
+    """
+
+    config: PlannerConfig
+    benchmark: Benchmark
+    seed: int
+    method: Method
+    defaults: Defaults
+    assessor: Assessor
+    trained_on: Training | None
+
+    @classmethod
+    def of(cls, config: PlannerConfig, benchmark: Benchmark, seed: int = 0) -> Assembly:
+        """Finds what is wrong with a configuration as far as that can be told without a model.
+
+        Raises:
+            InvalidInputError: as `build_planner`.
+        """
+        check_effects(config)
+        method = config.resolved_method
+        assessor, trained_on = _read_assessor(config, benchmark.name)
+        made = cls(
+            *(config, benchmark, seed, method),
+            _defaults(config, method, benchmark),
+            *(assessor, trained_on),
+        )
+        if method.allocator != AUTO and "episodes" not in find_allocator(method.allocator).takes:
+            made._allocator()
+        return made
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """Versions of all prompts that may be used: the benchmark's, and a method's own."""
+        planner = BASELINES.get(self.method.planner)
+        own = () if planner is None else (planner.version,)
+        return (self.benchmark.prompts.version, *own)
+
+    @property
+    def needs_hidden_states(self) -> bool:
+        """Whether hidden states are asked for, which some models have to be loaded for."""
+        return "hidden" in self._probes(is_used=self.config.assessor is not None)
+
+    def resolved(self, card: ModelCard) -> Assembly:
+        """With the allocator that ``auto`` stands for with this model.
+
+        Raises:
+            InvalidInputError: for a setting that this one does not have.
+        """
+        if self.config.method is not None:
+            return self
+        name = resolve_auto(self.method.allocator, self.benchmark.name, card)
+        config = self.config.replace(allocator=name)
+        check_effects(config)
+        return replace(self, config=config, method=config.resolved_method)
+
+    def planner(self, model: LanguageModel, larger: LanguageModel | None = None) -> AnyPlanner:
+        """The planner, on a model; as `build_planner`."""
+        return self.resolved(model.card)._planner(model, larger)
+
+    def _planner(self, model: LanguageModel, larger: LanguageModel | None) -> AnyPlanner:
+        config, limits = self.config, self.config.limits
+        if limits.steps is None:
+            limits = replace(limits, steps=self.benchmark.max_steps)
+        named = self.defaults.space.tools
+        tools: Mapping[str, Tool] = {
+            **{name: load_tool(name) for name in plugin_tools() if name in named},
+            **self.benchmark.tools,
+        }
+        if isinstance(model, RecordedModel):
+            tools = {name: RecordedTool(tool, model.recording) for name, tool in tools.items()}
+        if larger is not None:
+            tools = {**tools, LargerModelTool.name: LargerModelTool(larger)}
+        executor = Executor(self.benchmark.prompts, tools)
+        if self.method.planner in BASELINES:
+            baseline = BASELINES[self.method.planner]
+            return baseline(model, executor, self.defaults.fixed, limits)
+        allocator = self._allocator()
+        assessor, path = self.assessor, config.assessor
+        if path is not None and self.trained_on is not None:
+            from amp.assess.assessor_file import check_fit  # needs numpy
+
+            check_fit(path, self.trained_on, model=model.card)
+        probes = self._probes(is_used=allocator.uses_complexity or path is not None)
+        profile = find_profile(model.card) if limits.seconds is not None else None
+        costs = CostModel(model.card, self.defaults.lengths, profile)
+        uses = {name: tool.cost for name, tool in executor.tools.items()}
+        if config.overrides:
+            allocator = allocator.with_overrides(config.overrides)
+        allocator = allocator.with_limits(limits, costs, uses)
+        rounds = config.rounds or _MAX_ROUNDS
+        if self.method.planner == "beam":
+            return BeamPlanner(model, executor, assessor, allocator, limits, rounds, probes=probes)
+        select = self.method.select
+        return Planner(model, executor, assessor, allocator, limits, rounds, select, probes)
+
+    def _probes(self, *, is_used: bool) -> frozenset[ProbeKind]:
+        """What the model is asked before each step: what the user wants, and the assessor if its
+        score is used."""
+        return self.config.probes | (self.assessor.probes if is_used else frozenset())
+
+    def _allocator(self) -> Allocator:
+        """The allocator.
+
+        Raises:
+            InvalidInputError: if an option does not fit it, or it ignores what is excluded.
+        """
+        config = self.config
+        source = config.source_run
+        options = AllocatorOptions(
+            space=self.defaults.space,
+            fixed=self.defaults.fixed,
+            benchmark=self.benchmark.name,
+            has_assessor=config.assessor is not None,
+            max_samples=config.max_samples,
+            trade_off=config.trade_off,
+            mean_tokens=config.mean_tokens,
+            episodes=None if source is None else list(read_episodes(source)),
+            seed=self.seed,
+        )
+        allocator = make_allocator(self.method.allocator, options)
+        if config.exclude and config.assessor is None and not allocator.uses_complexity:
+            raise InvalidInputError(
+                "exclude is for allocators that use the complexity, not for "
+                f"{config.method or self.method.allocator}; leave it out"
+            )
+        return allocator
+
+
+def _read_assessor(config: PlannerConfig, environment: str) -> tuple[Assessor, Training | None]:
+    assessor: Assessor = WeightedAssessor()
+    trained_on = None
+    if config.assessor is not None:
+        from amp.assess.assessor_file import load_assessor  # needs numpy
+
+        assessor, trained_on = load_assessor(config.assessor, environment=environment)
+    excluded = config.exclude
+    return (AblatedAssessor(assessor, excluded) if excluded else assessor), trained_on
+
+
+def _defaults(config: PlannerConfig, method: Method, benchmark: Benchmark) -> Defaults:
+    """The benchmark's defaults with what the method fixes, and with what the user set on top."""
+    wanted = dict(method.pinned)
+    if method.in_words:
+        usual = benchmark.defaults.fixed.tools
+        wanted["tools"] = sorted(usual & set(benchmark.environment_tools))
+    lacking = {*wanted.get("tools", ())} - {*benchmark.tools, *benchmark.environment_tools}
+    if lacking:
+        raise InvalidInputError(
+            f"method {config.method} needs the tool {', '.join(sorted(lacking))}, which "
+            f"{benchmark.name} lacks; choose another method"
+        )
+    return benchmark.defaults.overridden(wanted | config.overrides, benchmark)
+
+
+def manifest(
+    config: RunConfig, assembly: Assembly, model: LanguageModel, tasks: Sequence[Task]
+) -> dict[str, Any]:
+    """Everything that is needed to repeat a run, for `RunDirectory`.
+
+    Args:
+        config: the run's configuration, which ``run.json`` holds as it is.
+        assembly: of its planner.
+        model: the base model.
+        tasks: what is planned.
+    """
+    made = assembly.resolved(model.card)
+    policy = find_allocator(made.method.allocator).path
+    source = config.planner.source_run
+    files = {
+        "allocator": policy,
+        "assessor": config.planner.assessor,
+        "source_run": source and source / EPISODES,
+    }
+    split = config.split or assembly.benchmark.splits[0]
+    return {
+        "config": config.replace(split=split).model_dump(mode="json"),
+        "model": asdict(model.card),
+        "prompts": assembly.prompts,
+        "allocator": made.method.allocator if policy is None else policy.stem,
+        "fixed": _plain(asdict(assembly.defaults.fixed)),
+        "space": _plain(asdict(assembly.defaults.space)),
+        "sha256": {name: _sha256(file) for name, file in files.items() if file is not None},
+        "versions": {"python": platform.python_version()} | _versions(),
+        "tasks": [task.id for task in tasks],
+    }
 
 
 async def run_episodes(
@@ -78,7 +308,7 @@ async def run_episodes(
                 return
             await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             while ended := [episode for episode in running if episode.done()]:
-                finished = min(ended, key=_failed)  # an error loses no episode that has ended
+                finished = min(ended, key=_has_failed)  # an error loses no episode that has ended
                 running.remove(finished)
                 yield finished.result()
     finally:
@@ -87,210 +317,11 @@ async def run_episodes(
         await asyncio.gather(*running, return_exceptions=True)
 
 
-def _failed(episode: asyncio.Task[Episode]) -> bool:
+def _has_failed(episode: asyncio.Task[Episode]) -> bool:
     return episode.cancelled() or episode.exception() is not None
 
 
-__all__ = [
-    "RunSettings",
-    "check",
-    "defaults_of",
-    "make_planner",
-    "manifest",
-    "needs_hidden_states",
-    "prompt_versions",
-    "run",
-    "settled",
-]
-
-_MAX_ROUNDS = 64
-_MODEL_ERRORS_TO_GIVE_UP = 3
-_PACKAGES = ("adaptive-meta-planning", "xllamacpp", "minigrid", "alfworld", "textworld", "openai")
-
-
-def make_planner(
-    model: LanguageModel,
-    benchmark: Benchmark,
-    settings: RunSettings,
-    larger: LanguageModel | None = None,
-) -> AnyPlanner:
-    """Puts the planner of a run together.
-
-    Only an allocator that uses the complexity gets an assessor that pays to probe the model. The
-    allocator ``auto`` is what `settled` makes of it.
-
-    Args:
-        model: the base model.
-        benchmark: brings prompts and tools.
-        settings: what the run is.
-        larger: the model behind the tool ``larger_model``; without one there is no such tool.
-
-    Raises:
-        InvalidInputError: for an unknown method, allocator, tool or value, or a setting that the
-            allocator does not have.
-    """
-    settings = settled(settings, benchmark, model.card)
-    method = settings.resolved_method
-    defaults = defaults_of(benchmark, settings)
-    limits = settings.limits
-    if limits.steps is None:
-        limits = replace(limits, steps=benchmark.max_steps)
-    tools: Mapping[str, Tool] = {
-        **{name: load_tool(name) for name in plugin_tools() if name in defaults.space.tools},
-        **benchmark.tools,
-    }
-    if isinstance(model, RecordedModel):
-        tools = {name: RecordedTool(tool, model.recording) for name, tool in tools.items()}
-    if larger is not None:
-        tools = {**tools, LargerModelTool.name: LargerModelTool(larger)}
-    executor = Executor(benchmark.prompts, tools)
-    if method.planner in BASELINES:
-        return BASELINES[method.planner](model, executor, defaults.fixed, limits)
-    allocator = _allocator(settings, method, defaults, benchmark.name)
-    assessor = _assessor(settings, model.card, benchmark.name)
-    is_used = allocator.uses_complexity or settings.assessor is not None
-    probes = settings.probes | (assessor.probes if is_used else frozenset())
-    profile = find_profile(model.card) if limits.seconds is not None else None
-    costs = CostModel(model.card, defaults.lengths, profile)
-    uses = {name: tool.cost for name, tool in executor.tools.items()}
-    if settings.pins:
-        allocator = allocator.with_overrides(settings.pins)
-    allocator = allocator.with_limits(limits, costs, uses)
-    max_rounds = settings.rounds or _MAX_ROUNDS
-    if method.planner == "beam":
-        return BeamPlanner(model, executor, assessor, allocator, limits, max_rounds, probes=probes)
-    return Planner(model, executor, assessor, allocator, limits, max_rounds, method.select, probes)
-
-
-def settled(settings: RunSettings, benchmark: Benchmark, card: ModelCard) -> RunSettings:
-    """The settings with the allocator ``auto`` replaced by what it stands for here."""
-    if settings.method is not None:
-        return settings
-    return replace(settings, allocator=resolve_auto(settings.allocator, benchmark.name, card))
-
-
-def _allocator(
-    settings: RunSettings, method: Method, defaults: Defaults, benchmark: str
-) -> Allocator:
-    """The allocator of a run.
-
-    Raises:
-        InvalidInputError: if an option does not fit it, or features are left out that it ignores.
-    """
-    options = AllocatorOptions(
-        space=defaults.space,
-        fixed=defaults.fixed,
-        benchmark=benchmark,
-        has_assessor=settings.assessor is not None,
-        max_samples=settings.most,
-        trade_off=settings.trade_off,
-        mean_tokens=settings.mean_tokens,
-        episodes=None if settings.of is None else list(read_episodes(settings.of)),
-        seed=settings.seed,
-    )
-    allocator = make_allocator(method.allocator, options)
-    if settings.left_out and settings.assessor is None and not allocator.uses_complexity:
-        raise InvalidInputError(
-            "left_out is for allocators that use the complexity, not for"
-            f" {settings.method or settings.allocator}; leave it out"
-        )
-    return allocator
-
-
-def _assessor(settings: RunSettings, card: ModelCard | None, benchmark: str | None) -> Assessor:
-    """The assessor of a run, checked against its model and benchmark as far as they are known."""
-    assessor: Assessor = WeightedAssessor()
-    if settings.assessor is not None:
-        from amp.assess.assessor_file import load_assessor  # needs numpy
-
-        assessor, _ = load_assessor(settings.assessor, model=card, environment=benchmark)
-    return AblatedAssessor(assessor, settings.left_out) if settings.left_out else assessor
-
-
-def defaults_of(benchmark: Benchmark, settings: RunSettings) -> Defaults:
-    """The benchmark's defaults with what the method pins, and with what the user set on top.
-
-    Raises:
-        InvalidInputError: as `make_planner`.
-    """
-    method = settings.resolved_method
-    check_effects(settings)
-    wanted = dict(method.pinned)
-    if method.in_words:
-        usual = benchmark.defaults.fixed.tools
-        wanted["tools"] = sorted(usual & set(benchmark.environment_tools))
-    lacking = {*wanted.get("tools", ())} - {*benchmark.tools, *benchmark.environment_tools}
-    if lacking:
-        raise InvalidInputError(
-            f"method {settings.method} needs the tool {', '.join(sorted(lacking))}, which "
-            f"{benchmark.name} lacks; choose another method"
-        )
-    wanted |= {name: value for name, value in settings.wanted.items() if value is not None}
-    return benchmark.defaults.overridden(wanted, benchmark)
-
-
-def check(benchmark: Benchmark, settings: RunSettings) -> None:
-    """Finds what is wrong with settings before a model is opened.
-
-    Raises:
-        InvalidInputError: as `make_planner`, as far as that can be told without model and data.
-    """
-    defaults, method = defaults_of(benchmark, settings), settings.resolved_method
-    name = method.allocator
-    is_known_yet = name != AUTO and "episodes" not in find_allocator(name).takes
-    if is_known_yet:
-        _allocator(settings, method, defaults, benchmark.name)
-    needs_hidden_states(settings)
-
-
-def needs_hidden_states(settings: RunSettings) -> bool:
-    """Whether a run looks at hidden states, which some models have to be loaded for."""
-    probes = _assessor(settings, None, None).probes if settings.assessor else frozenset()
-    return "hidden" in settings.probes | probes
-
-
-def prompt_versions(benchmark: Benchmark, settings: RunSettings) -> tuple[str, ...]:
-    """Versions of all prompts that a run may use: the benchmark's, and a method's own."""
-    planner = BASELINES.get(settings.resolved_method.planner)
-    return (benchmark.prompts.version, *(() if planner is None else (planner.version,)))
-
-
-def manifest(
-    model: LanguageModel, benchmark: Benchmark, settings: RunSettings, tasks: list[Task]
-) -> dict[str, Any]:
-    """Everything that is needed to repeat a run, for `RunDirectory`."""
-    settings = settled(settings, benchmark, model.card)
-    method = settings.resolved_method
-    defaults = defaults_of(benchmark, settings)
-    policy = find_allocator(method.allocator).path
-    return {
-        "benchmark": benchmark.name,
-        "split": settings.split,
-        "step": settings.step,
-        "seed": settings.seed,
-        "prompts": prompt_versions(benchmark, settings),
-        "model": asdict(model.card),
-        "method": settings.method,
-        "allocator": method.allocator if policy is None else policy.stem,
-        "assessor": None if settings.assessor is None else _sha256(settings.assessor),
-        "probes": sorted(settings.probes),
-        "fixed": _plain(asdict(defaults.fixed)),
-        "space": _plain(asdict(defaults.space)),
-        "limits": asdict(settings.limits),
-        "policy": None if policy is None else _sha256(policy),
-        "pinned": _plain(settings.pins) or None,
-        "left_out": sorted(settings.left_out) or None,
-        "rounds": settings.rounds,
-        "trade_off": settings.trade_off,
-        "mean_tokens": settings.mean_tokens,
-        "most": settings.most,
-        "orders": settings.orders or None,
-        "versions": {"python": platform.python_version()} | _versions() | _dealt_from(settings),
-        "tasks": [task.id for task in tasks],
-    }
-
-
-async def run(
+async def run_tasks(
     planner: AnyPlanner,
     benchmark: Benchmark,
     tasks: list[Task],
@@ -333,11 +364,6 @@ def _sha256(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise InvalidInputError(f"{path} cannot be read: {error.strerror}") from None
-
-
-def _dealt_from(settings: RunSettings) -> dict[str, str]:
-    """Which episodes another run was dealt out of; each seed has its own, as with versions."""
-    return {} if settings.of is None else {EPISODES: _sha256(settings.of / EPISODES)}
 
 
 @cache

@@ -1,46 +1,47 @@
-"""A study, as `amp eval` reads it: benchmarks, models, allocators and seeds, and their cells."""
+"""Sweeps: benchmarks x models x allocators x seeds as runs, each in a directory of its own.
+
+A `Sweep` is read from a TOML file. Its trials run one after another, several episodes at a time,
+which is what a server or a local model can use; trials at a time would only share it. An error in
+one trial is kept, and the others go on.
+"""
 
 from __future__ import annotations
 
 import re
-import tomllib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
+from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Any, Self, get_args
+from typing import Annotated, Any, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    model_validator,
-)
-from pydantic_core import ErrorDetails
+from pydantic import AfterValidator, Field, model_validator
 
-from amp.allocate import is_policy_path
-from amp.assess.base import Group
-from amp.benchmarks import load_benchmark
 from amp.benchmarks.base import Benchmark
-from amp.errors import InvalidInputError, did_you_mean
-from amp.evaluate.config import RunSettings
-from amp.types import Limits, ProbeKind
+from amp.errors import AmpError, InvalidInputError, RecordingError, did_you_mean
+from amp.evaluate.config import Count, PlannerConfig, RunConfig, TaskConfig
+from amp.evaluate.run import Assembly, manifest, run_tasks
+from amp.models.base import LanguageModel
+from amp.models.recorded import RecordedModel
+from amp.report.metrics import Summary, summarise
+from amp.report.stats import clustered_rate_interval, optional
+from amp.settings import Config, FilePath, load_toml
+from amp.trace import EPISODES, RunDirectory, read_episodes
+from amp.types import MODEL_ERROR, Episode, Task
 
-_PINS = ("depth", "temperature", "top_p", "beam_width", "tools", "verification")
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
 
-
-def _beside(path: Path, info: ValidationInfo) -> Path:
-    """Paths are meant from the folder of the study's file."""
-    folder = info.context
-    assert isinstance(folder, Path)
-    return folder / path
+OpenModel = Callable[[str, Path | None, tuple[str, ...], bool], LanguageModel]
+"""Opens a model by name, behind a recording to keep its answers in if there is one, for prompts of
+these versions, with hidden states or without."""
 
 
-def _policy_beside(allocator: str, info: ValidationInfo) -> str:
-    path = _beside(Path(allocator), info)
-    return str(path) if is_policy_path(path) else allocator
+def slug(model: str) -> str:
+    """A model's name as that of a directory."""
+    return re.sub(r"[^\w.+-]+", "-", model)
+
+
+# --------------------------------------------------------------------------- what is to be run
 
 
 def _named(tables: dict[str, Any]) -> dict[str, Any]:
@@ -50,46 +51,26 @@ def _named(tables: dict[str, Any]) -> dict[str, Any]:
     return tables
 
 
-def _distinct(values: list[Any]) -> list[Any]:
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     twice = [value for place, value in enumerate(values) if value in values[:place]]
     if twice:
-        raise ValueError(f"{twice[0]!r} stands there twice")
+        raise ValueError(f"duplicate {twice[0]!r}")
     return values
 
 
-File = Annotated[Path, Field(strict=False), AfterValidator(_beside)]
-Seed = Annotated[int, Field(ge=0)]
-AtLeastOne = Annotated[int, Field(ge=1)]
+class BenchmarkTable(TaskConfig):
+    """Tasks, and where answers come from."""
 
-
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class BenchmarkTable(_Table):
-    """Tasks, and where answers come from.
-
-    Attributes:
-        benchmark: its name; that of the table if left out.
-        split: the benchmark's usual one if left out.
-        limit: tasks at most.
-        level: of a benchmark that has levels.
-        step: what a plan step is, where there are several.
-        recording: answers are taken from it; the model is never asked. ``{model}`` in the path
-            stands for the model.
-        record: the model is asked for what this recording lacks. With neither it is always asked.
-        orders: whether the seeds of a replay are orders of the samples of seed 0; else the
-            recording has to hold samples of every seed.
-    """
-
-    benchmark: str | None = None
-    split: str | None = None
-    limit: AtLeastOne | None = None
-    level: str | None = None
-    step: str | None = None
-    recording: File | None = None
-    record: File | None = None
-    orders: bool = True
+    benchmark: str = ""
+    """Its name; that of the table if left out."""
+    recording: FilePath | None = None
+    """Answers are taken from it; the model is never asked. ``{model}`` in the path stands for the
+    model."""
+    record: FilePath | None = None
+    """The model is asked for what this recording lacks. With neither it is always asked."""
+    permute: bool = True
+    """Whether the seeds of a replay are permutations of the samples of seed 0; else the recording
+    has to hold samples of every seed."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -98,60 +79,17 @@ class BenchmarkTable(_Table):
         return self
 
 
-class AllocatorTable(_Table):
-    """One way to allocate, with all that `amp run` can set of it.
+class AllocatorTable(PlannerConfig):
+    """A way to plan: everything that `amp run` can set of it."""
 
-    Attributes:
-        allocator: a name (`amp.allocate.ALLOCATORS`), the file of a trained policy, or
-            ``histogram`` or ``shuffled``, which deal out what `of` was allocated.
-        method: a published method in its place.
-        of: another table here, whose run of the same benchmark, model and seed is dealt out.
-        without: groups of features that the assessor does without (`amp.assess.base`).
-        only: the only groups that it has.
-
-    The others are fields of `Allocation` to pin, of `RunSettings` and of `Limits` (as options of
-    `amp run`), by those names.
-    """
-
-    allocator: Annotated[str, AfterValidator(_policy_beside)] | None = None
-    method: str | None = None
-    of: str | None = None
-    depth: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    beam_width: int | None = None
-    tools: list[str] | None = None
-    verification: int | None = None
-    assessor: File | None = None
-    probes: list[ProbeKind] = []
-    without: list[Group] = []
-    only: list[Group] = []
-    rounds: AtLeastOne | None = None
-    most: AtLeastOne | None = None
-    trade_off: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
-    max_steps: AtLeastOne | None = None
-    budget_tokens: AtLeastOne | None = None
-    max_dollars: Annotated[float, Field(gt=0.0)] | None = None
-    max_seconds: Annotated[float, Field(gt=0.0)] | None = None
-
-    @model_validator(mode="after")
-    def _one_of_each(self) -> Self:
-        if (self.allocator is None) == (self.method is None):
-            raise ValueError("expected an allocator or a method, and not both")
-        if self.without and self.only:
-            raise ValueError("without and only exclude each other; leave one out")
-        return self
-
-    @property
-    def left_out(self) -> frozenset[Group]:
-        if self.only:
-            return frozenset(get_args(Group)) - frozenset(self.only)
-        return frozenset(self.without)
+    source: str | None = None
+    """For histogram and shuffled: another table here, whose run of the same benchmark, model and
+    seed is the `source_run`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
-    """One run of a study, by the names that it has there."""
+class Trial:
+    """One run of a sweep, by the names that it has there."""
 
     benchmark: str
     model: str
@@ -160,136 +98,297 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Its directory in that of the study."""
+        """Its directory in that of the sweep."""
         return f"{self.benchmark}/{slug(self.model)}/{self.allocator}/seed-{self.seed}"
 
 
-def slug(model: str) -> str:
-    """A model's name as that of a directory."""
-    return re.sub(r"[^\w.+-]+", "-", model)
+Seed = Annotated[int, Field(ge=0)]
 
 
-class Study(_Table):
-    """All of it.
+class Sweep(Config):
+    """All of it."""
 
-    Attributes:
-        seeds: of the runs.
-        models: names as for ``amp run --model``.
-        jobs: episodes at a time within a run.
-        benchmarks: by the name of the table.
-        allocators: by the name of the table, which is what reports call them.
-    """
-
-    seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(_distinct)] = [0]
-    models: Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]
-    jobs: AtLeastOne = 1
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(_distinct)] = (0,)
+    """Of the runs."""
+    models: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_distinct)]
+    """Names as for ``amp run --model``."""
+    jobs: Count = 1
+    """Episodes at a time within a run."""
     benchmarks: Annotated[dict[str, BenchmarkTable], Field(min_length=1), AfterValidator(_named)]
+    """By the name of the table."""
     allocators: Annotated[dict[str, AllocatorTable], Field(min_length=1), AfterValidator(_named)]
+    """By the name of the table, which is what reports call them."""
 
     @model_validator(mode="after")
-    def _dealt_from_others(self) -> Self:
-        own = [name for name, table in self.allocators.items() if table.of is None]
+    def _sources_have_none(self) -> Self:
+        own = [name for name, table in self.allocators.items() if table.source is None]
         for name, table in self.allocators.items():
-            if table.of is not None and table.of not in own:
+            if table.source is not None and table.source not in own:
                 raise ValueError(
-                    f"allocators.{name}.of is {table.of!r}{did_you_mean(table.of, own)} "
-                    f"(it deals from one of: {', '.join(own)})"
+                    f"allocators.{name}.source is {table.source!r}"
+                    f"{did_you_mean(table.source, own)} (sources: {', '.join(own)})"
                 )
         return self
 
-    def cells(self) -> list[Cell]:
-        """Every run, by benchmark and model; those that deal from others come last."""
-        last = sorted(self.allocators, key=lambda name: self.allocators[name].of is not None)
+    def trials(self) -> list[Trial]:
+        """Every run, by benchmark and model; those that have another as source come last."""
+        last = sorted(self.allocators, key=lambda name: self.allocators[name].source is not None)
         return [
-            Cell(benchmark, model, allocator, seed)
+            Trial(benchmark, model, allocator, seed)
             for benchmark in self.benchmarks
             for model in self.models
             for allocator in last
             for seed in self.seeds
         ]
 
-    def benchmark(self, name: str, data: Path | None) -> Benchmark:
-        """The benchmark of a table.
-
-        Raises:
-            InvalidInputError: if it or its level is unknown.
-            MissingDependencyError: if a package is missing.
-        """
-        table = self.benchmarks[name]
-        return load_benchmark(
-            table.benchmark or name, data=data, level=table.level, step=table.step
-        )
-
-    def recording(self, cell: Cell) -> Path | None:
-        """Where the answers of a cell are kept or come from; None if they are not recorded."""
-        table = self.benchmarks[cell.benchmark]
+    def recording(self, trial: Trial) -> Path | None:
+        """Where the answers of a trial are kept or come from; None if they are not recorded."""
+        table = self.benchmarks[trial.benchmark]
         path = table.recording or table.record
-        return path and Path(str(path).replace("{model}", slug(cell.model)))
+        return path and Path(str(path).replace("{model}", slug(trial.model)))
 
-    def settings(self, cell: Cell, split: str, out: Path) -> RunSettings:
-        """What the run of a cell is.
-
-        Args:
-            cell: which.
-            split: the benchmark's usual one.
-            out: directory of the study.
-        """
-        benchmark, table = self.benchmarks[cell.benchmark], self.allocators[cell.allocator]
-        other = None if table.of is None else replace(cell, allocator=table.of)
-        return RunSettings(
-            split=benchmark.split or split,
-            seed=cell.seed,
-            allocator=table.allocator or "fixed",
-            wanted={name: getattr(table, name) for name in _PINS},
-            limits=Limits(
-                table.max_steps, table.budget_tokens, table.max_dollars, table.max_seconds
-            ),
-            step=benchmark.step,
-            method=table.method,
-            assessor=table.assessor,
-            probes=frozenset(table.probes),
-            left_out=table.left_out,
-            rounds=table.rounds,
-            trade_off=table.trade_off,
-            most=table.most,
-            of=None if other is None else out / other.name,
-            orders=benchmark.recording is not None and benchmark.orders,
+    def config(self, trial: Trial, out: Path) -> RunConfig:
+        """The configuration of a trial; `out` is the directory of the sweep."""
+        table, planner = self.benchmarks[trial.benchmark], self.allocators[trial.allocator]
+        tasks = {name: getattr(table, name) for name in TaskConfig.model_fields}
+        values = {name: getattr(planner, name) for name in PlannerConfig.model_fields}
+        if planner.source is not None:
+            values["source_run"] = out / replace(trial, allocator=planner.source).name
+        return RunConfig(
+            **tasks | {"benchmark": table.benchmark or trial.benchmark},
+            seed=trial.seed,
+            model=trial.model,
+            permuted=table.recording is not None and table.permute,
+            planner=PlannerConfig(**values),
         )
 
 
-def read_study(path: Path) -> Study:
-    """Reads a study from a TOML file.
+def load_sweep(path: Path) -> Sweep:
+    """Reads a sweep from a TOML file; as `amp.settings.load_toml`."""
+    return load_toml(Sweep, path)
+
+
+# --------------------------------------------------------------------------- running it
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedTrial:
+    """A trial that can begin.
+
+    Attributes:
+        trial: which.
+        path: its directory.
+        config: what the run is.
+        assembly: of its planner.
+        tasks: its tasks.
+    """
+
+    trial: Trial
+    path: Path
+    config: RunConfig
+    assembly: Assembly
+    tasks: list[Task]
+
+
+@dataclass(frozen=True, slots=True)
+class TrialResult:
+    """What came of a trial.
+
+    Attributes:
+        trial: which.
+        path: its directory.
+        episodes: all of them; empty if it failed.
+        failure: why it did; None if it is finished.
+    """
+
+    trial: Trial
+    path: Path
+    episodes: tuple[Episode, ...] = ()
+    failure: str | None = None
+
+
+def prepare(
+    sweep: Sweep,
+    trials: Iterable[Trial],
+    out: Path,
+    data: Path | None = None,
+    limit: int | None = None,
+) -> tuple[list[PreparedTrial], list[TrialResult]]:
+    """Looks for mistakes in all trials before any begins.
+
+    Args:
+        sweep: whose trials they are.
+        trials: which to run.
+        out: directory of the sweep.
+        data: directory of the benchmarks' data; None to look in the usual places.
+        limit: tasks a benchmark at most, besides what the sweep says.
+
+    Returns:
+        The trials that can begin, and those whose data or packages are missing.
 
     Raises:
-        InvalidInputError: if there is no such file, it is no TOML, has a key that is none, or a
-            value that does not fit; the message names the file and the key.
+        InvalidInputError: if the sweep asks for what does not exist; names the tables.
+        MissingDependencyError: if it has several seeds, and scipy is not installed.
     """
-    try:
-        values = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise InvalidInputError(f"study {path} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"study {path} is no TOML: {error}") from None
-    try:
-        return Study.model_validate(values, context=path.parent)
-    except ValidationError as error:
-        raise InvalidInputError(f"study {path}: {_told(error.errors()[0])}") from None
+    if len(sweep.seeds) > 1:  # their summary at the end has intervals over tasks
+        optional("scipy.stats", "a summary of several seeds")
+
+    @cache  # trials share them, and some levels take a while to generate
+    def benchmark_of(tasks: TaskConfig) -> Benchmark:
+        return tasks.load_benchmark(data)
+
+    @cache
+    def tasks_of(tasks: TaskConfig, seed: int) -> list[Task]:
+        return tasks.load_tasks(benchmark_of(tasks), seed)
+
+    ready, failed = [], []
+    for trial in trials:
+        path, config = out / trial.name, sweep.config(trial, out)
+        limits = [most for most in (config.limit, limit) if most is not None]
+        config = config.replace(limit=min(limits) if limits else None)
+        wanted = TaskConfig(**{name: getattr(config, name) for name in TaskConfig.model_fields})
+        try:
+            assembly = Assembly.of(config.planner, benchmark_of(wanted), trial.seed)
+            tasks = tasks_of(wanted, trial.seed)
+        except InvalidInputError as error:
+            where = f"benchmarks.{trial.benchmark} with allocators.{trial.allocator}"
+            raise InvalidInputError(f"{where}: {error}") from None
+        except AmpError as error:
+            failed.append(TrialResult(trial, path, failure=str(error)))
+            continue
+        ready.append(PreparedTrial(trial, path, config, assembly, tasks))
+    return ready, failed
 
 
-def _told(error: ErrorDetails) -> str:
-    """The first thing wrong, in one line."""
-    place = [str(part) for part in error["loc"]]
-    where = ".".join(place)
-    if error["type"] == "extra_forbidden":
-        tables: dict[str, type[_Table]] = {
-            "benchmarks": BenchmarkTable,
-            "allocators": AllocatorTable,
-        }
-        keys = sorted(tables.get(place[0], Study).model_fields)
-        return f"{where} is no key{did_you_mean(place[-1], keys)} (keys: {', '.join(keys)})"
-    if error["type"] == "missing":
-        return f"{where} is missing"
-    message = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "value_error":
-        return f"{where}: {message}" if where else message
-    return f"{where} is {error['input']!r}: {message}"
+async def run_trials(
+    sweep: Sweep,
+    trials: Sequence[PreparedTrial],
+    open_model: OpenModel,
+    on_trial: Callable[[PreparedTrial, int], None] = lambda trial, done: None,
+    on_episode: Callable[[Episode], None] = lambda episode: None,
+) -> list[TrialResult]:
+    """Runs what is left of each trial, in their order; finished ones are only read.
+
+    A live model is opened once for all trials of a benchmark that follow one another.
+
+    Args:
+        sweep: whose trials they are.
+        trials: as `prepare` returns them.
+        open_model: opens live models.
+        on_trial: called when a trial begins, with the number of its episodes that are there
+            already.
+        on_episode: called with every new episode.
+    """
+    results: list[TrialResult] = []
+    for _, group in groupby(trials, key=lambda each: (each.trial.benchmark, each.trial.model)):
+        alike = list(group)
+        if sweep.benchmarks[alike[0].trial.benchmark].recording is None:
+            live = partial(_live, sweep, alike, open_model)
+            results += await _serve(sweep, alike, live, on_trial, on_episode)
+            continue
+        for each in alike:  # as a seed has a permutation of its own
+            replay = partial(_replay, sweep, each)
+            results += await _serve(sweep, [each], replay, on_trial, on_episode)
+    return results
+
+
+async def _serve(
+    sweep: Sweep,
+    trials: Sequence[PreparedTrial],
+    opened: Callable[[], LanguageModel],
+    on_trial: Callable[[PreparedTrial, int], None],
+    on_episode: Callable[[Episode], None],
+) -> list[TrialResult]:
+    """Runs trials on one model."""
+    try:
+        model = opened()
+    except AmpError as error:
+        return [TrialResult(each.trial, each.path, failure=str(error)) for each in trials]
+    results = []
+    try:
+        for each in trials:
+            try:
+                episodes = await _run(sweep, each, model, on_trial, on_episode)
+            except AmpError as error:
+                results.append(TrialResult(each.trial, each.path, failure=str(error)))
+            else:
+                results.append(TrialResult(each.trial, each.path, tuple(episodes)))
+    finally:
+        await model.close()
+    return results
+
+
+async def _run(
+    sweep: Sweep,
+    prepared: PreparedTrial,
+    model: LanguageModel,
+    on_trial: Callable[[PreparedTrial, int], None],
+    on_episode: Callable[[Episode], None],
+) -> list[Episode]:
+    assembly, tasks = prepared.assembly, prepared.tasks
+    if (source := prepared.config.planner.source_run) is not None:
+        _check_finished(source, tasks)
+    planner = assembly.planner(model)
+    directory = RunDirectory.resume(
+        prepared.path, manifest(prepared.config, assembly, model, tasks)
+    )
+    on_trial(prepared, len(directory.done))
+    return await run_tasks(
+        planner, assembly.benchmark, tasks, directory, sweep.jobs, on_episode=on_episode
+    )
+
+
+def _replay(sweep: Sweep, prepared: PreparedTrial) -> RecordedModel:
+    """The recorded answers of a trial, permuted by its seed."""
+    trial, path = prepared.trial, sweep.recording(prepared.trial)
+    assert path is not None  # or it would be no replay
+    order = trial.seed if prepared.config.permuted else None
+    prompts = prepared.assembly.prompts
+    model = RecordedModel(None, path, mode="replay", prompts=prompts, order=order)
+    if model.card.name not in (trial.model, trial.model.partition(":")[2], Path(trial.model).stem):
+        model.recording.close()
+        raise RecordingError(
+            f"recording {path} was made with model {model.card.name}, the sweep says {trial.model}"
+        )
+    return model
+
+
+def _live(sweep: Sweep, trials: Sequence[PreparedTrial], open_model: OpenModel) -> LanguageModel:
+    versions = dict.fromkeys(version for each in trials for version in each.assembly.prompts)
+    return open_model(
+        trials[0].trial.model,
+        sweep.recording(trials[0].trial),
+        tuple(versions),
+        any(each.assembly.needs_hidden_states for each in trials),
+    )
+
+
+def _check_finished(path: Path, tasks: Sequence[Task]) -> None:
+    episodes = read_episodes(path) if (path / EPISODES).exists() else ()
+    done = {episode.task.id for episode in episodes if episode.ended != MODEL_ERROR}
+    if left := [task.id for task in tasks if task.id not in done]:
+        raise InvalidInputError(
+            f"the source run is not finished: {path} lacks {len(left)} of {len(tasks)} tasks"
+        )
+
+
+def summaries(results: Sequence[TrialResult]) -> dict[tuple[str, str, str], Summary]:
+    """The figures of each benchmark, model and allocator, over all seeds that are finished.
+
+    Intervals of success are over tasks: their runs are no independent trials.
+    """
+    grouped: dict[tuple[str, str, str], list[Episode]] = {}
+    for result in results:
+        if result.failure is None:
+            trial = result.trial
+            key = (trial.benchmark, trial.model, trial.allocator)
+            grouped.setdefault(key, []).extend(result.episodes)
+    return {key: _summary(episodes) for key, episodes in grouped.items()}
+
+
+def _summary(episodes: Sequence[Episode]) -> Summary:
+    summary, tasks = summarise(episodes), [episode.task.id for episode in episodes]
+    if len(set(tasks)) in (1, len(tasks)):
+        return summary
+    succeeded = [episode.success is True for episode in episodes]
+    return replace(summary, success_interval=clustered_rate_interval(tasks, succeeded))

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from amp.errors import InvalidInputError
 from amp.report.metrics import Interval, Summary, summarise, wilson
 from amp.report.stats import clustered_rate_interval, mean_interval, optional
-from amp.trace import EPISODES, MANIFEST, read_episodes, read_manifest
+from amp.trace import EPISODES, MANIFEST, read_episodes, read_manifest, settings_of
 from amp.types import Episode, Usage
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-_NOT_SETTINGS = frozenset({"seed", "versions", "tasks"})
+_NOT_SETTINGS = frozenset({"seed", "versions", "tasks", "sha256 of source_run"})
 
 Kind = Literal["fixed", "rule", "adaptive", "control", "oracle"]
 """What a policy is: ``fixed`` gives every task the same; ``rule`` counts votes; ``adaptive``
@@ -104,13 +104,13 @@ def read_run(path: Path, name: str) -> Run:
             name=name,
             episodes=tuple(read_episodes(path)),
             kind="fixed" if manifest["allocator"] == "fixed" else "adaptive",
-            benchmark=str(manifest["benchmark"]),
+            benchmark=str(manifest["config"]["benchmark"]),
             model=str(model["name"]),
             checksum=str(model.get("sha256") or ""),
             prompts=tuple(map(str, manifest["prompts"])),
             planned=len(manifest["tasks"]),
             paths=(path,),
-            settings={k: v for k, v in manifest.items() if k not in _NOT_SETTINGS},
+            settings={k: v for k, v in settings_of(manifest).items() if k not in _NOT_SETTINGS},
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise InvalidInputError(

@@ -26,7 +26,7 @@ from amp.benchmarks.alfworld.planning import (
 from amp.benchmarks.alfworld.prompts import ALFWorldPrompts
 from amp.benchmarks.alfworld.scene import Goal, Scene, facts, read_facts
 from amp.cost import Ledger
-from amp.evaluate.run import RunSettings, make_planner
+from amp.evaluate import PlannerConfig, build_planner
 from amp.execute.executor import Executor
 from amp.execute.meter import Meter
 from amp.execute.tools.strips import solve
@@ -338,8 +338,8 @@ async def test_llm_dp_reaches_the_goal_and_asks_only_where_the_apple_is(
     benchmark = ALFWorld(tmp_path)
     (task,) = benchmark.tasks("train")
     model = ScriptedModel("no words", next_tokens=copied)
-    settings = RunSettings("train", 0, "fixed", {}, Limits(), method=method)
-    episode = await make_planner(model, benchmark, settings).run(task, benchmark.environment(task))
+    planner = build_planner(PlannerConfig(method=method), model, benchmark)
+    episode = await planner.run(task, benchmark.environment(task))
     benchmark.close()
     assert episode.success, episode.plan
     assert episode.usage.model_calls == len(model.probes) == calls
