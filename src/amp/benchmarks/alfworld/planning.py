@@ -175,9 +175,11 @@ def missing(goal: Goal, scene: Scene) -> tuple[str, ...]:
 def _suppose(goal: Goal, scene: Scene, believe: Belief) -> _Supposed | None:
     targets = [place for place in scene.receptacles if kind(place) == goal.place]
     target = max(targets, key=lambda place: _there(goal, scene, place), default="")
-    found = sorted(scene.found(goal.object), key=lambda name: -_done(goal, scene, name, target))
+    candidates = sorted(
+        scene.found(goal.object), key=lambda name: -_done(goal, scene, name, target)
+    )
     things: dict[str, str | None] = {
-        name: None if name == scene.held else scene.where(name) for name in found[: goal.count]
+        name: None if name == scene.held else scene.where(name) for name in candidates[: goal.count]
     }
     lamp = _lamp(goal, scene)
     unseen = scene.unexplored()

@@ -268,9 +268,9 @@ class BabyAIEnvironment:
             # BabyAI judges only after an action, so one is taken that changes nothing.
             said = [self._primitive(p) for p in plan[:1] or self._idle()][-1]
             plan = plan[1:]
-            found = [t for cell, t in self.belief.things.items() if cell not in known]
-            if subgoal.verb == "explore" and found:
-                return of_discovery(found)
+            new_things = [t for cell, t in self.belief.things.items() if cell not in known]
+            if subgoal.verb == "explore" and new_things:
+                return of_discovery(new_things)
             if not plan and reached(subgoal, self.belief):
                 return of_subgoal(subgoal)
             if self._over:

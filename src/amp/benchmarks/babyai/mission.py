@@ -76,14 +76,14 @@ def clauses(mission: str) -> tuple[Clause, ...]:
     """
     before, after_you, after = mission.partition(" after you ")
     ordered = [after, before] if after_you else mission.split(", then ")
-    found = []
+    parsed = []
     for half in ordered:
         for part in half.split(" and "):
             clause = _clause(part.strip())
             if clause is None:
                 return ()
-            found.append(clause)
-    return tuple(found)
+            parsed.append(clause)
+    return tuple(parsed)
 
 
 def distance(mission: str, belief: Belief, span: int) -> float:
@@ -177,8 +177,8 @@ def target_in(mission: str, state: str) -> str:
 
     Such as ``red ball 2 steps left and 1 step forward``; ``not seen`` where none is.
     """
-    found = [_nearest(description, state) for description in _named(mission)]
-    lines = dict.fromkeys(f"{near.thing.name} {near.place}" for near in found if near)
+    nearest = [_nearest(description, state) for description in _named(mission)]
+    lines = dict.fromkeys(f"{near.thing.name} {near.place}" for near in nearest if near)
     return "; ".join(lines) or "not seen"
 
 

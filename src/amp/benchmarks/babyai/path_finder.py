@@ -175,9 +175,9 @@ def possible_subgoals(belief: Belief, *, at_start: bool) -> tuple[Subgoal, ...]:
     cells = sorted(reach, key=lambda cell: (reach[cell], belief.pose.offset(cell)))
     names = _names(belief, cells)
     while True:
-        found = _about(belief, routes, cells, names, at_start=at_start)
-        if len(found) <= MAX_SUBGOALS:
-            return tuple(found)
+        subgoals = _about(belief, routes, cells, names, at_start=at_start)
+        if len(subgoals) <= MAX_SUBGOALS:
+            return tuple(subgoals)
         cells = cells[:-1]
 
 
@@ -185,18 +185,18 @@ def _about(
     belief: Belief, routes: Routes, cells: list[Cell], names: dict[Cell, str], *, at_start: bool
 ) -> list[Subgoal]:
     """The subgoals about these cells, and those about none."""
-    found = [
+    subgoals = [
         Subgoal("go to", f"go to {names[cell]}", cell)
         for cell in cells
         if at_start or cell != belief.pose.front
     ]
     if belief.pose.front in names:
-        found += _at_hand(belief, routes, names[belief.pose.front])
+        subgoals += _at_hand(belief, routes, names[belief.pose.front])
     if belief.carrying is not None and _drop_poses(belief, routes, None):
-        found.append(Subgoal("drop", f"drop the {belief.carrying.name}"))
+        subgoals.append(Subgoal("drop", f"drop the {belief.carrying.name}"))
     if routes.frontier or routes.closed_doors:
-        found.append(Subgoal("explore", EXPLORE))
-    return found
+        subgoals.append(Subgoal("explore", EXPLORE))
+    return subgoals
 
 
 def _at_hand(belief: Belief, routes: Routes, name: str) -> Iterator[Subgoal]:

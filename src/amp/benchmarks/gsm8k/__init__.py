@@ -189,13 +189,13 @@ def _test_file(folder: Path) -> Path:
         InvalidInputError: if several could be meant.
     """
     full = folder / "test.jsonl"
-    found = [full] if full.is_file() else sorted(folder.glob("test*.jsonl"))
-    if not found:
+    files = [full] if full.is_file() else sorted(folder.glob("test*.jsonl"))
+    if not files:
         raise MissingDependencyError(
             f"no test problems of gsm8k: {folder} holds no test*.jsonl; get test.jsonl from "
             "github.com/openai/grade-school-math and put it there"
         )
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found)
+    if len(files) > 1:
+        names = ", ".join(path.name for path in files)
         raise InvalidInputError(f"{folder} holds {names}; name the one to use test.jsonl")
-    return found[0]
+    return files[0]

@@ -242,11 +242,11 @@ class Browser:
             self._show_results(self.keywords, self.number + by)
 
     def _show_results(self, keywords: tuple[str, ...], number: int) -> None:
-        found = self._shop.results(keywords, self._rng)
+        results = self._shop.results(keywords, self._rng)
         self.keywords, self.number, self.product, self.chosen = keywords, number, None, {}
-        shown = found[(number - 1) * PRODUCTS_A_PAGE : number * PRODUCTS_A_PAGE]
+        shown = results[(number - 1) * PRODUCTS_A_PAGE : number * PRODUCTS_A_PAGE]
         products = [self._shop.catalogue.product(i) for i in shown]
-        page = results_page(self._goal.instruction, products, number, len(found))
+        page = results_page(self._goal.instruction, products, number, len(results))
         self._show(page, "search_results", self._session, "+".join(keywords), number)
 
     def _show_item(self, text: str) -> None:

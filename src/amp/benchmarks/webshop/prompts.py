@@ -328,9 +328,11 @@ class WebShopPrompts:
         Without a thought the whole answer is the query. Brackets and quotation marks go, so that no
         query is a command to the shop.
         """
-        found = _QUERY.findall(text)
+        queries = _QUERY.findall(text)
         query = (
-            found[-1] if found else ("" if allocation.depth else text.strip().partition("\n")[0])
+            queries[-1]
+            if queries
+            else ("" if allocation.depth else text.strip().partition("\n")[0])
         )
         words = [word.strip(".,;:") for word in _NO_QUERY.sub(" ", query).lower().split()]
         return f"search[{' '.join(filter(None, words))}]" if any(words) else None

@@ -244,18 +244,18 @@ def _repaired(stemmed: str) -> str:
 
 
 def _replaced(word: str, pattern: re.Pattern[str], endings: dict[str, str]) -> str:
-    found = pattern.search(word)
-    if found is None or _measure(word[: found.start()]) == 0:
+    suffix = pattern.search(word)
+    if suffix is None or _measure(word[: suffix.start()]) == 0:
         return word
-    return word[: found.start()] + endings[found[0]]
+    return word[: suffix.start()] + endings[suffix[0]]
 
 
 def _without_suffix(word: str) -> str:
-    found = _SUFFIX_4.search(word)
-    if found is None:
+    suffix = _SUFFIX_4.search(word)
+    if suffix is None:
         return word
-    rest = word[: found.start()]
-    if found[0] == "ion" and not rest.endswith(("s", "t")):
+    rest = word[: suffix.start()]
+    if suffix[0] == "ion" and not rest.endswith(("s", "t")):
         return word
     return rest if _measure(rest) > 1 else word
 
@@ -356,12 +356,12 @@ class Index:
             term = weight - weight / (_ONE + counts * self._norms[documents])
             scores[documents] += term
         single = scores.astype(np.float32)
-        found = np.flatnonzero(single)
-        if len(found) > limit:
-            worst = np.partition(single[found], len(found) - limit)[len(found) - limit]
-            found = found[single[found] >= worst]
-        order = np.lexsort((self._ranks[found], -single[found]))
-        best: list[int] = found[order[:limit]].tolist()
+        matches = np.flatnonzero(single)
+        if len(matches) > limit:
+            worst = np.partition(single[matches], len(matches) - limit)[len(matches) - limit]
+            matches = matches[single[matches] >= worst]
+        order = np.lexsort((self._ranks[matches], -single[matches]))
+        best: list[int] = matches[order[:limit]].tolist()
         return best
 
     def _read(self, word: str) -> Postings:
