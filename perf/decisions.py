@@ -7,7 +7,7 @@ import timeit
 from dataclasses import replace
 
 from amp.allocate.base import Allocator
-from amp.allocate.budget import Surroundings
+from amp.allocate.budget import AllocationEnv
 from amp.allocate.heuristic import HeuristicAllocator
 from amp.allocate.mlp_policy import MlpPolicy
 from amp.allocate.policy import SigmoidPolicy
@@ -47,13 +47,13 @@ def microseconds(allocator: Allocator) -> float:
 
 def decisions() -> list[tuple[str, float, str, float]]:
     """What was measured, its value, and the promise that it keeps or breaks."""
-    here = Surroundings(
+    here = AllocationEnv(
         Usage(completion_tokens=150, seconds=5.0),
         {name: Usage(seconds=0.1) for name in SPACE.tools},
         Limits(tokens=4_000, seconds=120.0),
     )
-    sigmoid = replace(SigmoidPolicy.initial(SPACE), surroundings=here)
-    network = replace(MlpPolicy.initial(SPACE, FEATURES), surroundings=here)
+    sigmoid = replace(SigmoidPolicy.initial(SPACE), env=here)
+    network = replace(MlpPolicy.initial(SPACE, FEATURES), env=here)
     return [
         ("decision by hand, in us", microseconds(HeuristicAllocator(SPACE)), "<", 50.0),
         ("drawn sigmoid decision, in us", microseconds(sigmoid), "<", 50.0),

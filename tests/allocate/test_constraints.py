@@ -9,15 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.fakes.worlds import RIDDLE
 
-from amp.allocate.budget import Surroundings, options
+from amp.allocate.budget import AllocationEnv, mask_actions
 from amp.allocate.space import Space
 from amp.types import Candidate, Evidence, Limits, Observation, StepContext, Usage
 
 SPACE = Space(beam_width=(1, 8), tools=frozenset({"guide", "larger", "python"}))
 CANDIDATE = Usage(completion_tokens=100, seconds=2.0, dollars=0.01)
 TOOLS = {"python": Usage(seconds=1.0), "larger": Usage(completion_tokens=500, dollars=0.2)}
-HERE = Surroundings(CANDIDATE, TOOLS)
-TOOL_DRAWS = [SPACE.draws.index(f"tool {name}") for name in SPACE.tool_names]
+HERE = AllocationEnv(CANDIDATE, TOOLS)
+TOOL_DRAWS = [SPACE.dims.index(f"tool {name}") for name in SPACE.tool_names]
 
 
 def step(
@@ -31,8 +31,8 @@ def step(
     )
 
 
-def usable(context: StepContext, surroundings: Surroundings = HERE) -> set[str]:
-    free = options(SPACE, context, surroundings, 4).free
+def usable(context: StepContext, env: AllocationEnv = HERE) -> set[str]:
+    free = mask_actions(SPACE, context, env, 4).free
     return {name for name, draw in zip(SPACE.tool_names, TOOL_DRAWS, strict=True) if free[draw]}
 
 
@@ -48,7 +48,7 @@ budgets = st.builds(
 
 @given(budgets, st.integers(0, 5))
 def test_bounds_only_go_down_and_what_is_allowed_fits(remaining: Limits, rounds: int) -> None:
-    now = options(SPACE, step(remaining, rounds), HERE, 4)
+    now = mask_actions(SPACE, step(remaining, rounds), HERE, 4)
     least, most = now.space.beam_width
     assert least == 1
     assert 1 <= most <= 8
@@ -76,14 +76,14 @@ def test_a_smaller_budget_never_allows_more(a: Limits, b: Limits) -> None:
         seconds=least(a.seconds, b.seconds),
         dollars=least(a.dollars, b.dollars),
     )
-    wide, narrow = (options(SPACE, step(left), HERE, 4) for left in (a, both))
+    wide, narrow = (mask_actions(SPACE, step(left), HERE, 4) for left in (a, both))
     assert narrow.space.beam_width[1] <= wide.space.beam_width[1]
     assert all(w or not n for w, n in zip(wide.free, narrow.free, strict=True))
 
 
 def test_beams_are_as_many_as_fit_by_the_scarcest_resource() -> None:
     def most(**left: float) -> int:
-        return options(SPACE, step(Limits(**left)), HERE, 4).space.beam_width[1]  # type: ignore[arg-type]
+        return mask_actions(SPACE, step(Limits(**left)), HERE, 4).space.beam_width[1]  # type: ignore[arg-type]
 
     assert most() == most(tokens=800) == 8
     assert most(tokens=799) == 7
@@ -93,8 +93,8 @@ def test_beams_are_as_many_as_fit_by_the_scarcest_resource() -> None:
 
 def test_equal_bounds_leave_nothing_to_decide() -> None:
     space = replace(SPACE, depth=(2, 2), temperature=(0.7, 0.7))
-    now = options(space, step(Limits(tokens=150)), HERE, 4)
-    free = dict(zip(space.draws, now.free, strict=True))
+    now = mask_actions(space, step(Limits(tokens=150)), HERE, 4)
+    free = dict(zip(space.dims, now.free, strict=True))
     assert [name for name in free if not free[name]][:4] == [
         "stop",
         "depth",
@@ -114,8 +114,8 @@ def test_a_tool_needs_to_exist_and_to_fit() -> None:
     assert usable(step(Limits(dollars=0.1))) == {"python"}
 
 
-def test_without_knowledge_of_the_surroundings_every_tool_may_be_used() -> None:
-    assert usable(step(Limits(tokens=1)), Surroundings()) == set(SPACE.tools)
+def test_without_knowledge_of_costs_every_tool_may_be_used() -> None:
+    assert usable(step(Limits(tokens=1)), AllocationEnv()) == set(SPACE.tools)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_without_knowledge_of_the_surroundings_every_tool_may_be_used() -> None:
 def test_a_stop_is_forced_by_the_last_round_or_an_empty_budget_but_never_before_a_round(
     rounds: int, tokens: int | None, must_stop: bool
 ) -> None:
-    now = options(SPACE, step(Limits(tokens=tokens), rounds), HERE, 4)
+    now = mask_actions(SPACE, step(Limits(tokens=tokens), rounds), HERE, 4)
     assert now.must_stop is must_stop
 
 
@@ -136,7 +136,7 @@ def test_no_more_samples_are_drawn_of_a_way_to_ask_than_it_has(
     plain, tooled = min(plain, most), min(tooled, most)
     evidence = Evidence((Candidate("", "a"),) * (plain + tooled), 1, with_tools=tooled)
     at = replace(step(), evidence=evidence)
-    now = options(SPACE, at, Surroundings(tools={"python": Usage()}), 4, most)
+    now = mask_actions(SPACE, at, AllocationEnv(tools={"python": Usage()}), 4, most)
     assert now.must_stop == (plain == tooled == most)
     if now.must_stop:
         return
@@ -149,9 +149,9 @@ def test_no_more_samples_are_drawn_of_a_way_to_ask_than_it_has(
 
 
 def test_the_share_of_the_budget_is_that_of_the_scarcest_resource() -> None:
-    here = Surroundings(limits=Limits(steps=10, tokens=1000, seconds=100.0))
+    here = AllocationEnv(limits=Limits(steps=10, tokens=1000, seconds=100.0))
     assert here.budget_share(Limits()) == 1.0
     assert here.budget_share(Limits(steps=9, tokens=500, seconds=80.0, dollars=0.0)) == 0.5
     assert here.budget_share(Limits(steps=9, tokens=500, seconds=0.0)) == 0.0
     assert here.budget_share(Limits(tokens=2000)) == 1.0
-    assert Surroundings().budget_share(Limits(tokens=3)) == 1.0
+    assert AllocationEnv().budget_share(Limits(tokens=3)) == 1.0

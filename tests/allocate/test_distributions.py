@@ -13,11 +13,7 @@ from hypothesis import strategies as st
 from amp.allocate.batch import entropies, log_probs
 from amp.allocate.distributions import (
     TOOLS_FROM,
-    Heads,
-    entropy,
-    log_prob,
-    most_likely,
-    sample,
+    ActionDistribution,
     stopped,
 )
 from amp.allocate.space import REALS, Space, sigmoid
@@ -27,13 +23,15 @@ WIDTH = TOOLS_FROM + 2
 ALL = (True,) * WIDTH
 
 heads = st.builds(
-    Heads,
+    ActionDistribution,
     st.tuples(*(locations for _ in range(WIDTH))),
     st.tuples(*(st.floats(-5, 2) for _ in REALS)),
 )
 masks = st.tuples(*(st.booleans() for _ in range(WIDTH)))
 seeds = st.integers(0, 2**32)
-MODERATE = Heads((-0.7, 0.3, -1.0, 2.0, 0.1, -0.4, 1.2, -2.0), (-0.7, 0.1, -1.5, 0.4, 0.0))
+MODERATE = ActionDistribution(
+    (-0.7, 0.3, -1.0, 2.0, 0.1, -0.4, 1.2, -2.0), (-0.7, 0.1, -1.5, 0.4, 0.0)
+)
 
 
 def only(*indices: int) -> tuple[bool, ...]:
@@ -44,7 +42,7 @@ def only(*indices: int) -> tuple[bool, ...]:
 def test_the_density_of_every_real_integrates_to_one(index: int) -> None:
     grid = np.linspace(-30, 30, 60_001)
     density = [
-        math.exp(log_prob([z if i == index else 0.0 for i in range(WIDTH)], MODERATE, only(index)))
+        math.exp(MODERATE.log_prob([z if i == index else 0.0 for i in range(WIDTH)], only(index)))
         for z in grid
     ]
     assert np.trapezoid(density, grid) == pytest.approx(1.0, abs=1e-9)
@@ -54,7 +52,7 @@ def test_the_probabilities_of_stops_and_tool_sets_add_up_to_one() -> None:
     free = only(0, 6, 7)
     outcomes = [stopped(WIDTH)]
     outcomes += [(0.0,) * TOOLS_FROM + (a, b) for a in (0.0, 1.0) for b in (0.0, 1.0)]
-    total = math.fsum(math.exp(log_prob(latents, MODERATE, free)) for latents in outcomes)
+    total = math.fsum(math.exp(MODERATE.log_prob(latents, free)) for latents in outcomes)
     assert total == pytest.approx(1.0)
 
 
@@ -64,11 +62,11 @@ def test_an_integer_comes_up_as_often_as_the_density_of_its_bin_says() -> None:
     bins = dict.fromkeys(range(5), 0.0)
     for z in grid:
         latents = tuple(float(z) if i == 1 else 0.0 for i in range(WIDTH))
-        density = math.exp(log_prob(latents, MODERATE, only(1)))
+        density = math.exp(MODERATE.log_prob(latents, only(1)))
         bins[space.allocation(latents).depth] += density * (grid[1] - grid[0])
     rng = random.Random(0)
     n = 20_000
-    drawn = [space.allocation(sample(MODERATE, only(1), rng)).depth for _ in range(n)]
+    drawn = [space.allocation(MODERATE.sample(only(1), rng)).depth for _ in range(n)]
     for depth, probability in bins.items():
         error = 4 * math.sqrt(probability * (1 - probability) / n) + 1e-3
         assert drawn.count(depth) / n == pytest.approx(probability, abs=error)
@@ -76,54 +74,54 @@ def test_an_integer_comes_up_as_often_as_the_density_of_its_bin_says() -> None:
 
 @given(heads, masks, seeds)
 def test_what_is_masked_is_never_drawn_and_never_counts(
-    heads: Heads, free: tuple[bool, ...], seed: int
+    heads: ActionDistribution, free: tuple[bool, ...], seed: int
 ) -> None:
-    latents = sample(heads, free, random.Random(seed))
-    likely = most_likely(heads, free)
+    latents = heads.sample(free, random.Random(seed))
+    likely = heads.mode(free)
     for index in range(WIDTH):
         if not free[index]:
             assert latents[index] == 0.0
             assert likely[index] == 0.0
     # Other parameters for what is masked change nothing.
-    other = Heads(
+    other = ActionDistribution(
         tuple(loc if f else 9.0 for loc, f in zip(heads.locations, free, strict=True)),
         tuple(s if f else 1.0 for s, f in zip(heads.log_stds, free[1:], strict=False)),
     )
-    assert log_prob(latents, other, free) == log_prob(latents, heads, free)
-    assert entropy(other, free) == entropy(heads, free)
+    assert other.log_prob(latents, free) == heads.log_prob(latents, free)
+    assert other.entropy(free) == heads.entropy(free)
 
 
 @given(heads, seeds, st.integers(1, WIDTH - 1))
 def test_a_mask_leaves_the_probabilities_of_all_else_as_they_are(
-    heads: Heads, seed: int, masked: int
+    heads: ActionDistribution, seed: int, masked: int
 ) -> None:
     free = (False, *ALL[1:])
     fewer = tuple(f and i != masked for i, f in enumerate(free))
-    latents = list(sample(heads, free, random.Random(seed)))
+    latents = list(heads.sample(free, random.Random(seed)))
     alone = only(masked)
-    whole, part = log_prob(latents, heads, free), log_prob(latents, heads, alone)
+    whole, part = heads.log_prob(latents, free), heads.log_prob(latents, alone)
     latents[masked] = 0.0
-    assert log_prob(latents, heads, fewer) == pytest.approx(whole - part, rel=1e-9, abs=1e-6)
-    assert entropy(heads, fewer) == pytest.approx(entropy(heads, free) - entropy(heads, alone))
+    assert heads.log_prob(latents, fewer) == pytest.approx(whole - part, rel=1e-9, abs=1e-6)
+    assert heads.entropy(fewer) == pytest.approx(heads.entropy(free) - heads.entropy(alone))
 
 
 @given(heads)
-def test_nothing_free_is_certain(heads: Heads) -> None:
-    latents = sample(heads, only(), random.Random(0))
-    assert log_prob(latents, heads, only()) == entropy(heads, only()) == 0.0
+def test_nothing_free_is_certain(heads: ActionDistribution) -> None:
+    latents = heads.sample(only(), random.Random(0))
+    assert heads.log_prob(latents, only()) == heads.entropy(only()) == 0.0
 
 
 @pytest.mark.parametrize("free", [ALL, (False, *ALL[1:]), only(0), only(0, 3, 7), only(2, 6)])
 def test_entropy_is_the_mean_of_the_negative_log_probability(free: tuple[bool, ...]) -> None:
     rng = random.Random(1)
-    values = [-log_prob(sample(MODERATE, free, rng), MODERATE, free) for _ in range(20_000)]
+    values = [-MODERATE.log_prob(MODERATE.sample(free, rng), free) for _ in range(20_000)]
     error = 4 * float(np.std(values)) / math.sqrt(len(values))
-    assert entropy(MODERATE, free) == pytest.approx(np.mean(values), abs=error)
+    assert MODERATE.entropy(free) == pytest.approx(np.mean(values), abs=error)
 
 
 def test_draws_have_the_mean_and_spread_of_their_heads() -> None:
     rng = random.Random(2)
-    drawn = np.array([sample(MODERATE, (False, *ALL[1:]), rng) for _ in range(20_000)])
+    drawn = np.array([MODERATE.sample((False, *ALL[1:]), rng) for _ in range(20_000)])
     for index, log_std in enumerate(MODERATE.log_stds, 1):
         std = math.exp(log_std)
         assert drawn[:, index].mean() == pytest.approx(MODERATE.locations[index], abs=std * 0.03)
@@ -134,21 +132,21 @@ def test_draws_have_the_mean_and_spread_of_their_heads() -> None:
 
 
 def test_without_chance_a_decision_is_means_and_likely_tools() -> None:
-    assert most_likely(MODERATE, ALL) == (0.0, 0.3, -1.0, 2.0, 0.1, -0.4, 1.0, 0.0)
-    stops = Heads((0.1, *MODERATE.locations[1:]), MODERATE.log_stds)
-    assert most_likely(stops, ALL) == stopped(WIDTH)
+    assert MODERATE.mode(ALL) == (0.0, 0.3, -1.0, 2.0, 0.1, -0.4, 1.0, 0.0)
+    stops = ActionDistribution((0.1, *MODERATE.locations[1:]), MODERATE.log_stds)
+    assert stops.mode(ALL) == stopped(WIDTH)
 
 
 @given(st.lists(st.tuples(heads, masks, seeds), min_size=1, max_size=8))
 def test_many_decisions_have_the_log_probabilities_and_entropies_of_each(
-    rows: list[tuple[Heads, tuple[bool, ...], int]],
+    rows: list[tuple[ActionDistribution, tuple[bool, ...], int]],
 ) -> None:
-    drawn = [sample(heads, free, random.Random(seed)) for heads, free, seed in rows]
+    drawn = [heads.sample(free, random.Random(seed)) for heads, free, seed in rows]
     locations = np.array([heads.locations for heads, _, _ in rows])
     log_stds = np.array([heads.log_stds for heads, _, _ in rows])
     free = np.array([mask for _, mask, _ in rows])
     single = [
-        (log_prob(latents, heads, mask), entropy(heads, mask))
+        (heads.log_prob(latents, mask), heads.entropy(mask))
         for latents, (heads, mask, _) in zip(drawn, rows, strict=True)
     ]
     many = log_probs(np.array(drawn), locations, log_stds, free)
@@ -158,22 +156,22 @@ def test_many_decisions_have_the_log_probabilities_and_entropies_of_each(
 
 
 def test_one_row_of_log_stds_serves_a_whole_batch() -> None:
-    latents = sample(MODERATE, ALL, random.Random(4))
+    latents = MODERATE.sample(ALL, random.Random(4))
     rows = np.array([latents, latents])
     places, free = np.array([MODERATE.locations] * 2), np.array([ALL] * 2)
     log_stds = np.array(MODERATE.log_stds)
-    single = log_prob(latents, MODERATE, ALL)
+    single = MODERATE.log_prob(latents, ALL)
     assert log_probs(rows, places, log_stds, free) == pytest.approx([single] * 2)
-    assert entropies(places, log_stds, free) == pytest.approx([entropy(MODERATE, ALL)] * 2)
+    assert entropies(places, log_stds, free) == pytest.approx([MODERATE.entropy(ALL)] * 2)
 
 
 @given(st.floats(-1e300, 1e300))
 def test_extreme_logits_overflow_nowhere(logit: float) -> None:
-    heads = Heads((logit,) * WIDTH, (0.0,) * 5)
+    heads = ActionDistribution((logit,) * WIDTH, (0.0,) * 5)
     free = only(0, 6, 7)
-    latents = sample(heads, free, random.Random(0))
-    assert -1.0 <= log_prob(latents, heads, free) <= 0.0 or abs(logit) < 50
-    assert 0.0 <= entropy(heads, free) <= 3 * math.log(2)
+    latents = heads.sample(free, random.Random(0))
+    assert -1.0 <= heads.log_prob(latents, free) <= 0.0 or abs(logit) < 50
+    assert 0.0 <= heads.entropy(free) <= 3 * math.log(2)
 
 
 def test_a_head_that_is_masked_may_be_anywhere() -> None:

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.fakes.worlds import RIDDLE, context
 
-from amp.allocate.budget import Surroundings
-from amp.allocate.distributions import log_prob
+from amp.allocate.budget import AllocationEnv
 from amp.allocate.mlp_policy import EXTRAS, MlpPolicy, observe
 from amp.allocate.policy import SigmoidPolicy
 from amp.allocate.space import Space
@@ -39,7 +38,7 @@ def trained(seed: int = 1) -> MlpPolicy:
         POLICY,
         mean=rng.normal(0.0, 0.2, values).astype(np.float32),
         std=rng.uniform(0.5, 2.0, values).astype(np.float32),
-        layers=(layer(2 * values, 32), layer(32, 32), layer(32, len(SPACE.draws))),
+        layers=(layer(2 * values, 32), layer(32, 32), layer(32, len(SPACE.dims))),
     )
 
 
@@ -90,7 +89,7 @@ def test_a_missing_value_is_the_mean_with_its_flag_up(values: list[float | None]
 
 @given(st.floats(-1e300, 1e300))
 def test_an_outlier_is_cut_and_the_decision_stays_finite(value: float) -> None:
-    heads = trained().heads(context(), Complexity(0.5, {"entropy": value}))
+    heads = trained().distribution(context(), Complexity(0.5, {"entropy": value}))
     assert all(map(math.isfinite, heads.locations))
     assert abs(encode([value], np.zeros(1), np.ones(1))[0]) == min(10.0, abs(value))
 
@@ -104,8 +103,10 @@ def test_a_decision_carries_its_latents_and_their_log_probability(
     complexity = Complexity(score, {"entropy": 0.2})
     decision = policy.allocate(at, complexity)
     assert decision == policy.allocate(at, complexity)
-    now = policy.options(at)
-    assert decision.log_prob == log_prob(decision.latents, policy.heads(at, complexity), now.free)
+    now = policy.mask(at)
+    assert decision.log_prob == policy.distribution(at, complexity).log_prob(
+        decision.latents, now.free
+    )
     if decision.allocation is not None:
         assert decision.allocation == now.space.allocation(decision.latents)
 
@@ -117,8 +118,8 @@ def test_the_initial_network_begins_near_the_initial_sigmoids(
 ) -> None:
     mean, std = (np.full(len(FEATURES) + len(EXTRAS), value) for value in mean_and_std)
     policy = MlpPolicy.initial(SPACE, FEATURES, mean=mean, std=std, hidden=32)
-    ours = policy.heads(context(), Complexity(score))
-    sigmoids = SigmoidPolicy.initial(SPACE).heads(context(), Complexity(score))
+    ours = policy.distribution(context(), Complexity(score))
+    sigmoids = SigmoidPolicy.initial(SPACE).distribution(context(), Complexity(score))
     assert ours.log_stds == sigmoids.log_stds
     # tanh(tanh(x)) of |x| <= 0.6 is off by less than 0.11; the heads are 8 times as steep.
     assert ours.locations == pytest.approx(sigmoids.locations, abs=8 * 0.11)
@@ -157,7 +158,7 @@ def test_many_inputs_have_the_locations_of_each() -> None:
             "the budget",
             replace(context(), remaining=Limits(tokens=10)),
             Complexity(0.5),
-            {"surroundings": Surroundings(limits=Limits(tokens=1000))},
+            {"env": AllocationEnv(limits=Limits(tokens=1000))},
         ),
         ("a round", voted("a"), Complexity(0.5), {}),
     ],
@@ -166,13 +167,15 @@ def test_the_decision_depends_on(
     what: str, at: StepContext, complexity: Complexity, changes: dict[str, object]
 ) -> None:
     policy = trained()
-    before = policy.heads(context(), Complexity(0.5))
-    after = replace(policy, **changes).heads(at, complexity)  # type: ignore[arg-type]
+    before = policy.distribution(context(), Complexity(0.5))
+    after = replace(policy, **changes).distribution(at, complexity)  # type: ignore[arg-type]
     assert before.locations != after.locations, what
 
 
 def test_agreement_and_disagreement_look_different() -> None:
-    heads = [trained().heads(voted(*votes), Complexity(0.5)) for votes in ("aaaa", "aabb", "aabc")]
+    heads = [
+        trained().distribution(voted(*votes), Complexity(0.5)) for votes in ("aaaa", "aabb", "aabc")
+    ]
     assert len({head.locations for head in heads}) == 3
 
 
@@ -200,7 +203,9 @@ def test_parameters_that_do_not_fit_are_named() -> None:
         InvalidInputError, match=r"mean .* shape \(10,\), expected \(9,\) for 1 feat"
     ):
         replace(POLICY, features=("entropy",))
-    with pytest.raises(InvalidInputError, match=r"expected \(32, 6\) for 2 features and 6 draws"):
+    with pytest.raises(
+        InvalidInputError, match=r"expected \(32, 6\) for 2 features and 6 dimensions"
+    ):
         replace(POLICY, space=Space())
     with pytest.raises(InvalidInputError, match="std of the policy has a value that is not more"):
         replace(POLICY, std=POLICY.std * 0)

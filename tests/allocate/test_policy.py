@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.fakes.worlds import RIDDLE, context
 
-from amp.allocate.budget import Surroundings
-from amp.allocate.distributions import entropy, log_prob
+from amp.allocate.budget import AllocationEnv
 from amp.allocate.heuristic import HeuristicAllocator
 from amp.allocate.policy import SigmoidPolicy
 from amp.allocate.space import REALS, Line, Space, sigmoid
@@ -32,7 +31,7 @@ def after(rounds: int, task: Task = RIDDLE) -> StepContext:
 
 @st.composite
 def policies(draw: st.DrawFn) -> SigmoidPolicy:
-    lines = tuple(Line(draw(numbers), draw(numbers)) for _ in SPACE.draws)
+    lines = tuple(Line(draw(numbers), draw(numbers)) for _ in SPACE.dims)
     stds = draw(st.tuples(*(st.floats(-3, 1) for _ in REALS)))
     return SigmoidPolicy(space=SPACE, lines=lines, log_stds=stds)
 
@@ -44,12 +43,12 @@ def test_a_decision_carries_the_latents_and_the_log_probability_of_what_it_does(
     at, complexity = after(rounds, replace(RIDDLE, seed=seed)), Complexity(score)
     decision = policy.allocate(at, complexity)
     assert decision == policy.allocate(at, complexity)
-    now, heads = policy.options(at), policy.heads(at, complexity)
-    assert len(decision.latents) == len(SPACE.draws)
-    assert decision.log_prob == log_prob(decision.latents, heads, now.free)
+    mask, distribution = policy.mask(at), policy.distribution(at, complexity)
+    assert len(decision.latents) == len(SPACE.dims)
+    assert decision.log_prob == distribution.log_prob(decision.latents, mask.free)
     assert decision.stop is bool(decision.latents[0])
     if decision.allocation is not None:
-        assert decision.allocation == now.space.allocation(decision.latents)
+        assert decision.allocation == mask.space.allocation(decision.latents)
 
 
 @given(policies(), scores)
@@ -61,7 +60,7 @@ def test_without_chance_a_decision_is_the_map_of_the_specification(
     assert (decision.log_prob, decision.latents) == (0.0, ())
     share = {
         name: sigmoid(line.w * score + line.b)
-        for name, line in zip(SPACE.draws, policy.lines, strict=True)
+        for name, line in zip(SPACE.dims, policy.lines, strict=True)
     }
     assert decision.allocation.depth == round(4 * share["depth"])
     assert decision.allocation.temperature == pytest.approx(1.0 - share["temperature"])
@@ -81,7 +80,9 @@ def test_the_first_round_is_bought_and_the_last_one_ends_the_step(
     last = policy.allocate(after(3), Complexity(score))
     assert last.stop
     assert last.log_prob == 0.0
-    assert entropy(policy.heads(after(3), Complexity(score)), policy.options(after(3)).free) == 0.0
+    assert (
+        policy.distribution(after(3), Complexity(score)).entropy(policy.mask(after(3)).free) == 0.0
+    )
 
 
 def test_a_stop_is_a_draw_between_the_first_and_the_last_round() -> None:
@@ -109,8 +110,8 @@ def test_the_initial_policy_begins_where_the_rule_made_by_hand_stands(score: flo
 
 @given(scores, st.integers(0, 500))
 def test_nothing_masked_or_beyond_the_budget_is_ever_allocated(score: float, seed: int) -> None:
-    here = Surroundings(Usage(completion_tokens=100), {"python": Usage(completion_tokens=300)})
-    policy = replace(POLICY, surroundings=here)
+    here = AllocationEnv(Usage(completion_tokens=100), {"python": Usage(completion_tokens=300)})
+    policy = replace(POLICY, env=here)
     at = replace(context(replace(RIDDLE, seed=seed)), remaining=Limits(tokens=250))
     decision = policy.allocate(at, Complexity(score))
     assert decision.allocation is not None

@@ -30,7 +30,7 @@ POLICIES: list[SigmoidPolicy | MlpPolicy] = [SIGMOID, trained()]
 def test_a_sigmoid_policy_comes_back_equal(data: st.DataObject, tmp_path: Path) -> None:
     policy = SigmoidPolicy(
         space=SPACE,
-        lines=tuple(Line(data.draw(finite), data.draw(finite)) for _ in SPACE.draws),
+        lines=tuple(Line(data.draw(finite), data.draw(finite)) for _ in SPACE.dims),
         log_stds=data.draw(st.tuples(*(st.floats(-20, 5) for _ in SIGMOID.log_stds))),
         max_rounds=data.draw(st.integers(1, 99)),
         max_samples=data.draw(st.none() | st.integers(1, 99)),

@@ -79,7 +79,7 @@ def test_an_allocation_stays_in_its_space_however_extreme_the_line(
 ) -> None:
     latent = Line(w, b)(c)
     assume(not math.isnan(latent))
-    allocation = space.allocation((0.0,) + (latent,) * (len(space.draws) - 1))
+    allocation = space.allocation((0.0,) + (latent,) * (len(space.dims) - 1))
     for name in REALS:
         low, high = getattr(space, name)
         assert low <= getattr(allocation, name) <= high
@@ -88,7 +88,7 @@ def test_an_allocation_stays_in_its_space_however_extreme_the_line(
 
 @given(spaces, st.floats(-20, 20), st.floats(0, 20))
 def test_every_resource_goes_one_way_in_its_latent(space: Space, z: float, more: float) -> None:
-    width = len(space.draws)
+    width = len(space.dims)
     low = space.allocation((z,) * width)
     high = space.allocation((z + more,) * width)
     for name in REALS:
@@ -120,7 +120,7 @@ def test_what_can_be_allocated_has_latents_that_give_it_again(
     space, latents = drawn
     allocation = space.allocation(latents)
     again = space.latents(allocation)
-    assert len(again) == len(space.draws)
+    assert len(again) == len(space.dims)
     assert all(map(math.isfinite, again))
     assert space.allocation(again) == allocation
 

@@ -92,14 +92,14 @@ def test_an_adaptive_allocator_is_told_what_fits_the_limits() -> None:
     assert isinstance(fixed, FixedAllocator)
 
 
-def test_a_policy_knows_its_surroundings_and_serves_without_chance() -> None:
+def test_a_policy_knows_what_things_cost_and_serves_without_chance() -> None:
     policy = planned(allocator="sigmoid", budget_tokens=500).allocator
     assert isinstance(policy, SigmoidPolicy)
     assert policy.deterministic
-    assert policy.surroundings.candidate.tokens == 222  # a prompt of 110 and an answer of 112
-    assert policy.surroundings.tools is not None
-    assert policy.surroundings.tools["python"].seconds > 0
-    assert policy.surroundings.limits.tokens == 500
+    assert policy.env.candidate.tokens == 222  # a prompt of 110 and an answer of 112
+    assert policy.env.tools is not None
+    assert policy.env.tools["python"].seconds > 0
+    assert policy.env.limits.tokens == 500
 
 
 def test_a_measured_machine_bounds_the_seconds(
@@ -131,7 +131,7 @@ def test_a_policy_file_is_an_allocator_that_serves_without_chance(policy_file: P
     assert isinstance(planner.allocator, MlpPolicy)
     assert planner.allocator.deterministic
     assert planner.allocator.trade_off == 0.9
-    assert planner.allocator.surroundings.candidate.tokens > 0
+    assert planner.allocator.env.candidate.tokens > 0
     assert planner.probes  # as it uses the complexity
     made = told(allocator=str(policy_file), trade_off=0.9)
     assert made["allocator"] == "policy"

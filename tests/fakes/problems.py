@@ -48,7 +48,7 @@ class _TwoArmedEpisodes:
 
     def observe(self, rows: Ints) -> BatchObservation:
         values = np.full((len(rows), len(EXTRAS)), np.nan)
-        free = np.array([name == "tool python" for name in self.problem.space.draws])
+        free = np.array([name == "tool python" for name in self.problem.space.dims])
         return BatchObservation(values, np.tile(free, (len(rows), 1)))
 
     def step(self, rows: Ints, latents: Floats) -> StepResult:
@@ -160,11 +160,11 @@ class _UntilRightEpisodes:
             ),
             axis=1,
         )
-        free = np.zeros((len(rows), len(self.problem.space.draws)), np.bool_)
+        free = np.zeros((len(rows), len(self.problem.space.dims)), np.bool_)
         free[:, 0] = known
-        free[
-            :, [self.problem.space.draws.index(name) for name in ("beam_width", "tool python")]
-        ] = True
+        free[:, [self.problem.space.dims.index(name) for name in ("beam_width", "tool python")]] = (
+            True
+        )
         return BatchObservation(values, free)
 
     def step(self, rows: Ints, latents: Floats) -> StepResult:

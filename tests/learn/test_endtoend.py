@@ -91,7 +91,7 @@ class _HintedEpisodes:
         assessed = self.assessed[rows].astype(np.float32)
         if self.problem.scorer is not None:
             values[:, SCORE] = self.problem.scorer.predict(assessed)
-        free = np.array([name == "tool python" for name in self.problem.space.draws])
+        free = np.array([name == "tool python" for name in self.problem.space.dims])
         return BatchObservation(values, np.tile(free, (len(rows), 1)), assessed)
 
     def step(self, rows: Ints, latents: Floats) -> StepResult:

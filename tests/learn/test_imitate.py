@@ -36,7 +36,7 @@ def shown(count: int = 300, noise: float = 0.0, seed: int = 0) -> Demonstrations
         None if stop else hard_way if is_hard else easy_way
         for stop, is_hard in zip(agreed, hard, strict=True)
     ]
-    free = np.zeros((count, len(SPACE.draws)), np.bool_)
+    free = np.zeros((count, len(SPACE.dims)), np.bool_)
     free[:, [0, 1, 4, 6, 7]] = True
     return Demonstrations(values, free, latents_of(SPACE, wanted, free), np.ones(count))
 
@@ -79,7 +79,7 @@ def test_an_example_of_no_weight_has_no_say() -> None:
 def test_weights_are_how_often_an_example_counts() -> None:
     # The same step, stopped with a weight of 3 and continued with one of 1.
     values = np.zeros((2, len(EXTRAS)))
-    free = np.zeros((2, len(SPACE.draws)), np.bool_)
+    free = np.zeros((2, len(SPACE.dims)), np.bool_)
     free[:, 0] = True
     latents = np.zeros(free.shape)
     latents[0, 0] = 1.0

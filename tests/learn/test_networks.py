@@ -25,7 +25,7 @@ seeds = st.integers(0, 2**32 - 1)
 @given(seeds)
 def test_log_probabilities_and_entropies_are_those_of_numpy(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    shape = (20, len(SPACE.draws))
+    shape = (20, len(SPACE.dims))
     locations = rng.normal(0.0, 3.0, shape)
     free = rng.random(shape) < 0.7
     log_stds = rng.uniform(-2.0, 0.5, 5)

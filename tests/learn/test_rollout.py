@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from tests.allocate.test_mlp import SPACE
 from tests.fakes.problems import TOKENS, TwoArmed, UntilRight
 
-from amp.allocate.distributions import Heads
-from amp.allocate.distributions import most_likely as max_likely_of_one
+from amp.allocate.distributions import ActionDistribution
 from amp.allocate.mlp_policy import EXTRAS, MlpPolicy
 from amp.allocate.space import Space, sigmoid
 from amp.cost import Charge, Reward
@@ -59,7 +58,7 @@ spaces = st.builds(
 @given(spaces, seeds)
 def test_many_latents_stand_for_the_allocations_of_each(space: Space, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    latents = rng.normal(0.0, 3.0, (20, len(space.draws)))
+    latents = rng.normal(0.0, 3.0, (20, len(space.dims)))
     latents[:, 0] = 0.0
     latents[:, 6:] = latents[:, 6:] > 0
     most = rng.integers(0, 20, 20)
@@ -79,12 +78,12 @@ def test_many_latents_stand_for_the_allocations_of_each(space: Space, seed: int)
 @given(seeds)
 def test_the_most_likely_decisions_are_those_of_each_row(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    locations = rng.normal(0.0, 2.0, (20, len(SPACE.draws))).astype(np.float32)
+    locations = rng.normal(0.0, 2.0, (20, len(SPACE.dims))).astype(np.float32)
     free = rng.random(locations.shape) < 0.7
     many = most_likely(locations, free)
     for row in range(20):
-        heads = Heads(tuple(locations[row].tolist()), (0.0,) * 5)
-        assert tuple(many[row].tolist()) == max_likely_of_one(heads, free[row].tolist())
+        one = ActionDistribution(tuple(locations[row].tolist()), (0.0,) * 5)
+        assert tuple(many[row].tolist()) == one.mode(free[row].tolist())
 
 
 def test_draws_have_the_means_deviations_and_probabilities_of_their_heads() -> None:
@@ -157,11 +156,11 @@ def test_what_the_best_policy_earns_is_what_the_closed_form_says() -> None:
     better = np.array([level.with_tool > level.without for level in problem.levels])
     while len(live):
         view = episodes.observe(live)
-        latents = np.zeros((len(live), len(problem.space.draws)))
+        latents = np.zeros((len(live), len(problem.space.dims)))
         right = view.values[:, len(problem.features) + EXTRAS.index("agreement")] == 1.0
         hopeless = (problem.level[tasks[live]] == 2) & view.free[:, 0]
         latents[:, 0] = right | hopeless
-        latents[:, problem.space.draws.index("beam_width")] = -99.0
+        latents[:, problem.space.dims.index("beam_width")] = -99.0
         latents[:, -1] = better[problem.level[tasks[live]]]
         latents[latents[:, 0] > 0, 1:] = 0.0
         came = episodes.step(live, latents)

@@ -222,7 +222,7 @@ def _policy(path: Path, options: AllocatorOptions) -> Policy:
     """Reads a trained policy, for the benchmark and at the trade-off of the options."""
     from amp.allocate.policy_file import load_origin, load_policy  # needs numpy
 
-    policy: Policy = load_policy(path)
+    policy = load_policy(path)
     origin = load_origin(path)
     if origin is not None and origin.benchmark != options.benchmark:
         policy = policy.transferred(options.space)

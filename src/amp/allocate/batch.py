@@ -17,31 +17,31 @@ _REALS = slice(1, TOOLS_FROM)
 _TOOLS = slice(TOOLS_FROM, None)
 
 
-def log_probs(latents: Floats, locations: Floats, log_stds: Floats, free: Mask) -> Floats:
-    """Log-probability of each row of latents (see `distributions.log_prob`).
+def log_probs(latents: Floats, locations: Floats, log_stds: Floats, mask: Mask) -> Floats:
+    """Log-probability of each row of latents (see `ActionDistribution.log_prob`).
 
     Args:
-        latents: shape (n, draws), as `Decision.latents`.
-        locations: shape (n, draws).
+        latents: shape (n, dims), as `Decision.latents`.
+        locations: shape (n, dims).
         log_stds: shape (reals,), or (n, reals).
-        free: shape (n, draws).
+        mask: shape (n, dims).
 
     Returns:
         Shape (n,).
     """
-    z = np.where(free, latents - locations, 0.0)[:, _REALS] * np.exp(-log_stds)
-    reals = (-0.5 * z * z - log_stds - HALF_LOG_TWO_PI) * free[:, _REALS]
-    bits = -_softplus(np.where(latents > 0, -locations, locations)) * free
+    z = np.where(mask, latents - locations, 0.0)[:, _REALS] * np.exp(-log_stds)
+    reals = (-0.5 * z * z - log_stds - HALF_LOG_TWO_PI) * mask[:, _REALS]
+    bits = -_softplus(np.where(latents > 0, -locations, locations)) * mask
     rest = reals.sum(1) + bits[:, _TOOLS].sum(1)
     return np.asarray(bits[:, 0] + (1.0 - latents[:, 0]) * rest)
 
 
-def entropies(locations: Floats, log_stds: Floats, free: Mask) -> Floats:
-    """Entropy of each row's distribution in nats (see `distributions.entropy`); shapes as above."""
+def entropies(locations: Floats, log_stds: Floats, mask: Mask) -> Floats:
+    """Entropy of each row in nats (`ActionDistribution.entropy`); shapes as above."""
     probabilities = np.exp(-_softplus(-locations))
-    bits = (_softplus(locations) - locations * probabilities) * free
-    reals = (log_stds + 0.5 + HALF_LOG_TWO_PI) * free[:, _REALS]
-    goes_on = 1.0 - probabilities[:, 0] * free[:, 0]
+    bits = (_softplus(locations) - locations * probabilities) * mask
+    reals = (log_stds + 0.5 + HALF_LOG_TWO_PI) * mask[:, _REALS]
+    goes_on = 1.0 - probabilities[:, 0] * mask[:, 0]
     return np.asarray(bits[:, 0] + goes_on * (reals.sum(1) + bits[:, _TOOLS].sum(1)))
 
 

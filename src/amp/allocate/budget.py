@@ -1,18 +1,19 @@
-"""What may be decided now: masks and bounds that hold before anything is drawn.
+"""What the budget allows: masks and bounds before anything is sampled, and narrowing afterwards.
 
 1. A tool is masked where it does not exist, and where one candidate with it does not fit what the
    limits still allow.
 2. The upper bound of the beam width is lowered to the number of candidates that still fit, but
    not below its lower bound. The map stays a map, onto fewer beams.
 3. There is no stop before the first round. It is forced after the last one, and after any round
-   that leaves too little for the least number of beams.
-4. Where a policy may draw so many samples of one way to ask, with tools or without, no more are
-   drawn: the beam width is cut, and a way that has none left leaves the other one.
+   that leaves too little for the lowest number of beams.
+4. Where a policy may take so many samples with tools and without, it takes no more: the beam width
+   is cut, and where no samples of one kind are left, the other kind remains.
 
 Something fits if it takes no more tokens, dollars and seconds than are left, by the estimates of
-`Surroundings`; what nobody estimated fits. Estimates are no promise: the ledger holds the limits.
+`AllocationEnv`; what has no estimate fits. Estimates are no promise: the ledger holds the limits.
 
-An allocator that knows what the hardware and the prices allow (spec 4.3, hardware-aware).
+`BudgetedAllocator` narrows what any other allocator grants to what the hardware and the prices
+allow (spec 4.3, hardware-aware).
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ from amp.types import Allocation, Complexity, Decision, Limits, StepContext, Usa
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class AllocationEnv:
     """What a policy has to know of where it runs. Not a part of the policy, so not saved with it.
 
     Attributes:
         candidate: about what one candidate takes: its share of the prompt, and its answer.
         tools: the tools that the executor has, each with about what one use takes (`Tool.cost`);
-            None if all tools of the space exist and nobody knows their costs. Tools that the
+            None if all tools of the space exist, at unknown costs. Tools that the
             observation brings along exist in any case.
         limits: the limits of a whole episode, by which a share of the budget is told.
     """
@@ -55,14 +56,14 @@ class Surroundings:
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ActionMask:
     """What may be decided now.
 
     Attributes:
         space: the policy's space with bounds that the remaining budget allows.
-        free: for every draw of `Space.draws`, whether it is left to the policy.
+        free: for each of `Space.dims`, whether it is left to the policy.
         must_stop: whether the only option is to stop; then nothing is free.
-        left: samples that may still be drawn without tools, and with them.
+        left: samples that may still be taken without tools, and with them.
         forced: tools that have to be used, as no sample without is left.
     """
 
@@ -77,36 +78,37 @@ class Options:
         if self.forced:
             forced = (float(name in self.forced) for name in self.space.tool_names)
             latents = (*latents[:TOOLS_FROM], *forced)
-        made = self.space.allocation(latents)
-        return replace(made, beam_width=int(min(made.beam_width, self.left[bool(made.tools)])))
+        allocation = self.space.allocation(latents)
+        samples = min(allocation.beam_width, self.left[bool(allocation.tools)])
+        return replace(allocation, beam_width=int(samples))
 
 
-def options(
+def mask_actions(
     space: Space,
     context: StepContext,
-    surroundings: Surroundings,
+    env: AllocationEnv,
     max_rounds: int,
     max_samples: int | None = None,
-) -> Options:
+) -> ActionMask:
     """Applies the rules of this module to the step at hand.
 
     Args:
         space: the policy's whole space.
         context: the step, with what the limits still allow.
-        surroundings: what exists and what it costs.
+        env: what exists and what it costs.
         max_rounds: rounds a step at most.
-        max_samples: of one way to ask, at most; None for any number.
+        max_samples: with tools or without, at most; None for any number.
     """
     rounds, remaining = context.evidence.rounds, context.remaining
-    usable = [_usable(name, context, surroundings) for name in space.tool_names]
+    usable = [_usable(name, context, env) for name in space.tool_names]
     left = _left(context, max_samples, any(usable))
-    room = _room(remaining, surroundings.candidate)
-    least, most = space.beam_width
-    if rounds >= max_rounds or not any(left) or (rounds and room < least):
-        return Options(space, (False,) * (1 + len(REALS) + len(usable)), must_stop=True)
-    if room < most:
-        space = replace(space, beam_width=(least, max(least, int(room))))
-    return Options(
+    room = _room(remaining, env.candidate)
+    low, high = space.beam_width
+    if rounds >= max_rounds or not any(left) or (rounds and room < low):
+        return ActionMask(space, (False,) * (1 + len(REALS) + len(usable)), must_stop=True)
+    if room < high:
+        space = replace(space, beam_width=(low, max(low, int(room))))
+    return ActionMask(
         space,
         (
             rounds > 0,
@@ -126,21 +128,22 @@ def _bounds(space: Space) -> Iterator[tuple[float, float]]:
     yield from (getattr(space, name) for name in REALS[1:])
 
 
-def _left(context: StepContext, most: int | None, tools: bool) -> tuple[float, float]:
-    if most is None:
+def _left(context: StepContext, max_samples: int | None, tools: bool) -> tuple[float, float]:
+    if max_samples is None:
         return math.inf, math.inf
     evidence = context.evidence
     without = len(evidence.candidates) - evidence.with_tools
-    return max(0, most - without), max(0, most - evidence.with_tools) if tools else 0
+    with_tools = max(0, max_samples - evidence.with_tools) if tools else 0
+    return max(0, max_samples - without), with_tools
 
 
-def _usable(tool: str, context: StepContext, surroundings: Surroundings) -> bool:
-    costs = surroundings.tools
+def _usable(tool: str, context: StepContext, env: AllocationEnv) -> bool:
+    costs = env.tools
     if costs is None:
         return True
     if tool not in costs:
         return tool in context.observation.tool_actions
-    return _room(context.remaining, surroundings.candidate + costs[tool]) >= 1.0
+    return _room(context.remaining, env.candidate + costs[tool]) >= 1.0
 
 
 def _room(remaining: Limits, need: Usage) -> float:
@@ -163,7 +166,7 @@ class BudgetedAllocator(Allocator):
     Beams go first, then verification, then depth: fewer candidates still act, and a step without
     thought is the last resort. What fits is left as it is. If nothing fits, the narrowest goes on,
     and the ledger refuses the call. A decision keeps the log-probability and the latents of what
-    the other allocator drew: the narrowing is a part of the world that its policy acts in.
+    the other allocator sampled: the narrowing is a part of the world that its policy acts in.
 
     Attributes:
         inner: the allocator that decides.
@@ -206,8 +209,8 @@ def _last_prompt_tokens(context: StepContext) -> int | None:
 def _narrower(allocation: Allocation) -> Iterator[Allocation]:
     """The allocation, then ever narrower ones, down to one beam, no verification, no depth."""
     yield allocation
-    for name, least in (("beam_width", 1), ("verification", 0), ("depth", 0)):
-        while getattr(allocation, name) > least:
+    for name, lowest in (("beam_width", 1), ("verification", 0), ("depth", 0)):
+        while getattr(allocation, name) > lowest:
             smaller = {name: getattr(allocation, name) - 1}
             allocation = replace(allocation, **smaller)
             yield allocation

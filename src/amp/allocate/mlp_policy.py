@@ -6,12 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 
 from amp.allocate.consistency import leaders
-from amp.allocate.distributions import Heads
-from amp.allocate.policy import INITIAL_LOG_STD, Policy, check_log_stds, check_most
+from amp.allocate.distributions import ActionDistribution
+from amp.allocate.policy import INITIAL_LOG_STD, Policy, check_log_stds, check_positive
 from amp.allocate.space import REALS, Space
 from amp.errors import InvalidInputError
 from amp.mlp import Floats, Layer, encode
@@ -74,7 +75,7 @@ def observe(
 class MlpPolicy(Policy):
     """Two hidden layers of tanh over features, score, trade-off, budget and evidence.
 
-    Its heads are those of `SigmoidPolicy`: a location for every draw of `Space.draws`, and
+    Its distribution is that of `SigmoidPolicy`: a location for each of `Space.dims`, and
     log-standard-deviations that do not depend on the step.
 
     Attributes:
@@ -99,27 +100,29 @@ class MlpPolicy(Policy):
     log_stds: tuple[float, ...]
     trade_off: float = 0.85
 
+    kind: ClassVar[str] = "mlp"
+
     def __post_init__(self) -> None:
-        check_most("max_rounds", self.max_rounds)
-        check_most("max_samples", self.max_samples)
+        check_positive("max_rounds", self.max_rounds)
+        check_positive("max_samples", self.max_samples)
         check_log_stds(self.log_stds)
         if not 0.0 <= self.trade_off <= 1.0:
             raise InvalidInputError(f"trade_off is {self.trade_off}, expected 0 to 1")
         values = len(self.features) + len(EXTRAS)
         hidden = [layer.weight.shape[-1] for layer in self.layers[:2]]
-        widths = (2 * values, *hidden, len(self.space.draws))
-        wanted: list[tuple[str, Floats, tuple[int, ...]]] = [
+        widths = (2 * values, *hidden, len(self.space.dims))
+        expected: list[tuple[str, Floats, tuple[int, ...]]] = [
             ("mean", self.mean, (values,)),
             ("std", self.std, (values,)),
         ]
         for number, (layer, width) in enumerate(zip(self.layers, pairwise(widths), strict=True)):
-            wanted.append((f"layers.{number}.weight", layer.weight, width))
-            wanted.append((f"layers.{number}.bias", layer.bias, width[1:]))
-        for name, array, shape in wanted:
+            expected.append((f"layers.{number}.weight", layer.weight, width))
+            expected.append((f"layers.{number}.bias", layer.bias, width[1:]))
+        for name, array, shape in expected:
             if array.shape != shape:
                 raise InvalidInputError(
                     f"{name} of the policy has the shape {array.shape}, expected {shape} for "
-                    f"{len(self.features)} features and {len(self.space.draws)} draws"
+                    f"{len(self.features)} features and {len(self.space.dims)} dimensions"
                 )
             if not np.isfinite(array).all():
                 raise InvalidInputError(f"{name} of the policy is not finite")
@@ -141,7 +144,7 @@ class MlpPolicy(Policy):
     ) -> MlpPolicy:
         """A network that begins near `SigmoidPolicy.initial` and can learn to use the rest.
 
-        One path carries tanh(tanh(score - middle)), close to score - middle, to the heads. All
+        One path carries tanh(tanh(score - middle)), close to score - middle, to the output. All
         other units are random and have no say yet.
 
         Args:
@@ -154,7 +157,7 @@ class MlpPolicy(Policy):
             middle: the score at which they are half way.
             seed: of the random units.
         """
-        values, draws = len(features) + len(EXTRAS), len(space.draws)
+        values, dims = len(features) + len(EXTRAS), len(space.dims)
         score = len(features) + EXTRAS.index("score")
         mean = np.zeros(values, np.float32) if mean is None else mean.astype(np.float32)
         std = np.ones(values, np.float32) if std is None else std.astype(np.float32)
@@ -168,7 +171,7 @@ class MlpPolicy(Policy):
 
         first = random(2 * values, score)
         first.weight[score, 0], first.bias[0] = std[score], mean[score] - middle
-        output = Layer(np.zeros((hidden, draws), np.float32), np.zeros(draws, np.float32))
+        output = Layer(np.zeros((hidden, dims), np.float32), np.zeros(dims, np.float32))
         output.weight[0, 0] = -steepness
         output.weight[0, 1 : 1 + len(REALS)] = steepness
         output.bias[1 + len(REALS) :] = 2.0
@@ -184,17 +187,32 @@ class MlpPolicy(Policy):
     def with_trade_off(self, trade_off: float) -> MlpPolicy:
         return replace(self, trade_off=trade_off)
 
+    @property
+    def network(self) -> MlpPolicy:
+        return self
+
+    def to_tensors(self) -> dict[str, Sequence[float] | Floats]:
+        tensors: dict[str, Sequence[float] | Floats] = {
+            "log_stds": self.log_stds,
+            "mean": self.mean,
+            "std": self.std,
+        }
+        for number, layer in enumerate(self.layers):
+            tensors[f"layers.{number}.weight"] = layer.weight
+            tensors[f"layers.{number}.bias"] = layer.bias
+        return tensors
+
     def inputs(self, context: StepContext, complexity: Complexity) -> Floats:
         """The vector that the network takes for a step (see `amp.allocate.policy`)."""
-        share = self.surroundings.budget_share(context.remaining)
+        share = self.env.budget_share(context.remaining)
         values = observe(self.features, context, complexity, self.trade_off, share)
         return encode(values, self.mean, self.std)
 
     def locations(self, inputs: Floats) -> Floats:
-        """The heads' locations, shape (..., draws), of inputs of shape (..., inputs)."""
+        """The locations, shape (..., dims), of inputs of shape (..., inputs)."""
         first, second, output = self.layers
         return output(np.tanh(second(np.tanh(first(inputs)))))
 
-    def heads(self, context: StepContext, complexity: Complexity) -> Heads:
+    def distribution(self, context: StepContext, complexity: Complexity) -> ActionDistribution:
         locations = self.locations(self.inputs(context, complexity))
-        return Heads(tuple(locations.tolist()), self.log_stds)
+        return ActionDistribution(tuple(locations.tolist()), self.log_stds)

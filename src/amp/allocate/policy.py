@@ -5,37 +5,41 @@ from __future__ import annotations
 import math
 import random
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from amp.allocate.base import Allocator
-from amp.allocate.budget import Options, Surroundings, options
-from amp.allocate.distributions import Heads, log_prob, most_likely, sample, stopped
+from amp.allocate.budget import ActionMask, AllocationEnv, mask_actions
+from amp.allocate.distributions import ActionDistribution, stopped
 from amp.allocate.space import REALS, Line, Space
 from amp.errors import InvalidInputError
 from amp.latency import CostModel
 from amp.types import STOP, Allocation, Complexity, Decision, Limits, StepContext, Usage
 
+if TYPE_CHECKING:
+    from amp.allocate.mlp_policy import MlpPolicy
+    from amp.mlp import Floats
+
 INITIAL_LOG_STD = math.log(0.5)
-"""Wide enough that a draw often lands on a neighbouring integer of the default space."""
+"""Wide enough that a sample often lands on a neighbouring integer of the default space."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy(Allocator):
-    """What all policies share: masks first, then draws in latent space, then the maps.
+    """What all policies share: masks first, then samples in latent space, then the maps.
 
-    A kind of policy says only where the draws lie, in `heads`.
+    A kind of policy says only what is likely, in `distribution`.
 
     Attributes:
         space: bounds, grids and tools.
         max_rounds: rounds a step at most; then a stop is forced.
         max_samples: of one way to ask, with tools or without, at most, as a recording to learn
             from holds so many; None for any number.
-        deterministic: means instead of draws and tools where they are at least as likely as not,
+        deterministic: means instead of samples and tools where they are at least as likely as not,
             for serving; such decisions have the log-probability 0 and no latents.
-        surroundings: what exists here and what it costs.
-        seed: separates repeated draws for the same step of the same task, as a learner needs them.
+        env: what exists here and what it costs.
+        seed: separates repeated samples for one step of one task, as a learner needs them.
 
     Raises:
         InvalidInputError: if `max_rounds` or `max_samples` is less than 1.
@@ -45,16 +49,23 @@ class Policy(Allocator):
     max_rounds: int = 4
     max_samples: int | None = None
     deterministic: bool = False
-    surroundings: Surroundings = field(default_factory=Surroundings)
+    env: AllocationEnv = field(default_factory=AllocationEnv)
     seed: int = 0
 
-    @abstractmethod
-    def heads(self, context: StepContext, complexity: Complexity) -> Heads:
-        """Parameters of the distribution for a step, before any mask."""
+    kind: ClassVar[str]
 
-    def options(self, context: StepContext) -> Options:
-        """What may be decided now; `draws.log_prob` needs its `free`."""
-        return options(self.space, context, self.surroundings, self.max_rounds, self.max_samples)
+    @property
+    def network(self) -> MlpPolicy | None:
+        """The network that decides, for training and for examining it; None without one."""
+        return None
+
+    @abstractmethod
+    def distribution(self, context: StepContext, complexity: Complexity) -> ActionDistribution:
+        """The distribution of a decision on a step, before any mask."""
+
+    def mask(self, context: StepContext) -> ActionMask:
+        """What may be decided now; `ActionDistribution.log_prob` needs its `free`."""
+        return mask_actions(self.space, context, self.env, self.max_rounds, self.max_samples)
 
     def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
         """Decides the next round of a step, or that it is settled.
@@ -62,30 +73,30 @@ class Policy(Allocator):
         Raises:
             InvalidInputError: if the score or a feature of the complexity is not finite.
         """
-        now = self.options(context)
-        heads = self.heads(context, complexity)
+        mask = self.mask(context)
+        distribution = self.distribution(context, complexity)
         if self.deterministic:
-            latents = most_likely(heads, now.free)
-            if now.must_stop or latents[0]:
+            latents = distribution.mode(mask.free)
+            if mask.must_stop or latents[0]:
                 return STOP
-            return Decision(now.allocation(latents))
-        if now.must_stop:
-            return Decision(None, 0.0, stopped(len(now.free)))
+            return Decision(mask.allocation(latents))
+        if mask.must_stop:
+            return Decision(None, 0.0, stopped(len(mask.free)))
         rng = random.Random(
             f"{context.task.seed} {context.task.id} {len(context.steps)} "
             f"{context.evidence.rounds} {self.seed}"
         )
-        latents = sample(heads, now.free, rng)
+        latents = distribution.sample(mask.free, rng)
         return Decision(
-            None if latents[0] else now.allocation(latents),
-            log_prob(latents, heads, now.free),
+            None if latents[0] else mask.allocation(latents),
+            distribution.log_prob(latents, mask.free),
             latents,
         )
 
     def with_limits(self, limits: Limits, costs: CostModel, tools: Mapping[str, Usage]) -> Self:
         """The policy as it serves: its masks know what things cost, and it leaves out chance."""
         one = costs.expected(Allocation())
-        return replace(self, surroundings=Surroundings(one, tools, limits), deterministic=True)
+        return replace(self, env=AllocationEnv(one, tools, limits), deterministic=True)
 
     def with_trade_off(self, trade_off: float) -> Self:
         """The policy at a weight of success against cost.
@@ -94,6 +105,10 @@ class Policy(Allocator):
             InvalidInputError: if it was learned at one weight only, or the value is out of range.
         """
         raise InvalidInputError("the policy takes no trade_off; leave it out")
+
+    @abstractmethod
+    def to_tensors(self) -> dict[str, Sequence[float] | Floats]:
+        """The parameters by name, for `amp.allocate.policy_file`."""
 
     def transferred(self, space: Space) -> Self:
         """The policy on a benchmark that it was not trained on.
@@ -119,7 +134,7 @@ class SigmoidPolicy(Policy):
     """The resource allocation of spec 3.3 to the letter: a function of the complexity score alone.
 
     Attributes:
-        lines: w and b of every draw, in the order of `Space.draws`.
+        lines: w and b of every dimension, in the order of `Space.dims`.
         log_stds: log-standard-deviations of the Normals, in the order of `REALS`.
 
     Raises:
@@ -129,15 +144,17 @@ class SigmoidPolicy(Policy):
     lines: tuple[Line, ...]
     log_stds: tuple[float, ...]
 
+    kind: ClassVar[str] = "sigmoid"
+
     def __post_init__(self) -> None:
-        check_most("max_rounds", self.max_rounds)
-        check_most("max_samples", self.max_samples)
-        draws = self.space.draws
-        if len(self.lines) != len(draws):
+        check_positive("max_rounds", self.max_rounds)
+        check_positive("max_samples", self.max_samples)
+        dims = self.space.dims
+        if len(self.lines) != len(dims):
             raise InvalidInputError(
-                f"the policy has {len(self.lines)} lines, expected {len(draws)}: {', '.join(draws)}"
+                f"the policy has {len(self.lines)} lines, expected {len(dims)}: {', '.join(dims)}"
             )
-        for name, line in zip(draws, self.lines, strict=True):
+        for name, line in zip(dims, self.lines, strict=True):
             if not (math.isfinite(line.w) and math.isfinite(line.b)):
                 raise InvalidInputError(f"line of {name} is {line}, expected finite numbers")
         check_log_stds(self.log_stds)
@@ -158,19 +175,26 @@ class SigmoidPolicy(Policy):
             log_stds=(INITIAL_LOG_STD,) * len(REALS),
         )
 
-    def heads(self, context: StepContext, complexity: Complexity) -> Heads:
+    def distribution(self, context: StepContext, complexity: Complexity) -> ActionDistribution:
         c = complexity.score
         locations = tuple([line.w * c + line.b for line in self.lines])
         if not all(map(math.isfinite, locations)):
             raise InvalidInputError(
                 f"complexity score is {c}, expected a finite number that the lines can map"
             )
-        return Heads(locations, self.log_stds)
+        return ActionDistribution(locations, self.log_stds)
+
+    def to_tensors(self) -> dict[str, Sequence[float] | Floats]:
+        return {
+            "log_stds": self.log_stds,
+            "w": [line.w for line in self.lines],
+            "b": [line.b for line in self.lines],
+        }
 
 
-def check_most(name: str, most: int | None) -> None:
-    if most is not None and most < 1:
-        raise InvalidInputError(f"{name} is {most}, expected at least 1")
+def check_positive(name: str, value: int | None) -> None:
+    if value is not None and value < 1:
+        raise InvalidInputError(f"{name} is {value}, expected at least 1")
 
 
 def check_log_stds(log_stds: tuple[float, ...]) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from amp.allocate.mlp_policy import INPUTS_VERSION, MlpPolicy
-from amp.allocate.policy import SigmoidPolicy
+from amp.allocate.policy import Policy, SigmoidPolicy
 from amp.allocate.space import Line, Space
 from amp.errors import InvalidInputError
-from amp.mlp import Floats, Layer, read_tensors, write_tensors
+from amp.mlp import Layer, read_tensors, write_tensors
 from amp.models.base import ModelCard
 
 SCHEMA = "amp-policy/1"
@@ -64,14 +64,14 @@ class Origin:
         Raises:
             InvalidInputError: if not even the cheapest is; the message says how many it takes.
         """
-        fitting = [index for index, point in enumerate(self.curve) if point.tokens <= tokens]
-        if not fitting:
-            least = min((point.tokens for point in self.curve), default=math.nan)
+        affordable = [index for index, point in enumerate(self.curve) if point.tokens <= tokens]
+        if not affordable:
+            lowest = min((point.tokens for point in self.curve), default=math.nan)
             raise InvalidInputError(
-                f"mean_tokens is {tokens:g}, expected at least {least:.0f}, what the policy takes"
+                f"mean_tokens is {tokens:g}, expected at least {lowest:.0f}, what the policy takes"
                 " where it spends least"
             )
-        one, *further = self.curve[fitting[-1] :]
+        one, *further = self.curve[affordable[-1] :]
         if not further:
             return one.trade_off
         share = (tokens - one.tokens) / (further[0].tokens - one.tokens)
@@ -89,13 +89,11 @@ def bundled_policy(benchmark: str, card: ModelCard) -> Path | None:
     return None
 
 
-def save_policy(
-    policy: SigmoidPolicy | MlpPolicy, path: Path, origin: Origin | None = None
-) -> None:
+def save_policy(policy: Policy, path: Path, origin: Origin | None = None) -> None:
     """Writes a policy: its parameters, space and rounds, and the names of what it reads.
 
-    Where it runs and how (surroundings, deterministic, seed, trade-off) is not a part of it. A file
-    that exists is replaced only when the new one is complete.
+    Where it runs and how (env, deterministic, seed, trade-off) is not a part of it. A file that
+    exists is replaced only when the new one is complete.
 
     Args:
         policy: what to write.
@@ -110,21 +108,11 @@ def save_policy(
     }
     if origin is not None:
         header["origin"] = json.dumps(asdict(origin))
-    tensors: dict[str, Floats] = {"log_stds": np.array(policy.log_stds)}
-    if isinstance(policy, SigmoidPolicy):
-        header |= {"kind": "sigmoid"}
-        tensors["w"] = np.array([line.w for line in policy.lines])
-        tensors["b"] = np.array([line.b for line in policy.lines])
-    else:
-        header |= {
-            "kind": "mlp",
-            "features": json.dumps(policy.features),
-            "inputs": str(INPUTS_VERSION),
-        }
-        tensors |= {"mean": policy.mean, "std": policy.std}
-        for number, layer in enumerate(policy.layers):
-            tensors[f"layers.{number}.weight"] = np.ascontiguousarray(layer.weight)
-            tensors[f"layers.{number}.bias"] = layer.bias
+    header["kind"] = policy.kind
+    if policy.network is not None:
+        header["features"] = json.dumps(policy.network.features)
+        header["inputs"] = str(INPUTS_VERSION)
+    tensors = {name: np.ascontiguousarray(values) for name, values in policy.to_tensors().items()}
     write_tensors(path, header, tensors)
 
 
@@ -138,16 +126,16 @@ def load_origin(path: Path) -> Origin | None:
     if "origin" not in header:
         return None
     try:
-        told = json.loads(header["origin"])
-        points = tuple(CurvePoint(**point) for point in told.pop("curve"))
-        return Origin(**{**told, "tasks": tuple(told["tasks"]), "curve": points})
+        fields = json.loads(header["origin"])
+        points = tuple(CurvePoint(**point) for point in fields.pop("curve"))
+        return Origin(**{**fields, "tasks": tuple(fields["tasks"]), "curve": points})
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InvalidInputError(f"policy {path} has a damaged origin: {error}") from None
 
 
 def load_policy(
     path: Path, *, space: Space | None = None, features: tuple[str, ...] | None = None
-) -> SigmoidPolicy | MlpPolicy:
+) -> Policy:
     """Reads a policy that `save_policy` wrote.
 
     Args:
@@ -207,10 +195,10 @@ def load_policy(
         raise InvalidInputError(f"policy {path} does not fit: {error}") from None
 
 
-def _difference(own: Space, wanted: Space) -> str:
-    name = next(n for n in asdict(own) if getattr(own, n) != getattr(wanted, n))
+def _difference(own: Space, other: Space) -> str:
+    name = next(n for n in asdict(own) if getattr(own, n) != getattr(other, n))
     mine, yours = (
         ", ".join(sorted(value)) if isinstance(value, frozenset) else value
-        for value in (getattr(own, name), getattr(wanted, name))
+        for value in (getattr(own, name), getattr(other, name))
     )
     return f"it was made for {name} {mine or 'none'}, this space has {yours or 'none'}"

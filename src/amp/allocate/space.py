@@ -1,7 +1,7 @@
 """The space of allocations: bounds of every resource, and the sigmoid maps of spec 3.3.
 
-A policy draws in the latent space, before the sigmoid. The maps and the rounding come after, so the
-log-probability of a draw is exact; many draws may give the same allocation.
+A policy samples in the latent space, before the sigmoid. The maps and the rounding come after, so
+the log-probability of a sample is exact; many latents may give the same allocation.
 """
 
 from __future__ import annotations
@@ -64,13 +64,13 @@ class Space:
     """What can be allocated here.
 
     Attributes:
-        depth: least and most reasoning steps.
-        temperature: least and most temperature.
-        top_p: least and most nucleus mass.
-        beam_width: least and most parallel candidates.
-        verification: least and most level of verification.
+        depth: lowest and highest reasoning steps.
+        temperature: lowest and highest temperature.
+        top_p: lowest and highest nucleus mass.
+        beam_width: lowest and highest parallel candidates.
+        verification: lowest and highest level of verification.
         tools: names of the tools that exist here.
-        depth_with_tools: least and most reasoning steps where a tool is used, which may do what
+        depth_with_tools: lowest and highest reasoning steps where a tool is used, which may do what
             reasoning would; None for those of `depth`.
         temperature_step: learned policies allocate multiples of it, cut to the bounds, so that
             recorded samples serve many decisions; None for any temperature.
@@ -131,15 +131,15 @@ class Space:
         return tuple(sorted(self.tools))
 
     @property
-    def draws(self) -> tuple[str, ...]:
-        """Names of the latents of one decision, in order; every policy has one head for each.
+    def dims(self) -> tuple[str, ...]:
+        """Names of the latents of one decision, in order; every policy has one location for each.
 
         ``stop`` (1 settles the step, 0 buys a round), the `REALS`, then one 0 or 1 for each tool.
         """
         return ("stop", *REALS, *(f"tool {name}" for name in self.tool_names))
 
     def allocation(self, latents: Sequence[float]) -> Allocation:
-        """The allocation that latents (in the order of `draws`) stand for, by the maps of spec 3.3.
+        """The allocation that latents (in the order of `dims`) stand for, by the maps of spec 3.3.
 
         Integers are rounded to the nearest, temperature and top_p to their steps. The latent of a
         resource whose bounds are equal changes nothing.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from amp.allocate.distributions import TOOLS_FROM
-from amp.allocate.policy import SigmoidPolicy
+from amp.allocate.policy import Policy
 from amp.allocate.space import Space, sigmoid
 from amp.cli.app import INTERRUPTED, Data, Json, app, new_console
 from amp.errors import InvalidInputError
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from amp.allocate.mlp_policy import MlpPolicy
     from amp.allocate.policy_file import Origin
     from amp.learn.config import TrainConfig
 
@@ -102,40 +101,38 @@ class PolicyView:
     curves: tuple[Curve, ...]
 
 
-def policy_view(policy: SigmoidPolicy | MlpPolicy) -> PolicyView:
+def policy_view(policy: Policy) -> PolicyView:
     """Asks a policy for steps that differ in their complexity alone."""
-    from amp.allocate.mlp_policy import INPUTS_VERSION, MlpPolicy
+    from amp.allocate.mlp_policy import INPUTS_VERSION
 
-    sees = isinstance(policy, MlpPolicy)
-    if isinstance(policy, MlpPolicy):
-        features = policy.features
+    network = policy.network
+    if network is not None:
+        features = network.features
         # The first values of the input are the features: at its mean each is 0 there.
-        typical = dict(zip(features, policy.mean.tolist(), strict=False))
-        curves = tuple(_curve(replace(policy, trade_off=t), t, typical) for t in TRADE_OFFS)
+        typical = dict(zip(features, network.mean.tolist(), strict=False))
+        curves = tuple(_curve(network.with_trade_off(t), t, typical) for t in TRADE_OFFS)
     else:
         features, curves = (), (_curve(policy, None, {}),)
     return PolicyView(
-        kind="mlp" if sees else "sigmoid",
+        kind=policy.kind,
         space=policy.space,
         max_rounds=policy.max_rounds,
         max_samples=policy.max_samples,
         features=features,
-        inputs=INPUTS_VERSION if sees else None,
+        inputs=None if network is None else INPUTS_VERSION,
         curves=curves,
     )
 
 
-def _curve(
-    policy: SigmoidPolicy | MlpPolicy, trade_off: float | None, typical: Mapping[str, float]
-) -> Curve:
+def _curve(policy: Policy, trade_off: float | None, typical: Mapping[str, float]) -> Curve:
     sure = replace(policy, deterministic=True)
     return Curve(trade_off, tuple(_point(sure, Complexity(c, typical)) for c in COMPLEXITIES))
 
 
-def _point(policy: SigmoidPolicy | MlpPolicy, complexity: Complexity) -> Point:
+def _point(policy: Policy, complexity: Complexity) -> Point:
     # Before the first round there is no stop, so there is an allocation.
     allocation = policy.allocate(_STEP, complexity).allocation or Allocation()
-    tools = policy.heads(_STEP, complexity).locations[TOOLS_FROM:]
+    tools = policy.distribution(_STEP, complexity).locations[TOOLS_FROM:]
     used = tuple(ToolUse(name, "", "") for name in sorted(allocation.tools))
     count = max(2, allocation.beam_width)
     agreed, split = (
@@ -151,13 +148,11 @@ def _point(policy: SigmoidPolicy | MlpPolicy, complexity: Complexity) -> Point:
     )
 
 
-def _stop(
-    policy: SigmoidPolicy | MlpPolicy, complexity: Complexity, candidates: list[Candidate]
-) -> float:
+def _stop(policy: Policy, complexity: Complexity, candidates: list[Candidate]) -> float:
     after = replace(_STEP, evidence=Evidence(tuple(candidates), 1))
-    if policy.options(after).must_stop:
+    if policy.mask(after).must_stop:
         return 1.0
-    return sigmoid(policy.heads(after, complexity).locations[0])
+    return sigmoid(policy.distribution(after, complexity).locations[0])
 
 
 policy_app = typer.Typer(help="Look into policies.", no_args_is_help=True)

@@ -97,7 +97,7 @@ def latents_of(space: Space, decisions: Sequence[Allocation | None], free: Mask)
         InvalidInputError: if an allocation lies outside the space.
     """
     rows = [
-        stopped(len(space.draws)) if wanted is None else space.latents(wanted)
+        stopped(len(space.dims)) if wanted is None else space.latents(wanted)
         for wanted in decisions
     ]
     return np.where(free, np.array(rows, np.float32).reshape(free.shape), np.float32(0.0))
@@ -157,7 +157,7 @@ def imitate(
 def _check(space: Space, features: tuple[str, ...], examples: Demonstrations) -> None:
     for what, array, width in (
         ("values", examples.values, len(features) + len(EXTRAS)),
-        ("latents", examples.latents, len(space.draws)),
+        ("latents", examples.latents, len(space.dims)),
     ):
         if array.shape[1:] != (width,):
             raise InvalidInputError(

@@ -126,9 +126,9 @@ class _Player(Allocator):
     def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
         key = _key(context.task)
         policy = self._policies[key]
-        decision, free = policy.allocate(context, complexity), policy.options(context).free
+        decision, free = policy.allocate(context, complexity), policy.mask(context).free
         if any(free):
-            share = policy.surroundings.budget_share(context.remaining)
+            share = policy.env.budget_share(context.remaining)
             values = observe(policy.features, context, complexity, policy.trade_off, share)
             self.moments[key].append(
                 _Moment(len(context.steps), context.evidence.rounds, values, free, decision)

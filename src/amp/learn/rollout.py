@@ -202,7 +202,7 @@ def _view(
     names = (*policy.features, *EXTRAS)
     for what, array, width in (
         ("values", view.values, len(names)),
-        ("free", view.free, len(policy.space.draws)),
+        ("free", view.free, len(policy.space.dims)),
     ):
         if array.shape != (len(rows), width):
             raise InvalidInputError(

@@ -190,8 +190,8 @@ def learned(path: Path, test: SampleTable) -> MlpPolicy:
         raise InvalidInputError(
             f"no policy can be learned on {test.benchmark}: it has no policy_space"
         )
-    policy = load_policy(path, space=defaults.policy_space)
-    if not isinstance(policy, MlpPolicy):
+    policy = load_policy(path, space=defaults.policy_space).network
+    if policy is None:
         raise InvalidInputError(f"policy {path} takes no trade-off; name one of amp train")
     origin = load_origin(path)
     if origin is None:

@@ -19,7 +19,6 @@ from amp.allocate.batch import Mask
 from amp.allocate.mlp_policy import EXTRAS, observe
 from amp.allocate.space import Space
 from amp.assess.base import Assessor
-from amp.assess.neural import NeuralAssessor
 from amp.cost import Reward
 from amp.errors import InvalidInputError
 from amp.execute.select import vote
@@ -315,7 +314,8 @@ def subsets(
         for sample in step.by_arm[arm.name].samples
     ]
     count = 1 << len(samples)
-    width = 3 * len(assessor.names) if isinstance(assessor, NeuralAssessor) else 0
+    network = assessor.network
+    width = 0 if network is None else 3 * len(network.names)
     shown, right = np.empty((count, len(features) + len(EXTRAS))), np.zeros(count, np.bool_)
     assessed = np.empty((count, width), np.float32)
     then: list[str | None] = []
@@ -325,7 +325,10 @@ def subsets(
         with_tools = sum(tools for _, tools in known)
         evidence = Evidence(candidates, rounds=int(bool(known)), with_tools=with_tools)
         now = replace(context, evidence=evidence)
-        complexity, assessed[subset] = _assess(assessor, now)
+        seen = assessor.observe(now)
+        if network is not None:
+            assessed[subset] = network.encode(seen)
+        complexity = assessor.score(seen)
         shown[subset] = np.array(
             observe(features, now, complexity, trade_off=0.0, budget_share=1.0), float
         )
@@ -334,16 +337,6 @@ def subsets(
         right[subset] = chosen is not None and chosen.right
         then.append(step.no_action if chosen is None else chosen.next)
     return Subsets(shown, assessed, right, tuple(then))
-
-
-def _assess(assessor: Assessor, context: StepContext) -> tuple[Complexity, Floats]:
-    """What `Assessor.assess` says, and the inputs of the network that says it, if one does."""
-    if not isinstance(assessor, NeuralAssessor):
-        return assessor.assess(context), np.empty(0, np.float32)
-    observed = assessor.observe(context)
-    inputs = assessor.encode(observed)
-    score = float(assessor.predict(inputs[None])[0])
-    return Complexity(score, dict(observed.values), observed.substitutes), inputs
 
 
 def _subset_moves(arms: int, samples: int) -> Ints:
@@ -394,7 +387,7 @@ def _check_samples(
             f"the assessor probes {', '.join(sorted(assessor.probes))} first, which this"
             " environment has no price for; take one that asks for no probe"
         )
-    read = assessor.names if isinstance(assessor, NeuralAssessor) else ()
+    read = () if assessor.network is None else assessor.network.names
     if ordered := sorted(ORDERED.intersection((*features, *read))):
         raise InvalidInputError(
             f"feature {ordered[0]} depends on the order of the samples; leave it out"

@@ -193,7 +193,7 @@ class TableEpisodes:
         table, nodes = self._table, self.node[rows]
         values = np.array(table.shown[nodes])
         values[:, len(table.features) + EXTRAS.index("rounds")] = np.log1p(self._rounds[rows])
-        free = np.zeros((len(rows), len(table.space.draws)), np.bool_)
+        free = np.zeros((len(rows), len(table.space.dims)), np.bool_)
         free[:, 0] = self._rounds[rows] > 0
         free[:, 1:TOOLS_FROM] = [
             max(np.ptp(table.space.depths(False)), np.ptp(table.space.depths(True))) > 0,
