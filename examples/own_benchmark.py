@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 import amp
 from amp.benchmarks.base import Benchmark, Defaults, Difficulty, DifficultyScale
-from amp.evaluate.run import run_episodes
+from amp.evaluate.config import PlannerConfig
+from amp.evaluate.run import build_planner, run_episodes
 from amp.latency import Lengths
 from amp.models.base import Prompt
 from amp.models.scripted import ScriptedModel
@@ -75,9 +76,8 @@ def answer(prompt: Prompt, sample: int) -> str:
 
 async def main() -> None:
     spelling = Spelling()
-    allocator = amp.HeuristicAllocator(spelling.defaults.space)
-    executor = amp.Executor(spelling.prompts)
-    planner = amp.Planner(ScriptedModel(answer), executor, allocator=allocator)
+    config = PlannerConfig(allocator="heuristic")
+    planner = build_planner(config, ScriptedModel(answer), spelling)
     async for episode in run_episodes(planner, spelling, spelling.tasks("test")):
         third = ("easy", "medium", "hard")[spelling.difficulty(episode.task).tercile]
         verdict = "right" if episode.success else "wrong"

@@ -10,13 +10,17 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import amp
 from amp.benchmarks import load_benchmark
-from amp.evaluate.run import run_episodes
+from amp.evaluate.config import PlannerConfig
+from amp.evaluate.run import build_planner, run_episodes
 from amp.models.recorded import RecordedModel
 from amp.report.metrics import summarise
 
 RECORDING = Path(__file__).parents[1] / "recordings" / "babyai.sqlite"
+CONFIGS = {
+    "path finder": PlannerConfig(allocator="fixed"),
+    "primitive actions": PlannerConfig(allocator="fixed", tools=frozenset(), max_steps=24),
+}
 
 
 async def main(folder: Path) -> None:
@@ -24,18 +28,11 @@ async def main(folder: Path) -> None:
     tasks = benchmark.tasks("test", 20)
     model = RecordedModel(None, Path(shutil.copy(RECORDING, folder)), mode="replay")
     print(f"recorded from {model.card.name}")
-    for tools, steps in ((frozenset({"path_finder"}), 64), (frozenset[str](), 24)):
-        planner = amp.Planner(
-            model,
-            amp.Executor(benchmark.prompts, benchmark.tools),
-            amp.WeightedAssessor(probes=frozenset()),  # a fixed allocation needs no complexity
-            amp.FixedAllocator(amp.Allocation(tools=tools)),
-            amp.Limits(steps=steps),
-        )
+    for name, config in CONFIGS.items():
+        planner = build_planner(config, model, benchmark)
         summary = summarise([episode async for episode in run_episodes(planner, benchmark, tasks)])
         low, high = summary.success_interval.low, summary.success_interval.high
-        print(f"{', '.join(tools) or 'primitive actions':18}", end=" ")
-        print(f"{summary.successes}/20 missions ({low:.2f} to {high:.2f}),", end=" ")
+        print(f"{name:18} {summary.successes}/20 missions ({low:.2f} to {high:.2f}),", end=" ")
         print(f"{summary.usage.tokens / 20:,.0f} tokens each")
     await model.close()
 

@@ -7,13 +7,13 @@ commands are `amp record gsm8k`, `amp train config.toml` and `amp run gsm8k --al
 import asyncio
 import random
 import tempfile
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
 
-import amp
 from amp.allocate.policy_file import load_origin
 from amp.benchmarks import load_benchmark
-from amp.execute.tools.recorded import RecordedTool
+from amp.evaluate.config import PlannerConfig
+from amp.evaluate.run import build_planner
 from amp.learn.config import PPOConfig, TrainConfig
 from amp.learn.pipeline import load_dataset, train_policy
 from amp.models.base import Prompt
@@ -38,10 +38,9 @@ def answer(prompt: Prompt, sample: int) -> str:
 
 async def record(path: Path) -> None:
     model = RecordedModel(ScriptedModel(answer), path, mode="record")
-    tools = {name: RecordedTool(tool, model.recording) for name, tool in GSM8K.tools.items()}
     for arm in GSM8K.defaults.arms.values():
-        allocator = amp.FixedAllocator(replace(arm, beam_width=SAMPLES))
-        planner = amp.Planner(model, amp.Executor(GSM8K.prompts, tools), allocator=allocator)
+        fields = {**asdict(arm), "beam_width": SAMPLES}
+        planner = build_planner(PlannerConfig(allocator="fixed", **fields), model, GSM8K)
         for task in TASKS:
             await planner.run(task, GSM8K.environment(task))
     await model.close()
