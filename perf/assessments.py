@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from amp.assess.base import Assessor
-from amp.assess.dependency import dependency
+from amp.assess.dependency import parse_dependencies
 from amp.assess.features import FEATURES
 from amp.assess.neural import NeuralAssessor
 from amp.assess.weighted import WeightedAssessor
@@ -35,7 +35,7 @@ def assessments() -> list[tuple[str, float, str, float]]:
         ("assess by network, ms", _median(_network(), rng), "<", 1.0),
         (
             "assess with spaCy, ms",
-            _median(replace(WeightedAssessor(), parse=dependency), rng),
+            _median(replace(WeightedAssessor(), parse=parse_dependencies), rng),
             "<",
             15.0,
         ),

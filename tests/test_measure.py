@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from amp import cli
 from amp.errors import InvalidInputError
-from amp.latency import QUICK, Measurement, Plan, Profile, fit, load, measure
+from amp.latency import QUICK, Measurement, Plan, Profile, fit_profile, load_profile, measure
 from amp.models.base import Completion, ModelCard, Request
 from amp.models.registry import load_model
 from amp.models.scripted import ScriptedModel
@@ -63,7 +63,7 @@ calls = st.tuples(st.integers(0, 4000), st.integers(0, 3000), st.integers(1, 12)
 def test_the_fit_recovers_the_law_that_made_the_measurements(
     truth: Profile, unseen: list[tuple[int, int, int]]
 ) -> None:
-    found = fit(CARD, measured(truth))
+    found = fit_profile(CARD, measured(truth))
     assert found.error < 1e-6
     assert found.batches == BATCHES
     for prompt, written, n in unseen:
@@ -80,7 +80,7 @@ def test_whatever_was_measured_no_call_gets_cheaper_with_more_of_anything(
     noise: list[float], unseen: list[tuple[int, int, int]]
 ) -> None:
     exact = measured(law(0.1, 0.01, 0, 0, [0.1, 0.1, 0.2, 0.4]))
-    found = fit(CARD, [replace(m, seconds=s) for m, s in zip(exact, noise, strict=True)])
+    found = fit_profile(CARD, [replace(m, seconds=s) for m, s in zip(exact, noise, strict=True)])
     for prompt, written, n in unseen:
         seconds = found.seconds(prompt, written * n, n)
         assert seconds >= 0
@@ -105,7 +105,7 @@ def test_no_other_law_without_negatives_fits_better(noise: list[float]) -> None:
         )
         return sum((ratio - 1) ** 2 for ratio in ratios)
 
-    found = fit(CARD, noisy)
+    found = fit_profile(CARD, noisy)
     least = error(found)
     assert least == pytest.approx(found.error**2 * len(noisy), rel=1e-6, abs=1e-12)
     assert least <= error(truth) + 1e-9
@@ -121,7 +121,7 @@ def test_samples_that_end_early_take_as_long_as_the_longest() -> None:
         replace(m, completion_tokens=m.longest_completion + (m.n - 1) * (m.prompt_tokens % 7))
         for m in measured(truth)
     ]
-    found = fit(CARD, ended_early)
+    found = fit_profile(CARD, ended_early)
     assert found.error < 1e-6
     assert found.step_seconds == pytest.approx(truth.step_seconds, rel=1e-3)
 
@@ -136,7 +136,7 @@ def test_samples_that_end_early_take_as_long_as_the_longest() -> None:
 )
 def test_measurements_that_tell_nothing_are_refused(wrong: list[Measurement], named: str) -> None:
     with pytest.raises(InvalidInputError, match=named):
-        fit(CARD, wrong)
+        fit_profile(CARD, wrong)
 
 
 # ------------------------------------------------------------------ measuring
@@ -177,7 +177,7 @@ async def test_measuring_a_model_finds_its_law() -> None:
     measurements = await measure(
         LawfulModel(truth), progress=lambda done, total, what: seen.append((done, total))
     )
-    found = fit(CARD, measurements)
+    found = fit_profile(CARD, measurements)
     assert found.error < 1e-6
     assert found.seconds(900, 300, 3) == pytest.approx(truth.seconds(900, 300, 3), rel=1e-3)
     assert seen == [(i, 15) for i in range(16)]
@@ -189,7 +189,7 @@ async def test_time_that_has_run_out_leaves_a_profile_of_what_was_measured() -> 
     truth = law(0.2, 0.01, 0, 0, [0.1, 0.12, 0.2, 0.4])
     measurements = await measure(LawfulModel(truth), Plan(max_seconds=0.0))
     assert len(measurements) == 1
-    assert fit(CARD, measurements).batches == (1,)
+    assert fit_profile(CARD, measurements).batches == (1,)
 
 
 async def test_a_call_that_time_cuts_off_is_no_measurement() -> None:
@@ -217,7 +217,7 @@ async def test_a_real_model_is_profiled(smollm2: str) -> None:
     model = load_model(smollm2)
     try:
         plan = replace(QUICK, contexts=(48, 96), batches=(1, 2), completion_tokens=4)
-        profile = fit(model.card, await measure(model, plan))
+        profile = fit_profile(model.card, await measure(model, plan))
     finally:
         await model.close()
     assert profile.sha256 == model.card.sha256
@@ -249,7 +249,7 @@ def test_the_command_saves_a_profile_and_shows_it(
     out = capsys.readouterr().out
     assert re.search(r"reading +100\.0 +100\.0 +100\.0", out)
     assert re.search(r"writing, 4 at a time +40\.0 +40\.0 +40\.0", out)
-    assert load(CARD).batches == BATCHES
+    assert load_profile(CARD).batches == BATCHES
     assert run_profile(monkeypatch, tmp_path, "a/model", "--quick", "--json") == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["batches"] == [1, 4]

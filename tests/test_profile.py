@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from amp.errors import InvalidInputError, MissingDependencyError
-from amp.latency import CostModel, Lengths, Measurement, Profile, fit, load
+from amp.latency import CostModel, Lengths, Measurement, Profile, fit_profile, load_profile
 from amp.models.base import ModelCard
 from amp.types import Allocation, Usage
 
@@ -36,35 +36,35 @@ def test_between_batches_the_step_is_a_line_and_beyond_them_samples_wait() -> No
 
 def test_a_profile_reads_back_as_it_was_written(tmp_path: Path) -> None:
     calls = [Measurement(1, 100, 0, 1, 1, 1.1), Measurement(4, 100, 99, 80, 25, 2.7)]
-    profile = fit(CARD, calls, threads=3)
+    profile = fit_profile(CARD, calls, threads=3)
     path = profile.save(tmp_path)
     assert "/" not in path.name.removesuffix(".json")
-    assert load(CARD, 3, tmp_path) == profile
+    assert load_profile(CARD, 3, tmp_path) == profile
     assert profile.measurements == tuple(calls)
 
 
 def test_another_model_or_machine_has_no_profile(tmp_path: Path) -> None:
-    fit(CARD, [Measurement(1, 10, 0, 1, 1, 1.0)], threads=3).save(tmp_path)
+    fit_profile(CARD, [Measurement(1, 10, 0, 1, 1, 1.0)], threads=3).save(tmp_path)
     for card, threads in ((replace(CARD, sha256="cd" * 32), 3), (CARD, 2)):
         with pytest.raises(MissingDependencyError, match="run: amp profile a/model"):
-            load(card, threads, tmp_path)
+            load_profile(card, threads, tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"measurements": [1]}'])
 def test_a_damaged_profile_says_what_to_run(tmp_path: Path, text: str) -> None:
-    path = fit(CARD, [Measurement(1, 10, 0, 1, 1, 1.0)], threads=3).save(tmp_path)
+    path = fit_profile(CARD, [Measurement(1, 10, 0, 1, 1, 1.0)], threads=3).save(tmp_path)
     path.write_text(text)
     with pytest.raises(InvalidInputError, match=r"damaged .*; run: amp profile a/model"):
-        load(CARD, 3, tmp_path)
+        load_profile(CARD, 3, tmp_path)
 
 
 def test_profiles_are_kept_in_the_users_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    path = fit(CARD, [Measurement(1, 10, 0, 1, 1, 1.0)]).save()
+    path = fit_profile(CARD, [Measurement(1, 10, 0, 1, 1, 1.0)]).save()
     assert path.parent == tmp_path / "amp" / "profiles"
-    assert load(CARD).model == CARD.name
+    assert load_profile(CARD).model == CARD.name
 
 
 # ------------------------------------------------------------------ what an allocation costs

@@ -289,11 +289,12 @@ class Ledger:
             )
         if left.seconds is not None and left.seconds <= 0:
             raise self.refuse("seconds", "no time is left")
-        least = -(-max_tokens // 2)
+        half_cap = -(-max_tokens // 2)
         room, limit = self._completion_room(card, prompt_tokens, left, n * max_tokens)
-        if room < least:
+        if room < half_cap:
             raise self.refuse(
-                limit, f"a call of {prompt_tokens} prompt and {least} completion tokens won't fit"
+                limit,
+                f"a call of {prompt_tokens} prompt and {half_cap} completion tokens won't fit",
             )
         granted_n = min(n, max(1, room // max_tokens))
         granted_tokens = min(max_tokens, room // granted_n)
@@ -334,17 +335,17 @@ class Ledger:
 
     @staticmethod
     def _completion_room(
-        card: ModelCard, prompt_tokens: int, left: Limits, wanted: int
+        card: ModelCard, prompt_tokens: int, left: Limits, requested: int
     ) -> tuple[int, str]:
         """Completion tokens that fit beside the prompt, and the limit that allows the fewest."""
-        room, limit = wanted, "tokens"
+        room, limit = requested, "tokens"
         if left.tokens is not None:
             room = min(room, left.tokens - prompt_tokens)
         if left.dollars is not None:
             price = worst_dollars(0, 1, card)
             spare = left.dollars - worst_dollars(prompt_tokens, 0, card)
             affordable = (
-                wanted if price == 0 and spare >= 0 else int(spare / price) if price else -1
+                requested if price == 0 and spare >= 0 else int(spare / price) if price else -1
             )
             if affordable < room:
                 room, limit = affordable, "dollars"

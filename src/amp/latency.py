@@ -136,7 +136,9 @@ class Profile:
         return path
 
 
-def load(card: ModelCard, threads: int | None = None, directory: Path | None = None) -> Profile:
+def load_profile(
+    card: ModelCard, threads: int | None = None, directory: Path | None = None
+) -> Profile:
     """Returns the profile of a model on this machine.
 
     Args:
@@ -162,14 +164,14 @@ def load(card: ModelCard, threads: int | None = None, directory: Path | None = N
         raise InvalidInputError(f"profile {path} is damaged ({error}); {advice}") from None
 
 
-def find(card: ModelCard, threads: int | None = None) -> Profile | None:
+def find_profile(card: ModelCard, threads: int | None = None) -> Profile | None:
     """Returns the profile of a model on this machine, or None if it has not been measured.
 
     Raises:
         InvalidInputError: if the file is damaged; says what to run.
     """
     try:
-        return load(card, threads)
+        return load_profile(card, threads)
     except MissingDependencyError:
         return None
 
@@ -369,12 +371,12 @@ async def _text(model: LanguageModel, tokens: int, rng: random.Random) -> Prompt
             max_tokens=1,
         )
 
-    least = await model.count_tokens(prompt(0))
-    per_word = (await model.count_tokens(prompt(100)) - least) / 100
-    return prompt(max(0, round((tokens - least) / max(per_word, 0.1))))
+    empty = await model.count_tokens(prompt(0))
+    per_word = (await model.count_tokens(prompt(100)) - empty) / 100
+    return prompt(max(0, round((tokens - empty) / max(per_word, 0.1))))
 
 
-def fit(
+def fit_profile(
     card: ModelCard, measurements: Sequence[Measurement], threads: int | None = None
 ) -> Profile:
     """Fits the law by least squares of the relative errors, no coefficient below zero.
@@ -403,15 +405,15 @@ def fit(
 
     # The best solution without a negative is the plain least-squares solution of some columns, so
     # all choices of columns are tried: they are few, and nothing can fail to converge.
-    least, best = math.inf, np.zeros(rows.shape[1])
+    lowest, best = math.inf, np.zeros(rows.shape[1])
     for choice in product((False, True), repeat=rows.shape[1]):
         columns = np.array(choice)
         solution = np.zeros(rows.shape[1])
         if columns.any():
             solution[columns] = np.linalg.lstsq(rows[:, columns], np.ones(len(rows)))[0]
         squares = float(np.sum((rows @ solution - 1.0) ** 2))
-        if (solution >= 0.0).all() and squares < least:
-            least, best = squares, solution
+        if (solution >= 0.0).all() and squares < lowest:
+            lowest, best = squares, solution
     call, prompt, prompt_pair, completion_pair, *steps = (best / scale).tolist()
     return Profile(
         model=card.name,
@@ -424,7 +426,7 @@ def fit(
         completion_pair_seconds=completion_pair,
         batches=batches,
         step_seconds=tuple(math.fsum(steps[: i + 1]) for i in range(len(steps))),
-        error=math.sqrt(least / len(rows)),
+        error=math.sqrt(lowest / len(rows)),
         measurements=tuple(measurements),
     )
 

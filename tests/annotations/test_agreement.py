@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amp.annotations.agreement import Level, agreement, krippendorff_alpha
+from amp.annotations.agreement import Level, krippendorff_alpha, measure_agreement
 from amp.annotations.store import Annotation
 
 LEVELS: tuple[Level, ...] = ("nominal", "ordinal", "interval")
@@ -90,16 +90,16 @@ def test_annotations_are_matched_by_step_and_the_last_of_an_annotator_counts() -
         note(2, "person:bob", 1.0, state="another"),
         note(0, "rule:count", 0.0),
     ]
-    found = agreement(notes)
+    found = measure_agreement(notes)
     assert (found.alpha, found.shared_steps) == (1.0, 2)
     assert found.annotators == ("person:ann", "person:bob")
     assert found.level == "ordinal"
-    with_rules = agreement(notes, rules=True)
+    with_rules = measure_agreement(notes, rules=True)
     assert len(with_rules.annotators) == 3
     assert with_rules.alpha is not None
     assert with_rules.alpha < 1
 
 
 def test_one_annotator_alone_has_no_agreement() -> None:
-    found = agreement([note(0, "person:ann", 0.5), note(1, "person:ann", 1.0)])
+    found = measure_agreement([note(0, "person:ann", 0.5), note(1, "person:ann", 1.0)])
     assert (found.alpha, found.shared_steps) == (None, 0)

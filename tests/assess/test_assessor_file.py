@@ -15,7 +15,7 @@ from tests.fakes.worlds import RIDDLE, context
 
 from amp.assess import features
 from amp.assess.assessor_file import Training, load_assessor, save_assessor
-from amp.assess.dependency import dependency
+from amp.assess.dependency import parse_dependencies
 from amp.assess.neural import NeuralAssessor
 from amp.assess.weighted import TERMS, WeightedAssessor
 from amp.errors import InvalidInputError
@@ -43,8 +43,8 @@ def test_what_is_loaded_says_what_was_saved(
 
 
 def test_the_parser_is_a_part_of_it(tmp_path: Path) -> None:
-    save_assessor(replace(NEURAL, parse=dependency), TRAINING, tmp_path / "cam.safetensors")
-    assert load_assessor(tmp_path / "cam.safetensors")[0].parse is dependency
+    save_assessor(replace(NEURAL, parse=parse_dependencies), TRAINING, tmp_path / "cam.safetensors")
+    assert load_assessor(tmp_path / "cam.safetensors")[0].parse is parse_dependencies
     with pytest.raises(InvalidInputError, match="own parser"):
         save_assessor(
             replace(NEURAL, parse=lambda text: NEURAL.parse(text)), TRAINING, tmp_path / "x"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amp.assess import dependency as tree
-from amp.assess.dependency import dependency
+from amp.assess.dependency import parse_dependencies
 from amp.assess.text import Structure, structural
 from amp.errors import MissingDependencyError
 
@@ -70,21 +70,21 @@ class TestDependency:
             pytest.skip("no English pipeline of spaCy is installed")
 
     def test_a_sentence_has_its_entities_links_and_depth(self) -> None:
-        assert dependency(SENTENCE) == Structure(entities=5, relations=4, depth=6)
-        assert dependency("") == Structure(0, 0, 0)
+        assert parse_dependencies(SENTENCE) == Structure(entities=5, relations=4, depth=6)
+        assert parse_dependencies("") == Structure(0, 0, 0)
 
     def test_equal_links_count_once(self) -> None:
         twice = f"{SENTENCE} {SENTENCE}"
-        assert dependency(twice) == dependency(SENTENCE)
+        assert parse_dependencies(twice) == parse_dependencies(SENTENCE)
 
     def test_nested_clauses_are_deeper_than_plain_ones(self) -> None:
-        plain = dependency("The dog sleeps. It rains. We stay.")
-        nested = dependency("We stay because the dog that barks when it rains sleeps.")
+        plain = parse_dependencies("The dog sleeps. It rains. We stay.")
+        nested = parse_dependencies("We stay because the dog that barks when it rains sleeps.")
         assert nested.depth > plain.depth
 
     def test_a_long_text_is_read_from_its_end_and_says_so(self) -> None:
-        found = dependency(f"{'He waits. ' * 100}{SENTENCE}")
-        assert found.entities == dependency(f"He waits. {SENTENCE}").entities
+        found = parse_dependencies(f"{'He waits. ' * 100}{SENTENCE}")
+        assert found.entities == parse_dependencies(f"He waits. {SENTENCE}").entities
         assert found.substitute == (
             f"last {tree.MAX_CHARACTERS} characters for the structure of the whole text"
         )
@@ -93,7 +93,7 @@ class TestDependency:
         monkeypatch.setattr(tree, "PIPELINES", ("no_such_pipeline",))
         tree.english.cache_clear()
         with pytest.raises(MissingDependencyError, match=r"no_such_pipeline.*\[nlp\]"):
-            dependency("a text that nobody has parsed")
+            parse_dependencies("a text that nobody has parsed")
         tree.english.cache_clear()
 
 
@@ -101,5 +101,5 @@ def test_missing_spacy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "spacy", None)
     tree.english.cache_clear()
     with pytest.raises(MissingDependencyError, match=r"spaCy is not installed; pip install.*nlp"):
-        dependency("another text that nobody has parsed")
+        parse_dependencies("another text that nobody has parsed")
     tree.english.cache_clear()

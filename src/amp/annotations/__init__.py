@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amp.annotations.agreement import Agreement, agreement, krippendorff_alpha
+from amp.annotations.agreement import Agreement, krippendorff_alpha, measure_agreement
 from amp.annotations.collect import (
     AnnotationItem,
     AnnotationSession,
@@ -24,10 +24,10 @@ __all__ = [
     "AnnotationSession",
     "Annotations",
     "add_annotations",
-    "agreement",
     "annotation_items",
     "import_annotations",
     "krippendorff_alpha",
+    "measure_agreement",
     "read_annotations",
     "write_annotations",
 ]

@@ -36,7 +36,7 @@ class Agreement:
     shared_steps: int
 
 
-def agreement(
+def measure_agreement(
     annotations: Iterable[Annotation], level: Level = "ordinal", rules: bool = False
 ) -> Agreement:
     """Measures how far annotators agree on the complexity of steps.

@@ -227,12 +227,12 @@ class AnnotationSession:
             raise InvalidInputError(
                 f"name is {name!a}, expected printable characters without a colon"
             ) from None
-        found = parse_annotations(read_text(path)) if path.exists() else Annotations((), ())
-        self.bad: tuple[BadLine, ...] = found.bad
+        known = parse_annotations(read_text(path)) if path.exists() else Annotations((), ())
+        self.bad: tuple[BadLine, ...] = known.bad
         self.total = len(items)
         asked = {item.place: item for item in items}
         rated: dict[Place, AnnotationItem] = {}
-        for annotation in found.good:
+        for annotation in known.good:
             if annotation.by == self._by and (item := asked.get(annotation.place)):
                 rated.pop(item.place, None)  # of several annotations of a step the last counts
                 rated[item.place] = item

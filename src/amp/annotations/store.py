@@ -203,15 +203,16 @@ def read_annotations(path: Path) -> Annotations:
     return some_good(path, parse_annotations(read_text(path)), "annotation")
 
 
-def some_good(path: Path, found: Annotations, what: str) -> Annotations:
-    """Returns what was found in a file, or says why nothing was.
+def some_good(path: Path, annotations: Annotations, what: str) -> Annotations:
+    """Returns what was read from a file, or says why nothing was.
 
     Raises:
         InvalidInputError: if no line is good; names the first bad one.
     """
-    if found.good:
-        return found
-    first = f"; line {found.bad[0].number}: {found.bad[0].reason}" if found.bad else ""
+    bad = annotations.bad
+    if annotations.good:
+        return annotations
+    first = f"; line {bad[0].number}: {bad[0].reason}" if bad else ""
     raise InvalidInputError(f"{path} holds no {what}{first}")
 
 

@@ -23,7 +23,7 @@ _CACHED_TEXTS = 1024
 
 
 @lru_cache(maxsize=_CACHED_TEXTS)
-def dependency(text: str) -> Structure:
+def parse_dependencies(text: str) -> Structure:
     """Counts entities, relations and depth in spaCy's dependency tree of a text.
 
     Entities are distinct heads of noun chunks, and numbers. Relations are distinct triples (head,
@@ -101,7 +101,7 @@ def english(*unneeded: str) -> Language:
     )
 
 
-PARSERS: dict[str, Parser] = {"structural": structural, "dependency": dependency}
+PARSERS: dict[str, Parser] = {"structural": structural, "dependency": parse_dependencies}
 
 
 def find_parser(name: str) -> Parser:

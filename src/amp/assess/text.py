@@ -56,8 +56,8 @@ def indicator_counts(text: str) -> dict[str, int]:
 
     Whole words count, not substrings: "than" is none in "thank".
     """
-    found = Counter(map(_CLASS.get, _ASCII_WORD.findall(text.lower())))
-    return {name: found[name] for name in INDICATORS}
+    counts = Counter(map(_CLASS.get, _ASCII_WORD.findall(text.lower())))
+    return {name: counts[name] for name in INDICATORS}
 
 
 def reasoning_indicators(text: str) -> float:
@@ -179,7 +179,7 @@ def structural(text: str) -> Structure:
 
 
 def _entities(tokens: list[str], words: list[str]) -> set[str]:
-    found: set[str] = set()
+    entities: set[str] = set()
     at, end = 0, len(words)
     while at < end:
         word = words[at]
@@ -197,8 +197,8 @@ def _entities(tokens: list[str], words: list[str]) -> set[str]:
         else:
             continue
         if phrase:
-            found.add(" ".join(phrase))
-    return found
+            entities.add(" ".join(phrase))
+    return entities
 
 
 def _names(word: str) -> bool:

@@ -42,8 +42,8 @@ def entropy(probabilities: Collection[float]) -> float:
         ValueError: if a probability is NaN or outside [0, 1], or they do not add up to 1 within
             1e-6.
     """
-    if (found := fault(probabilities)) is not None:
-        raise ValueError(f"{found}, expected numbers from 0 to 1 that add up to 1")
+    if (error := fault(probabilities)) is not None:
+        raise ValueError(f"{error}, expected numbers from 0 to 1 that add up to 1")
     spread = -math.fsum(p * math.log(p) for p in probabilities if p > 0.0)
     return min(math.log(len(probabilities)), max(0.0, spread))
 
@@ -76,8 +76,8 @@ def entropy_bounds(log_probs: Sequence[float], vocabulary: int) -> tuple[float, 
     if unknown == 0 and tail > _TOLERANCE:
         raise ValueError(f"probabilities of all tokens add up to {1.0 - tail:.7f}, expected 1")
     upper = lower + (tail * math.log(unknown) if unknown else 0.0)
-    most = math.log(vocabulary)
-    return min(lower, most), min(upper, most)
+    limit = math.log(vocabulary)
+    return min(lower, limit), min(upper, limit)
 
 
 def entropy_share(probabilities: Collection[float]) -> float:
@@ -203,8 +203,8 @@ def uncertainty(evidence: Evidence) -> tuple[float, str] | None:
     return None
 
 
-def _known(values: Iterable[float | None], most: float) -> list[float]:
-    return [value for value in values if value is not None and 0.0 <= value <= most]
+def _known(values: Iterable[float | None], limit: float) -> list[float]:
+    return [value for value in values if value is not None and 0.0 <= value <= limit]
 
 
 def _mean(values: Sequence[float]) -> float:

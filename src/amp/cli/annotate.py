@@ -99,7 +99,7 @@ def annotate(
     seed: Annotated[int, typer.Option(help="Order of the steps; use one seed for all.")] = 0,
 ) -> None:
     """Rate how complex a run's steps are. Example: amp annotate runs/gsm8k --by ann"""
-    from amp.annotations.agreement import agreement
+    from amp.annotations.agreement import measure_agreement
     from amp.annotations.collect import AnnotationSession, annotation_items
     from amp.annotations.store import read_annotations
     from amp.trace import read_episodes
@@ -113,7 +113,7 @@ def annotate(
     _report_bad_lines(out, session.bad)
     print(f"{session.rated} of {session.total} steps are rated by {by}, in {out}")
     if session.rated:
-        found = agreement(read_annotations(out).good)
+        found = measure_agreement(read_annotations(out).good)
         if len(found.annotators) > 1:
             print(_agreement_text(found))
 
@@ -218,7 +218,7 @@ def annotations_agreement(
     as_json: Json = False,
 ) -> None:
     """Tell how far annotators agree. Example: amp annotations agreement annotations.jsonl"""
-    from amp.annotations.agreement import agreement
+    from amp.annotations.agreement import measure_agreement
     from amp.annotations.store import read_annotations
     from amp.trace import to_json
 
@@ -227,7 +227,7 @@ def annotations_agreement(
         found = read_annotations(file)
         _report_bad_lines(file, found.bad)
         annotations.extend(found.good)
-    result = agreement(annotations, rules=rules)
+    result = measure_agreement(annotations, rules=rules)
     print(to_json(result) if as_json else _agreement_text(result))
 
 

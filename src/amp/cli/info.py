@@ -255,7 +255,7 @@ def profile(
     from rich.progress import Progress
     from rich.table import Table
 
-    from amp.latency import QUICK, Plan, fit, measure
+    from amp.latency import QUICK, Plan, fit_profile, measure
     from amp.settings import load_settings
     from amp.trace import to_json
 
@@ -271,7 +271,7 @@ def profile(
                         task, completed=done, total=total, description=what
                     ),
                 )
-            found = fit(language_model.card, measurements, load_settings().threads)
+            found = fit_profile(language_model.card, measurements, load_settings().threads)
         finally:
             await language_model.close()
         path = found.save()

@@ -33,8 +33,7 @@ from amp.execute.base import Tool
 from amp.execute.executor import Executor
 from amp.execute.tools import LargerModelTool, load_tool, plugin_tools
 from amp.execute.tools.recorded import RecordedTool
-from amp.latency import CostModel
-from amp.latency import find as find_profile
+from amp.latency import CostModel, find_profile
 from amp.methods import BASELINES, AnyPlanner, BeamPlanner, Method
 from amp.models.base import LanguageModel, ModelCard
 from amp.models.recorded import RecordedModel

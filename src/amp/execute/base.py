@@ -198,8 +198,8 @@ class PlainPrompts:
     ) -> str | None:
         if uses and uses[-1].resume is None and uses[-1].error is None:
             return uses[-1].output
-        said = text.rpartition(_ACTION)[2].strip().splitlines()
-        return said[0].strip() if said else None
+        lines = text.rpartition(_ACTION)[2].strip().splitlines()
+        return lines[0].strip() if lines else None
 
     def think(self, context: StepContext, actions: tuple[str, ...], depth: int) -> Prompt:
         ask = f"{_listed(actions)}\nWhich one is best? Think in at most {depth} short steps."

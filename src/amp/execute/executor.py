@@ -44,30 +44,30 @@ class Executor:
         self._answers = WeakKeyDictionary()  # a meter is that of one episode
 
     async def probe(
-        self, context: StepContext, wanted: frozenset[ProbeKind], meter: Meter
+        self, context: StepContext, kinds: frozenset[ProbeKind], meter: Meter
     ) -> Probe | None:
-        """Looks at what the model makes of a step before its first round.
+        """Finds out what the model makes of a step before its first round.
 
-        In a choice step the look is the probe which acting at once reads, too, so it costs nothing
-        extra there. In an open step it is a probe of the prompt that acts at once with all tools; a
-        round on that prompt finds it in the cache. What the model can't tell is missing, and the
-        meter's notes say so.
+        In a choice step these are the probabilities which acting at once reads, too, so they cost
+        nothing extra. In an open step it is the next token on the prompt that acts at once with all
+        tools; a round on that prompt finds it in the cache. What the model can't tell is missing,
+        and the meter's notes say so.
 
         Returns:
-            What was wanted and could be had; None where that is nothing.
+            What was asked for and could be had; None where that is nothing.
 
         Raises:
             LimitReachedError: if a call does not fit the limits.
             ModelError: from the model.
         """
-        if not wanted:
+        if not kinds:
             return None
         actions = context.actions(frozenset(context.observation.tool_actions))
         at_once = Allocation(tools=frozenset(self.tools))
         context, prompt = await fit_history(
             context, lambda step: step_prompt(self.prompts, step, at_once, actions), 1, 0, meter
         )
-        return await probe_step(prompt, actions, context, wanted, meter)
+        return await probe_step(prompt, actions, context, kinds, meter)
 
     async def execute(
         self, context: StepContext, allocation: Allocation, meter: Meter

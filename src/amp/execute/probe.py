@@ -21,7 +21,7 @@ async def probe_step(
     prompt: Prompt,
     actions: tuple[str, ...] | None,
     context: StepContext,
-    wanted: frozenset[ProbeKind],
+    kinds: frozenset[ProbeKind],
     meter: Meter,
 ) -> Probe | None:
     """Makes the calls behind `Executor.probe`, whose docstring says what it promises.
@@ -30,21 +30,21 @@ async def probe_step(
         prompt: the one that acts at once.
         actions: the admissible ones; None in an open step.
         context: the step.
-        wanted: what to find out.
+        kinds: what to find out.
         meter: the way to the model.
     """
     next_token: float | None = None
     options: Mapping[str, float] = {}
     hidden: tuple[float, ...] = ()
     decided = actions is not None and len(actions) == 1
-    if "hidden" in wanted and not decided:
+    if "hidden" in kinds and not decided:
         hidden = await _hidden(prompt, meter)
-    if actions is None and "next_token" in wanted:
+    if actions is None and "next_token" in kinds:
         next_token = await _entropy(prompt, meter)
-    if actions is not None and not decided and "options" in wanted:
+    if actions is not None and not decided and "options" in kinds:
         known = await ask(meter, prompt, labels_for(len(actions)))
         options = {} if known is None else dict(zip(actions, known, strict=True))
-    surprise = await _perplexity(context, meter) if "perplexity" in wanted else None
+    surprise = await _perplexity(context, meter) if "perplexity" in kinds else None
     probe = Probe(next_token, options, surprise, hidden)
     return None if probe == Probe() else probe
 

@@ -1,6 +1,7 @@
-"""Verification: level 1 checks rules, 2 asks the model for "yes", 3 criticises and tries again.
+"""Verifies candidates, and selects among them.
 
-Selecting among candidates: by vote, or by log-probability.
+Verification at level 1 checks rules, at 2 asks the model for "yes", at 3 criticises and tries
+again. What remains is selected by vote, or by log-probability.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from amp.execute.choice_step import ask
 from amp.execute.meter import Meter
 from amp.execute.tools.calculator import wrong_equation
 from amp.types import Candidate, StepContext
+
+_MAX_SELF_CHECKS = 3
+_YES_AND_NO = ("yes", "no")
 
 
 def vote(candidates: Sequence[Candidate]) -> Candidate | None:
@@ -57,10 +61,6 @@ def _likelihood(candidate: Candidate) -> float:
     if candidate.probability is not None:
         return math.log(candidate.probability) if candidate.probability > 0.0 else -math.inf
     return -math.inf if candidate.log_prob is None else candidate.log_prob
-
-
-_MAX_SELF_CHECKS = 3
-_YES_AND_NO = ("yes", "no")
 
 
 def broken_rule(candidate: Candidate, actions: tuple[str, ...] | None) -> str | None:
@@ -148,8 +148,8 @@ async def refine(
     refined = []
     for candidate in candidates:
         if candidate is leader:
-            told = replace(candidate, critique=critique, attempt=attempt)
-            refined.append(_refined(told, attempt) if better else told)
+            criticised = replace(candidate, critique=critique, attempt=attempt)
+            refined.append(_refined(criticised, attempt) if better else criticised)
         elif better and candidate.action == leader.action:
             refined.append(_refined(candidate, attempt))
         else:

@@ -147,7 +147,7 @@ class ADaPTPlanner(BaselinePlanner):
     Where actions are listed, a try is a few plan steps, and after each the model reports whether
     the subtask is done; that the task itself is done, the environment says. Elsewhere a try is one
     answer, which the model judges; the answers to the parts are told with the question when it is
-    tried again, and the last answer is given even if nobody believes it.
+    tried again, and the last answer is given even if no check believes it.
 
     Attributes:
         max_depth: 1 never breaks anything up.
@@ -235,12 +235,12 @@ class ADaPTPlanner(BaselinePlanner):
         known: list[str] = []
         sure = True
         for subtask in parts.subtasks:
-            found = await self._answer(run, part(question, subtask, known), depth + 1)
-            if found.believed and parts.logic == "or":
-                return found
-            sure = sure and found.believed
-            if found.text is not None:
-                known.append(f"{subtask} {found.text}")
+            answer = await self._answer(run, part(question, subtask, known), depth + 1)
+            if answer.believed and parts.logic == "or":
+                return answer
+            sure = sure and answer.believed
+            if answer.text is not None:
+                known.append(f"{subtask} {answer.text}")
         again = await self._execute(run, with_known(question, known)) if known else None
         return Answer(again or text, sure and again is not None)
 

@@ -264,8 +264,8 @@ class LlamaCppModel:
         except ValueError as error:
             raise InvalidInputError(f"continuation cannot be scored: {error}") from error
         # A token is at least a byte, so this cap never cuts a continuation.
-        most = len(continuation.encode()) + 1
-        body = self._body(prompt, max_tokens=most, top_logprobs=1) | {"grammar": forced}
+        cap = len(continuation.encode()) + 1
+        body = self._body(prompt, max_tokens=cap, top_logprobs=1) | {"grammar": forced}
         answer, usage = await self._complete(body)
         choice = answer["choices"][0]
         entries = _reported(answer)
@@ -283,17 +283,17 @@ class LlamaCppModel:
     async def _hidden(self, prompt: Prompt) -> tuple[tuple[float, ...], Usage]:
         text = await self._templated(prompt, 0)
         call = Call(slots=1)
-        found: list[tuple[tuple[float, ...], int]] = []
-        await self._wait(call, lambda: found.append(self._server.embed(call, text)), None)
-        state, tokens = found[0]
+        answers: list[tuple[tuple[float, ...], int]] = []
+        await self._wait(call, lambda: answers.append(self._server.embed(call, text)), None)
+        state, tokens = answers[0]
         return state, Usage(model_calls=1, prompt_tokens=tokens, seconds=call.seconds)
 
     async def _complete(self, body: dict[str, Any]) -> tuple[dict[str, Any], Usage]:
         call = Call(slots=1)
-        found: list[dict[str, Any]] = []
-        await self._wait(call, lambda: found.append(self._server.complete(call, body)), None)
-        spent = found[0]["usage"]
-        return found[0], Usage(
+        answers: list[dict[str, Any]] = []
+        await self._wait(call, lambda: answers.append(self._server.complete(call, body)), None)
+        spent = answers[0]["usage"]
+        return answers[0], Usage(
             model_calls=1,
             prompt_tokens=spent["prompt_tokens"],
             cached_prompt_tokens=spent["prompt_tokens_details"]["cached_tokens"],

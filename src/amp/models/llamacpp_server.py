@@ -34,6 +34,7 @@ from typing import Any
 from amp.errors import InvalidInputError, MissingDependencyError, ModelError
 from amp.models.base import FinishReason, entropy, normalised
 
+_THREAD_NAME = "llamacpp"
 _MAX_WAITING_CALLS = 256
 _HTTP_TIMEOUT_SECONDS = 60.0
 # Prompts that lost their slot are kept in memory up to this size; the library's default is 8 GiB.
@@ -116,7 +117,7 @@ class LlamaServer:
         self.address: str = server.listening_address
         self._gate = _Gate(slots)
         self._calls: set[Call] = set()
-        self._threads = ThreadPoolExecutor(_MAX_WAITING_CALLS, thread_name_prefix="llamacpp")
+        self._threads = ThreadPoolExecutor(_MAX_WAITING_CALLS, thread_name_prefix=_THREAD_NAME)
         self._holder = [server]
         # Dropping the last reference stops the server's threads. It has to happen before the
         # interpreter is torn down, also when nobody called close().
@@ -280,6 +281,10 @@ class _Gate:
 
 def _stop(holder: list[Any], threads: ThreadPoolExecutor, calls: set[Call]) -> None:
     """Everything of `LlamaServer.close` that must not hold a reference to it."""
+    if threading.current_thread().name.startswith(_THREAD_NAME):
+        # A thread of the pool may drop the last reference, and cannot wait for its own end.
+        threading.Thread(target=_stop, args=(holder, threads, calls)).start()
+        return
     for call in tuple(calls):
         call.cancelled.set()
     threads.shutdown(wait=True, cancel_futures=True)

@@ -317,12 +317,12 @@ class OpenAIModel:
                 if body == refused:
                     raise
         try:
-            said, told = openai_response.said_and_told(answer)
+            has_text, has_tokens = openai_response.contents(answer)
         except ValueError as error:
             raise self._client.garbage(error) from error
         if not isinstance(answer.get("usage"), dict):
             raise self._client.no_usage()
-        if said and not told and not request.thinking_tokens:
+        if has_text and not has_tokens and not request.thinking_tokens:
             self._capabilities = dataclasses.replace(self._capabilities, log_probs=False)
         return answer
 

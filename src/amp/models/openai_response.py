@@ -46,7 +46,7 @@ def read(request: Request, answer: Mapping[str, Any], seconds: float) -> list[Co
     return completions
 
 
-def said_and_told(answer: Mapping[str, Any]) -> tuple[bool, bool]:
+def contents(answer: Mapping[str, Any]) -> tuple[bool, bool]:
     """Returns whether any choice has text, and whether any tells of its tokens.
 
     Raises:
@@ -57,8 +57,8 @@ def said_and_told(answer: Mapping[str, Any]) -> tuple[bool, bool]:
         raise ValueError("it has no choices")
     if not all(isinstance(c, dict) and isinstance(c.get("message"), dict) for c in choices):
         raise ValueError("a choice has no message")
-    said = any(choice["message"].get("content") for choice in choices)
-    return said, any(tokens(choice) for choice in choices)
+    has_text = any(choice["message"].get("content") for choice in choices)
+    return has_text, any(tokens(choice) for choice in choices)
 
 
 def tokens(choice: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -116,16 +116,16 @@ class RecordedModel:
         first, n = request.first_sample, request.n
         late: dict[int, Completion] = {}
         async with self.recording.turn(key):
-            found = self._stored(key, first, n)
-            missing = [i for i in range(first, first + n) if i not in found]
+            stored = self._stored(key, first, n)
+            missing = [i for i in range(first, first + n) if i not in stored]
             for begin, count in _runs(missing):
                 model = self._asked(request.prompt, f"sample {begin}")
                 part = dataclasses.replace(request, first_sample=begin, n=count)
                 late |= self._keep(key, request.prompt, begin, await model.generate(part))
             if missing:
-                found = self._stored(key, first, n)
+                stored = self._stored(key, first, n)
         return [
-            found[i].completion(first=i == first) if i in found else late[i]
+            stored[i].completion(first=i == first) if i in stored else late[i]
             for i in range(first, first + n)
         ]
 

@@ -282,10 +282,10 @@ def _reason(error: Any) -> str:
     if not isinstance(body, dict):
         return str(error.response.text) or str(error)
     # OpenAI's SDK unwraps the error, Anthropic's does not.
-    found = body["error"] if isinstance(body.get("error"), dict) else body
-    said = str(found.get("message") or found)
-    parameter = found.get("param")
-    return f"{said} (parameter: {parameter})" if parameter else said
+    details = body["error"] if isinstance(body.get("error"), dict) else body
+    message = str(details.get("message") or details)
+    parameter = details.get("param")
+    return f"{message} (parameter: {parameter})" if parameter else message
 
 
 def _cause(error: BaseException) -> str:

@@ -94,23 +94,23 @@ def draw(logits: Tensor, uniforms: Sequence[float], temperature: float, top_p: f
         # Tokens under this bound hold less than 1 - top_p together, so no nucleus has them: only
         # the few above it need to be sorted.
         bound = (1.0 - top_p) / probs.shape[-1]
-        most = int((probs >= bound).sum(-1).max())
-        ordered, tokens = probs.topk(most)
+        count = int((probs >= bound).sum(-1).max())
+        ordered, tokens = probs.topk(count)
         within = ordered.cumsum(-1) - ordered < top_p
         probs = torch.zeros_like(probs).scatter(-1, tokens, ordered * within)
     cumulative = probs.cumsum(-1)
-    wanted = cumulative.new_tensor(uniforms).unsqueeze(-1) * cumulative[:, -1:]
-    chosen = torch.searchsorted(cumulative, wanted, right=True).squeeze(-1)
+    thresholds = cumulative.new_tensor(uniforms).unsqueeze(-1) * cumulative[:, -1:]
+    chosen = torch.searchsorted(cumulative, thresholds, right=True).squeeze(-1)
     return chosen.clamp(max=probs.shape[-1] - 1)
 
 
-def next_texts(logits: Tensor, vocabulary: Vocabulary, most: int | None) -> dict[str, float]:
+def next_texts(logits: Tensor, vocabulary: Vocabulary, limit: int | None) -> dict[str, float]:
     """Returns the log-probability of every text that the next token may read, likeliest first.
 
     Args:
         logits: of the next token, one row.
         vocabulary: what each token reads. Outputs of the network beyond it have no text.
-        most: how many texts; None returns all.
+        limit: how many texts; None returns all.
     """
     import torch
 
@@ -123,7 +123,7 @@ def next_texts(logits: Tensor, vocabulary: Vocabulary, most: int | None) -> dict
     return {
         vocabulary.texts[index]: log_prob
         for index, log_prob in zip(
-            indices[:most].tolist(), ordered[:most].log().clamp(max=0.0).tolist(), strict=True
+            indices[:limit].tolist(), ordered[:limit].log().clamp(max=0.0).tolist(), strict=True
         )
         if log_prob > -math.inf
     }

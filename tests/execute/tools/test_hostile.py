@@ -27,8 +27,8 @@ WALL_SECONDS = 1.5
 AT_A_TIME = 3
 SECRET = "no-program-may-read-this"
 LINUX = sys.platform.startswith("linux")
-# Where all of the kernel's walls are: Landlock tells its version (system call 444).
-WALLED = (
+# Where the whole kernel sandbox is: Landlock tells its version (system call 444).
+SANDBOXED = (
     LINUX and platform.machine() == "x86_64" and ctypes.CDLL(None).syscall(444, None, 0, 1) >= 1
 )
 PR_SET_CHILD_SUBREAPER = 36
@@ -166,9 +166,9 @@ REACHING_OUT = {
     "an early death": "import os\nos._exit(0)",
 }
 
-# ctypes was used to build the walls, and its classes are still there. By them the program
-# overwrites the sets of the audit hook in memory, which then lets everything pass: what follows
-# meets the kernel alone.
+# ctypes was used to install the kernel's sandbox, and its classes are still there. By them the
+# program overwrites the sets of the audit hook in memory, which then lets everything pass: what
+# follows meets the kernel alone.
 UNHOOK = """
 import os, sys
 def find(kind, name):
@@ -284,7 +284,7 @@ def programs() -> dict[str, str]:
         else f"{UNHOOK}{program}"
         for name, program in BY_THE_KERNEL_ALONE.items()
     }
-    return EXHAUSTING | REACHING_OUT | (walled if WALLED else {})
+    return EXHAUSTING | REACHING_OUT | (walled if SANDBOXED else {})
 
 
 def children() -> set[str]:
@@ -353,7 +353,7 @@ def test_it_ends_in_time_with_an_error_or_a_harmless_answer(
     assert SECRET not in use.output + (use.error or "")
 
 
-@pytest.mark.skipif(not WALLED, reason="this system lacks one of the kernel's walls")
+@pytest.mark.skipif(not SANDBOXED, reason="this system lacks a part of the kernel's sandbox")
 @pytest.mark.parametrize("name", BY_THE_KERNEL_ALONE)
 def test_the_kernel_refuses_what_the_hook_let_pass(name: str, aftermath: Aftermath) -> None:
     use = aftermath.outcomes[f"unhooked: {name}"].use

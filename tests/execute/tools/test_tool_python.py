@@ -285,7 +285,7 @@ async def test_nothing_stays_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyP
 async def in_child(code: str, directory: Path) -> str:
     """Runs code that may use the sandbox's own modules without the audit hook."""
     folder = str(Path(sandbox_child.__file__).parent)
-    imports = "import sandbox_child as sandbox, sandbox_kernel as walls"
+    imports = "import sandbox_child as sandbox, sandbox_kernel as kernel"
     setup = f"import sys; sys.path.append({folder!r}); {imports}\n"
     finished = await run_limited(
         [sys.executable, "-I", "-S", "-c", setup + code],
@@ -309,7 +309,9 @@ async def test_without_a_network_not_even_this_machine_is_reached(tmp_path: Path
         )
         assert await in_child(code.format(leave="False"), tmp_path) == "False True"
         # Where the system forbids new namespaces, the function says so.
-        assert await in_child(code.format(leave="walls.leave_the_network()"), tmp_path) in (
+        assert await in_child(
+            code.format(leave="kernel.install_network_namespace()"), tmp_path
+        ) in (
             "True False",
             "False True",
         )

@@ -5,7 +5,7 @@ input, and one line goes out on standard output, ``A`` and the value of `answer`
 line printed, or ``E`` and the error. Only the standard library, and little of it, because start-up
 time is paid at every call.
 
-Four layers, because none is enough alone: the kernel's walls (`sandbox_kernel.py`: no
+Four layers, because none is enough alone: the kernel's sandbox (`sandbox_kernel.py`: no
 network, no file but the standard library's and the system's libraries to read, no system call but
 those that computing takes; on Linux, each where the kernel has it); limits that the kernel holds
 (memory, CPU, file size, processes); an audit hook that lets through only what arithmetic needs (on
@@ -101,20 +101,21 @@ def limit(memory_bytes: int, cpu_seconds: int) -> None:
             continue
 
 
-def build_walls() -> None:
-    """Puts up the kernel's walls as far as this system has them."""
+def install_kernel_sandbox() -> None:
+    """Installs what of the kernel's sandbox this system has."""
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path.append(here)
     import sandbox_kernel  # type: ignore[import-not-found]  # beside this script, as long as it is here
 
     sys.path.remove(here)
     del sys.modules["sandbox_kernel"]
-    sandbox_kernel.leave_the_network()
-    sandbox_kernel.confine_files([*sys.path, *(os.path.join(sys.base_prefix, "lib"), *LIBRARIES)])
-    sandbox_kernel.confine_calls()
+    sandbox_kernel.install_network_namespace()
+    libraries = (os.path.join(sys.base_prefix, "lib"), *LIBRARIES)
+    sandbox_kernel.install_landlock([*sys.path, *libraries])
+    sandbox_kernel.install_seccomp_filter()
 
 
-def guard() -> None:
+def install_audit_hook() -> None:
     """Installs the audit hook. It can't be taken off again."""
     readable = tuple(os.path.join(path, "") for path in sys.path)
     writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -220,8 +221,8 @@ def main() -> None:
     for name in ("exit", "quit"):  # the interactive names that models use in programs, too
         setattr(builtins, name, sys.exit)
     limit(memory_bytes, cpu_seconds)
-    build_walls()
-    guard()
+    install_kernel_sandbox()
+    install_audit_hook()
     text = run(source, printed)
     os.write(report, text.encode("utf-8", "replace")[: output_bytes + 1])
     os._exit(0)  # no finalizers, no waiting for threads

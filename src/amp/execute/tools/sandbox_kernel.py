@@ -1,6 +1,6 @@
-"""Walls of the kernel around the child of the Python tool; where it has none, they say so.
+"""The kernel's part of the sandbox around the Python tool's child; tells what the kernel lacks.
 
-Run in the child by `sandbox_child.py`, never imported by amp. What stands behind them
+Run in the child by `sandbox_child.py`, never imported by amp. What it forbids
 holds for native code, too, and can't be undone by the process or its threads:
 
 * a network namespace without a network (Linux that lets users make namespaces);
@@ -60,12 +60,12 @@ HARMLESS_CALLS = (
 Instruction = tuple[int, int, int, int]
 
 
-def leave_the_network() -> bool:
+def install_network_namespace() -> bool:
     """Moves this process into a network namespace without a network; False where not allowed."""
     return LIBC is not None and bool(LIBC.unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0)
 
 
-def confine_files(readable: Iterable[str]) -> bool:
+def install_landlock(readable: Iterable[str]) -> bool:
     """Leaves these paths, to be read only, and nothing else; False where there is no Landlock."""
     if LIBC is None:
         return False
@@ -92,7 +92,7 @@ def confine_files(readable: Iterable[str]) -> bool:
     return confined
 
 
-def confine_calls() -> bool:
+def install_seccomp_filter() -> bool:
     """Leaves the system calls that computing takes; False where this system is not known here."""
     if LIBC is None or os.uname().machine != "x86_64" or sys.maxsize < 2**32:
         return False

@@ -269,5 +269,5 @@ class SymbolicPlannerTool(Tool):
 
 def first_step(output: str) -> str | None:
     """Returns the first step of a plan that the tool found; None where there is nothing to do."""
-    found = _FIRST.match(output)
-    return None if found is None else found[1]
+    match = _FIRST.match(output)
+    return None if match is None else match[1]
