@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from amp.models import catalog
 
 # A shell's background job ignores Ctrl-C, and so would the programs that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# What the tests take the data from, so do the commands that they run.
+os.environ.setdefault("AMP_DATA", str(DATA))
 
 # A busy machine is no failure: what is promised about speed is measured in perf/.
 settings.register_profile("amp", deadline=None)

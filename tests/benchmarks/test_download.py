@@ -256,8 +256,6 @@ def test_data_goes_where_it_is_looked_for(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("AMP_DATA", raising=False)
     assert data_directory().path == tmp_path / "cache" / "amp" / "data"
-    (tmp_path / "shared" / "data").mkdir(parents=True)
-    assert data_directory().path.resolve() == tmp_path / "shared" / "data"
     monkeypatch.setenv("AMP_DATA", str(tmp_path / "variable"))
     assert data_directory().path == tmp_path / "variable"
     assert data_directory(tmp_path / "option").path == tmp_path / "option"

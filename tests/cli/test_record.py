@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.fakes.files import DATA
 from typer.testing import CliRunner
 
 from amp import cli
@@ -21,7 +21,6 @@ from amp.models.recording_store import Store
 from amp.models.scripted import ScriptedModel
 
 DEMO = ("gsm8k", "--split", "demo", "--samples", "2", "--to", "pool.sqlite")
-DATA = Path(os.environ.get("AMP_DATA") or Path(__file__).parents[3] / "shared" / "data")
 INFO = ("info", "pool.sqlite", "--benchmark", "gsm8k", "--split", "demo", "--samples", "2")
 CARD = ModelCard("scripted", "ab" * 32)
 

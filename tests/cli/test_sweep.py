@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tomllib
 from importlib.util import find_spec
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.evaluate.test_sweep import SWEEP
+from tests.fakes.files import DATA, ROOT
 from tests.fakes.recorded import PROGRAM, record
 from typer.testing import CliRunner, Result
 
@@ -18,8 +18,6 @@ from amp.cli import app
 from amp.errors import InvalidInputError
 from amp.report.runs import comparable, read_runs
 
-ROOT = Path(__file__).parents[2]
-DATA = Path(os.environ.get("AMP_DATA") or ROOT.parent / "shared" / "data")
 CONFIGS = [
     path
     for path in sorted((ROOT / "configs").glob("*.toml"))

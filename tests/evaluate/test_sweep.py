@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -11,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from tests.fakes.files import DATA, ROOT
 from tests.fakes.recorded import ARMS, CARD, PROGRAM, SILENT, answer, record
 
 from amp.benchmarks import load_benchmark
@@ -37,9 +37,6 @@ from amp.simulate.replay import replay_allocator
 from amp.simulate.samples import Arm, SampleTable
 from amp.trace import read_episodes, read_manifest
 from amp.types import Allocation, Episode, Limits
-
-ROOT = Path(__file__).parents[2]
-DATA = Path(os.environ.get("AMP_DATA") or ROOT.parent / "shared" / "data")
 
 SMALL = """
 seeds = [0, 1]

@@ -85,16 +85,13 @@ def data_directory(explicit: Path | None = None) -> DataDirectory:
     """Returns the data directory.
 
     It is the first of these that is given: `explicit` (the option ``--data``), the environment
-    variable ``AMP_DATA``, ``../shared/data`` relative to the current directory if that is there,
-    amp/data in the user's cache.
+    variable ``AMP_DATA``, amp/data in the user's cache. (The command line takes ``data`` of
+    ``amp.toml`` for `explicit` where no option is given.)
     """
     if explicit is not None:
         return DataDirectory(explicit.expanduser(), "--data")
     if from_environment := os.environ.get(ENVIRONMENT_VARIABLE):
         return DataDirectory(Path(from_environment).expanduser(), ENVIRONMENT_VARIABLE)
-    shared = Path("..", "shared", "data")
-    if shared.is_dir():
-        return DataDirectory(shared, "the default")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     return DataDirectory(cache / "amp" / "data", "the default")
 

@@ -112,7 +112,8 @@ Data = Annotated[Path | None, typer.Option(help="Directory of the benchmarks' da
 Probe = Annotated[
     list[str] | None,
     typer.Option(
-        help="Ask the model before each step: options, next_token, hidden, perplexity; repeat."
+        help=f"{(PlannerConfig.model_fields['probes'].description or '').removesuffix('.')}; "
+        "repeat for several."
     ),
 ]
 Record = Annotated[

@@ -1,11 +1,4 @@
-"""Commands that look at things: benchmarks, traces of runs.
-
-Commands about models: list, pull, rm, profile.
-
-Commands about the benchmarks' data.
-
-What people see of the benchmarks in a terminal: a table of all, and one in detail.
-"""
+"""Commands that look at what is there: benchmarks and their data, models, traces of runs."""
 
 from __future__ import annotations
 
@@ -111,7 +104,9 @@ app.add_typer(trace_app, name="trace")
 @app.command()
 def benchmarks(
     name: Annotated[str | None, typer.Argument(help="A benchmark, to see all about it.")] = None,
-    methods: Annotated[bool, typer.Option("--methods", help="List the methods of run.")] = False,
+    methods: Annotated[
+        bool, typer.Option("--methods", help="List what amp run --method takes.")
+    ] = False,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -124,7 +119,9 @@ def benchmarks(
         return
     from amp.benchmarks import benchmark_names, shadowed
     from amp.benchmarks.download import survey
+    from amp.settings import load_settings
 
+    data = data or load_settings().data
     found, broken = [], {}
     for known in benchmark_names() if name is None else [name]:
         try:
@@ -205,7 +202,7 @@ app.add_typer(models_app, name="models")
 
 @models_app.command("list")
 def models_list(as_json: Json = False) -> None:
-    """List the models of the catalog and which of them are here."""
+    """List the models of the catalog and which are here. Example: amp models list"""
     from rich.table import Table
 
     from amp.models import catalog
@@ -239,7 +236,7 @@ def models_pull(name: str) -> None:
 
 @models_app.command("rm")
 def models_rm(name: str) -> None:
-    """Remove a model from this machine."""
+    """Remove a model from this machine. Example: amp models rm smollm2-135m"""
     from amp.models import catalog
 
     print(f"freed {catalog.remove(name) / 1e6:,.0f} MB")
@@ -308,6 +305,7 @@ def data_get(name: str, data: Data = None) -> None:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
     from amp.benchmarks.download import get_data
+    from amp.settings import load_settings
 
     columns = TextColumn(name), BarColumn(), DownloadColumn(), TransferSpeedColumn()
     with Progress(*columns, console=new_console(stderr=True), transient=True) as bar:
@@ -317,7 +315,7 @@ def data_get(name: str, data: Data = None) -> None:
             bar.update(task, completed=done, total=total or None)
 
         try:
-            folder = get_data(name, data, progress)
+            folder = get_data(name, data or load_settings().data, progress)
         except KeyboardInterrupt:  # what has come is kept
             raise typer.Exit(INTERRUPTED) from None
     print(folder)

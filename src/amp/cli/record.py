@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from amp.types import Task
 
 record_app = typer.Typer(
-    help="Record a model's answers to a benchmark, for every comparison to start from. They are "
-    "recorded for several arms: in GSM8K the ways to ask for a solution, elsewhere the corners of "
-    "what can be allocated, each played for whole episodes.",
+    help="Record a model's answers to a benchmark, for every comparison to start from.\n\n"
+    "They are recorded for several arms: the benchmark's own, or the corners of what can be "
+    "allocated.",
     epilog="Example: amp record gsm8k --limit 100 --samples 4 --to pool.sqlite",
     no_args_is_help=True,
 )
@@ -38,7 +38,8 @@ Limit = Annotated[int | None, typer.Option(min=1, help="Tasks at most.")]
 Level = Annotated[str | None, typer.Option(help="Level of a benchmark that has levels.")]
 Samples = Annotated[int, typer.Option(min=1, max=256, help="Samples of each arm.")]
 Arms = Annotated[
-    list[str] | None, typer.Option("--arm", help="One of the arms; repeat. Default: all.")
+    list[str] | None,
+    typer.Option("--arm", help="One of the arms; repeat for several. All if left out."),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of the tasks.")]
 
@@ -57,7 +58,7 @@ def record(
         str,
         typer.Option(
             metavar="I/N",
-            help="Every N-th task from the I-th on; several processes may fill one file.",
+            help="Every N-th task from the I-th on, so that several processes can fill one file.",
         ),
     ] = "1/1",
     jobs: Annotated[int, typer.Option(min=1, help="Tasks at a time.")] = 1,

@@ -166,7 +166,7 @@ def demo(
     svg: Annotated[Path | None, typer.Option(help="Save what is shown as a picture.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Watch a local model plan: once with a fixed allocation, once adaptively."""
+    """Watch a local model plan, once fixed and once adaptively. Example: amp demo --svg demo.svg"""
     from rich.console import Console
 
     from amp.cli import render
