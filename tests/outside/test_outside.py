@@ -13,6 +13,8 @@ import pytest
 
 import amp
 
+pytestmark = pytest.mark.slow  # every command is a process of its own
+
 HERE = Path(__file__).parent
 TRAINING = """
 benchmark = "sums"
@@ -88,10 +90,10 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     return shell_in(tmp_path_factory.mktemp("outside"))
 
 
-@pytest.fixture
-def crowded(tmp_path: Path) -> Shell:
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     """With packages that are broken beside the sound one."""
-    shell = shell_in(tmp_path)
+    shell = shell_in(tmp_path_factory.mktemp("crowded"))
     shell.bring("absent", "import no_such_module_here", absent="Benchmark")
     shell.bring("first", "class Twice: ...", twice="Twice")
     shell.bring("second", "class Twice: ...", twice="Twice")
