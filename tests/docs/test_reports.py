@@ -22,7 +22,7 @@ from amp.evaluate import EpisodeDataset
 from amp.learn.pretrain import train_assessor
 from amp.report.stats import auroc, spearman
 from amp.report.validity import Row
-from amp.report.validity_report import judged, rows, stage_name
+from amp.report.validity_report import judge_episodes, score_rows, stage_name
 from amp.simulate.build import table_from_recording
 from amp.simulate.replay import Pull, replay_plans
 from amp.simulate.samples import Arm
@@ -52,8 +52,8 @@ def value(made: list[Row], name: str) -> float:
 
 def check(section: str, train: EpisodeDataset, held_out: EpisodeDataset) -> None:
     inside, outside = (
-        judged(train.episodes, train.benchmark),
-        judged(held_out.episodes, held_out.benchmark),
+        judge_episodes(train.episodes, train.benchmark),
+        judge_episodes(held_out.episodes, held_out.benchmark),
     )
     assessors = {
         kind: train_assessor(kind, train.episodes, inside, structural).assessor
@@ -63,7 +63,7 @@ def check(section: str, train: EpisodeDataset, held_out: EpisodeDataset) -> None
     assert told
     for stage, (neural, weighted, single, length) in told.items():
         candidates = 0 if stage == "before" else int(stage.removeprefix("with "))
-        made = rows(held_out.episodes, outside, assessors, candidates)
+        made = score_rows(held_out.episodes, outside, assessors, candidates)
         assert value(made, "neural") == pytest.approx(neural, abs=ROUNDING), stage_name(candidates)
         assert value(made, "weighted") == pytest.approx(weighted, abs=ROUNDING)
         assert value(made, "words") in (

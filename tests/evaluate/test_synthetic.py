@@ -21,7 +21,7 @@ from tests.fakes.synthetic import (
 )
 
 from amp.errors import InvalidInputError
-from amp.report.adaptivity import Spent, adaptivity
+from amp.report.adaptivity import Spent, rank_correlations
 from amp.report.frontier import Point, cost_share, reward_share
 from amp.report.metrics import Interval
 from amp.simulate.policies import (
@@ -152,7 +152,7 @@ def held_out(measure: Callable[[TaskSamples], float], seed: int) -> tuple[float,
         for row in test.tasks
         for samples in [row.by_arm["short"].samples]
     ]
-    return share, adaptivity(spent, resamples=300).spearman.interval
+    return share, rank_correlations(spent, resamples=300).spearman.interval
 
 
 def test_a_feature_that_tells_the_level_gains_all_there_is_on_tasks_not_seen() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from amp.errors import InvalidInputError
-from amp.report.adaptivity import Spent, adaptivity
+from amp.report.adaptivity import Spent, rank_correlations
 from amp.report.stats import kendall, spearman
 
 
@@ -25,8 +25,8 @@ def make(rng: np.random.Generator, tasks: int, effect: float, each: int = 1) -> 
 
 def test_to_spend_by_difficulty_is_perfect_and_against_it_is_the_opposite() -> None:
     rates = [0.0, 0.125, 0.5, 0.5, 1.0]
-    with_it = adaptivity([Spent(f"t{i}", 100 * rate, rate) for i, rate in enumerate(rates)])
-    against = adaptivity([Spent(f"t{i}", -100 * rate, rate) for i, rate in enumerate(rates)])
+    with_it = rank_correlations([Spent(f"t{i}", 100 * rate, rate) for i, rate in enumerate(rates)])
+    against = rank_correlations([Spent(f"t{i}", -100 * rate, rate) for i, rate in enumerate(rates)])
     for found, expected in ((with_it, 1.0), (against, -1.0)):
         assert found.spearman.value == pytest.approx(expected)
         assert found.kendall.value == pytest.approx(expected)
@@ -36,7 +36,7 @@ def test_to_spend_by_difficulty_is_perfect_and_against_it_is_the_opposite() -> N
 
 def test_the_values_are_the_rank_correlations_of_the_columns() -> None:
     rows = make(np.random.default_rng(0), 60, effect=1.5, each=2)
-    found = adaptivity(rows)
+    found = rank_correlations(rows)
     amounts, rates = [row.amount for row in rows], [row.failure_rate for row in rows]
     assert found.spearman.value == pytest.approx(spearman(amounts, rates))
     assert found.kendall.value == pytest.approx(kendall(amounts, rates))
@@ -45,10 +45,10 @@ def test_the_values_are_the_rank_correlations_of_the_columns() -> None:
 
 def test_the_intervals_cover_as_often_as_they_say() -> None:
     rng = np.random.default_rng(1)
-    truth = adaptivity(make(rng, 20_000, effect=1.5), resamples=1)
+    truth = rank_correlations(make(rng, 20_000, effect=1.5), resamples=1)
     held = {"spearman": 0, "kendall": 0}
     for seed in range(400):
-        found = adaptivity(make(rng, 40, effect=1.5), resamples=500, seed=seed)
+        found = rank_correlations(make(rng, 40, effect=1.5), resamples=500, seed=seed)
         for name in held:
             interval, value = getattr(found, name).interval, getattr(truth, name).value
             held[name] += interval.low <= value <= interval.high
@@ -60,7 +60,9 @@ def test_a_useless_policy_is_called_adaptive_no_more_often_than_stated() -> None
     rng = np.random.default_rng(2)
     called = 0
     for seed in range(200):
-        found = adaptivity(make(rng, 40, effect=0.0, each=2), resamples=500, seed=seed).spearman
+        found = rank_correlations(
+            make(rng, 40, effect=0.0, each=2), resamples=500, seed=seed
+        ).spearman
         assert found.interval is not None
         called += not found.interval.low <= 0.0 <= found.interval.high
     assert 0 < called / 200 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 200)
@@ -72,12 +74,12 @@ def test_what_does_not_vary_has_no_correlation_but_a_reason() -> None:
         ([Spent("a", 4, 0.1), Spent("b", 4, 0.9)], "not defined: all were given 4"),
         ([Spent("a", 1, 0.5), Spent("b", 4, 0.5)], "not defined: all have the failure rate 0.5"),
     ):
-        for estimate in (adaptivity(rows).spearman, adaptivity(rows).kendall):
+        for estimate in (rank_correlations(rows).spearman, rank_correlations(rows).kendall):
             assert (estimate.value, estimate.interval, estimate.note) == (None, None, note)
 
 
 def test_one_task_has_a_correlation_but_no_interval() -> None:
-    found = adaptivity([Spent("a", 1, 0.1), Spent("a", 4, 0.9)]).kendall
+    found = rank_correlations([Spent("a", 1, 0.1), Spent("a", 4, 0.9)]).kendall
     assert found.value == pytest.approx(1.0)
     assert (found.interval, found.note) == (None, "no interval: one task")
 

@@ -61,6 +61,18 @@ def test_a_page_holds_everything_that_a_result_needs(monkeypatch: pytest.MonkeyP
     assert "oracle (of the fixed runs)" in text
 
 
+def test_a_page_of_many_runs_groups_rules_and_names_the_front_alone() -> None:
+    fixed = [run(f"fixed {n}", [True] * n + [False] * (9 - n), 100 * n) for n in range(1, 9)]
+    dear = run("dear", [True] + [False] * 8, 700)
+    rules = [run(f"rule {n}", [True] * n + [False] * (9 - n), 90 * n, "rule") for n in range(1, 6)]
+    text = own(run_page(make_report([*fixed, dear, *rules]), [*fixed, dear, *rules]))
+    (curve,) = re.findall(r'Plotly.newPlot\(\s*"figure-curve",(.*?)</script>', text, re.DOTALL)
+    assert curve.count('"showlegend":true') == 3  # fixed runs, rules, and the oracle
+    named = re.findall(r'"text":"([^"]*)"', curve)
+    assert "fixed 8" in named
+    assert "dear" not in named
+
+
 @pytest.mark.parametrize("won", [[True], [False] * 2, [True] * 3, [False] * 4, [True, False]])
 @pytest.mark.parametrize("tokens", [0, 100])
 def test_no_page_says_nan(won: list[bool], tokens: int) -> None:

@@ -148,9 +148,9 @@ def test_flipping_signs_agrees_with_scipy(tenths: list[int]) -> None:
 def test_drawn_signs_come_close_to_all_of_them() -> None:
     differences = np.random.default_rng(4).normal(0.5, 1, 16).tolist()
     assert sign_flip_test(differences) == pytest.approx(
-        sign_flip_test(differences, draws=2**16), abs=0.01
+        sign_flip_test(differences, flips=2**16), abs=0.01
     )
-    assert sign_flip_test([1.0] * 40, draws=99) == 1 / 100
+    assert sign_flip_test([1.0] * 40, flips=99) == 1 / 100
     with pytest.raises(InvalidInputError, match="at least 1 difference"):
         sign_flip_test([])
     with pytest.raises(InvalidInputError, match="differences: value 1 is nan"):

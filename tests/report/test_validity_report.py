@@ -20,10 +20,10 @@ from amp.report.validity_report import (
     LENGTH,
     Kind,
     ValidityReport,
-    examine,
     importances,
-    kinds,
-    rows,
+    measure_stage,
+    score_kinds,
+    score_rows,
     stage_name,
 )
 from amp.trace import to_json
@@ -58,7 +58,7 @@ def make(side: str, tasks: int, shift: float = 1.0) -> list[Row]:
 
 def test_a_stage_measures_on_held_out_rows_what_it_learned_on_training_rows() -> None:
     train, held_out = make("train", 120), make("held out", 60)
-    stage = examine("before a round", train, held_out, NAMES, resamples=FEW)
+    stage = measure_stage("before a round", train, held_out, NAMES, resamples=FEW)
     assert (stage.tasks, stage.rows, stage.train_rows) == (60, 120, 240)
     assert stage.failures == sum(row.failed for row in held_out)
     assert stage.base_rate == sum(row.failed for row in train) / 240
@@ -75,7 +75,7 @@ def test_a_stage_measures_on_held_out_rows_what_it_learned_on_training_rows() ->
 
 
 def test_a_direction_that_turns_is_reported_as_worse_than_chance() -> None:
-    stage = examine("s", make("train", 120), make("held out", 60, -1.0), NAMES, resamples=FEW)
+    stage = measure_stage("s", make("train", 120), make("held out", 60, -1.0), NAMES, resamples=FEW)
     (entropy,) = (line for line in stage.lines if line.name == "entropy")
     assert entropy.direction == 1
     assert entropy.auroc.value is not None
@@ -84,7 +84,7 @@ def test_a_direction_that_turns_is_reported_as_worse_than_chance() -> None:
 
 def test_scorers_are_compared_with_baselines_the_best_feature_and_each_other() -> None:
     train, held_out = make("train", 120), make("held out", 60)
-    stage = examine("s", train, held_out, NAMES, resamples=FEW)
+    stage = measure_stage("s", train, held_out, NAMES, resamples=FEW)
     pairs = [(one.first.name, one.second) for one in stage.comparisons]
     rivals = [Oriented("prompt_length", -1), Oriented("constant"), Oriented("entropy")]
     assert pairs == [
@@ -99,7 +99,7 @@ def test_scorers_are_compared_with_baselines_the_best_feature_and_each_other() -
 
 def test_a_scorer_points_up_whatever_the_training_rows_say() -> None:
     train = [Row(r.task, not r.failed, r.scores) for r in make("train", 60)]
-    stage = examine("s", train, make("held out", 60), {"learned": "scorer"}, resamples=FEW)
+    stage = measure_stage("s", train, make("held out", 60), {"learned": "scorer"}, resamples=FEW)
     assert stage.lines[0].direction == 1
     assert stage.lines[0].auroc.value is not None
     assert stage.lines[0].auroc.value > 0.6
@@ -108,12 +108,12 @@ def test_a_scorer_points_up_whatever_the_training_rows_say() -> None:
 def test_a_task_on_both_sides_is_refused() -> None:
     rows = make("same", 3)
     with pytest.raises(ValueError, match="task same-0 is in the training rows and in the held-out"):
-        examine("s", rows, rows[:1], NAMES)
+        measure_stage("s", rows, rows[:1], NAMES)
 
 
 @pytest.mark.parametrize("held_out", [[], [Row("a", True, {"learned": 0.5, "entropy": 1.0})]])
 def test_nothing_is_invented_where_rows_are_missing(held_out: list[Row]) -> None:
-    stage = examine("s", [], held_out, NAMES, resamples=FEW)
+    stage = measure_stage("s", [], held_out, NAMES, resamples=FEW)
     assert stage.base_rate is None
     assert all(line.auroc.value is None for line in stage.lines)
     assert all(line.auroc.note.startswith("not defined: ") for line in stage.lines)
@@ -127,8 +127,8 @@ def test_a_report_is_json_and_the_same_twice() -> None:
     def report() -> ValidityReport:
         importances = (Importance("hidden", 0.1), Importance("x", None, note="not defined: no"))
         stages = (
-            examine("one", make("train", 20), make("held out", 20), NAMES, importances, FEW),
-            examine("two", [], [], NAMES),
+            measure_stage("one", make("train", 20), make("held out", 20), NAMES, importances, FEW),
+            measure_stage("two", [], [], NAMES),
         )
         return ValidityReport("a model", "gsm8k", stages)
 
@@ -155,25 +155,25 @@ NOTES = [settled(0.5), settled(0.0, 0), settled(1.0, 1), settled(1.0, 0, 1)]
 
 
 def test_before_a_round_each_candidate_is_a_row_of_its_own() -> None:
-    made = rows([EPISODE], NOTES, ASSESSORS, 0)
+    made = score_rows([EPISODE], NOTES, ASSESSORS, 0)
     assert [row.failed for row in made] == [True, False]
     assert made[0].scores == made[1].scores
     assert "agreement" not in made[0].scores
 
 
 def test_after_it_each_set_of_candidates_is_one() -> None:
-    assert [row.failed for row in rows([EPISODE], NOTES, ASSESSORS, 1)] == [False, True]
-    (both,) = rows([EPISODE], NOTES, ASSESSORS, 2)
+    assert [row.failed for row in score_rows([EPISODE], NOTES, ASSESSORS, 1)] == [False, True]
+    (both,) = score_rows([EPISODE], NOTES, ASSESSORS, 2)
     assert both.failed
     assert both.scores["agreement"] == 0.5
     assert both.scores["answer_tokens"] == sum(c.completion_tokens for c in CANDIDATES) / 2
-    assert rows([EPISODE], NOTES, ASSESSORS, 3) == []
+    assert score_rows([EPISODE], NOTES, ASSESSORS, 3) == []
 
 
 def test_every_score_has_a_kind() -> None:
-    names = kinds(ASSESSORS)
+    names = score_kinds(ASSESSORS)
     for candidates in (0, 1, 2):
-        for row in rows([EPISODE], NOTES, ASSESSORS, candidates):
+        for row in score_rows([EPISODE], NOTES, ASSESSORS, candidates):
             assert set(row.scores) <= set(names)
     assert names["weighted"] == "scorer"
     assert names[LENGTH] == names[CONSTANT] == "baseline"

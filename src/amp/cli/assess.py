@@ -1,4 +1,4 @@
-"""Commands about the CAM: train an assessor, and report how valid its scores are."""
+"""`amp assess`: train an assessor, and report how well its scores tell failures."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from amp.cli.app import Data, Json, MaxSteps, Probe, app, new_console, probes_of
+from amp.cli.report import writing
 from amp.errors import InvalidInputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def report(
     Example: amp assess report recordings/gsm8k.sqlite --train recordings/gsm8k-train.sqlite
     """
     from amp.assess.dependency import find_parser
-    from amp.report import validity_report
+    from amp.report.validity_report import make_validity_report
     from amp.trace import to_json
 
     held_out = _source(runs, benchmark, split, level, limit, probe, max_steps, data)
@@ -143,7 +144,7 @@ def report(
             ).assessor
             for kind in KINDS
         }
-    made = validity_report.report(
+    made = make_validity_report(
         held_out.card.name,
         held_out.benchmark.name,
         (inside.episodes, inside_notes),
@@ -153,7 +154,8 @@ def report(
     if html is not None:
         from amp.report.pages import validity_page
 
-        html.write_text(validity_page(made), encoding="utf-8")
+        with writing(html):
+            html.write_text(validity_page(made), encoding="utf-8")
     if as_json:
         print(to_json(made))
         return
@@ -204,10 +206,10 @@ def _source(
 def _judged(source: EpisodeDataset) -> list[Annotation]:
     from rich.progress import track
 
-    from amp.report.validity_report import judged
+    from amp.report.validity_report import judge_episodes
 
     episodes = track(source.episodes, "judging", console=new_console(stderr=True), transient=True)
-    return [note for episode in episodes for note in judged([episode], source.benchmark)]
+    return [note for episode in episodes for note in judge_episodes([episode], source.benchmark)]
 
 
 def _read(paths: list[Path]) -> list[Annotation]:

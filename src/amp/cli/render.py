@@ -1,7 +1,4 @@
-"""What people see: the live table of steps, the summary after a run, a trace.
-
-What people see of a validity report in a terminal: scores, comparisons, calibration.
-"""
+"""Views in a terminal: a run while it goes on, its summary, traces, and complexity scores."""
 
 from __future__ import annotations
 

@@ -70,16 +70,16 @@ def report(
     if html is not None:
         from amp.report.pages import run_page
 
-        with _writing(html):
+        with writing(html):
             html.write_text(run_page(made, read, benchmark), encoding="utf-8")
         written.append(html)
     if markdown is not None:
-        with _writing(markdown):
+        with writing(markdown):
             text = markdown_of(made.title, made.notes, tables)
             markdown.write_text(text, encoding="utf-8")
         written.append(markdown)
     if csv is not None:
-        with _writing(csv):
+        with writing(csv):
             written += write_csv(tables, csv)
     if as_json:
         print(to_json(made))
@@ -121,6 +121,7 @@ def simulate(
     data: Data = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
     csv: Annotated[Path | None, typer.Option(help="Write the rows to this file, too.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write one page with figures, too.")] = None,
     as_json: Json = False,
 ) -> None:
     """Compare fixed, rules, controls, heuristic, policies and oracle on recorded samples of GSM8K.
@@ -164,6 +165,11 @@ def simulate(
     adaptive = {"heuristic": Adaptive((heuristic,), WeightedAssessor()), **learned}
     runs, reference = simulated(test, table(train, "train"), adaptive, contexts, orders)
     made = make_report(comparable(runs), reference, analysis=OF_SAMPLES, duels=list(learned)[:1])
+    if html is not None:
+        from amp.report.pages import run_page
+
+        with writing(html):
+            html.write_text(run_page(made, runs), encoding="utf-8")
     if csv is not None:
         write_overview(made, csv)
     if as_json:
@@ -253,7 +259,8 @@ def _view(table: Table, title: str | None = None) -> object:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
+    """Says in one line that a file cannot be written."""
     try:
         yield
     except OSError as error:

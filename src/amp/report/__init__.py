@@ -1,0 +1,60 @@
+"""What runs amount to: figures, intervals, comparisons, tables and pages.
+
+Everything here reads `Run`s, be they of the planner or of recorded samples. `make_report` measures
+them; `Run.to_frame` gives the episodes to whoever measures something else.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from amp.report.metrics import Interval, Summary, summarise, wilson
+    from amp.report.pages import run_page, validity_page
+    from amp.report.paired import Comparison, compare
+    from amp.report.report import OF_RUNS, OF_SAMPLES, Analysis, RunReport, make_report
+    from amp.report.runs import Run, comparable, read_runs
+    from amp.report.tables import Table, tables_of
+    from amp.report.validity_report import ValidityReport, make_validity_report
+
+__all__ = [
+    "OF_RUNS",
+    "OF_SAMPLES",
+    "Analysis",
+    "Comparison",
+    "Interval",
+    "Run",
+    "RunReport",
+    "Summary",
+    "Table",
+    "ValidityReport",
+    "comparable",
+    "compare",
+    "make_report",
+    "make_validity_report",
+    "read_runs",
+    "run_page",
+    "summarise",
+    "tables_of",
+    "validity_page",
+    "wilson",
+]
+
+_MODULES = {
+    "metrics": ("Interval", "Summary", "summarise", "wilson"),
+    "pages": ("run_page", "validity_page"),
+    "paired": ("Comparison", "compare"),
+    "report": ("OF_RUNS", "OF_SAMPLES", "Analysis", "RunReport", "make_report"),
+    "runs": ("Run", "comparable", "read_runs"),
+    "tables": ("Table", "tables_of"),
+    "validity_report": ("ValidityReport", "make_validity_report"),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Exports what needs numpy without importing it yet."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

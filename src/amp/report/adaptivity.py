@@ -1,14 +1,12 @@
-"""Whether more was spent where the model fails more: adaptivity effectiveness (spec 2.6).
+"""Whether more was allocated to harder tasks: adaptivity effectiveness (spec 2.6).
 
-Difficulty is that for the model at hand: its failure rate on a step or task over K samples. The
-samples should be others than those that the allocation was made with, and the tasks not those of
-the training; else what correlates is luck that both had a share in. A failure rate of few samples
-is noisy, which draws the correlation towards 0: the figures are lower bounds of what stands behind.
+Difficulty comes from two sources: the benchmark, which scores a task before it is tried, and the
+model, whose failure rate is known where it was sampled several times. Runs are held against both by
+rank correlations, and by means over thirds of the tasks.
 
-What runs allocated against how hard their tasks are: correlations, and means by thirds.
-
-How hard a task is comes from the benchmark, known before it is tried, and from the model, whose
-failure rate is known where it was sampled several times.
+The samples of a failure rate should be others than those of the run, and the tasks not those of the
+training; else the two correlate by luck that they share. A failure rate of few samples is noisy,
+which moves the correlation towards 0: the figures are lower bounds.
 """
 
 from __future__ import annotations
@@ -40,7 +38,7 @@ from amp.types import Episode
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What a step, or a whole task, was given, and how hard it is.
+    """What was allocated to a step, or to a whole task, and how difficult it is.
 
     Attributes:
         task: id of its task; rows of one task are resampled together.
@@ -67,7 +65,7 @@ class Spent:
 
 
 @dataclass(frozen=True, slots=True)
-class Adaptivity:
+class RankCorrelations:
     """Rank correlations of what was allocated with the failure rate, each in [-1, 1].
 
     Attributes:
@@ -79,7 +77,9 @@ class Adaptivity:
     kendall: Estimate
 
 
-def adaptivity(rows: Sequence[Spent], resamples: int = RESAMPLES, seed: int = 0) -> Adaptivity:
+def rank_correlations(
+    rows: Sequence[Spent], resamples: int = RESAMPLES, seed: int = 0
+) -> RankCorrelations:
     """Rank correlations of amounts with failure rates, with intervals by bootstrap over tasks.
 
     Without variation there is no correlation: the value is then None, and the note says what did
@@ -92,7 +92,7 @@ def adaptivity(rows: Sequence[Spent], resamples: int = RESAMPLES, seed: int = 0)
     def correlation(weighted: Callable[[Array, Array, Array], Array]) -> Estimate:
         return estimate(tasks, partial(weighted, amounts, rates), undefined, resamples, seed)[0]
 
-    return Adaptivity(correlation(weighted_spearman), correlation(weighted_kendall))
+    return RankCorrelations(correlation(weighted_spearman), correlation(weighted_kendall))
 
 
 def _undefined(rows: Sequence[Spent]) -> str:
@@ -108,8 +108,8 @@ _CELLS = 400_000  # resamples x episodes: more tasks need fewer resamples for an
 
 
 @dataclass(frozen=True, slots=True)
-class Hardness:
-    """How hard tasks are; what is not known is empty, and a note says why.
+class Difficulties:
+    """How difficult tasks are; what is not known is empty, and a note gives the reason.
 
     Attributes:
         counts: what the benchmark's score counts, in words.
@@ -128,7 +128,7 @@ class Hardness:
 
 @dataclass(frozen=True, slots=True)
 class Adapted:
-    """Rank correlation of an amount that a run allocated with how hard tasks are.
+    """Rank correlation of an amount that a run allocated with the difficulty of tasks.
 
     Attributes:
         run: its name.
@@ -168,8 +168,8 @@ class Third:
     cost_interval: Interval | None
 
 
-def difficulties(runs: Sequence[Run], judge: Benchmark | None) -> Hardness:
-    """How hard the tasks of runs are, as far as it can be told.
+def task_difficulties(runs: Sequence[Run], judge: Benchmark | None) -> Difficulties:
+    """The difficulty of the tasks of runs, as far as it is known.
 
     The failure rate is that over the seeds of a fixed run or, if none has several, that among the
     candidates of the fixed run which has most of them a task, by the benchmark's judge.
@@ -195,21 +195,23 @@ def difficulties(runs: Sequence[Run], judge: Benchmark | None) -> Hardness:
             "no failure rates of the model: they need a fixed run with several seeds, or with "
             "several candidates a step and a judge"
         )
-    return Hardness(counts, scores, source, rates, tuple(notes))
+    return Difficulties(counts, scores, source, rates, tuple(notes))
 
 
 def adapted(
-    runs: Sequence[Run], cost: str, cost_of: Callable[[Episode], float], hard: Hardness
+    runs: Sequence[Run], cost: str, cost_of: Callable[[Episode], float], difficulties: Difficulties
 ) -> tuple[Adapted, ...]:
     """Correlations of every run that adapts, for all amounts and measures of difficulty."""
     against: dict[str, Mapping[str, float]] = {}
-    if hard.scores:
+    if difficulties.scores:
         # Ranks correlate as the scores do, and they are shares, as failure rates are.
-        values = sorted({score.score for score in hard.scores.values()})
+        values = sorted({score.score for score in difficulties.scores.values()})
         place = {value: index / max(1, len(values) - 1) for index, value in enumerate(values)}
-        against[hard.counts] = {task: place[s.score] for task, s in hard.scores.items()}
-    if hard.rates:
-        against[hard.source] = hard.rates
+        against[difficulties.counts] = {
+            task: place[s.score] for task, s in difficulties.scores.items()
+        }
+    if difficulties.rates:
+        against[difficulties.source] = difficulties.rates
     amounts: dict[str, Callable[[Episode], float]] = {
         cost: cost_of, "rounds": rounds_of, "candidates": candidates_of
     }  # fmt: skip
@@ -226,21 +228,21 @@ def adapted(
                     for e in run.episodes
                     if e.task.id in level
                 ]
-                both = adaptivity(rows, resamples_for(len(rows)))
+                both = rank_correlations(rows, resamples_for(len(rows)))
                 found.append(Adapted(run.name, amount, what, both.spearman, both.kendall))
     return tuple(found)
 
 
 def thirds(
-    runs: Sequence[Run], cost_of: Callable[[Episode], float], hard: Hardness
+    runs: Sequence[Run], cost_of: Callable[[Episode], float], difficulties: Difficulties
 ) -> tuple[Third, ...]:
     """Success and cost of every run by the benchmark's thirds; thirds without tasks are absent."""
     found = []
     for run in runs:
         parted: dict[Tercile, list[Episode]] = defaultdict(list)
         for episode in run.episodes:
-            if episode.task.id in hard.scores:
-                parted[hard.scores[episode.task.id].tercile].append(episode)
+            if episode.task.id in difficulties.scores:
+                parted[difficulties.scores[episode.task.id].tercile].append(episode)
         for third, episodes in sorted(parted.items()):
             tasks = tasks_of(episodes)
             solved = [episode.success is True for episode in episodes]

@@ -1,9 +1,8 @@
-"""How calibrated a score is: whether a score of 0.3 means that 30 % fail (spec 2.2).
+"""Whether a score is a probability of failure: of those scored 0.3, do 30 % fail? (spec 2.2)
 
-Whether the complexity that runs went by is a probability of failure (spec 2.2).
-
-By task, since a run tells for a task alone whether it failed; where a task is one step, by step.
-`amp assess report` asks the same of every step, on tasks that an assessor was not trained on.
+`reliability` compares any scores with outcomes; `calibrations` asks it of the complexity that runs
+allocated by. A run has an outcome for each task and not for each step, so there a task counts once;
+`amp assess report` compares every step.
 """
 
 from __future__ import annotations

@@ -20,14 +20,21 @@ _COLOURS = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8a6d3b",
 )  # fmt: skip
 _MARKS = ("circle", "diamond", "triangle-up", "x", "pentagon", "cross")
-_FIXED = ("#555555", "square")
-_ORACLE = ("#b8860b", "star")
+_GROUPS = {
+    "fixed": ("#555555", "square", "fixed runs"),
+    "rule": ("#8a8a8a", "triangle-down", "rules"),
+    "control": ("#b5651d", "x-thin-open", "controls"),
+    "oracle": ("#b8860b", "star", "oracle (of the fixed runs)"),
+}
+"""Colour, mark and name of the runs that are shown as one group."""
+
+_FEW = 12  # runs, of which a plot can show and name each
 _KINDS = {"scorer": "#0072b2", "baseline": "#d55e00", "feature": "#707070"}
 _LINE_PIXELS = 24
 
 
 def curve(report: RunReport) -> Figure:
-    """Success against cost: the fixed runs with their front, the adaptive ones, the oracle."""
+    """Success against cost: the fixed runs with their front, and all others."""
     from plotly.graph_objects import Figure, Scatter
 
     figure = Figure()
@@ -38,39 +45,43 @@ def curve(report: RunReport) -> Figure:
             x=[point.cost for point in corners[:-1]] + [report.curve.limit],
             y=[point.success for point in corners],
             mode="lines",
-            line={"color": _FIXED[0], "dash": "dot"},
+            line={"color": _GROUPS["fixed"][0], "dash": "dot"},
             name="front of the fixed runs",
             hoverinfo="skip",
         )
         figure.add_trace(line)
-    first_fixed = next((one.name for one in report.lines if one.kind == "fixed"), None)
-    on_front = {point.name for point in report.curve.front}
+    on_front = {point.name for point in front}
+    many = len(report.lines) > _FEW
     adaptive = count()
+    seen: set[str] = set()
     for one in _shown(report):
-        fixed = one.kind == "fixed"
-        colour, mark = _FIXED if fixed else _ORACLE
-        if one.kind == "adaptive":
-            place = next(adaptive)
+        if one.kind in _GROUPS:
+            colour, mark, name = _GROUPS[one.kind]
+        else:
+            place, name = next(adaptive), label(one.name)
             colour, mark = _COLOURS[place % len(_COLOURS)], _MARKS[place % len(_MARKS)]
         rate = one.summary.success_rate
+        # Where there are many, the intervals of rules and the like would hide each other.
+        bare = many and one.kind in _GROUPS
         dot = Scatter(
             x=[one.cost],
             y=[rate],
-            error_x=_whiskers([one.cost], [one.cost_interval]),
-            error_y=_whiskers([rate], [one.success_interval]),
+            error_x=None if bare else _whiskers([one.cost], [one.cost_interval]),
+            error_y=None if bare else _whiskers([rate], [one.success_interval]),
             mode="markers",
             cliponaxis=False,
             text=[label(one.name)],
-            marker={"color": colour, "symbol": mark, "size": 11},
-            name="fixed runs" if fixed else label(one.name),
-            legendgroup="fixed" if fixed else None,
-            showlegend=not fixed or one.name == first_fixed,
+            marker={"color": colour, "symbol": mark, "size": 7 if bare else 11},
+            name=name,
+            legendgroup=name,
+            showlegend=name not in seen,
             hovertemplate=f"%{{text}}<br>{report.unit} %{{x:,.4g}}<br>success %{{y:.1%}}"
             "<extra></extra>",
         )
         figure.add_trace(dot)
-        if fixed:
-            above = one.name in on_front
+        seen.add(name)
+        above = one.name in on_front
+        if one.kind == "fixed" and (above or not many):
             # Unlike the text of a trace, it lies over the intervals of all runs.
             figure.add_annotation(
                 x=one.cost,
@@ -154,7 +165,10 @@ def by_third(report: RunReport, success: bool) -> Figure:
 
     figure = Figure()
     adaptive = fixed = 0
+    many = len(report.lines) > _FEW
     for line in report.lines:
+        if many and line.kind != "adaptive" and line.name != report.reference:
+            continue
         if line.kind == "adaptive":
             colour, adaptive = _COLOURS[adaptive % len(_COLOURS)], adaptive + 1
         else:
@@ -191,7 +205,7 @@ def calibration(report: RunReport) -> Figure:
         x=[0, 1],
         y=[0, 1],
         mode="lines",
-        line={"color": _FIXED[0], "dash": "dot"},
+        line={"color": _GROUPS["fixed"][0], "dash": "dot"},
         name="a probability of failure",
         hoverinfo="skip",
     )

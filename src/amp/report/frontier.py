@@ -5,7 +5,7 @@ costs and succeeds like the mixture of their points, so whatever lies on a strai
 points can be had, too. What can be had is therefore not the staircase of the points that none beats
 (`pareto_front`) but the concave line above them (`hull`); success may also be had for more cost
 than it needs. A policy that adapts has to lie above that line of the fixed ones, else a coin does
-as well. `performance_curve` says of runs what they add to that line.
+as well. `performance_curve` measures what runs add to that line.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from amp.benchmarks.base import Benchmark
 from amp.errors import InvalidInputError, did_you_mean
-from amp.report.adaptivity import Adapted, Third, adapted, difficulties, thirds
+from amp.report.adaptivity import Adapted, Third, adapted, task_difficulties, thirds
 from amp.report.calibration import Calibration, calibrations
 from amp.report.frontier import Curve, Front, performance_curve
 from amp.report.paired import Versus, against, comparisons, detectable_with_one_seed
@@ -115,7 +115,7 @@ class RunReport:
         detectable: smallest difference in success that the exact test of one seed could have found
             with a power of 80 %, if as many tasks differ as between the reference and the cheapest
             fixed run; None if they never do, or there is no such run.
-        adapted: what was allocated against how hard tasks are.
+        adapted: what was allocated against the difficulty of tasks.
         thirds: success and cost by thirds of difficulty.
         calibrations: of the complexity that adaptive runs went by.
         failures: the dearest failed episodes.
@@ -204,7 +204,7 @@ def make_report(
         test_savings=analysis.test_savings,
     )
     cheapest = min((line for line in lines if line.kind == "fixed"), key=_cost, default=None)
-    hard = difficulties(runs, judge)
+    difficulties = task_difficulties(runs, judge)
     return RunReport(
         benchmark=runs[0].benchmark,
         model=runs[0].model,
@@ -224,11 +224,11 @@ def make_report(
         detectable=None
         if cheapest is None
         else detectable_with_one_seed(by_name[chosen], by_name[cheapest.name]),
-        adapted=adapted(runs, cost, cost_of, hard),
-        thirds=thirds(runs, cost_of, hard),
+        adapted=adapted(runs, cost, cost_of, difficulties),
+        thirds=thirds(runs, cost_of, difficulties),
         calibrations=calibrations(runs),
         failures=_failures(runs, cost_of),
-        notes=(*_notes(runs, lines), *_choice(lines, chosen, reference), *hard.notes),
+        notes=(*_notes(runs, lines), *_choice(lines, chosen, reference), *difficulties.notes),
     )
 
 
@@ -252,8 +252,8 @@ def _best(lines: Sequence[RunLine]) -> str:
     return max(fixed, key=lambda line: (line.summary.success_rate, -line.cost)).name
 
 
-def _choice(lines: Sequence[RunLine], chosen: str, wanted: str | None) -> list[str]:
-    if wanted is not None or sum(line.kind == "fixed" for line in lines) < 2:
+def _choice(lines: Sequence[RunLine], chosen: str, requested: str | None) -> list[str]:
+    if requested is not None or sum(line.kind == "fixed" for line in lines) < 2:
         return []
     return [
         f"the others are compared with {chosen}, the fixed run that succeeds most often; it was "

@@ -42,7 +42,7 @@ class Run:
         model: the base model's name; empty if unknown.
         checksum: SHA-256 of the model; empty if unknown.
         prompts: versions of the prompts, as ``name/version``.
-        planned: how many episodes it was to have; None if nobody said.
+        planned: how many episodes it was to have; None if unknown.
         paths: where its traces are, one a seed.
         settings: what else its manifest says, seeds and versions aside.
     """
@@ -322,7 +322,7 @@ class RunLine:
         kind: that of the run.
         tasks: distinct tasks.
         seeds: runs of each.
-        planned: episodes that it was to have; None if nobody said.
+        planned: episodes that it was to have; None if unknown.
         summary: its figures. With several seeds their interval is that over tasks, which is None
             where there is but one task.
         success_interval: of the success rate, over tasks.

@@ -22,7 +22,7 @@ from amp.report.metrics import Interval, wilson
 
 Array: TypeAlias = npt.NDArray[np.float64]
 RESAMPLES = 10_000
-_FLIPPED_CELLS = 2_000_000  # draws x tasks that are worked on at once: 16 MB an array
+_FLIPPED_CELLS = 2_000_000  # flips x tasks that are worked on at once: 16 MB an array
 _RESAMPLED_CELLS = 100_000  # likewise; picking is twice as fast where a cache holds the array
 _LEFT_OUT = 0.01  # more resamples without a value than this would bias what is left
 _NORMAL = NormalDist()
@@ -78,7 +78,7 @@ def bootstrap_interval(
         statistic: maps totals (... x columns) to one value each: `ratio`, `saving`, or any other
             that works on totals.
         resamples: how many, at least 1.
-        seed: of the draws.
+        seed: of the resamples.
 
     Raises:
         InvalidInputError: if lengths differ, a value is not finite, there are fewer than two
@@ -108,18 +108,18 @@ def mean_interval(tasks: Sequence[Hashable], values: Sequence[float]) -> Interva
     return bootstrap_interval(tasks, (values, [1.0] * len(values)), ratio)
 
 
-def sign_flip_test(differences: Sequence[float], draws: int = RESAMPLES, seed: int = 0) -> float:
+def sign_flip_test(differences: Sequence[float], flips: int = RESAMPLES, seed: int = 0) -> float:
     """Two-sided p-value that two policies are alike on every task (Fisher 1935, section 21).
 
     If they are, each task's difference could as well have had the other sign. All assignments of
-    signs are looked at if there are no more than `draws` of them, else that many random ones, with
+    signs are tried if there are no more than `flips` of them, else that many random ones, with
     the data counted among them (Phipson and Smyth 2010). On differences of -1, 0 and 1 this is the
     exact McNemar test; with several runs a task, unlike it, it stays valid.
 
     Args:
         differences: of each task, summed over its runs: net wins, or what was saved.
-        draws: at most this many; the smallest p-value is 1 / (draws + 1).
-        seed: of the draws.
+        flips: at most this many; the smallest p-value is 1 / (flips + 1).
+        seed: of the flips.
 
     Raises:
         InvalidInputError: if there are no differences, or one is not finite.
@@ -130,14 +130,14 @@ def sign_flip_test(differences: Sequence[float], draws: int = RESAMPLES, seed: i
     observed = abs(sizes.sum())
     sizes = np.abs(sizes[sizes != 0])
     least = observed - 1e-9 * sizes.sum()  # sums that differ by rounding alone are equal
-    if 2**sizes.size <= draws:
+    if 2**sizes.size <= flips:
         masks = np.arange(2**sizes.size)[:, None] >> np.arange(sizes.size)
         return float(np.mean(np.abs((1.0 - 2.0 * (masks & 1)) @ sizes) >= least))
     rng, extreme = np.random.default_rng(seed), 1
-    for size in _chunks(draws, sizes.size, _FLIPPED_CELLS):
+    for size in _chunks(flips, sizes.size, _FLIPPED_CELLS):
         signs = 2.0 * rng.integers(0, 2, (size, sizes.size), dtype=np.int8) - 1.0
         extreme += int(np.count_nonzero(np.abs(signs @ sizes) >= least))
-    return extreme / (draws + 1)
+    return extreme / (flips + 1)
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
@@ -218,9 +218,9 @@ def _resampled_totals(rows: Array, resamples: int, rng: np.random.Generator) -> 
     return np.concatenate(totals)
 
 
-def _chunks(draws: int, width: int, cells: int) -> list[int]:
+def _chunks(rows: int, width: int, cells: int) -> list[int]:
     chunk = max(1, cells // max(1, width))
-    return [min(chunk, draws - start) for start in range(0, draws, chunk)]
+    return [min(chunk, rows - start) for start in range(0, rows, chunk)]
 
 
 def _finite(name: str, values: Sequence[float]) -> Array:
@@ -380,19 +380,19 @@ def bootstrap(
         tasks: task of every row; all rows of a drawn task are kept, as often as it was drawn.
         statistic: maps weights (resamples x rows) to one value a resample, NaN if not defined.
         resamples: how many, at least 1.
-        seed: of the draws.
+        seed: of the resamples.
 
     Returns:
         One value a resample. Paired comparisons come from a statistic that compares.
     """
     names, which = np.unique(np.array(tasks), return_inverse=True)
-    draws = np.random.default_rng(seed).multinomial(
+    counts = np.random.default_rng(seed).multinomial(
         names.size, np.full(names.size, 1 / names.size), size=resamples
     )
     chunk = max(1, _CELLS // len(tasks))
     return np.concatenate(
         [
-            statistic(draws[start : start + chunk][:, which].astype(np.float64))
+            statistic(counts[start : start + chunk][:, which].astype(np.float64))
             for start in range(0, resamples, chunk)
         ]
     )

@@ -1,8 +1,8 @@
-"""How valid a complexity score is: whether failures score above successes (spec 2.6, 2.7).
+"""Whether a complexity score tells failures from successes (spec 2.6, 2.7).
 
-Every figure is of rows, the states in which one could act. Rows of one task are not independent, so
-every interval resamples whole tasks. What is learned about a score, the way it points and which
-feature is best, is learned on training rows and only then read on held-out ones.
+Every figure is of rows: the states in which one could act, each with its scores and its outcome.
+Rows of one task are not independent, so every interval resamples whole tasks. The direction of a
+score and the best single feature are learned on training rows; figures are of held-out rows.
 """
 
 from __future__ import annotations
@@ -271,7 +271,7 @@ def estimate(
         statistic: as in `amp.report.stats.bootstrap`.
         undefined: why the statistic is not defined, if it turns out not to be.
         resamples: how many, at least 1.
-        seed: of the draws.
+        seed: of the resamples.
     """
     nothing = np.empty(0)
     value = float(statistic(np.ones((1, len(tasks))))[0]) if tasks else math.nan

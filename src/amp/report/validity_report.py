@@ -1,8 +1,8 @@
-"""What `amp assess report` says: every score on held-out rows, in each stage of a step (spec 2.7).
+"""The report on complexity scores as data: every score, in each stage of a step (spec 2.7).
 
-How the figures look is elsewhere: `amp.cli.render` in a terminal, `validitypage` as HTML.
-
-Rows of a validity report: the states of judged episodes, as the CAM scores them (spec 2.7).
+A stage is a number of candidates known. Its rows are the states of judged episodes, scored by each
+assessor and each feature. How the figures look is elsewhere: `amp.cli.render` in a terminal,
+`amp.report.pages` as HTML.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Stage:
         base_rate: failure rate of the training rows; None if there are none.
         lines: one a score, best AUROC first, those without one last.
         comparisons: of scorers with baselines, with the best single feature and with each other.
-        importances: of features or groups of them for one scorer; empty if nobody measured them.
+        importances: of features or groups of them for one scorer; empty if they were not measured.
         reliability: of each scorer, taken as the probability of failure.
     """
 
@@ -100,7 +100,7 @@ class ValidityReport:
     stages: tuple[Stage, ...]
 
 
-def examine(
+def measure_stage(
     name: str,
     train: Sequence[Row],
     held_out: Sequence[Row],
@@ -116,7 +116,7 @@ def examine(
         train: rows from which directions, the best single feature and the base rate are learned.
         held_out: rows of other tasks, from which every figure is.
         names: the scores and what they are. A constant among the baselines shows what knowing
-            nothing looks like.
+            nothing is worth.
         importances: from `permutation_importance`, on the held-out rows.
         resamples: of the bootstraps.
         seed: of the bootstraps.
@@ -191,7 +191,7 @@ LENGTH, CONSTANT = "words", "constant"
 _MAX_CANDIDATES = 8
 
 
-def judged(episodes: Sequence[Episode], benchmark: Benchmark) -> list[Annotation]:
+def judge_episodes(episodes: Sequence[Episode], benchmark: Benchmark) -> list[Annotation]:
     """Whether acting fails in each state of the episodes (`settling`)."""
     return [note for e in episodes for note in settling(e, label_steps(e, benchmark))]
 
@@ -203,7 +203,7 @@ def stage_name(candidates: int) -> str:
     return f"with {candidates} candidate{'s' if candidates > 1 else ''} known"
 
 
-def rows(
+def score_rows(
     episodes: Sequence[Episode],
     annotations: Sequence[Annotation],
     assessors: Mapping[str, Assessor],
@@ -216,7 +216,7 @@ def rows(
 
     Args:
         episodes: where the states are.
-        annotations: from `judged`.
+        annotations: from `judge_episodes`.
         assessors: by name; that of a feature would hide the feature.
         candidates: how many are known.
     """
@@ -242,7 +242,7 @@ def rows(
     return made
 
 
-def kinds(assessors: Mapping[str, Assessor]) -> dict[str, Kind]:
+def score_kinds(assessors: Mapping[str, Assessor]) -> dict[str, Kind]:
     """What each score of a row is."""
     names: dict[str, Kind] = dict.fromkeys(assessors, "scorer")
     names |= {LENGTH: "baseline", CONSTANT: "baseline"}
@@ -281,7 +281,7 @@ def importances(
     )
 
 
-def report(
+def make_validity_report(
     model: str,
     benchmark: str,
     train: tuple[Sequence[Episode], Sequence[Annotation]],
@@ -297,13 +297,13 @@ def report(
         held_out: the same of other tasks; every figure is from here.
         assessors: by name.
     """
-    names = kinds(assessors)
+    names = score_kinds(assessors)
     stages = []
     for candidates in range(_MAX_CANDIDATES + 1):
-        inside, outside = (rows(*side, assessors, candidates) for side in (train, held_out))
+        inside, outside = (score_rows(*side, assessors, candidates) for side in (train, held_out))
         if not inside or not outside:
             continue
         networks = [a.network for a in assessors.values() if a.network is not None]
         drops = importances(networks[0], *held_out, candidates) if networks else ()
-        stages.append(examine(stage_name(candidates), inside, outside, names, drops))
+        stages.append(measure_stage(stage_name(candidates), inside, outside, names, drops))
     return ValidityReport(model, benchmark, tuple(stages))
