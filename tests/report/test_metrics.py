@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -95,3 +97,16 @@ def test_a_summary_adds_up() -> None:
 def test_nothing_cannot_be_summarised() -> None:
     with pytest.raises(InvalidInputError, match="no episodes"):
         summarise([])
+
+
+def test_what_a_run_prints_needs_no_extras() -> None:
+    code = (
+        "import sys\n"
+        "sys.modules |= dict.fromkeys(('scipy', 'pandas', 'jinja2', 'plotly'))\n"
+        "from amp.report import summarise, wilson\n"
+        "assert 'numpy' not in sys.modules\n"
+        "print(wilson(5, 10))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(wilson(5, 10))

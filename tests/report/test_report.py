@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from tests.fakes.runs import episode, run, step
 
+from amp import report as package
 from amp.errors import InvalidInputError
 from amp.report import frontier
 from amp.report.frontier import performance_curve
@@ -261,3 +262,10 @@ def test_nothing_spent_draws_no_curve_and_bad_names_are_refused() -> None:
     assert report.comparisons[0].saving is None
     with pytest.raises(InvalidInputError, match="reference 'deer' is none of the runs"):
         make_report([CHEAP, DEAR], reference="deer")
+
+
+def test_the_package_exports_what_it_says_and_nothing_else() -> None:
+    for name in package.__all__:
+        assert getattr(package, name).__module__.startswith("amp.report."), name
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = package.nothing
