@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import Field
 
 from amp.errors import InvalidInputError
-from amp.settings import load_settings
+from amp.settings import Config, FilePath, load_settings, load_toml
+
+
+class Part(Config):
+    size: Annotated[float, Field(gt=0.0)] = 1.0
+    kind: Literal["small", "large"] = "small"
+
+
+class Whole(Config):
+    name: str
+    file: FilePath | None = None
+    parts: dict[str, Part] = Field(default_factory=dict)
+    numbers: tuple[int, ...] = ()
+    on: bool = False
 
 
 @pytest.fixture(autouse=True)
@@ -53,3 +70,58 @@ def test_a_broken_file_is_named() -> None:
 def test_a_key_never_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AMP_API_KEY", "sk-very-secret")
     assert "very-secret" not in repr(load_settings())
+
+
+# --------------------------------------------------------------------------- any TOML file
+
+words = st.text("abcdefgh", min_size=1, max_size=8)
+
+
+@given(words, st.lists(st.integers(0, 9), max_size=3), st.booleans(), words)
+def test_a_file_gives_what_stands_in_it_and_paths_are_relative_to_it(
+    tmp_path_factory: pytest.TempPathFactory, name: str, numbers: list[int], on: bool, file: str
+) -> None:
+    folder = tmp_path_factory.mktemp("configs")
+    path = folder / "whole.toml"
+    path.write_text(
+        f'name = "{name}"\nfile = "../{file}"\nnumbers = {numbers}\non = {str(on).lower()}\n'
+        '[parts.one]\nkind = "large"\n'
+    )
+    assert load_toml(Whole, path) == Whole(
+        name=name,
+        file=folder / ".." / file,
+        numbers=tuple(numbers),
+        on=on,
+        parts={"one": Part(kind="large")},
+    )
+    path.write_text(f'name = "{name}"\nfile = "/{file}"\n')
+    assert load_toml(Whole, path).file == Path("/", file)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "name is missing"),
+        ('nam = "a"', r"unknown key 'nam'; did you mean 'name'\? \(keys: file, name, .*\)"),
+        ("name = 3", "name is 3, expected text"),
+        ('name = "a"\non = 1', "on is 1, expected true or false"),
+        ('name = "a"\nnumbers = 1', "numbers is 1, expected a list"),
+        ('name = "a"\nnumbers = [1, 2.5]', r"numbers\.1 is 2\.5, expected a whole number"),
+        ('name = "a"\nparts = 1', "parts is 1, expected a table"),
+        ('name = "a"\n[parts.one]\nsize = 0', r"parts\.one\.size is 0, expected more than 0"),
+        ('name = "a"\n[parts.one]\nsiez = 0', r"unknown key 'parts\.one\.siez'; .*'size'.*kind"),
+        ('name = "a"\n[parts.o.n]\nsize = 1', "a name with a dot needs quotes"),
+        ('name = "a"\n[parts.one]\nkind = "smal"', "is 'smal', .*; did you mean 'small'"),
+        ("name = ", "is not TOML"),
+    ],
+)
+def test_what_is_wrong_is_one_line_with_file_field_found_and_expected(
+    text: str, message: str
+) -> None:
+    path = Path("any.toml")
+    path.write_text(text)
+    with pytest.raises(InvalidInputError, match=f"^any.toml.*{message}") as refused:
+        load_toml(Whole, path)
+    assert "\n" not in str(refused.value)
+    with pytest.raises(InvalidInputError, match="gone.toml cannot be read: No such file"):
+        load_toml(Whole, Path("gone.toml"))

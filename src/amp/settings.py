@@ -63,7 +63,11 @@ Checked = TypeVar("Checked")
 
 
 class Config(BaseModel):
-    """Base of configurations: frozen, and without keys that nobody reads."""
+    """Base of configurations: frozen, and without keys that nobody reads.
+
+    A wrong value is pydantic's ValidationError where one is made in Python; `checked` and
+    `load_toml` tell it in one line.
+    """
 
     model_config = _FORBID | ConfigDict(frozen=True, use_attribute_docstrings=True)
 
@@ -155,7 +159,10 @@ def explained(error: ValidationError, kind: Any) -> str:
     if sort == "value_error":
         message = str(details["error"])
         return f"{where}: {message}" if where else message
-    expected = _EXPECTED.get(sort, first["msg"].removeprefix("Input should be ")).format(**details)
+    if sort in _EXPECTED:
+        expected = _EXPECTED[sort].format(**details)
+    else:
+        expected = first["msg"].removeprefix("Input should be ")
     nearest = did_you_mean(str(first["input"]), re.findall(r"'([^']*)'", expected))
     found = repr(first["input"])
     if len(found) > _LONGEST_FOUND:
