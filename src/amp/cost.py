@@ -1,6 +1,6 @@
 """From usage to FLOPs and dollars, the ledger that holds an episode's limits, and the reward.
 
-The reward stands here and nowhere else.
+The reward is defined here and nowhere else.
 """
 
 from __future__ import annotations

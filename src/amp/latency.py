@@ -1,9 +1,7 @@
 """How long a model takes on this machine, and what an allocation will cost on it (spec 4.3).
 
-A profile is a law with few numbers. `amp.latency` measures a model and fits them; they are kept in
-the user's cache, one file a model and machine.
-
-Measures how fast a model reads and writes on this machine, and fits a profile to it.
+A profile is a law with few numbers: how fast a model reads and writes is measured, the numbers are
+fitted, and they are kept in the user's cache, one file a model and machine.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What trained scorers and policies share: layers, and how values become a network's input.
+"""What trained assessors and policies share: layers, encoded inputs, and their files (safetensors).
 
-Weights on disk: safetensors with a header of words that says what they are for.
+A file has a header of words that says what its weights are for.
 """
 
 from __future__ import annotations

@@ -1,16 +1,15 @@
-"""Annotations from files that people have: CSV with a header, or JSON lines.
+"""Collects annotations: from files that people have, and by asking a person step by step.
 
-Columns: ``task``, ``step``; ``rating`` from 1 to 5, or ``complexity`` from 0 to 1; ``by``, or
-``annotator``, where a bare name is a person's; ``goal`` and ``state`` may be missing. Of JSON lines
-``candidates`` are kept, too. Other columns are ignored. Cells of CSV are separated by commas,
-semicolons or tabs, whichever the header has most of.
+A file is CSV with a header, or JSON lines. Columns: ``task``, ``step``; ``rating`` from 1 to 5, or
+``complexity`` from 0 to 1; ``by``, or ``annotator``, where a bare name is a person's; ``goal`` and
+``state`` may be missing. Of JSON lines ``candidates`` are kept, too. Other columns are ignored.
+Cells of CSV are separated by commas, semicolons or tabs, whichever the header has most of.
 
-Annotating, without any terminal: a queue of steps, and the ratings that one person gives.
-
-Steps come in an order that a seed fixes. Tasks are mixed, since whoever rates the steps of one plan
-in a row rates each against the one before it; the steps of one task keep their order, since the
-plan so far would show what was done in a step that is still to be rated. All who use one seed get
-one order, so that those who stop early have rated the same steps and their agreement can be told.
+A person gets a queue of steps in an order that a seed fixes. Tasks are mixed, since whoever rates
+the steps of one plan in a row rates each against the one before it; the steps of one task keep
+their order, since the plan so far would show what was done in a step that is still to be rated. All
+who use one seed get one order, so that those who stop early have rated the same steps and their
+agreement can be measured.
 """
 
 from __future__ import annotations

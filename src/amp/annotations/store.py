@@ -4,10 +4,9 @@ A file of annotations is JSON lines, one annotation a line with the fields of `A
 other keys are ignored, so that a file may carry more than amp reads. Where one author annotates one
 step twice, the later line counts.
 
-Changing a file of annotations: what is changed is replaced in one go, all other lines stay.
-
-Lines that are no annotations stay, too, to be put right by whoever wrote them. Two programs should
-not change one file at the same moment; people who annotate at the same time take a file each.
+What is changed is replaced in one go, and all other lines stay, also those that are no annotations,
+to be put right by whoever wrote them. Two programs should not change one file at the same moment;
+people who annotate at the same time take a file each.
 """
 
 from __future__ import annotations

@@ -1,11 +1,9 @@
-"""What the rounds of a step have brought so far, each as one number; None where it is not known.
+"""What the rounds of a step tell of its difficulty, each as one number; None where it is not known.
 
-Means run over the candidates that tell the value. A told value that cannot be, such as NaN or a
-positive log-probability, is returned as it stands: no mean with it would say anything.
-
-What agreement among the answers tells in place of a model that gives no probabilities.
-
-Goal-state distance D: how far the goal still is, from what the planner may see (spec 2.2).
+Means run over the candidates that have the value. A value that cannot be, such as NaN or a positive
+log-probability, is returned as it is: no mean with it would say anything. Where a model gives no
+probabilities, agreement among its answers stands in (`stand_ins`). Beside the rounds stands the
+goal-state distance D: how far the goal still is, from what the planner may see (spec 2.2).
 """
 
 from __future__ import annotations

@@ -1,12 +1,8 @@
-"""Step complexity indicators I: what the words of a step say about its difficulty (spec 3.2).
+"""What the words of a step say about its difficulty: indicators I and structure (spec 3.2).
 
-The words are English; in other languages the counts are low.
-
-Entities, relations and nesting of a text, read from its words alone (spec 3.2).
-
-A stand-in for the dependency tree that costs a fraction of a millisecond and needs no package;
-`amp.assess.dependency` reads the tree itself. The words are English; other languages give fewer
-entities and relations.
+Structure (entities, relations, nesting) is read from words alone, as a stand-in for the dependency
+tree that costs a fraction of a millisecond and needs no package; `amp.assess.dependency` reads the
+tree itself. The words are English; in other languages the counts are low.
 """
 
 from __future__ import annotations

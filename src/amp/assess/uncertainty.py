@@ -1,6 +1,6 @@
-"""Model uncertainty H: how spread the model's next tokens, choices or answers are.
+"""Model uncertainty H: how spread the model's next tokens, choices or answers are (spec 2.2, 3.2).
 
-Entropy and divergence of distributions, in nats (spec 2.2 and 3.2).
+Entropies and divergences are in nats.
 """
 
 from __future__ import annotations

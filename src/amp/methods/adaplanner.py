@@ -1,9 +1,8 @@
 """AdaPlanner-style: a whole plan first, refined when it fails (Sun et al. 2023, 2305.16653).
 
 Not covered: the skills that the paper keeps from solved tasks, and refinement within a step by
-asking the model to fill in what an observation left open.
-
-Every text of the AdaPlanner-style planner. A change of any of them is a new `VERSION`.
+asking the model to fill in what an observation left open. A change of any prompt's text is a new
+`VERSION`.
 """
 
 from __future__ import annotations

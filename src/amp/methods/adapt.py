@@ -1,6 +1,6 @@
 """ADaPT-style: try first, break the task up only on failure (Prasad et al. 2024, 2311.05772).
 
-Every text of the ADaPT-style planner. A change of any of them is a new `VERSION`.
+A change of any prompt's text is a new `VERSION`.
 """
 
 from __future__ import annotations

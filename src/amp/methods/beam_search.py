@@ -3,8 +3,6 @@
 The beams of an allocation are here the partial plans that stay alive after a plan step, so that the
 controller widens and narrows the search from step to step. What is not covered: tokens are sampled
 as everywhere; there is no beam search within a step.
-
-The beams of a step-level beam search: how they are ranked, carried out and elected.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """ReAct: thoughts, actions and observations by turns (Yao et al. 2023, arXiv 2210.03629).
 
-Every text of ReAct. A change of any of them is a new `VERSION`.
-
 The chat is the transcript: what the model said are its own messages, what it heard the user's. So
-the prompt only grows at its end, and a prefix cache holds the rest.
+the prompt only grows at its end, and a prefix cache holds the rest. A change of any prompt's text
+is a new `VERSION`.
 """
 
 from __future__ import annotations

@@ -18,8 +18,6 @@ What the API lacks, and what stands for it:
 
 Prompt tokens are those read anew, read from the cache, and written to it, together. Writing costs
 a quarter more than reading anew, which no price of a `ModelCard` says.
-
-What a message of Anthropic's API says: its text, and what it cost.
 """
 
 from __future__ import annotations

@@ -3,8 +3,6 @@
 A back end is one file of one class whose public surface is `LanguageModel` and nothing else. What
 differs between back ends is stated as data in `Capabilities`, so that callers never ask "which back
 end is this?".
-
-Entropy of a next-token distribution of which only the top is known.
 """
 
 from __future__ import annotations

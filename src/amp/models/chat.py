@@ -1,6 +1,4 @@
-"""What the back ends that speak a chat API share: messages, prefixes, seeds, bounds.
-
-How a budget of native thinking is said to each API; the one place where the mapping is written.
+"""What the back ends that speak a chat API share: messages, budgets of thinking, calls, refusals.
 
 `Request.thinking_tokens` is a number of tokens; few APIs take one. What is sent instead:
 
@@ -13,16 +11,12 @@ How a budget of native thinking is said to each API; the one place where the map
 
 An effort is a hint, no bound: the cap, which grows by the budget, is the bound. Models that cannot
 do without thinking refuse the first way to say 0 and are asked with the next: the OpenAI API with
-minimal, then low; Anthropic's with the lowest effort.
+minimal, then low; Anthropic's with the lowest effort. NOT covered: servers that take a budget in
+yet another field; pass it in `extra`.
 
-NOT covered: servers that take a budget in yet another field; pass it in `extra`.
-
-Calls over a network: side by side where a server makes one sample a call, and within a time.
-
-What a server turns out to refuse of a request, and is not asked for again.
-
-Servers and models tell what they cannot do only by refusing it. A field that stood for something
-the caller asked for is given up with a warning in the log, once a model: nothing is silent.
+Where a server makes one sample a call, calls go side by side, within one deadline. Servers and
+models tell what they cannot do only by refusing it; a field that stood for something the caller
+asked for is given up with a warning in the log, once a model: nothing is silent.
 """
 
 from __future__ import annotations

@@ -17,8 +17,6 @@ vLLM) give equal samples to equal requests; none promises it. A recording makes 
 
 Log-probabilities are those of the text, never of thinking, and as the server reports them: before
 temperature at OpenAI, llama.cpp, and vLLM in its default mode.
-
-The door to OpenAI's SDK, with what only llama.cpp's server can tell: exact counts of tokens.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""A recording in use: what it was made with, who may write, and one writer a row at a time.
-
-What a recording holds, in figures.
-"""
+"""A recording in use: what it was made with, who may write, one writer a row, and what it holds."""
 
 from __future__ import annotations
 

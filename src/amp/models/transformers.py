@@ -2,7 +2,7 @@
 
 How the protocol's promises are kept:
 
-- The prompt of a request is read once, its samples grow side by side (see `transformersdecode`).
+- The prompt of a request is read once, its samples grow side by side (see `transformers_decode`).
   Sample i draws from a stream of (seed, i), so it is the same however a request is split, but for
   rounding: a batch of another shape computes a little differently.
 - Temperature, then top_p, and nothing else: no penalties, and what a model's generation settings

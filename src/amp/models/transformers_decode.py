@@ -1,15 +1,12 @@
-"""Forward passes: a prompt is read once, samples and scores go on from it side by side.
+"""Forward passes on PyTorch: a prompt is read once, samples and scores go on from it side by side.
 
 - The keys and values of a prompt are computed in a batch of one and then repeated for every sample.
   The samples grow in step, so their batch needs no padding; a sample that ends leaves the batch.
 - The last prompts stay in memory. One that begins like any of them is read from there on only; its
-  last token is always read anew, since its logits are wanted.
-
-From logits to tokens: drawing one for every sample, and telling the whole distribution.
-
-Sample i has a stream of random numbers of its own and takes one for each token. It picks the token
-by cumulative probability in the order of the vocabulary, which rounding in batches of another shape
-hardly moves.
+  last token is always read anew, since its logits are needed.
+- Sample i has a stream of random numbers of its own and takes one for each token. It picks a token
+  by cumulative probability in the order of the vocabulary, which rounding in batches of another
+  shape hardly moves.
 """
 
 from __future__ import annotations

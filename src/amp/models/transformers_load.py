@@ -1,10 +1,8 @@
-"""Loads a causal language model with the library transformers: from a file, a directory, the hub.
+"""Loads a model with the library transformers, and turns chats into tokens and tokens into text.
 
 Nothing is downloaded unless a hub model was asked for, no code of a model is run, and no pickle is
 read. A GGUF file is unpacked to the full width of its numbers, so it needs several times the memory
 that its size suggests.
-
-From chats to tokens and back: the chat template, the seams, what each token reads.
 
 A token's text depends on what stands before it (many tokenizers drop the blank at the start of a
 text), so tokens are always decoded as the continuation of an ordinary word.

@@ -1,6 +1,6 @@
 """The calculator: puts right values into annotations, and finds equations that are wrong.
 
-Exact arithmetic on expressions as people write them; nothing is ever executed.
+It evaluates expressions as people write them, exactly; nothing is ever executed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The Python tool: runs the program that a model wrote, in a process that can do no harm.
 
-Runs one child process under a time and an output limit and leaves nothing of it behind.
+The child process runs under a time and an output limit, and nothing of it is left behind.
 """
 
 from __future__ import annotations

@@ -12,11 +12,11 @@ those that computing takes; on Linux, each where the kernel has it); limits that
 every system, and the one that gives errors in words); an empty environment.
 
 What this does not hold off: a flaw of the kernel itself; the use of a processor and of memory up
-to the limits; reading the files named above. Where a wall is missing (all on macOS, files on Linux
-before 5.13, system calls on any machine but x86-64, the network where users may not make
-namespaces), the audit hook stands alone against a program that sets out to break it, and an audit
-hook is no wall: run amp in a container there. A program can always lie about its answer, since the
-answer is what it says.
+to the limits; reading the files named above. Where a part of the kernel's sandbox is missing (all
+of it on macOS, files on Linux before 5.13, system calls on any machine but x86-64, the network
+where users may not make namespaces), the audit hook stands alone against a program that sets out to
+break it, and an audit hook is no sandbox: run amp in a container there. A program can always lie
+about its answer, since the answer is what it says.
 """
 
 from __future__ import annotations

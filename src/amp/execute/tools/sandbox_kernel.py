@@ -1,7 +1,7 @@
 """The kernel's part of the sandbox around the Python tool's child; tells what the kernel lacks.
 
-Run in the child by `sandbox_child.py`, never imported by amp. What it forbids
-holds for native code, too, and can't be undone by the process or its threads:
+Run in the child by `sandbox_child.py`, never imported by amp. What it forbids holds
+for native code, too, and can't be undone by the process or its threads:
 
 * a network namespace without a network (Linux that lets users make namespaces);
 * Landlock, https://docs.kernel.org/userspace-api/landlock.html: nothing in the file system but

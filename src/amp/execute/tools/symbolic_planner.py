@@ -1,8 +1,6 @@
-"""The symbolic planner: finds a plan for a problem that is stated in symbols.
+"""The symbolic planner: finds a plan for a STRIPS problem that is stated as JSON.
 
-STRIPS problems as JSON: what `Observation.symbols` holds and what a model may write.
-
-Ground form::
+`Observation.symbols` holds such a problem, and a model may write one. Ground form::
 
     {"init": ["robot in hall", "key in hall"],
      "goal": ["door open"],
