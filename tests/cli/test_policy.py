@@ -20,7 +20,7 @@ from amp.allocate.policy import SigmoidPolicy
 from amp.allocate.policy_file import save_policy
 from amp.allocate.space import Space, sigmoid
 from amp.cli import app
-from amp.cli.train import COMPLEXITIES, TRADE_OFFS, policy_view
+from amp.cli.policy import COMPLEXITIES, TRADE_OFFS, policy_view
 from amp.errors import InvalidInputError
 from amp.types import Complexity
 

@@ -1,4 +1,4 @@
-"""The command that learns a policy from a recording."""
+"""The command that learns a policy, from a recording or online."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from tests.fakes.recorded import CARD, CHAIN, PROGRAM, TASKS, record, replayed
 from tests.learn.test_train import stored
@@ -156,3 +158,45 @@ def test_a_config_that_cannot_be_followed_is_one_line(
     assert message in said
     assert code == 2
     assert not Path("out").exists()
+
+
+ONLINE = """
+benchmark = "babyai"
+limit = 5
+rounds = 1
+samples = 2
+[online]
+level = "BabyAI-GoToRedBall-v0"
+[ppo]
+decisions = 20
+episodes = 5
+hidden = 8
+curriculum = false
+"""
+
+
+def test_online_episodes_can_be_recorded_and_replayed(tmp_path: Path) -> None:
+    Path("config.toml").write_text(ONLINE)
+    live = amp("--online", "--model", "random", "--record", "r.sqlite")
+    assert live.exit_code == 0, live.output
+    assert "calls" in live.output
+    policy = Path("out", POLICY)
+    first = load_policy(policy)
+    told = Path("out", METRICS).read_text().splitlines()
+    Path("out").rename("live")
+    assert amp("--replay", "r.sqlite").exit_code == 0
+    assert _same(load_policy(policy), first)
+    again = Path("out", METRICS).read_text().splitlines()
+    assert [json.loads(line)["tokens"] for line in again] == [
+        json.loads(line)["tokens"] for line in told
+    ]
+
+
+def _same(one: Any, other: Any) -> bool:
+    pairs = zip(one.layers, other.layers, strict=True)
+    return all(np.array_equal(a.weight, b.weight) for a, b in pairs)
+
+
+def test_a_model_is_for_training_online(tmp_path: Path) -> None:
+    with pytest.raises(AmpError, match="--model is for training online; add --online"):
+        amp("--model", "random")

@@ -1,344 +1,35 @@
-"""The command that learns a policy.
-
-The command that shows what a policy would allocate.
-
-What a policy would allocate across complexity, before the first round of a step and after it.
-"""
+"""`amp train`: learn a policy on a recording, or online with a model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from amp.allocate.distributions import TOOLS_FROM
-from amp.allocate.policy import Policy
-from amp.allocate.space import Space, sigmoid
-from amp.cli.app import INTERRUPTED, Data, Json, app, new_console
-from amp.errors import InvalidInputError
-from amp.types import (
-    Allocation,
-    Candidate,
-    Complexity,
-    Evidence,
-    Observation,
-    StepContext,
-    Task,
-    ToolUse,
+from amp.cli.app import (
+    INTERRUPTED,
+    Data,
+    Json,
+    Model,
+    Record,
+    Replay,
+    app,
+    new_console,
+    open_model,
 )
+from amp.cli.policy import cost_curve
+from amp.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from rich.table import Table
+    from rich.progress import Progress
 
     from amp.allocate.policy_file import Origin
+    from amp.benchmarks.base import Benchmark
     from amp.learn.config import TrainConfig
-
-
-COMPLEXITIES = tuple(tenth / 10 for tenth in range(11))
-TRADE_OFFS = (0.5, 0.7, 0.9, 1.0)
-
-_STEP = StepContext(Task("any", "any"), Observation())
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """What a policy does at one complexity.
-
-    Attributes:
-        complexity: c in [0, 1].
-        allocation: of the first round, without chance (`Policy.deterministic`).
-        tools: probability of each tool in that round.
-        stop_agreed: probability of a stop after that round if all of its candidates name one
-            action; 1 where the policy may have one round only.
-        stop_split: if each of them names another one. There are two at least, so that they can.
-    """
-
-    complexity: float
-    allocation: Allocation
-    tools: Mapping[str, float]
-    stop_agreed: float
-    stop_split: float
-
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """A policy across complexity, at one trade-off.
-
-    Attributes:
-        trade_off: lambda; None for a policy that does not see it.
-        points: one for each of `COMPLEXITIES`.
-    """
-
-    trade_off: float | None
-    points: tuple[Point, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyView:
-    """What there is to show of a policy.
-
-    Attributes:
-        kind: ``sigmoid`` (spec 3.3) or ``mlp``.
-        space: where it allocates.
-        max_rounds: rounds a step at most.
-        max_samples: of one arm, at most; None for any number.
-        features: that it reads besides score, trade-off, budget and evidence; all of them are at
-            their means in training here, and nothing limits the budget.
-        inputs: version of what it reads; None for ``sigmoid``, which reads the score alone.
-        curves: one a trade-off.
-    """
-
-    kind: str
-    space: Space
-    max_rounds: int
-    max_samples: int | None
-    features: tuple[str, ...]
-    inputs: int | None
-    curves: tuple[Curve, ...]
-
-
-def policy_view(policy: Policy) -> PolicyView:
-    """Asks a policy for steps that differ in their complexity alone."""
-    from amp.allocate.mlp_policy import INPUTS_VERSION
-
-    network = policy.network
-    if network is not None:
-        features = network.features
-        # The first values of the input are the features: at its mean each is 0 there.
-        typical = dict(zip(features, network.mean.tolist(), strict=False))
-        curves = tuple(_curve(network.with_trade_off(t), t, typical) for t in TRADE_OFFS)
-    else:
-        features, curves = (), (_curve(policy, None, {}),)
-    return PolicyView(
-        kind=policy.kind,
-        space=policy.space,
-        max_rounds=policy.max_rounds,
-        max_samples=policy.max_samples,
-        features=features,
-        inputs=None if network is None else INPUTS_VERSION,
-        curves=curves,
-    )
-
-
-def _curve(policy: Policy, trade_off: float | None, typical: Mapping[str, float]) -> Curve:
-    sure = replace(policy, deterministic=True)
-    return Curve(trade_off, tuple(_point(sure, Complexity(c, typical)) for c in COMPLEXITIES))
-
-
-def _point(policy: Policy, complexity: Complexity) -> Point:
-    # Before the first round there is no stop, so there is an allocation.
-    allocation = policy.allocate(_STEP, complexity).allocation or Allocation()
-    tools = policy.distribution(_STEP, complexity).locations[TOOLS_FROM:]
-    used = tuple(ToolUse(name, "", "") for name in sorted(allocation.tools))
-    count = max(2, allocation.beam_width)
-    agreed, split = (
-        [Candidate("", action, tool_uses=used) for action in actions]
-        for actions in (["same"] * count, map(str, range(count)))
-    )
-    return Point(
-        complexity=complexity.score,
-        allocation=allocation,
-        tools=dict(zip(policy.space.tool_names, map(sigmoid, tools), strict=True)),
-        stop_agreed=_stop(policy, complexity, agreed),
-        stop_split=_stop(policy, complexity, split),
-    )
-
-
-def _stop(policy: Policy, complexity: Complexity, candidates: list[Candidate]) -> float:
-    after = replace(_STEP, evidence=Evidence(tuple(candidates), 1))
-    if policy.mask(after).must_stop:
-        return 1.0
-    return sigmoid(policy.distribution(after, complexity).locations[0])
-
-
-policy_app = typer.Typer(help="Look into policies.", no_args_is_help=True)
-app.add_typer(policy_app, name="policy")
-
-_LEVELS = "▁▂▃▄▅▆▇█"
-
-
-@policy_app.command("show")
-def show(
-    file: Annotated[Path, typer.Argument(help="A policy, as training writes it.")],
-    svg: Annotated[Path | None, typer.Option(help="Save what is shown as a picture.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Show what a policy would allocate. Example: amp policy show training/policy.safetensors"""
-    from rich.console import Console
-
-    from amp.allocate.policy_file import load_origin, load_policy
-    from amp.cli import render
-    from amp.trace import to_json
-
-    view, origin = policy_view(load_policy(file)), load_origin(file)
-    console = Console(stderr=as_json, record=svg is not None)
-    if svg is not None or not as_json:
-        parts = [_header(view), _picture(view), *map(_table, view.curves), _caption(view)]
-        for part in parts if origin is None else [*parts, cost_curve(origin)]:
-            console.print(part)
-            console.print()
-    if svg is not None:
-        try:
-            render.save_picture(console, svg, f"amp policy show {file.name}")
-        except OSError as error:
-            raise InvalidInputError(f"{svg} cannot be written: {error.strerror}") from None
-    if as_json:
-        print(to_json(view))
-
-
-def cost_curve(origin: Origin) -> Table:
-    """What a policy took and reached on its training tasks, by trade-off."""
-    from rich.table import Table
-
-    told = f"on its {len(origin.tasks)} training tasks of {origin.benchmark}, {origin.model}"
-    table = Table(box=None, caption=told, caption_justify="left")
-    for name in ("trade-off", "tokens", "success"):
-        table.add_column(name, justify="right")
-    for point in origin.curve:
-        table.add_row(f"{point.trade_off:g}", f"{point.tokens:.0f}", f"{point.success:.3f}")
-    return table
-
-
-def _header(view: PolicyView) -> RenderableType:
-    from rich.table import Table
-    from rich.text import Text
-
-    space = view.space
-    steps = {"temperature": space.temperature_step, "top_p": space.top_p_step}
-    resources = [
-        f"{name} {_range(bounds)}" + (f" by {step:g}" if (step := steps.get(name)) else "")
-        for name, bounds, _ in _resources(view)
-    ]
-    if space.depth_with_tools is not None:
-        resources[0] += f" ({_range(space.depth_with_tools)} with a tool)"
-    samples = "any number" if view.max_samples is None else str(view.max_samples)
-    rows = {
-        "kind": "mlp (network)" if view.kind == "mlp" else "sigmoid (lines of the complexity)",
-        "space": ", ".join(resources),
-        "tools": ", ".join(space.tool_names) or "none",
-        "rounds": f"at most {view.max_rounds}; samples of one arm: {samples}",
-        "features": ", ".join(view.features) or "none",
-        "inputs": "the score alone" if view.inputs is None else f"version {view.inputs}",
-    }
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True, style="dim")
-    table.add_column(overflow="fold")
-    for name, value in rows.items():
-        table.add_row(name, Text(value))
-    return table
-
-
-def _picture(view: PolicyView) -> Table:
-    """A small curve for each resource and trade-off, from the least of its bounds to the most."""
-    table = _new_table("from complexity 0 to 1")
-    table.add_column("bounds", no_wrap=True)
-    for curve in view.curves:
-        table.add_column(_name(curve), no_wrap=True, style="cyan")
-    for name, bounds, value in _resources(view):
-        lines = (
-            _sparkline([value(point) for point in curve.points], bounds) for curve in view.curves
-        )
-        table.add_row(name, _range(bounds), *lines)
-    for name, value in _probabilities(view):
-        lines = (_sparkline([value(p) for p in curve.points], (0.0, 1.0)) for curve in view.curves)
-        table.add_row(f"P({name})", _range((0.0, 1.0)), *lines)
-    return table
-
-
-def _table(curve: Curve) -> Table:
-    """One row a complexity."""
-    names = ("depth", "temp", "top_p", "beams", "verify")
-    tools = tuple(curve.points[0].tools)
-    table = _new_table(_name(curve), "c")
-    for name in (*names, *tools, "stop: agreed", "split"):
-        table.add_column(name, justify="right")
-    for point in curve.points:
-        given = point.allocation
-        table.add_row(
-            f"{point.complexity:.1f}",
-            str(given.depth),
-            f"{given.temperature:.2f}",
-            f"{given.top_p:.2f}",
-            str(given.beam_width),
-            str(given.verification),
-            *(f"{probability:.2f}" for probability in point.tools.values()),
-            f"{point.stop_agreed:.2f}",
-            f"{point.stop_split:.2f}",
-        )
-    return table
-
-
-def _caption(view: PolicyView) -> RenderableType:
-    from rich.text import Text
-
-    others = "Features are at their means in training, nothing limits the budget. "
-    return Text(
-        (others if view.kind == "mlp" else "")
-        + "Allocations are those of the first round without chance, tools have their probability "
-        "in it. Stop: its probability after that round, if all candidates (two at least) name one "
-        "action, and if each names another one.",
-        "dim",
-    )
-
-
-def _new_table(title: str, first: str = "") -> Table:
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
-    table.add_column(first, no_wrap=True)
-    return table
-
-
-def _name(curve: Curve) -> str:
-    return "all trade-offs" if curve.trade_off is None else f"trade-off {curve.trade_off:g}"
-
-
-def _resources(
-    view: PolicyView,
-) -> list[tuple[str, tuple[float, float], Callable[[Point], float]]]:
-    """Each resource with its bounds, and where a point has it."""
-    space = view.space
-    (low, high), (low_with_tools, high_with_tools) = space.depths(False), space.depths(True)
-    return [
-        (
-            "depth",
-            (min(low, low_with_tools), max(high, high_with_tools)),
-            lambda point: point.allocation.depth,
-        ),
-        ("temperature", space.temperature, lambda point: point.allocation.temperature),
-        ("top_p", space.top_p, lambda point: point.allocation.top_p),
-        ("beam width", space.beam_width, lambda point: point.allocation.beam_width),
-        ("verification", space.verification, lambda point: point.allocation.verification),
-    ]
-
-
-def _probabilities(view: PolicyView) -> list[tuple[str, Callable[[Point], float]]]:
-    """Each tool, and a stop after a round, with where a point has its probability."""
-
-    def tool(name: str) -> tuple[str, Callable[[Point], float]]:
-        return name, lambda point: point.tools[name]
-
-    return [
-        *map(tool, view.space.tool_names),
-        ("stop | agreed", lambda point: point.stop_agreed),
-        ("stop | split", lambda point: point.stop_split),
-    ]
-
-
-def _range(bounds: tuple[float, float]) -> str:
-    low, high = bounds
-    return f"{low:g}" if low == high else f"{low:g}-{high:g}"
-
-
-def _sparkline(values: Sequence[float], bounds: tuple[float, float]) -> str:
-    low, high = bounds
-    if low == high:
-        return "─" * len(values)
-    return "".join(_LEVELS[round((v - low) / (high - low) * (len(_LEVELS) - 1))] for v in values)
+    from amp.learn.trainer import Metrics
+    from amp.models.base import LanguageModel
 
 
 @app.command()
@@ -347,58 +38,60 @@ def train(
     out: Annotated[Path, typer.Option(help="Directory of the training, and of the policy.")],
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the config's.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the one in --out.")] = False,
+    online: Annotated[
+        bool,
+        typer.Option(
+            "--online",
+            help="Play episodes with a model in place of a recording; the config's table [online] "
+            "says how, max_calls, max_tokens and max_dollars how much at most.",
+        ),
+    ] = False,
+    model: Model = None,
+    record: Record = None,
+    replay: Replay = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Learn a policy from a recording: imitate its oracle, then PPO.
+    """Learn a policy: imitate the oracle of a recording, then PPO; or PPO with a model.
 
     Example: amp train configs/train-gsm8k.toml --out runs/policy
-    """
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
 
+    Online:  amp train configs/train-online.toml --online --model random --out runs/online
+    """
     from amp.allocate.policy_file import load_origin
     from amp.benchmarks import load_benchmark
-    from amp.learn.config import load_train_config
-    from amp.learn.pipeline import load_dataset, train_policy
-    from amp.learn.trainer import CHECKPOINT, POLICY, Metrics
+    from amp.learn.config import OnlineConfig, load_train_config
+    from amp.learn.trainer import CHECKPOINT, POLICY
     from amp.settings import load_settings
     from amp.trace import to_json
 
     chosen = load_train_config(config)
     if seed is not None:
         chosen = chosen.replace(ppo=chosen.ppo.replace(seed=seed))
+    if online and chosen.online is None:
+        chosen = chosen.replace(online=OnlineConfig())
+    for name, value in (("model", model), ("record", record), ("replay", replay)):
+        if value is not None and chosen.online is None:
+            raise InvalidInputError(
+                f"--{name} is for training online; add --online or leave it out"
+            )
     if out.joinpath(POLICY).exists() and not resume:
         raise InvalidInputError(f"{out} holds a policy already; resume it or choose another --out")
-    benchmark = load_benchmark(chosen.benchmark, data=data or load_settings().data)
-    bars = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=new_console(stderr=True),
+    live = chosen.online
+    benchmark = load_benchmark(
+        chosen.benchmark,
+        data=data or load_settings().data,
+        level=None if live is None else live.level,
+        step=None if live is None else live.step,
     )
+    ended = None
     try:
-        with bars:
-            tabled = bars.add_task("tasks worked out", total=None)
-            dataset = load_dataset(chosen, benchmark, lambda task: bars.advance(tabled))
-            bars.update(tabled, total=len(dataset.table.tasks))
-            learned = bars.add_task("decisions learned from", total=chosen.ppo.decisions)
-
-            def note(metrics: Metrics) -> None:
-                success, tokens = metrics["success"], metrics["tokens"]
-                bars.update(
-                    learned,
-                    completed=int(metrics["decisions"] or 0),
-                    description=f"PPO: success {success:.2f}, {tokens:.0f} tokens",
-                )
-
-            train_policy(chosen, dataset, out, resume=resume, on_update=note)
+        if live is None:
+            _on_recording(chosen, benchmark, out, resume)
+        else:
+            prompts = (benchmark.prompts.version,)
+            opened = open_model(model or live.model, record, replay, prompts)
+            ended = _online(chosen, benchmark, opened, out, resume)
     except KeyboardInterrupt:
         if out.joinpath(CHECKPOINT).exists():
             new_console(stderr=True).print(f"interrupted; go on with --out {out} --resume")
@@ -409,13 +102,73 @@ def train(
         print(to_json(origin))
     else:
         _show(origin, out, chosen)
+    if ended is not None:
+        new_console(stderr=True).print(
+            f"ended at its limit of {ended}; raise it and go on with --out {out} --resume"
+        )
+
+
+def _bars() -> Progress:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=new_console(stderr=True),
+    )
+
+
+def _on_recording(config: TrainConfig, benchmark: Benchmark, out: Path, resume: bool) -> None:
+    from amp.learn.pipeline import load_dataset, train_policy
+
+    with _bars() as bars:
+        tabled = bars.add_task("tasks worked out", total=None)
+        dataset = load_dataset(config, benchmark, lambda task: bars.advance(tabled))
+        bars.update(tabled, total=len(dataset.table.tasks))
+        train_policy(config, dataset, out, resume=resume, on_update=_notes(bars, config))
+
+
+def _online(
+    config: TrainConfig, benchmark: Benchmark, model: LanguageModel, out: Path, resume: bool
+) -> str | None:
+    from amp.learn.pipeline import train_online
+
+    with _bars() as bars:
+        on_update = _notes(bars, config)
+        return train_online(config, benchmark, model, out, resume=resume, on_update=on_update)
+
+
+def _notes(bars: Progress, config: TrainConfig) -> Callable[[Metrics], None]:
+    """Shows the metrics of each update on a bar of its own."""
+    learned = bars.add_task("decisions learned from", total=config.ppo.decisions)
+
+    def note(metrics: Metrics) -> None:
+        spent = metrics.get("spent_model_calls")
+        calls = "" if spent is None else f", {spent:.0f} calls"
+        bars.update(
+            learned,
+            completed=int(metrics["decisions"] or 0),
+            description=f"PPO: success {metrics['success']:.2f}, {metrics['tokens']:.0f}"
+            f" tokens{calls}",
+        )
+
+    return note
 
 
 def _show(origin: Origin, out: Path, config: TrainConfig) -> None:
     from amp.learn.trainer import ASSESSOR, METRICS, POLICY, installed
 
     console = new_console()
-    console.print(cost_curve(origin))
+    if origin.curve:
+        console.print(cost_curve(origin))
     if config.learn:
         events = (
             "event files for TensorBoard"

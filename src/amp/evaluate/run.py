@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import platform
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib import metadata
@@ -277,7 +277,7 @@ async def run_episodes(
     tasks: Sequence[Task],
     jobs: int = 1,
     on_step: Callable[[Task, StepRecord], None] | None = None,
-) -> AsyncIterator[Episode]:
+) -> AsyncGenerator[Episode, None]:
     """Plans the tasks, at most `jobs` at a time, and yields each episode when it ends.
 
     Closing the iterator cancels what is under way.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import numpy as np
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import AliasChoices, Field, field_validator, model_validator
 
 from amp.cost import Charge, Reward, dual_step
 from amp.errors import InvalidInputError, did_you_mean
@@ -137,12 +137,38 @@ def with_preset(values: Mapping[str, Any]) -> dict[str, Any]:
     return {**PRESETS[name], **own}
 
 
+class OnlineConfig(Config):
+    """How a policy is trained in the real planner, with a model: `amp train --online`.
+
+    Attributes:
+        model: as of `amp run`; None for that of the settings.
+        level: of a benchmark that has levels.
+        step: what a plan step is, where there is a choice.
+        start: file of the policy to begin with. None begins with what is cloned from the recording,
+            where one is named, else anew.
+        jobs: episodes at a time at most.
+        max_calls: of the model, for the whole training, that of an earlier run which is gone on
+            with included. Episodes under way when it is reached are charged, but not learned from.
+        max_tokens: likewise, prompts included.
+        max_dollars: likewise.
+    """
+
+    model: str | None = None
+    level: str | None = None
+    step: str | None = None
+    start: FilePath | None = None
+    jobs: Count = 4
+    max_calls: Count | None = None
+    max_tokens: Count | None = None
+    max_dollars: Annotated[float, Field(gt=0.0)] | None = None
+
+
 class TrainConfig(Config):
-    """From a recording to a policy; the same configuration gives the same policy.
+    """From a recording, or from a model, to a policy; the same one gives the same policy.
 
     Attributes:
         benchmark: whose tasks are learned on; of one plan step a task.
-        recording: holds the samples.
+        recording: holds the samples; needed but for training online.
         split: of the tasks.
         limit: tasks at most, the first ones; None for all that are recorded.
         arms: by name (`amp.evaluate.record.grid`).
@@ -156,11 +182,13 @@ class TrainConfig(Config):
         hidden: units of each hidden layer.
         epochs: passes over the demonstrations.
         learn: whether PPO follows.
+        online: trains in the real planner; ``true`` in a file for its defaults, None for training
+            on the recording.
         ppo: its settings. In a file they may name a ``preset``, and have `hidden` from above.
     """
 
     benchmark: str
-    recording: FilePath
+    recording: FilePath | None = None
     split: str = "train"
     limit: Count | None = None
     arms: Annotated[tuple[str, ...], Field(min_length=1)] = ("program", "chain")
@@ -175,10 +203,21 @@ class TrainConfig(Config):
     hidden: Count = 32
     epochs: Count = 15
     learn: bool = True
+    online: OnlineConfig | None = None
     ppo: PPOConfig = PPOConfig(hidden=32)
+
+    @field_validator("online", mode="before")
+    @classmethod
+    def _true_is_by_default(cls, value: object) -> object:
+        return ({} if value else None) if isinstance(value, bool) else value
 
     @model_validator(mode="after")
     def _something_is_learned(self) -> Self:
+        if self.online is None and self.recording is None:
+            raise ValueError("recording is missing, expected the samples to learn from")
+        if self.online is not None and (self.end_to_end or not self.learn):
+            what = "end_to_end is true" if self.end_to_end else "learn is false"
+            raise ValueError(f"online is set and {what}, which is for training on a recording")
         if not self.demonstrations and not self.learn:
             raise ValueError("demonstrations is 0 and learn is false, expected one of them")
         if self.end_to_end and (self.assessor is None or not self.learn):

@@ -1,27 +1,33 @@
 """Episodes of a policy in the real planner, as a `Rollout`: what PPO learns from with a model.
 
-They are the episodes of `rollout.roll_out` in a table, if the model gives the answers
+`play` makes one of some tasks, `LiveRollouts` one after the other for a whole training. They are
+the episodes of `rollout.roll_out` in a table, if the model gives the answers
 that the environment knows. Not covered: an assessor that learns, too; scores are the planner's.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from amp.allocate.base import Allocator
 from amp.allocate.mlp_policy import MlpPolicy, observe
+from amp.allocate.space import Space
+from amp.assess.neural import NeuralAssessor
 from amp.benchmarks.base import Benchmark
 from amp.cost import Reward
-from amp.errors import InvalidInputError, ModelError
+from amp.errors import InvalidInputError, LimitReachedError, ModelError
 from amp.evaluate.run import run_episodes
 from amp.learn.networks import encoded
 from amp.learn.rollout import Rollout, most_likely
 from amp.mlp import Floats
 from amp.planner import Planner
+from amp.simulate.vector_env import Ints
 from amp.types import MODEL_ERROR, Complexity, Decision, Episode, StepContext, Task
 
 
@@ -33,6 +39,7 @@ async def play(
     reward: Reward,
     trade_offs: Floats,
     jobs: int = 1,
+    on_episode: Callable[[Episode], None] = lambda episode: None,
 ) -> Rollout:
     """Plays an episode for each task, with its trade-off.
 
@@ -55,6 +62,7 @@ async def play(
         reward: what pays.
         trade_offs: one an episode.
         jobs: episodes at a time at most. More change nothing but the time.
+        on_episode: is told of each episode when it ends; what it raises ends the others.
 
     Raises:
         InvalidInputError: if there is no task, one comes twice, there are more or fewer trade-offs,
@@ -72,7 +80,11 @@ async def play(
             f"max_rounds of the planner is {planner.max_rounds}, expected at least the"
             f" {policy.max_rounds} of the policy, or its last decision would do nothing"
         )
-    ended = [episode async for episode in run_episodes(planner, benchmark, tasks, jobs)]
+    ended = []
+    async with aclosing(run_episodes(planner, benchmark, tasks, jobs)) as episodes:
+        async for episode in episodes:
+            ended.append(episode)
+            on_episode(episode)
     by_key = {_key(episode.task): episode for episode in ended}
     kept = [
         _Played(index, by_key[key], player.moments[key])
@@ -83,6 +95,110 @@ async def play(
         why = next((s.failure for e in ended for s in e.steps if s.failure), "nothing to decide")
         raise ModelError(f"none of {len(tasks)} episodes can be learned from: {why}")
     return _rollout(kept, policy, reward, trade_offs)
+
+
+_SPENT = ("model_calls", "tokens", "dollars")
+
+
+class LiveRollouts:
+    """Tasks of a benchmark, played with a model: what `amp.learn.trainer.train_on` trains on.
+
+    Every episode has a seed of its own, so that a task that is played again is answered anew. The
+    same generator gives the same seeds: with the answers of a recording, the same episodes.
+
+    Args:
+        planner_of: makes the planner around an allocator.
+        benchmark: sets the tasks up.
+        tasks: those to train on.
+        reward: what pays.
+        space: where allocations move.
+        features: names of the features that the policy sees.
+        max_rounds: rounds a plan step at most.
+        max_samples: of arms with a tool, and of arms without, in a plan step at most.
+        run: runs a coroutine to its end, always on the same event loop.
+        limits: of ``model_calls``, ``tokens`` and ``dollars``, by name.
+        spent: of these, by a training that is gone on with.
+        jobs: episodes at a time at most.
+
+    Attributes:
+        exhausted: the limit that was reached; None as long as none was.
+    """
+
+    live = True
+
+    def __init__(
+        self,
+        planner_of: Callable[[Allocator], Planner],
+        benchmark: Benchmark,
+        tasks: Sequence[Task],
+        reward: Reward,
+        *,
+        space: Space,
+        features: tuple[str, ...],
+        max_rounds: int,
+        max_samples: int | None,
+        run: Callable[[Coroutine[Any, Any, Rollout]], Rollout],
+        limits: Mapping[str, float] = {},
+        spent: Mapping[str, float] = {},
+        jobs: int = 1,
+    ) -> None:
+        self.space, self.features = space, features
+        self.max_rounds, self.max_samples = max_rounds, max_samples
+        scores = np.array([benchmark.difficulty(task).score for task in tasks], float)
+        self.difficulties: Floats = scores
+        self.exhausted: str | None = None
+        self._planner_of, self._benchmark, self._tasks = planner_of, benchmark, tuple(tasks)
+        self._reward, self._run, self._limits, self._jobs = reward, run, dict(limits), jobs
+        self._spent = {name: float(spent.get(name, 0.0)) for name in _SPENT}
+
+    @property
+    def spent(self) -> Mapping[str, float]:
+        """What all episodes so far took, those of a training that is gone on with included."""
+        return {f"spent_{name}": value for name, value in self._spent.items()}
+
+    def collect(
+        self,
+        policy: MlpPolicy,
+        tasks: Ints,
+        trade_offs: Floats,
+        rng: np.random.Generator,
+        assessor: NeuralAssessor | None = None,
+    ) -> Rollout:
+        """As `Rollouts.collect`, in the planner, with the scores of its assessor.
+
+        Raises:
+            LimitReachedError: if what may be spent is spent; the episodes are lost.
+            InvalidInputError: if an assessor is to learn, and as `play`.
+        """
+        if assessor is not None:
+            raise InvalidInputError("an assessor cannot learn online, expected none")
+        self._check()
+        seeds = rng.choice(2**31, len(tasks), replace=False)
+        chosen = [
+            replace(self._tasks[index], seed=int(seed))
+            for index, seed in zip(tasks, seeds, strict=True)
+        ]
+        made = self._run(
+            play(
+                *(self._planner_of, self._benchmark, chosen, policy, self._reward, trade_offs),
+                jobs=self._jobs,
+                on_episode=self._charge,
+            )
+        )
+        return replace(made, tasks=tasks[made.tasks])
+
+    def _charge(self, episode: Episode) -> None:
+        for name in _SPENT:
+            self._spent[name] += float(getattr(episode.usage, name) or 0.0)
+        self._check()
+
+    def _check(self) -> None:
+        for name, limit in self._limits.items():
+            if self._spent[name] >= limit:
+                self.exhausted = f"{limit:g} {name.replace('_', ' ')}"
+                raise LimitReachedError(
+                    name, f"the training has spent its {self.exhausted}; raise the limit to go on"
+                )
 
 
 _Key = tuple[str, int]

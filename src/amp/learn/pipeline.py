@@ -1,30 +1,42 @@
-"""A policy from a recording: a table of its samples, imitation of the oracle, then PPO."""
+"""A policy from a configuration: what `amp train` does, on a recording or online.
+
+On a recording: a table of its samples, imitation of the oracle, then PPO. Online: PPO on episodes
+of the real planner with a model.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import json
 from collections.abc import Callable, Collection, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from amp.allocate.base import Allocator
 from amp.allocate.mlp_policy import MlpPolicy
-from amp.allocate.policy_file import CurvePoint, Origin, save_policy
+from amp.allocate.policy_file import CurvePoint, Origin, load_policy, save_policy
 from amp.assess import assessor_file
 from amp.assess.base import Assessor
 from amp.assess.features import BY_NAME
 from amp.assess.neural import NeuralAssessor
 from amp.assess.weighted import WeightedAssessor
 from amp.benchmarks.base import Benchmark
-from amp.cost import Reward
+from amp.cost import Reward, is_priced
 from amp.errors import InvalidInputError, did_you_mean
+from amp.evaluate.config import PlannerConfig
+from amp.evaluate.run import build_planner
 from amp.learn.behaviour_cloning import ImitationSettings, demonstrate, imitate
 from amp.learn.config import TrainConfig
+from amp.learn.live_rollout import LiveRollouts
 from amp.learn.rollout import Rollout, roll_out
-from amp.learn.trainer import ASSESSOR, POLICY, Metrics, train
+from amp.learn.trainer import ASSESSOR, METRICS, POLICY, Metrics, train, train_on
 from amp.mlp import Layer
-from amp.models.base import ModelCard
+from amp.models.base import LanguageModel, ModelCard
+from amp.planner import Planner
 from amp.simulate.build import opening_contexts, table_from_recording
 from amp.simulate.lattice import ORDERED, check_arms, env_from_samples
 from amp.simulate.samples import Arm
@@ -97,6 +109,7 @@ def load_dataset(
     arms = tuple(Arm(name, known_arms[name]) for name in config.arms)
     check_arms(arms, space)
     tasks = benchmark.tasks(config.split, config.limit)
+    assert config.recording is not None  # training online may do without
     samples = table_from_recording(
         config.recording, benchmark, tasks, arms, config.samples, incomplete="leave out"
     )
@@ -205,6 +218,116 @@ def train_policy(
     )
     save_policy(policy, directory / POLICY, origin)
     return policy
+
+
+def train_online(
+    config: TrainConfig,
+    benchmark: Benchmark,
+    model: LanguageModel,
+    directory: Path,
+    *,
+    resume: bool = False,
+    on_update: Callable[[Metrics], None] = lambda metrics: None,
+) -> str | None:
+    """Learns a policy in the real planner (spec 3.4.2), and keeps it as `train_policy` does.
+
+    It goes on with what the directory holds bit by bit if the model answers as it did: from a
+    recording, or by its seeds.
+
+    Args:
+        config: how; `TrainConfig.online` is set.
+        benchmark: that of the config.
+        model: is asked, and closed in the end.
+        directory: where training keeps its state.
+        resume: whether to go on with the training that the directory holds.
+        on_update: is told the metrics of each update.
+
+    Returns:
+        The limit that ended the training, such as ``500 model calls``; None if it is complete.
+
+    Raises:
+        InvalidInputError: as `train_on`, if the policy to begin with does not fit, or dollars are
+            limited and no price is known.
+        ModelError: if a whole update failed.
+    """
+    online = config.online
+    assert online is not None
+    limits = {
+        name: limit
+        for name, limit in (
+            ("model_calls", online.max_calls),
+            ("tokens", online.max_tokens),
+            ("dollars", online.max_dollars),
+        )
+        if limit is not None
+    }
+    if online.max_dollars is not None and not is_priced(model.card):
+        raise InvalidInputError(
+            f"max_dollars is {online.max_dollars:g}, but no price is known for model"
+            f" {model.card.name}; limit max_tokens, or name its price"
+        )
+    start = _online_start(config, benchmark)
+    rounds = config.rounds if start is None else start.max_rounds
+    planned = PlannerConfig(allocator="heuristic", assessor=config.assessor, rounds=rounds)
+    base = build_planner(planned, model, benchmark)
+    assert isinstance(base, Planner)  # a heuristic allocator has that one
+
+    def planner_of(allocator: Allocator) -> Planner:
+        made = copy(base)
+        made.allocator = allocator
+        return made
+
+    tasks = benchmark.tasks(config.split, config.limit)
+    defaults = benchmark.defaults
+    with asyncio.Runner() as runner:
+        try:
+            rollouts = LiveRollouts(
+                *(planner_of, benchmark, tasks, config.ppo.reward),
+                space=start.space if start else defaults.policy_space or defaults.space,
+                features=start.features if start else config.features,
+                max_rounds=start.max_rounds if start else config.rounds,
+                max_samples=start.max_samples if start else config.samples,
+                run=runner.run,
+                limits=limits,
+                spent=_spent_before(directory) if resume else {},
+                jobs=online.jobs,
+            )
+            policy = train_on(
+                rollouts, config.ppo, directory, start=start, resume=resume, on_update=on_update
+            )
+        finally:
+            runner.run(model.close())
+    digest = ""
+    if config.assessor is not None:
+        kept = config.assessor.read_bytes()
+        (directory / ASSESSOR).write_bytes(kept)
+        digest = hashlib.sha256(kept).hexdigest()
+    names = tuple(task.id for task in tasks)
+    origin = Origin(benchmark.name, model.card.name, model.card.sha256, names, assessor=digest)
+    save_policy(policy, directory / POLICY, origin)
+    return rollouts.exhausted
+
+
+def _online_start(config: TrainConfig, benchmark: Benchmark) -> MlpPolicy | None:
+    """The policy to begin with: of a file, cloned from the recording, or none."""
+    assert config.online is not None
+    path = config.online.start
+    if path is None:
+        if config.recording is None or not config.demonstrations:
+            return None
+        return _cloned(config, load_dataset(config, benchmark).table)
+    policy = load_policy(path, space=benchmark.defaults.policy_space or benchmark.defaults.space)
+    if policy.network is None:
+        raise InvalidInputError(f"policy {path} is no network; begin with one of amp train")
+    return policy.network
+
+
+def _spent_before(directory: Path) -> dict[str, float]:
+    """What the updates took that the directory tells of, those after its checkpoint, too."""
+    path = directory / METRICS
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    last = json.loads(lines[-1]) if lines else {}
+    return {name.removeprefix("spent_"): value for name, value in last.items()}
 
 
 def _cloned(config: TrainConfig, table: TableEnv) -> MlpPolicy:

@@ -23,6 +23,10 @@ from amp.learn.rollout import Rollout
 from amp.mlp import Floats
 
 
+class NothingToLearnError(InvalidInputError):
+    """All decisions were equally good."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
     """Decisions to learn from, one row each."""
@@ -144,7 +148,7 @@ def batch_of(rollout: Rollout, networks: Networks, settings: PPOConfig) -> tuple
     Advantages have the mean 0 and the standard deviation 1.
 
     Raises:
-        InvalidInputError: if all decisions were equally good, so that there is nothing to learn.
+        NothingToLearnError: if all decisions were equally good.
     """
     inputs = torch.as_tensor(rollout.inputs)
     with torch.no_grad():
@@ -156,7 +160,7 @@ def batch_of(rollout: Rollout, networks: Networks, settings: PPOConfig) -> tuple
     returns = gained + values
     spread = gained.std()
     if not spread > 1e-9:
-        raise InvalidInputError(
+        raise NothingToLearnError(
             f"all {len(gained)} decisions had the same advantage, expected rewards that differ"
         )
     variance = returns.var()

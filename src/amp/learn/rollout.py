@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
 from amp.allocate.batch import Mask, log_probs
 from amp.allocate.mlp_policy import EXTRAS, MlpPolicy
-from amp.allocate.space import REALS
+from amp.allocate.space import REALS, Space
 from amp.assess.neural import NeuralAssessor
 from amp.cost import Reward
 from amp.errors import InvalidInputError
@@ -21,6 +23,94 @@ from amp.simulate.vector_env import (
     VectorEnv,
     VectorEpisodes,
 )
+
+
+class Rollouts(Protocol):
+    """Tasks to train on, and how episodes of a policy on them are had: from a table, or live.
+
+    Attributes:
+        space: as that of `VectorEnv`, and so are the next four.
+        live: whether episodes cost calls of a model.
+        spent: what was spent on a model so far; empty where none is asked.
+    """
+
+    @property
+    def space(self) -> Space: ...
+    @property
+    def max_rounds(self) -> int: ...
+    @property
+    def max_samples(self) -> int | None: ...
+    @property
+    def features(self) -> tuple[str, ...]: ...
+    @property
+    def difficulties(self) -> Floats: ...
+    @property
+    def live(self) -> bool: ...
+    @property
+    def spent(self) -> Mapping[str, float]: ...
+
+    def collect(
+        self,
+        policy: MlpPolicy,
+        tasks: Ints,
+        trade_offs: Floats,
+        rng: np.random.Generator,
+        assessor: NeuralAssessor | None = None,
+    ) -> Rollout:
+        """An episode for each task, with its trade-off; all chance is of the generator.
+
+        Raises:
+            LimitReachedError: if what may be spent is spent.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EnvRollouts:
+    """Rollouts in a `VectorEnv`."""
+
+    env: VectorEnv
+    reward: Reward
+
+    @property
+    def space(self) -> Space:
+        return self.env.space
+
+    @property
+    def max_rounds(self) -> int:
+        return self.env.max_rounds
+
+    @property
+    def max_samples(self) -> int | None:
+        return self.env.max_samples
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        return self.env.features
+
+    @property
+    def difficulties(self) -> Floats:
+        return self.env.difficulties
+
+    @property
+    def live(self) -> bool:
+        return False
+
+    @property
+    def spent(self) -> Mapping[str, float]:
+        return {}
+
+    def collect(
+        self,
+        policy: MlpPolicy,
+        tasks: Ints,
+        trade_offs: Floats,
+        rng: np.random.Generator,
+        assessor: NeuralAssessor | None = None,
+    ) -> Rollout:
+        """As `Rollouts.collect`, by `roll_out`."""
+        return roll_out(policy, self.env, self.reward, tasks, trade_offs, rng, assessor)
+
 
 MAX_TURNS = 10_000
 """Decisions an episode. One that needs more is taken for a environment that never ends."""

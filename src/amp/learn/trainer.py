@@ -18,7 +18,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -28,12 +28,12 @@ from amp.allocate.mlp_policy import EXTRAS, MlpPolicy
 from amp.allocate.policy_file import save_policy
 from amp.assess import assessor_file
 from amp.assess.neural import NeuralAssessor
-from amp.errors import InvalidInputError
+from amp.errors import InvalidInputError, LimitReachedError
 from amp.learn.checkpoint import Training, load_checkpoint, save_checkpoint
 from amp.learn.config import PPOConfig, success_by_tercile, terciles_of
 from amp.learn.networks import normalisation, one_thread
-from amp.learn.ppo import update
-from amp.learn.rollout import Rollout, roll_out
+from amp.learn.ppo import NothingToLearnError, Update, update
+from amp.learn.rollout import EnvRollouts, Rollout, Rollouts
 from amp.mlp import FAR, Layer
 from amp.simulate.vector_env import Ints, VectorEnv
 
@@ -95,10 +95,37 @@ def train(
     resume: bool = False,
     on_update: Callable[[Metrics], None] = lambda metrics: None,
 ) -> MlpPolicy:
+    """Trains a policy in an environment: `train_on` what it gives."""
+    return train_on(
+        EnvRollouts(env, settings.reward),
+        settings,
+        directory,
+        start=start,
+        assessor=assessor,
+        trained_on=trained_on,
+        resume=resume,
+        on_update=on_update,
+    )
+
+
+def train_on(
+    rollouts: Rollouts,
+    settings: PPOConfig,
+    directory: Path,
+    *,
+    start: MlpPolicy | None = None,
+    assessor: NeuralAssessor | None = None,
+    trained_on: assessor_file.Training | None = None,
+    resume: bool = False,
+    on_update: Callable[[Metrics], None] = lambda metrics: None,
+) -> MlpPolicy:
     """Trains a policy by PPO; the same seed gives the same policy.
 
+    Where the limit of what may be spent is reached, the policy is what was learned until then, and
+    the training can be gone on with.
+
     Args:
-        env: what to train on.
+        rollouts: what to train on.
         settings: how.
         directory: where to keep it; made if there is none.
         start: where to begin, from imitation, say; without, near the sigmoids of spec 3.3.
@@ -122,15 +149,15 @@ def train(
         raise InvalidInputError(
             f"{directory} holds a training already; resume it or train in another directory"
         )
-    if not len(env.difficulties):
+    if not len(rollouts.difficulties):
         raise InvalidInputError("there are no tasks to train on, expected at least one")
-    terciles = terciles_of(env.difficulties)
+    terciles = terciles_of(rollouts.difficulties)
     with one_thread():
         if resume:
-            frame = start or _unnormalised(env, settings)
+            frame = start or _unnormalised(rollouts, settings)
             training = load_checkpoint(path, frame, settings, assessor)
         else:
-            frame = _beginning(env, settings, start, assessor)
+            frame = _beginning(rollouts, settings, start, assessor)
             training = Training.of(frame, settings, assessor)
             directory.mkdir(parents=True, exist_ok=True)
             save_checkpoint(training, settings, path)
@@ -140,32 +167,43 @@ def train(
             scalars(directory, training.updates) as add_scalars,
         ):
             while training.decisions < settings.decisions:
-                metrics = _advance(training, env, terciles, settings)
+                try:
+                    metrics = _advance(training, rollouts, terciles, settings)
+                except LimitReachedError:
+                    _save(training, settings, directory, trained_on)
+                    break
                 file.write(json.dumps(metrics) + "\n")
                 file.flush()
                 add_scalars(metrics)
                 on_update(metrics)
                 finished = training.decisions >= settings.decisions
                 if finished or training.updates % settings.checkpoint_every == 0:
-                    save_policy(training.policy, directory / POLICY)
-                    if training.assessor is not None and trained_on is not None:
-                        assessor_file.save_assessor(
-                            training.assessor, trained_on, directory / ASSESSOR
-                        )
-                    save_checkpoint(training, settings, path)
+                    _save(training, settings, directory, trained_on)
         return training.policy
 
 
-def _advance(training: Training, env: VectorEnv, terciles: Ints, settings: PPOConfig) -> Metrics:
+def _save(
+    training: Training,
+    settings: PPOConfig,
+    directory: Path,
+    trained_on: assessor_file.Training | None,
+) -> None:
+    save_policy(training.policy, directory / POLICY)
+    if training.assessor is not None and trained_on is not None:
+        assessor_file.save_assessor(training.assessor, trained_on, directory / ASSESSOR)
+    save_checkpoint(training, settings, directory / CHECKPOINT)
+
+
+def _advance(
+    training: Training, rollouts: Rollouts, terciles: Ints, settings: PPOConfig
+) -> Metrics:
     """One update, and what is to be known of it."""
     began = time.perf_counter()
     rng = _chance(settings, training.updates)
     progress = training.decisions / settings.decisions
     low, high = training.curriculum.trade_offs(settings, progress)
-    rollout = roll_out(
+    rollout = rollouts.collect(
         training.policy,
-        env,
-        settings.reward,
         rng.choice(training.curriculum.tasks(terciles), settings.episodes),
         rng.uniform(low, high, settings.episodes),
         rng,
@@ -176,7 +214,12 @@ def _advance(training: Training, env: VectorEnv, terciles: Ints, settings: PPOCo
     rates = (settings.learning_rate * left, settings.assessor_learning_rate * left)
     for group, rate in zip(training.optimiser.param_groups, rates, strict=False):
         group["lr"] = rate
-    done = update(training.networks, training.optimiser, rollout, settings, rng)
+    try:
+        done = asdict(update(training.networks, training.optimiser, rollout, settings, rng))
+    except NothingToLearnError:
+        if not rollouts.live:
+            raise
+        done = {field.name: None for field in fields(Update)}  # by chance, in few episodes
     opened = training.curriculum.opened
     training.curriculum = training.curriculum.after(rollout, terciles, settings)
     training.updates += 1
@@ -195,26 +238,35 @@ def _advance(training: Training, env: VectorEnv, terciles: Ints, settings: PPOCo
         "trade_off_from": low,
         "trade_off_to": high,
         "learning_rate": rates[0],
-        **asdict(done),
+        **done,
+        **rollouts.spent,
         "seconds_rolling_out": played - began,
         "seconds_updating": time.perf_counter() - played,
     }
 
 
 def _beginning(
-    env: VectorEnv,
+    rollouts: Rollouts,
     settings: PPOConfig,
     start: MlpPolicy | None,
     assessor: NeuralAssessor | None,
 ) -> MlpPolicy:
-    """The policy to begin with, normalised by a look at all tasks, before any curriculum."""
-    raw = replace(start or _unnormalised(env, settings), deterministic=False)
-    _check_fit(raw, env)
+    """The policy to begin with, normalised by a look at all tasks, before any curriculum.
+
+    Where episodes cost calls, as many tasks are looked at as an update has episodes, and none where
+    the policy is normalised already.
+    """
+    raw = replace(start or _unnormalised(rollouts, settings), deterministic=False)
+    _check_fit(raw, rollouts)
+    if rollouts.live and start is not None:
+        return raw
     rng = np.random.default_rng((settings.seed, 0))
-    count = len(env.difficulties)
+    count = len(rollouts.difficulties)
     tasks = rng.permutation(np.resize(np.arange(count), max(count, settings.episodes)))
+    if rollouts.live:
+        tasks = tasks[: settings.episodes]
     trade_offs = rng.uniform(settings.min_trade_off, settings.max_trade_off, len(tasks))
-    probe = roll_out(raw, env, settings.reward, tasks, trade_offs, rng, assessor)
+    probe = rollouts.collect(raw, tasks, trade_offs, rng, assessor)
     _check_outcomes(probe)
     if start is not None:
         return raw if assessor is None else _uncut(raw)
@@ -243,14 +295,16 @@ def _uncut(policy: MlpPolicy) -> MlpPolicy:
     return replace(policy, std=std, layers=(Layer(weight, first.bias), second, output))
 
 
-def _unnormalised(env: VectorEnv, settings: PPOConfig) -> MlpPolicy:
-    policy = MlpPolicy.initial(env.space, env.features, hidden=settings.hidden, seed=settings.seed)
-    return replace(policy, max_rounds=env.max_rounds, max_samples=env.max_samples)
+def _unnormalised(rollouts: Rollouts, settings: PPOConfig) -> MlpPolicy:
+    policy = MlpPolicy.initial(
+        rollouts.space, rollouts.features, hidden=settings.hidden, seed=settings.seed
+    )
+    return replace(policy, max_rounds=rollouts.max_rounds, max_samples=rollouts.max_samples)
 
 
-def _check_fit(policy: MlpPolicy, env: VectorEnv) -> None:
+def _check_fit(policy: MlpPolicy, rollouts: Rollouts) -> None:
     for name in ("space", "max_rounds", "max_samples", "features"):
-        mine, theirs = getattr(policy, name), getattr(env, name)
+        mine, theirs = getattr(policy, name), getattr(rollouts, name)
         if mine != theirs:
             raise InvalidInputError(
                 f"the policy to begin with has {name} {mine}, the environment {theirs}"
