@@ -7,6 +7,9 @@ import re
 
 import pytest
 from tests.fakes.files import ROOT
+from typer.testing import CliRunner
+
+from amp.cli import app
 
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
@@ -42,3 +45,28 @@ def test_a_link_to_a_file_leads_somewhere(page: str) -> None:
     links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", text)
     missing = [link for link in links if not ((ROOT / page).parent / link).exists()]
     assert missing == []
+
+
+GROUPS = {"models", "trace", "assess", "annotations", "record", "policy", "data"}
+
+
+def commands() -> list[str]:
+    """Every `amp` command of the pages, in one line and without its comment."""
+    found = []
+    for page in PAGES:
+        for block in re.findall(r"```sh\n(.*?)```", (ROOT / page).read_text(), re.DOTALL):
+            lines = re.sub(r"\s*\\\n\s*", " ", block).splitlines()
+            found += [
+                line.partition("#")[0].strip() for line in lines if re.match(r"\s*amp ", line)
+            ]
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize("command", commands())
+def test_a_command_of_the_pages_exists_with_its_options(command: str) -> None:
+    words = command.split()[1:]
+    path = words[: 2 if words[0] in GROUPS else 1]
+    shown = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
+    assert shown.exit_code == 0, shown.output
+    for option in (word for word in words if word.startswith("--")):
+        assert f"{option} " in shown.output
