@@ -61,7 +61,7 @@ LAWS = {
     "amp.assess.text.structural": [
         "test_one_more_sentence_never_lowers_a_measure",
     ],
-    "amp.assess.dependency.dependency": [
+    "amp.assess.dependency.parse_dependencies": [
         "test_a_sentence_has_its_entities_links_and_depth",
     ],
     "amp.assess.neural.Projection": [
