@@ -1,0 +1,92 @@
+"""Learning what to spend: policies by imitation and PPO, on a table or online, and assessors.
+
+A policy from Python::
+
+    from amp.learn import load_dataset, load_train_config, train_policy
+    config = load_train_config(Path("configs/train-gsm8k.toml"))
+    policy = train_policy(config, load_dataset(config, benchmark), Path("runs/policy"))
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from amp.learn.behaviour_cloning import Demonstrations, ImitationSettings, demonstrate, imitate
+    from amp.learn.config import OnlineConfig, PPOConfig, TrainConfig, load_train_config
+    from amp.learn.live_rollout import LiveRollouts
+    from amp.learn.pipeline import Dataset, curve, load_dataset, served, train_online, train_policy
+    from amp.learn.pretrain import PretrainSettings, train_assessor
+    from amp.learn.rollout import Rollout, Rollouts, roll_out
+    from amp.learn.trainer import train, train_on
+
+_PLACES = {
+    "behaviour_cloning": (
+        "Demonstrations",
+        "ImitationSettings",
+        "demonstrate",
+        "imitate",
+    ),
+    "config": (
+        "OnlineConfig",
+        "PPOConfig",
+        "TrainConfig",
+        "load_train_config",
+    ),
+    "live_rollout": ("LiveRollouts",),
+    "pipeline": (
+        "Dataset",
+        "curve",
+        "load_dataset",
+        "served",
+        "train_online",
+        "train_policy",
+    ),
+    "pretrain": (
+        "PretrainSettings",
+        "train_assessor",
+    ),
+    "rollout": (
+        "Rollout",
+        "Rollouts",
+        "roll_out",
+    ),
+    "trainer": (
+        "train",
+        "train_on",
+    ),
+}
+
+__all__ = [
+    "Dataset",
+    "Demonstrations",
+    "ImitationSettings",
+    "LiveRollouts",
+    "OnlineConfig",
+    "PPOConfig",
+    "PretrainSettings",
+    "Rollout",
+    "Rollouts",
+    "TrainConfig",
+    "curve",
+    "demonstrate",
+    "imitate",
+    "load_dataset",
+    "load_train_config",
+    "roll_out",
+    "served",
+    "train",
+    "train_assessor",
+    "train_on",
+    "train_online",
+    "train_policy",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what is asked for and nothing else."""
+    for module, names in _PLACES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,15 +1,13 @@
-"""Supervised pre-training of the RAC: imitation of allocations that are known to be good.
+"""Supervised pre-training of the RAC (spec 3.4.1): an expert's demonstrations, and imitation.
 
-Maximum likelihood in latent space: the network learns the distribution under which the wanted
-decisions are most probable, so PPO starts from a sensible policy that still tries other things.
+The expert is the oracle of a table of samples for a trade-off lambda: the best thing to do is to
+stop, or to take so many more samples of each arm, whichever earns the most reward. It knows the
+verdicts, but averages over the samples that may come next, so it knows how hard a task is and not
+how lucky it will be. A decision counts by what it earns over the average alternative: where tasks
+that look alike want different things, the one prevails that would cost more to get wrong.
 
-What a policy imitates before PPO: the Lagrangian oracle of a table of draws (spec 3.4.1).
-
-For a trade-off lambda the best thing to do is to stop, or to draw so many more samples of each arm,
-whichever earns the most reward. The expert knows the verdicts; it averages over the samples that
-may come next, so it knows how hard a task is and not how lucky it will be. A decision counts by
-what it earns over the average alternative: where tasks that look alike want different things, the
-one prevails that would cost more to get wrong.
+Imitation is maximum likelihood in latent space: the network learns the distribution under which
+these decisions are most probable, so PPO starts from a sensible policy that still explores.
 """
 
 from __future__ import annotations
@@ -38,7 +36,7 @@ class Demonstrations:
     """Decisions to imitate, one row each.
 
     Attributes:
-        values: as in `env.BatchObservation`, with the trade-off for which the decision is good.
+        values: as in `BatchObservation`, with the trade-off for which the decision is good.
         free: likewise.
         latents: the decision, 0 where nothing is free (`latents_of`).
         weights: how much it counts, at least 0.
@@ -180,11 +178,14 @@ def demonstrate(
     """Decisions of the oracle on random ways through the tasks.
 
     Args:
-        table: the recorded draws.
+        table: recorded samples, of one plan step a task.
         reward: what pays.
         trade_offs: lambda is drawn from between these, once an episode.
         episodes: how many; each gives a decision a round.
         rng: all chance.
+
+    Raises:
+        InvalidInputError: if tasks have several plan steps.
     """
     tasks = rng.permutation(np.resize(np.arange(len(table.tasks)), episodes))
     lambdas = rng.uniform(*trade_offs, episodes)
@@ -224,7 +225,8 @@ def _worth(
     arm in base (samples + 1), the first arm's the lowest. Plan 0 stops.
     """
     base, arms = table.max_samples + 1, len(table.arms)
-    every = np.arange(table.right.shape[1])
+    right = table.right
+    every = np.arange(right.shape[1])
     bits = every[:, None] >> np.arange(arms * table.max_samples) & 1
     counts = bits.reshape(len(every), arms, -1).sum(-1)
     written = table.completion_tokens.reshape(len(table.tasks), -1) @ bits.T
@@ -234,9 +236,7 @@ def _worth(
         more = counts[further] - counts[subset]
         tokens = written[task, further] - written[task, subset]
         tokens = tokens + (more > 0) @ table.prompt_tokens[task]
-        earned = reward.of(
-            table.right[task, further].astype(float), spent[row] + tokens, lambdas[row]
-        )
+        earned = reward.of(right[task, further].astype(float), spent[row] + tokens, lambdas[row])
         plans = more @ base ** np.arange(arms)
         number = np.bincount(plans, minlength=base**arms)
         known = number > 0

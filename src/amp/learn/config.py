@@ -1,6 +1,7 @@
-"""How a policy is trained: one TOML file from the recording to PPO, and the curriculum.
+"""How a policy is trained: one TOML file from the recording, or the model, to PPO.
 
-From easy tasks to all of them, and from success towards efficiency (spec 3.4.3).
+The curriculum is part of it: from easy tasks to all of them, and from success to efficiency (spec
+3.4.3).
 """
 
 from __future__ import annotations

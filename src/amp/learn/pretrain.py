@@ -1,13 +1,10 @@
-"""Supervised pre-training of the CAM: mean squared error on annotations (spec 3.4.1).
+"""Supervised pre-training of the CAM: from annotated steps to a trained assessor (spec 3.4.1).
 
-Two scorers over the same features. The weighted sum has three weights and a bias, so its least
-squares are exact. The network is small, there are few examples and many of them speak of the same
-task: the penalty on its weights is chosen by cross-validation over tasks, and several networks from
-different seeds are averaged. Their average is again one network, which is what comes out.
-
-From judged or annotated episodes to a trained assessor of either kind.
-
-Annotated steps with their features: what the CAM is pre-trained on (spec 3.4.1).
+Two scorers learn from the same examples, annotated steps with their features, by mean squared
+error. The weighted sum has three weights and a bias, so its least squares are exact. The network is
+small, there are few examples and many of them are of the same task: the penalty on its weights is
+chosen by cross-validation over tasks, and several networks from different seeds are averaged. Their
+average is again one network, which is what comes out.
 """
 
 from __future__ import annotations

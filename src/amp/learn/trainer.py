@@ -1,14 +1,12 @@
-"""Training of a policy in an environment: roll out, update, note, save; and again.
+"""The training loop: roll out, update, note, save; and again.
 
 A directory holds one training: ``checkpoint.safetensors`` to go on from, ``metrics.jsonl`` with a
-line an update and the same as event files of TensorBoard, and ``policy.safetensors``, what is
-learned so far for the numpy runtime. A training that was interrupted and goes on is bit by bit the
-one that was not.
+line an update, the same as event files of TensorBoard where that is installed, and
+``policy.safetensors``, what is learned so far for the numpy runtime. A training that was
+interrupted and goes on is bit by bit the one that was not.
 
 End to end (spec 2.5, 4b), the assessor learns with the policy, and ``assessor.safetensors`` is what
 it has become: the two belong together.
-
-The metrics of a training for TensorBoard, where that is installed (the extra [train] has it).
 """
 
 from __future__ import annotations

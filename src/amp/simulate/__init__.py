@@ -1,0 +1,139 @@
+"""Recorded samples without the model: tables of them, replay, policies to compare, and lattices.
+
+A policy on a recording::
+
+    from amp.simulate import replay_allocator, table_from_recording
+    table = table_from_recording(path, benchmark, tasks, arms, samples=4)
+    episodes = replay_allocator(table, allocator)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from amp.simulate.build import opening_contexts, table_from_recording
+    from amp.simulate.compare import Adaptive, simulate, simulated_run
+    from amp.simulate.lattice import Edge, Node, env_from_lattice, env_from_samples
+    from amp.simulate.policies import (
+        Price,
+        best_fixed,
+        fixed,
+        fixed_plans,
+        learn_threshold,
+        reward_oracle,
+        vote_rules,
+    )
+    from amp.simulate.replay import Plan, Pull, State, replay_allocator, replay_plan, replay_plans
+    from amp.simulate.samples import (
+        Arm,
+        ArmSamples,
+        RecordedSample,
+        SampleTable,
+        StepSamples,
+        TaskSamples,
+        merged,
+    )
+    from amp.simulate.table_env import TableEnv, oracle
+    from amp.simulate.vector_env import BatchObservation, StepResult, VectorEnv, VectorEpisodes
+
+_PLACES = {
+    "build": (
+        "opening_contexts",
+        "table_from_recording",
+    ),
+    "compare": (
+        "Adaptive",
+        "simulate",
+        "simulated_run",
+    ),
+    "lattice": (
+        "Edge",
+        "Node",
+        "env_from_lattice",
+        "env_from_samples",
+    ),
+    "policies": (
+        "Price",
+        "best_fixed",
+        "fixed",
+        "fixed_plans",
+        "learn_threshold",
+        "reward_oracle",
+        "vote_rules",
+    ),
+    "replay": (
+        "Plan",
+        "Pull",
+        "State",
+        "replay_allocator",
+        "replay_plan",
+        "replay_plans",
+    ),
+    "samples": (
+        "Arm",
+        "ArmSamples",
+        "RecordedSample",
+        "SampleTable",
+        "StepSamples",
+        "TaskSamples",
+        "merged",
+    ),
+    "table_env": (
+        "TableEnv",
+        "oracle",
+    ),
+    "vector_env": (
+        "BatchObservation",
+        "StepResult",
+        "VectorEnv",
+        "VectorEpisodes",
+    ),
+}
+
+__all__ = [
+    "Adaptive",
+    "Arm",
+    "ArmSamples",
+    "BatchObservation",
+    "Edge",
+    "Node",
+    "Plan",
+    "Price",
+    "Pull",
+    "RecordedSample",
+    "SampleTable",
+    "State",
+    "StepResult",
+    "StepSamples",
+    "TableEnv",
+    "TaskSamples",
+    "VectorEnv",
+    "VectorEpisodes",
+    "best_fixed",
+    "env_from_lattice",
+    "env_from_samples",
+    "fixed",
+    "fixed_plans",
+    "learn_threshold",
+    "merged",
+    "opening_contexts",
+    "oracle",
+    "replay_allocator",
+    "replay_plan",
+    "replay_plans",
+    "reward_oracle",
+    "simulate",
+    "simulated_run",
+    "table_from_recording",
+    "vote_rules",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what is asked for and nothing else."""
+    for module, names in _PLACES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
