@@ -17,8 +17,8 @@ from dataclasses import replace
 from rich.console import Console
 from rich.table import Table
 
-from amp.allocate.heuristic import HeuristicAllocator
-from amp.assess.weighted import WeightedAssessor
+from amp.allocate.rules import HeuristicAllocator
+from amp.assess.base import WeightedAssessor
 from amp.benchmarks import load_benchmark
 from amp.evaluate import PlannerConfig, build_planner
 from amp.models.base import LanguageModel, Message, Prompt, Request

@@ -9,11 +9,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from amp.assess.base import Assessor
-from amp.assess.dependency import parse_dependencies
+from amp.assess.base import Assessor, WeightedAssessor
 from amp.assess.features import FEATURES
 from amp.assess.neural import NeuralAssessor
-from amp.assess.weighted import WeightedAssessor
+from amp.assess.text import parse_dependencies
 from amp.mlp import Layer
 from amp.types import Candidate, Evidence, Observation, StepContext, Task
 

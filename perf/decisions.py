@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from amp.allocate.base import Allocator
 from amp.allocate.budget import AllocationEnv
-from amp.allocate.heuristic import HeuristicAllocator
 from amp.allocate.mlp_policy import MlpPolicy
 from amp.allocate.policy import SigmoidPolicy
+from amp.allocate.rules import HeuristicAllocator
 from amp.allocate.space import Space
 from amp.types import (
     Candidate,

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from tests.fakes.worlds import CORRIDOR, RIDDLE, Corridor, Riddle
 
 from amp.allocate.base import Allocator, FixedAllocator, RandomAllocator
-from amp.allocate.heuristic import HeuristicAllocator
+from amp.allocate.rules import HeuristicAllocator
 from amp.allocate.space import Space
-from amp.assess.weighted import WeightedAssessor
+from amp.assess.base import WeightedAssessor
 from amp.errors import InvalidInputError, ModelError
 from amp.execute.base import PlainPrompts
 from amp.execute.executor import Executor

@@ -5,10 +5,9 @@ needs; benchmarks, evaluation and the command line are modules of their own.
 """
 
 from amp.allocate.base import Allocator, FixedAllocator, RandomAllocator
-from amp.allocate.heuristic import HeuristicAllocator
+from amp.allocate.rules import HeuristicAllocator
 from amp.allocate.space import Space
-from amp.assess.base import Assessor
-from amp.assess.weighted import WeightedAssessor
+from amp.assess.base import Assessor, WeightedAssessor
 from amp.environment import Environment
 from amp.errors import (
     AmpError,

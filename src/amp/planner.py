@@ -10,9 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from amp.allocate.base import Allocator
-from amp.allocate.heuristic import HeuristicAllocator
-from amp.assess.base import Assessor
-from amp.assess.weighted import WeightedAssessor
+from amp.allocate.rules import HeuristicAllocator
+from amp.assess.base import Assessor, WeightedAssessor
 from amp.cost import Ledger
 from amp.environment import Environment
 from amp.errors import InvalidInputError, LimitReachedError, ModelError

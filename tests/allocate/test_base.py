@@ -13,7 +13,7 @@ from tests.fakes.worlds import context
 
 from amp.allocate import ALLOCATORS, CONTROLS, AllocatorOptions, make_allocator
 from amp.allocate.base import Allocator, FixedAllocator, RandomAllocator, shuffled_control
-from amp.allocate.heuristic import HeuristicAllocator
+from amp.allocate.rules import HeuristicAllocator
 from amp.allocate.space import Line, Space
 from amp.errors import InvalidInputError
 from amp.types import (

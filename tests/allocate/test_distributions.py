@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amp.allocate.batch import entropies, log_probs
 from amp.allocate.distributions import (
     TOOLS_FROM,
     ActionDistribution,
     stopped,
 )
+from amp.allocate.mlp_policy import entropies, log_probs
 from amp.allocate.space import REALS, Space, sigmoid
 
 locations = st.floats(-30, 30)

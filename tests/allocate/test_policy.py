@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tests.fakes.worlds import RIDDLE, context
 
 from amp.allocate.budget import AllocationEnv
-from amp.allocate.heuristic import HeuristicAllocator
 from amp.allocate.policy import SigmoidPolicy
+from amp.allocate.rules import HeuristicAllocator
 from amp.allocate.space import REALS, Line, Space, sigmoid
 from amp.errors import InvalidInputError
 from amp.types import STOP, Candidate, Complexity, Evidence, Limits, StepContext, Task, Usage

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
-from tests.allocate.test_mlp import FEATURES, SPACE, trained
+from tests.allocate.test_mlp_policy import FEATURES, SPACE, trained
 from tests.fakes.worlds import context
 
 from amp.allocate.mlp_policy import MlpPolicy

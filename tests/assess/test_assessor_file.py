@@ -15,9 +15,9 @@ from tests.fakes.worlds import RIDDLE, context
 
 from amp.assess import features
 from amp.assess.assessor_file import Training, load_assessor, save_assessor
-from amp.assess.dependency import parse_dependencies
+from amp.assess.base import TERMS, WeightedAssessor
 from amp.assess.neural import NeuralAssessor
-from amp.assess.weighted import TERMS, WeightedAssessor
+from amp.assess.text import parse_dependencies
 from amp.errors import InvalidInputError
 from amp.models.base import ModelCard
 from amp.types import Evidence, Probe

@@ -11,10 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.assess.test_weighted import TYPICAL, contexts
 
-from amp.assess.base import GROUPS, AblatedAssessor, Group, ablate, group_of
+from amp.assess.base import (
+    GROUPS,
+    TERMS,
+    AblatedAssessor,
+    Group,
+    WeightedAssessor,
+    ablate,
+    group_of,
+)
 from amp.assess.features import FEATURES
 from amp.assess.neural import NeuralAssessor
-from amp.assess.weighted import TERMS, WeightedAssessor
 from amp.mlp import Layer
 from amp.types import StepContext
 

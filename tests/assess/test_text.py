@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amp.assess import dependency as tree
-from amp.assess.dependency import parse_dependencies
+from amp.assess import text as tree
 from amp.assess.text import (
     INDICATORS,
     MAX_CHARACTERS,
@@ -17,6 +16,7 @@ from amp.assess.text import (
     indicator_counts,
     latest,
     numbers,
+    parse_dependencies,
     quantities,
     reasoning_indicators,
     structural,
@@ -173,7 +173,7 @@ class TestDependency:
         found = parse_dependencies(f"{'He waits. ' * 100}{SENTENCE}")
         assert found.entities == parse_dependencies(f"He waits. {SENTENCE}").entities
         assert found.substitute == (
-            f"last {tree.MAX_CHARACTERS} characters for the structure of the whole text"
+            f"last {tree.MAX_PARSED_CHARACTERS} characters for the structure of the whole text"
         )
 
     def test_a_missing_pipeline_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.fakes.worlds import context
 
+from amp.assess.base import TERMS, WeightedAssessor
 from amp.assess.text import reasoning_indicators
-from amp.assess.weighted import TERMS, WeightedAssessor
 from amp.errors import InvalidInputError
 from amp.types import Candidate, Evidence, Observation, Probe, StepContext, Task
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.allocate.test_mlp import SPACE, trained
+from tests.allocate.test_mlp_policy import SPACE, trained
 from tests.fakes.worlds import context
 from typer.testing import CliRunner
 

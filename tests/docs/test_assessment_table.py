@@ -15,7 +15,7 @@ PAGE = (ROOT / "docs" / "assessment.md").read_text(encoding="utf-8").partition("
 ROWS = [row for row in PAGE.splitlines() if row.startswith("|")][2:]
 NAMED = sorted(set(re.findall(r"\(reference/\w+\.md#(amp\.[\w.]+)\)", PAGE)))
 LAWS = {
-    "amp.assess.weighted.WeightedAssessor": [
+    "amp.assess.base.WeightedAssessor": [
         "test_the_score_is_a_weighted_mean_and_stays_in_bounds",
         "test_alpha_beta_gamma_weigh_uncertainty_indicators_distance",
     ],
@@ -61,7 +61,7 @@ LAWS = {
     "amp.assess.text.structural": [
         "test_one_more_sentence_never_lowers_a_measure",
     ],
-    "amp.assess.dependency.parse_dependencies": [
+    "amp.assess.text.parse_dependencies": [
         "test_a_sentence_has_its_entities_links_and_depth",
     ],
     "amp.assess.neural.Projection": [

@@ -187,7 +187,7 @@ def test_what_makes_no_sense_is_refused_in_one_line(values: dict[str, Any], mess
 
 def test_an_assessor_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from amp.assess.assessor_file import Training, save_assessor
-    from amp.assess.weighted import WeightedAssessor
+    from amp.assess.base import WeightedAssessor
     from amp.mlp import read_tensors
 
     model = ScriptedModel([""])

@@ -11,7 +11,7 @@ import pytest
 from tests.fakes.worlds import Riddle
 
 from amp.allocate.base import FixedAllocator
-from amp.assess.weighted import WeightedAssessor
+from amp.assess.base import WeightedAssessor
 from amp.errors import InvalidInputError, RecordingError
 from amp.evaluate.run import run_episodes
 from amp.execute.base import PlainPrompts

@@ -9,11 +9,10 @@ import pytest
 
 from amp.allocate.base import FixedAllocator, OverrideAllocator, RandomAllocator
 from amp.allocate.budget import BudgetedAllocator
-from amp.allocate.consistency import AdaptiveConsistency, EarlyStopping
-from amp.allocate.heuristic import HeuristicAllocator
 from amp.allocate.mlp_policy import MlpPolicy
 from amp.allocate.policy import SigmoidPolicy
 from amp.allocate.policy_file import save_policy
+from amp.allocate.rules import AdaptiveConsistency, EarlyStopping, HeuristicAllocator
 from amp.assess.base import AblatedAssessor
 from amp.benchmarks import load_benchmark
 from amp.errors import InvalidInputError, ModelError

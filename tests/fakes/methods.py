@@ -11,7 +11,7 @@ from tests.fakes.tools import FakeTool
 from tests.fakes.worlds import Corridor, Riddle
 
 from amp.allocate.base import FixedAllocator
-from amp.assess.weighted import WeightedAssessor
+from amp.assess.base import WeightedAssessor
 from amp.execute.base import PlainPrompts
 from amp.execute.executor import Executor
 from amp.execute.tools.calculator import CalculatorTool

@@ -8,8 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from amp.allocate.base import Allocator, FixedAllocator
-from amp.assess.base import Assessor
-from amp.assess.weighted import WeightedAssessor
+from amp.assess.base import Assessor, WeightedAssessor
 from amp.benchmarks import load_benchmark
 from amp.execute.executor import Executor
 from amp.execute.tools.recorded import RecordedTool

@@ -26,7 +26,7 @@ from tests.fakes.worlds import CORRIDOR, RIDDLE, Corridor, Riddle
 from amp.allocate.base import Allocator
 from amp.allocate.mlp_policy import EXTRAS, MlpPolicy
 from amp.allocate.space import Space
-from amp.assess.weighted import WeightedAssessor
+from amp.assess.base import WeightedAssessor
 from amp.cost import Reward
 from amp.environment import Environment
 from amp.errors import InvalidInputError, ModelError

@@ -10,9 +10,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.allocate.test_mlp import FEATURES, SPACE, trained
+from tests.allocate.test_mlp_policy import FEATURES, SPACE, trained
 
-from amp.allocate import batch
+from amp.allocate import mlp_policy
 from amp.allocate.mlp_policy import MlpPolicy
 from amp.allocate.policy_file import load_policy, save_policy
 from amp.errors import InvalidInputError
@@ -36,11 +36,11 @@ def test_log_probabilities_and_entropies_are_those_of_numpy(seed: int) -> None:
     given_arrays = (latents, locations, log_stds, free)
     tensors = [torch.as_tensor(array) for array in given_arrays]
     found = log_probs(*tensors).numpy()
-    assert found == pytest.approx(batch.log_probs(*given_arrays), abs=1e-9)
+    assert found == pytest.approx(mlp_policy.log_probs(*given_arrays), abs=1e-9)
     single = [tensor.float() if tensor.is_floating_point() else tensor for tensor in tensors]
     assert log_probs(*single).numpy() == pytest.approx(found, rel=1e-5, abs=1e-5)
     assert entropies(*tensors[1:]).numpy() == pytest.approx(
-        batch.entropies(*given_arrays[1:]), abs=1e-9
+        mlp_policy.entropies(*given_arrays[1:]), abs=1e-9
     )
 
 

@@ -11,9 +11,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from tests.fakes.assessors import network
 
+from amp.assess.base import TERMS, WeightedAssessor
 from amp.assess.features import FeatureVector
 from amp.assess.text import structural
-from amp.assess.weighted import TERMS, WeightedAssessor
 from amp.errors import InvalidInputError
 from amp.learn.pretrain import Example, PretrainSettings, train_neural, train_weighted
 from amp.types import ProbeKind

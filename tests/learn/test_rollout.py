@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.allocate.test_mlp import SPACE
+from tests.allocate.test_mlp_policy import SPACE
 from tests.fakes.problems import TOKENS, TwoArmed, UntilRight
 
 from amp.allocate.distributions import ActionDistribution

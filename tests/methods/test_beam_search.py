@@ -21,7 +21,7 @@ from tests.fakes.methods import (
 from tests.fakes.worlds import CORRIDOR, RIDDLE, Riddle
 
 from amp.allocate.base import Allocator, FixedAllocator
-from amp.assess.weighted import WeightedAssessor
+from amp.assess.base import WeightedAssessor
 from amp.errors import InvalidInputError
 from amp.methods.beam_search import Beam, BeamPlanner, ranked
 from amp.models.base import Prompt

@@ -12,8 +12,8 @@ from tests.fakes.assessors import network
 from tests.learn.test_examples import CANDIDATES, EPISODE
 
 from amp.annotations.store import Annotation
+from amp.assess.base import WeightedAssessor
 from amp.assess.neural import Projection
-from amp.assess.weighted import WeightedAssessor
 from amp.report.validity import Importance, Oriented, Row, auroc_on, difference_on
 from amp.report.validity_report import (
     CONSTANT,

@@ -15,9 +15,9 @@ from tests.fakes.synthetic import CARD
 from tests.simulate.test_table_env import CHAIN, FEATURES, PROGRAM, SPACE, policy
 
 from amp.allocate.base import FixedAllocator
-from amp.allocate.consistency import UntilAgreement
 from amp.allocate.mlp_policy import EXTRAS, MlpPolicy
-from amp.assess.weighted import WeightedAssessor
+from amp.allocate.rules import UntilAgreement
+from amp.assess.base import WeightedAssessor
 from amp.cost import Reward
 from amp.errors import InvalidInputError
 from amp.learn.config import PPOConfig

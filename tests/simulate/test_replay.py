@@ -19,9 +19,13 @@ from tests.fakes.recorded import (
 )
 
 from amp.allocate.base import Allocator, FixedAllocator
-from amp.allocate.consistency import AdaptiveConsistency, EarlyStopping, UntilAgreement
-from amp.allocate.heuristic import HeuristicAllocator
-from amp.assess.weighted import WeightedAssessor
+from amp.allocate.rules import (
+    AdaptiveConsistency,
+    EarlyStopping,
+    HeuristicAllocator,
+    UntilAgreement,
+)
+from amp.assess.base import WeightedAssessor
 from amp.benchmarks import load_benchmark
 from amp.errors import InvalidInputError
 from amp.report.paired import compare

@@ -11,9 +11,9 @@ from tests.fakes.synthetic import CARD
 
 from amp.allocate.mlp_policy import MlpPolicy
 from amp.allocate.space import Space
+from amp.assess.base import WeightedAssessor
 from amp.assess.features import FEATURES as SCHEMA
 from amp.assess.neural import NeuralAssessor
-from amp.assess.weighted import WeightedAssessor
 from amp.cost import Reward
 from amp.errors import InvalidInputError
 from amp.learn.behaviour_cloning import latents_of

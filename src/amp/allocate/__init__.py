@@ -19,9 +19,13 @@ from amp.allocate.base import (
     shuffled_control,
 )
 from amp.allocate.budget import BudgetedAllocator
-from amp.allocate.consistency import AdaptiveConsistency, EarlyStopping, UntilAgreement
-from amp.allocate.heuristic import HeuristicAllocator
 from amp.allocate.policy import Policy, SigmoidPolicy
+from amp.allocate.rules import (
+    AdaptiveConsistency,
+    EarlyStopping,
+    HeuristicAllocator,
+    UntilAgreement,
+)
 from amp.allocate.space import Line, Space
 from amp.errors import InvalidInputError, did_you_mean
 from amp.models.base import ModelCard

@@ -12,7 +12,7 @@ A mask says which dimensions are free, and only these count. One that is not fre
 equal bounds, a stop that is forced either way) is 0, or 1 for a forced stop; it has probability 1
 and entropy 0.
 
-This is one decision in plain Python; `amp.allocate.batch` is many at once.
+This is one decision in plain Python; `amp.allocate.mlp_policy` is many at once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""The policy network pi_theta(R | C) of spec 2.3, and the observation vector that it reads."""
+"""The policy network pi_theta(R | C) of spec 2.3: what it observes, and its formulas for arrays.
+
+`log_probs` and `entropies` are those of `amp.allocate.distributions` over many decisions at once:
+every array has one row a decision. A learner's twin differs in the name of the array library.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,11 @@ from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
-from amp.allocate.consistency import leaders
-from amp.allocate.distributions import ActionDistribution
+from amp.allocate.distributions import HALF_LOG_TWO_PI, TOOLS_FROM, ActionDistribution
 from amp.allocate.policy import INITIAL_LOG_STD, Policy, check_log_stds, check_positive
+from amp.allocate.rules import leaders
 from amp.allocate.space import REALS, Space
 from amp.errors import InvalidInputError
 from amp.mlp import Floats, Layer, encode
@@ -216,3 +221,41 @@ class MlpPolicy(Policy):
     def distribution(self, context: StepContext, complexity: Complexity) -> ActionDistribution:
         locations = self.locations(self.inputs(context, complexity))
         return ActionDistribution(tuple(locations.tolist()), self.log_stds)
+
+
+Mask = npt.NDArray[np.bool_]
+
+_REALS = slice(1, TOOLS_FROM)
+_TOOLS = slice(TOOLS_FROM, None)
+
+
+def log_probs(latents: Floats, locations: Floats, log_stds: Floats, mask: Mask) -> Floats:
+    """Log-probability of each row of latents (see `ActionDistribution.log_prob`).
+
+    Args:
+        latents: shape (n, dims), as `Decision.latents`.
+        locations: shape (n, dims).
+        log_stds: shape (reals,), or (n, reals).
+        mask: shape (n, dims).
+
+    Returns:
+        Shape (n,).
+    """
+    z = np.where(mask, latents - locations, 0.0)[:, _REALS] * np.exp(-log_stds)
+    reals = (-0.5 * z * z - log_stds - HALF_LOG_TWO_PI) * mask[:, _REALS]
+    bits = -_softplus(np.where(latents > 0, -locations, locations)) * mask
+    rest = reals.sum(1) + bits[:, _TOOLS].sum(1)
+    return np.asarray(bits[:, 0] + (1.0 - latents[:, 0]) * rest)
+
+
+def entropies(locations: Floats, log_stds: Floats, mask: Mask) -> Floats:
+    """Entropy of each row in nats (`ActionDistribution.entropy`); shapes as above."""
+    probabilities = np.exp(-_softplus(-locations))
+    bits = (_softplus(locations) - locations * probabilities) * mask
+    reals = (log_stds + 0.5 + HALF_LOG_TWO_PI) * mask[:, _REALS]
+    goes_on = 1.0 - probabilities[:, 0] * mask[:, 0]
+    return np.asarray(bits[:, 0] + goes_on * (reals.sum(1) + bits[:, _TOOLS].sum(1)))
+
+
+def _softplus(x: Floats) -> Floats:
+    return np.asarray(np.maximum(x, 0.0) + np.log1p(np.exp(-np.abs(x))))

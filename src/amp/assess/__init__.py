@@ -5,9 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from amp.assess.base import GROUPS, AblatedAssessor, Assessor, Group, ablate
+from amp.assess.base import GROUPS, AblatedAssessor, Assessor, Group, WeightedAssessor, ablate
 from amp.assess.features import FEATURES, Feature, FeatureVector, observe
-from amp.assess.weighted import WeightedAssessor
 
 if TYPE_CHECKING:
     from amp.assess.assessor_file import load_assessor, save_assessor

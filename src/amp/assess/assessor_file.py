@@ -11,11 +11,9 @@ from typing import Protocol
 import numpy as np
 
 from amp.assess import features
-from amp.assess.base import Assessor
-from amp.assess.dependency import find_parser, parser_name
+from amp.assess.base import Assessor, WeightedAssessor
 from amp.assess.neural import NeuralAssessor
-from amp.assess.text import Parser
-from amp.assess.weighted import WeightedAssessor
+from amp.assess.text import Parser, find_parser, parser_name
 from amp.errors import InvalidInputError
 from amp.mlp import Floats, read_tensors, write_tensors
 from amp.models.base import ModelCard

@@ -54,7 +54,7 @@ def train(
 ) -> None:
     """Train an assessor. Example: amp assess train runs/train --out cam.safetensors"""
     from amp.assess.assessor_file import save_assessor
-    from amp.assess.dependency import find_parser
+    from amp.assess.text import find_parser
     from amp.learn.pretrain import train_assessor, training_of
 
     if kind not in KINDS:
@@ -111,7 +111,7 @@ def report(
 
     Example: amp assess report recordings/gsm8k.sqlite --train recordings/gsm8k-train.sqlite
     """
-    from amp.assess.dependency import find_parser
+    from amp.assess.text import find_parser
     from amp.report.validity_report import make_validity_report
     from amp.trace import to_json
 

@@ -128,8 +128,8 @@ def simulate(
 
     Example: amp simulate recordings/gsm8k.sqlite --train recordings/gsm8k-train.sqlite
     """
-    from amp.allocate.heuristic import HeuristicAllocator
-    from amp.assess.weighted import WeightedAssessor
+    from amp.allocate.rules import HeuristicAllocator
+    from amp.assess.base import WeightedAssessor
     from amp.benchmarks import load_benchmark
     from amp.report.overview import duels, overview, overview_markdown, write_overview
     from amp.report.report import OF_SAMPLES, make_report
@@ -199,7 +199,7 @@ def _learned(
     files: dict[str, list[Path]], trade_offs: list[float], test: SampleTable
 ) -> dict[str, Adaptive]:
     """The learned policies at every trade-off, with controls at the first one."""
-    from amp.assess.weighted import WeightedAssessor
+    from amp.assess.base import WeightedAssessor
     from amp.simulate.compare import Adaptive, learned
 
     policies = {name: [learned(path, test) for path in paths] for name, paths in files.items()}

@@ -12,8 +12,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, Field, PlainSerializer, ValidationInfo, model_validator
 
 from amp.allocate import ALLOCATORS, AUTO, find_allocator, is_policy_path
-from amp.assess.base import Group
-from amp.assess.weighted import TERMS
+from amp.assess.base import TERMS, Group
 from amp.benchmarks import load_benchmark
 from amp.benchmarks.base import Benchmark
 from amp.errors import InvalidInputError

@@ -24,8 +24,7 @@ from amp.allocate import (
     make_allocator,
     resolve_auto,
 )
-from amp.assess.base import AblatedAssessor, Assessor
-from amp.assess.weighted import WeightedAssessor
+from amp.assess.base import AblatedAssessor, Assessor, WeightedAssessor
 from amp.benchmarks.base import Benchmark, Defaults
 from amp.errors import InvalidInputError, ModelError
 from amp.evaluate.config import PlannerConfig, RunConfig, check_effects

@@ -18,9 +18,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from amp.allocate.batch import Mask
 from amp.allocate.distributions import stopped
-from amp.allocate.mlp_policy import EXTRAS, MlpPolicy
+from amp.allocate.mlp_policy import EXTRAS, Mask, MlpPolicy
 from amp.allocate.space import Space
 from amp.cost import Reward
 from amp.errors import InvalidInputError

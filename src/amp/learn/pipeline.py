@@ -20,10 +20,9 @@ from amp.allocate.base import Allocator
 from amp.allocate.mlp_policy import MlpPolicy
 from amp.allocate.policy_file import CurvePoint, Origin, load_policy, save_policy
 from amp.assess import assessor_file
-from amp.assess.base import Assessor
+from amp.assess.base import Assessor, WeightedAssessor
 from amp.assess.features import BY_NAME
 from amp.assess.neural import NeuralAssessor
-from amp.assess.weighted import WeightedAssessor
 from amp.benchmarks.base import Benchmark
 from amp.cost import Reward, is_priced
 from amp.errors import InvalidInputError, did_you_mean

@@ -20,10 +20,10 @@ from torch import nn
 
 from amp.annotations.store import Annotation
 from amp.assess.assessor_file import TrainedAssessor, Training
+from amp.assess.base import TERMS, WeightedAssessor
 from amp.assess.features import FEATURES, FeatureVector, observe
 from amp.assess.neural import NeuralAssessor, Projection, transformed
 from amp.assess.text import Parser
-from amp.assess.weighted import TERMS, WeightedAssessor
 from amp.benchmarks.labels import blinded, context_at
 from amp.errors import InvalidInputError
 from amp.learn.networks import layer_of, one_thread

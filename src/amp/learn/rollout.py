@@ -8,8 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from amp.allocate.batch import Mask, log_probs
-from amp.allocate.mlp_policy import EXTRAS, MlpPolicy
+from amp.allocate.mlp_policy import EXTRAS, Mask, MlpPolicy, log_probs
 from amp.allocate.space import REALS, Space
 from amp.assess.neural import NeuralAssessor
 from amp.cost import Reward

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from amp.allocate.consistency import UntilAgreement
-from amp.assess.weighted import WeightedAssessor
+from amp.allocate.rules import UntilAgreement
+from amp.assess.base import WeightedAssessor
 from amp.benchmarks.base import Benchmark
 from amp.benchmarks.labels import label_steps
 from amp.errors import InvalidInputError, RecordingError

@@ -15,8 +15,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from amp.allocate.batch import Mask
-from amp.allocate.mlp_policy import EXTRAS, observe
+from amp.allocate.mlp_policy import EXTRAS, Mask, observe
 from amp.allocate.space import Space
 from amp.assess.base import Assessor
 from amp.cost import Reward

@@ -14,7 +14,7 @@ from itertools import accumulate, permutations, product, takewhile
 from operator import attrgetter
 
 from amp.allocate.base import Allocator
-from amp.allocate.consistency import AdaptiveConsistency, EarlyStopping, UntilAgreement
+from amp.allocate.rules import AdaptiveConsistency, EarlyStopping, UntilAgreement
 from amp.cost import reward
 from amp.errors import InvalidInputError
 from amp.simulate.replay import Plan, Pull, State, pulls, replay_plan, replay_plans

@@ -13,9 +13,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from amp.allocate.batch import Mask
 from amp.allocate.distributions import TOOLS_FROM
-from amp.allocate.mlp_policy import EXTRAS
+from amp.allocate.mlp_policy import EXTRAS, Mask
 from amp.allocate.space import REALS, Space
 from amp.cost import Reward
 from amp.errors import InvalidInputError

@@ -13,8 +13,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from amp.allocate.batch import Mask
 from amp.allocate.distributions import TOOLS_FROM
+from amp.allocate.mlp_policy import Mask
 from amp.allocate.space import FALLING, REALS, Space
 from amp.mlp import Floats
 

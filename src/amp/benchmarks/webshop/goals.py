@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from amp.assess.dependency import english
+from amp.assess.text import english
 from amp.benchmarks.webshop.products import LEVEL_MARK, Catalogue, Product
 from amp.errors import InvalidInputError, MissingDependencyError
 

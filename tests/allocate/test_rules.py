@@ -15,7 +15,7 @@ from tests.fakes.worlds import context
 
 from amp.allocate import AllocatorOptions, make_allocator
 from amp.allocate.base import Allocator
-from amp.allocate.consistency import (
+from amp.allocate.rules import (
     AdaptiveConsistency,
     EarlyStopping,
     UntilAgreement,
