@@ -146,7 +146,11 @@ def test_damaged_human_instructions_are_named(text: str, tmp_path: Path) -> None
         load_shop(folder, "small-human")
 
 
-@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"{}"), gzip.compress(b"x")[:-9]])
+@pytest.mark.parametrize(
+    "content",
+    [b"no gzip", gzip.compress(b"{}", mtime=0), gzip.compress(b"x", mtime=0)[:-9]],
+    ids=["no gzip", "no lines", "cut"],
+)
 def test_a_damaged_table_of_nouns_is_named(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "title_nouns.jsonl.gz"
     path.write_bytes(content)
