@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -228,7 +229,8 @@ def test_a_task_of_another_benchmark_is_refused(benchmark_: ALFWorld) -> None:
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, data: Path) -> None:
-    monkeypatch.setattr(process, "_PACKAGES", ("no_such_package",))
+    lacking = replace(ALFWorld.requirements, modules=("no_such_package",))
+    monkeypatch.setattr(ALFWorld, "requirements", lacking)
     with pytest.raises(MissingDependencyError, match=r"adaptive-meta-planning\[alfworld\]"):
         ALFWorld(data).tasks("train")
 
