@@ -208,6 +208,7 @@ def test_an_assessor_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert opened == [path]
 
 
+@pytest.mark.slow
 def test_a_run_of_version_0_1_is_reported_shown_and_learned_from(tmp_path: Path) -> None:
     dataset = EpisodeDataset.from_run(OLD)
     assert (dataset.card.name, len(dataset.episodes)) == ("qwen2.5-coder-1.5b", 2)

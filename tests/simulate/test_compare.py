@@ -54,6 +54,7 @@ def success(one: Policy) -> float:
     return one.line.summary.success_rate
 
 
+@pytest.mark.slow
 def test_the_fixed_rows_are_near_the_closed_form(three: RunReport) -> None:
     name = TEST.arms[0].name
     row = named(three, f"1 {name}")
@@ -171,6 +172,7 @@ def test_there_is_no_share_of_a_gain_that_there_is_not() -> None:
     assert {row.gain.share for row in rows if row.gain is not None} == {None}
 
 
+@pytest.mark.slow
 def test_the_same_runs_give_the_same_figures() -> None:
     assert simulated(1) == simulated(1)
 

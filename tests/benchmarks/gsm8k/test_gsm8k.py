@@ -152,15 +152,14 @@ def test_the_arithmetic_of_the_own_problems_holds() -> None:
 def test_the_first_place_that_is_given_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for parent in ("option", "variable", "shared/data"):
+    for parent in ("option", "variable", "cache/amp/data"):
         (tmp_path / parent / "gsm8k").mkdir(parents=True)
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("AMP_DATA", str(tmp_path / "variable"))
     assert find_data("gsm8k", tmp_path / "option") == tmp_path / "option" / "gsm8k"
     assert find_data("gsm8k") == tmp_path / "variable" / "gsm8k"
     monkeypatch.delenv("AMP_DATA")
-    assert find_data("gsm8k").resolve() == (tmp_path / "shared" / "data" / "gsm8k").resolve()
+    assert find_data("gsm8k") == tmp_path / "cache" / "amp" / "data" / "gsm8k"
 
 
 def test_missing_data_says_where_it_looked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

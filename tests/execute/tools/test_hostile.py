@@ -23,6 +23,8 @@ import pytest
 from amp.execute.tools.python import PythonTool
 from amp.types import ToolUse
 
+pytestmark = pytest.mark.slow
+
 WALL_SECONDS = 1.5
 AT_A_TIME = 3
 SECRET = "no-program-may-read-this"
