@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import configparser
+import importlib
+import importlib.util
 import re
 
 import pytest
@@ -47,6 +49,26 @@ def test_a_link_to_a_file_leads_somewhere(page: str) -> None:
     assert missing == []
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "CHANGELOG.md"])
+def test_a_name_of_the_package_in_a_page_exists(page: str) -> None:
+    text = (ROOT / page).read_text()
+    for name in set(re.findall(r"`(amp(?:\.[A-Za-z_]\w*)+)`|^::: ([\w.]+)$", text, re.MULTILINE)):
+        module, _, attribute = "".join(name).rpartition(".")
+        if "".join(name) not in ("amp.toml", *GROUP_NAMES):
+            found = importlib.import_module(module)
+            assert hasattr(found, attribute) or importlib.util.find_spec("".join(name)), name
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith(("README", "docs/"))])
+def test_a_file_of_the_package_that_a_page_names_exists(page: str) -> None:
+    text = (ROOT / page).read_text()
+    for name in re.findall(r"`((?:[a-z_]+/)*[a-z_]+\.py)`", text):
+        places = [ROOT / name, ROOT / "src" / "amp" / name, *ROOT.glob(f"src/amp/**/{name}")]
+        assert any(place.exists() for place in places), name
+
+
+GROUP_NAMES = {"amp.benchmarks", "amp.models", "amp.tools", "amp.allocators"}
+"""Groups of entry points."""
 GROUPS = {"models", "trace", "assess", "annotations", "record", "policy", "data"}
 
 
