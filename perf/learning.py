@@ -47,7 +47,7 @@ def speed(preset: str) -> float:
 
 
 def speed_end_to_end(on: TableEnv) -> float:
-    """The same on a table of draws, through an assessor that learns with the policy."""
+    """The same on a table of samples, through an assessor that learns with the policy."""
     settings = _settings({})
     return _timed(
         lambda to, count: train(
@@ -56,7 +56,7 @@ def speed_end_to_end(on: TableEnv) -> float:
     )
 
 
-def seconds_from_draws(on: TableEnv) -> float:
+def seconds_from_samples(on: TableEnv) -> float:
     """CPU time of what `amp train` does with a table: imitation, PPO and the curve."""
     config = TrainConfig(benchmark="gsm8k", recording=Path("none.sqlite"), features=FEATURES)
     with tempfile.TemporaryDirectory() as directory:
@@ -70,7 +70,7 @@ def learning() -> list[tuple[str, float, str, float]]:
     on = table(20)
     return [
         ("decisions trained on a CPU-second", speed("small"), ">", PROMISED),
-        ("the same from draws, end to end", speed_end_to_end(on), ">", PROMISED),
+        ("the same from samples, end to end", speed_end_to_end(on), ">", PROMISED),
     ]
 
 
@@ -100,7 +100,7 @@ def main() -> int:
     on = table(TASKS)
     print(f"a table of {TASKS} tasks: {time.process_time() - begin:,.0f} s of CPU")
     print(f"end to end on it: {speed_end_to_end(on):,.0f} decisions trained on a CPU-second")
-    print(f"a whole training on it: {seconds_from_draws(on):,.0f} s of CPU")
+    print(f"a whole training on it: {seconds_from_samples(on):,.0f} s of CPU")
     return 0
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.fakes.recorded import CARD, CHAIN, PROGRAM, TASKS, record, replayed
-from tests.learn.test_train import stored
+from tests.learn.test_trainer import stored
 from tests.simulate.test_table_env import network
 from typer.testing import CliRunner, Result
 

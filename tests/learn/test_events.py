@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.fakes.problems import UntilRight
-from tests.learn.test_train import SHORT, metrics, stored
+from tests.learn.test_trainer import SHORT, metrics, stored
 
 from amp.learn.trainer import CHECKPOINT, Metrics, train
 

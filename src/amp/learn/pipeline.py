@@ -61,7 +61,7 @@ class Dataset:
     """What a config learns from.
 
     Attributes:
-        table: the recorded draws as an environment.
+        table: the recorded samples as an environment.
         card: the model that they are from.
         scorer: what the scores of the table are of; None for the weighted sum as it begins.
     """
@@ -74,7 +74,7 @@ class Dataset:
 def load_dataset(
     config: TrainConfig, benchmark: Benchmark, on_task: Callable[[str], None] = lambda task: None
 ) -> Dataset:
-    """The recorded draws of a config, as its assessor scores them.
+    """The recorded samples of a config, as its assessor scores them.
 
     What tells the order of the samples (`amp.simulate.lattice.ORDERED`) is taken from an assessor
     that is a network: it is missing to it from here on, and so it is to the one that is kept.

@@ -43,7 +43,7 @@ class Example:
         task: id of its task; examples of one task are not independent.
         candidates: how many candidates were known.
         observed: its features, without the hidden state.
-        hidden: the hidden state, empty if nobody looked.
+        hidden: the hidden state, empty if it was not probed.
         complexity: what it should be, in [0, 1].
         weight: how much it counts.
     """

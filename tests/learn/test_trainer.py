@@ -123,7 +123,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from tests.fakes.problems import UntilRight
-from tests.learn.test_train import SHORT
+from tests.learn.test_trainer import SHORT
 from amp.learn.trainer import train
 
 def kill(metrics):

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.fakes import problems
 from tests.fakes.problems import TwoArmed
-from tests.learn.test_train import SHORT, metrics, same, stored
+from tests.learn.test_trainer import SHORT, metrics, same, stored
 
 from amp.allocate.mlp_policy import EXTRAS, MlpPolicy
 from amp.allocate.space import Space
