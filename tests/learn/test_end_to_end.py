@@ -31,7 +31,7 @@ from amp.learn.ppo import Batch, batch_of, losses, update
 from amp.learn.rollout import Rollout, roll_out
 from amp.learn.trainer import ASSESSOR, CHECKPOINT, POLICY, Metrics, train
 from amp.mlp import Floats, Layer
-from amp.simulate.vector_env import BatchObservation, Ints, StepResult, VectorEpisodes, allocations
+from amp.simulate.table_env import BatchObservation, Ints, StepResult, VectorEpisodes, allocations
 
 NAMES = tuple(feature.name for feature in FEATURES[:6])
 TRAINED_ON = assessor_file.Training(model="chance", environment="hinted", tasks=("a",))

@@ -21,7 +21,7 @@ from amp.errors import InvalidInputError
 from amp.learn import rollout
 from amp.learn.rollout import Rollout, draw, most_likely, roll_out
 from amp.mlp import Floats
-from amp.simulate.vector_env import BatchObservation, Ints, StepResult, VectorEpisodes, allocations
+from amp.simulate.table_env import BatchObservation, Ints, StepResult, VectorEpisodes, allocations
 
 PROBLEM = UntilRight()
 REWARD = Reward(400.0)

@@ -25,8 +25,7 @@ from amp.cost import Reward
 from amp.errors import InvalidInputError
 from amp.learn.networks import LOG_STDS, Networks, encoded, normalisation, one_thread
 from amp.mlp import Floats
-from amp.simulate.table_env import TableEnv
-from amp.simulate.vector_env import Ints
+from amp.simulate.table_env import Ints, TableEnv
 from amp.types import Allocation
 
 

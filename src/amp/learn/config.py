@@ -19,7 +19,7 @@ from amp.errors import InvalidInputError, did_you_mean
 from amp.learn.rollout import Rollout
 from amp.mlp import Floats
 from amp.settings import Config, FilePath, checked, read_toml
-from amp.simulate.vector_env import Ints
+from amp.simulate.table_env import Ints
 
 Count = Annotated[int, Field(ge=1)]
 Amount = Annotated[float, Field(ge=0.0)]

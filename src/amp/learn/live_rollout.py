@@ -27,7 +27,7 @@ from amp.learn.networks import encoded
 from amp.learn.rollout import Rollout, most_likely
 from amp.mlp import Floats
 from amp.planner import Planner
-from amp.simulate.vector_env import Ints
+from amp.simulate.table_env import Ints
 from amp.types import MODEL_ERROR, Complexity, Decision, Episode, StepContext, Task
 
 

@@ -15,13 +15,7 @@ from amp.cost import Reward
 from amp.errors import InvalidInputError
 from amp.learn.networks import encoded
 from amp.mlp import Floats
-from amp.simulate.vector_env import (
-    BatchObservation,
-    Ints,
-    StepResult,
-    VectorEnv,
-    VectorEpisodes,
-)
+from amp.simulate.table_env import BatchObservation, Ints, StepResult, VectorEnv, VectorEpisodes
 
 
 class Rollouts(Protocol):

@@ -33,7 +33,7 @@ from amp.learn.networks import normalisation, one_thread
 from amp.learn.ppo import NothingToLearnError, Update, update
 from amp.learn.rollout import EnvRollouts, Rollout, Rollouts
 from amp.mlp import FAR, Layer
-from amp.simulate.vector_env import Ints, VectorEnv
+from amp.simulate.table_env import Ints, VectorEnv
 
 
 def installed() -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 from itertools import count
 from typing import TYPE_CHECKING
 
 from amp.report.adaptivity import THIRDS
-from amp.report.html import label
 from amp.report.metrics import Interval
 from amp.report.report import RunReport
 from amp.report.runs import RunLine
@@ -31,6 +31,11 @@ _GROUPS = {
 _FEW = 12  # runs, of which a plot can show and name each
 _KINDS = {"scorer": "#0072b2", "baseline": "#d55e00", "feature": "#707070"}
 _LINE_PIXELS = 24
+
+
+def label(name: str) -> str:
+    """A name for plotly, which reads a little HTML, links among it, in its labels."""
+    return escape(name)
 
 
 def curve(report: RunReport) -> Figure:

@@ -35,8 +35,14 @@ if TYPE_CHECKING:
         TaskSamples,
         merged,
     )
-    from amp.simulate.table_env import TableEnv, oracle
-    from amp.simulate.vector_env import BatchObservation, StepResult, VectorEnv, VectorEpisodes
+    from amp.simulate.table_env import (
+        BatchObservation,
+        StepResult,
+        TableEnv,
+        VectorEnv,
+        VectorEpisodes,
+        oracle,
+    )
 
 _PLACES = {
     "build": (
@@ -81,14 +87,12 @@ _PLACES = {
         "merged",
     ),
     "table_env": (
-        "TableEnv",
-        "oracle",
-    ),
-    "vector_env": (
         "BatchObservation",
         "StepResult",
+        "TableEnv",
         "VectorEnv",
         "VectorEpisodes",
+        "oracle",
     ),
 }
 

@@ -23,8 +23,7 @@ from amp.errors import InvalidInputError
 from amp.execute.select import vote
 from amp.mlp import Floats
 from amp.simulate.samples import Arm, SampleTable, StepSamples
-from amp.simulate.table_env import END, TableEnv, oracle
-from amp.simulate.vector_env import Ints
+from amp.simulate.table_env import END, Ints, TableEnv, oracle
 from amp.types import Complexity, Evidence, Observation, StepContext, Task
 
 ORDERED = frozenset({"divergence"})
