@@ -50,7 +50,7 @@ def test_no_sequence_of_worst_case_calls_breaks_a_limit(
         try:
             grant = ledger.grant(CARD, prompt_tokens, n, max_tokens)
         except LimitReachedError as limit:
-            assert ledger.exhausted == limit.limit
+            assert ledger.ended_by == limit.limit
             continue
         assert 1 <= grant.n <= n
         assert max_tokens / 2 <= grant.max_tokens <= max_tokens
@@ -86,7 +86,7 @@ def test_samples_become_fewer_before_the_cap_shrinks() -> None:
 def test_a_step_is_counted_only_if_it_may_begin() -> None:
     ledger = Ledger(Limits(steps=2))
     assert [ledger.begin_step() for _ in range(3)] == [True, True, False]
-    assert ledger.exhausted == "steps"
+    assert ledger.ended_by == "steps"
 
 
 @pytest.mark.parametrize("name", ["steps", "tokens", "dollars", "seconds"])

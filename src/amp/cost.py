@@ -70,7 +70,7 @@ def attended(before: float, tokens: float) -> float:
 
 
 def is_priced(card: ModelCard) -> bool:
-    """Whether anybody says what the model costs; a local model costs nothing, and that is said."""
+    """Whether the model's price is known; that of a local model is known to be 0."""
     prices = (
         card.dollars_per_million_prompt_tokens,
         card.dollars_per_million_cached_tokens,
@@ -199,11 +199,11 @@ def dual_step(trade_off: float, normalised_cost: float, rate: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """Leave for one model call: at most `n` samples of at most `max_tokens` tokens each.
+    """Permission for one model call: at most `n` samples of at most `max_tokens` tokens each.
 
     Attributes:
         timeout_seconds: after this long the call has to be cancelled; None if time is unlimited.
-        tokens: what the ledger holds back for the call until it is charged.
+        tokens: reserved for the call until it is charged.
         dollars: likewise.
     """
 
@@ -218,14 +218,14 @@ class Ledger:
     """Counts what one episode spends and refuses the call that would break a limit.
 
     A call is granted for its worst case: the whole prompt uncached and every sample as long as its
-    cap. Where that does not fit, the samples become fewer, then the cap shrinks, but not below half
-    (answers usually end well before their cap, cut-off ones are money lost).
+    cap. Where that does not fit, fewer samples are granted, then a lower cap, but at least half of
+    it (answers usually end well before their cap, and one that is cut off is wasted).
 
     Attributes:
         usage: spent so far.
         steps: plan steps begun.
-        exhausted: what ended the episode: the limit that refused a call or a step, or
-            `MODEL_ERROR`; None while it goes on.
+        ended_by: what ended the episode: the limit that refused a call or a step, or
+            `MODEL_ERROR`; None while it continues.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -236,37 +236,37 @@ class Ledger:
         self.limits = limits
         self.usage = Usage()
         self.steps = 0
-        self.exhausted: str | None = None
-        self._held_tokens = 0
-        self._held_dollars = 0.0
+        self.ended_by: str | None = None
+        self._reserved_tokens = 0
+        self._reserved_dollars = 0.0
 
     @property
     def remaining(self) -> Limits:
-        """What the limits still allow, grants under way taken off, cut to zero."""
+        """What the limits still allow, less the grants that are not charged yet; at least 0."""
         limits, usage = self.limits, self.usage
         return Limits(
             steps=None if limits.steps is None else max(0, limits.steps - self.steps),
             tokens=None
             if limits.tokens is None
-            else max(0, limits.tokens - usage.tokens - self._held_tokens),
+            else max(0, limits.tokens - usage.tokens - self._reserved_tokens),
             dollars=None
             if limits.dollars is None
-            else max(0.0, limits.dollars - usage.dollars - self._held_dollars),
+            else max(0.0, limits.dollars - usage.dollars - self._reserved_dollars),
             seconds=None if limits.seconds is None else max(0.0, limits.seconds - usage.seconds),
         )
 
     @property
     def ending(self) -> str:
-        """Why an episode ended that is not done: ``limit of tokens``, say, or a model error."""
-        return MODEL_ERROR if self.exhausted == MODEL_ERROR else f"limit of {self.exhausted}"
+        """`Episode.ended` of an episode that is not done, such as ``limit of tokens``."""
+        return MODEL_ERROR if self.ended_by == MODEL_ERROR else f"limit of {self.ended_by}"
 
     def begin_step(self) -> bool:
-        """Counts a plan step if one more may begin; else notes the limit and returns False."""
-        if self.exhausted is None:
+        """Counts a plan step and returns True, or notes the limit that forbids one more."""
+        if self.ended_by is None:
             left = self.remaining
             for name in ("steps", "tokens", "dollars", "seconds"):
                 if getattr(left, name) == 0:
-                    self.exhausted = name
+                    self.ended_by = name
                     break
             else:
                 self.steps += 1
@@ -274,7 +274,7 @@ class Ledger:
         return False
 
     def grant(self, card: ModelCard, prompt_tokens: int, n: int, max_tokens: int) -> Grant:
-        """Holds back what a call to the model of this card may cost at most.
+        """Reserves what a call to the model of this card may cost at most.
 
         Raises:
             LimitReachedError: if not even one sample of half the cap fits.
@@ -306,14 +306,14 @@ class Ledger:
             prompt_tokens + completion_tokens,
             worst_dollars(prompt_tokens, completion_tokens, card),
         )
-        self._held_tokens += grant.tokens
-        self._held_dollars += grant.dollars
+        self._reserved_tokens += grant.tokens
+        self._reserved_dollars += grant.dollars
         return grant
 
     def release(self, grant: Grant) -> None:
-        """Gives back what was held for a call, whether it was made or not."""
-        self._held_tokens -= grant.tokens
-        self._held_dollars -= grant.dollars
+        """Frees what was reserved for a call, whether it was made or not."""
+        self._reserved_tokens -= grant.tokens
+        self._reserved_dollars -= grant.dollars
 
     def charge(self, card: ModelCard, usages: Sequence[Usage]) -> Usage:
         """Adds one request, one usage a sample, with its FLOPs and dollars worked out.
@@ -352,8 +352,8 @@ class Ledger:
         return room, limit
 
     def refuse(self, limit: str, why: str) -> LimitReachedError:
-        """Notes that a limit is exhausted; returns the error for the caller to raise."""
-        self.exhausted = limit
+        """Notes that a limit ended the episode; returns the error for the caller to raise."""
+        self.ended_by = limit
         return LimitReachedError(
             limit, f"limit of {getattr(self.limits, limit)} {limit} reached: {why}"
         )

@@ -1,7 +1,13 @@
 """The loop: assess, allocate, execute, verify, repeat (spec 3.1). Read this file first.
 
-A plan step is settled in rounds. With one round a step this is the algorithm of the specification
-to the letter; with several, the CAM sees what a round brought and the RAC may stop or buy another.
+Each plan step is decided in one or more rounds of three parts. The complexity assessment module
+(CAM, `amp.assess`) scores how hard the step is, the resource allocation controller (RAC,
+`amp.allocate`) turns the score into what the round may spend, and the executor (`amp.execute`)
+spends it. With one round a step this is exactly the algorithm of the specification; with several,
+the CAM sees the results so far and the RAC decides whether to stop or to spend more.
+
+"Spec 3.1" here and elsewhere is section 3.1 of the specification of Adaptive Meta-Planning; its
+algorithm and its symbols are in docs/concepts.md.
 """
 
 from __future__ import annotations
@@ -42,14 +48,14 @@ class Planner:
 
     Attributes:
         model: the base model M.
-        executor: carries allocations out; the usual one has plain prompts and no tools.
-        assessor: the CAM; the weighted sum of spec 2.2 if none is given.
-        allocator: the RAC; the sigmoid maps of spec 3.3 with hand-set signs if none is given.
-        limits: hard limits of one episode; the call that would break one is not made.
-        max_rounds: rounds a step at most, whatever the allocator says.
-        select: which of a step's candidates becomes its action; the vote if none is given.
-        probes: what the model is asked about a step before its first round; what the assessor wants
-            to know if none are given.
+        executor: carries allocations out; by default with plain prompts and no tools.
+        assessor: the CAM; by default the weighted sum of spec 2.2.
+        allocator: the RAC; by default the sigmoid maps of spec 3.3 with hand-set signs.
+        limits: hard limits of one episode; a call that would exceed one is not made.
+        max_rounds: most rounds of a step, whatever the allocator decides.
+        select: chooses the candidate whose action is carried out; by default by vote.
+        probes: measurements of the model before the first round of each step; by default those that
+            the assessor needs.
     """
 
     def __init__(
@@ -82,13 +88,13 @@ class Planner:
     ) -> Episode:
         """Plans one task.
 
-        A limit, an unreadable answer or a failing model is no exception: the episode goes on or
-        ends as failed, and its record says why.
+        A limit, an unreadable answer or a failing model raises nothing: the episode continues or
+        ends as failed, and its record gives the reason.
 
         Args:
-            task: what to reach.
-            environment: where; it is reset first.
-            on_step: called with every step as soon as it is done.
+            task: the task to plan.
+            environment: where actions are carried out; it is reset first.
+            on_step: called with each step when it is finished.
         """
         ledger = Ledger(self.limits)
         meter = Meter(self.model, ledger, task.seed)
@@ -109,7 +115,7 @@ class Planner:
 
     async def _plan_step(self, context: StepContext, meter: Meter) -> StepRecord:
         """Decides one step: rounds of c <- CAM(M, s, p), r <- RAC(c), ExecuteWithResources(r)."""
-        ledger, before = meter.ledger, meter.ledger.usage
+        ledger, usage_before_step = meter.ledger, meter.ledger.usage
         rounds: list[Round] = []
         failure: str | None = None
         complexity = Complexity(0.0)
@@ -126,8 +132,8 @@ class Planner:
                     stop = decision
                     break
                 if len(rounds) == self.max_rounds:
-                    break
-                spent = ledger.usage
+                    break  # only now, so that a stop of the allocator itself is recorded as one
+                usage_before_round = ledger.usage
                 candidates = await self.executor.execute(context, decision.allocation, meter)
                 rounds.append(
                     Round(
@@ -136,16 +142,16 @@ class Planner:
                         log_prob=decision.log_prob,
                         latents=decision.latents,
                         candidates=candidates,
-                        usage=ledger.usage - spent,
+                        usage=ledger.usage - usage_before_round,
                         substitutes=meter.take_notes(),
                     )
                 )
                 evidence = context.evidence.after(candidates, decision.allocation.tools)
                 context = replace(context, evidence=evidence)
-        except LimitReachedError as limit:
-            failure = str(limit)
+        except LimitReachedError as error:
+            failure = str(error)
         except ModelError as error:
-            failure, ledger.exhausted = str(error), MODEL_ERROR
+            failure, ledger.ended_by = str(error), MODEL_ERROR
         chosen = self.select(context.evidence.candidates)
         if chosen is None and failure is None:
             failure = _first_failure(rounds)
@@ -154,7 +160,7 @@ class Planner:
             rounds=tuple(rounds),
             complexity=complexity,
             action=None if chosen is None else chosen.action,
-            usage=ledger.usage - before,
+            usage=ledger.usage - usage_before_step,
             failure=failure,
             stop=stop,
             probe=context.evidence.probe,

@@ -77,7 +77,7 @@ async def test_time_that_runs_out_is_a_limit_and_holds_nothing_back() -> None:
     async with asyncio.timeout(5):
         with pytest.raises(LimitReachedError, match="seconds"):
             await meter.next_token(PROMPT)
-    assert meter.ledger.exhausted == "seconds"
+    assert meter.ledger.ended_by == "seconds"
 
 
 class Hanging(FakeTool):

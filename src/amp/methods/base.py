@@ -1,4 +1,7 @@
-"""What the planners of this folder share: their protocol, and an episode under way."""
+"""What the planners of this folder share: a protocol, a base class, and the record of an episode.
+
+`BaselinePlanner.run` makes a `Trajectory`, which the method's `_plan` fills step by step.
+"""
 
 from __future__ import annotations
 
@@ -30,17 +33,17 @@ OnStep = Callable[[StepRecord], None]
 
 
 class AnyPlanner(Protocol):
-    """Whatever plans a task; `amp.planner.Planner` and every planner of this folder."""
+    """Anything that plans a task: `amp.planner.Planner` and every planner of this folder."""
 
     async def run(
         self, task: Task, environment: Environment, on_step: OnStep | None = None
     ) -> Episode:
-        """Plans one task; the same promises as those of `amp.planner.Planner.run`."""
+        """Plans one task, as `amp.planner.Planner.run` does."""
         ...
 
 
 class Trajectory:
-    """One episode under way: the steps done, the state that they led to, and what they cost.
+    """An unfinished episode: the steps done, the state that they led to, and what they cost.
 
     A step is opened before its first model call and closed after its last one, so that the usage
     of the steps adds up to that of the episode.
@@ -48,7 +51,7 @@ class Trajectory:
     Attributes:
         task: the task.
         meter: the only way to the model and the tools.
-        state: what came of the last action.
+        state: the result of the last action.
         steps: the closed steps.
     """
 
@@ -90,22 +93,22 @@ class Trajectory:
         return True
 
     def note(self, allocation: Allocation, *candidates: Candidate) -> None:
-        """Adds a round to the open step: these candidates cost what was spent since the last one.
+        """Adds a round to the open step, with what was spent since the last round as its usage.
 
-        These planners assess no complexity, so that of their rounds is 0 without features.
+        These planners assess no complexity; it is 0 in their records.
         """
-        spent = self.meter.ledger.usage
+        usage = self.meter.ledger.usage
         self._rounds.append(
             Round(
                 complexity=Complexity(0.0),
                 allocation=allocation,
                 log_prob=0.0,
                 candidates=candidates,
-                usage=spent - self._before_round,
+                usage=usage - self._before_round,
                 substitutes=self.meter.take_notes(),
             )
         )
-        self._before_round = spent
+        self._before_round = usage
 
     def act(self, action: str) -> None:
         """Carries out the action of the open step."""
@@ -150,14 +153,14 @@ class Trajectory:
 
 
 class BaselinePlanner(ABC):
-    """A published way to plan, with the same allocation for every step, to be compared with.
+    """A published planning method that gives every step the same allocation: a baseline.
 
     Attributes:
         model: the base model M.
-        executor: its tools are those that the method may use; its prompts too, where it says so.
-        allocation: how answers are sampled, and which tools of the environment are in use. What the
-            method itself fixes, such as a thought before acting, takes the place of the rest.
-        limits: hard limits of one episode; the call that would break one is not made.
+        executor: has the tools that the method may use, and the prompts if it has none of its own.
+        allocation: how answers are sampled, and which tools of the environment are in use. Other
+            fields, such as the depth, are fixed by the method itself.
+        limits: hard limits of one episode; a call that would exceed one is not made.
     """
 
     version: str
@@ -182,16 +185,15 @@ class BaselinePlanner(ABC):
         ledger = Ledger(self.limits)
         run = Trajectory(task, environment, Meter(self.model, ledger, task.seed), on_step)
         try:
-            given_up = await self._plan(run)
-        except LimitReachedError as limit:
-            run.close_step(str(limit))
-        except ModelError as error:
+            own_limit = await self._plan(run)
+            if own_limit is not None and ledger.ended_by is None:
+                return run.episode(own_limit)
+        except LimitReachedError as error:
             run.close_step(str(error))
-            return run.episode(MODEL_ERROR)
-        else:
-            if given_up is not None and ledger.exhausted is None:
-                return run.episode(given_up)
-        return run.episode(f"limit of {ledger.exhausted}")
+        except ModelError as error:
+            ledger.ended_by = MODEL_ERROR
+            run.close_step(str(error))
+        return run.episode(ledger.ending)
 
     @abstractmethod
     async def _plan(self, run: Trajectory) -> str | None:
@@ -209,7 +211,7 @@ def candidate_of(
     action: str | None,
     failure: str = "no action could be read",
 ) -> Candidate:
-    """What a model wrote as a candidate; `failure` goes in only where there is no action."""
+    """Makes a candidate of a completion; without an action it carries `failure`."""
     cut_off = completion.finish_reason != "stop"
     if action is None and cut_off:
         failure = "answer cut off"

@@ -39,7 +39,7 @@ class Beam:
 
     Attributes:
         environment: where it was carried out; its own.
-        state: what came of its last action.
+        state: the result of its last action.
         steps: its steps; their rounds and usage are those of all beams.
         log_prob: log-probability of the plan so far, the sum over its steps.
         last: the candidate that its last action came from; None at the start.
@@ -105,7 +105,7 @@ def grow(beams: Sequence[Beam], kept: Sequence[Extension], step: StepRecord) -> 
         beam, action = beams[extension.beam], extension.candidate.action
         assert action is not None
         left.remove(extension.beam)
-        # The last extension of a beam takes over its environment; nobody else needs it.
+        # The last extension of a beam takes over its environment, which is not needed again.
         environment = beam.environment.fork() if extension.beam in left else beam.environment
         state = environment.step(action)
         record = replace(
@@ -264,7 +264,7 @@ class BeamPlanner(Planner):
         except LimitReachedError as limit:
             failure = str(limit)
         except ModelError as error:
-            failure, ledger.exhausted = str(error), MODEL_ERROR
+            failure, ledger.ended_by = str(error), MODEL_ERROR
         kept = ranked(live, [c.evidence.candidates for c in contexts])[: max(0, places)]
         if not kept and failure is None:
             failure = _first_failure(rounds)
