@@ -52,14 +52,14 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """What came of one action.
+    """The result of one action.
 
     Attributes:
         observation: the state after it.
         done: whether the task is over.
         success: whether the goal is reached; None where it is not known.
         score: quality of the plan so far in [0, 1]; 1.0 for plain success.
-        feedback: what the environment says to the action, for the history that the model reads.
+        feedback: the environment's answer to the action, for the history that the model reads.
     """
 
     observation: Observation
@@ -87,8 +87,8 @@ class Environment(Protocol):
 
 @runtime_checkable
 class Forkable(Environment, Protocol):
-    """An environment of which a second one in the same state can be made."""
+    """An environment that can be copied in its current state."""
 
     def fork(self) -> Forkable:
-        """Returns it; what is done in one leaves the other as it is."""
+        """Returns a copy; actions in one do not change the other."""
         ...

@@ -2,7 +2,7 @@
 
 Reading order: `Task`, `Observation` and `Transition` (the problem, from `amp.environment`), `Usage`
 and `Limits` (the budget), `Complexity` and `Allocation` (what the CAM and the RAC decide),
-`Candidate` and `Evidence` (what came of it), `StepRecord` and `Episode` (what is kept).
+`Candidate` and `Evidence` (the results), `StepRecord` and `Episode` (the record).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Usage:
 
     Attributes:
         model_calls: requests sent to a model; `n` samples of one prompt are one call.
-        prompt_tokens: tokens read, once a call, those found in a cache among them.
-        cached_prompt_tokens: the part of prompt_tokens that a prefix cache held.
+        prompt_tokens: tokens read, once per call, including those in a prefix cache.
+        cached_prompt_tokens: the part of prompt_tokens that was in a prefix cache.
         completion_tokens: tokens generated, over all samples.
         reasoning_tokens: the part of completion_tokens that native thinking took.
         flops: floating point operations of the model.
@@ -78,7 +78,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Hard limits of one episode; None means unlimited. The call that would break one is not made.
+    """Hard limits of one episode; None means unlimited. A call that would exceed one is not made.
 
     Attributes:
         steps: plan steps.
@@ -99,8 +99,8 @@ class Complexity:
 
     Attributes:
         score: higher means harder; the weighted sum of features in [0, 1] lies in [0, 1], too.
-        features: every feature that went in, by name. A feature that could not be had is absent.
-        substitutes: what stood in for a feature that the model cannot give, one phrase each.
+        features: every feature that was used, by name. One that is not available is absent.
+        substitutes: replacements for features that the model does not provide, one phrase each.
 
     Raises:
         ValueError: if the score is not finite.
@@ -159,9 +159,11 @@ class Decision:
     """What an allocator decided: another round with this allocation, or to stop (None).
 
     Attributes:
-        allocation: what the next round may spend; None settles the step with the evidence so far.
+        allocation: what the next round may spend; None ends the rounds, and the candidates so far
+            decide the step's action.
         log_prob: log-probability of the decision under the allocator's policy; 0 if deterministic.
-        latents: the draws before the maps that made the allocation, for learning; empty if none.
+        latents: the policy's samples in latent space, which the maps turned into the allocation;
+            for learning, else empty.
     """
 
     allocation: Allocation | None
@@ -241,27 +243,27 @@ class Candidate:
 
     @property
     def valid(self) -> bool:
-        """Whether it names an action that no rule speaks against."""
+        """Whether it has an action and breaks no rule."""
         return self.action is not None and self.broken_rule is None
 
 
 ProbeKind = Literal["options", "next_token", "hidden", "perplexity"]
-"""What an assessor may want to know of a step before its first round.
+"""What can be measured of a step before its first round, for the assessor.
 
-``options``: the probabilities of listed actions, which acting at once reads, too, so that they cost
-nothing extra. ``next_token``: the first token of an answer, where actions are free text; one token
-on the prompt, which the first round reads, too. ``hidden``: the hidden state of that prompt's last
-token. ``perplexity``: of the context under the model.
+``options``: the probabilities of listed actions; a round of depth 0 uses the same ones, so they
+cost nothing extra. ``next_token``: the distribution of an answer's first token, where actions are
+free text; it costs one token on a prompt that the first round reads anyway. ``hidden``: the hidden
+state of that prompt's last token. ``perplexity``: of the context under the model.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What the model showed of a step before its first round; what was not asked for is missing.
+    """What was measured of a step before its first round; other fields have their defaults.
 
     Attributes:
         entropy: entropy of the next token's distribution in nats; a lower bound where the model
-            tells its most likely tokens only. None in a choice step, whose `options` tell more.
+            gives its most likely tokens only. None in a choice step, which has `options` instead.
         options: probability of each admissible action; empty where an action is free text.
         perplexity: of the context under the model, at least 1.
         hidden: hidden state of the prompt's last token.
@@ -275,12 +277,12 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known about one plan step after some rounds; the CAM and the RAC look at it.
+    """What is known about one plan step after some rounds; input of the CAM and the RAC.
 
     Attributes:
         candidates: all candidates of all rounds of this step, oldest first.
         rounds: executed rounds.
-        probe: what the model showed before the first round; None if nothing was probed.
+        probe: what was measured before the first round; None if nothing was.
         with_tools: how many of the candidates were allocated a tool, whether it ran or not.
     """
 
@@ -291,16 +293,16 @@ class Evidence:
 
     @property
     def votes(self) -> Counter[str]:
-        """Votes a valid action; an invalid candidate has a vote only when no valid one exists."""
+        """Votes by action. Invalid candidates vote only if there is no valid one."""
         valid = [c for c in self.candidates if c.valid]
         voters = valid or [c for c in self.candidates if c.action is not None]
         return Counter(c.action for c in voters if c.action is not None)
 
     @property
     def agreement(self) -> float | None:
-        """Share of all candidates that back the leading action; None before the first round.
+        """Share of the leading action among all candidates; None before the first round.
 
-        Candidates that named no action count in the denominator: silence is no agreement.
+        Candidates without an action count in the denominator.
         """
         if not self.candidates:
             return None
@@ -309,7 +311,7 @@ class Evidence:
     def after(
         self, candidates: tuple[Candidate, ...], tools: frozenset[str] = frozenset()
     ) -> Evidence:
-        """The evidence after one more round that brought these candidates with these tools."""
+        """The evidence after one more round with these candidates and allocated tools."""
         return Evidence(
             self.candidates + candidates,
             self.rounds + 1,
@@ -326,8 +328,8 @@ class StepContext:
         task: the task.
         observation: the current state s.
         steps: the partial plan p.
-        evidence: what the rounds of this step have shown so far.
-        remaining: what the limits still allow, cut to zero.
+        evidence: the results of this step's rounds so far.
+        remaining: what the limits still allow, at least 0.
     """
 
     task: Task
@@ -352,10 +354,11 @@ class Round:
         complexity: from the CAM, before it.
         allocation: from the RAC.
         log_prob: log-probability of that decision.
-        latents: its draws in the latent space; empty if there were none.
-        candidates: what this round brought.
+        latents: its samples in latent space; empty if there were none.
+        candidates: the results of this round.
         usage: what this round cost.
-        substitutes: what stood in for what, one phrase each; empty when all was as asked.
+        substitutes: what was replaced, reduced or missing, one phrase each; empty when everything
+            was done as allocated.
     """
 
     complexity: Complexity
@@ -369,19 +372,19 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """One plan step: what it cost, why it got that much, and what came of it.
+    """One plan step: what it cost, why it was allocated that much, and its result.
 
     Attributes:
         observation: the state in which it was decided.
         rounds: its rounds, in order.
-        complexity: the CAM's last word on it.
+        complexity: the last assessment of the CAM.
         action: what was done; None if no round named an action (a counted failure of this step).
         usage: all that the step cost, probes included.
         failure: why there is no action, or the limit that ended the step early.
-        stop: the decision that settled the step, if the allocator made it; a learner needs its
+        stop: the allocator's decision to stop, if that ended the step; a learner needs its
             log-probability and latents like those of the rounds.
-        feedback: what the environment said.
-        probe: what the model showed before the first round; None if nothing was probed.
+        feedback: the environment's answer to the action.
+        probe: what was measured before the first round; None if nothing was.
     """
 
     observation: Observation

@@ -122,8 +122,8 @@ async def test_what_a_model_does_not_heed_is_noted() -> None:
     own_mind = replace(ALL_CAPABILITIES, temperature=False, top_p=False)
     _, meter = await spend(scripted(own_mind), BASE)
     assert meter.take_notes() == (
-        "sampled as the model likes instead of at 0.7",
-        "no nucleus instead of top_p 0.9",
+        "the model's own sampling instead of temperature 0.7",
+        "no nucleus sampling instead of top_p 0.9",
     )
     cool = replace(ALL_CAPABILITIES, max_temperature=1.0)
     _, meter = await spend(scripted(cool), replace(BASE, temperature=1.5))

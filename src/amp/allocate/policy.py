@@ -29,16 +29,17 @@ INITIAL_LOG_STD = math.log(0.5)
 class Policy(Allocator):
     """What all policies share: masks first, then samples in latent space, then the maps.
 
-    A kind of policy says only what is likely, in `distribution`.
+    A subclass only has to define `distribution`.
 
     Attributes:
         space: bounds, grids and tools.
-        max_rounds: rounds a step at most; then a stop is forced.
-        max_samples: of one way to ask, with tools or without, at most, as a recording to learn
-            from holds so many; None for any number.
-        deterministic: means instead of samples and tools where they are at least as likely as not,
-            for serving; such decisions have the log-probability 0 and no latents.
-        env: what exists here and what it costs.
+        max_rounds: most rounds of a step; then a stop is forced.
+        max_samples: most samples of a step with tools, and as many without: the number in the
+            recording that it learns from; None for any number.
+        deterministic: takes the mean instead of a sample, and each tool whose probability is at
+            least one half, for use after training; such decisions have the log-probability 0 and
+            no latents.
+        env: the tools that exist and what an allocation costs.
         seed: separates repeated samples for one step of one task, as a learner needs them.
 
     Raises:
@@ -56,7 +57,7 @@ class Policy(Allocator):
 
     @property
     def network(self) -> MlpPolicy | None:
-        """The network that decides, for training and for examining it; None without one."""
+        """Its neural network, for training and for examining it; None if it has none."""
         return None
 
     @abstractmethod
@@ -68,7 +69,7 @@ class Policy(Allocator):
         return mask_actions(self.space, context, self.env, self.max_rounds, self.max_samples)
 
     def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
-        """Decides the next round of a step, or that it is settled.
+        """Decides on another round of a step, or to stop.
 
         Raises:
             InvalidInputError: if the score or a feature of the complexity is not finite.
@@ -94,7 +95,7 @@ class Policy(Allocator):
         )
 
     def with_limits(self, limits: Limits, costs: CostModel, tools: Mapping[str, Usage]) -> Self:
-        """The policy as it serves: its masks know what things cost, and it leaves out chance."""
+        """The policy for use after training: deterministic, with masks that know the costs."""
         one = costs.expected(Allocation())
         return replace(self, env=AllocationEnv(one, tools, limits), deterministic=True)
 
@@ -113,8 +114,8 @@ class Policy(Allocator):
     def transferred(self, space: Space) -> Self:
         """The policy on a benchmark that it was not trained on.
 
-        Its latents are mapped to the bounds there, and its tools stand for those there. So it can
-        move only to where there are as many tools.
+        Its latents are mapped to the new bounds, and its tools, in order, are replaced by the new
+        ones, of which there must be as many.
 
         Raises:
             InvalidInputError: if there are more or fewer.

@@ -1,10 +1,10 @@
 """Allocators by rule: the heuristic, and published rules that sample until the votes agree.
 
-The heuristic gives more of everything to what is harder, by the sigmoid maps of spec 3.3. The
-rules on votes know neither complexity nor learning; they differ only in when they stop. All decide
-between rounds, on `Evidence`, so they run in the same loop and on the same recorded samples as
-everything else. A planner that they run in has to allow their rounds, and samples of one prompt
-differ only at a temperature above 0.
+The heuristic gives harder steps more of every resource, by the sigmoid maps of spec 3.3. The other
+rules ignore the complexity; they take sample after sample and differ only in when they stop. All
+decide between rounds, on `Evidence`, so they run in the same loop and on the same recorded samples
+as every allocator. The planner's `max_rounds` has to allow their rounds, and the temperature has to
+be above 0, as greedy samples are all equal.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from amp.types import STOP, Allocation, Complexity, Decision, Evidence, Limits, 
 
 @dataclass(frozen=True, slots=True)
 class HeuristicAllocator(Allocator):
-    """R(C) by hand: a sensible start, and the rule that a learned policy has to beat.
+    """R(C) with weights set by hand: a start, and the rule that a learned policy has to beat.
 
-    A step stops when two candidates agree on an answer and no other answer has as many, when its
-    complexity after a round is below `settled_below`, or after `max_rounds`. Each further round is
-    allocated for the complexity that the last one left. The figures were chosen on 36 training
-    problems of GSM8K, among those that lost no success against four fixed samples.
+    It stops when at least two candidates have the leading answer and no other has as many votes,
+    when the complexity after a round is below `settled_below`, or after `max_rounds`. Every round
+    is allocated for the complexity after the round before. The defaults were chosen on 36 training
+    problems of GSM8K, among the values that lost no success against four fixed samples.
 
     Attributes:
         space: bounds and tools.
         steepness: w of every map; positive, so that harder steps get more depth, beams and
             verification and a lower temperature.
-        middle: complexity at which a map is half way.
-        settled_below: complexity after a round below which nothing more is bought.
-        max_rounds: rounds a step at most.
-        tool_lines: by name, the line of P(u = 1) = sigmoid(w c + b); a tool is used where that is
-            at least one half. A tool without a line is always used.
+        middle: complexity at which every map is half way between its bounds.
+        settled_below: complexity after a round below which no further round is allocated.
+        max_rounds: most rounds of a step.
+        tool_lines: w and b of P(u = 1) = sigmoid(w c + b) by the tool's name; a tool is used where
+            that is at least one half. A tool without an entry is always used.
     """
 
     space: Space = Space()
@@ -57,7 +57,7 @@ class HeuristicAllocator(Allocator):
         return Decision(
             Allocation(
                 depth=round(rising(space.depth, latent)),
-                # Coarse, so that recorded samples serve many complexities.
+                # Rounded, so that many complexities share the same recorded samples.
                 temperature=round(falling(space.temperature, latent), 1),
                 top_p=round(falling(space.top_p, latent), 2),
                 beam_width=round(rising(space.beam_width, latent)),
@@ -85,17 +85,17 @@ class HeuristicAllocator(Allocator):
             return False
         if evidence.rounds >= self.max_rounds or complexity.score < self.settled_below:
             return True
-        ranking = [votes for _, votes in evidence.votes.most_common(2)] + [0, 0]
-        return ranking[0] >= 2 and ranking[0] > ranking[1]
+        first, second = leaders(evidence)
+        return first >= 2 and first > second
 
 
 @dataclass(frozen=True, slots=True)
 class AdaptiveConsistency(Allocator):
     """Adaptive-Consistency (Aggarwal et al. 2023, arXiv 2305.11860, section 3, Beta criterion).
 
-    One sample a round. Stops when the posterior probability that the leading answer is in the
-    majority against the runner-up exceeds the threshold, or after `max_samples` samples; then the
-    majority counts. Candidates without an answer have no vote but count as samples.
+    Takes one sample per round. Stops when the posterior probability that the leading answer has
+    the majority against the runner-up exceeds the threshold, or after `max_samples` samples.
+    Candidates without an answer have no vote but count as samples.
 
     Attributes:
         allocation: of one sample; its beam width is not used.
@@ -128,7 +128,7 @@ class AdaptiveConsistency(Allocator):
 
 
 def majority_probability(first: int, second: int) -> float:
-    """P(p > 1/2) for p ~ Beta(first + 1, second + 1): does the leader stay ahead?
+    """P(p > 1/2) for p ~ Beta(first + 1, second + 1): the leading answer stays ahead.
 
     The posterior of the leader's share against the runner-up under a uniform prior (Aggarwal et al.
     2023, section 3). With whole numbers the Beta's distribution function is a sum of binomials:
@@ -146,14 +146,14 @@ def majority_probability(first: int, second: int) -> float:
 class EarlyStopping(Allocator):
     """Early-stopping self-consistency (Li et al. 2024, arXiv 2401.10480, section 3).
 
-    Samples in windows, one a round. Stops when all samples of the last window give the same answer
-    (the entropy of its answers is zero), or after `max_samples` samples; then the majority of all
-    counts. A sample without an answer breaks the unanimity.
+    Takes a window of samples per round. Stops when all samples of the last window give the same
+    answer (the entropy of its answers is zero), or after `max_samples` samples. A window with a
+    sample that has no answer is not unanimous.
 
     Attributes:
         allocation: of one sample; its beam width is not used.
-        window: samples a round, w in the paper.
-        max_samples: samples in all, L in the paper.
+        window: samples per round, w in the paper.
+        max_samples: most samples of a step, L in the paper.
     """
 
     allocation: Allocation = Allocation()
@@ -183,14 +183,14 @@ class EarlyStopping(Allocator):
 
 @dataclass(frozen=True, slots=True)
 class UntilAgreement(Allocator):
-    """Samples until `agree` candidates back one answer, at most as far as the sequence goes.
+    """Samples until `agree` candidates have the same answer, or the sequence is at its end.
 
-    The sequence says what each round may spend, so tools can take turns: an error that one way of
-    solving repeats is less likely to be repeated by another.
+    The rounds of the sequence can use different tools in turn: an error that the model repeats with
+    one tool is less likely with another.
 
     Attributes:
         sequence: the allocations of the first, second, ... round.
-        agree: votes that settle a step.
+        agree: votes for one answer that end a step.
     """
 
     sequence: tuple[Allocation, ...]
@@ -206,7 +206,7 @@ class UntilAgreement(Allocator):
     def of_tool_sets(
         cls, allocation: Allocation, tool_sets: Sequence[frozenset[str]], agree: int = 2
     ) -> UntilAgreement:
-        """One sample a round, with the tools of `tool_sets` in turn; the rest is `allocation`'s."""
+        """One sample per round: `allocation` with the tools of each of `tool_sets` in turn."""
         return cls(
             tuple(replace(allocation, beam_width=1, tools=tools) for tools in tool_sets), agree
         )
@@ -219,12 +219,11 @@ class UntilAgreement(Allocator):
         return Decision(self.sequence[evidence.rounds])
 
     def with_overrides(self, fields: Mapping[str, Any]) -> UntilAgreement:
-        """Beam width and tools are left out: how many samples and by which means is the rule."""
-        kept = {name: value for name, value in fields.items() if name not in _OF_THE_RULE}
+        """Ignores beam width and tools, which the sequence itself decides."""
+        kept = {
+            name: value for name, value in fields.items() if name not in ("beam_width", "tools")
+        }
         return replace(self, sequence=tuple(replace(each, **kept) for each in self.sequence))
-
-
-_OF_THE_RULE = frozenset({"beam_width", "tools"})
 
 
 def leaders(evidence: Evidence) -> tuple[int, int]:

@@ -21,35 +21,36 @@ if TYPE_CHECKING:
 
 
 class Assessor(Protocol):
-    """Says how hard a plan step is, before its first round and again after each.
+    """Scores how hard a plan step is, before its first round and again after each.
 
-    Makes no model call of its own: what needs the model is in `StepContext.evidence`.
+    It makes no model calls: everything from the model is in `StepContext.evidence`.
     """
 
     @property
     def probes(self) -> frozenset[ProbeKind]:
-        """What it wants to know of a step before the first round; nothing costs nothing."""
+        """The probes that it needs before the first round of a step; by default none."""
         return frozenset()
 
     @property
     def network(self) -> NeuralAssessor | None:
-        """The network behind its scores, for training and for examining it; None without one."""
+        """Its neural network, for training and for examining it; None if it has none."""
         return None
 
     def observe(self, context: StepContext) -> FeatureVector:
-        """Returns the features of the step at hand."""
+        """Returns the features of a step."""
         ...
 
     def score(self, features: FeatureVector) -> Complexity:
-        """Returns the complexity that features stand for; what is missing may be any of them."""
+        """Returns the complexity for some features, of which any may be missing."""
         ...
 
     def assess(self, context: StepContext) -> Complexity:
-        """Returns C(s, p) of the step at hand, in well under a millisecond."""
+        """Returns C(s, p) of a step, in well under a millisecond."""
         return self.score(self.observe(context))
 
 
 Group = Literal["uncertainty", "indicators", "structure", "distance", "evidence", "hidden"]
+"""Groups of features that an ablation can exclude."""
 
 GROUPS: Mapping[Group, frozenset[str]] = {
     "uncertainty": frozenset(
@@ -65,8 +66,8 @@ GROUPS: Mapping[Group, frozenset[str]] = {
     ),
     "hidden": frozenset(),
 }
-"""The features of each group; ``hidden`` has the coordinates of the hidden state, by any name.
-Uncertainty H belongs to its group wherever it comes from, such as from disagreement."""
+"""The features of each group. All other names are coordinates of the hidden state, in ``hidden``.
+Uncertainty H is in its group whatever it was computed from, be it the candidates' disagreement."""
 
 _PROBES: Mapping[ProbeKind, Group] = {
     "options": "uncertainty",
@@ -85,18 +86,18 @@ def group_of(feature: str) -> Group:
 
 
 def ablate(features: FeatureVector, exclude: frozenset[Group]) -> FeatureVector:
-    """Returns the features without those of some groups: what each contributes (spec 2.7, 3.2)."""
+    """Returns the features without those of some groups, to measure their worth (spec 2.7, 3.2)."""
     values = {n: v for n, v in features.values.items() if group_of(n) not in exclude}
     return replace(features, values=values, substituted=features.substituted & values.keys())
 
 
 @dataclass(frozen=True, slots=True)
 class AblatedAssessor(Assessor):
-    """An assessor to which some features are always missing.
+    """An assessor for which some features are always missing, also for the allocator.
 
-    A network takes them as it takes what could not be had. The weighted sum leaves their weight to
-    the other terms in proportion, or puts what is typical in their place if it was learned. Nor are
-    they among the features that an allocator sees.
+    The inner assessor treats them like any missing feature: a network has a flag for it; the
+    weighted sum distributes their weight over the other terms or, if it was trained, takes the
+    typical value.
 
     Attributes:
         inner: the assessor.
@@ -108,7 +109,7 @@ class AblatedAssessor(Assessor):
 
     @property
     def probes(self) -> frozenset[ProbeKind]:
-        """What the inner assessor wants to know, but for what only serves excluded groups."""
+        """The probes of the inner assessor, except those for excluded groups."""
         return frozenset(p for p in self.inner.probes if _PROBES[p] not in self.exclude)
 
     def observe(self, context: StepContext) -> FeatureVector:
@@ -126,19 +127,19 @@ TERMS = ("uncertainty", "indicators", "distance")
 class WeightedAssessor(Assessor):
     """C(s, p) in [0, 1] from uncertainty H, reasoning indicators I and goal distance D.
 
-    The initial weights are no claim about any model: which sign and size helps is learned per model
-    and environment (`amp.learn.pretrain`), and a learned weight may be negative.
+    The default weights are only a start: which signs and sizes help is learned for each model and
+    environment (`amp.learn.pretrain`), and a learned weight may be negative.
 
     Attributes:
         alpha: weight of uncertainty H.
         beta: weight of reasoning indicators I.
         gamma: weight of goal-state distance D.
-        bias: what is added to the sum. Spec 2.2 has none; learned weights need one, since H, I and
-            D have means of their own.
-        typical: what stands for a missing term, by its name: its mean in training. Without it the
-            weights of the others are scaled up in proportion, so none may be negative then.
-        probes: what it wants to know before the first round.
-        parse: how the structure of text is found; the score does not depend on it.
+        bias: added to the sum. Spec 2.2 has none; learned weights need one, as the means of H, I
+            and D differ.
+        typical: values for missing terms, by name: their means in training. Without it the weights
+            of the other terms are scaled up in proportion, so none may be negative then.
+        probes: the probes that it needs before the first round.
+        parse: parses text for the structural features; the score does not depend on them.
 
     Raises:
         InvalidInputError: if a weight is not finite, all are 0, or one is negative without
@@ -177,14 +178,14 @@ class WeightedAssessor(Assessor):
     def score(self, features: FeatureVector) -> Complexity:
         """Returns the weighted sum of the terms among these features, cut to [0, 1].
 
-        Without any of the terms it is 0.5.
+        If all terms are missing, it is 0.5.
         """
         weights = dict(zip(TERMS, (self.alpha, self.beta, self.gamma), strict=True))
         values = {**(self.typical or {}), **features.values}
-        known = {name: weight for name, weight in weights.items() if name in values}
-        total = math.fsum(weight * values[name] for name, weight in known.items())
+        present = {name: weight for name, weight in weights.items() if name in values}
+        total = math.fsum(weight * values[name] for name, weight in present.items())
         if self.typical is None:
-            scale = math.fsum(known.values())
+            scale = math.fsum(present.values())
             total = total / scale if scale else 0.5
         return features.complexity(min(1.0, max(0.0, self.bias + total)))
 
@@ -206,7 +207,7 @@ class WeightedAssessor(Assessor):
         probes: frozenset[ProbeKind],
         parse: Parser,
     ) -> WeightedAssessor:
-        """Makes what `to_tensors` took apart.
+        """The inverse of `to_tensors`.
 
         Raises:
             InvalidInputError: if the names are not `TERMS`.

@@ -1,7 +1,7 @@
-"""What a benchmark is: tasks with an environment for each, and everything that running them takes.
+"""The protocol of a benchmark: tasks, an environment for each, and everything to run them.
 
-One class states it all, so that adding a benchmark touches one folder, or one package of somebody
-else: what it is run with, what makes its tasks hard, which packages and data it needs.
+One class has it all: default allocations, the difficulty of its tasks, the packages and the data
+that it needs. So a benchmark is one folder here, or one class of another package.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ Tercile = Literal[0, 1, 2]
 
 @dataclass(frozen=True, slots=True)
 class Difficulty:
-    """How hard a task is, known before it is tried.
+    """How hard a task is, known without trying it.
 
     Attributes:
-        score: a count, of what `DifficultyScale.counts` says; more is harder. Infinite where
-            nothing that is counted reaches the goal.
+        score: a count of the units that `DifficultyScale.counts` names; more is harder. Infinite if
+            the goal cannot be reached.
         tercile: the third of the benchmark's tasks that it belongs to.
     """
 
@@ -44,11 +44,11 @@ class Difficulty:
 
 @dataclass(frozen=True, slots=True)
 class DifficultyScale:
-    """What makes the tasks of a benchmark hard, for curricula and to pick the complex ones.
+    """What makes the tasks of a benchmark hard, for curricula and to select the hardest ones.
 
     The boundaries are fixed, so that a task's third does not depend on which other tasks are run.
-    They are measured once (`even_thirds`), on tasks that are trained on and never on a test split.
-    How hard a task is for one model is another question, which only trying answers.
+    They are measured once (`even_thirds`), on training tasks and never on a test split. The scale
+    is independent of the model; how hard a task is for one model shows only in a run.
 
     Attributes:
         counts: what the score counts, in words.
@@ -59,23 +59,23 @@ class DifficultyScale:
     boundaries: tuple[float, float]
 
     def difficulty(self, score: float) -> Difficulty:
-        """Returns a score with the third that it lies in."""
+        """Returns a score with its third."""
         easy, middle = self.boundaries
         return Difficulty(score, 0 if score <= easy else 1 if score <= middle else 2)
 
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What a benchmark is run with unless told otherwise; chosen on training tasks only.
+    """The default settings of a benchmark, chosen on training tasks only.
 
     Attributes:
-        fixed: the best fixed allocation that we know.
-        space: where adaptive allocations move.
-        lengths: typical lengths of its prompts and answers, for telling what will fit the limits.
-        arms: the allocations that `amp record` asks for and policies learn to choose from, one
-            sample each, by name. Without any, the corners of `space` are recorded.
-        policy_space: what a policy decides that learns from recorded arms: which one, and how
-            often. None where none can, since a task takes several steps or there are no arms.
+        fixed: the best fixed allocation that we found.
+        space: bounds of adaptive allocations.
+        lengths: typical lengths of its prompts and answers, to predict what fits the limits.
+        arms: by name, the allocations of one sample that `amp record` records and from which a
+            policy learns to choose. If empty, the corners of `space` are recorded.
+        policy_space: the space of a policy that learns from recorded arms: which arm, and how
+            often. None if that is impossible, as a task takes several steps or there are no arms.
     """
 
     fixed: Allocation
@@ -85,11 +85,11 @@ class Defaults:
     policy_space: Space | None = None
 
     def overridden(self, overrides: Mapping[str, Any], benchmark: Benchmark) -> Defaults:
-        """Returns them with what the user set, which always wins.
+        """Returns the defaults with the user's settings in place of their own.
 
         Args:
-            overrides: fields of `Allocation` by name; None leaves a field as it is.
-            benchmark: whose defaults they are; its tools are those that can be named.
+            overrides: fields of `Allocation` by name; None keeps the default.
+            benchmark: the benchmark of these defaults; its tools are those that can be named.
 
         Raises:
             InvalidInputError: if a value is out of range or a tool does not exist here.
@@ -126,16 +126,16 @@ def _check_tools(names: Iterable[str], benchmark: Benchmark) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Requirements:
-    """What a benchmark needs besides amp. Told without importing any of it.
+    """What a benchmark needs besides amp; nothing of it is imported to find out.
 
     Attributes:
         modules: modules of the packages that its environments import.
         install: the command that installs them.
         find: returns the folder of its data, given the directory that the user named or None;
-            raises `MissingDependencyError` where it is not. None if it needs no data.
-        fetch: brings its data into a folder that is there, unless it is in it; raises
-            `MissingDependencyError` where only a person can. None if it needs no data, or brings
-            its own.
+            raises `MissingDependencyError` if there is none. None if it needs no data.
+        fetch: downloads its data into an existing folder, unless they are there already; raises
+            `MissingDependencyError` if the user has to do it by hand. None if it needs no data, or
+            contains them.
     """
 
     modules: tuple[str, ...] = ()
@@ -145,14 +145,14 @@ class Requirements:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """The modules that are not installed. None is imported: some take seconds."""
+        """The modules that are not installed. None is imported, as that can take seconds."""
         return tuple(name for name in self.modules if importlib.util.find_spec(name) is None)
 
     def check(self, benchmark: str) -> None:
-        """Sees to it that the packages are installed.
+        """Checks that the packages are installed.
 
         Raises:
-            MissingDependencyError: if one is not; says how to install it.
+            MissingDependencyError: if one is not, with the command that installs it.
         """
         if missing := self.missing:
             raise MissingDependencyError(
@@ -161,29 +161,28 @@ class Requirements:
 
 
 class Judge(Protocol):
-    """Follows one plan and says which actions would be mistakes, with all that a simulator knows.
+    """Replays one plan and decides which actions are mistakes, with the simulator's full knowledge.
 
-    For labelling steps after the fact; no planner ever asks it.
+    It labels steps of finished episodes, for training and reports; no planner uses it.
     """
 
     def mistaken(self, action: str | None) -> bool | None:
-        """Whether doing this now would be a mistake; None where nobody can tell.
+        """Whether this action would be a mistake now; None if that cannot be decided.
 
-        To name no action (None) is one. Asking changes nothing.
+        No action (None) is a mistake. The judge's state does not change.
         """
         ...
 
     def advance(self, action: str) -> None:
-        """Carries an action of the plan out."""
+        """Carries out an action of the plan."""
         ...
 
 
 class Benchmark(Protocol):
-    """A source of tasks, with all that running them takes.
+    """A source of tasks, with everything to run them.
 
-    amp's own are listed in `amp.benchmarks.BENCHMARKS`. Other packages name theirs as an entry
-    point of the group ``amp.benchmarks``: the class. One that derives from this class has to state
-    only what is abstract here.
+    amp's own are listed in `amp.benchmarks.BENCHMARKS`; other packages register a class as an entry
+    point of the group ``amp.benchmarks``. A subclass has to define only what is abstract here.
     """
 
     @property
@@ -199,7 +198,7 @@ class Benchmark(Protocol):
     @property
     @abstractmethod
     def splits(self) -> tuple[str, ...]:
-        """Names of the splits, the usual one first."""
+        """Names of the splits, the default first."""
         ...
 
     @property
@@ -230,7 +229,7 @@ class Benchmark(Protocol):
     @property
     @abstractmethod
     def defaults(self) -> Defaults:
-        """What it is run with unless told otherwise."""
+        """Its default settings."""
         ...
 
     @property
@@ -246,12 +245,12 @@ class Benchmark(Protocol):
 
     @classmethod
     def load(cls, data: Path | None, level: str | None, step: str | None) -> Self:
-        """Makes it from what the command line names; needs no data and no simulator.
+        """Makes it from options of the command line; needs no data and no simulator.
 
         Args:
-            data: directory of the benchmarks' data; None to look in the usual places.
-            level: one of `levels`; None for the usual one.
-            step: what a plan step is, where it offers several; None for the usual one.
+            data: directory of the benchmarks' data; None to search the default places.
+            level: one of `levels`; None for the default.
+            step: what a plan step is, if there is a choice; None for the default.
 
         Raises:
             InvalidInputError: for a level or step that it does not have.
@@ -277,12 +276,12 @@ class Benchmark(Protocol):
 
         Raises:
             InvalidInputError: if the split is unknown.
-            MissingDependencyError: if data or packages are missing; says how to get them.
+            MissingDependencyError: if data or packages are missing, with how to get them.
         """
         ...
 
     def size(self, split: str) -> int:
-        """Returns how many tasks a split has, without a simulator; raises as `tasks` does."""
+        """Returns the number of tasks of a split, without a simulator; raises as `tasks` does."""
         return len(self.tasks(split))
 
     @abstractmethod
@@ -307,10 +306,10 @@ class Benchmark(Protocol):
 
 
 def even_thirds(scores: Iterable[float]) -> tuple[float, float]:
-    """Returns the boundaries that part scores into thirds as even as equal scores permit.
+    """Returns the boundaries that divide scores into thirds as evenly as equal scores permit.
 
-    Even means that the squares of what the shares lack to a third have the smallest sum; of equally
-    even ones the lower boundaries are taken.
+    They minimise the sum of squares of the shares' differences from one third; of equally good
+    boundaries the lower ones are returned.
 
     Raises:
         ValueError: if there are fewer than three different scores.
@@ -331,15 +330,15 @@ def even_thirds(scores: Iterable[float]) -> tuple[float, float]:
 
 
 def count_in(task: Task, name: str) -> int:
-    """Returns a count that a task's data holds, for its difficulty.
+    """Returns a count from a task's data, for its difficulty.
 
     Raises:
-        InvalidInputError: if it holds none.
+        InvalidInputError: if there is none.
     """
     value = task.data.get(name)
     if isinstance(value, int) and value >= 0:
         return value
     raise InvalidInputError(
-        f"how hard task {task.id!r} is can't be told: its data holds {name} {value!r}, expected a "
-        "whole number"
+        f"task {task.id!r} has no difficulty: {name} in its data is {value!r}, expected a whole "
+        "number of 0 or more"
     )

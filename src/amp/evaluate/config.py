@@ -114,13 +114,13 @@ class PlannerConfig(Config):
 
     @property
     def resolved_method(self) -> Method:
-        """The method, or the allocator as one.
+        """The method; for an allocator, a method that consists of it.
 
         Raises:
             InvalidInputError: if there is no such method.
         """
         if self.method is None:
-            return Method("as set", allocator=self.allocator or AUTO)
+            return Method("an allocator alone", allocator=self.allocator or AUTO)
         return find_method(self.method)
 
 

@@ -1,7 +1,7 @@
-"""One run: a planner from its configuration, many episodes at once, a directory to keep them.
+"""One run: build a planner from its configuration, run episodes in parallel, save them.
 
-`build_planner` is the only place where a planner of the command line, a sweep, a recording or a
-test is put together.
+`build_planner` is the only place that builds a planner, for the command line, sweeps, recordings
+and tests.
 """
 
 from __future__ import annotations
@@ -56,13 +56,13 @@ def build_planner(
     seed: int = 0,
     larger: LanguageModel | None = None,
 ) -> AnyPlanner:
-    """Puts a planner together.
+    """Builds a planner.
 
     Args:
-        config: what it is.
+        config: its configuration.
         model: the base model.
-        benchmark: brings prompts, tools and defaults.
-        seed: of the run, by which the controls shuffle.
+        benchmark: has the prompts, tools and defaults.
+        seed: of the run; the controls shuffle with it.
         larger: the model behind the tool ``larger_model``; without one there is no such tool.
 
     Raises:
@@ -74,16 +74,16 @@ def build_planner(
 
 @dataclass(frozen=True, slots=True)
 class Assembly:
-    """A planner's configuration with what it names read and checked, before a model is opened.
+    """A planner's configuration, checked and with its files loaded, before a model is opened.
 
     Attributes:
-        config: what is to be planned by.
-        benchmark: where.
+        config: the planner's configuration.
+        benchmark: the benchmark that it plans.
         seed: of the run.
-        method: the method, or the allocator as one.
-        defaults: the benchmark's, with what the method fixes and what the user set on top.
-        assessor: without the features that are excluded.
-        trained_on: what the assessor was trained on; None for the weighted sum of the beginning.
+        method: the method; for an allocator, a method that consists of it.
+        defaults: the benchmark's, overridden by the method and then by the user.
+        assessor: without the excluded features.
+        trained_on: what the assessor was trained on; None for the default weighted sum.
     """
 
     config: PlannerConfig
@@ -96,22 +96,19 @@ class Assembly:
 
     @classmethod
     def of(cls, config: PlannerConfig, benchmark: Benchmark, seed: int = 0) -> Assembly:
-        """Finds what is wrong with a configuration as far as that can be told without a model.
+        """Checks a configuration as far as that is possible without a model.
 
         Raises:
             InvalidInputError: as `build_planner`.
         """
         check_effects(config)
         method = config.resolved_method
-        assessor, trained_on = _read_assessor(config, benchmark.name)
-        made = cls(
-            *(config, benchmark, seed, method),
-            _defaults(config, method, benchmark),
-            *(assessor, trained_on),
-        )
+        assessor, trained_on = _load_assessor(config, benchmark.name)
+        defaults = _defaults(config, method, benchmark)
+        assembly = cls(config, benchmark, seed, method, defaults, assessor, trained_on)
         if method.allocator != AUTO and "episodes" not in find_allocator(method.allocator).takes:
-            made._allocator()
-        return made
+            assembly._allocator()  # for its errors; one that reads a whole run is made only once
+        return assembly
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -122,14 +119,14 @@ class Assembly:
 
     @property
     def needs_hidden_states(self) -> bool:
-        """Whether hidden states are asked for, which some models have to be loaded for."""
+        """Whether hidden states are probed; some models have to be loaded with an option then."""
         return "hidden" in self._probes(is_used=self.config.assessor is not None)
 
     def resolved(self, card: ModelCard) -> Assembly:
-        """With the allocator that ``auto`` stands for with this model.
+        """The assembly with ``auto`` replaced by the allocator for this model.
 
         Raises:
-            InvalidInputError: for a setting that this one does not have.
+            InvalidInputError: for a setting that this allocator does not have.
         """
         if self.config.method is not None:
             return self
@@ -139,7 +136,7 @@ class Assembly:
         return replace(self, config=config, method=config.resolved_method)
 
     def planner(self, model: LanguageModel, larger: LanguageModel | None = None) -> AnyPlanner:
-        """The planner, on a model; as `build_planner`."""
+        """Builds the planner for a model, as `build_planner` does."""
         return self.resolved(model.card)._planner(model, larger)
 
     def _planner(self, model: LanguageModel, larger: LanguageModel | None) -> AnyPlanner:
@@ -168,10 +165,10 @@ class Assembly:
         probes = self._probes(is_used=allocator.uses_complexity or path is not None)
         profile = find_profile(model.card) if limits.seconds is not None else None
         costs = CostModel(model.card, self.defaults.lengths, profile)
-        uses = {name: tool.cost for name, tool in executor.tools.items()}
+        tool_costs = {name: tool.cost for name, tool in executor.tools.items()}
         if config.overrides:
             allocator = allocator.with_overrides(config.overrides)
-        allocator = allocator.with_limits(limits, costs, uses)
+        allocator = allocator.with_limits(limits, costs, tool_costs)
         rounds = config.rounds or _MAX_ROUNDS
         if self.method.planner == "beam":
             return BeamPlanner(model, executor, assessor, allocator, limits, rounds, probes=probes)
@@ -179,15 +176,15 @@ class Assembly:
         return Planner(model, executor, assessor, allocator, limits, rounds, select, probes)
 
     def _probes(self, *, is_used: bool) -> frozenset[ProbeKind]:
-        """What the model is asked before each step: what the user wants, and the assessor if its
-        score is used."""
+        """The probes of each step: the user's, and the assessor's if its score is used."""
         return self.config.probes | (self.assessor.probes if is_used else frozenset())
 
     def _allocator(self) -> Allocator:
         """The allocator.
 
         Raises:
-            InvalidInputError: if an option does not fit it, or it ignores what is excluded.
+            InvalidInputError: if an option does not fit it, or features are excluded that it would
+                not use anyway.
         """
         config = self.config
         source = config.source_run
@@ -211,7 +208,7 @@ class Assembly:
         return allocator
 
 
-def _read_assessor(config: PlannerConfig, environment: str) -> tuple[Assessor, Training | None]:
+def _load_assessor(config: PlannerConfig, environment: str) -> tuple[Assessor, Training | None]:
     assessor: Assessor = WeightedAssessor()
     trained_on = None
     if config.assessor is not None:
@@ -223,18 +220,18 @@ def _read_assessor(config: PlannerConfig, environment: str) -> tuple[Assessor, T
 
 
 def _defaults(config: PlannerConfig, method: Method, benchmark: Benchmark) -> Defaults:
-    """The benchmark's defaults with what the method fixes, and with what the user set on top."""
-    wanted = dict(method.pinned)
+    """The benchmark's defaults, overridden by the method and then by the user."""
+    pinned = dict(method.pinned)
     if method.in_words:
-        usual = benchmark.defaults.fixed.tools
-        wanted["tools"] = sorted(usual & set(benchmark.environment_tools))
-    lacking = {*wanted.get("tools", ())} - {*benchmark.tools, *benchmark.environment_tools}
-    if lacking:
+        default_tools = benchmark.defaults.fixed.tools
+        pinned["tools"] = sorted(default_tools & set(benchmark.environment_tools))
+    missing = {*pinned.get("tools", ())} - {*benchmark.tools, *benchmark.environment_tools}
+    if missing:
         raise InvalidInputError(
-            f"method {config.method} needs the tool {', '.join(sorted(lacking))}, which "
+            f"method {config.method} needs the tool {', '.join(sorted(missing))}, which "
             f"{benchmark.name} lacks; choose another method"
         )
-    return benchmark.defaults.overridden(wanted | config.overrides, benchmark)
+    return benchmark.defaults.overridden(pinned | config.overrides, benchmark)
 
 
 def manifest(
@@ -243,13 +240,13 @@ def manifest(
     """Everything that is needed to repeat a run, for `RunDirectory`.
 
     Args:
-        config: the run's configuration, which ``run.json`` holds as it is.
+        config: the run's configuration; it goes into ``run.json`` unchanged.
         assembly: of its planner.
         model: the base model.
-        tasks: what is planned.
+        tasks: the tasks of the run.
     """
-    made = assembly.resolved(model.card)
-    policy = find_allocator(made.method.allocator).path
+    resolved = assembly.resolved(model.card)
+    policy = find_allocator(resolved.method.allocator).path
     source = config.planner.source_run
     files = {
         "allocator": policy,
@@ -261,7 +258,7 @@ def manifest(
         "config": config.replace(split=split).model_dump(mode="json"),
         "model": asdict(model.card),
         "prompts": assembly.prompts,
-        "allocator": made.method.allocator if policy is None else policy.stem,
+        "allocator": resolved.method.allocator if policy is None else policy.stem,
         "fixed": _plain(asdict(assembly.defaults.fixed)),
         "space": _plain(asdict(assembly.defaults.space)),
         "sha256": {name: _sha256(file) for name, file in files.items() if file is not None},
@@ -279,12 +276,12 @@ async def run_episodes(
 ) -> AsyncGenerator[Episode, None]:
     """Plans the tasks, at most `jobs` at a time, and yields each episode when it ends.
 
-    Closing the iterator cancels what is under way.
+    Closing the iterator cancels the episodes that are running.
 
     Raises:
         InvalidInputError: if jobs is less than 1.
-        AmpError: the first error of any episode, after every episode that has ended; those under
-            way are cancelled.
+        AmpError: the first error of any episode; finished episodes are yielded before it, and
+            running ones are cancelled.
     """
     if jobs < 1:
         raise InvalidInputError(f"jobs is {jobs}, expected at least 1")
@@ -328,13 +325,13 @@ async def run_tasks(
     on_step: Callable[[Task, StepRecord], None] | None = None,
     on_episode: Callable[[Episode], None] | None = None,
 ) -> list[Episode]:
-    """Plans the tasks that the directory does not hold yet; returns all episodes in their order.
+    """Plans the tasks that are not in the directory yet; returns all episodes in task order.
 
-    An interruption loses the episodes under way and nothing else.
+    An interruption loses only the episodes that are running.
 
     Raises:
-        ModelError: if the model failed in so many episodes in a row that it is not there. They are
-            in the trace, and a resumed run tries them again.
+        ModelError: if the model failed in several episodes in a row, so that it is probably not
+            available. They are in the trace, and a resumed run plans them again.
     """
     done = {episode.task.id for episode in directory.done}
     left = [task for task in tasks if task.id not in done]
@@ -366,6 +363,6 @@ def _sha256(path: Path) -> str:
 
 @cache
 def _versions() -> dict[str, str]:
-    """Versions of the packages that bear on the result, as far as they are installed."""
+    """Versions of the installed packages that can influence the result."""
     installed = {dist.metadata["Name"].lower(): dist.version for dist in metadata.distributions()}
     return {name: installed[name] for name in _PACKAGES if name in installed}

@@ -1,6 +1,6 @@
-"""What the executor needs from outside: tools, and the prompts for a kind of task.
+"""What the executor is given: tools, and the prompts for a kind of task.
 
-`PlainPrompts` do for any task, so a planner for an environment of your own need not bring prompts.
+`PlainPrompts` fit any task, so an environment of your own needs no prompts of its own.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class ToolLimits:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a tool wants to know from the base model.
+    """A multiple-choice question of a tool to the base model.
 
     Attributes:
         prompt: after it, the next token is one of the labels.
@@ -42,17 +42,17 @@ class Question:
 class Tool(Protocol):
     """Something outside the base model that helps with a plan step.
 
-    A tool may advise before the model writes, work on what the model wrote, or both; it may put
-    questions to the model first, or have another model write. Subclass it and write the methods
+    A tool may advise before the model writes, process what the model wrote, or both; it may put
+    questions to the model first, or let another model write. Subclass it and override the methods
     that it needs; the others do nothing.
 
     Attributes:
-        name: what an `Allocation` calls it by.
-        description: one line that says what it does, for people and for prompts.
+        name: its name in `Allocation.tools`.
+        description: one line about what it does, for people and for prompts.
         schema: JSON schema of the input that it takes from a model's text; by default it takes
             none.
         limits: of one use.
-        cost: about what one use costs, for allocating; what a use really cost is charged.
+        cost: estimated cost of one use, for allocating; the real cost is charged.
         model: the model that answers in place of the base model in rounds with this tool, charged
             by its own card; None for the base model.
     """
@@ -65,42 +65,41 @@ class Tool(Protocol):
     model: LanguageModel | None = None
 
     def questions(self, context: StepContext) -> Sequence[Question]:
-        """Returns what it has to know from the base model to advise on a step.
+        """Returns what the base model has to answer before the tool can advise on a step.
 
-        Before `advise` the questions are put to the model, and `informed` makes the answers a part
-        of the step. So the tool remembers nothing, one object serves many episodes at once, and a
-        recording of its advice is one for these answers. The same question is asked once in an
-        episode; asked again, it has the same answer and costs nothing.
+        The executor puts the questions to the model, passes the answers to `informed`, and its
+        result to `advise`. So the tool keeps no state, one object can serve many episodes at the
+        same time, and its advice is recorded for these answers. A question that is repeated in an
+        episode gets the same answer and costs nothing.
         """
         return ()
 
     def informed(
         self, context: StepContext, answers: Sequence[Sequence[float] | None]
     ) -> StepContext:
-        """Returns the step as `advise` shall see it, with what the answers say.
+        """Returns the step with the answers added, for `advise`.
 
         Args:
             context: the step.
             answers: for each of `questions` the probability of each label, which add up to 1; None
-                where the model named no label.
+                if the model gave no label.
         """
         return context
 
     async def advise(self, context: StepContext) -> ToolUse | None:
-        """Says something about the step at hand before the model writes.
+        """Gives advice on a step before the model writes.
 
         Returns:
-            Its output becomes a part of the state that the model reads. None where it has nothing
-            to say here.
+            A use whose output is appended to the state that the model reads; None for no advice.
         """
         return None
 
     async def use(self, text: str) -> ToolUse | None:
-        """Finds its call in a model's text and runs it.
+        """Finds a call of this tool in a model's text and runs it.
 
         Returns:
-            What came of it, or None if the text holds no call. A failure of the tool is no
-            exception: it is a `ToolUse` with `error`.
+            The use, or None if the text contains no call. A failure of the tool raises nothing: it
+            is a `ToolUse` with `error`.
         """
         return None
 
@@ -119,7 +118,7 @@ class Prompts(Protocol):
     def solve(self, context: StepContext, allocation: Allocation) -> Prompt:
         """Prompt of an open-ended step: the answer states the action in free text.
 
-        `allocation.depth` is the number of reasoning steps to ask for, `allocation.tools` the tools
+        `allocation.depth` is the number of reasoning steps to request, `allocation.tools` the tools
         to explain.
         """
         ...
@@ -127,9 +126,9 @@ class Prompts(Protocol):
     def read(
         self, context: StepContext, allocation: Allocation, text: str, uses: tuple[ToolUse, ...]
     ) -> str | None:
-        """Reads the action from an answer to `solve` and from what tools made of it.
+        """Reads the action from an answer to `solve` and from the tools' results on it.
 
-        The same meaning gives the same string, since candidates vote by equality.
+        Equal meanings have to give equal strings, since votes are counted by equality.
 
         Returns:
             The action, or None if the answer states none.
@@ -137,7 +136,7 @@ class Prompts(Protocol):
         ...
 
     def think(self, context: StepContext, actions: tuple[str, ...], depth: int) -> Prompt:
-        """Prompt of a choice step whose answer is a thought of at most `depth` short steps."""
+        """Prompt to reason about a choice in at most `depth` short steps."""
         ...
 
     def choose(
@@ -145,28 +144,29 @@ class Prompts(Protocol):
     ) -> Prompt:
         """Prompt after which the next token is the label (one character) of the best action.
 
-        `labels[i]` stands for `actions[i]`. `thought` is empty when acting at once.
+        `labels[i]` is the label of `actions[i]`. `thought` is the answer to `think`; empty at depth
+        0.
         """
         ...
 
     def check(self, context: StepContext, candidate: Candidate) -> Prompt:
-        """Prompt after which the next token says "yes" or "no": is this candidate right?"""
+        """Prompt after which the next token is "yes" or "no": is this candidate right?"""
         ...
 
     def critique(self, context: StepContext, candidate: Candidate) -> Prompt:
-        """Prompt whose answer says in a few words what is wrong with a candidate (verification 3).
+        """Prompt for a short statement of what is wrong with a candidate (verification 3).
 
-        `candidate.broken_rule` names the rule that it breaks, if any.
+        `candidate.broken_rule` is the rule that it breaks, if any.
         """
         ...
 
     def refine(
         self, context: StepContext, allocation: Allocation, candidate: Candidate, critique: str
     ) -> Prompt:
-        """Prompt of one new attempt at an open step in the light of a critique (verification 3).
+        """Prompt for a new attempt at an open step, given a critique (verification 3).
 
-        Its answer is read by `read`, as that of `solve`. A choice step needs none: there the
-        critique is the thought of `choose`.
+        Its answer is read by `read`, like that of `solve`. A choice step has no such prompt: there
+        the critique becomes the `thought` of `choose`.
         """
         ...
 

@@ -1,6 +1,6 @@
 """Carries one allocation out: ExecuteWithResources of spec 3.1, and the probes before it.
 
-A probe is what the model shows of a step before its first round; the CAM reads it.
+A probe measures the model's uncertainty about a step before its first round, for the CAM.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from amp.models.base import Message, Prompt, entropy, normalised, perplexity
 from amp.models.chat import MIN_TOKENS
 from amp.types import Allocation, Candidate, Probe, ProbeKind, StepContext, ToolUse
 
-_TELL = Prompt(
+_NEUTRAL = Prompt(
     (Message("system", "You repeat what you are told."), Message("user", "What is the task?")),
     max_tokens=1,
     version="look/1",
@@ -33,26 +33,26 @@ async def probe_step(
     kinds: frozenset[ProbeKind],
     meter: Meter,
 ) -> Probe | None:
-    """Makes the calls behind `Executor.probe`, whose docstring says what it promises.
+    """Makes the model calls of `Executor.probe`.
 
     Args:
-        prompt: the one that acts at once.
-        actions: the admissible ones; None in an open step.
+        prompt: the step's prompt at depth 0.
+        actions: the admissible actions; None in an open step.
         context: the step.
-        kinds: what to find out.
-        meter: the way to the model.
+        kinds: what to measure.
+        meter: makes and counts the calls.
     """
     next_token: float | None = None
     options: Mapping[str, float] = {}
     hidden: tuple[float, ...] = ()
-    decided = actions is not None and len(actions) == 1
-    if "hidden" in kinds and not decided:
+    only_one = actions is not None and len(actions) == 1
+    if "hidden" in kinds and not only_one:
         hidden = await _hidden(prompt, meter)
     if actions is None and "next_token" in kinds:
         next_token = await _entropy(prompt, meter)
-    if actions is not None and not decided and "options" in kinds:
-        known = await ask(meter, prompt, labels_for(len(actions)))
-        options = {} if known is None else dict(zip(actions, known, strict=True))
+    if actions is not None and not only_one and "options" in kinds:
+        shares = await ask(meter, prompt, labels_for(len(actions)))
+        options = {} if shares is None else dict(zip(actions, shares, strict=True))
     surprise = await _perplexity(context, meter) if "perplexity" in kinds else None
     probe = Probe(next_token, options, surprise, hidden)
     return None if probe == Probe() else probe
@@ -60,7 +60,7 @@ async def probe_step(
 
 async def _entropy(prompt: Prompt, meter: Meter) -> float | None:
     if not meter.capabilities.log_probs:
-        meter.notes.append("no next-token entropy: the model tells no log-probabilities")
+        meter.notes.append("no next-token entropy: the model gives no log-probabilities")
         return None
     token = await meter.next_token(prompt)
     try:
@@ -72,26 +72,26 @@ async def _entropy(prompt: Prompt, meter: Meter) -> float | None:
 
 async def _hidden(prompt: Prompt, meter: Meter) -> tuple[float, ...]:
     if not meter.capabilities.hidden_states:
-        meter.notes.append("no hidden state: the model tells none")
+        meter.notes.append("no hidden state: the model gives none")
         return ()
     return (await meter.next_token(prompt, hidden=True)).hidden or ()
 
 
 async def _perplexity(context: StepContext, meter: Meter) -> float | None:
-    """Perplexity of the goal and the state, as the model's own words to a neutral question."""
+    """Perplexity of the goal and the state as an answer of the model to a neutral question."""
     if not meter.capabilities.scoring:
         meter.notes.append("no perplexity of the context: the model scores no text")
         return None
     text = "\n".join(filter(None, [context.task.goal, context.observation.state]))
     try:
-        return perplexity((await meter.score(_TELL, text)).log_probs)
+        return perplexity((await meter.score(_NEUTRAL, text)).log_probs)
     except (ModelError, ValueError) as error:
         meter.notes.append(f"no perplexity of the context: {error}")
         return None
 
 
 TOKENS_A_REASONING_STEP = MIN_TOKENS
-"""The smallest budget that every API takes; native reasoning is wordier than steps in an answer."""
+"""Native thinking tokens for each step of depth: the smallest budget that every API accepts."""
 
 _TEMPLATE_TOKENS = 16
 """More than any chat template adds to a message."""
@@ -100,11 +100,10 @@ _TEMPLATE_TOKENS = 16
 class Executor:
     """Makes candidates for one plan step with the resources of an allocation.
 
-    A step with listed actions is a choice: after `depth` steps of thought the next-token
+    A step with listed actions is a choice step: after `depth` steps of reasoning the next-token
     probabilities over the actions' labels are read. Any other step is open: the model writes, tools
-    work on what it wrote, and the prompts read the action. Before either, the allocated tools that
-    have something to say about the step say it: it becomes a part of the state that the model
-    reads.
+    process what it wrote, and `Prompts.read` extracts the action. Before either, the allocated
+    tools may give advice, which is appended to the state that the model reads.
 
     Attributes:
         prompts: all texts for this kind of task.
@@ -115,20 +114,21 @@ class Executor:
         self.prompts = prompts
         self.tools = dict(tools or {})
         self._answers: WeakKeyDictionary[Meter, dict[Question, list[float] | None]]
-        self._answers = WeakKeyDictionary()  # a meter is that of one episode
+        self._answers = WeakKeyDictionary()  # there is one meter for each episode
 
     async def probe(
         self, context: StepContext, kinds: frozenset[ProbeKind], meter: Meter
     ) -> Probe | None:
-        """Finds out what the model makes of a step before its first round.
+        """Measures what the model would do at a step, before its first round.
 
-        In a choice step these are the probabilities which acting at once reads, too, so they cost
-        nothing extra. In an open step it is the next token on the prompt that acts at once with all
-        tools; a round on that prompt finds it in the cache. What the model can't tell is missing,
-        and the meter's notes say so.
+        In a choice step these are the probabilities of the actions without reasoning. A first round
+        of depth 0 uses the same ones, so they cost nothing extra. In an open step it is the
+        distribution of the first token on the prompt of depth 0 with all tools, which a round on
+        that prompt finds in the prefix cache. What the model does not provide is missing from the
+        result, and noted in `Meter.notes`.
 
         Returns:
-            What was asked for and could be had; None where that is nothing.
+            The measurements of these kinds that the model provides; None if there are none.
 
         Raises:
             LimitReachedError: if a call does not fit the limits.
@@ -137,9 +137,9 @@ class Executor:
         if not kinds:
             return None
         actions = context.actions(frozenset(context.observation.tool_actions))
-        at_once = Allocation(tools=frozenset(self.tools))
+        direct = Allocation(tools=frozenset(self.tools))
         context, prompt = await fit_history(
-            context, lambda step: step_prompt(self.prompts, step, at_once, actions), 1, 0, meter
+            context, lambda step: step_prompt(self.prompts, step, direct, actions), 1, 0, meter
         )
         return await probe_step(prompt, actions, context, kinds, meter)
 
@@ -149,7 +149,7 @@ class Executor:
         """Returns the candidates of one round, verified as far as allocated.
 
         Raises:
-            LimitReachedError: if no candidate can be had within the limits.
+            LimitReachedError: if the limits do not allow a single candidate.
             ModelError: from the model.
         """
         actions = context.actions(allocation.tools)
@@ -163,20 +163,21 @@ class Executor:
             if tool.model is not None:
                 meter = meter.on(tool.model)
         thinking = _thinking_tokens(allocation, meter)
-        spoken = replace(allocation, depth=0) if thinking else allocation
+        # Native thinking takes the place of the reasoning that the prompt would ask for.
+        in_words = replace(allocation, depth=0) if thinking else allocation
         context, prompt = await fit_history(
             context,
-            lambda step: step_prompt(self.prompts, step, spoken, actions),
+            lambda step: step_prompt(self.prompts, step, in_words, actions),
             allocation.beam_width,
             thinking,
             meter,
         )
         if actions is None:
             step: OpenStep | ChoiceStep = OpenStep(
-                self.prompts, context, spoken, thinking, tools, meter
+                self.prompts, context, in_words, thinking, tools, meter
             )
         else:
-            step = ChoiceStep(self.prompts, context, spoken, thinking, actions, meter)
+            step = ChoiceStep(self.prompts, context, in_words, thinking, actions, meter)
         candidates = await step.attempt(prompt)
         if allocation.verification >= 1:
             candidates = check_rules(candidates, actions)
@@ -189,10 +190,10 @@ class Executor:
     async def advise(
         self, context: StepContext, allocation: Allocation, meter: Meter
     ) -> tuple[ToolUse, ...]:
-        """Returns what the allocated tools say about a step, without the model choosing anything.
+        """Returns the advice of the allocated tools on a step; the model chooses nothing.
 
-        A tool that rests on what the base model believes asks it first. What went wrong is in the
-        meter's notes.
+        A tool with `questions` has them answered by the base model first. Failures are noted in
+        `Meter.notes`.
 
         Raises:
             LimitReachedError: if a tool's question does not fit the limits.
@@ -222,25 +223,25 @@ class Executor:
         return tuple(advice)
 
     async def _answer(self, question: Question, tool: Tool, meter: Meter) -> list[float] | None:
-        """The model's answer to a tool, which stays the same during an episode."""
-        known = self._answers.setdefault(meter, {})
-        if question not in known:
-            known[question] = await ask(meter, question.prompt, question.labels)
-        if known[question] is None:
+        """The model's answer to a question of a tool, which stays the same during an episode."""
+        answers = self._answers.setdefault(meter, {})
+        if question not in answers:
+            answers[question] = await ask(meter, question.prompt, question.labels)
+        if answers[question] is None:
             meter.notes.append(f"the model has no answer to a question of {tool.name}")
-        return known[question]
+        return answers[question]
 
 
 def step_prompt(
     prompts: Prompts, context: StepContext, allocation: Allocation, actions: tuple[str, ...] | None
 ) -> Prompt:
-    """The prompt that a round begins with: for an open step, a thought, or a choice at once.
+    """The first prompt of a round: to answer an open step, to reason about a choice, or to choose.
 
     Args:
         prompts: the texts.
         context: the step.
-        allocation: its depth is that of reasoning in words.
-        actions: the admissible ones; None in an open step.
+        allocation: its depth is the number of reasoning steps in words.
+        actions: the admissible actions; None in an open step.
     """
     if actions is None:
         return prompts.solve(context, allocation)
@@ -256,21 +257,20 @@ async def fit_history(
     thinking_tokens: int,
     meter: Meter,
 ) -> tuple[StepContext, Prompt]:
-    """Cuts the history of a step until its prompt and all its answers fit the model's context.
+    """Shortens the history of a step until its prompt and all its answers fit the model's context.
 
-    The older half of the plan steps is left out as often as it takes; the meter's notes then say
-    how many steps are gone. A prompt that does not fit without any history is left to the model,
-    which refuses it.
+    The older half of the plan steps is dropped repeatedly; `Meter.notes` then has their number. A
+    prompt that is too long even without history is passed on, and the model refuses it.
 
     Args:
         context: the step.
         make_prompt: makes the step's prompt.
-        samples: answers that are written side by side, and share the context.
-        thinking_tokens: of each, on top of the prompt's cap.
-        meter: knows the model.
+        samples: answers that are written in parallel and share the context window.
+        thinking_tokens: native thinking of each answer, on top of the prompt's cap.
+        meter: the meter of the model.
 
     Returns:
-        The step with the history that is left, and its prompt.
+        The step with the remaining history, and its prompt.
     """
     steps, prompt = context.steps, make_prompt(context)
     room = meter.model.card.context_tokens
@@ -299,12 +299,12 @@ async def _fits(
 
 
 def _thinking_tokens(allocation: Allocation, meter: Meter) -> int:
-    """Budget of native thinking that stands for the depth, which the meter's notes then state.
+    """Converts the depth into a budget of native thinking, and notes it in `Meter.notes`.
 
-    How a back end passes it on (as tokens, or as an effort) stands in `amp.models.chat`.
+    `amp.models.chat` describes how a back end passes it on: as tokens, or as an effort.
 
     Returns:
-        Tokens; 0 at depth 0, and where the model has no such budget and reasons in words.
+        Tokens; 0 at depth 0, and for models without such a budget, which reason in words.
     """
     if allocation.depth == 0 or not meter.capabilities.thinking_budget:
         return 0
@@ -314,7 +314,7 @@ def _thinking_tokens(allocation: Allocation, meter: Meter) -> int:
 
 
 def _with_advice(context: StepContext, advice: tuple[ToolUse, ...]) -> StepContext:
-    """The step with what tools say added to its state."""
+    """The step with the tools' advice appended to its state."""
     if not advice:
         return context
     observation = context.observation

@@ -1,4 +1,4 @@
-"""The one way from the executor to the model and the tools: granted, numbered, counted."""
+"""Makes all calls to the model and the tools: within the limits, numbered, and counted."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from amp.models.chat import MIN_TOKENS
 from amp.types import StepContext, ToolUse
 
 _TOOL_GRACE_SECONDS = 1.0
-"""Tools that keep their own time end a little after it; their word is better than ours."""
+"""A tool with a timeout of its own may end a little after it, and its error is more precise."""
 
 Answer = TypeVar("Answer")
 
@@ -34,13 +34,14 @@ Answer = TypeVar("Answer")
 class Meter:
     """A model whose every call is granted by a ledger and charged to it.
 
-    It also numbers the samples of one episode: asking again for the same prompt gives the next
-    samples, never the same ones (a greedy sample alone stays what it is). A probe that was made is
-    not made (nor charged) a second time.
+    It also numbers the samples of one episode: a second request with the same prompt gets the next
+    samples, never the same ones again (except greedy samples, which are all equal). The result of
+    `next_token` is kept, so that a repeated probe costs nothing.
 
     Attributes:
         ledger: where everything is charged.
-        notes: what stood in for what since `take_notes`, one phrase each.
+        notes: what was replaced, reduced or missing since the last `take_notes`, one phrase each;
+            a round records them as its `substitutes`.
     """
 
     def __init__(self, model: LanguageModel, ledger: Ledger, seed: int = 0) -> None:
@@ -57,7 +58,7 @@ class Meter:
         return self.model.capabilities
 
     def take_notes(self) -> tuple[str, ...]:
-        """Returns the notes without repetition and starts afresh."""
+        """Returns the notes without repetition and clears them."""
         notes = tuple(dict.fromkeys(self.notes))
         self.notes.clear()
         return notes
@@ -95,8 +96,8 @@ class Meter:
         granted_n, granted_tokens = sum(g.n for g in grants), min(g.max_tokens for g in grants)
         if granted_n < n:
             self.notes.append(f"{granted_n} samples instead of {n} to stay within the limits")
-        # What is too much is taken from the thinking first: an answer cut off is worth nothing.
-        # A budget that no API takes is none.
+        # Thinking is shortened before the answer, as an answer that is cut off is worth nothing.
+        # A budget below the smallest that every API accepts becomes 0.
         thinking = min(thinking_tokens, granted_tokens - prompt.max_tokens)
         if thinking < MIN_TOKENS:
             thinking = 0
@@ -105,8 +106,8 @@ class Meter:
             self.notes.append(f"{thinking} tokens of thinking instead of {thinking_tokens}")
         if cap < prompt.max_tokens:
             self.notes.append(f"cap of {cap} tokens instead of {prompt.max_tokens}")
-        # Numbered by prompt alone: the same sample at another temperature would draw from the same
-        # random stream, and often be the same text, which looks like agreement and is none.
+        # Numbered by prompt, whatever the temperature: the same number at another temperature would
+        # use the same random numbers and often give the same text, which would pass for agreement.
         first_sample = 0 if temperature == 0.0 else self._drawn[prompt]
         self._drawn[prompt] += granted_n
         request = Request(
@@ -125,24 +126,24 @@ class Meter:
         return completions
 
     async def next_token(self, prompt: Prompt, *, hidden: bool = False) -> NextToken:
-        """Returns the next-token distribution after a prompt; asked twice, it costs once.
+        """Returns the next-token distribution after a prompt; a repeated call costs nothing.
 
         Args:
-            prompt: where the model stands.
-            hidden: whether the hidden state is wanted, too; not every model has one.
+            prompt: the prompt.
+            hidden: whether to return the hidden state, too; not every model provides it.
 
         Raises:
             LimitReachedError: if the call does not fit; it is not made.
             ModelError: from the model.
         """
-        known = self._probes.get(prompt)
-        if known is None or (hidden and known.hidden is None):
+        token = self._probes.get(prompt)
+        if token is None or (hidden and token.hidden is None):
             # A back end may read the prompt a second time for the hidden state.
             grants = await self._grants(prompt, 1, 1, readings=2 if hidden else 1)
-            known = await self._granted(grants, self.model.next_token(prompt, hidden=hidden))
-            self.ledger.charge(self.model.card, [known.usage])
-            self._probes[prompt] = known
-        return known
+            token = await self._granted(grants, self.model.next_token(prompt, hidden=hidden))
+            self.ledger.charge(self.model.card, [token.usage])
+            self._probes[prompt] = token
+        return token
 
     async def score(self, prompt: Prompt, text: str) -> LogProbs:
         """Returns the log-probabilities of a text after a prompt, token by token.
@@ -158,17 +159,17 @@ class Meter:
         return scored[0]
 
     async def use(self, tool: Tool, text: str) -> ToolUse | None:
-        """Runs a tool on a text and charges its time; what goes wrong is the use's error."""
+        """Runs a tool on a text and charges its time; a failure becomes `ToolUse.error`."""
         return await self._guarded(tool, tool.use(text), text)
 
     async def advise(self, tool: Tool, context: StepContext) -> ToolUse | None:
-        """Asks a tool for its advice and charges its time; what goes wrong is the use's error."""
+        """Gets a tool's advice and charges its time; a failure becomes `ToolUse.error`."""
         return await self._guarded(tool, tool.advise(context), context.task.goal)
 
     async def _guarded(
         self, tool: Tool, call: Awaitable[ToolUse | None], given: str
     ) -> ToolUse | None:
-        """Holds a tool to its limits and its promise to fail by an error, not an exception."""
+        """Enforces a tool's limits, and turns its exceptions into `ToolUse.error`."""
         begun = time.perf_counter()
         try:
             async with asyncio.timeout(tool.limits.seconds + _TOOL_GRACE_SECONDS):
@@ -178,7 +179,7 @@ class Meter:
         except TimeoutError:
             error = f"no result within {tool.limits.seconds:g} seconds"
             use = ToolUse(tool.name, given, "", error, time.perf_counter() - begun)
-        except Exception as failure:  # anybody may write a tool, and none may end a run
+        except Exception as failure:  # tools are written by users, and none may end a run
             error = f"the tool failed: {type(failure).__name__}: {failure}"
             use = ToolUse(tool.name, given, "", error, time.perf_counter() - begun)
         if use is None:
@@ -190,19 +191,19 @@ class Meter:
         return use
 
     def _note_sampling(self, temperature: float, top_p: float) -> None:
-        """Notes what the model did not heed; some tell only when they are asked."""
+        """Notes sampling settings that the model ignored; some refuse one only in the call."""
         can = self.capabilities
         if not can.temperature:
-            self.notes.append(f"sampled as the model likes instead of at {temperature:g}")
+            self.notes.append(f"the model's own sampling instead of temperature {temperature:g}")
         elif temperature > can.max_temperature:
             self.notes.append(f"temperature {can.max_temperature:g} instead of {temperature:g}")
         if not can.top_p and top_p < 1.0 and temperature > 0.0:
-            self.notes.append(f"no nucleus instead of top_p {top_p:g}")
+            self.notes.append(f"no nucleus sampling instead of top_p {top_p:g}")
 
     async def _grants(
         self, prompt: Prompt, n: int, max_tokens: int, readings: int = 1
     ) -> list[Grant]:
-        """Leave for n samples: one call where the model shares the prompt, else n calls."""
+        """Gets permission for n samples: one call if the model can share the prompt, else n."""
         card = self.model.card
         prompt_tokens = readings * await self.model.count_tokens(prompt)
         if self.capabilities.parallel_samples:
@@ -220,7 +221,7 @@ class Meter:
         )
 
     async def _granted(self, grants: Sequence[Grant], call: Awaitable[Answer]) -> Answer:
-        """Awaits a call within its time; what was held for it is given back in any case."""
+        """Awaits a call within its time, then frees what was reserved for it."""
         try:
             async with asyncio.timeout(grants[0].timeout_seconds) as deadline:
                 return await call

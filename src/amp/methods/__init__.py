@@ -1,9 +1,8 @@
-"""Published ways to plan, by name, on the interfaces of `amp.planner.Planner`.
+"""Published planning methods by name, with the interface of `amp.planner.Planner`.
 
-`amp run --method NAME` runs one: a planner, an allocator and what it sets; a setting of the user
-wins over that of a method. All reach the model through the same executor, so on one recording they
-are paired with each other. `BeamPlanner` spends what an allocator grants; `BASELINES` plan under
-one allocation.
+`amp run --method NAME` runs one: a planner with an allocator and settings, which the user can
+override. All call the model through the same executor, so they can be compared on the same recorded
+samples. `BeamPlanner` takes its allocations from an allocator; `BASELINES` have a fixed one.
 """
 
 from __future__ import annotations
@@ -51,15 +50,16 @@ _SAMPLES = 4
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """How a method plans.
+    """A planner with its allocator and settings.
 
     Attributes:
-        remark: what it is, one phrase with its source.
+        remark: one phrase about it, with its source.
         planner: name of the planner: ``amp``, ``beam`` or one of `amp.methods.BASELINES`.
         allocator: name of the allocator.
-        pinned: fields of `Allocation` that it pins, by name; what is absent is the benchmark's.
-        in_words: whether it answers in words: of the tools, only the environment's own are left.
-        select: which candidate becomes the action.
+        pinned: the fields of `Allocation` that the method fixes, by name; the benchmark's defaults
+            give the others.
+        in_words: whether it answers in words, without tools but for those of the environment.
+        select: chooses the candidate whose action is carried out.
     """
 
     remark: str

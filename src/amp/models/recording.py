@@ -49,7 +49,7 @@ class Recording:
 
     @property
     def replaying(self) -> bool:
-        """Whether nothing is added, so that neither model nor tool is ever asked."""
+        """Whether nothing is added, so that neither a model nor a tool is ever called."""
         return self._mode == "replay"
 
     def identify(self, model: LanguageModel | None) -> tuple[ModelCard, Capabilities]:
@@ -99,7 +99,7 @@ class Recording:
     async def use(
         self, tool_name: str, text: str, run: Callable[[], Awaitable[ToolUse | None]]
     ) -> ToolUse | None:
-        """Returns what a tool made of a text: recorded, or by running it now.
+        """Returns the result of a tool on a text: recorded, or by running it now.
 
         Args:
             tool_name: the tool; with the text, this is the key.
@@ -120,7 +120,7 @@ class Recording:
     async def advise(
         self, tool_name: str, about: object, run: Callable[[], Awaitable[ToolUse | None]]
     ) -> ToolUse | None:
-        """Returns what a tool says to a situation: recorded, or by asking it now.
+        """Returns a tool's advice on a situation: recorded, or by calling it now.
 
         Silence is not kept, since it costs nothing: a tool that has nothing to say is asked again,
         even in a replay.
@@ -146,7 +146,7 @@ class Recording:
 
     @asynccontextmanager
     async def turn(self, key: bytes) -> AsyncIterator[None]:
-        """One task at a time for each key: the next one finds what the first has recorded."""
+        """Admits one caller at a time for each key, so that the next finds what is recorded."""
         turn = self._turns.setdefault(key, _Turn())
         turn.waiting += 1
         try:
@@ -158,7 +158,7 @@ class Recording:
                 del self._turns[key]
 
     def missing(self, what: str, version: str = "") -> RecordingError:
-        """Returns the error of a replay that asks for something that is not there."""
+        """Returns the error of a replay that needs something that is not recorded."""
         of = f" of a prompt of {version}" if version else ""
         return RecordingError(
             f"recording {self.store.path} has no {what}{of}; record again with --record"
