@@ -96,8 +96,8 @@ def test_a_limit_is_above_the_products_own_price(shop: Shop) -> None:
         assert shop.prices[number] < goal.price_upper
 
 
-def test_the_same_shop_is_opened_once(data: Path, shop: Shop) -> None:
-    assert load_shop(data / "webshop", "small") is shop
+def test_the_same_shop_is_opened_once(data: Path) -> None:
+    assert load_shop(data / "webshop", "small") is load_shop(data / "webshop", "small")
 
 
 def test_a_catalogue_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
