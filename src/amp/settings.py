@@ -63,7 +63,7 @@ Checked = TypeVar("Checked")
 
 
 class Config(BaseModel):
-    """Base of configurations: frozen, and without keys that nobody reads.
+    """Base of configurations: frozen, and strict about unknown keys.
 
     A wrong value is pydantic's ValidationError where one is made in Python; `checked` and
     `load_toml` tell it in one line.

@@ -405,5 +405,5 @@ def test_what_cannot_be_played_is_refused() -> None:
         rolled([RIDDLE, RIDDLE], [0.5, 0.5])
     with pytest.raises(InvalidInputError, match="max_rounds of the planner is 3, expected at l"):
         rolled([RIDDLE], [0.5], max_rounds=3)
-    with pytest.raises(InvalidInputError, match="nobody knows whether task riddle is solved"):
+    with pytest.raises(InvalidInputError, match="not known whether task riddle is solved"):
         rolled([RIDDLE], [0.5], Unjudged)

@@ -338,7 +338,7 @@ async def test_a_temperature_that_is_refused_as_such_is_given_up_and_logged(
     assert "temperature" not in asked[-1]
     assert asked[-1]["top_p"] == 1.0
     assert [r.getMessage() for r in caplog.records if r.name.startswith("amp")] == [
-        "model m refuses temperature; from now on it samples as it likes"
+        "model m refuses temperature; from now on it uses its own sampling"
     ]
 
 

@@ -101,7 +101,7 @@ def find_data(name: str, explicit: Path | None = None) -> Path:
 
     Args:
         name: name of the folder inside the data directory, such as ``gsm8k``.
-        explicit: the data directory itself, if the caller was told one.
+        explicit: the data directory itself, if the caller has one.
 
     Raises:
         MissingDependencyError: if the folder is not there; says where it was looked for and what

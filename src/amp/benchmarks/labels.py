@@ -71,7 +71,7 @@ class StepLabels:
     Attributes:
         step: index of the step in its plan, from 0.
         mistaken: for each candidate of the step, over all rounds in order, whether its action is a
-            mistake in the state of the step; None where nobody can tell.
+            mistake in the state of the step; None if that cannot be decided.
     """
 
     step: int

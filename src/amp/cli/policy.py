@@ -44,11 +44,11 @@ class Point:
 
     Attributes:
         complexity: c in [0, 1].
-        allocation: of the first round, without chance (`Policy.deterministic`).
+        allocation: of the first round, deterministic (`Policy.deterministic`).
         tools: probability of each tool in that round.
-        stop_agreed: probability of a stop after that round if all of its candidates name one
-            action; 1 where the policy may have one round only.
-        stop_split: if each of them names another one. There are two at least, so that they can.
+        stop_agreed: probability of a stop after that round if all of its candidates have the same
+            action; 1 if the policy allows only one round.
+        stop_split: likewise if all have different actions. At least two candidates are assumed.
     """
 
     complexity: float
@@ -73,17 +73,17 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class PolicyView:
-    """What there is to show of a policy.
+    """Everything that is shown of a policy.
 
     Attributes:
         kind: ``sigmoid`` (spec 3.3) or ``mlp``.
-        space: where it allocates.
-        max_rounds: rounds a step at most.
-        max_samples: of one arm, at most; None for any number.
-        features: that it reads besides score, trade-off, budget and evidence; all of them are at
-            their means in training here, and nothing limits the budget.
-        inputs: version of what it reads; None for ``sigmoid``, which reads the score alone.
-        curves: one a trade-off.
+        space: the bounds of its allocations.
+        max_rounds: most rounds of a step.
+        max_samples: most samples of one arm; None for any number.
+        features: its inputs besides score, trade-off, budget and evidence. The curves are for the
+            means of the features in training, and for an unlimited budget.
+        inputs: version of its inputs; None for ``sigmoid``, which reads the score alone.
+        curves: one for each trade-off.
     """
 
     kind: str
@@ -96,7 +96,7 @@ class PolicyView:
 
 
 def policy_view(policy: Policy) -> PolicyView:
-    """Asks a policy for steps that differ in their complexity alone."""
+    """Evaluates a policy on steps that differ in their complexity alone."""
     from amp.allocate.mlp_policy import INPUTS_VERSION
 
     network = policy.network
@@ -119,12 +119,12 @@ def policy_view(policy: Policy) -> PolicyView:
 
 
 def _curve(policy: Policy, trade_off: float | None, typical: Mapping[str, float]) -> Curve:
-    sure = replace(policy, deterministic=True)
-    return Curve(trade_off, tuple(_point(sure, Complexity(c, typical)) for c in COMPLEXITIES))
+    policy = replace(policy, deterministic=True)
+    return Curve(trade_off, tuple(_point(policy, Complexity(c, typical)) for c in COMPLEXITIES))
 
 
 def _point(policy: Policy, complexity: Complexity) -> Point:
-    # Before the first round there is no stop, so there is an allocation.
+    # A policy cannot stop before the first round, so there is always an allocation.
     allocation = policy.allocate(_STEP, complexity).allocation or Allocation()
     tools = policy.distribution(_STEP, complexity).locations[TOOLS_FROM:]
     used = tuple(ToolUse(name, "", "") for name in sorted(allocation.tools))
@@ -137,12 +137,12 @@ def _point(policy: Policy, complexity: Complexity) -> Point:
         complexity=complexity.score,
         allocation=allocation,
         tools=dict(zip(policy.space.tool_names, map(sigmoid, tools), strict=True)),
-        stop_agreed=_stop(policy, complexity, agreed),
-        stop_split=_stop(policy, complexity, split),
+        stop_agreed=_stop_probability(policy, complexity, agreed),
+        stop_split=_stop_probability(policy, complexity, split),
     )
 
 
-def _stop(policy: Policy, complexity: Complexity, candidates: list[Candidate]) -> float:
+def _stop_probability(policy: Policy, complexity: Complexity, candidates: list[Candidate]) -> float:
     after = replace(_STEP, evidence=Evidence(tuple(candidates), 1))
     if policy.mask(after).must_stop:
         return 1.0
@@ -185,11 +185,11 @@ def show(
 
 
 def cost_curve(origin: Origin) -> Table:
-    """What a policy took and reached on its training tasks, by trade-off."""
+    """Mean tokens and success of a policy on its training tasks, by trade-off."""
     from rich.table import Table
 
-    told = f"on its {len(origin.tasks)} training tasks of {origin.benchmark}, {origin.model}"
-    table = Table(box=None, caption=told, caption_justify="left")
+    caption = f"on its {len(origin.tasks)} training tasks of {origin.benchmark}, {origin.model}"
+    table = Table(box=None, caption=caption, caption_justify="left")
     for name in ("trade-off", "tokens", "success"):
         table.add_column(name, justify="right")
     for point in origin.curve:
@@ -227,7 +227,7 @@ def _header(view: PolicyView) -> RenderableType:
 
 
 def _picture(view: PolicyView) -> Table:
-    """A small curve for each resource and trade-off, from the least of its bounds to the most."""
+    """A sparkline for each resource and trade-off, from its lower to its upper bound."""
     table = _new_table("from complexity 0 to 1")
     table.add_column("bounds", no_wrap=True)
     for curve in view.curves:
@@ -244,21 +244,21 @@ def _picture(view: PolicyView) -> Table:
 
 
 def _table(curve: Curve) -> Table:
-    """One row a complexity."""
+    """The values of a curve, one row for each complexity."""
     names = ("depth", "temp", "top_p", "beams", "verify")
     tools = tuple(curve.points[0].tools)
     table = _new_table(_name(curve), "c")
     for name in (*names, *tools, "stop: agreed", "split"):
         table.add_column(name, justify="right")
     for point in curve.points:
-        given = point.allocation
+        allocation = point.allocation
         table.add_row(
             f"{point.complexity:.1f}",
-            str(given.depth),
-            f"{given.temperature:.2f}",
-            f"{given.top_p:.2f}",
-            str(given.beam_width),
-            str(given.verification),
+            str(allocation.depth),
+            f"{allocation.temperature:.2f}",
+            f"{allocation.top_p:.2f}",
+            str(allocation.beam_width),
+            str(allocation.verification),
             *(f"{probability:.2f}" for probability in point.tools.values()),
             f"{point.stop_agreed:.2f}",
             f"{point.stop_split:.2f}",
@@ -294,7 +294,7 @@ def _name(curve: Curve) -> str:
 def _resources(
     view: PolicyView,
 ) -> list[tuple[str, tuple[float, float], Callable[[Point], float]]]:
-    """Each resource with its bounds, and where a point has it."""
+    """Each resource with its bounds, and a function that returns its value at a point."""
     space = view.space
     (low, high), (low_with_tools, high_with_tools) = space.depths(False), space.depths(True)
     return [
@@ -311,7 +311,7 @@ def _resources(
 
 
 def _probabilities(view: PolicyView) -> list[tuple[str, Callable[[Point], float]]]:
-    """Each tool, and a stop after a round, with where a point has its probability."""
+    """Each tool, and a stop after a round, with a function that returns its probability."""
 
     def tool(name: str) -> tuple[str, Callable[[Point], float]]:
         return name, lambda point: point.tools[name]

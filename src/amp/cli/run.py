@@ -134,10 +134,10 @@ def run(
             if (name := config.larger_model) is not None:
                 larger = open_model(name, larger_recording(record), larger_recording(replay))
             planner = assembly.planner(model, larger)
-            told = manifest(config, assembly, model, tasks)
-            begin = RunDirectory.resume if resume else RunDirectory.create
-            directory = begin(path, told)
-            title = f"{config.benchmark} {config.planner.method or told['allocator']}"
+            settings = manifest(config, assembly, model, tasks)
+            open_directory = RunDirectory.resume if resume else RunDirectory.create
+            directory = open_directory(path, settings)
+            title = f"{config.benchmark} {config.planner.method or settings['allocator']}"
             with render.LiveSteps(console, len(tasks), len(directory.done), title) as live:
                 episodes = await run_tasks(
                     planner, benchmark, tasks, directory, jobs, live.on_step, live.on_episode

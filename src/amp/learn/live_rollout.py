@@ -1,8 +1,8 @@
 """Episodes of a policy in the real planner, as a `Rollout`: what PPO learns from with a model.
 
-`play` makes one of some tasks, `LiveRollouts` one after the other for a whole training. They are
-the episodes of `rollout.roll_out` in a table, if the model gives the answers
-that the environment knows. Not covered: an assessor that learns, too; scores are the planner's.
+`play` makes one rollout of some tasks, `LiveRollouts` one after the other for a whole training. If
+the model gives the answers that a table has recorded, they are equal to those of
+`rollout.roll_out` on that table. Not supported: an assessor that learns with the policy.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ async def play(
 ) -> Rollout:
     """Plays an episode for each task, with its trade-off.
 
-    A row is a decision that left a choice, as in an environment, and its reward what it changed, as
-    told by `rollouts.roll_out`. What is spent from one decision to the next is charged to the
-    former, and what comes before the first one to that. But the first decision of a step is charged
-    its look, and what a later round of it had spent when a limit broke it off: a record does not
-    tell the two apart.
+    As in `rollout.roll_out`, a row is a decision with more than one option, and its reward is the
+    change that it made. The cost from one decision to the next is charged to the former, and the
+    cost before the first one to that one. An exception: the first decision of a step is charged its
+    probe, and what a later round had spent when a limit interrupted it, as a record does not
+    distinguish the two.
 
     An episode that a failing model ended, or in which nothing was to be decided, is left out: the
     `tasks` of the rollout are indices of those that were kept.
@@ -62,12 +62,12 @@ async def play(
         reward: what pays.
         trade_offs: one an episode.
         jobs: episodes at a time at most. More change nothing but the time.
-        on_episode: is told of each episode when it ends; what it raises ends the others.
+        on_episode: called with each episode when it ends; an exception of it ends the others.
 
     Raises:
         InvalidInputError: if there is no task, one comes twice, there are more or fewer trade-offs,
-            the planner ends a step before the policy would, or nobody knows whether a task is
-            solved.
+            the planner ends a step before the policy would, or an episode does not say whether its
+            task is solved.
         ModelError: if no episode is left.
         AmpError: the first other error of any episode.
     """
@@ -117,7 +117,7 @@ class LiveRollouts:
         max_samples: of arms with a tool, and of arms without, in a plan step at most.
         run: runs a coroutine to its end, always on the same event loop.
         limits: of ``model_calls``, ``tokens`` and ``dollars``, by name.
-        spent: of these, by a training that is gone on with.
+        spent: of these, by an earlier part of a resumed training.
         jobs: episodes at a time at most.
 
     Attributes:
@@ -153,7 +153,7 @@ class LiveRollouts:
 
     @property
     def spent(self) -> Mapping[str, float]:
-        """What all episodes so far took, those of a training that is gone on with included."""
+        """The usage of all episodes so far, including the earlier part of a resumed training."""
         return {f"spent_{name}": value for name, value in self._spent.items()}
 
     def collect(
@@ -316,7 +316,7 @@ def _rewards(played: _Played, reward: Reward, trade_off: float) -> list[float]:
     episode = played.episode
     if episode.success is None:
         raise InvalidInputError(
-            f"nobody knows whether task {episode.task.id} is solved; leave it out"
+            f"it is not known whether task {episode.task.id} is solved; leave it out"
         )
     spent = [
         *(_spent_before(moment, episode) for moment in played.moments[1:]),

@@ -82,7 +82,7 @@ def load_dataset(
     Args:
         config: says which.
         benchmark: that of the config.
-        on_task: is told of each task when it is worked out.
+        on_task: called with each task when its part of the table is done.
 
     Raises:
         InvalidInputError: for an unknown arm or feature, arms that lack one that a policy may
@@ -179,7 +179,7 @@ def train_policy(
         dataset: what is learned from (`load_dataset`).
         directory: where training keeps its state.
         resume: whether to go on with the training that the directory holds.
-        on_update: is told the metrics of each update of PPO.
+        on_update: called with the metrics of each update of PPO.
 
     Raises:
         InvalidInputError: as `amp.learn.trainer.train`, and as `imitate`.
@@ -239,7 +239,7 @@ def train_online(
         model: is asked, and closed in the end.
         directory: where training keeps its state.
         resume: whether to go on with the training that the directory holds.
-        on_update: is told the metrics of each update.
+        on_update: called with the metrics of each update.
 
     Returns:
         The limit that ended the training, such as ``500 model calls``; None if it is complete.

@@ -214,7 +214,7 @@ class AnthropicModel:
         Raises:
             ModelError: always; `capabilities.scoring` is False.
         """
-        raise ModelError(f"model {self._model} cannot score: the API tells no log-probabilities")
+        raise ModelError(f"model {self._model} cannot score: the API gives no log-probabilities")
 
     async def next_token(self, prompt: Prompt, *, hidden: bool = False) -> NextToken:
         """Not possible with this API.
@@ -223,7 +223,7 @@ class AnthropicModel:
             ModelError: always; `capabilities.log_probs` is False.
         """
         raise ModelError(
-            f"model {self._model} cannot be probed: the API tells no log-probabilities"
+            f"model {self._model} cannot be probed: the API gives no log-probabilities"
         )
 
     async def count_tokens(self, prompt: Prompt) -> int:

@@ -1,8 +1,8 @@
 """The base language model M: the protocol, the request, the answer.
 
-A back end is one file of one class whose public surface is `LanguageModel` and nothing else. What
-differs between back ends is stated as data in `Capabilities`, so that callers never ask "which back
-end is this?".
+A back end is one class in one file, with the methods of `LanguageModel` and no other public ones.
+What differs between back ends is data in `Capabilities`, so that callers need not know which back
+end they have.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A chat that a model goes on with.
+    """A chat for a model to continue.
 
     If the last message is the assistant's, the model continues that very text (a prefix), where its
     capabilities say `prefix`; elsewhere the back end states a substitute.
@@ -110,7 +110,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class NextToken:
-    """The distribution of the next token after a prompt, as far as the model tells it.
+    """The distribution of the next token after a prompt, as far as the model provides it.
 
     Attributes:
         log_probs: natural log-probability by token text, the most likely tokens only. Texts that
@@ -136,7 +136,7 @@ class LogProbs:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a model can tell or do besides its text. Whatever is False has a stated substitute.
+    """What a model can do besides generating text. What it cannot is replaced, and noted.
 
     Attributes:
         log_probs: log-probabilities of what it wrote, and of the likeliest next tokens.
@@ -147,9 +147,9 @@ class Capabilities:
         prefix: continuing the assistant's last message.
         grammar: answers that match a GBNF grammar.
         thinking_budget: native thinking within a number of tokens.
-        temperature: heeding a temperature; a model that does not samples as it likes.
-        top_p: heeding a nucleus.
-        max_temperature: the highest temperature that it takes; a higher one is cut to it.
+        temperature: sampling at a given temperature; else the model uses its own.
+        top_p: nucleus sampling.
+        max_temperature: the highest temperature that it accepts; a higher one is lowered to it.
     """
 
     log_probs: bool = False

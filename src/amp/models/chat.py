@@ -267,7 +267,7 @@ class Refusals:
                 if (name, thinks) not in self._fields:
                     when = " while it thinks" if thinks else ""
                     _log.warning(
-                        "model %s refuses %s%s; from now on it samples as it likes",
+                        "model %s refuses %s%s; from now on it uses its own sampling",
                         self._model, name, when,
                     )  # fmt: skip
                 self._fields.add((name, thinks))

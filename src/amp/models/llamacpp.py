@@ -137,7 +137,7 @@ class LlamaCppModel:
 
     @property
     def api_key(self) -> str:
-        """The random key without which the embedded server answers nobody."""
+        """The random key that the embedded server requires of every request."""
         return self._server.api_key
 
     async def generate(self, request: Request) -> list[Completion]:
@@ -357,7 +357,7 @@ class LlamaCppModel:
         return await self._in_thread(self._server.template, self._chat(prompt, thinking_tokens))
 
     def _switches_thinking(self) -> bool:
-        """Whether the template writes something else when it is told not to think."""
+        """Whether the template has a switch for thinking that changes what it writes."""
         chat = {"messages": [{"role": "user", "content": "?"}]}
         on, off = ({**chat, **openai_fields("budget", tokens)[0]} for tokens in (1, 0))
         return self._server.template(on) != self._server.template(off)

@@ -117,7 +117,7 @@ class LlamaServer:
         self._threads = ThreadPoolExecutor(_MAX_WAITING_CALLS, thread_name_prefix=_THREAD_NAME)
         self._holder = [server]
         # Dropping the last reference stops the server's threads. It has to happen before the
-        # interpreter is torn down, also when nobody called close().
+        # interpreter is torn down, also if close() was not called.
         self._finalizer = weakref.finalize(self, _stop, self._holder, self._threads, self._calls)
 
     @property

@@ -1,11 +1,11 @@
-"""The performance-efficiency curve: how much success there is to have at what cost (spec 2.6).
+"""The performance-efficiency curve: the success that is possible at each cost (spec 2.6).
 
-A point is a policy's mean cost and success rate. To toss a coin for each task between two policies
-costs and succeeds like the mixture of their points, so whatever lies on a straight line between two
-points can be had, too. What can be had is therefore not the staircase of the points that none beats
-(`pareto_front`) but the concave line above them (`hull`); success may also be had for more cost
-than it needs. A policy that adapts has to lie above that line of the fixed ones, else a coin does
-as well. `performance_curve` measures what runs add to that line.
+A point is a policy's mean cost and success rate. Choosing one of two policies by a coin for each
+task gives a point on the straight line between theirs, so all mixtures of policies are possible,
+too. The best that is possible is therefore not the staircase of the Pareto-optimal points
+(`pareto_front`) but the concave line above them (`hull`). An adaptive policy is worth something
+only if it lies above that line of the fixed ones; below it a coin does as well.
+`performance_curve` measures how far runs lie above it.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _ROUNDING = 1e-12  # a gain below it is none
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What a policy spends and reaches, both means over the same tasks.
+    """Cost and success of a policy, both means over the same tasks.
 
     Attributes:
         cost: 0 or more, in one unit for all points: tokens, FLOPs, dollars, seconds.
         success: success rate in [0, 1].
-        name: what it is of.
+        name: of the policy.
 
     Raises:
         InvalidInputError: if cost or success is out of range.
@@ -77,7 +77,7 @@ def pareto_front(points: Sequence[Point]) -> tuple[Point, ...]:
 def hull(points: Sequence[Point]) -> tuple[Point, ...]:
     """Corners of the concave line above the front (the non-decreasing convex hull of RouterBench).
 
-    Left of the first corner nothing can be had; right of the last one, its success.
+    It is undefined left of the first corner, and constant right of the last one.
     """
     corners: list[Point] = []
     for point in pareto_front(points):
@@ -88,10 +88,7 @@ def hull(points: Sequence[Point]) -> tuple[Point, ...]:
 
 
 def success_at(points: Sequence[Point], cost: float) -> float | None:
-    """The best success that mixtures of the points have at this mean cost or less.
-
-    None below the cost of the cheapest point, where nothing can be had.
-    """
+    """The best success of mixtures of the points at this mean cost or less; None below all."""
     corners = hull(points)
     if math.isnan(cost):
         raise InvalidInputError("cost is nan, expected a number")
@@ -180,10 +177,10 @@ def reward_share(
     """Share of the oracle's gain in reward that a policy realises.
 
     (policy - best fixed) / (oracle - best fixed), each the mean of `amp.cost.reward` (spec 2.4).
-    To mix fixed policies gains nothing here: a mixture is rewarded like its better part at most.
+    Mixtures of fixed policies need not be considered: none has more reward than its better part.
 
     Args:
-        policy: what is judged.
+        policy: the policy to evaluate.
         fixed: the policies that do not adapt.
         oracle: of the allocation that is best in this very reward, task by task.
         trade_off: lambda of the spec.
@@ -216,7 +213,7 @@ def cost_share(policy: Point, fixed: Sequence[Point], oracle: Sequence[Point]) -
     mixtures of their points succeed at least as often as the policy does.
 
     Args:
-        policy: what is judged.
+        policy: the policy to evaluate.
         fixed: the policies that do not adapt.
         oracle: points of the oracle, one for each weight of cost or budget.
 
@@ -237,12 +234,12 @@ def _turns_down(one: Point, two: Point, three: Point) -> bool:
 
 
 Front = Literal["redrawn", "kept"]
-"""What the interval of a gain over the front takes the front for.
+"""How the bootstrap interval of a gain over the front treats the front.
 
-``redrawn`` makes it anew of every resample of the tasks, so that the interval holds the luck of the
-front, too. ``kept`` stays with the mixture of the two fixed runs that make the front at this cost:
-how sure is the gain over these two? With few fixed runs the first is the better question; with
-dozens of them, of which redrawn fronts pick the luckiest, the second.
+``redrawn`` computes the front again from every resample of the tasks, so that the interval includes
+its uncertainty. ``kept`` takes the mixture of the two fixed runs that form the front at this cost
+in all resamples: the interval is that of the gain over these two. With few fixed runs the first is
+better; with dozens, of which a resampled front picks the luckiest, the second is.
 """
 
 _RESAMPLES = 1_000
@@ -259,9 +256,9 @@ class Gain:
         front: success of the fixed front there; None if nothing fixed is so cheap.
         gain: success of the run less that.
         interval: of the gain; None with a note.
-        share: of the oracle's gain; None if that is nothing, or one of both is not known.
-        saving_share: of what the oracle saves, at the success of the run (`cost_share`).
-        note: why something is missing.
+        share: of the oracle's gain; None if that is 0, or one of the two gains is None.
+        saving_share: of the oracle's saving, at the success of the run (`cost_share`).
+        note: why a value is missing.
     """
 
     name: str
@@ -275,7 +272,7 @@ class Gain:
 
 @dataclass(frozen=True, slots=True)
 class Area:
-    """Size of what some runs make possible, over the same range of costs.
+    """Size of the area below the hull of some runs, over a common range of costs.
 
     Attributes:
         name: which runs.
@@ -295,8 +292,8 @@ class Curve:
 
     Attributes:
         front: corners of the fixed runs' hull, cheapest first.
-        limit: cost of the reference point, somewhat beyond the dearest run, so that it counts, too.
-        gains: one a run that is not fixed, the oracle last; empty without fixed ones.
+        limit: cost of the reference point, a little above that of the most expensive run.
+        gains: one for each run that is not fixed, the oracle last; empty without fixed ones.
         areas: of the fixed runs, and of these with each adaptive one.
     """
 
@@ -318,7 +315,7 @@ def performance_curve(
         runs: on the same tasks.
         oracle: of the fixed ones; None without it.
         cost_of: cost of an episode.
-        front: what the interval of a gain takes the front for.
+        front: how the interval of a gain treats the front.
     """
     fixed = [run for run in runs if run.kind == "fixed"]
     others = [run for run in runs if run.kind != "fixed"]
@@ -369,11 +366,13 @@ def _gains(
     gains = [_gain(run, fixed, points, point, cost_of, front) for run, point in pairs]
     if oracle is None:
         return tuple(gains)
-    most = gains[-1].gain or 0.0
+    oracle_gain = gains[-1].gain or 0.0
     return tuple(
         replace(
             gain,
-            share=gain.gain / most if gain.gain is not None and most > _ROUNDING else None,
+            share=None
+            if gain.gain is None or oracle_gain <= _ROUNDING
+            else gain.gain / oracle_gain,
             saving_share=cost_share(point, points, reached[-1:]),
         )
         for gain, point in zip(gains, reached, strict=True)
@@ -388,8 +387,8 @@ def _gain(
     cost_of: Callable[[Episode], float],
     front: Front,
 ) -> Gain:
-    there = success_at(points, point.cost)
-    if there is None:
+    front_success = success_at(points, point.cost)
+    if front_success is None:
         return Gain(run.name, None, None, None, "cheaper than any fixed run")
     interval, note = None, ""
     try:
@@ -399,7 +398,7 @@ def _gain(
             interval = _interval_with_front_redrawn(run, fixed, cost_of)
     except InvalidInputError as error:
         note = str(error)
-    return Gain(run.name, there, point.success - there, interval, note)
+    return Gain(run.name, front_success, point.success - front_success, interval, note)
 
 
 def _interval_with_front_redrawn(
@@ -440,7 +439,7 @@ def _interval_with_front_kept(
 
 
 def _mixture(corners: Sequence[Point], cost: float) -> dict[str, float]:
-    """Share of each corner of a hull in the mixture that costs this much, or the dearest alone."""
+    """Shares of the corners of a hull in the mixture of this cost; beyond the last, it alone."""
     right = bisect_right(corners, cost, key=lambda corner: corner.cost)
     if right == len(corners):
         return {corners[-1].name: 1.0}

@@ -46,7 +46,7 @@ def table_from_recording(
         RecordingError: if it is no recording, was made with other prompts, or lacks samples; the
             message says which arm of which task, and how many tasks.
         InvalidInputError: if the benchmark has several steps, the tasks several seeds, two arms
-            share a prompt, a sample took more than one call, or nobody knows the right answer.
+            share a prompt, a sample took more than one call, or no right answer is known.
     """
     if benchmark.max_steps != 1:
         raise InvalidInputError(
@@ -172,7 +172,7 @@ def _arm_samples(episode: Episode, arm: Arm, benchmark: Benchmark) -> ArmSamples
 
 def _recorded_sample(task: str, executed: Round, wrong: bool | None) -> RecordedSample:
     if wrong is None:
-        raise InvalidInputError(f"nobody knows the right answer of task {task}; leave it out")
+        raise InvalidInputError(f"task {task} has no known answer to judge by; leave it out")
     (candidate,) = executed.candidates
     return RecordedSample(
         candidate,

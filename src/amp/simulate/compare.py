@@ -45,8 +45,8 @@ class Adaptive:
     Attributes:
         allocators: decide; several ones, learned with different seeds, say, take turns in the
             orders.
-        assessor: says how complex a step is; None for an allocator that does not heed it.
-        controls: whether its rounds are also dealt out by chance, and shuffled among the tasks.
+        assessor: scores the steps; None for an allocator that does not use the complexity.
+        controls: whether its rounds are also resampled, and shuffled, among the tasks, as controls.
     """
 
     allocators: tuple[Allocator, ...]
@@ -61,12 +61,12 @@ def simulate(
     contexts: Mapping[str, StepContext],
     orders: int = 10,
 ) -> tuple[tuple[Run, ...], str]:
-    """Plays every policy on the test tasks, with the samples in several orders.
+    """Replays every policy on the test tasks, with the samples in several orders.
 
     Args:
         test: the tasks to report on.
-        training: other tasks, with the same arms and as many samples: what is chosen is chosen
-            there.
+        training: other tasks, with the same arms and as many samples, to choose the reference and
+            the length rule on.
         adaptive: allocators to be compared, by name.
         contexts: the first step of each test task, by its id (`build.opening_contexts`); empty if
             no allocator reads it.
@@ -83,26 +83,26 @@ def simulate(
     reference = _best_fixed(training, orders)
     budget = fmean(o.usage.tokens for o in replay_plans(training, lambda row: reference))
     length = learn_threshold(training, Price(LENGTH_TRADE_OFF, budget))
-    played: dict[tuple[Kind, str], list[Episode]] = defaultdict(list)
+    by_policy: dict[tuple[Kind, str], list[Episode]] = defaultdict(list)
     for seed in range(orders):
         table = test.permuted(seed)
         for plan in fixed_plans(table):
-            played["fixed", _name(plan)] += fixed(table, plan)
+            by_policy["fixed", _name(plan)] += fixed(table, plan)
         for name, rule in vote_rules(table).items():
-            played["rule", name] += replay_allocator(table, rule)
+            by_policy["rule", name] += replay_allocator(table, rule)
         for name, policy in adaptive.items():
             allocator = policy.allocators[seed % len(policy.allocators)]
-            came = replay_allocator(table, allocator, policy.assessor, contexts)
-            played["adaptive", name] += came
+            episodes = replay_allocator(table, allocator, policy.assessor, contexts)
+            by_policy["adaptive", name] += episodes
             if policy.controls:
-                at_random = resampled_control(table, came, seed)
-                played["control", f"random with the histogram of {name}"] += at_random
-                in_disorder = shuffled_control(table, came, seed)
-                played["control", f"{name}, shuffled among tasks"] += in_disorder
-        played["control", "prompt length"] += replay_plans(table, length)
+                resampled = resampled_control(table, episodes, seed)
+                by_policy["control", f"random with the histogram of {name}"] += resampled
+                shuffled = shuffled_control(table, episodes, seed)
+                by_policy["control", f"{name}, shuffled among tasks"] += shuffled
+        by_policy["control", "prompt length"] += replay_plans(table, length)
     runs = (
         simulated_run(name, kind, episodes, test, contexts)
-        for (kind, name), episodes in played.items()
+        for (kind, name), episodes in by_policy.items()
     )
     return tuple(runs), _name(reference)
 

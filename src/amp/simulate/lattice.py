@@ -95,7 +95,7 @@ def env_from_samples(
         contexts: each plan step before its first round, by its name, which is the task's id for
             the first one.
         max_rounds: rounds a plan step at most.
-        on_task: is told of each task when it is done.
+        on_task: called with each task when it is done.
 
     Raises:
         InvalidInputError: if the arms have unequally or too many samples or lack one that a

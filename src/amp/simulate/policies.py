@@ -1,8 +1,8 @@
 """What an allocation policy is compared with, on one table of samples (`amp.simulate.samples`).
 
-Every policy here gives one episode a task, on the same samples, so all are paired. Those that
-have to be told what pays (the length rule, the oracles) are told by a `Price`; what is learned is
-learned on one table and applied to another.
+Every policy here makes one episode of each task from the same samples, so all are paired. Policies
+that optimise (the length rule, the oracles) maximise the reward that a `Price` defines; what is
+learned is learned on one table and applied to another.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ THREE_AGREE = "aaababbb"
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What pays: `amp.cost.reward` with its trade-off, and the cost that counts as 1.
+    """The reward to maximise: `amp.cost.reward` with its trade-off, and the cost that counts as 1.
 
     Attributes:
         trade_off: lambda of spec 2.4, in [0, 1].
         budget: above 0, in the unit of the cost.
-        cost: what of the usage is paid for.
+        cost: the cost of a usage, such as its tokens.
 
     Raises:
         InvalidInputError: if the budget is not above 0.
@@ -61,7 +61,7 @@ class Price:
 
 
 def fixed_plans(table: SampleTable) -> tuple[Plan, ...]:
-    """Every fixed allocation: so many samples of each arm, one call an arm, at least one in all.
+    """Every fixed allocation: a number of samples of each arm, one call per arm, at least 1 sample.
 
     The order of the arms is that of the table: another one would cost the same, and decide the same
     but for votes that are equal to the last digit of their log-probabilities.
@@ -71,22 +71,22 @@ def fixed_plans(table: SampleTable) -> tuple[Plan, ...]:
 
 
 def fixed(table: SampleTable, plan: Plan) -> tuple[Episode, ...]:
-    """Plays one plan in all plan steps of all tasks alike."""
+    """Replays the same plan in all plan steps of all tasks."""
     return replay_plans(table, lambda row: plan)
 
 
 def resampled_control(table: SampleTable, episodes: Sequence[Episode], seed: int) -> list[Episode]:
-    """Plays, on each task, the rounds that a policy played on a task drawn by chance.
+    """Replays, on each task, the rounds that a policy used on a random task.
 
-    It spends like the policy without knowing where. Drawn with replacement; `shuffled_control` is
-    without.
+    It spends as much as the policy, but on the wrong tasks. Tasks are drawn with replacement here,
+    without it in `shuffled_control`.
     """
     plans = [_steps(table, episode) for episode in episodes]
     return _replay_assigned(table, random.Random(seed).choices(plans, k=len(table.tasks)))
 
 
 def shuffled_control(table: SampleTable, episodes: Sequence[Episode], seed: int) -> list[Episode]:
-    """Plays the rounds of a policy, permuted among the tasks.
+    """Replays the rounds of a policy, permuted among the tasks.
 
     Raises:
         InvalidInputError: if the episodes are not of the tasks of the table.
@@ -102,7 +102,7 @@ def _steps(table: SampleTable, episode: Episode) -> tuple[Plan, ...]:
 
 
 def _replay_assigned(table: SampleTable, plans: Sequence[tuple[Plan, ...]]) -> list[Episode]:
-    """Plays a plan step by step; whatever goes on longer repeats its last step."""
+    """Replays a plan step by step; a task with more steps repeats the last one."""
     episodes = []
     for row, steps in zip(table.tasks, plans, strict=True):
         state = State.begin(table, row)
@@ -122,7 +122,7 @@ class Threshold:
     """A plan up to a value of some measure of a task, another plan above it.
 
     Attributes:
-        measure: what is known of a task before anything is asked.
+        measure: computed from a task before its first sample.
         value: the threshold.
         low: the plan where the measure is at most `value`.
         high: the plan above it.
@@ -269,17 +269,15 @@ def reward_oracle(table: SampleTable, price: Price) -> list[Episode]:
 
 
 def best_fixed(table: SampleTable, price: Price) -> Plan:
-    """The plan with the highest mean reward when it is played on all tasks alike."""
-    plans = fixed_plans(table)
-    earned = [sum(map(price.of, fixed(table, plan))) for plan in plans]
-    return plans[max(range(len(plans)), key=earned.__getitem__)]
+    """The plan with the highest mean reward over all tasks."""
+    return max(fixed_plans(table), key=lambda plan: sum(map(price.of, fixed(table, plan))))
 
 
 def _ends(table: SampleTable, row: TaskSamples, cost: Cost) -> list[State]:
-    """The ends of a task that are worth a look: of each plan step, and each way to go on, one.
+    """The possible ends of a task's plan, after the cheapest way to reach each plan step.
 
-    Step after step, in an order in which each comes before those that it leads to, only the
-    cheapest way to reach a step is gone on with: what comes after does not depend on the rest.
+    Dynamic programming over the plan steps in order: what follows a step does not depend on how it
+    was reached, so only the cheapest way to reach it is continued.
     """
     reached = {row.task: State.begin(table, row)}
     ends = []

@@ -1,9 +1,9 @@
-"""Recorded samples as a table: what every sample of every arm says of a plan step, and costs.
+"""Recorded samples as a table: the answer and the cost of every sample of every arm.
 
-Whoever decides how much to spend on a plan step decides how many samples to take of which arm. The
-table holds what comes of every such decision, so that policies are compared, and learned, without a
-model. A task has one plan step, or several that the samples' actions lead to: where two
-allocations end in the same action, they lead to the same next step.
+An arm is an allocation of one sample. To allocate compute to a plan step is to decide how many
+samples to take of which arm, and the table has the result of every such decision. So policies can
+be compared, and learned, without a model. A task has one plan step, or several: the next step is
+determined by the action that the step before it ended with.
 
 `amp.simulate.build` makes a table from a recording, `amp.simulate.replay` steps through it, and
 `amp.simulate.table_env` turns it into arrays of nodes and edges for learning.
@@ -27,11 +27,11 @@ class Arm:
 
     Attributes:
         name: unique within a table.
-        allocation: beam width 1; sampled, as greedy samples are all the same; verification 1 at
-            most, as higher levels make calls of their own.
+        allocation: has beam width 1; a temperature above 0, as greedy samples are all equal; and
+            verification 0 or 1, as higher levels make further model calls.
 
     Raises:
-        InvalidInputError: if the allocation is another.
+        InvalidInputError: if the allocation does not fulfil this.
     """
 
     name: str
@@ -56,11 +56,10 @@ class RecordedSample:
     """One sample.
 
     Attributes:
-        candidate: what was answered; its tool uses say what the tools took.
-        right: what the judge says of its action; to name none is wrong. Where the plan ends with
+        candidate: the answer; its tool uses have the cost of the tools.
+        right: whether the judge accepts its action; False without an action. If the plan ends with
             it, whether the task is solved.
-        usage: what the model took for it beside its call and that call's prompt: completion tokens
-            and seconds.
+        usage: the model's completion tokens and seconds for it, without the call and its prompt.
         next: name of the plan step that its action leads to; None if the plan ends with it.
     """
 
@@ -75,9 +74,9 @@ class ArmSamples:
     """The samples of one arm on one task.
 
     Attributes:
-        prompt_tokens: what every call reads.
-        cached: how many of them a call finds in a cache that begins with the first, second, ...
-            sample. It belongs to the place, not to the sample that has it.
+        prompt_tokens: length of the prompt, which every call reads.
+        cached: for a call that begins with the first, second, ... sample, how many of these tokens
+            it finds in the cache. It depends on the position alone, whichever sample is there.
         samples: in the order in which they are drawn.
     """
 
@@ -86,12 +85,12 @@ class ArmSamples:
     samples: tuple[RecordedSample, ...]
 
     def call(self, first: int, samples: int, *, shared_prompt: bool) -> list[Usage]:
-        """What the model takes for the next samples, one usage a sample as a ledger is charged.
+        """The usage of a call for the next samples, one value per sample, for `Ledger.charge`.
 
         Args:
             first: index of the first sample.
             samples: how many.
-            shared_prompt: whether it reads the prompt once for all of them.
+            shared_prompt: whether the model reads the prompt once for all of them.
         """
         return [
             replace(
@@ -112,10 +111,10 @@ class StepSamples:
 
     Attributes:
         by_arm: by the name of the arm.
-        probe: what the model showed before the first round; None if it was not probed.
-        probe_usage: what that cost.
-        no_action: name of the plan step that follows where no sample names an action; None if the
-            plan ends there, without success.
+        probe: what was measured before the first round; None if nothing was.
+        probe_usage: the cost of that.
+        no_action: name of the plan step that follows if no sample has an action; None if the plan
+            ends without success then.
     """
 
     by_arm: Mapping[str, ArmSamples]
@@ -156,31 +155,30 @@ class TaskSamples:
         """All plan steps by name, each before those that it leads to; the first is the task's id.
 
         Raises:
-            InvalidInputError: if a step is led to that there is not, none leads to a step, or some
-                lead back to themselves.
+            InvalidInputError: if an action leads to a step that is missing, a step cannot be
+                reached, or steps lead back to themselves.
         """
-        known = {self.task: self.first, **self.later}
-        leads_to = {name: next_steps(step) for name, step in known.items()}
+        steps = {self.task: self.first, **self.later}
+        leads_to = {name: next_steps(step) for name, step in steps.items()}
         for name, targets in leads_to.items():
             if unknown := sorted(targets - self.later.keys()):
                 raise InvalidInputError(
                     f"step {name} of task {self.task} leads to step {unknown[0]}, which is not"
                     " there; record it, or let the plan end"
                 )
-        if lost := sorted(self.later.keys() - set().union(*leads_to.values())):
-            raise InvalidInputError(f"no action of task {self.task} leads to step {lost[0]}")
+        if unreachable := sorted(self.later.keys() - set().union(*leads_to.values())):
+            raise InvalidInputError(f"no action of task {self.task} leads to step {unreachable[0]}")
         try:
-            # The sorter has what is led to before what leads there.
-            order = list(TopologicalSorter(leads_to).static_order())
+            order = list(TopologicalSorter(leads_to).static_order())  # last steps first
         except CycleError as error:
             circle = " -> ".join(reversed(error.args[1]))
             raise InvalidInputError(
                 f"steps of task {self.task} lead back to themselves ({circle}), expected progress"
             ) from None
-        return {name: known[name] for name in reversed(order)}
+        return {name: steps[name] for name in reversed(order)}
 
     def changed(self, change: Callable[[StepSamples, str], StepSamples]) -> TaskSamples:
-        """The task with every plan step changed, given with its name."""
+        """The task with every plan step replaced by `change(step, name)`."""
         first = change(self.first, self.task)
         return replace(
             self,
@@ -192,25 +190,25 @@ class TaskSamples:
         )
 
 
-def _reached(row: TaskSamples) -> TaskSamples:
-    """The task without plan steps that nothing leads to any more."""
-    reached, found = set[str](), next_steps(row.first)
-    while found:
-        reached |= found
-        found = set().union(*(next_steps(row.later[name]) for name in found)) - reached
+def _without_unreachable(row: TaskSamples) -> TaskSamples:
+    """The task without plan steps that no action leads to any more."""
+    reached, frontier = set[str](), next_steps(row.first)
+    while frontier:
+        reached |= frontier
+        frontier = set().union(*(next_steps(row.later[name]) for name in frontier)) - reached
     return replace(row, later={name: s for name, s in row.later.items() if name in reached})
 
 
-def _longest(steps: Mapping[str, StepSamples]) -> int:
-    """How many steps the longest plan has; each step comes before those that it leads to."""
-    ahead: dict[str, int] = {}
+def _longest_plan(steps: Mapping[str, StepSamples]) -> int:
+    """The number of steps of the longest plan; `steps` is in the order of `TaskSamples.steps`."""
+    length: dict[str, int] = {}  # of the longest plan from each step on
     for name, step in reversed(list(steps.items())):
-        ahead[name] = 1 + max((ahead[target] for target in next_steps(step)), default=0)
-    return max(ahead.values())
+        length[name] = 1 + max((length[target] for target in next_steps(step)), default=0)
+    return max(length.values())
 
 
 def next_steps(step: StepSamples) -> set[str]:
-    """Names of the plan steps that follow a step, whatever its samples and their vote."""
+    """Names of all plan steps that can follow a step."""
     named = {sample.next for arm in step.by_arm.values() for sample in arm.samples}
     return {name for name in (*named, step.no_action) if name is not None}
 
@@ -220,20 +218,20 @@ class SampleTable:
     """The table.
 
     Attributes:
-        benchmark: whose tasks they are.
+        benchmark: name of the benchmark.
         prompts: version of the prompts.
         card: the base model.
         shared_prompt: whether the samples of one call share its prompt.
-        arms: in the order in which they are listed everywhere.
+        arms: in the order of all lists of arms.
         tasks: in the order of the benchmark.
         probes: what was probed before the first round of each plan step.
-        max_steps: plan steps of a task at most.
+        max_steps: most plan steps of a task.
         seed: the seed that the samples were drawn with, or that of `permuted`.
 
     Raises:
-        InvalidInputError: if there are no tasks or arms, a task or an arm comes twice, a plan step
-            has not as many samples of an arm as the first one, or steps don't follow each other;
-            the message names one.
+        InvalidInputError: if there are no tasks or arms, a task or an arm is there twice, a plan
+            step has another number of samples of an arm than the first one, or the steps of a task
+            are not connected as `TaskSamples.steps` requires; the message names one.
     """
 
     benchmark: str
@@ -264,16 +262,16 @@ class SampleTable:
             steps = row.steps()
             for name, step in steps.items():
                 self._check(step, f"task {name}" if name == row.task else f"step {name}", counts)
-            if (longest := _longest(steps)) > self.max_steps:
+            if (longest := _longest_plan(steps)) > self.max_steps:
                 raise InvalidInputError(
                     f"task {row.task} has plans of {longest} steps, the table of at most"
                     f" {self.max_steps}; expected no more"
                 )
 
     def _check(self, step: StepSamples, name: str, counts: dict[str, int]) -> None:
-        """Refuses a step that lacks samples; the first one sets the count of each arm."""
-        if odd := sorted(step.by_arm.keys() - {arm.name for arm in self.arms}):
-            raise InvalidInputError(f"{name} has samples of arm {odd[0]}, which is none")
+        """Raises an error if samples are missing; the first step sets the count of each arm."""
+        if unknown := sorted(step.by_arm.keys() - {arm.name for arm in self.arms}):
+            raise InvalidInputError(f"{name} has samples of arm {unknown[0]}, which is none")
         for arm in self.arms:
             found = len(step.by_arm[arm.name].samples) if arm.name in step.by_arm else 0
             expected = counts.setdefault(arm.name, found)
@@ -285,7 +283,7 @@ class SampleTable:
 
     @property
     def samples(self) -> dict[str, int]:
-        """How many samples each plan step has, by arm."""
+        """The number of samples of every plan step, by arm."""
         first = self.tasks[0].by_arm
         return {arm.name: len(first[arm.name].samples) for arm in self.arms}
 
@@ -312,7 +310,7 @@ class SampleTable:
             self,
             arms=tuple(self.arm(name) for name in names),
             tasks=tuple(
-                _reached(
+                _without_unreachable(
                     row.changed(
                         lambda step, _: replace(
                             step, by_arm={name: step.by_arm[name] for name in names}
@@ -334,11 +332,11 @@ class SampleTable:
         return replace(self, tasks=tuple(row for row in self.tasks if row.task in set(wanted)))
 
     def permuted(self, seed: int) -> SampleTable:
-        """The table with the samples of each arm in another order: another run of the model.
+        """The table with the samples of each arm in another order, like another run of the model.
 
-        The samples are exchangeable, so each order is as likely as the recorded one. Runs of many
-        orders are not independent, as they share their samples: an interval has to treat the tasks
-        as the units.
+        The samples are exchangeable, so each order is as likely as the recorded one. Several orders
+        share their samples and so are not independent: an interval has to treat the tasks as the
+        units.
         """
 
         def permute(step: StepSamples, name: str) -> StepSamples:
@@ -352,7 +350,7 @@ class SampleTable:
 
 
 def merged(first: SampleTable, second: SampleTable) -> SampleTable:
-    """The arms of two tables on the same tasks as one table; probes and terciles are the first's.
+    """Joins the arms of two tables on the same tasks; probes and terciles are the first's.
 
     Raises:
         InvalidInputError: if they are of different benchmarks, models, prompts, seeds or tasks, or
@@ -367,11 +365,11 @@ def merged(first: SampleTable, second: SampleTable) -> SampleTable:
         if one != two:
             raise InvalidInputError(f"tables of different {what}: {one} and {two}; take one")
     rows = {row.task: row for row in second.tasks}
-    if odd := sorted(rows.keys() ^ {row.task for row in first.tasks}):
-        which = "second" if odd[0] in rows else "first"
+    if unpaired := sorted(rows.keys() ^ {row.task for row in first.tasks}):
+        which = "second" if unpaired[0] in rows else "first"
         raise InvalidInputError(
-            f"tables of different tasks: {len(odd)} are in one table alone, such as {odd[0]} in the"
-            f" {which}; choose the same ones with `with_tasks`"
+            f"tables of different tasks: {len(unpaired)} are in one table alone, such as"
+            f" {unpaired[0]} in the {which}; choose the same ones with `with_tasks`"
         )
     return replace(
         first,

@@ -183,9 +183,9 @@ class ALFWorldJudge:
     """Says which actions begin no shortest plan; `Judge` of benchmarks.
 
     An action is mistaken if the plan that the game's planner finds is not shorter after it than
-    before. The planner knows where everything is, which nobody could know who plays: as long as
-    something that the goal needs was not seen, nobody can tell whether to search a place that was
-    not searched yet is a mistake, unless the planner would go there, too (then it is none).
+    before. The planner knows where everything is, which an agent cannot know: as long as something
+    that the goal needs was not seen, it is undecided whether to search a place that was not
+    searched yet is a mistake, unless the planner would go there, too (then it is none).
 
     Args:
         task: the task at whose start it begins.
@@ -226,7 +226,7 @@ class ALFWorldJudge:
         self._scene.hear(self._state.text, self._state.commands)
 
     def _searches(self, command: str) -> bool:
-        """Whether a command looks for what is missing where nobody has looked."""
+        """Whether a command searches a new place for what is missing."""
         if not (place := _SEARCHES.fullmatch(command)) or command not in self._state.commands:
             return False
         unknown = place[1] not in self._scene.contents and place[1] != (

@@ -81,7 +81,7 @@ class Situation:
 
     @cached_property
     def scene(self) -> Scene:
-        """What the state says, without the places that nobody has looked into."""
+        """The scene that the state describes, without the places that were not searched."""
         scene = Scene()
         for line in self.state.splitlines():
             if held := _HELD.fullmatch(line):

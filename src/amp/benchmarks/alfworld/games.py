@@ -114,7 +114,7 @@ class Games:
     Args:
         split: one of `SPLITS`.
         data: directory of the benchmarks' data, or a directory that holds ``json_2.1.1``. If None,
-            the usual place; if there are no games and nobody named another, where
+            the default place; if there are no games and no other place was named, where
             ``alfworld-download`` leaves them (``ALFWORLD_DATA``).
 
     Raises:

@@ -1,4 +1,4 @@
-"""ALFWorld's symbolic planner: plans for the room as somebody believes it to be.
+"""ALFWorld's symbolic planner: plans for the room as it is believed to be.
 
 What was seen holds; what was not seen is supposed to be where belief puts it. So a STRIPS problem
 is made for the room as it is believed to be, the first step of its plan is taken, and what is seen
@@ -297,7 +297,7 @@ def _handling(
 
 
 class RoomPlannerTool(SymbolicPlannerTool):
-    """Supposes where the things are that the goal is about and nobody has seen, then plans.
+    """Supposes where the things are that the goal needs and that were not seen, then plans.
 
     Its questions are put to the base model as long as such a thing is missing. They name all kinds
     of places in the room, so they stay the same during an episode, and what was searched in vain is

@@ -63,7 +63,7 @@ class Worker:
             text=True,
         )
         self.close = weakref.finalize(self, _end, self._process)
-        """Ends the process; also at exit, and when nobody has the worker any more."""
+        """Ends the process; also called at exit, and when the worker is garbage collected."""
 
     @property
     def alive(self) -> bool:
@@ -72,13 +72,13 @@ class Worker:
 
     @property
     def loading(self) -> bool:
-        """Whether a game was asked for and nobody has waited for it yet."""
+        """Whether a game was requested and its answer not yet awaited."""
         return self.game is not None and self._start is None
 
     def load(self, game: GameFile) -> None:
         """Asks for a game without waiting for it."""
         if self.loading:
-            self._answer()  # of the load before, which nobody waits for any more
+            self._answer()  # of the load before, which is not needed any more
         self.game, self._start = game, None
         self.games += 1
         self._send(do="load", id=game.id, path=str(game.path), member=game.member)

@@ -1,8 +1,8 @@
 """What the agent believes about the room, and how much of the goal is still to do.
 
-Only the game's own words tell anything. The facts of a room as plain JSON are
-`Observation.symbols`: what was seen, nothing that anybody supposes, which is for the tool that
-plans on them (`amp.benchmarks.alfworld.planning`).
+Everything in it comes from the game's own words. The facts of a room as plain JSON are
+`Observation.symbols`: only what was seen; suppositions are up to the tool that plans on them
+(`amp.benchmarks.alfworld.planning`).
 """
 
 from __future__ import annotations

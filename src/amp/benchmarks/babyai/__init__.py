@@ -138,7 +138,7 @@ class BabyAI:
         """Returns the primitive actions of the official expert, or None if it misses the goal.
 
         It has to find its way as an agent does. It misses the goal where minigrid made a task that
-        nobody can win, and now and then in a room too full to lay anything down in.
+        cannot be solved, and sometimes in a room too full to put anything down in.
         """
         environment = self.environment(task)
         environment.reset(task)

@@ -29,7 +29,7 @@ class BabyAIJudge:
     actions offered beside it (the subgoals for a subgoal, the primitive actions for a primitive
     one), and above the expert's (`moves_to_goal`), which knows what the agent has seen. The first
     lets the path finder take its own way; the second takes luck out, since an action that goes
-    where nobody has looked may turn out shorter than what was best to do. There is no further
+    to unseen cells may turn out shorter than what was best to do. There is no further
     slack; equals are all right.
 
     After a primitive action the rest of the plan is the expert's, too. A plan of subgoals has to go
@@ -37,7 +37,7 @@ class BabyAIJudge:
     what subgoals can say (to put a thing beside another, face that first) as the estimate of what
     is left; the expert that it is compared with is held to it, too. The search ends after
     `MAX_PARTIAL_PLANS`: if it has found a plan, what is left open counts with its estimate; else
-    nobody can tell.
+    it is undecided.
 
     Args:
         task: the task at whose start it begins.
@@ -90,7 +90,7 @@ class BabyAIJudge:
 
 
 class _Place:
-    """A moment of an episode that somebody could bring about.
+    """A possible state of an episode.
 
     Attributes:
         moves: primitive actions that led there.

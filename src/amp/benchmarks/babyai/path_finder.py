@@ -38,7 +38,7 @@ class Routes:
 
     Attributes:
         frontier: the reachable poses that look at a cell which was never seen.
-        closed_doors: the reachable poses before a closed door that nobody has looked behind.
+        closed_doors: the reachable poses before a closed door with unseen cells behind it.
     """
 
     def __init__(self, belief: Belief) -> None:

@@ -46,7 +46,7 @@ _OF_STEPS = Defaults(
     ),
     lengths=Lengths(prompt_tokens=110, answer_tokens=112, thought_tokens=32),
 )
-# The arms are ways to ask for a whole solution.
+# The arms are allocations to prompt for a whole solution.
 _OF_SOLUTIONS = replace(
     _OF_STEPS,
     arms={

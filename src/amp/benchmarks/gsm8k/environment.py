@@ -45,7 +45,7 @@ class GSM8KEnvironment:
         self._open = False
 
     def reset(self, task: Task) -> Observation:
-        """Starts a task; `task.data["answer"]` is the right answer, absent if nobody knows it."""
+        """Starts a task; `task.data["answer"]` is the right answer, absent if it is unknown."""
         self._goal = task.goal
         self._answer = task.data.get("answer")
         self._lines = []

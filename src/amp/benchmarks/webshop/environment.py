@@ -246,7 +246,7 @@ class WebShopJudge:
 
     To buy is a mistake if the reward is below 1.0. By the original's rule a few goals never earn
     that, whatever is bought; buying is a mistake there, too. Anything else that is possible can be
-    put right again, so nobody can tell.
+    put right again, so it is undecided.
 
     Args:
         shop: the shop.
