@@ -123,7 +123,7 @@ def test_finishing_puts_episodes_in_the_order_of_their_tasks(tmp_path: Path) -> 
 
 def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
     RunDirectory.create(tmp_path, MANIFEST)
-    with pytest.raises(InvalidInputError, match="holds a run already; add --resume"):
+    with pytest.raises(InvalidInputError, match="has a run already; add --resume"):
         RunDirectory.create(tmp_path, MANIFEST)
 
 

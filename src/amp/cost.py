@@ -1,4 +1,4 @@
-"""From usage to FLOPs and dollars, the ledger that holds an episode's limits, and the reward.
+"""From usage to FLOPs and dollars, the ledger that enforces an episode's limits, and the reward.
 
 The reward is defined here and nowhere else.
 """

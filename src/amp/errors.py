@@ -20,7 +20,7 @@ class ModelError(AmpError):
 
 
 class RecordingError(AmpError):
-    """A recording does not hold what a replay asks for, or was made with something else."""
+    """A recording lacks what a replay needs, or was made with something else."""
 
 
 class LimitReachedError(AmpError):

@@ -65,7 +65,7 @@ class Profile:
         machine: name of the processor.
         threads: threads that a local model uses.
         call_seconds: a call's overhead.
-        prompt_token_seconds: a prompt token that no cache holds.
+        prompt_token_seconds: a prompt token that is not in a cache.
         prompt_pair_seconds: a pair of such a token.
         completion_pair_seconds: a pair of a generated token.
         batches: the n that were measured, rising.
@@ -304,7 +304,7 @@ async def measure(
 ) -> list[Measurement]:
     """Makes the measurements of a plan, as many as its time allows.
 
-    Seconds and tokens are those that the model is charged with. Contexts that the model can't hold
+    Seconds and tokens are those that the model is charged with. Contexts too long for the model
     are left out, and batches for which it would make several calls.
 
     Raises:
@@ -314,7 +314,7 @@ async def measure(
     contexts = [c for c in plan.contexts if c + plan.completion_tokens <= holds]
     total = len(contexts) * (1 + len(plan.batches))
     begun = time.monotonic()
-    rng = random.Random(time.time_ns())  # a text of its own, which no cache holds
+    rng = random.Random(time.time_ns())  # a new text, which is in no cache
     await _measure(model, await _text(model, 32, rng), 1, 4)  # the first call loads and warms up
     measurements: list[Measurement] = []
     done = 0

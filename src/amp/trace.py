@@ -3,7 +3,7 @@
 ``run.json`` says what ran: the run's configuration (`amp.evaluate.config.RunConfig`), what came of
 it (model, allocator, prompts, defaults, hashes of files), versions and tasks. ``episodes.jsonl``
 holds one episode a line, each written whole and synced, so that a killed run keeps what it had. The
-episodes hold no wall-clock time: the same answers give the same bytes.
+episodes contain no wall-clock time: the same answers give the same bytes.
 """
 
 from __future__ import annotations
@@ -114,11 +114,11 @@ class RunDirectory:
         """Starts a run.
 
         Raises:
-            InvalidInputError: if the directory holds a run already.
+            InvalidInputError: if the directory has a run already.
         """
         if (path / MANIFEST).exists():
             raise InvalidInputError(
-                f"{path} holds a run already; add --resume or choose another --out"
+                f"{path} has a run already; add --resume or choose another --out"
             )
         path.mkdir(parents=True, exist_ok=True)
         _write_whole(path / EPISODES, "")

@@ -112,7 +112,7 @@ def test_a_file_without_a_single_annotation_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="not UTF-8 at byte 0"):
         read_annotations(path)
     path.write_text("\n")
-    with pytest.raises(InvalidInputError, match="holds no annotation$"):
+    with pytest.raises(InvalidInputError, match="has no annotation$"):
         read_annotations(path)
     path.write_text("\n[]\n")
     with pytest.raises(InvalidInputError, match="no annotation; line 2: a JSON list, expected"):

@@ -96,7 +96,7 @@ def test_a_wrong_line_of_json_is_reported(path: Path) -> None:
         ("", "has no column task"),
         ("task,step,by\n", "has no column rating or complexity"),
         ("task,step,rating,name\na,0,3,ann\n", "has no column by or annotator"),
-        ("task,step,rating,by\n", "holds no annotation"),
+        ("task,step,rating,by\n", "has no annotation"),
         ("task,step,rating,by\na,0,9,ann\n", "line 2: rating is 9"),
     ],
 )

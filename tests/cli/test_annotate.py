@@ -178,7 +178,7 @@ def test_human_solutions_become_annotations(amp: Amp, tmp_path: Path) -> None:
     [
         (("annotate", "nowhere", "--by", "ann"), "no trace at nowhere"),
         (("annotate", "run", "--by", "a:b"), "name is 'a:b'"),
-        (("annotate", "empty.jsonl", "--by", "ann"), "empty.jsonl holds no steps"),
+        (("annotate", "empty.jsonl", "--by", "ann"), "empty.jsonl has no steps"),
         (("annotate", "run", "--by", "ann", "--out", "run"), "cannot read run: Is a directory"),
         (("annotations", "agreement", "nowhere"), "cannot read nowhere"),
         (("annotations", "import", "empty.jsonl"), "empty.jsonl has no column task"),

@@ -169,7 +169,7 @@ def test_a_bad_shard_is_one_line_that_helps(use: UseModel, shard: str) -> None:
 
 
 def test_a_shard_without_tasks_is_refused() -> None:
-    with pytest.raises(InvalidInputError, match="holds no tasks for shard 7/7"):
+    with pytest.raises(InvalidInputError, match="has no tasks for shard 7/7"):
         call(*DEMO, "--shard", "7/7")
 
 

@@ -108,7 +108,7 @@ def test_a_training_that_is_there_is_gone_on_with_or_left_alone(
     noted, kept = Path("out", METRICS).read_bytes(), stored(Path("out", POLICY))
     code, said = failed(capsys, monkeypatch)
     assert code == 2
-    assert said == "amp: out holds a policy already; resume it or choose another --out"
+    assert said == "amp: out has a policy already; resume it or choose another --out"
     assert amp("--resume").exit_code == 0
     assert Path("out", METRICS).read_bytes() == noted
     assert stored(Path("out", POLICY)) == kept

@@ -65,7 +65,7 @@ def test_a_run_without_episodes_or_without_a_model_is_refused(tmp_path: Path) ->
         json.dumps({"benchmark": "gsm8k", "model": {"name": "small"}})
     )
     (tmp_path / "episodes.jsonl").write_text("")
-    with pytest.raises(InvalidInputError, match="holds no episodes"):
+    with pytest.raises(InvalidInputError, match="has no episodes"):
         EpisodeDataset.from_run(tmp_path)
 
 

@@ -346,7 +346,7 @@ class _ChangedEpisodes(_HintedEpisodes):
     [
         (None, r"inputs of the assessor are missing in the view, expected the shape \(2000, 18\)"),
         (np.zeros((2_000, 6)), r"the assessor have the shape \(2000, 6\) .* shape \(2000, 18\)"),
-        (np.full((2_000, 18), np.nan), "inputs of the assessor hold a number that is not finite"),
+        (np.full((2_000, 18), np.nan), "inputs of the assessor have a number that is not finite"),
     ],
 )
 def test_a_simulator_that_gives_no_inputs_of_the_assessor_is_named(

@@ -94,7 +94,7 @@ def test_imitation_alone_is_a_policy_too(tmp_path: Path) -> None:
 def test_a_training_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
     made = train_policy(RECIPE, MATERIAL, tmp_path)
     kept = (tmp_path / POLICY).read_bytes()
-    with pytest.raises(InvalidInputError, match="holds a training already"):
+    with pytest.raises(InvalidInputError, match="has a training already"):
         train_policy(RECIPE, MATERIAL, tmp_path)
     assert (tmp_path / POLICY).read_bytes() == kept
     again = train_policy(RECIPE, MATERIAL, tmp_path, resume=True)

@@ -165,7 +165,7 @@ def test_a_training_can_be_made_longer_but_not_different(tmp_path: Path) -> None
         train(UntilRight(most=5), SHORT, tmp_path, resume=True)
     with pytest.raises(InvalidInputError, match="max_samples was null, now it is 3"):
         train(UntilRight(max_samples=3), SHORT, tmp_path, resume=True)
-    with pytest.raises(InvalidInputError, match="holds a training already; resume it or"):
+    with pytest.raises(InvalidInputError, match="has a training already; resume it or"):
         train(UntilRight(), SHORT, tmp_path)
 
 

@@ -246,7 +246,7 @@ def test_the_count_is_what_a_call_is_charged(smol: LlamaCppModel, text: str, pre
 
 
 async def test_a_prompt_that_is_too_long_says_by_how_much(smol: LlamaCppModel) -> None:
-    with pytest.raises(ModelError, match=r"prompt has \d+ tokens, the context holds 4096;"):
+    with pytest.raises(ModelError, match=r"prompt has \d+ tokens, the context has 4096;"):
         await smol.generate(Request(ask("x " * 5000)))
 
 

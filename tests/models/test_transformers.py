@@ -430,10 +430,10 @@ def test_a_model_on_disk_needs_no_network(directory: Path, monkeypatch: pytest.M
 
 
 async def test_a_prompt_that_is_too_long_says_by_how_much(tiny: TransformersModel) -> None:
-    with pytest.raises(ModelError, match=r"prompt has \d+ tokens, the context holds 256;") as told:
+    with pytest.raises(ModelError, match=r"prompt has \d+ tokens, the context has 256;") as told:
         await tiny.generate(Request(ask("x " * 500)))
     assert "\n" not in str(told.value)
-    with pytest.raises(ModelError, match=r"and 299 to score, the context holds 256;"):
+    with pytest.raises(ModelError, match=r"and 299 to score, the context has 256;"):
         await tiny.score(ask("x"), [" x" * 300])
 
 

@@ -83,7 +83,9 @@ def test_a_run_given_twice_is_refused_whatever_it_is_called(tmp_path: Path) -> N
 def test_a_directory_of_runs_is_refused_with_one_of_them(tmp_path: Path) -> None:
     saved(tmp_path / "study" / "fixed")
     saved(tmp_path / "study" / "heuristic")
-    with pytest.raises(InvalidInputError, match=r"study is no run, but holds 2, such as .*fixed;"):
+    with pytest.raises(
+        InvalidInputError, match=r"study is no run, but contains 2, such as .*fixed;"
+    ):
         read_runs([str(tmp_path / "study")])
 
 
@@ -146,7 +148,7 @@ def test_other_tasks_are_refused_or_left_out_when_asked() -> None:
 
 
 def test_empty_runs_and_tasks_done_twice_are_refused() -> None:
-    with pytest.raises(InvalidInputError, match="run none holds no episodes"):
+    with pytest.raises(InvalidInputError, match="run none has no episodes"):
         comparable([run("none", [], 10)])
     twice = run("twice", [True], 10)
     with pytest.raises(InvalidInputError, match=r"did t0 \(seed 0\) twice"):

@@ -10,7 +10,7 @@
    is cut, and where no samples of one kind are left, the other kind remains.
 
 Something fits if it takes no more tokens, dollars and seconds than are left, by the estimates of
-`AllocationEnv`; what has no estimate fits. Estimates are no promise: the ledger holds the limits.
+`AllocationEnv`; what has no estimate fits. They are only estimates: the ledger enforces the limits.
 
 `BudgetedAllocator` narrows what any other allocator grants to what the hardware and the prices
 allow (spec 4.3, hardware-aware).

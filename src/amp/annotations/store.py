@@ -212,7 +212,7 @@ def some_good(path: Path, annotations: Annotations, what: str) -> Annotations:
     if annotations.good:
         return annotations
     first = f"; line {bad[0].number}: {bad[0].reason}" if bad else ""
-    raise InvalidInputError(f"{path} holds no {what}{first}")
+    raise InvalidInputError(f"{path} has no {what}{first}")
 
 
 def read_text(path: Path) -> str:

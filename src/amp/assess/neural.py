@@ -70,7 +70,7 @@ class Projection:
                 f"expected 1 to {max(1, min(states.shape) - 1)}"
             )
         if not np.isfinite(states).all():
-            raise InvalidInputError("a hidden state holds a number that is not finite")
+            raise InvalidInputError("a hidden state has a number that is not finite")
         states = states.astype(np.float64)
         mean, std = states.mean(0), states.std(0) + 1e-6
         _, spread, directions = np.linalg.svd((states - mean) / std, full_matrices=False)
@@ -145,7 +145,7 @@ class NeuralAssessor(Assessor):
                 )
         arrays = [self.mean, self.std, *(a for ly in self.layers for a in (ly.weight, ly.bias))]
         if not all(np.isfinite(array).all() for array in arrays):
-            raise InvalidInputError("the network holds a number that is not finite")
+            raise InvalidInputError("the network has a number that is not finite")
 
     @property
     def network(self) -> NeuralAssessor:

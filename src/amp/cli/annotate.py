@@ -87,7 +87,7 @@ SCALE = {
 _KEYS = "1-5 rate   u undo   s skip   q quit"
 _NOTHING_LEFT = "nothing is left to be rated   u undo   q quit"
 
-Out = Annotated[Path, typer.Option(help="File of annotations; what it holds is kept.")]
+Out = Annotated[Path, typer.Option(help="File of annotations; its lines are kept.")]
 
 
 @app.command()
@@ -106,7 +106,7 @@ def annotate(
 
     items = annotation_items(read_episodes(run), seed)[:limit]
     if not items:
-        raise InvalidInputError(f"{run} holds no steps")
+        raise InvalidInputError(f"{run} has no steps")
     session = AnnotationSession(items, out, by)
     with suppress(KeyboardInterrupt):  # every rating is on disk
         _rate(session, new_console())

@@ -1,4 +1,4 @@
-"""Commands about recordings: fill one for a benchmark, and tell what one holds."""
+"""Commands about recordings: fill one for a benchmark, and show what is in one."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Seed = Annotated[int, typer.Option(help="Seed of the tasks.")]
 
 def record(
     context: typer.Context,
-    to: Annotated[Path, typer.Option(help="The recording; what it holds is not asked again.")],
+    to: Annotated[Path, typer.Option(help="The recording; its answers are used again.")],
     model: Model = None,
     split: Annotated[str | None, typer.Option(help="Split; the test split if left out.")] = None,
     limit: Limit = None,
@@ -80,7 +80,7 @@ def record(
     tasks = benchmark.tasks(split, limit, seed)
     mine = _shard(tasks, shard)
     if not mine:
-        raise InvalidInputError(f"split {split!r} of {name} holds no tasks for shard {shard}")
+        raise InvalidInputError(f"split {split!r} of {name} has no tasks for shard {shard}")
     console = new_console(stderr=True)
 
     async def go() -> None:
@@ -128,7 +128,7 @@ def info(
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Tell what a recording holds. Example: amp record info pool.sqlite --benchmark gsm8k"""
+    """Show what is in a recording. Example: amp record info pool.sqlite --benchmark gsm8k"""
     grid, tasks = None, {}
     if benchmark is not None:
         grid = _grid(benchmark, level, samples, arm, probe, data)
@@ -198,7 +198,7 @@ class _Complete:
 async def _tell(
     file: Path, grid: Grid | None, tasks: Mapping[str, Sequence[Task]], as_json: bool
 ) -> None:
-    """Prints what a recording holds, and of which tasks it has what is asked."""
+    """Prints the contents of a recording, and which tasks it has every requested answer of."""
     from amp.evaluate.record import complete_tasks
     from amp.models.recording import contents
 

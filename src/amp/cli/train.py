@@ -76,7 +76,7 @@ def train(
                 f"--{name} is for training online; add --online or leave it out"
             )
     if out.joinpath(POLICY).exists() and not resume:
-        raise InvalidInputError(f"{out} holds a policy already; resume it or choose another --out")
+        raise InvalidInputError(f"{out} has a policy already; resume it or choose another --out")
     live = chosen.online
     benchmark = load_benchmark(
         chosen.benchmark,

@@ -146,13 +146,13 @@ class TaskConfig(Config):
         """The tasks.
 
         Raises:
-            InvalidInputError: if there is no such split, or it holds none.
+            InvalidInputError: if there is no such split, or it has none.
             MissingDependencyError: if its data is missing.
         """
         split = self.split or benchmark.splits[0]
         tasks = list(benchmark.tasks(split, self.limit, seed))
         if not tasks:
-            raise InvalidInputError(f"split {split!r} of {self.benchmark} holds no tasks")
+            raise InvalidInputError(f"split {split!r} of {self.benchmark} has no tasks")
         return tasks
 
 

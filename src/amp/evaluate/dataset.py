@@ -55,7 +55,7 @@ class EpisodeDataset:
         config = checked(RunConfig, values, str(path / MANIFEST))
         episodes = tuple(read_episodes(path))
         if not episodes:
-            raise InvalidInputError(f"{path} holds no episodes")
+            raise InvalidInputError(f"{path} has no episodes")
         return cls(episodes, config.load_benchmark(data), card)
 
     @classmethod

@@ -1,8 +1,8 @@
 """Fills recordings with a model's answers over a grid of allocations, task by task.
 
-A recording that holds the grid on some tasks is what every comparison on them starts from. In a
+A recording of the grid on some tasks is what every comparison on them starts from. In a
 benchmark of one plan step that is all that a policy on these arms can ask for. Over several steps
-it holds every fixed allocation of the grid for whole episodes; a policy that changes its allocation
+it has every fixed allocation of the grid for whole episodes; a policy that changes its allocation
 on the way comes into states that none of them saw.
 """
 
@@ -58,7 +58,7 @@ def _told(name: str, value: float) -> str:
 
 
 def arms_of(benchmark: Benchmark, names: Sequence[str] = ()) -> dict[str, Allocation]:
-    """The arms that a recording of a benchmark holds: allocations by name.
+    """The arms that are recorded for a benchmark: allocations by name.
 
     Args:
         benchmark: has the arms of its defaults or, without any, the corners of their space.
@@ -128,7 +128,7 @@ async def record_grid(
     jobs: int = 1,
     on_task: Callable[[Task], None] | None = None,
 ) -> dict[str, str]:
-    """Asks for every arm on every task; what the recording holds costs nothing.
+    """Runs every arm on every task; what is recorded already costs nothing.
 
     A task is done with all its arms before the next one begins, so an interruption leaves complete
     tasks, and answers of those under way that asking again will find.
@@ -192,7 +192,7 @@ async def _play(planners: Mapping[str, AnyPlanner], grid: Grid, task: Task) -> s
 async def complete_tasks(
     path: Path, grid: Grid, tasks: Sequence[Task]
 ) -> dict[str, frozenset[str]]:
-    """By arm, the ids of the tasks of which a recording holds every answer.
+    """By arm, the ids of the tasks whose answers are all in a recording.
 
     Raises:
         RecordingError: if it is no recording, or was made with other prompts.

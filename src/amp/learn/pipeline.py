@@ -178,7 +178,7 @@ def train_policy(
         config: how.
         dataset: what is learned from (`load_dataset`).
         directory: where training keeps its state.
-        resume: whether to go on with the training that the directory holds.
+        resume: whether to go on with the training in the directory.
         on_update: called with the metrics of each update of PPO.
 
     Raises:
@@ -238,7 +238,7 @@ def train_online(
         benchmark: that of the config.
         model: is asked, and closed in the end.
         directory: where training keeps its state.
-        resume: whether to go on with the training that the directory holds.
+        resume: whether to go on with the training in the directory.
         on_update: called with the metrics of each update.
 
     Returns:

@@ -314,7 +314,7 @@ def _assessed(view: BatchObservation, assessor: NeuralAssessor) -> Floats:
             f"inputs of the assessor {found} in the view, expected the shape {wanted}"
         )
     if not np.isfinite(view.assessed).all():
-        raise InvalidInputError("inputs of the assessor hold a number that is not finite")
+        raise InvalidInputError("inputs of the assessor have a number that is not finite")
     return view.assessed.astype(np.float32)
 
 

@@ -131,11 +131,11 @@ def train_on(
             takes the scores of the environment as they are.
         trained_on: what the assessor has learned from when this is done, for its file; its own
             training tasks and those of the environment, say.
-        resume: whether to go on with the training that the directory holds.
+        resume: whether to go on with the training in the directory.
         on_update: is told the metrics of each update, as they stand in the file.
 
     Raises:
-        InvalidInputError: if the directory holds a training already and `resume` is not set, or
+        InvalidInputError: if the directory has a training already and `resume` is not set, or
             none or a different one and it is; if there are no tasks, or nothing to learn on them;
             if what the environment gives makes no sense; or if an assessor comes without what it is
             trained on.
@@ -145,7 +145,7 @@ def train_on(
     path = directory / CHECKPOINT
     if path.exists() and not resume:
         raise InvalidInputError(
-            f"{directory} holds a training already; resume it or train in another directory"
+            f"{directory} has a training already; resume it or train in another directory"
         )
     if not len(rollouts.difficulties):
         raise InvalidInputError("there are no tasks to train on, expected at least one")

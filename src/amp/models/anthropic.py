@@ -10,7 +10,7 @@ What the API lacks, and what stands for it:
 - A temperature above 1 is sent as 1, the most that the API takes.
 - temperature and top_p: models since Opus 4.1 take only one of the two, those since Opus 4.7
   neither. What a model refuses, it is not sent again; the log says so once, as it does for a
-  temperature above 1. Without temperature a model samples as it likes, also where greedy was asked
+  temperature above 1. Without temperature a model uses its own sampling, even if greedy was asked
   for. An answer that is thought about never has a temperature: the API forbids it.
 - A prefix (an assistant's last message) is continued only where the option `prefix` says that the
   model does it: those before Opus 4.6 do. Elsewhere, and in an answer that is thought about, the

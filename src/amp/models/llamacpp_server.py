@@ -301,7 +301,7 @@ def _raise_for_error(answer: dict[str, Any]) -> None:
         return
     if error.get("type") == "exceed_context_size_error":
         raise ModelError(
-            f"prompt has {error['n_prompt_tokens']} tokens, the context holds {error['n_ctx']};"
+            f"prompt has {error['n_prompt_tokens']} tokens, the context has {error['n_ctx']};"
             " shorten the prompt or load the model with more context_tokens"
         )
     message = " ".join(str(error.get("message", error)).split())

@@ -1,4 +1,4 @@
-"""A recording in use: what it was made with, who may write, one writer a row, and what it holds."""
+"""A recording in use: what it was made with, who may write, one writer a row, and its contents."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def _who(card: ModelCard) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a recording holds, in figures.
+    """The contents of a recording, in figures.
 
     Attributes:
         model: what it was made with.
@@ -227,7 +227,7 @@ class Contents:
 
 
 def contents(path: Path) -> Contents:
-    """Counts what a recording holds.
+    """Counts the contents of a recording.
 
     Raises:
         RecordingError: if it is missing, damaged, no recording, or empty.

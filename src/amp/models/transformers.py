@@ -286,7 +286,7 @@ class TransformersModel:
         if most is not None and len(tokens) + more >= most:
             what = f"prompt has {len(tokens)} tokens" + (f" and {more} to score" if more else "")
             raise ModelError(
-                f"{what}, the context holds {most}; shorten the prompt or load the model with more"
+                f"{what}, the context has {most}; shorten the prompt or load the model with more"
                 " context_tokens, if it can have more"
             )
         return tokens

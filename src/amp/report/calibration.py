@@ -142,7 +142,7 @@ class Calibration:
 
 
 def calibrations(runs: Sequence[Run]) -> tuple[Calibration, ...]:
-    """One a run that adapts and whose traces hold rounds."""
+    """One a run that adapts and whose traces have rounds."""
     return tuple(
         _calibration(run.name, rows)
         for run in runs

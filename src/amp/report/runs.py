@@ -95,7 +95,7 @@ def read_run(path: Path, name: str) -> Run:
     """
     if not (path / MANIFEST).exists() and (inside := sorted(path.glob(f"*/{MANIFEST}"))):
         raise InvalidInputError(
-            f"{path} is no run, but holds {len(inside)}, such as {inside[0].parent}; name these"
+            f"{path} is no run, but contains {len(inside)}, such as {inside[0].parent}; name these"
         )
     manifest = read_manifest(path)
     try:
@@ -205,9 +205,7 @@ def comparable(runs: Sequence[Run], common: bool = False) -> tuple[Run, ...]:
 
 def _check_episodes(run: Run) -> None:
     if not run.episodes:
-        raise InvalidInputError(
-            f"run {run.name} holds no episodes; go on with it: amp run --resume"
-        )
+        raise InvalidInputError(f"run {run.name} has no episodes; go on with it: amp run --resume")
     twice = [key for key, count in Counter(map(_key, run.episodes)).items() if count > 1]
     if twice:
         raise InvalidInputError(
@@ -328,7 +326,7 @@ class RunLine:
         success_interval: of the success rate, over tasks.
         cost: mean of an episode.
         cost_interval: of that mean; None if there is but one task.
-        parts: where tokens and seconds went; empty if the traces hold no steps.
+        parts: where tokens and seconds went; empty if the traces have no steps.
         ended: why episodes ended, with how many.
     """
 

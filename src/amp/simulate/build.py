@@ -30,7 +30,7 @@ def table_from_recording(
     probes: frozenset[ProbeKind] = frozenset(),
     incomplete: Literal["refuse", "leave out"] = "refuse",
 ) -> SampleTable:
-    """The samples that a recording holds, to the letter those that a planner sees.
+    """The samples of a recording, exactly those that a planner would see.
 
     Args:
         path: the recording.

@@ -116,7 +116,7 @@ class State:
             )
             raise InvalidInputError(
                 f"{pull.samples} more samples of arm {arm.name} on task {where} after {first}, but"
-                f" the table holds {len(recorded.samples)}; record more, or ask for fewer"
+                f" the table has {len(recorded.samples)}; record more, or ask for fewer"
             )
         ledger = Ledger(Limits())
         ledger.usage = self.usage

@@ -227,7 +227,7 @@ class PythonTool(Tool):
 
 
 def find_program(text: str) -> str | None:
-    """Returns the program that a text holds, or None.
+    """Returns the program in a text, or None.
 
     That is, in this order: the last closed fenced block that is marked as Python or not marked at
     all; the block that the end of the text leaves open (a stop string takes its closing fence
