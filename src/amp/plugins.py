@@ -1,11 +1,11 @@
-"""What other packages bring: benchmarks, models, tools and allocators, found by entry points.
+"""Benchmarks, models, tools and allocators of other packages, found by their entry points.
 
 A package names them in its ``pyproject.toml``, and installing it is all that it takes:
 
     [project.entry-points."amp.benchmarks"]
     sorting = "my_package.sorting:Sorting"
 
-Nothing is imported until it is asked for by name, so a broken package breaks only what it brings.
+Nothing is imported before it is used by name, so a broken package affects only its own entries.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ Group = Literal["amp.benchmarks", "amp.models", "amp.tools", "amp.allocators"]
 
 
 def plugin_names(group: Group, builtin: Collection[str] = ()) -> tuple[str, ...]:
-    """Names that installed packages bring, in alphabetical order, without those of `builtin`."""
+    """Names that installed packages register, in alphabetical order, without those of `builtin`."""
     return tuple(sorted({point.name for point in _points(group)} - set(builtin)))
 
 
 def load_plugin(group: Group, name: str) -> Any:
-    """Imports what a package brings under a name.
+    """Imports the object that a package registers under a name.
 
     Args:
         group: what it is.
         name: one of `plugin_names`.
 
     Raises:
-        InvalidInputError: if no package brings it, or two do; the message names them.
+        InvalidInputError: if no package registers it, or two do; the message names them.
         MissingDependencyError: if importing it fails; the message says which package and why.
     """
     points = [point for point in _points(group) if point.name == name]

@@ -146,7 +146,7 @@ def test_agreement_spans_files_and_counts_rules_when_asked(amp: Amp, tmp_path: P
     Path("0.jsonl").write_text(Path("0.jsonl").read_text() + "wrong\x1b\n")
     files = ("0.jsonl", "1.jsonl", "2.jsonl")
     outcome = amp("annotations", "agreement", *files)
-    assert "2 annotators on 2 shared steps cannot be told" in outcome.out
+    assert "2 annotators on 2 shared steps is undefined" in outcome.out
     assert outcome.error == "0.jsonl line 3 is left out: no JSON\n"
     assert "3 annotators" in amp("annotations", "agreement", *files, "--rules").out
 

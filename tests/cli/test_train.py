@@ -79,7 +79,7 @@ def failed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("events", [True, False])
 def test_a_recording_becomes_a_policy(events: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("amp.learn.trainer.installed", lambda: events)
+    monkeypatch.setattr("amp.learn.trainer.has_tensorboard", lambda: events)
     done = amp()
     assert done.exit_code == 0, done.output
     written = Path("out")

@@ -78,11 +78,11 @@ class AllocatorOptions:
     """What an allocator is made from; each kind takes some of it (`AllocatorKind.takes`).
 
     Attributes:
-        space: where adaptive allocations move; a trained policy brings its own.
+        space: bounds of adaptive allocations; a trained policy has its own.
         fixed: what the fixed allocator grants, and the rules that sample until the votes agree.
         benchmark: where it is to allocate; a policy that was trained elsewhere is transferred.
         has_assessor: whether the user names a trained assessor, which some policies need.
-        max_samples: a step, of the rules on votes; windows are half of it, as usual.
+        max_samples: most samples of a step for the rules on votes; a window is half of it.
         trade_off: lambda of a trained policy that takes it; None for its own.
         mean_tokens: what a task may cost on average, which finds lambda on a policy's curve.
         episodes: of the run whose allocations a shuffled control hands out.

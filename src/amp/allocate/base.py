@@ -21,7 +21,7 @@ CONTROLS = ("histogram", "shuffled")
 
 
 class Allocator(Protocol):
-    """Decides what the next round of a plan step may spend, or that the step is settled.
+    """Decides what the next round of a plan step may spend, or to stop.
 
     Subclass it and write `allocate`; the rest has defaults. `context.evidence.rounds` says how many
     rounds the step has had. An allocator that stops after the first one is the algorithm of spec
@@ -52,7 +52,7 @@ class Allocator(Protocol):
     def with_limits(
         self, limits: Limits, costs: CostModel, tools: Mapping[str, Usage]
     ) -> Allocator:
-        """Returns the allocator, told what things cost, so that it asks for no more than fits.
+        """Returns the allocator with limits and costs, so that it allocates no more than fits.
 
         By default that is the allocator as it is; the ledger refuses what does not fit.
 

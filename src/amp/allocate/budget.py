@@ -38,7 +38,7 @@ class AllocationEnv:
         tools: the tools that the executor has, each with about what one use takes (`Tool.cost`);
             None if all tools of the space exist, at unknown costs. Tools that the
             observation brings along exist in any case.
-        limits: the limits of a whole episode, by which a share of the budget is told.
+        limits: the limits of a whole episode; the remaining budget is a share of them.
     """
 
     candidate: Usage = field(default_factory=Usage)

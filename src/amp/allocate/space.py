@@ -134,7 +134,7 @@ class Space:
     def dims(self) -> tuple[str, ...]:
         """Names of the latents of one decision, in order; every policy has one location for each.
 
-        ``stop`` (1 settles the step, 0 buys a round), the `REALS`, then one 0 or 1 for each tool.
+        ``stop`` (1 stops, 0 allocates a round), the `REALS`, then one 0 or 1 for each tool.
         """
         return ("stop", *REALS, *(f"tool {name}" for name in self.tool_names))
 

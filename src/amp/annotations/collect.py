@@ -1,15 +1,15 @@
-"""Collects annotations: from files that people have, and by asking a person step by step.
+"""Collects annotations: imports files, and lets a person rate steps one by one.
 
 A file is CSV with a header, or JSON lines. Columns: ``task``, ``step``; ``rating`` from 1 to 5, or
 ``complexity`` from 0 to 1; ``by``, or ``annotator``, where a bare name is a person's; ``goal`` and
 ``state`` may be missing. Of JSON lines ``candidates`` are kept, too. Other columns are ignored.
-Cells of CSV are separated by commas, semicolons or tabs, whichever the header has most of.
+Cells of CSV are separated by commas, semicolons or tabs, whichever is most frequent in the header.
 
-A person gets a queue of steps in an order that a seed fixes. Tasks are mixed, since whoever rates
-the steps of one plan in a row rates each against the one before it; the steps of one task keep
-their order, since the plan so far would show what was done in a step that is still to be rated. All
-who use one seed get one order, so that those who stop early have rated the same steps and their
-agreement can be measured.
+A person rates steps in an order that a seed determines. Tasks are mixed, since people who rate the
+steps of one plan in a row compare each with the one before it. The steps of one task keep their
+order, since the plan so far shows what was done in earlier steps. All people with the same seed get
+the same order, so that even those who stop early have rated the same steps, and their agreement can
+be measured.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Row = Mapping[str, object]
 
 
 def import_annotations(path: Path) -> Annotations:
-    """Reads a file of annotations in one of the usual forms; a wrong line harms no other.
+    """Reads a file of annotations; a line with an error does not affect the others.
 
     A file whose first character is ``{`` is read as JSON lines, any other as CSV.
 
@@ -99,7 +99,7 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, Row | ValueError]]:
             return
         except csv.Error as error:
             yield number, ValueError(str(error))
-            start = number  # a quote that is never closed must not swallow the lines after it
+            start = number  # an unclosed quote must not swallow the lines after it
 
 
 def _annotation(row: Row) -> Annotation:
@@ -131,7 +131,7 @@ def _annotation(row: Row) -> Annotation:
 
 
 def _one_of(row: Row, *names: str) -> tuple[str, object]:
-    """The one of these columns that has something in it, with what it has."""
+    """Name and value of the one of these columns that is not empty."""
     filled = [(name, row[name]) for name in names if row.get(name) not in (None, "")]
     if len(filled) > 1:
         raise ValueError(f"{' and '.join(names)} are both given, expected one of them")
@@ -151,7 +151,7 @@ def _number(name: str, value: object) -> float:
 
 @dataclass(frozen=True, slots=True)
 class AnnotationItem:
-    """A step to be rated: what was known before its first round, and nothing of what came of it.
+    """A step to be rated: what was known before its first round, and nothing of its result.
 
     Attributes:
         task: id of the task.
@@ -175,17 +175,17 @@ class AnnotationItem:
 def annotation_items(episodes: Iterable[Episode], seed: int = 0) -> list[AnnotationItem]:
     """The steps of episodes in the order in which they are to be rated (module docstring).
 
-    A step that occurs twice, in the same task, place and state, comes once.
+    Of steps with the same task, index and state only the first is returned.
     """
     plans = [_items(episode) for episode in episodes]
     turns = [index for index, plan in enumerate(plans) for _ in plan]
     random.Random(seed).shuffle(turns)
-    following = [iter(plan) for plan in plans]
-    mixed = [next(following[index]) for index in turns]
-    first: dict[Place, AnnotationItem] = {}
-    for item in mixed:
-        first.setdefault(item.place, item)
-    return list(first.values())
+    remaining = [iter(plan) for plan in plans]
+    by_place: dict[Place, AnnotationItem] = {}
+    for index in turns:
+        item = next(remaining[index])
+        by_place.setdefault(item.place, item)
+    return list(by_place.values())
 
 
 def _items(episode: Episode) -> list[AnnotationItem]:
@@ -203,13 +203,13 @@ def _items(episode: Episode) -> list[AnnotationItem]:
 
 
 class AnnotationSession:
-    """One person rates steps, and every rating is on disk when `rate` returns.
+    """A session in which one person rates steps; `rate` writes every rating to disk at once.
 
-    What this person has rated in the file already is left out of the queue; undo reaches it, too.
-    Skipped steps are asked for again in the next session.
+    Steps that this person has rated in the file already are left out, but can be undone. Skipped
+    steps come again in the next session.
 
     Args:
-        items: the steps, in the order in which they are asked for; each place once.
+        items: the steps, in the order in which they are shown; each place once.
         path: the file of annotations; others' annotations in it stay as they are.
         name: who rates.
 
@@ -226,13 +226,13 @@ class AnnotationSession:
             raise InvalidInputError(
                 f"name is {name!a}, expected printable characters without a colon"
             ) from None
-        known = parse_annotations(read_text(path)) if path.exists() else Annotations((), ())
-        self.bad: tuple[BadLine, ...] = known.bad
+        existing = parse_annotations(read_text(path)) if path.exists() else Annotations((), ())
+        self.bad: tuple[BadLine, ...] = existing.bad
         self.total = len(items)
-        asked = {item.place: item for item in items}
+        by_place = {item.place: item for item in items}
         rated: dict[Place, AnnotationItem] = {}
-        for annotation in known.good:
-            if annotation.by == self._by and (item := asked.get(annotation.place)):
+        for annotation in existing.good:
+            if annotation.by == self._by and (item := by_place.get(annotation.place)):
                 rated.pop(item.place, None)  # of several annotations of a step the last counts
                 rated[item.place] = item
         self._rated = list(rated.values())
@@ -245,7 +245,7 @@ class AnnotationSession:
 
     @property
     def position(self) -> int:
-        """Number of the current step among all, from 1; rated and skipped ones lie before it."""
+        """Number of the current step among all, from 1, after the rated and skipped ones."""
         return self.total - len(self._waiting) + 1
 
     @property
@@ -270,10 +270,10 @@ class AnnotationSession:
         return annotation
 
     def undo(self) -> AnnotationItem | None:
-        """Takes the last rating back, from the file, too, and asks for that step again.
+        """Deletes the last rating, also in the file, and makes its step the current one.
 
         Returns:
-            The step, or None if there is no rating to take back.
+            The step, or None if there is no rating.
         """
         if not self._rated:
             return None

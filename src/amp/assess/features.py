@@ -65,7 +65,7 @@ class FeatureVector:
     """The features of one step.
 
     Attributes:
-        values: by name, finite and within the feature's bounds; what could not be had is absent.
+        values: by name, finite and within the feature's bounds; unavailable features are absent.
         substituted: names of those whose value comes from a stated substitute.
         substitutes: what stood in for what, one phrase each.
     """
@@ -124,7 +124,7 @@ BY_NAME: Mapping[str, Feature] = {feature.name: feature for feature in FEATURES}
 
 
 def observe(context: StepContext, parse: Parser = structural) -> FeatureVector:
-    """Returns the features of a step that can be had, without a model call.
+    """Returns the features of a step that are available without a model call.
 
     Goal and state are read from their end, `text.MAX_CHARACTERS` characters in all. A value
     that is no number of its feature, such as NaN, is left out, and a phrase says so. What a model

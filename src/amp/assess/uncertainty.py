@@ -176,7 +176,7 @@ def choice_entropy(evidence: Evidence) -> float | None:
 def probe_entropy(evidence: Evidence) -> float | None:
     """Entropy of the options before the first round relative to the largest possible, in [0, 1].
 
-    None where the options were not probed, or what the model told of them is no distribution.
+    None if the options were not probed, or their probabilities are no distribution.
     """
     options = evidence.probe.options.values() if evidence.probe else ()
     return None if not options or fault(options) else entropy_share(options)

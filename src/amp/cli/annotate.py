@@ -156,7 +156,7 @@ def _show(session: AnnotationSession, console: Console, said: str) -> None:
 
 
 def _panel(item: AnnotationItem) -> RenderableType:
-    """A step as it is shown: nothing of what came of it, and no text that steers the terminal."""
+    """A step as it is shown: without its result, and without control characters."""
     from rich.console import Group
     from rich.panel import Panel
     from rich.text import Text
@@ -234,7 +234,7 @@ def annotations_agreement(
 def _agreement_text(found: Agreement) -> str:
     people = f"{len(found.annotators)} annotators on {found.shared_steps} shared steps"
     if found.alpha is None:
-        return f"agreement of {people} cannot be told: too few steps, or all ratings are equal"
+        return f"agreement of {people} is undefined: too few steps, or all ratings are equal"
     return f"agreement of {people}: Krippendorff's alpha {found.alpha:.2f} ({found.level})"
 
 

@@ -59,7 +59,7 @@ def open_model(
     prompts: tuple[str, ...] = (),
     hidden_states: bool = False,
 ) -> LanguageModel:
-    """Opens the model that was asked for, behind a recording if one was asked for."""
+    """Opens a model by name, with a recording if one is given."""
     from amp.models.recorded import RecordedModel
     from amp.models.registry import load_model
     from amp.settings import load_settings

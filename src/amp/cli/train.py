@@ -164,7 +164,7 @@ def _notes(bars: Progress, config: TrainConfig) -> Callable[[Metrics], None]:
 
 
 def _show(origin: Origin, out: Path, config: TrainConfig) -> None:
-    from amp.learn.trainer import ASSESSOR, METRICS, POLICY, installed
+    from amp.learn.trainer import ASSESSOR, METRICS, POLICY, has_tensorboard
 
     console = new_console()
     if origin.curve:
@@ -172,7 +172,7 @@ def _show(origin: Origin, out: Path, config: TrainConfig) -> None:
     if config.learn:
         events = (
             "event files for TensorBoard"
-            if installed()
+            if has_tensorboard()
             else "no event files: TensorBoard is not installed"
         )
         console.print(f"metrics: {out / METRICS}, and {events}", soft_wrap=True)

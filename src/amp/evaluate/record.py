@@ -38,20 +38,20 @@ def corners(space: Space) -> dict[str, Allocation]:
     found = {}
     for values in product(*ends):
         fields = dict(zip(REALS, values, strict=True))
-        told = {name for name, both in zip(REALS, ends, strict=True) if len(both) > 1}
+        varied = {name for name, both in zip(REALS, ends, strict=True) if len(both) > 1}
         if fields["temperature"] == 0.0:
             if fields["top_p"] < space.top_p[1]:
                 continue
-            told.discard("top_p")
+            varied.discard("top_p")
         for wanted in product(*((None, tool) for tool in space.tool_names)):
             tools = frozenset(filter(None, wanted))
-            parts = [_told(name, value) for name, value in fields.items() if name in told]
+            parts = [_in_words(name, value) for name, value in fields.items() if name in varied]
             parts += sorted(tools) or (["no tools"] if space.tools else [])
             found[", ".join(parts) or "fixed"] = Allocation(**fields, tools=tools)
     return found
 
 
-def _told(name: str, value: float) -> str:
+def _in_words(name: str, value: float) -> str:
     if name == "beam_width":
         return f"{value} beam" if value == 1 else f"{value} beams"
     return f"{name} {value}"
@@ -105,7 +105,7 @@ class Grid:
             raise InvalidInputError(f"samples is {self.samples}, expected 1 to 256") from None
 
     def planner(self, model: RecordedModel, arm: str) -> AnyPlanner:
-        """The planner that asks for an arm in every step."""
+        """The planner that allocates an arm in every step."""
         allocation = self.arms[arm]
         if self.benchmark.max_steps == 1:
             allocation = replace(allocation, beam_width=self.samples)
@@ -141,7 +141,7 @@ async def record_grid(
         on_task: called with every task that is done.
 
     Returns:
-        By id of a task for which the model failed, why. Asking again tries them again.
+        For each task for which the model failed, by its id, the reason. A second call retries them.
 
     Raises:
         InvalidInputError: if jobs is less than 1.

@@ -64,13 +64,14 @@ class BenchmarkTable(TaskConfig):
     benchmark: str = ""
     """Its name; that of the table if left out."""
     recording: FilePath | None = None
-    """Answers are taken from it; the model is never asked. ``{model}`` in the path stands for the
-    model."""
+    """Recording to replay; the model is never called. ``{model}`` in the path is replaced by the
+    model's name."""
     record: FilePath | None = None
-    """The model is asked for what this recording lacks. With neither it is always asked."""
+    """Recording to use and extend: the model answers only what it lacks. Without a recording the
+    model answers everything."""
     permute: bool = True
     """Whether the seeds of a replay are permutations of the samples of seed 0; else the recording
-    has to hold samples of every seed."""
+    has to have samples of every seed."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -227,7 +228,7 @@ def prepare(
         The trials that can begin, and those whose data or packages are missing.
 
     Raises:
-        InvalidInputError: if the sweep asks for what does not exist; names the tables.
+        InvalidInputError: if the sweep names something that does not exist; names the tables.
         MissingDependencyError: if it has several seeds, and scipy is not installed.
     """
     if len(sweep.seeds) > 1:  # their summary at the end has intervals over tasks

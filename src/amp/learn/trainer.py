@@ -1,12 +1,12 @@
-"""The training loop: roll out, update, note, save; and again.
+"""The training loop: roll out, update, write metrics, save a checkpoint; repeat.
 
-A directory holds one training: ``checkpoint.safetensors`` to go on from, ``metrics.jsonl`` with a
-line an update, the same as event files of TensorBoard where that is installed, and
-``policy.safetensors``, what is learned so far for the numpy runtime. A training that was
-interrupted and goes on is bit by bit the one that was not.
+A training is a directory: ``checkpoint.safetensors`` to resume from, ``metrics.jsonl`` with a line
+per update, the same metrics as event files of TensorBoard if that is installed, and
+``policy.safetensors``, the policy so far for the numpy runtime. A training that was interrupted and
+resumed gives, bit by bit, the same policy as one that was not.
 
-End to end (spec 2.5, 4b), the assessor learns with the policy, and ``assessor.safetensors`` is what
-it has become: the two belong together.
+In end-to-end training (spec 2.5, 4b) the assessor is trained with the policy and saved in
+``assessor.safetensors``; the two files belong together.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from amp.mlp import FAR, Layer
 from amp.simulate.table_env import Ints, VectorEnv
 
 
-def installed() -> bool:
-    """Whether `scalars` writes anything."""
+def has_tensorboard() -> bool:
+    """Whether TensorBoard is installed, so that `scalars` writes anything."""
     return find_spec("tensorboard") is not None
 
 
@@ -45,16 +45,16 @@ def installed() -> bool:
 def scalars(
     directory: Path, updates: int
 ) -> Iterator[Callable[[Mapping[str, int | float | None]], None]]:
-    """Opens an event file and yields what adds the metrics of an update to it, one scalar each.
+    """Opens an event file and yields a function that adds the metrics of an update to it.
 
     Args:
-        directory: where the event files are.
-        updates: how many there were. What earlier files say of later ones is not shown any more.
+        directory: of the event files.
+        updates: number of updates so far; TensorBoard hides later ones of earlier files.
     """
-    if not installed():
+    if not has_tensorboard():
         yield lambda metrics: None
         return
-    # Here, since the import takes as long as several updates.
+    # Imported here, as that takes as long as several updates.
     from torch.utils.tensorboard.writer import SummaryWriter
 
     with SummaryWriter(directory, purge_step=updates + 1) as writer:
@@ -64,7 +64,7 @@ def scalars(
             for name, value in metrics.items():
                 if value is not None and name != "update":
                     writer.add_scalar(name, value, step)
-            # As in metrics.jsonl: a training that is killed has noted every update.
+            # As in metrics.jsonl, a training that is killed loses no finished update.
             writer.flush()
 
         yield add
@@ -76,8 +76,8 @@ POLICY = "policy.safetensors"
 ASSESSOR = "assessor.safetensors"
 
 _MIN_SCORE_STD = 1.0 / FAR
-"""Of a score that learns: those near each other at first may move anywhere in (0, 1), and one that
-is cut has no gradient."""
+"""Smallest standard deviation of the score of an assessor in training. Scores that are close to
+each other at first may move anywhere in (0, 1), and an input that is clipped has no gradient."""
 
 Metrics = dict[str, int | float | None]
 
@@ -93,7 +93,7 @@ def train(
     resume: bool = False,
     on_update: Callable[[Metrics], None] = lambda metrics: None,
 ) -> MlpPolicy:
-    """Trains a policy in an environment: `train_on` what it gives."""
+    """Trains a policy in an environment: `train_on` its rollouts."""
     return train_on(
         EnvRollouts(env, settings.reward),
         settings,
@@ -119,26 +119,26 @@ def train_on(
 ) -> MlpPolicy:
     """Trains a policy by PPO; the same seed gives the same policy.
 
-    Where the limit of what may be spent is reached, the policy is what was learned until then, and
-    the training can be gone on with.
+    If a limit on the cost of the training is reached, it ends with the policy so far, and can be
+    resumed.
 
     Args:
-        rollouts: what to train on.
-        settings: how.
-        directory: where to keep it; made if there is none.
-        start: where to begin, from imitation, say; without, near the sigmoids of spec 3.3.
-        assessor: learns with the policy, from here on; the environment has to give its inputs. None
-            takes the scores of the environment as they are.
-        trained_on: what the assessor has learned from when this is done, for its file; its own
-            training tasks and those of the environment, say.
-        resume: whether to go on with the training in the directory.
-        on_update: is told the metrics of each update, as they stand in the file.
+        rollouts: makes the episodes to learn from.
+        settings: of PPO.
+        directory: of the training; created if it does not exist.
+        start: the initial policy, such as one that was trained by imitation; by default one near
+            the sigmoids of spec 3.3.
+        assessor: an assessor to train with the policy; the environment has to provide its inputs.
+            None uses the scores of the environment unchanged.
+        trained_on: saved with the assessor: everything that it was trained on, including this
+            training.
+        resume: whether to resume the training in the directory.
+        on_update: called with the metrics of each update, as they are in the file.
 
     Raises:
-        InvalidInputError: if the directory has a training already and `resume` is not set, or
-            none or a different one and it is; if there are no tasks, or nothing to learn on them;
-            if what the environment gives makes no sense; or if an assessor comes without what it is
-            trained on.
+        InvalidInputError: if `resume` is False and the directory has a training, or True and it has
+            none or a different one; if there are no tasks, or nothing to learn on them; if values
+            of the environment are invalid; or if only one of assessor and trained_on is given.
     """
     if (assessor is None) != (trained_on is None):
         raise InvalidInputError("assessor and trained_on belong together; give both or none")
@@ -152,21 +152,21 @@ def train_on(
     terciles = terciles_of(rollouts.difficulties)
     with one_thread():
         if resume:
-            frame = start or _unnormalised(rollouts, settings)
-            training = load_checkpoint(path, frame, settings, assessor)
+            initial = start or _unnormalised(rollouts, settings)
+            training = load_checkpoint(path, initial, settings, assessor)
         else:
-            frame = _beginning(rollouts, settings, start, assessor)
-            training = Training.of(frame, settings, assessor)
+            initial = _initial_policy(rollouts, settings, start, assessor)
+            training = Training.of(initial, settings, assessor)
             directory.mkdir(parents=True, exist_ok=True)
             save_checkpoint(training, settings, path)
-        _keep_metrics(directory / METRICS, training.updates)
+        _truncate_metrics(directory / METRICS, training.updates)
         with (
             (directory / METRICS).open("a", encoding="utf-8") as file,
             scalars(directory, training.updates) as add_scalars,
         ):
             while training.decisions < settings.decisions:
                 try:
-                    metrics = _advance(training, rollouts, terciles, settings)
+                    metrics = _update(training, rollouts, terciles, settings)
                 except LimitReachedError:
                     _save(training, settings, directory, trained_on)
                     break
@@ -192,12 +192,10 @@ def _save(
     save_checkpoint(training, settings, directory / CHECKPOINT)
 
 
-def _advance(
-    training: Training, rollouts: Rollouts, terciles: Ints, settings: PPOConfig
-) -> Metrics:
-    """One update, and what is to be known of it."""
+def _update(training: Training, rollouts: Rollouts, terciles: Ints, settings: PPOConfig) -> Metrics:
+    """Makes a rollout and one update of the policy; returns the metrics."""
     began = time.perf_counter()
-    rng = _chance(settings, training.updates)
+    rng = _generator(settings, training.updates)
     progress = training.decisions / settings.decisions
     low, high = training.curriculum.trade_offs(settings, progress)
     rollout = rollouts.collect(
@@ -207,9 +205,9 @@ def _advance(
         rng,
         training.assessor,
     )
-    played = time.perf_counter()
-    left = 1.0 - progress if settings.anneal else 1.0
-    rates = (settings.learning_rate * left, settings.assessor_learning_rate * left)
+    rolled_out = time.perf_counter()
+    decay = 1.0 - progress if settings.anneal else 1.0
+    rates = (settings.learning_rate * decay, settings.assessor_learning_rate * decay)
     for group, rate in zip(training.optimiser.param_groups, rates, strict=False):
         group["lr"] = rate
     try:
@@ -217,7 +215,8 @@ def _advance(
     except NothingToLearnError:
         if not rollouts.live:
             raise
-        done = {field.name: None for field in fields(Update)}  # by chance, in few episodes
+        # Live rollouts are small, and by chance no decision of this one had a choice.
+        done = {field.name: None for field in fields(Update)}
     opened = training.curriculum.opened
     training.curriculum = training.curriculum.after(rollout, terciles, settings)
     training.updates += 1
@@ -238,21 +237,21 @@ def _advance(
         "learning_rate": rates[0],
         **done,
         **rollouts.spent,
-        "seconds_rolling_out": played - began,
-        "seconds_updating": time.perf_counter() - played,
+        "seconds_rolling_out": rolled_out - began,
+        "seconds_updating": time.perf_counter() - rolled_out,
     }
 
 
-def _beginning(
+def _initial_policy(
     rollouts: Rollouts,
     settings: PPOConfig,
     start: MlpPolicy | None,
     assessor: NeuralAssessor | None,
 ) -> MlpPolicy:
-    """The policy to begin with, normalised by a look at all tasks, before any curriculum.
+    """The initial policy; its inputs are normalised by a first rollout on all tasks.
 
-    Where episodes cost calls, as many tasks are looked at as an update has episodes, and none where
-    the policy is normalised already.
+    If episodes cost model calls, that rollout has only as many tasks as an update has episodes, and
+    is left out for a policy that is normalised already.
     """
     raw = replace(start or _unnormalised(rollouts, settings), deterministic=False)
     _check_fit(raw, rollouts)
@@ -284,7 +283,10 @@ def _beginning(
 
 
 def _uncut(policy: MlpPolicy) -> MlpPolicy:
-    """The same policy with a score of which nothing is cut: it decides alike where nothing was."""
+    """The policy with an input scale of the score at which no score is clipped.
+
+    Its decisions stay the same, except for scores that were clipped before.
+    """
     score = len(policy.features) + EXTRAS.index("score")
     first, second, output = policy.layers
     weight, std = first.weight.copy(), policy.std.copy()
@@ -317,13 +319,13 @@ def _check_outcomes(probe: Rollout) -> None:
         )
 
 
-def _chance(settings: PPOConfig, updates: int) -> np.random.Generator:
-    """A generator for each update, so that none has to be saved; number 0 is the first look's."""
+def _generator(settings: PPOConfig, updates: int) -> np.random.Generator:
+    """A new generator for each update, so that none has to be saved; 0 is the initial policy's."""
     return np.random.default_rng((settings.seed, 1 + updates))
 
 
-def _keep_metrics(path: Path, updates: int) -> None:
-    """Drops what was noted after the checkpoint: those updates are made again."""
+def _truncate_metrics(path: Path, updates: int) -> None:
+    """Drops the metrics after the checkpoint, as those updates are made again."""
     if not path.exists():
         return
     lines = path.read_text("utf-8").splitlines(keepends=True)[:updates]

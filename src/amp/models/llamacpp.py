@@ -328,7 +328,7 @@ class LlamaCppModel:
 
     def _abandon(self, call: Call, future: asyncio.Future[None]) -> None:
         self._server.cancel(call)
-        # Nobody will ask for the outcome any more; an unread exception would print a warning.
+        # The outcome is not needed any more; an unread exception would print a warning.
         future.add_done_callback(_read)
 
     async def _in_thread(self, work: Callable[[T], U], argument: T) -> U:

@@ -63,9 +63,9 @@ def append_tokens(rows: Sequence[Row], logits: Tensor, temperature: float, top_p
     else:
         uniforms = [row.draws.random() for row in rows]
         chosen = draw(logits, uniforms, temperature, top_p)
-    told = log_probs.gather(-1, chosen.unsqueeze(-1)).squeeze(-1).clamp(max=0.0)
+    of_chosen = log_probs.gather(-1, chosen.unsqueeze(-1)).squeeze(-1).clamp(max=0.0)
     for row, token, log_prob, entropy in zip(
-        rows, chosen.tolist(), told.tolist(), entropies.tolist(), strict=True
+        rows, chosen.tolist(), of_chosen.tolist(), entropies.tolist(), strict=True
     ):
         row.tokens.append(token)
         row.log_probs.append(log_prob)

@@ -150,7 +150,7 @@ def _unloadable(
     reason = lines[0].rstrip(".:")
     if source.hub and isinstance(error, OSError):
         return MissingDependencyError(
-            f"model {name} cannot be had from the hub ({reason}); check the name and the network"
+            f"model {name} cannot be loaded from the hub ({reason}); check the name and the network"
         )
     return InvalidInputError(
         f"model {name} cannot be loaded ({reason}): it is damaged, incomplete, of an unknown kind,"

@@ -63,7 +63,7 @@ def reliability(
 ) -> Reliability:
     """Compares scores with failure rates in bins of equal counts.
 
-    Equal scores stay in one bin, so there may be fewer and less equal bins than asked for.
+    Equal scores stay in one bin, so there may be fewer and less equal bins than requested.
 
     Args:
         scores: probabilities of failure; where one leaves [0, 1], nothing is defined.

@@ -154,15 +154,15 @@ def _markup(html: str) -> Markup:
 
 
 def _probed(probe: Probe) -> str:
-    told = []
+    parts = []
     if probe.entropy is not None:
-        told.append(f"entropy of the next token {probe.entropy:.3f} nats")
+        parts.append(f"entropy of the next token {probe.entropy:.3f} nats")
     if probe.perplexity is not None:
-        told.append(f"perplexity of the context {probe.perplexity:.2f}")
+        parts.append(f"perplexity of the context {probe.perplexity:.2f}")
     if probe.hidden:
-        told.append(f"a hidden state of {len(probe.hidden)} numbers")
+        parts.append(f"a hidden state of {len(probe.hidden)} numbers")
     likely = sorted(probe.options.items(), key=lambda option: -option[1])[:_OPTIONS]
-    return "; ".join([*told, *(f"{_clip(action)} {chance:.1%}" for action, chance in likely)])
+    return "; ".join([*parts, *(f"{_clip(action)} {chance:.1%}" for action, chance in likely)])
 
 
 def _facts(candidate: Candidate) -> str:

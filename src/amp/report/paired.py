@@ -130,7 +130,7 @@ def compare(
     Args:
         first: the run that is compared with.
         second: the other.
-        costs: the fields of `Usage` of which savings are told, as far as the first run spent any.
+        costs: the fields of `Usage` to report savings of, as far as the first run spent any.
 
     Raises:
         InvalidInputError: if they did not do the same tasks, or one did a task twice with the same
@@ -138,8 +138,10 @@ def compare(
     """
     one, two = _by_task(first), _by_task(second)
     if not one or one.keys() != two.keys():
-        odd = sorted(one.keys() ^ two.keys())
-        which = f": only one of them did {odd[0][0]} (seed {odd[0][1]})" if odd else ": none"
+        single = sorted(one.keys() ^ two.keys())
+        which = (
+            f": only one of them did {single[0][0]} (seed {single[0][1]})" if single else ": none"
+        )
         raise InvalidInputError(f"the runs cannot be paired, they did not do the same tasks{which}")
     pairs = [(one[key], two[key]) for key in one]
     tasks = [task for task, _ in one]
@@ -193,7 +195,7 @@ class Versus:
         holm: that, adjusted for all tests of the report; None if it is none of them.
         test: what the p-value is of.
         detectable: smallest difference that the test would have seen with a power of 80 %; None
-            if there is none or it cannot be told.
+            if there is none or it is unknown.
         saving: of cost; None where the other cost nothing.
         saving_holm: its p-value, adjusted for all tests of the report; None if it is none of them.
         detectable_saving: smallest share that would have been seen; None if both cost the same on
@@ -265,7 +267,7 @@ def comparisons(
         reference: the run that the others are compared with.
         others: the runs.
         cost_of: cost of an episode.
-        tested: kinds of runs whose difference is tested; of the others it is told alone.
+        tested: kinds of runs whose difference is tested; that of the others is only reported.
         test_savings: whether savings are tests of the family, too.
 
     Raises:

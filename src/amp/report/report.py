@@ -66,7 +66,7 @@ OF_SAMPLES = Analysis(
 """Dozens of policies on the same recorded samples, in many orders.
 
 The fixed allocations there are a grid, of which the reference is one; to test each would take the
-power from the tests of what is new. What a policy saves on the same samples is told with its
+power from the tests of what is new. What a policy saves on the same samples is given with its
 interval. One way to resample makes all intervals.
 """
 
@@ -296,8 +296,8 @@ def _notes(runs: Sequence[Run], lines: Sequence[RunLine]) -> list[str]:
         notes.append("one task: no interval over tasks, and no test can tell runs apart")
     limits = {run.name: _limits(run) for run in runs}
     if len(set(limits.values())) > 1:
-        told = "; ".join(f"{name}: {limit}" for name, limit in limits.items())
-        notes.append(f"the runs had different limits ({told})")
+        by_run = "; ".join(f"{name}: {limit}" for name, limit in limits.items())
+        notes.append(f"the runs had different limits ({by_run})")
     return notes
 
 

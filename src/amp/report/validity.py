@@ -30,7 +30,7 @@ class Row:
     Attributes:
         task: id of its task.
         failed: whether acting there failed.
-        scores: features and scorers by name; what could not be had is absent.
+        scores: features and scorers by name; unavailable ones are absent.
 
     Raises:
         ValueError: if a score is not finite.

@@ -90,7 +90,7 @@ def env_from_samples(
         table: the recorded samples, equally many of every arm.
         space: where a policy is to move.
         features: names of the features that it is to see.
-        assessor: says how complex a step is; must ask for no probe. A `NeuralAssessor` may
+        assessor: scores the steps; must need no probe. A `NeuralAssessor` may
             learn with the policy.
         contexts: each plan step before its first round, by its name, which is the task's id for
             the first one.

@@ -238,13 +238,13 @@ def replay_allocator(
     Args:
         table: the table.
         allocator: decides; every allocation that it grants has to be an arm with some beam width.
-        assessor: says how complex a step is; None for one that says 0 and asks for no probe.
+        assessor: scores the steps; None for a complexity of 0 without probes.
         contexts: each plan step before its first round, by its name, which is the task's id for the
             first one; needed by whoever reads the task's text.
         max_rounds: rounds a plan step at most.
 
     Raises:
-        InvalidInputError: if the table has not what is asked for, a probe included, or an assessor
+        InvalidInputError: if the table lacks samples or a probe that is needed, or an assessor
             has no context.
     """
     probes = frozenset() if assessor is None else assessor.probes - _FREE_PROBES
