@@ -40,6 +40,7 @@ from amp.types import (
     StepRecord,
     Task,
     Transition,
+    first_failure,
 )
 
 
@@ -154,7 +155,7 @@ class Planner:
             failure, ledger.ended_by = str(error), MODEL_ERROR
         chosen = self.select(context.evidence.candidates)
         if chosen is None and failure is None:
-            failure = _first_failure(rounds)
+            failure = first_failure(rounds)
         return StepRecord(
             observation=context.observation,
             rounds=tuple(rounds),
@@ -165,8 +166,3 @@ class Planner:
             stop=stop,
             probe=context.evidence.probe,
         )
-
-
-def _first_failure(rounds: list[Round]) -> str:
-    failures = (c.failure for r in rounds for c in r.candidates if c.failure)
-    return next(failures, "no round was allocated")

@@ -1,9 +1,9 @@
-"""Episodes on disk: one directory a run, with everything that is needed to read and repeat it.
+"""Episodes on disk: one directory per run, with everything that is needed to read and repeat it.
 
-``run.json`` says what ran: the run's configuration (`amp.evaluate.config.RunConfig`), what came of
-it (model, allocator, prompts, defaults, hashes of files), versions and tasks. ``episodes.jsonl``
-holds one episode a line, each written whole and synced, so that a killed run keeps what it had. The
-episodes contain no wall-clock time: the same answers give the same bytes.
+``run.json`` has the run's configuration (`amp.evaluate.config.RunConfig`), what it resolved to
+(model, allocator, prompts, defaults, hashes of files), versions and tasks. ``episodes.jsonl`` has
+one episode per line, each written whole and synced, so that a killed run keeps its finished
+episodes. They contain no wall-clock time: the same answers give the same bytes.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -368,6 +368,12 @@ class Round:
     usage: Usage
     substitutes: tuple[str, ...] = ()
     latents: tuple[float, ...] = ()
+
+
+def first_failure(rounds: Sequence[Round]) -> str:
+    """Why the rounds of a step gave no action: the first failure of a candidate."""
+    failures = (c.failure for each in rounds for c in each.candidates if c.failure)
+    return next(failures, "no round was allocated")
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,7 +171,7 @@ def test_what_was_replayed_is_compared_like_runs(table: SampleTable) -> None:
 @pytest.mark.parametrize(
     ("asks", "said"),
     [
-        ([Pull("program", 5)], "5 more samples of arm program on task .* after 0, .* holds 4"),
+        ([Pull("program", 5)], "5 more samples of arm program on task .* after 0, .* has 4"),
         ([Pull("chain", 3), Pull("chain", 2)], "2 more samples of arm chain on task .* after 3"),
         ([Pull("chain", 0)], "0 more samples of arm chain"),
         ([Pull("chian")], "unknown arm 'chian'; did you mean 'chain'"),

@@ -193,7 +193,7 @@ class PreparedTrial:
 
 @dataclass(frozen=True, slots=True)
 class TrialResult:
-    """What came of a trial.
+    """The result of a trial.
 
     Attributes:
         trial: which.

@@ -255,7 +255,7 @@ class AdaPlanner(BaselinePlanner):
         return plan
 
     async def _violation(self, run: Trajectory, step: PlannedStep) -> str:
-        """Says what is wrong with what came of a step; empty if it is as expected."""
+        """Describes what is wrong with the result of a step; empty if it is as expected."""
         feedback = run.state.feedback
         if _FAILED.search(feedback):
             return feedback

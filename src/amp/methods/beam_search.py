@@ -30,6 +30,7 @@ from amp.types import (
     StepRecord,
     Task,
     Transition,
+    first_failure,
 )
 
 
@@ -267,7 +268,7 @@ class BeamPlanner(Planner):
             failure, ledger.ended_by = str(error), MODEL_ERROR
         kept = ranked(live, [c.evidence.candidates for c in contexts])[: max(0, places)]
         if not kept and failure is None:
-            failure = _first_failure(rounds)
+            failure = first_failure(rounds)
         step = StepRecord(
             observation=live[0].state.observation,
             rounds=tuple(rounds),
@@ -279,8 +280,3 @@ class BeamPlanner(Planner):
             probe=contexts[0].evidence.probe,
         )
         return step, kept
-
-
-def _first_failure(rounds: Sequence[Round]) -> str:
-    failures = (c.failure for r in rounds for c in r.candidates if c.failure)
-    return next(failures, "no round was allocated")

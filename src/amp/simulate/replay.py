@@ -1,10 +1,10 @@
 """Replay on a table of samples: one task as a state machine, and an allocator that decides in it.
 
-A state is what is known: the samples taken so far in this plan step, in order, and the steps before
-it. To pull an arm takes its next samples in one call, as a round of the planner does, and costs
-what its ledger would be charged: the prompt once a call. To settle has the vote decide the step,
-which leads to the next one or ends the plan. Limits other than the samples that there are do not
-exist here. What comes out are episodes like those of the planner.
+A `State` has the samples taken so far in a plan step, in order, and the steps before it. A `Pull`
+takes the next samples of an arm in one call, like a round of the planner, and costs what the
+planner's ledger would be charged. `State.settled` lets the vote decide the step, which leads to the
+next one or ends the plan. There are no limits but the number of recorded samples. The results are
+episodes like those of the planner.
 """
 
 from __future__ import annotations
@@ -32,25 +32,26 @@ from amp.types import (
     StepRecord,
     Task,
     Usage,
+    first_failure,
 )
 
 _NOT_ASSESSED = Complexity(0.0)
 _UNSEEN = Observation()
 
 _FREE_PROBES = frozenset({"options"})
-"""Listed actions: a table of samples has none, so nothing is asked, and nothing charged."""
+"""Probes of listed actions. The steps of a table have none, so this probe makes no call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pull:
-    """One round: so many more samples of an arm, in one call."""
+    """One round: a number of further samples of an arm, in one call."""
 
     arm: str
     samples: int = 1
 
 
 Plan = tuple[Pull, ...]
-"""The rounds of a plan step, where they are fixed beforehand."""
+"""The rounds of a plan step, fixed beforehand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +64,12 @@ class State:
         name: of the plan step; the task's id for the first one.
         step: the samples of the plan step.
         taken: the samples of this step so far, in order, as arm and index.
-        evidence: what they say.
+        evidence: of these samples.
         rounds: that took them.
-        before: what was spent before this step.
-        usage: what was spent in all.
+        before: usage before this step.
+        usage: total usage.
         steps: the plan steps before this one.
-        success: whether the task is solved; None while it goes on.
+        success: whether the task is solved; None while the plan is not finished.
     """
 
     table: SampleTable
@@ -85,7 +86,7 @@ class State:
 
     @classmethod
     def begin(cls, table: SampleTable, row: TaskSamples) -> State:
-        """Nothing taken yet."""
+        """The state of a task before its first sample."""
         return cls(table, row, row.task, row.first)
 
     def probed(self) -> State:
@@ -99,9 +100,9 @@ class State:
         """The state after one more round.
 
         Args:
-            pull: what it takes.
-            complexity: what the assessor said before it, for its record.
-            decision: whence the log-probability and the latents of its record are.
+            pull: the samples of the round.
+            complexity: assessed before the round, for its record.
+            decision: has the log-probability and the latents for the record.
 
         Raises:
             InvalidInputError: if the table has no such arm or not so many samples left of it.
@@ -151,9 +152,9 @@ class State:
         """The state after the vote has decided the step: the next step, or the end of the plan.
 
         Args:
-            complexity: the assessor's last word on the step, for its record.
-            stop: the decision that settled it, likewise.
-            observation: the state in which it was decided, likewise.
+            complexity: last assessment of the step, for its record.
+            stop: the decision to stop, for its record.
+            observation: the state in which the step was decided, for its record.
         """
         candidates = self.evidence.candidates
         winner = vote(candidates)
@@ -169,7 +170,7 @@ class State:
             complexity=complexity,
             action=None if winner is None else winner.action,
             usage=self.usage - self.before,
-            failure=None if winner is not None else _why_no_action(self.rounds),
+            failure=None if winner is not None else first_failure(self.rounds),
             stop=stop,
             probe=self.evidence.probe,
         )
@@ -184,7 +185,7 @@ class State:
         )
 
     def episode(self, task: Task | None = None) -> Episode:
-        """What came of the plan, once it has ended.
+        """The episode of a finished plan.
 
         Args:
             task: the task; None for one without its text.
@@ -199,18 +200,13 @@ class State:
         )
 
 
-def _why_no_action(rounds: Sequence[Round]) -> str:
-    failures = (c.failure for made in rounds for c in made.candidates if c.failure)
-    return next(failures, "no round was allocated")
-
-
 def pulls(table: SampleTable, step: StepRecord) -> Plan:
     """The rounds of a plan step that was replayed on a table."""
     return tuple(_pull(table, executed.allocation) for executed in step.rounds)
 
 
 def replay_plan(table: SampleTable, row: TaskSamples, plan: Sequence[Pull]) -> Episode:
-    """What comes of rounds that are fixed beforehand, the same in every plan step of a task."""
+    """Replays fixed rounds, the same in every plan step of a task."""
     state = State.begin(table, row)
     while state.success is None:
         for pull in plan:
@@ -240,8 +236,8 @@ def replay_allocator(
         allocator: decides; every allocation that it grants has to be an arm with some beam width.
         assessor: scores the steps; None for a complexity of 0 without probes.
         contexts: each plan step before its first round, by its name, which is the task's id for the
-            first one; needed by whoever reads the task's text.
-        max_rounds: rounds a plan step at most.
+            first one; needed if the assessor or the allocator reads the task's text.
+        max_rounds: most rounds of a plan step.
 
     Raises:
         InvalidInputError: if the table lacks samples or a probe that is needed, or an assessor
@@ -288,7 +284,7 @@ def _decide(
 def _context(
     state: State, contexts: Mapping[str, StepContext] | None, *, needed: bool
 ) -> StepContext:
-    """The plan step before its first round, as the planner would show it."""
+    """The context of a plan step before its first round, as in the planner."""
     left = Limits(steps=state.table.max_steps - 1 - len(state.steps))
     if contexts is not None and state.name in contexts:
         return replace(contexts[state.name], steps=state.steps, remaining=left)

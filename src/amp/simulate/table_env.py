@@ -45,7 +45,7 @@ class BatchObservation:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StepResult:
-    """What came of a decision, one value a row.
+    """The results of a decision, one value per row.
 
     Attributes:
         tokens: that it cost.
