@@ -21,7 +21,7 @@ from amp.errors import InvalidInputError
 from amp.learn.config import PPOConfig
 from amp.learn.rollout import roll_out
 from amp.learn.trainer import CHECKPOINT, METRICS, POLICY, Metrics, train
-from amp.mlp import Floats
+from amp.mlp import Floats, read_tensors, write_tensors
 
 SHORT = PPOConfig(
     reference_tokens=400.0,
@@ -167,6 +167,25 @@ def test_a_training_can_be_made_longer_but_not_different(tmp_path: Path) -> None
         train(UntilRight(max_samples=3), SHORT, tmp_path, resume=True)
     with pytest.raises(InvalidInputError, match="has a training already; resume it or"):
         train(UntilRight(), SHORT, tmp_path)
+
+
+def test_a_training_of_version_0_1_goes_on_as_if_it_were_one_of_today(tmp_path: Path) -> None:
+    for name in ("now", "old"):
+        train(UntilRight(), SHORT, tmp_path / name)
+    path = tmp_path / "old" / CHECKPOINT
+    header, tensors = read_tensors(path, "checkpoint", "amp-training/1")
+    old = {
+        name.replace("max_", "most_"): value.replace('"min_', '"least_').replace('"max_', '"most_')
+        for name, value in header.items()
+    }
+    assert old != header
+    write_tensors(path, old, tensors)
+    longer = SHORT.replace(decisions=1_400)
+    now, resumed = (
+        train(UntilRight(), longer, tmp_path / name, resume=True) for name in ("now", "old")
+    )
+    assert same(now, resumed)
+    assert metrics(tmp_path / "now") == metrics(tmp_path / "old")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])

@@ -23,6 +23,8 @@ from amp.mlp import Floats, read_tensors, write_tensors
 
 SCHEMA = "amp-training/1"
 
+_RENAMED_SINCE_0_1 = {"least_trade_off": "min_trade_off", "most_trade_off": "max_trade_off"}
+
 
 @dataclass(slots=True)
 class Training:
@@ -107,7 +109,9 @@ def load_checkpoint(
     """
     header, tensors = read_tensors(path, "checkpoint", SCHEMA)
     try:
-        _compare(json.loads(header["settings"]), settings.model_dump())
+        then = json.loads(header["settings"])
+        then = {_RENAMED_SINCE_0_1.get(name, name): value for name, value in then.items()}
+        _compare(then, settings.model_dump())
         for name, value in _frame(frame, assessor).items():
             if header[name] != value:
                 raise InvalidInputError(f"{name} was {header[name]}, now it is {value}")
