@@ -147,6 +147,9 @@ def test_what_does_not_go_together_is_refused_with_one_line(runs: Path, cam: Pat
         "assess", "report", runs / "train", "--train", runs / "test", "--assessor", cam
     )
     assert "was trained on 8 of these tasks" in on_training_tasks
+    assert "4 of these tasks are in --train, too, such as " in refused(
+        "assess", "report", runs / "test", "--train", runs / "test"
+    )
     assert "trained on babyai, this is gsm8k" in refused(
         "run", "gsm8k", "--split", "demo", "--model", "random", "--assessor", cam,
         "--out", runs / "no",

@@ -118,6 +118,11 @@ def report(
     held_out = _source(runs, benchmark, split, level, limit, probe, max_steps, data)
     if train:
         inside = _source(train, benchmark, train_split, level, limit, probe, max_steps, data)
+        if shared := {e.task.id for e in inside.episodes} & {e.task.id for e in held_out.episodes}:
+            raise InvalidInputError(
+                f"{len(shared)} of these tasks are in --train, too, such as {min(shared)}; "
+                "report on others"
+            )
     else:
         inside, held_out = held_out.train_test_split()
     outside_notes, inside_notes = _judged(held_out), _judged(inside)
