@@ -10,13 +10,17 @@ Nothing is imported before it is used by name, so a broken package affects only 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
+from functools import cache
 from importlib import metadata
 from typing import Any, Literal
 
-from amp.errors import InvalidInputError, MissingDependencyError
+from amp.errors import AmpError, InvalidInputError, MissingDependencyError
 
 Group = Literal["amp.benchmarks", "amp.models", "amp.tools", "amp.allocators"]
+
+_log = logging.getLogger(__name__)
 
 
 def plugin_names(group: Group, builtin: Collection[str] = ()) -> tuple[str, ...]:
@@ -52,6 +56,47 @@ def load_plugin(group: Group, name: str) -> Any:
             f"{name!r} of {group} cannot be imported from {_package(points[0])}"
             f" ({points[0].value}): {reason}"
         ) from error
+
+
+def make_plugin(group: Group, name: str, kind: type, *arguments: Any) -> Any:
+    """Makes what a package brings under a name, by calling it.
+
+    Args:
+        group: what it is.
+        name: one of `plugin_names`.
+        kind: the protocol that what is made has to have the members of.
+        arguments: of the call.
+
+    Raises:
+        InvalidInputError: if it cannot be made or lacks members; or as `load_plugin`.
+        MissingDependencyError: as `load_plugin`.
+    """
+    brought = load_plugin(group, name)
+    try:
+        made = brought(*arguments)
+        needed = [m for m in (*dir(kind), *kind.__annotations__) if not m.startswith("_")]
+        lacking = sorted({member for member in needed if not hasattr(made, member)})
+    except AmpError:
+        raise
+    except Exception as error:  # whatever a stranger's function does
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InvalidInputError(f"{name!r} of {group} cannot be made: {reason}") from error
+    if lacking:
+        raise InvalidInputError(
+            f"{name!r} of {group} makes something of type {type(made).__name__}, which lacks "
+            f"{', '.join(lacking)}; see {kind.__module__}.{kind.__qualname__}"
+        )
+    return made
+
+
+@cache
+def note_shadowed(group: Group, name: str) -> None:
+    """Says once that amp's own is meant by a name, if a package brings that name, too."""
+    for point in _points(group):
+        if point.name == name:
+            _log.warning(
+                "%r of %s in %s is not used: amp has its own", name, group, _package(point)
+            )
 
 
 def _points(group: Group) -> list[metadata.EntryPoint]:

@@ -29,7 +29,7 @@ from amp.allocate.rules import (
 from amp.allocate.space import Line, Space
 from amp.errors import InvalidInputError, did_you_mean
 from amp.models.base import ModelCard
-from amp.plugins import load_plugin, plugin_names
+from amp.plugins import make_plugin, note_shadowed, plugin_names
 from amp.types import Allocation, Episode
 
 if TYPE_CHECKING:
@@ -169,17 +169,17 @@ def find_allocator(name: str) -> AllocatorKind:
 
     Raises:
         InvalidInputError: if there is none; the message names the nearest and all.
-        MissingDependencyError: if another package's cannot be imported.
     """
     name = _FORMER_NAMES.get(name, name)
+    if name in (*ALLOCATORS, AUTO):
+        note_shadowed("amp.allocators", name)
     if name in ALLOCATORS:
         return ALLOCATORS[name]
     if name == AUTO:
         return AllocatorKind(_unresolved, _POLICY)
-    plugins = plugin_names("amp.allocators", ALLOCATORS)
+    plugins = plugin_names("amp.allocators", (*ALLOCATORS, AUTO, *_FORMER_NAMES))
     if name in plugins:
-        make = load_plugin("amp.allocators", name)
-        return AllocatorKind(partial(_plugin, make))
+        return AllocatorKind(partial(_plugin, name))
     if is_policy_path(Path(name)):
         path = Path(name)
         return AllocatorKind(lambda options: _policy(path, options), _POLICY, path)
@@ -199,7 +199,9 @@ def make_allocator(name: str, options: AllocatorOptions = AllocatorOptions()) ->
     """Makes an allocator by its name or file (see `find_allocator`).
 
     Raises:
-        InvalidInputError: if there is none, or an option does not fit it.
+        InvalidInputError: if there is none, an option does not fit it, or another package's
+            cannot be made.
+        MissingDependencyError: if another package's cannot be imported.
     """
     return find_allocator(name).make(options)
 
@@ -218,8 +220,10 @@ def _unresolved(options: AllocatorOptions) -> Allocator:
     raise InvalidInputError(f"allocator {AUTO!r} depends on the model; resolve it first")
 
 
-def _plugin(make: Callable[[Space, Allocation], Allocator], options: AllocatorOptions) -> Allocator:
-    return make(options.space, options.fixed)
+def _plugin(name: str, options: AllocatorOptions) -> Allocator:
+    kind, given = Allocator, (options.space, options.fixed)
+    allocator: Allocator = make_plugin("amp.allocators", name, kind, *given)
+    return allocator
 
 
 def _policy(path: Path, options: AllocatorOptions) -> Policy:

@@ -19,9 +19,10 @@ from amp.allocate.space import Space
 from amp.environment import Environment
 from amp.errors import InvalidInputError, MissingDependencyError, did_you_mean
 from amp.execute.base import Prompts, Tool
-from amp.execute.tools import LargerModelTool, plugin_tools
+from amp.execute.tools import TOOLS, LargerModelTool, plugin_tools
 from amp.latency import Lengths
 from amp.models.download import Progress
+from amp.plugins import note_shadowed
 from amp.types import Allocation, Task
 
 Tercile = Literal[0, 1, 2]
@@ -117,6 +118,8 @@ def _check_tools(names: Iterable[str], benchmark: Benchmark) -> None:
         {*benchmark.tools, *benchmark.environment_tools, *plugin_tools(), LargerModelTool.name}
     )
     for name in names:
+        if name in (*TOOLS, LargerModelTool.name):
+            note_shadowed("amp.tools", name)
         if name not in known:
             raise InvalidInputError(
                 f"unknown tool {name!r}{did_you_mean(name, known)} "

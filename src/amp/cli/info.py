@@ -206,10 +206,24 @@ def models_list(as_json: Json = False) -> None:
     from rich.table import Table
 
     from amp.models import catalog
+    from amp.models.registry import plugin_models
+    from amp.plugins import load_plugin
 
     here = {model.name for model in catalog.installed()}
+    broken = {}
+    for name in plugin_models():
+        try:
+            load_plugin("amp.models", name)
+        except (InvalidInputError, MissingDependencyError) as error:
+            broken[name] = str(error)  # the rest goes on
+    brought = [name for name in plugin_models() if name not in broken]
     if as_json:
-        print(json.dumps([{"name": n, "installed": n in here} for n in catalog.MODELS]))
+        found: list[dict[str, object]] = [
+            {"name": n, "installed": n in here} for n in catalog.MODELS
+        ]
+        found += [{"name": name, "installed": True} for name in brought]
+        found += [{"name": name, "problem": problem} for name, problem in broken.items()]
+        print(json.dumps(found))
         return
     table = Table(box=None)
     for column in ("name", "parameters", "size", "licence", "good for", "here"):
@@ -223,7 +237,11 @@ def models_list(as_json: Json = False) -> None:
             model.remark,
             "yes" if model.name in here else f"amp models pull {model.name}",
         )
+    for name in brought:
+        table.add_row(name, "-", "-", "-", "of another package", "yes")
     new_console().print(table)
+    for line in broken.values():
+        new_console(stderr=True).print(Text(line, "red"), soft_wrap=True)
 
 
 @models_app.command("pull")

@@ -143,9 +143,10 @@ class Assembly:
         config, limits = self.config, self.config.limits
         if limits.steps is None:
             limits = replace(limits, steps=self.benchmark.max_steps)
-        named = self.defaults.space.tools
+        own = {*self.benchmark.tools, *self.benchmark.environment_tools}
+        brought = self.defaults.space.tools.intersection(plugin_tools()) - own
         tools: Mapping[str, Tool] = {
-            **{name: load_tool(name) for name in plugin_tools() if name in named},
+            **{name: load_tool(name) for name in sorted(brought)},
             **self.benchmark.tools,
         }
         if isinstance(model, RecordedModel):

@@ -8,7 +8,7 @@ magic only, since hashing a gigabyte takes seconds.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,15 +128,20 @@ def directory() -> Path:
     return Path(cache).expanduser() / "amp" / "models"
 
 
-def find(name: str) -> CatalogModel:
+def find(name: str, others: Sequence[str] = ()) -> CatalogModel:
     """Returns a model of the catalog by its name.
+
+    Args:
+        name: as in `MODELS`.
+        others: names that are known elsewhere, for the message.
 
     Raises:
         InvalidInputError: if there is none; names the nearest and all.
     """
     if name not in MODELS:
+        known = [*MODELS, *others]
         raise InvalidInputError(
-            f"unknown model {name!r}{did_you_mean(name, list(MODELS))} (known: {', '.join(MODELS)};"
+            f"unknown model {name!r}{did_you_mean(name, known)} (known: {', '.join(known)};"
             " or a path to a .gguf file, openai:MODEL, anthropic:MODEL, transformers:MODEL, random)"
         )
     return MODELS[name]
@@ -161,8 +166,12 @@ def pull(name: str, directory_path: Path | None = None, progress: Progress | Non
     return _with_bar(model, lambda shown: fetch(model.file, where, shown))
 
 
-def resolve(name_or_path: str) -> Path:
+def resolve(name_or_path: str, others: Sequence[str] = ()) -> Path:
     """Returns the file of a model by catalog name or path.
+
+    Args:
+        name_or_path: a name of `MODELS`, or a file.
+        others: as of `find`.
 
     Raises:
         InvalidInputError: if the name is unknown, or the file is not what it should be.
@@ -174,7 +183,7 @@ def resolve(name_or_path: str) -> Path:
             raise MissingDependencyError(f"no model file {path}; check the path")
         _check(path, None, "get it again")
         return path
-    model = find(name_or_path)
+    model = find(name_or_path, others)
     path = directory() / model.file.name
     advice = f"run: amp models pull {model.name}"
     if not path.is_file():

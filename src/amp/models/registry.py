@@ -18,11 +18,11 @@ from urllib.parse import urlsplit
 
 from annotated_types import Ge, Le
 
-from amp.errors import AmpError, InvalidInputError
+from amp.errors import InvalidInputError
 from amp.models.base import LanguageModel, ModelCard
 from amp.models.catalog import DEFAULT, MODELS, resolve
 from amp.models.download import sha256_of
-from amp.plugins import load_plugin, plugin_names
+from amp.plugins import make_plugin, note_shadowed, plugin_names
 
 if TYPE_CHECKING:
     from amp.models.chat import AnthropicStyle, OpenAIStyle
@@ -183,6 +183,8 @@ def load_model(
         MissingDependencyError: if the model or a package is missing; says what to run.
     """
     name = _FORMER_NAMES.get(name, name)
+    if name == RANDOM or name in MODELS:
+        note_shadowed("amp.models", name)
     if name == RANDOM:
         from amp.models.scripted import random_model
 
@@ -234,11 +236,12 @@ def load_model(
             context_tokens=context_tokens,
             slots=slots,
         )
-    if name in plugin_names("amp.models", builtin=MODELS):
-        return _from_outside(name)
+    if name in plugin_models():
+        brought: LanguageModel = make_plugin("amp.models", name, LanguageModel)
+        return brought
     from amp.models.llamacpp import LlamaCppModel
 
-    path = resolve(name)
+    path = resolve(name, plugin_models())
     return LlamaCppModel(
         path,
         card=_card(name, path),
@@ -249,17 +252,9 @@ def load_model(
     )
 
 
-def _from_outside(name: str) -> LanguageModel:
-    """A model of another package, whose function may do anything."""
-    make = load_plugin("amp.models", name)
-    try:
-        model: LanguageModel = make()
-    except AmpError:
-        raise
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InvalidInputError(f"model {name!r} of amp.models cannot be made: {reason}") from error
-    return model
+def plugin_models() -> tuple[str, ...]:
+    """Names of the models that installed packages bring."""
+    return plugin_names("amp.models", (*MODELS, RANDOM, *_FORMER_NAMES))
 
 
 def _card(name: str, path: Path) -> ModelCard | None:

@@ -16,7 +16,7 @@ from amp.execute.tools.larger_model import LargerModelTool
 from amp.execute.tools.memory import MemoryTool
 from amp.execute.tools.python import PythonTool
 from amp.execute.tools.symbolic_planner import SymbolicPlannerTool
-from amp.plugins import load_plugin, plugin_names
+from amp.plugins import make_plugin, plugin_names
 
 __all__ = [
     "TOOLS",
@@ -44,7 +44,8 @@ def load_tool(name: str) -> Tool:
         name: of `TOOLS`, or of `plugin_tools`.
 
     Raises:
-        InvalidInputError: if there is none; the message names the nearest and all.
+        InvalidInputError: if there is none, the message names the nearest and all; or if another
+            package's cannot be made or has another name.
         MissingDependencyError: if another package's cannot be imported.
     """
     if name in TOOLS:
@@ -55,10 +56,15 @@ def load_tool(name: str) -> Tool:
         raise InvalidInputError(
             f"unknown tool {name!r}{did_you_mean(name, names)} (tools: {', '.join(names)})"
         )
-    tool: Tool = load_plugin("amp.tools", name)()
+    tool: Tool = make_plugin("amp.tools", name, Tool)
+    if tool.name != name:
+        raise InvalidInputError(
+            f"{name!r} of amp.tools calls itself {tool.name!r}, expected the name of its entry"
+            " point"
+        )
     return tool
 
 
 def plugin_tools() -> tuple[str, ...]:
-    """Names of the tools that installed packages register."""
-    return plugin_names("amp.tools", TOOLS)
+    """Names of the tools that installed packages bring."""
+    return plugin_names("amp.tools", (*TOOLS, LargerModelTool.name))
