@@ -18,6 +18,7 @@ from amp.trace import (
     episode_from_json,
     read_episodes,
     read_manifest,
+    settings_of,
     to_json,
 )
 from amp.types import (
@@ -180,3 +181,19 @@ def test_a_run_of_version_0_1_is_not_resumed(tmp_path: Path) -> None:
     shutil.copytree(OLD, tmp_path / "run")
     with pytest.raises(InvalidInputError, match=r"by version 0\.1, .* choose another --out"):
         RunDirectory.resume(tmp_path / "run", MANIFEST)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('{"config": 3}', "config is 3"),
+        ('{"config": null}', "config is None"),
+        ('{"config": {"planner": [4]}}', r"config.planner is \[4\]"),
+        ('{"limits": 3}', "limits is 3"),
+        ('{"versions": "old"}', "versions is 'old'"),
+    ],
+)
+def test_what_a_run_says_of_itself_is_checked(text: str, fault: str, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(InvalidInputError, match=rf"run.json: {fault}, expected an object"):
+        settings_of(read_manifest(tmp_path))

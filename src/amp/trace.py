@@ -38,6 +38,9 @@ _LIMITS_OF_0_1 = {
     **{"seconds": "max_seconds", "dollars": "max_dollars"},
 }
 
+_TABLES = ("model", "sha256", "versions", "limits", "pinned")
+"""What is an object in ``run.json``, of today or of version 0.1."""
+
 _ELSEWHERE = frozenset({"model", "limit", "allocator", "assessor", "source_run"})
 """Keys of a configuration whose meaning ``run.json`` holds, too: cards, hashes, tasks."""
 
@@ -193,6 +196,15 @@ def _read_json(file: Path) -> dict[str, Any]:
         raise InvalidInputError(f"{file} is no JSON: {error}") from None
     if not isinstance(manifest, dict):
         raise InvalidInputError(f"{file} holds a {type(manifest).__name__}, expected an object")
+    tables = {name: manifest[name] for name in _TABLES if manifest.get(name) is not None}
+    if "config" in manifest:
+        tables["config"] = manifest["config"]
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise InvalidInputError(f"{file}: {name} is {table!r}, expected an object")
+    planner = manifest.get("config", {}).get("planner", {})
+    if not isinstance(planner, dict):
+        raise InvalidInputError(f"{file}: config.planner is {planner!r}, expected an object")
     return manifest
 
 

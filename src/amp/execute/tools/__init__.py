@@ -66,5 +66,5 @@ def load_tool(name: str) -> Tool:
 
 
 def plugin_tools() -> tuple[str, ...]:
-    """Names of the tools that installed packages bring."""
+    """Names of the tools that installed packages register."""
     return plugin_names("amp.tools", (*TOOLS, LargerModelTool.name))
