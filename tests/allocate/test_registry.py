@@ -138,7 +138,7 @@ def test_another_package_brings_an_allocator_by_its_name(monkeypatch: pytest.Mon
         return FixedAllocator(replace(fixed, beam_width=space.beam_width[1]))
 
     monkeypatch.setattr(allocate, "plugin_names", lambda group, builtin: ("widest",))
-    monkeypatch.setattr(allocate, "load_plugin", lambda group, name: make)
+    monkeypatch.setattr("amp.plugins.load_plugin", lambda group, name: make)
     allocator = make_allocator("widest", AllocatorOptions(space=Space(beam_width=(1, 7))))
     assert allocator == FixedAllocator(Allocation(beam_width=7))
     with pytest.raises(InvalidInputError, match="allocators: .*widest"):

@@ -256,6 +256,7 @@ def terminal(run: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
     opened.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("leave", ["q", "\x03", "\x04"])
 def test_single_keys_rate_on_a_terminal_and_it_is_left_as_it_was(
     terminal: Terminal, leave: str
@@ -271,6 +272,7 @@ def test_single_keys_rate_on_a_terminal_and_it_is_left_as_it_was(
     assert complexities() == [0.5]
 
 
+@pytest.mark.slow
 def test_a_terminal_is_left_as_it_was_when_the_program_is_told_to_end(terminal: Terminal) -> None:
     assert terminal.shows("1 of 4")
     assert terminal.answers("x", "no such key")

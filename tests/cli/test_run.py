@@ -192,7 +192,9 @@ def test_a_mistake_is_one_line_that_names_it(
         ("smolm2-135m", 2, "did you mean 'smollm2-135m'?"),
         ("nowhere.gguf", 3, "no model file"),
         ("text.gguf", 2, "expected b'GGUF'"),
-        ("openai:any", 4, "http://127.0.0.1:9"),
+        pytest.param(
+            "openai:any", 4, "http://127.0.0.1:9", marks=pytest.mark.slow
+        ),  # it is retried
     ],
 )
 def test_a_model_that_cannot_be_had_is_named(

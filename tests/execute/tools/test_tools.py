@@ -27,9 +27,10 @@ def test_a_tool_is_found_by_its_name_also_in_another_package(
     assert load_tool("calculator").name == "calculator"
     with pytest.raises(InvalidInputError, match="'calculater'; did you mean 'calculator'"):
         load_tool("calculater")
-    monkeypatch.setattr(tools, "plugin_names", lambda group, builtin: ("fake",))
-    monkeypatch.setattr(tools, "load_plugin", lambda group, name: FakeTool)
-    assert isinstance(load_tool("fake"), FakeTool)
+    name = FakeTool().name
+    monkeypatch.setattr(tools, "plugin_names", lambda group, builtin: (name,))
+    monkeypatch.setattr("amp.plugins.load_plugin", lambda group, name: FakeTool)
+    assert isinstance(load_tool(name), FakeTool)
 
 
 def test_only_the_larger_model_answers_in_place_of_the_base_model() -> None:
