@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from amp.allocate.policy_file import load_policy
 from amp.cli.app import app, takes
 from amp.errors import InvalidInputError
 from amp.evaluate import Assembly, EpisodeDataset, PlannerConfig, RunConfig, manifest
@@ -232,10 +233,14 @@ def test_a_run_of_version_0_1_is_reported_shown_and_learned_from(tmp_path: Path)
     assert (done.exit_code, out.is_file()) == (0, True), done.output
 
 
-def test_an_assessor_of_version_0_1_is_read() -> None:
-    shipped = Path(__file__).parents[2] / "recordings" / "policies" / "assessor.safetensors"
-    config = RunConfig(benchmark="gsm8k", planner=PlannerConfig(assessor=shipped))
-    assert Assembly.of(config.planner, config.load_benchmark()).trained_on is not None
+def test_an_assessor_and_a_policy_of_version_0_1_are_read() -> None:
+    trained = OLD.with_name("assessor-0.1.safetensors")
+    config = RunConfig(benchmark="gsm8k", planner=PlannerConfig(assessor=trained))
+    assembly = Assembly.of(config.planner, config.load_benchmark())
+    assert assembly.trained_on is not None
+    assert assembly.assessor.probes == frozenset()
+    read = load_policy(OLD.with_name("policy-0.1.safetensors"))
+    assert (read.max_rounds, read.max_samples) == (4, 4)
 
 
 def test_a_run_of_version_0_1_is_not_gone_on_with(tmp_path: Path) -> None:
