@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import typer
+from typer.core import TyperGroup
 
 from amp import cli
 from amp.errors import InvalidInputError
@@ -251,3 +253,11 @@ def test_ctrl_c_leaves_a_run_that_resume_continues(tmp_path: Path, smollm2: str)
     finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert finished.returncode == 0, finished.stderr
     assert trace.read_text().count("\n") == 4
+
+
+def test_help_lists_what_people_try_first_and_every_command() -> None:
+    group = typer.main.get_command(cli.app)
+    assert isinstance(group, TyperGroup)
+    names = group.list_commands(typer.Context(group))
+    assert names[:3] == ["demo", "solve", "run"]
+    assert sorted(names) == sorted(group.commands)

@@ -15,6 +15,7 @@ from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import typer
+from typer.core import TyperGroup
 
 from amp.errors import InvalidInputError, did_you_mean
 from amp.evaluate.config import LIMITS, OVERRIDES, PlannerConfig, RunConfig
@@ -29,8 +30,18 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 
+_FIRST = ("demo", "solve", "run", "trace", "report", "benchmarks", "models", "data")
+"""What people try first, in the order in which `amp --help` lists it; then the rest by name."""
+
+
+class _Commands(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*_FIRST, *sorted(set(self.commands) - set(_FIRST))]
+
+
 app = typer.Typer(
     name="amp",
+    cls=_Commands,
     help="Plan with a language model and give each step the compute that it needs.",
     epilog="Example: amp run babyai --level BabyAI-GoToLocal-v0 --limit 10 --allocator heuristic",
     no_args_is_help=True,
