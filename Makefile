@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-fast test-alfworld check docs bench clean
+.PHONY: demo test test-fast test-faults test-alfworld check docs bench clean
 
 demo: .venv/demo            ## plan with a real local model, once fixed and once adaptively
 	$(BIN)/amp demo
@@ -13,6 +13,9 @@ test: .venv/dev             ## run all tests, those on a real small model among 
 
 test-fast: .venv/dev        ## run the tests without a model and without replays and training
 	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not model and not slow"
+
+test-faults: .venv/dev      ## break things at full length: hostile input, kills, servers' quirks
+	$(BIN)/python -m pytest -n 2 --thorough tests/faults
 
 test-alfworld: .venv/alfworld  ## run ALFWorld's tests; its packages compile for minutes (needs gcc)
 	$(BIN)/python -m pytest -n 2 -k alfworld tests/benchmarks tests/docs

@@ -25,8 +25,19 @@ settings.load_profile("amp")
 SMALL = "smollm2-135m"
 REAL_MODELS = {"smollm2", "smol"}
 """Fixtures that load a real model."""
-SLOW_FOLDERS = {"docs", "experiments"}
-"""Folders below tests/ that replay whole recordings or train."""
+SLOW_FOLDERS = {"docs", "experiments", "faults"}
+"""Folders below tests/ that replay whole recordings, train, or break things by the hundred."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--thorough`: the campaigns of tests/faults at full length; CI runs a share of each."""
+    parser.addoption("--thorough", action="store_true", help="run the whole fault campaigns")
+
+
+@pytest.fixture(scope="session")
+def thorough(pytestconfig: pytest.Config) -> bool:
+    """Whether the campaigns of tests/faults run at full length."""
+    return bool(pytestconfig.getoption("thorough"))
 
 
 @pytest.fixture(scope="session")
