@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ from amp.trace import (
     to_json,
 )
 from amp.types import (
+    MODEL_ERROR,
     Allocation,
     Candidate,
     Complexity,
@@ -83,6 +87,25 @@ episodes = st.builds(
 )
 
 
+class Logged(logging.Handler):
+    """Collects the messages of a logger inside a ``with`` block."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.logger = logging.getLogger(name)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+    def __enter__(self) -> Logged:
+        self.logger.addHandler(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.logger.removeHandler(self)
+
+
 def episode(task: str) -> Episode:
     return Episode(Task(task, "goal"), (), True, 1.0, Usage(), "done")
 
@@ -101,9 +124,9 @@ def test_a_run_cut_at_any_byte_keeps_its_whole_lines(
     cut: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.mktemp("run")
-    run = RunDirectory.create(path, MANIFEST)
-    run.append(episode("a"))
-    run.append(episode("b"))
+    with RunDirectory.create(path, MANIFEST) as run:
+        run.append(episode("a"))
+        run.append(episode("b"))
     whole = (path / EPISODES).read_bytes()
     (path / EPISODES).write_bytes(whole[:cut])
     kept = [e.task.id for e in read_episodes(path)]
@@ -112,6 +135,59 @@ def test_a_run_cut_at_any_byte_keeps_its_whole_lines(
     for task in ["a", "b"][len(kept) :]:
         resumed.append(episode(task))
     assert (path / EPISODES).read_bytes() == whole
+
+
+@given(written=st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=8))
+def test_a_task_that_is_there_twice_counts_once_and_is_told(
+    written: list[tuple[str, bool]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    file = tmp_path_factory.mktemp("run") / EPISODES
+    lines = [
+        replace(episode(task), ended="done" if good else MODEL_ERROR) for task, good in written
+    ]
+    file.write_text("".join(to_json(line) + "\n" for line in lines))
+    with Logged("amp.trace") as log:
+        read = list(read_episodes(file))
+    first = list(dict.fromkeys(task for task, _ in written))
+    assert [e.task.id for e in read] == first
+    good = {task for task, good in written if good}
+    assert {e.task.id for e in read if e.ended == "done"} == good
+    told = [
+        f"{file} has {len(written)} episodes of {len(first)} tasks; what repeats a task is left out"
+    ]
+    assert log.messages == (told if len(written) > len(first) else [])
+
+
+def test_a_run_has_one_writer_at_a_time(tmp_path: Path) -> None:
+    with RunDirectory.create(tmp_path, MANIFEST) as run:
+        run.append(episode("a"))
+        for begin in (RunDirectory.create, RunDirectory.resume):
+            with pytest.raises(
+                InvalidInputError,
+                match=rf"{tmp_path} is in use by process {os.getpid()} on .* \(begun \d+ s ago\)",
+            ):
+                begin(tmp_path, MANIFEST)
+    resumed = RunDirectory.resume(tmp_path, MANIFEST)
+    resumed.close()
+    assert [e.task.id for e in resumed.done] == ["a"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [EPISODES, "run.json"]
+
+
+def test_resuming_drops_what_is_doubled_for_good(tmp_path: Path) -> None:
+    with RunDirectory.create(tmp_path, MANIFEST) as run:
+        run.append(episode("a"))
+        run.append(episode("b"))
+        run.append(episode("a"))
+    with RunDirectory.resume(tmp_path, MANIFEST) as run:
+        assert [e.task.id for e in run.done] == ["a", "b"]
+    assert (tmp_path / EPISODES).read_bytes().count(b"\n") == 2
+
+
+def test_a_directory_that_vanishes_is_an_error_of_one_line(tmp_path: Path) -> None:
+    with RunDirectory.create(tmp_path / "run", MANIFEST) as run:
+        shutil.rmtree(run.path)
+        with pytest.raises(InvalidInputError, match=r"cannot write .*episodes.jsonl: No such file"):
+            run.append(episode("a"))
 
 
 def test_finishing_puts_episodes_in_the_order_of_their_tasks(tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ A file has a header of words that says what its weights are for.
 
 from __future__ import annotations
 
-import os
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from amp.errors import InvalidInputError
+from amp.files import replace_file
 
 Floats = npt.NDArray[np.floating]
 
@@ -63,10 +66,40 @@ def encode(values: Sequence[float | None], mean: Floats, std: Floats) -> Floats:
 
 
 def write_tensors(path: Path, header: Mapping[str, str], tensors: Mapping[str, Floats]) -> None:
-    """Writes them; a file that exists is replaced only when the new one is complete."""
-    unfinished = path.with_name(f"{path.name}.part")
-    unfinished.write_bytes(save(dict(tensors), metadata=dict(header)))
-    os.replace(unfinished, path)
+    """Writes them; a file that exists is replaced only when the new one is complete.
+
+    Equal headers and tensors give equal bytes.
+
+    Raises:
+        InvalidInputError: if it cannot be written.
+    """
+    replace_file(path, _canonical(save(dict(tensors), metadata=dict(header))))
+
+
+def _canonical(content: bytes) -> bytes:
+    """The same safetensors with its header in order, which the library writes in any."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False, sort_keys=True).encode()
+    text += b" " * (-len(text) % 8)  # the tensors begin at a multiple of 8
+    return len(text).to_bytes(8, "little") + text + content[8 + size :]
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of what a safetensors file holds, whatever the order of its header.
+
+    It is that of the file itself if `write_tensors` wrote it, or if it is no such file.
+
+    Raises:
+        InvalidInputError: if it cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InvalidInputError(f"{path} cannot be read: {error.strerror}") from None
+    with suppress(ValueError, TypeError, AttributeError):  # whoever loads it says what is wrong
+        content = _canonical(content)
+    return hashlib.sha256(content).hexdigest()
 
 
 def read_tensors(

@@ -9,14 +9,16 @@ episodes. They contain no wall-clock time: the same answers give the same bytes.
 from __future__ import annotations
 
 import json
-import os
+import logging
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from amp.errors import InvalidInputError
+from amp.files import Lock, append_line, lock_directory, replace_file
 from amp.types import MODEL_ERROR, Episode
 
 if TYPE_CHECKING:
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
 
 MANIFEST = "run.json"
 EPISODES = "episodes.jsonl"
+CONTENTS = "contents_sha256"
+"""Key of the manifest: hashes of what the files of ``sha256`` hold, where those are others."""
+
+_log = logging.getLogger(__name__)
 
 _PROBE_OF_0_1 = ("look", "probe")
 """What version 0.1 called the probe of a step; both are read."""
@@ -38,7 +44,7 @@ _LIMITS_OF_0_1 = {
     **{"seconds": "max_seconds", "dollars": "max_dollars"},
 }
 
-_TABLES = ("model", "sha256", "versions", "limits", "pinned")
+_TABLES = ("model", "sha256", CONTENTS, "versions", "limits", "pinned")
 """What is an object in ``run.json``, of today or of version 0.1."""
 
 _ELSEWHERE = frozenset({"model", "limit", "allocator", "assessor", "source_run"})
@@ -80,17 +86,30 @@ def episode_from_json(line: str) -> Episode:
 def read_episodes(path: Path) -> Iterator[Episode]:
     """Reads the episodes of a run directory or of an episodes file, in order.
 
-    A last line without its end was being written when the run was killed; it is left out.
+    A last line without its end was being written when the run was killed; it is left out. A task
+    that several lines are about, as two processes at once could leave them, counts once: its first
+    episode that no model error ended, or else its first. What is left out is logged.
 
     Raises:
         InvalidInputError: if there is no such file or a line is no episode.
     """
     file = path / EPISODES if path.is_dir() else path
-    for number, line in enumerate(_whole_lines(file), start=1):
+    found: dict[str, Episode] = {}
+    lines = 0
+    for lines, line in enumerate(_whole_lines(file), start=1):
         try:
-            yield episode_from_json(line)
+            episode = episode_from_json(line)
         except ValueError as error:
-            raise InvalidInputError(f"{file} line {number} is no episode: {error}") from None
+            raise InvalidInputError(f"{file} line {lines} is no episode: {error}") from None
+        known = found.setdefault(episode.task.id, episode)
+        if known.ended == MODEL_ERROR != episode.ended:
+            found[episode.task.id] = episode
+    if lines > len(found):
+        _log.warning(
+            "%s has %d episodes of %d tasks; what repeats a task is left out",
+            *(file, lines, len(found)),
+        )
+    yield from found.values()
 
 
 def _whole_lines(file: Path) -> list[str]:
@@ -106,27 +125,31 @@ def _whole_lines(file: Path) -> list[str]:
 
 
 class RunDirectory:
-    """A run being written. Make one with `create` or `resume`."""
+    """A run being written. Make one with `create` or `resume`; no other process can meanwhile.
 
-    def __init__(self, path: Path, done: list[Episode]) -> None:
+    Use it in a ``with`` block, or call `close`. All methods raise `InvalidInputError` where the
+    directory cannot be written.
+    """
+
+    def __init__(self, path: Path, done: list[Episode], lock: Lock) -> None:
         self.path = path
         self.done = done
+        self._lock = lock
 
     @classmethod
     def create(cls, path: Path, manifest: Mapping[str, Any]) -> RunDirectory:
         """Starts a run.
 
         Raises:
-            InvalidInputError: if the directory has a run already.
+            InvalidInputError: if the directory has a run already, or another process writes one.
         """
-        if (path / MANIFEST).exists():
-            raise InvalidInputError(
-                f"{path} has a run already; add --resume or choose another --out"
-            )
-        path.mkdir(parents=True, exist_ok=True)
-        _write_whole(path / EPISODES, "")
-        _write_whole(path / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
-        return cls(path, [])
+        lock = lock_directory(path)
+        with _released_on_error(lock):
+            if (path / MANIFEST).exists():
+                raise InvalidInputError(
+                    f"{path} has a run already; add --resume or choose another --out"
+                )
+            return cls._begun(path, manifest, lock)
 
     @classmethod
     def resume(cls, path: Path, manifest: Mapping[str, Any]) -> RunDirectory:
@@ -135,40 +158,84 @@ class RunDirectory:
         Episodes that a model error ended are left out, so that they are tried again.
 
         Raises:
-            InvalidInputError: if the run was made with something else; the message says with what.
+            InvalidInputError: if the run was made with something else, which the message names, or
+                another process writes it.
         """
-        if not (path / MANIFEST).exists():
-            return cls.create(path, manifest)
-        if "config" not in _read_json(path / MANIFEST):
-            raise InvalidInputError(
-                f"{path} was run by version 0.1, which can be read but not resumed; choose another"
-                " --out"
-            )
-        # By way of JSON, since what was written has lists where the manifest may have tuples.
-        earlier = settings_of(read_manifest(path))
-        for key, now in settings_of(json.loads(json.dumps(manifest))).items():
-            if earlier.get(key) != now:
-                raise InvalidInputError(
-                    f"{path} was run with {key} {earlier.get(key)!r}, not {now!r}; "
-                    "repeat its options or choose another --out"
-                )
-        done = [e for e in read_episodes(path) if e.ended != MODEL_ERROR]
-        _write_whole(path / EPISODES, "".join(to_json(e) + "\n" for e in done))
-        return cls(path, done)
+        lock = lock_directory(path)
+        with _released_on_error(lock):
+            if not (path / MANIFEST).exists():
+                return cls._begun(path, manifest, lock)
+            _require_same(path, manifest)
+            done = [e for e in read_episodes(path) if e.ended != MODEL_ERROR]
+            _write_episodes(path, done)
+            return cls(path, done, lock)
+
+    @classmethod
+    def _begun(cls, path: Path, manifest: Mapping[str, Any], lock: Lock) -> RunDirectory:
+        _write_episodes(path, [])
+        told = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+        replace_file(path / MANIFEST, told.encode())
+        return cls(path, [], lock)
 
     def append(self, episode: Episode) -> None:
         """Adds an episode; when this returns, it is on disk."""
-        with (self.path / EPISODES).open("a", encoding="utf-8") as file:
-            file.write(to_json(episode) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self.path / EPISODES, to_json(episode))
         self.done.append(episode)
 
     def finish(self, task_ids: list[str]) -> None:
         """Puts the episodes in the order of the tasks, whatever order they ended in."""
         order = {task_id: index for index, task_id in enumerate(task_ids)}
         self.done.sort(key=lambda episode: order[episode.task.id])
-        _write_whole(self.path / EPISODES, "".join(to_json(e) + "\n" for e in self.done))
+        _write_episodes(self.path, self.done)
+
+    def close(self) -> None:
+        """Lets other processes write the run. Twice is fine."""
+        self._lock.release()
+
+    def __enter__(self) -> RunDirectory:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+@contextmanager
+def _released_on_error(lock: Lock) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        lock.release()
+        raise
+
+
+def _require_same(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Makes sure that the run in a directory was made with what is to go on.
+
+    Raises:
+        InvalidInputError: if it was not; says with what.
+    """
+    if "config" not in _read_json(path / MANIFEST):
+        raise InvalidInputError(
+            f"{path} was run by version 0.1, which can be read but not resumed; choose another"
+            " --out"
+        )
+    earlier = read_manifest(path)
+    # By way of JSON, since what was written has lists where the manifest may have tuples.
+    today = json.loads(json.dumps(manifest))
+    if CONTENTS not in earlier:  # an older run: it knows its files by their bytes
+        today.pop(CONTENTS, None)
+    earlier = settings_of(earlier)
+    for key, now in settings_of(today).items():
+        if earlier.get(key) != now:
+            raise InvalidInputError(
+                f"{path} was run with {key} {earlier.get(key)!r}, not {now!r}; "
+                "repeat its options or choose another --out"
+            )
+
+
+def _write_episodes(path: Path, episodes: list[Episode]) -> None:
+    text = "".join(to_json(episode) + "\n" for episode in episodes)
+    replace_file(path / EPISODES, text.encode())
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -177,8 +244,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
     Returns:
         ``config``: the run's configuration; ``model``: the card; ``prompts``: versions;
         ``allocator``: what was used, for a policy the name of its file; ``fixed`` and ``space``:
-        the defaults; ``sha256``: hashes of the files that the configuration names; ``versions`` of
-        packages; ``tasks``: ids.
+        the defaults; ``sha256``: hashes of the files that the configuration names, and
+        ``contents_sha256`` of what they hold, if that is another; ``versions`` of packages;
+        ``tasks``: ids.
 
     Raises:
         InvalidInputError: if it is missing or no JSON object.
@@ -237,19 +305,11 @@ def settings_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """
     config = dict(manifest.get("config", {}))
     config |= config.pop("planner", {})
-    hashes = {f"sha256 of {key}": value for key, value in manifest.get("sha256", {}).items()}
+    told = ("config", "sha256", CONTENTS)
+    files = manifest.get("sha256", {}) | manifest.get(CONTENTS, {})
+    hashes = {f"sha256 of {key}": value for key, value in files.items()}
     return {
         **{key: value for key, value in config.items() if key not in _ELSEWHERE},
-        **{key: value for key, value in manifest.items() if key not in ("config", "sha256")},
+        **{key: value for key, value in manifest.items() if key not in told},
         **hashes,
     }
-
-
-def _write_whole(file: Path, text: str) -> None:
-    """Replaces a file in one go: readers and crashes see the old one or the new one."""
-    partial = file.with_name(file.name + ".partial")
-    with partial.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(file)

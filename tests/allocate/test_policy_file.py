@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from amp.allocate.policy import SigmoidPolicy
 from amp.allocate.policy_file import load_policy, save_policy
 from amp.allocate.space import Line
 from amp.errors import InvalidInputError
+from amp.mlp import content_hash
 from amp.types import Complexity
 
 SIGMOID = SigmoidPolicy.initial(SPACE)
@@ -54,6 +57,33 @@ def test_a_network_comes_back_bit_by_bit(tmp_path: Path) -> None:
         assert one.tobytes() == other.tobytes()
     complexity = Complexity(0.3, {"entropy": 0.1})
     assert again.allocate(context(), complexity) == policy.allocate(context(), complexity)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(order=st.permutations(range(7)), policy=st.sampled_from(POLICIES))
+def test_equal_policies_are_equal_files_and_have_one_hash_in_any_order(
+    order: list[int], policy: SigmoidPolicy | MlpPolicy, tmp_path: Path
+) -> None:
+    files = [tmp_path / f"{name}.safetensors" for name in ("one", "two", "shuffled")]
+    for file in files[:2]:
+        save_policy(policy, file)
+    content = files[0].read_bytes()
+    assert files[1].read_bytes() == content
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    words = list(header["__metadata__"].items())
+    header["__metadata__"] = dict(words[i] for i in order if i < len(words))
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    files[2].write_bytes(len(text).to_bytes(8, "little") + text + content[8 + size :])
+    assert [content_hash(file) for file in files] == [hashlib.sha256(content).hexdigest()] * 3
+    assert type(load_policy(files[2])) is type(policy)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff" * 9, b"\2\0\0\0\0\0\0\0[]"])
+def test_what_holds_no_policy_has_a_hash_too(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "p.safetensors").write_bytes(content)
+    assert len(content_hash(tmp_path / "p.safetensors")) == 64
 
 
 @pytest.mark.parametrize("policy", POLICIES)

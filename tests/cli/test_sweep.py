@@ -28,7 +28,7 @@ CONFIGS = [
 @pytest.fixture(autouse=True)
 def _unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody pulls the plug here, and a busy disk takes its time over every episode."""
-    monkeypatch.setattr("amp.trace.os.fsync", lambda file: None)
+    monkeypatch.setattr("amp.files.os.fsync", lambda file: None)
 
 
 @pytest.fixture

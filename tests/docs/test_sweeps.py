@@ -56,7 +56,7 @@ def study(name: str, recording: str, section: str, folder: Path) -> list[str]:
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("amp.trace.os.fsync", lambda file: None)  # a busy disk takes its time
+    monkeypatch.setattr("amp.files.os.fsync", lambda file: None)  # a busy disk takes its time
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

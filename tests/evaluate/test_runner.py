@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,33 @@ def test_a_policy_file_is_an_allocator_that_serves_without_chance(policy_file: P
     assert made["allocator"] == "policy"
     assert len(made["sha256"]["allocator"]) == 64
     assert made["config"]["planner"]["trade_off"] == 0.9
+
+
+def test_a_run_goes_on_with_a_policy_that_was_saved_anew_by_any_version(
+    policy_file: Path, tmp_path: Path
+) -> None:
+    def anew(turn: int) -> dict[str, Any]:
+        """The manifest after the header was written in another order, as was done before."""
+        content = policy_file.read_bytes()
+        size = int.from_bytes(content[:8], "little")
+        header = json.loads(content[8 : 8 + size])
+        words = sorted(header["__metadata__"].items())
+        header["__metadata__"] = dict(words[turn:] + words[:turn])
+        text = json.dumps(header).encode()
+        text += b" " * (-len(text) % 8)
+        policy_file.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + size :])
+        return told(allocator=str(policy_file))
+
+    first, second = anew(2), anew(3)
+    assert first["sha256"] != second["sha256"]
+    RunDirectory.create(tmp_path / "run", first).close()
+    RunDirectory.resume(tmp_path / "run", second).close()
+    # A run of before knows its files by their bytes only.
+    old = {key: value for key, value in first.items() if key != "contents_sha256"}
+    RunDirectory.create(tmp_path / "old", old).close()
+    RunDirectory.resume(tmp_path / "old", first).close()
+    with pytest.raises(InvalidInputError, match="was run with sha256 of allocator"):
+        RunDirectory.resume(tmp_path / "old", second)
 
 
 def test_a_policy_that_takes_no_trade_off_says_so(tmp_path: Path) -> None:

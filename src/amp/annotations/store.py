@@ -5,8 +5,7 @@ other keys are ignored, so that a file may carry more than amp reads. Where one 
 step twice, the later line counts.
 
 What is changed is replaced in one go, and all other lines stay, also those that are no annotations,
-to be put right by whoever wrote them. Two programs should not change one file at the same moment;
-people who annotate at the same time take a file each.
+to be put right by whoever wrote them. Programs that change one file at the same moment take turns.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from amp.errors import InvalidInputError
+from amp.files import lock_file, replace_file, writing
 
 RATINGS = (1, 2, 3, 4, 5)
 """What a person may answer, from trivial to "the whole problem has to be thought through"."""
@@ -242,41 +242,19 @@ def write_annotations(path: Path, annotations: Iterable[Annotation], append: boo
     if append:
         _append(path, lines)
     else:
-        replace_text(path, "".join(lines))
+        replace_file(path, "".join(lines).encode())
 
 
 def _append(path: Path, lines: Iterable[str]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab+") as file:
-            if file.tell() > 0:
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":
-                    file.write(b"\n")
-            for line in lines:
-                file.write(line.encode("utf-8"))
-                file.flush()
-                os.fsync(file.fileno())
-    except OSError as error:
-        raise InvalidInputError(f"cannot write {path}: {error.strerror}") from None
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Replaces a file in one go: readers and crashes see the old one or the new one.
-
-    Raises:
-        InvalidInputError: if it cannot be written.
-    """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", encoding="utf-8", newline="") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    except OSError as error:
-        raise InvalidInputError(f"cannot write {path}: {error.strerror}") from None
+    with lock_file(path, wait=True), writing(path), path.open("ab+") as file:
+        if file.tell() > 0:
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
+        for line in lines:
+            file.write(line.encode("utf-8"))
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def add_annotations(path: Path, annotations: Iterable[Annotation]) -> int:
@@ -288,12 +266,14 @@ def add_annotations(path: Path, annotations: Iterable[Annotation]) -> int:
     Raises:
         InvalidInputError: if the file cannot be read or written.
     """
-    text = read_text(path) if path.exists() else ""
-    if text and not text.endswith("\n"):
-        text += "\n"
-    known = set(parse_annotations(text).good)
-    new = [annotation for annotation in dict.fromkeys(annotations) if annotation not in known]
-    replace_text(path, text + "".join(annotation_to_json(a) + "\n" for a in new))
+    with lock_file(path, wait=True):
+        text = read_text(path) if path.exists() else ""
+        if text and not text.endswith("\n"):
+            text += "\n"
+        known = set(parse_annotations(text).good)
+        new = [annotation for annotation in dict.fromkeys(annotations) if annotation not in known]
+        text += "".join(annotation_to_json(annotation) + "\n" for annotation in new)
+        replace_file(path, text.encode())
     return len(new)
 
 
@@ -311,5 +291,6 @@ def remove_annotations(path: Path, by: str, place: Place) -> None:
             return True
         return (annotation.by, annotation.place) != (by, place)
 
-    lines = read_text(path).split("\n")
-    replace_text(path, "\n".join(line for line in lines if stays(line)))
+    with lock_file(path, wait=True):
+        lines = read_text(path).split("\n")
+        replace_file(path, "\n".join(line for line in lines if stays(line)).encode())

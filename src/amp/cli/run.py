@@ -112,6 +112,7 @@ def run(
     """Run a benchmark. Example: amp run gsm8k --limit 20 --allocator fixed"""
     from amp.cli import render
     from amp.evaluate.run import Assembly, manifest, run_tasks
+    from amp.files import require_output_directory
     from amp.report.metrics import summarise
     from amp.settings import load_settings
     from amp.trace import RunDirectory, to_json
@@ -124,6 +125,7 @@ def run(
     called = config.planner.method or Path(config.planner.allocator or "auto").stem
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
     path = out or Path("runs") / f"{config.benchmark}-{called}-{stamp}"
+    require_output_directory(path)
     console = new_console(stderr=True)
 
     async def go() -> None:
@@ -136,9 +138,11 @@ def run(
             planner = assembly.planner(model, larger)
             settings = manifest(config, assembly, model, tasks)
             open_directory = RunDirectory.resume if resume else RunDirectory.create
-            directory = open_directory(path, settings)
             title = f"{config.benchmark} {config.planner.method or settings['allocator']}"
-            with render.LiveSteps(console, len(tasks), len(directory.done), title) as live:
+            with (
+                open_directory(path, settings) as directory,
+                render.LiveSteps(console, len(tasks), len(directory.done), title) as live,
+            ):
                 episodes = await run_tasks(
                     planner, benchmark, tasks, directory, jobs, live.on_step, live.on_episode
                 )

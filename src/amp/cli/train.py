@@ -60,6 +60,7 @@ def train(
     """
     from amp.allocate.policy_file import load_origin
     from amp.benchmarks import load_benchmark
+    from amp.files import lock_directory
     from amp.learn.config import OnlineConfig, load_train_config
     from amp.learn.trainer import CHECKPOINT, POLICY
     from amp.settings import load_settings
@@ -86,12 +87,13 @@ def train(
     )
     ended = None
     try:
-        if live is None:
-            _on_recording(chosen, benchmark, out, resume)
-        else:
-            prompts = (benchmark.prompts.version,)
-            opened = open_model(model or live.model, record, replay, prompts)
-            ended = _online(chosen, benchmark, opened, out, resume)
+        with lock_directory(out):
+            if live is None:
+                _on_recording(chosen, benchmark, out, resume)
+            else:
+                prompts = (benchmark.prompts.version,)
+                opened = open_model(model or live.model, record, replay, prompts)
+                ended = _online(chosen, benchmark, opened, out, resume)
     except KeyboardInterrupt:
         if out.joinpath(CHECKPOINT).exists():
             new_console(stderr=True).print(f"interrupted; go on with --out {out} --resume")

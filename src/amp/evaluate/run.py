@@ -37,7 +37,7 @@ from amp.methods import BASELINES, AnyPlanner, BeamPlanner, Method
 from amp.models.base import LanguageModel, ModelCard
 from amp.models.recorded import RecordedModel
 from amp.planner import Planner
-from amp.trace import EPISODES, RunDirectory, read_episodes
+from amp.trace import CONTENTS, EPISODES, RunDirectory, read_episodes
 from amp.types import MODEL_ERROR, Episode, ProbeKind, StepRecord, Task
 
 if TYPE_CHECKING:
@@ -255,6 +255,8 @@ def manifest(
         "source_run": source and source / EPISODES,
     }
     split = config.split or assembly.benchmark.splits[0]
+    hashes = {name: _sha256(file) for name, file in files.items() if file is not None}
+    contents = {name: _contents_sha256(file) for name, file in files.items() if file is not None}
     return {
         "config": config.replace(split=split).model_dump(mode="json"),
         "model": asdict(model.card),
@@ -262,7 +264,8 @@ def manifest(
         "allocator": resolved.method.allocator if policy is None else policy.stem,
         "fixed": _plain(asdict(assembly.defaults.fixed)),
         "space": _plain(asdict(assembly.defaults.space)),
-        "sha256": {name: _sha256(file) for name, file in files.items() if file is not None},
+        "sha256": hashes,
+        **({CONTENTS: contents} if contents != hashes else {}),
         "versions": {"python": platform.python_version()} | _versions(),
         "tasks": [task.id for task in tasks],
     }
@@ -360,6 +363,15 @@ def _sha256(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise InvalidInputError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _contents_sha256(path: Path) -> str:
+    """The same for all files that hold the same policy or assessor."""
+    if path.suffix != ".safetensors":
+        return _sha256(path)
+    from amp.mlp import content_hash  # needs numpy
+
+    return content_hash(path)
 
 
 @cache

@@ -330,13 +330,12 @@ async def _run(
     if (source := prepared.config.planner.source_run) is not None:
         _check_finished(source, tasks)
     planner = assembly.planner(model)
-    directory = RunDirectory.resume(
-        prepared.path, manifest(prepared.config, assembly, model, tasks)
-    )
-    on_trial(prepared, len(directory.done))
-    return await run_tasks(
-        planner, assembly.benchmark, tasks, directory, sweep.jobs, on_episode=on_episode
-    )
+    told = manifest(prepared.config, assembly, model, tasks)
+    with RunDirectory.resume(prepared.path, told) as directory:
+        on_trial(prepared, len(directory.done))
+        return await run_tasks(
+            planner, assembly.benchmark, tasks, directory, sweep.jobs, on_episode=on_episode
+        )
 
 
 def _replay(sweep: Sweep, prepared: PreparedTrial) -> RecordedModel:

@@ -28,6 +28,7 @@ from amp.cost import Reward, is_priced
 from amp.errors import InvalidInputError, did_you_mean
 from amp.evaluate.config import PlannerConfig
 from amp.evaluate.run import build_planner
+from amp.files import replace_file
 from amp.learn.behaviour_cloning import ImitationSettings, demonstrate, imitate
 from amp.learn.config import TrainConfig
 from amp.learn.live_rollout import LiveRollouts
@@ -201,7 +202,6 @@ def train_policy(
     else:
         assert start is not None  # `load_train_config` sees to it
         policy = start
-        directory.mkdir(parents=True, exist_ok=True)
     if assessor is not None:
         assessor = _network(assessor_file.load_assessor(directory / ASSESSOR)[0])
     elif scorer is not None:
@@ -299,7 +299,7 @@ def train_online(
     digest = ""
     if config.assessor is not None:
         kept = config.assessor.read_bytes()
-        (directory / ASSESSOR).write_bytes(kept)
+        replace_file(directory / ASSESSOR, kept)
         digest = hashlib.sha256(kept).hexdigest()
     names = tuple(task.id for task in tasks)
     origin = Origin(benchmark.name, model.card.name, model.card.sha256, names, assessor=digest)

@@ -12,7 +12,6 @@ In end-to-end training (spec 2.5, 4b) the assessor is trained with the policy an
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from amp.allocate.policy_file import save_policy
 from amp.assess import assessor_file
 from amp.assess.neural import NeuralAssessor
 from amp.errors import InvalidInputError, LimitReachedError
+from amp.files import append_line, replace_file
 from amp.learn.checkpoint import Training, load_checkpoint, save_checkpoint
 from amp.learn.config import PPOConfig, success_by_tercile, terciles_of
 from amp.learn.networks import normalisation, one_thread
@@ -157,21 +157,16 @@ def train_on(
         else:
             initial = _initial_policy(rollouts, settings, start, assessor)
             training = Training.of(initial, settings, assessor)
-            directory.mkdir(parents=True, exist_ok=True)
             save_checkpoint(training, settings, path)
         _truncate_metrics(directory / METRICS, training.updates)
-        with (
-            (directory / METRICS).open("a", encoding="utf-8") as file,
-            scalars(directory, training.updates) as add_scalars,
-        ):
+        with scalars(directory, training.updates) as add_scalars:
             while training.decisions < settings.decisions:
                 try:
                     metrics = _update(training, rollouts, terciles, settings)
                 except LimitReachedError:
                     _save(training, settings, directory, trained_on)
                     break
-                file.write(json.dumps(metrics) + "\n")
-                file.flush()
+                append_line(directory / METRICS, json.dumps(metrics))
                 add_scalars(metrics)
                 on_update(metrics)
                 finished = training.decisions >= settings.decisions
@@ -329,6 +324,4 @@ def _truncate_metrics(path: Path, updates: int) -> None:
     if not path.exists():
         return
     lines = path.read_text("utf-8").splitlines(keepends=True)[:updates]
-    unfinished = path.with_name(f"{path.name}.part")
-    unfinished.write_text("".join(lines), "utf-8")
-    os.replace(unfinished, path)
+    replace_file(path, "".join(lines).encode())
