@@ -15,6 +15,7 @@ from amp.files import (
     Lock,
     lock_directory,
     lock_file,
+    read_file,
     replace_file,
     require_output_directory,
     require_output_file,
@@ -138,3 +139,17 @@ def test_a_directory_that_stays_empty_does_not_stay(tmp_path: Path) -> None:
     with lock_directory(tmp_path / "new" / "run"):
         (tmp_path / "new" / "file").touch()
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["file"]
+
+
+def test_what_has_no_end_is_not_read_and_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert read_file(tmp_path / "pipe") == b""  # nobody writes
+    reader, writer = os.pipe()
+    os.write(writer, b"lines")
+    os.close(writer)
+    assert read_file(Path(f"/dev/fd/{reader}")) == b"lines"
+    os.close(reader)
+    (tmp_path / "loop").symlink_to("loop")
+    for path in ("/dev/zero", "/dev/full", str(tmp_path), "n" * 300, "nul\0", f"{tmp_path}/loop"):
+        with pytest.raises(InvalidInputError, match="cannot be read"):
+            read_file(Path(path))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from amp.errors import InvalidInputError
-from amp.settings import Config, FilePath, load_settings, load_toml
+from amp.settings import Config, FilePath, Settings, load_settings, load_toml
 
 
 class Part(Config):
@@ -125,3 +125,19 @@ def test_what_is_wrong_is_one_line_with_file_field_found_and_expected(
     assert "\n" not in str(refused.value)
     with pytest.raises(InvalidInputError, match="gone.toml cannot be read: No such file"):
         load_toml(Whole, Path("gone.toml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a = " + "[" * 20_000 + "]" * 20_000, "nested too deeply"),
+        (".".join("a" * 20_000) + " = 1", "nested too deeply"),
+        ("[" + ".".join("a" * 20_000) + "]", "nested too deeply"),
+        ("\ufeffmodel = 3", "model is 3"),
+    ],
+)
+def test_a_file_nested_without_end_is_refused_at_once(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "any.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InvalidInputError, match=said):
+        load_toml(Settings, path)

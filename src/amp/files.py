@@ -1,6 +1,6 @@
 """Files that outlive kills, full disks and a second writer: locked, replaced whole, checked first.
 
-Whatever goes wrong with a file that is written is an `InvalidInputError` of one line.
+Whatever goes wrong with a file is an `InvalidInputError` of one line.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import platform
+import stat
 import time
 import weakref
 from collections.abc import Iterable, Iterator
@@ -38,6 +39,30 @@ def writing(path: Path) -> Iterator[None]:
         raise InvalidInputError(
             f"cannot write {path}: {error.strerror or error}; make room or choose another place"
         ) from None
+
+
+def read_file(path: Path) -> bytes:
+    """Reads a whole file.
+
+    A pipe is read to its end, and is empty if nobody writes to it; a device may have no end.
+
+    Raises:
+        InvalidInputError: if it cannot be read, or is a directory or a device.
+    """
+    try:
+        # Without waiting for somebody who writes, which may never come.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as stream:
+            mode = os.fstat(descriptor).st_mode
+            if stat.S_ISDIR(mode):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            if not stat.S_ISREG(mode) and not stat.S_ISFIFO(mode):
+                raise InvalidInputError(f"{path} cannot be read: it is a device, expected a file")
+            os.set_blocking(descriptor, True)
+            return stream.read()
+    except (OSError, ValueError) as error:  # ValueError: a name with a NUL
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidInputError(f"{path} cannot be read: {reason}") from None
 
 
 def replace_file(path: Path, content: bytes) -> None:

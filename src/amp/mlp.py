@@ -115,6 +115,8 @@ def read_tensors(
     Raises:
         InvalidInputError: if there is no such file, or it holds something else.
     """
+    if path.exists() and not path.is_file():
+        raise InvalidInputError(f"{path} is no safetensors file: it is a directory or a device")
     try:
         with safe_open(path, framework="numpy") as file:
             names = sorted(file.keys())

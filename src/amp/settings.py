@@ -28,9 +28,11 @@ from pydantic import (
 )
 
 from amp.errors import InvalidInputError, did_you_mean
+from amp.files import read_file
 
 SETTINGS_FILE = "amp.toml"
 
+_DEEP_KEY = re.compile(r"\.(?:[\w-]{1,50}\.){100}")
 _FORBID = ConfigDict(extra="forbid")
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 _LONGEST_FOUND = 80
@@ -108,9 +110,12 @@ def read_toml(path: Path) -> dict[str, Any]:
         InvalidInputError: if there is no such file, or it is not TOML.
     """
     try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise InvalidInputError(f"{path} cannot be read: {error.strerror}") from None
+        text = read_file(path).decode("utf-8-sig")
+        if _DEEP_KEY.search(text):  # tomllib takes minutes for a long one
+            raise RecursionError
+        return tomllib.loads(text)
+    except RecursionError:
+        raise InvalidInputError(f"{path} is nested too deeply, expected a few levels") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidInputError(f"{path} is not TOML: {error}") from None
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from amp.errors import InvalidInputError
-from amp.files import Lock, append_line, lock_directory, replace_file
+from amp.files import Lock, append_line, lock_directory, read_file, replace_file
 from amp.types import MODEL_ERROR, Episode
 
 if TYPE_CHECKING:
@@ -113,12 +113,10 @@ def read_episodes(path: Path) -> Iterator[Episode]:
 
 
 def _whole_lines(file: Path) -> list[str]:
+    if not file.exists():
+        raise InvalidInputError(f"no trace at {file}; expected a run directory or an {EPISODES}")
     try:
-        text = file.read_bytes().decode("utf-8")
-    except FileNotFoundError:
-        raise InvalidInputError(
-            f"no trace at {file}; expected a run directory or an {EPISODES}"
-        ) from None
+        text = read_file(file).decode("utf-8")
     except UnicodeDecodeError as error:
         raise InvalidInputError(f"{file} is no trace: not UTF-8 at byte {error.start}") from None
     return text.split("\n")[:-1]
@@ -256,10 +254,14 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def _read_json(file: Path) -> dict[str, Any]:
+    if file.parent.exists() and not file.parent.is_dir():
+        raise InvalidInputError(f"{file.parent} is no run: it is a file, expected a directory")
+    if not file.exists():
+        raise InvalidInputError(f"no run at {file.parent}: {file.name} is missing")
     try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InvalidInputError(f"no run at {file.parent}: {file.name} is missing") from None
+        manifest = json.loads(read_file(file))
+    except RecursionError:
+        raise InvalidInputError(f"{file} is nested too deeply, expected a few levels") from None
     except ValueError as error:
         raise InvalidInputError(f"{file} is no JSON: {error}") from None
     if not isinstance(manifest, dict):

@@ -21,7 +21,7 @@ import pytest
 
 from amp import cli
 from amp.annotations.store import Annotation, read_annotations, write_annotations
-from amp.cli.annotate import plain
+from amp.cli.terminal import shown as escaped
 from amp.trace import EPISODES, to_json
 from amp.types import Complexity, Episode, Observation, StepRecord, Task, Usage
 
@@ -102,8 +102,8 @@ def test_a_step_is_shown_without_its_outcome_and_without_what_steers_a_terminal(
     amp: Amp, run: Path
 ) -> None:
     shown = amp("annotate", str(run), "--by", "ann", typed="1\n1\n1\n").out
-    assert "[red]goal[2J of 0" in shown
-    assert plain(shown) == shown
+    assert "[red]goal\\x1b[2J\\x9b\\x07 of\\u202e 0" in shown
+    assert escaped(shown) == shown
     for screen in shown.split("╭")[1:]:
         step = int(re.findall(r"step (\d) of t/", screen)[0])
         assert ("1. [b]act 0[/b]" in screen) == (step == 2)
@@ -179,8 +179,8 @@ def test_human_solutions_become_annotations(amp: Amp, tmp_path: Path) -> None:
         (("annotate", "nowhere", "--by", "ann"), "no trace at nowhere"),
         (("annotate", "run", "--by", "a:b"), "name is 'a:b'"),
         (("annotate", "empty.jsonl", "--by", "ann"), "empty.jsonl has no steps"),
-        (("annotate", "run", "--by", "ann", "--out", "run"), "cannot read run: Is a directory"),
-        (("annotations", "agreement", "nowhere"), "cannot read nowhere"),
+        (("annotate", "run", "--by", "ann", "--out", "run"), "run cannot be read: Is a directory"),
+        (("annotations", "agreement", "nowhere"), "nowhere cannot be read"),
         (("annotations", "import", "empty.jsonl"), "empty.jsonl has no column task"),
         (("annotations", "solutions", "--split", "test", "--out", "o"), "split is 'test'"),
     ],

@@ -91,6 +91,6 @@ def test_a_report_shows_all_its_parts_and_obeys_no_name() -> None:
     )  # fmt: skip
     text = shown(report_view(ValidityReport(evil, "gsm8k", (stage,))), 120)
     assert "\x1b" not in text
-    assert text.count("[red]x[/red]?[31m") == 4
+    assert text.count("[red]x[/red]\\x1b[31m") == 4
     assert "rows 40, tasks 20, failures 12; training rows 80, base rate 25.0%" in text
     assert "+0.062" in text

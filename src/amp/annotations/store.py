@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from amp.errors import InvalidInputError
-from amp.files import lock_file, replace_file, writing
+from amp.files import lock_file, read_file, replace_file, writing
 
 RATINGS = (1, 2, 3, 4, 5)
 """What a person may answer, from trivial to "the whole problem has to be thought through"."""
@@ -222,9 +222,7 @@ def read_text(path: Path) -> str:
         InvalidInputError: if there is none, or it is not UTF-8.
     """
     try:
-        return path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise InvalidInputError(f"cannot read {path}: {error.strerror}") from None
+        return read_file(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InvalidInputError(f"{path} is not UTF-8 at byte {error.start}") from None
 

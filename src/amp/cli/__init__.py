@@ -1,15 +1,19 @@
 """The command line: one thin function a command, in files by what they are about.
 
 Exit codes: 0 done; 1 no answer was found; 2 bad input; 3 a package, model or data set is missing;
-4 the model failed; 5 the recording does not fit; 130 interrupted (a run can be resumed).
+4 the model failed; 5 the recording does not fit; 130 interrupted (a run can be resumed); 141 who
+read the output has gone.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import NoReturn
 
-from amp.cli import annotate, assess, info, record, report, run, sweep, train
+from typer.exceptions import Abort, TyperException
+
+from amp.cli import annotate, assess, info, record, report, run, sweep, terminal, train
 from amp.cli.app import INTERRUPTED, app
 from amp.errors import (
     AmpError,
@@ -32,29 +36,62 @@ __all__ = [
     "report",
     "run",
     "sweep",
+    "terminal",
     "train",
 ]
 
-EXIT_CODES: dict[type[AmpError], int] = {
+EXIT_CODES: dict[type[Exception], int] = {
     InvalidInputError: 2,
     LimitReachedError: 2,
     MissingDependencyError: 3,
     ModelError: 4,
     RecordingError: 5,
 }
+_NO_READER = 141
+"""What shells report of a program that a closed pipe ended."""
 
 
 def main() -> None:
     """Runs the command line; an error that a person can put right is one line, no traceback."""
+    terminal.prepare()
     debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
-        app(args=[argument for argument in sys.argv[1:] if argument != "--debug"])
-    except AmpError as error:
+        code = app(args=arguments, prog_name="amp", standalone_mode=False)
+        sys.stdout.flush()
+    except (AmpError, TyperException, OSError, RecursionError) as error:
         if debug:
             raise
-        _fail(str(error), EXIT_CODES.get(type(error), 2))
+        _fail(error)
+    except Abort:
+        sys.exit(INTERRUPTED)
+    if code:
+        sys.exit(code)
 
 
-def _fail(message: str, code: int) -> NoReturn:
-    print(f"amp: {message}", file=sys.stderr)
+def _fail(error: Exception) -> NoReturn:
+    """Says in one line what went wrong, and ends with the code of its kind."""
+    if isinstance(error, BrokenPipeError):
+        # Python would try to write what is left at its end, and fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(_NO_READER)
+    message, code = str(error), EXIT_CODES.get(type(error), 2)
+    if isinstance(error, TyperException):
+        message, code = _usage(error), error.exit_code
+    elif isinstance(error, OSError):
+        place = "" if error.filename is None else f"{error.filename}: "
+        message = f"{place}{error.strerror or error}"
+    elif isinstance(error, RecursionError):
+        message = "what was given is nested too deeply to be read"
+    if message:
+        terminal.say(f"amp: {terminal.shown_in_line(message)}", error=True)
     sys.exit(code)
+
+
+def _usage(error: TyperException) -> str:
+    """What is wrong with a command line, and where to read what is right."""
+    message = error.format_message().rstrip(".")
+    context = getattr(error, "ctx", None)
+    if not message or context is None:
+        return message
+    return f"{message[0].lower()}{message[1:]}; see {context.command_path} --help"

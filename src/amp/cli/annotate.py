@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from amp.cli.app import Data, Json, app, new_console
+from amp.cli.app import Data, Json, app
+from amp.cli.terminal import new_console, say, say_json, shown, shown_in_line
 from amp.errors import InvalidInputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -111,11 +111,11 @@ def annotate(
     with suppress(KeyboardInterrupt):  # every rating is on disk
         _rate(session, new_console())
     _report_bad_lines(out, session.bad)
-    print(f"{session.rated} of {session.total} steps are rated by {by}, in {out}")
+    say(f"{session.rated} of {session.total} steps are rated by {by}, in {out}")
     if session.rated:
         found = measure_agreement(read_annotations(out).good)
         if len(found.annotators) > 1:
-            print(_agreement_text(found))
+            say(_agreement_text(found))
 
 
 def _rate(session: AnnotationSession, console: Console) -> None:
@@ -148,15 +148,15 @@ def _show(session: AnnotationSession, console: Console, said: str) -> None:
         console.print(_panel(item))
         position = f"{session.position} of {session.total}"
         for rating, meaning in SCALE.items():
-            console.print(f"  {rating}  {meaning}", highlight=False)
+            console.print(f"  {rating}  {meaning}")
     else:
         position = f"{session.total} of {session.total}"
     line = [position, _KEYS if item is not None else _NOTHING_LEFT, said]
-    console.print("   ".join(filter(None, line)), highlight=False, style="bold")
+    console.print("   ".join(filter(None, line)), style="bold")
 
 
 def _panel(item: AnnotationItem) -> RenderableType:
-    """A step as it is shown: without its result, and without control characters."""
+    """A step as it is shown: without its result, and its control characters as escapes."""
     from rich.console import Group
     from rich.panel import Panel
     from rich.text import Text
@@ -168,26 +168,18 @@ def _panel(item: AnnotationItem) -> RenderableType:
         "state": item.state,
     }
     texts = [
-        Text.assemble((f"{name}\n", "bold cyan"), plain(content), "\n")
+        Text.assemble((f"{name}\n", "bold cyan"), shown(content), "\n")
         for name, content in sections.items()
         if content
     ]
-    title = Text(plain(f"step {item.step + 1} of {item.task}"))
+    title = Text(shown_in_line(f"step {item.step + 1} of {item.task}"))
     return Panel(Group(*texts), title=title, title_align="left")
-
-
-def plain(text: str) -> str:
-    """A text without the characters that steer a terminal or turn the direction of writing."""
-    return "".join(
-        character
-        for character in text
-        if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Cs")
-    )
 
 
 def _report_bad_lines(path: Path, bad: tuple[BadLine, ...]) -> None:
     for line in bad:
-        print(plain(f"{path} line {line.number} is left out: {line.reason}"), file=sys.stderr)
+        reason = shown_in_line(line.reason)
+        say(f"{path} line {line.number} is left out: {reason}", error=True)
 
 
 @annotations_app.command("import")
@@ -205,7 +197,7 @@ def annotations_import(
     found = import_annotations(file)
     _report_bad_lines(file, found.bad)
     added = add_annotations(out, found.good)
-    print(
+    say(
         f"added to {out}: {added}; there already: {len(found.good) - added}; "
         f"lines left out: {len(found.bad)}"
     )
@@ -220,7 +212,6 @@ def annotations_agreement(
     """Tell how far annotators agree. Example: amp annotations agreement annotations.jsonl"""
     from amp.annotations.agreement import measure_agreement
     from amp.annotations.store import read_annotations
-    from amp.trace import to_json
 
     annotations: list[Annotation] = []
     for file in files:
@@ -228,7 +219,10 @@ def annotations_agreement(
         _report_bad_lines(file, found.bad)
         annotations.extend(found.good)
     result = measure_agreement(annotations, rules=rules)
-    print(to_json(result) if as_json else _agreement_text(result))
+    if as_json:
+        say_json(result)
+    else:
+        say(_agreement_text(result))
 
 
 def _agreement_text(found: Agreement) -> str:
@@ -255,7 +249,7 @@ def annotations_solutions(
 
     problems = read_solutions(split, data or load_settings().data)[:limit]
     added = add_annotations(out, [a for p in problems for a in solution_annotations(split, p)])
-    print(f"added to {out}: {added} annotations of {len(problems)} problems")
+    say(f"added to {out}: {added} annotations of {len(problems)} problems")
 
 
 @annotations_app.command("outcomes")
@@ -281,4 +275,4 @@ def annotations_outcomes(
     source = EpisodeDataset.from_run(run, data or load_settings().data)
     judged = [(e, label_steps(e, source.benchmark)) for e in source.episodes]
     added = add_annotations(out, [a for e, o in judged for a in RULES[rule](e, o)])
-    print(f"added to {out}: {added} annotations of {len(judged)} episodes")
+    say(f"added to {out}: {added} annotations of {len(judged)} episodes")

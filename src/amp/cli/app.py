@@ -23,8 +23,6 @@ from amp.settings import Config, checked
 from amp.types import ProbeKind
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from amp.models.base import LanguageModel
 
 
@@ -96,12 +94,6 @@ def open_model(
     if record is None:
         return model
     return RecordedModel(model, record, mode="record", prompts=prompts)
-
-
-def new_console(stderr: bool = False) -> Console:
-    from rich.console import Console
-
-    return Console(stderr=stderr)
 
 
 Result = TypeVar("Result")

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from amp.cli.app import Data, Json, MaxSteps, Probe, app, new_console, probes_of
+from amp.cli.app import Data, Json, MaxSteps, Probe, app, probes_of
 from amp.cli.report import writing
+from amp.cli.terminal import new_console, say, say_json, shown_in_line, tracked
 from amp.errors import InvalidInputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -65,11 +66,9 @@ def train(
     save_assessor(made.assessor, training_of(source.card, source.benchmark.name, notes), out)
     fit = made.fit
     if as_json:
-        from amp.trace import to_json
-
-        print(to_json({"out": str(out), "kind": kind} | asdict(fit)))
+        say_json({"out": str(out), "kind": kind} | asdict(fit))
         return
-    print(
+    say(
         f"{kind} assessor of {fit.examples} examples from {fit.tasks} tasks: squared error "
         f"{fit.error:.4f} on tasks left out, {fit.constant_error:.4f} for a constant; {out}"
     )
@@ -113,7 +112,6 @@ def report(
     """
     from amp.assess.text import find_parser
     from amp.report.validity_report import make_validity_report
-    from amp.trace import to_json
 
     held_out = _source(runs, benchmark, split, level, limit, probe, max_steps, data)
     if train:
@@ -162,13 +160,13 @@ def report(
         with writing(html):
             html.write_text(validity_page(made), encoding="utf-8")
     if as_json:
-        print(to_json(made))
+        say_json(made)
         return
     from amp.cli.render import report_view
 
     new_console().print(report_view(made, features))
     if html is not None:
-        print(f"page: {html}")
+        say(f"page: {html}")
 
 
 def _source(
@@ -182,8 +180,6 @@ def _source(
     data: Path | None,
 ) -> EpisodeDataset:
     """The episodes of runs and recordings; a progress bar, since a recording is planned again."""
-    from rich.progress import track
-
     from amp.benchmarks import load_benchmark
     from amp.evaluate.dataset import EpisodeDataset, benchmark_of
     from amp.settings import load_settings
@@ -198,33 +194,28 @@ def _source(
         levels: list[str | None] = [*level] if level else [None]
         for one in levels:
             chosen = load_benchmark(benchmark or benchmark_of(path), data=data, level=one)
-            tasks = track(
+            tasks = tracked(
                 chosen.tasks(split or chosen.splits[0], limit),
                 " ".join(filter(None, [path.name, one])),
-                console=new_console(stderr=True),
-                transient=True,
             )
             datasets.append(EpisodeDataset.from_recording(path, chosen, tasks, probes, max_steps))
     return EpisodeDataset.merge(datasets)
 
 
 def _judged(source: EpisodeDataset) -> list[Annotation]:
-    from rich.progress import track
-
     from amp.report.validity_report import judge_episodes
 
-    episodes = track(source.episodes, "judging", console=new_console(stderr=True), transient=True)
+    episodes = tracked(source.episodes, "judging")
     return [note for episode in episodes for note in judge_episodes([episode], source.benchmark)]
 
 
 def _read(paths: list[Path]) -> list[Annotation]:
     from amp.annotations.store import read_annotations
 
-    console = new_console(stderr=True)
     notes: list[Annotation] = []
     for path in paths:
         read = read_annotations(path)
         notes += read.good
         for bad in read.bad:
-            console.print(f"{path} line {bad.number}: {bad.reason}", markup=False)
+            say(f"{path} line {bad.number}: {shown_in_line(bad.reason)}", error=True)
     return notes

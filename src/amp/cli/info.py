@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from amp.benchmarks.download import Survey
-from amp.cli.app import INTERRUPTED, Data, Json, app, new_console, open_model, run_async
+from amp.cli.app import INTERRUPTED, Data, Json, app, open_model, run_async
+from amp.cli.terminal import new_console, progress, say, say_json
 from amp.errors import InvalidInputError, MissingDependencyError
 
 
@@ -115,7 +115,7 @@ def benchmarks(
         from amp.methods import METHODS
 
         for known, method in METHODS.items():
-            print(f"{known}: {method.remark}")
+            say(f"{known}: {method.remark}")
         return
     from amp.benchmarks import benchmark_names, shadowed
     from amp.benchmarks.download import survey
@@ -133,7 +133,7 @@ def benchmarks(
     if as_json:
         listed = [asdict(one) for one in found]
         listed += [{"name": known, "problem": problem} for known, problem in broken.items()]
-        print(json.dumps(listed if name is None else listed[0], default=str))
+        say_json(listed if name is None else listed[0])
     elif name is None:
         new_console().print(benchmarks_view(found))
         lines = [
@@ -155,7 +155,7 @@ def trace_show(
     """Show the episodes of a run. Example: amp trace show runs/gsm8k --full"""
     from amp.cli import render
     from amp.report.metrics import summarise
-    from amp.trace import read_episodes, to_json
+    from amp.trace import read_episodes
 
     episodes = [e for e in read_episodes(path) if task is None or e.task.id == task]
     if not episodes:
@@ -163,7 +163,7 @@ def trace_show(
         raise InvalidInputError(f"{path} holds {what}")
     if as_json:
         for episode in episodes:
-            print(to_json(episode))
+            say_json(episode)
         return
     console = new_console()
     for episode in episodes:
@@ -179,13 +179,13 @@ def trace_compare(
 ) -> None:
     """Compare two runs task by task. Example: amp trace compare runs/fixed runs/adaptive"""
     from amp.report.paired import compare
-    from amp.trace import read_episodes, to_json
+    from amp.trace import read_episodes
 
     result = compare(list(read_episodes(first)), list(read_episodes(second)))
     if as_json:
-        print(to_json(result))
+        say_json(result)
         return
-    print(
+    say(
         f"{result.tasks} tasks, {result.pairs} pairs: {second} solved {result.won} that {first} "
         f"did not, and lost {result.lost} ({result.test} p = {result.p_value:.2f})"
     )
@@ -193,7 +193,7 @@ def trace_compare(
         sure = "no interval: one task"
         if (interval := saving.interval) is not None:
             sure = f"paired bootstrap {interval.low:.0%} to {interval.high:.0%}"
-        print(f"saved {saving.share:.0%} of {name} ({sure})")
+        say(f"saved {saving.share:.0%} of {name} ({sure})")
 
 
 models_app = typer.Typer(help="List, get and remove local models.", no_args_is_help=True)
@@ -223,7 +223,7 @@ def models_list(as_json: Json = False) -> None:
         ]
         found += [{"name": name, "installed": True} for name in brought]
         found += [{"name": name, "problem": problem} for name, problem in broken.items()]
-        print(json.dumps(found))
+        say_json(found)
         return
     table = Table(box=None)
     for column in ("name", "parameters", "size", "licence", "good for", "here"):
@@ -249,7 +249,7 @@ def models_pull(name: str) -> None:
     """Get a model; go on where an earlier try stopped. Example: amp models pull smollm2-135m"""
     from amp.models import catalog
 
-    print(catalog.pull(name))
+    say(catalog.pull(name))
 
 
 @models_app.command("rm")
@@ -257,7 +257,7 @@ def models_rm(name: str) -> None:
     """Remove a model from this machine. Example: amp models rm smollm2-135m"""
     from amp.models import catalog
 
-    print(f"freed {catalog.remove(name) / 1e6:,.0f} MB")
+    say(f"freed {catalog.remove(name) / 1e6:,.0f} MB")
 
 
 @app.command()
@@ -267,17 +267,16 @@ def profile(
     as_json: Json = False,
 ) -> None:
     """Measure how fast a model is on this machine. Example: amp profile smollm2-135m --quick"""
-    from rich.progress import Progress
+    from rich.progress import BarColumn, TimeRemainingColumn
     from rich.table import Table
 
     from amp.latency import QUICK, Plan, fit_profile, measure
     from amp.settings import load_settings
-    from amp.trace import to_json
 
     async def go() -> None:
         language_model = open_model(model)
         try:
-            with Progress(console=new_console(stderr=True), transient=True) as bar:
+            with progress(BarColumn(), TimeRemainingColumn(), transient=True) as bar:
                 task = bar.add_task("measuring", total=None)
                 measurements = await measure(
                     language_model,
@@ -291,7 +290,7 @@ def profile(
             await language_model.close()
         path = found.save()
         if as_json:
-            print(json.dumps(json.loads(to_json(found)) | {"file": str(path)}))
+            say_json(asdict(found) | {"file": path})
             return
 
         def rate(tokens: int, seconds: float) -> str:
@@ -307,8 +306,8 @@ def profile(
             rates = (rate(total, found.seconds(c, total, n, c)) for c in contexts)
             table.add_row(f"writing, {n} at a time", *rates)
         new_console().print(table)
-        print(f"fitted to {len(measurements)} measurements, error {found.error:.0%}")
-        print(f"profile: {path}")
+        say(f"fitted to {len(measurements)} measurements, error {found.error:.0%}")
+        say(f"profile: {path}")
 
     run_async(go())
 
@@ -320,20 +319,20 @@ app.add_typer(data_app, name="data")
 @data_app.command("get")
 def data_get(name: str, data: Data = None) -> None:
     """Get a benchmark's data from its own project. Example: amp data get alfworld"""
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, TransferSpeedColumn
 
     from amp.benchmarks.download import get_data
     from amp.settings import load_settings
 
-    columns = TextColumn(name), BarColumn(), DownloadColumn(), TransferSpeedColumn()
-    with Progress(*columns, console=new_console(stderr=True), transient=True) as bar:
+    columns = BarColumn(), DownloadColumn(), TransferSpeedColumn()
+    with progress(*columns, transient=True) as bar:
         task = bar.add_task(name, total=None)
 
-        def progress(done: int, total: int) -> None:
+        def advance(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total or None)
 
         try:
-            folder = get_data(name, data or load_settings().data, progress)
+            folder = get_data(name, data or load_settings().data, advance)
         except KeyboardInterrupt:  # what has come is kept
             raise typer.Exit(INTERRUPTED) from None
-    print(folder)
+    say(folder)

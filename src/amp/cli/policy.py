@@ -13,6 +13,7 @@ from amp.allocate.distributions import TOOLS_FROM
 from amp.allocate.policy import Policy
 from amp.allocate.space import Space, sigmoid
 from amp.cli.app import Json, app
+from amp.cli.terminal import new_console, say_json
 from amp.errors import InvalidInputError
 from amp.types import (
     Allocation,
@@ -162,14 +163,11 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show what a policy would allocate. Example: amp policy show training/policy.safetensors"""
-    from rich.console import Console
-
     from amp.allocate.policy_file import load_origin, load_policy
     from amp.cli import render
-    from amp.trace import to_json
 
     view, origin = policy_view(load_policy(file)), load_origin(file)
-    console = Console(stderr=as_json, record=svg is not None)
+    console = new_console(stderr=as_json, record=svg is not None)
     if svg is not None or not as_json:
         parts = [_header(view), _picture(view), *map(_table, view.curves), _caption(view)]
         for part in parts if origin is None else [*parts, cost_curve(origin)]:
@@ -181,7 +179,7 @@ def show(
         except OSError as error:
             raise InvalidInputError(f"{svg} cannot be written: {error.strerror}") from None
     if as_json:
-        print(to_json(view))
+        say_json(view)
 
 
 def cost_curve(origin: Origin) -> Table:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from amp.benchmarks import benchmark_names, load_benchmark
-from amp.cli.app import Data, Json, Model, Probe, app, new_console, open_model, probes_of, run_async
+from amp.cli.app import Data, Json, Model, Probe, app, open_model, probes_of, run_async
+from amp.cli.terminal import new_console, progress, say_json
 from amp.errors import InvalidInputError, ModelError
 
 if TYPE_CHECKING:
@@ -168,18 +168,17 @@ def _progress(
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
-        Progress,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
 
     columns = (
-        *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),
+        *(BarColumn(), MofNCompleteColumn()),
         *(TimeElapsedColumn(), TextColumn("left:"), TimeRemainingColumn()),
     )
     # A task takes up to minutes, so the speed is that of the last hour.
-    with Progress(*columns, console=console, transient=True, speed_estimate_period=3600) as bar:
+    with progress(*columns, console=console, transient=True, speed_estimate_period=3600) as bar:
         tasks = bar.add_task(title, total=total, completed=done)
         yield lambda task: bar.advance(tasks)
 
@@ -216,7 +215,7 @@ async def _tell(
             )
     if as_json:
         listed = {split: asdict(row) for split, row in splits.items()}
-        print(json.dumps(asdict(found) | {"complete": listed}))
+        say_json(asdict(found) | {"complete": listed})
         return
     console = new_console()
     console.print(_contents_view(found))

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from amp.cli.terminal import progress, shown, shown_in_line
 from amp.types import Allocation, Episode, StepRecord, Task
 
 if TYPE_CHECKING:
@@ -57,7 +58,11 @@ def add_step(table: Table, task_id: str, number: int, step: StepRecord) -> None:
     """Adds one step: a line a round for complexity and allocation, the rest once."""
     allocations = "\n".join(allocation_text(r.allocation) for r in step.rounds) or "-"
     complexities = [_bar(executed.complexity.score) for executed in step.rounds]
-    action = Text(step.action) if step.action is not None else Text(step.failure or "", "red")
+    action = (
+        Text(shown_in_line(step.action))
+        if step.action is not None
+        else Text(shown_in_line(step.failure or ""), "red")
+    )
     table.add_row(
         task_id,
         str(number),
@@ -82,12 +87,8 @@ class LiveSteps:
     def __init__(self, console: Console, total: int, done: int = 0, title: str = "") -> None:
         self._rows: deque[tuple[str, int, StepRecord]] = deque(maxlen=_ROWS_SHOWN)
         self._numbers: dict[str, int] = {}
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=console,
+        self._progress = progress(
+            *(BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()), console=console
         )
         self._bar = self._progress.add_task(title or "tasks", total=total, completed=done)
         self._live = (
@@ -163,7 +164,7 @@ def episode_line(episode: Episode) -> Text:
         mark,
         f" {episode.usage.tokens:>6,} tokens {episode.usage.seconds:>5.1f} s ",
         f"steps {len(episode.steps):>2} rounds {rounds:>2}  ",
-        (episode.task.goal, "italic"),
+        (shown_in_line(episode.task.goal), "italic"),
     )
 
 
@@ -171,11 +172,12 @@ def episode_view(episode: Episode, full: bool = False) -> Group:
     """One episode: its steps, and with `full` all candidates of every round."""
     verdict = {True: ("success", "green"), False: ("failure", "red"), None: ("unjudged", "dim")}
     head = Text.assemble(
-        (f"{episode.task.id}  ", "bold"),
+        (f"{shown_in_line(episode.task.id)}  ", "bold"),
         verdict[episode.success],
-        f"  ended: {episode.ended}  {episode.usage.tokens:,} tokens  {episode.usage.seconds:.1f} s",
+        f"  ended: {shown_in_line(episode.ended)}  {episode.usage.tokens:,} tokens",
+        f"  {episode.usage.seconds:.1f} s",
     )
-    goal = Text(episode.task.goal, "italic")
+    goal = Text(shown(episode.task.goal), "italic")
     table = step_table()
     parts: list[Text | Table] = [head, goal, table]
     for number, step in enumerate(episode.steps, start=1):
@@ -190,13 +192,13 @@ def _round_texts(number: int, step: StepRecord) -> list[Text]:
     for index, executed in enumerate(step.rounds, start=1):
         features = " ".join(f"{k} {v:.2f}" for k, v in executed.complexity.features.items())
         stood_in = "; ".join((*executed.complexity.substitutes, *executed.substitutes))
-        texts.append(Text(f"\nstep {number} round {index}  {features}", "bold"))
+        texts.append(Text(f"\nstep {number} round {index}  {shown_in_line(features)}", "bold"))
         if stood_in:
-            texts.append(Text(f"  stood in: {stood_in}", "yellow"))
+            texts.append(Text(f"  stood in: {shown_in_line(stood_in)}", "yellow"))
         for candidate in executed.candidates:
             said = candidate.action if candidate.action is not None else candidate.failure
-            texts.append(Text(f"  -> {said}", "cyan" if candidate.valid else "red"))
-            texts.extend(Text(f"     {line}", "dim") for line in candidate.text.splitlines())
+            texts.append(Text(f"  -> {shown(str(said))}", "cyan" if candidate.valid else "red"))
+            texts.extend(Text(f"     {shown(line)}", "dim") for line in candidate.text.split("\n"))
     return texts
 
 
@@ -219,7 +221,9 @@ def report_view(report: ValidityReport, features: int | None = None) -> Group:
         features: how many features a table shows at most, best first; None shows all. Scorers and
             baselines are always shown.
     """
-    title = f"Complexity scores of {_plain(report.model)} on {_plain(report.benchmark)}"
+    title = (
+        f"Complexity scores of {shown_in_line(report.model)} on {shown_in_line(report.benchmark)}"
+    )
     parts: list[RenderableType] = [Text(title, "bold")]
     for stage in report.stages:
         parts += [Text(), _head(stage), score_table(stage.lines, features)]
@@ -245,7 +249,7 @@ def score_table(lines: Sequence[ScoreLine], features: int | None = None) -> Tabl
             shown += 1
         inverted = " (inverted)" if line.direction == -1 else ""
         table.add_row(
-            Text(_plain(line.name) + inverted, _STYLES[line.kind]),
+            Text(shown_in_line(line.name) + inverted, _STYLES[line.kind]),
             line.kind,
             str(line.auroc.rows),
             _figure(line.auroc.value),
@@ -264,8 +268,8 @@ def comparison_table(comparisons: Sequence[Difference]) -> Table:
     for one in comparisons:
         inverted = " (inverted)" if one.second.direction == -1 else ""
         table.add_row(
-            Text(_plain(one.first.name)),
-            Text(_plain(one.second.name) + inverted),
+            Text(shown_in_line(one.first.name)),
+            Text(shown_in_line(one.second.name) + inverted),
             _figure(one.estimate.value, "+.3f"),
             _range(one.estimate.interval, "+.3f"),
             _figure(one.not_above, ".1%"),
@@ -276,7 +280,7 @@ def comparison_table(comparisons: Sequence[Difference]) -> Table:
 
 def reliability_table(name: str, result: Reliability) -> RenderableType:
     """The failure rate of each bin beside its score, and the figures over all bins."""
-    head = Text(f"calibration of {_plain(name)}", "bold")
+    head = Text(f"calibration of {shown_in_line(name)}", "bold")
     if not result.bins:
         return Group(head, Text(result.note, "dim"))
     table = _table((), ("rows", "score", "failed", "95 % CI"), "failed █, score ┃")
@@ -296,7 +300,7 @@ def importance_table(importances: Sequence[Importance]) -> Table:
     table = _table(("feature",), ("AUROC lost when shuffled", "95 % of shuffles"), "")
     for one in importances:
         table.add_row(
-            Text(_plain(one.group)),
+            Text(shown_in_line(one.group)),
             _figure(one.drop, "+.3f"),
             _range(one.interval, "+.3f"),
             Text(one.note, "dim"),
@@ -307,7 +311,7 @@ def importance_table(importances: Sequence[Importance]) -> Table:
 def _head(stage: Stage) -> Text:
     base_rate = "unknown" if stage.base_rate is None else f"{stage.base_rate:.1%}"
     return Text.assemble(
-        (_plain(stage.name), "bold"),
+        (shown_in_line(stage.name), "bold"),
         f"  held out: rows {stage.rows}, tasks {stage.tasks}, failures {stage.failures};"
         f" training rows {stage.train_rows}, base rate {base_rate}",
     )
@@ -351,8 +355,3 @@ def _range(interval: Interval | None, form: str = ".2f") -> str:
 
 def _figure(value: float | None, form: str = ".2f") -> str:
     return "-" if value is None else f"{value:{form}}"
-
-
-def _plain(name: str) -> str:
-    """A name without what a terminal would obey."""
-    return "".join(character if character.isprintable() else "?" for character in name)

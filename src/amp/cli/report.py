@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from amp.cli.app import Data, Json, app, new_console
+from amp.cli.app import Data, Json, app
+from amp.cli.terminal import new_console, say, say_json
 from amp.errors import InvalidInputError, MissingDependencyError, did_you_mean
 
 if TYPE_CHECKING:
@@ -59,7 +60,6 @@ def report(
     from amp.report.runs import comparable, read_runs
     from amp.report.tables import markdown as markdown_of
     from amp.report.tables import tables_of, write_csv
-    from amp.trace import to_json
 
     with _uncollected():
         read = comparable(read_runs(runs), common)
@@ -82,7 +82,7 @@ def report(
         with writing(csv):
             written += write_csv(tables, csv)
     if as_json:
-        print(to_json(made))
+        say_json(made)
         return
     console = new_console()
     for table in tables:
@@ -90,9 +90,9 @@ def report(
             console.print(_view(table, table.title))
             console.print()
     for note in filter(None, (*made.notes, notice)):
-        console.print(note, markup=False, style="dim")
+        console.print(note, style="dim")
     for path in written:
-        print(f"written: {path}")
+        say(f"written: {path}")
 
 
 @app.command()
@@ -138,7 +138,6 @@ def simulate(
     from amp.simulate.compare import Adaptive
     from amp.simulate.compare import simulate as simulated
     from amp.simulate.samples import Arm
-    from amp.trace import to_json
 
     if trade_off and not policy:
         raise InvalidInputError("--trade-off is of learned policies; name one with --policy")
@@ -173,15 +172,15 @@ def simulate(
     if csv is not None:
         write_overview(made, csv)
     if as_json:
-        print(to_json(made))
+        say_json(made)
     elif markdown:
-        print(overview_markdown(made))
+        say(overview_markdown(made))
     else:
         console = new_console()
         for shown in (overview(made), duels(made)):
             if shown.rows:
                 console.print(_view(shown))
-        console.print(overview(made).note, markup=False)
+        console.print(overview(made).note)
 
 
 def _files(named: list[str]) -> dict[str, list[Path]]:

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,11 +22,11 @@ from amp.cli.app import (
     Replay,
     app,
     larger_recording,
-    new_console,
     open_model,
     run_async,
     takes,
 )
+from amp.cli.terminal import new_console, say, say_json
 from amp.errors import InvalidInputError, ModelError
 from amp.evaluate.config import PlannerConfig, RunConfig
 
@@ -59,7 +59,6 @@ def solve(
     from amp.benchmarks import load_benchmark
     from amp.cli import render
     from amp.evaluate.run import Assembly
-    from amp.trace import to_json
     from amp.types import MODEL_ERROR, Task
 
     try:
@@ -87,10 +86,10 @@ def solve(
         if episode.ended == MODEL_ERROR:
             raise ModelError(episode.steps[-1].failure)
         if as_json:
-            print(to_json(episode))
+            say_json(episode)
         else:
             new_console().print(table)
-            print(episode.plan[-1] if episode.plan else "no answer")
+            say(episode.plan[-1] if episode.plan else "no answer")
         if not episode.plan:
             raise typer.Exit(1)
 
@@ -115,7 +114,7 @@ def run(
     from amp.files import require_output_directory
     from amp.report.metrics import summarise
     from amp.settings import load_settings
-    from amp.trace import RunDirectory, to_json
+    from amp.trace import RunDirectory
 
     if resume and out is None:
         raise InvalidInputError("--resume needs --out, the directory of the run to go on with")
@@ -156,10 +155,10 @@ def run(
         summary = summarise(episodes)
         if as_json:
             rate = {"success_rate": summary.success_rate, "out": str(path)}
-            print(json.dumps(json.loads(to_json(summary)) | rate))
+            say_json(asdict(summary) | rate)
         else:
             new_console().print(render.summary_table([(title, summary)]))
-            print(f"trace: {path}  (amp trace show {path})")
+            say(f"trace: {path}  (amp trace show {path})")
 
     run_async(go())
 
@@ -171,8 +170,6 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Watch a local model plan, once fixed and once adaptively. Example: amp demo --svg demo.svg"""
-    from rich.console import Console
-
     from amp.cli import render
     from amp.models import catalog
     from amp.settings import load_settings
@@ -180,12 +177,12 @@ def demo(
     name = model or load_settings().model
     if name in catalog.MODELS and name not in {m.name for m in catalog.installed()}:
         catalog.pull(name)
-    console = Console(stderr=as_json, record=svg is not None)
+    console = new_console(stderr=as_json, record=svg is not None)
     outcome = run_async(run_demo(lambda: open_model(name), console))
     if svg is not None:
         render.save_picture(console, svg, "amp demo")
     if as_json:
-        print(json.dumps(outcome))
+        say_json(outcome)
 
 
 async def run_demo(open_model: Callable[[], LanguageModel], console: Console) -> dict[str, Any]:
@@ -211,7 +208,8 @@ async def run_demo(open_model: Callable[[], LanguageModel], console: Console) ->
     summaries = {}
     episodes: list[Episode] = []
     for allocator, title in ALLOCATORS.items():
-        console.print(f"\n[bold]{title}[/]: {PROBLEMS} word problems, {MISSIONS} missions")
+        console.print()
+        console.print(f"{title}: {PROBLEMS} word problems, {MISSIONS} missions", style="bold")
         model = open_model()
         try:
             episodes = await _plan(model, allocator, work, console)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from fnmatch import fnmatch
 from itertools import product
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from amp.cli.app import Data, Json, app, new_console, open_model, run_async
+from amp.cli.app import Data, Json, app, open_model, run_async
+from amp.cli.terminal import new_console, progress, say, say_json
 from amp.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -51,14 +51,16 @@ def sweep(
     """
     from amp.evaluate.sweep import load_sweep, prepare, run_trials, summaries
     from amp.settings import load_settings
-    from amp.trace import to_json
 
     chosen = load_sweep(config)
     trials = _matching(chosen.trials(), only)
     folder = out or Path("runs") / config.stem
     if show:
         names = [trial.name for trial in trials]
-        print(json.dumps(names) if as_json else "\n".join(names))
+        if as_json:
+            say_json(names)
+        else:
+            say("\n".join(names))
         return
     console = new_console(stderr=True)
     ready, results = prepare(chosen, trials, folder, data or load_settings().data, limit)
@@ -85,16 +87,16 @@ def sweep(
     if as_json:
         rows = [
             dict(zip(("benchmark", "model", "allocator"), key, strict=True))
-            | {"success_rate": summary.success_rate, "summary": json.loads(to_json(summary))}
+            | {"success_rate": summary.success_rate, "summary": summary}
             for key, summary in rows_by_key.items()
         ]
         failures = [{"trial": r.trial.name, "failure": r.failure} for r in failed]
-        print(json.dumps({"out": str(folder), "rows": rows, "failures": failures}))
+        say_json({"out": str(folder), "rows": rows, "failures": failures})
     else:
         _show(chosen, results, folder)
         for result in failed:
             failure = shorten(str(result.failure), _FAILURE_CHARACTERS)
-            console.print(f"failed: {result.trial.name}: {failure}", markup=False)
+            console.print(f"failed: {result.trial.name}: {failure}")
     if failed:
         raise typer.Exit(1)
 
@@ -115,18 +117,10 @@ class _Progress:
     """Episodes of all trials in one bar, with the trial at hand; a context manager."""
 
     def __init__(self, console: Console, trials: Sequence[PreparedTrial]) -> None:
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-        )
+        from rich.progress import BarColumn, MofNCompleteColumn, TimeElapsedColumn
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        self._bars = Progress(
-            *columns,
-            TimeElapsedColumn(),
+        self._bars = progress(
+            *(BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()),
             console=console,
             transient=True,
             disable=not console.is_terminal,
@@ -163,7 +157,7 @@ def _show(chosen: Sweep, results: Sequence[TrialResult], folder: Path) -> None:
         console.print(render.summary_table(rows, title=f"{benchmark}, {model}"))
         runs = [f"{name}={_seeds(here, name)}" for name, _ in rows]
         page = quote(str(folder / f"{benchmark}-{slug(model)}.html"))
-        print(f"\namp report {' '.join(runs)} --html {page}\n")
+        say(f"\namp report {' '.join(runs)} --html {page}\n")
 
 
 def _seeds(results: Sequence[TrialResult], allocator: str) -> str:

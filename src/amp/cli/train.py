@@ -16,10 +16,10 @@ from amp.cli.app import (
     Record,
     Replay,
     app,
-    new_console,
     open_model,
 )
 from amp.cli.policy import cost_curve
+from amp.cli.terminal import new_console, progress, say_json
 from amp.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -64,7 +64,6 @@ def train(
     from amp.learn.config import OnlineConfig, load_train_config
     from amp.learn.trainer import CHECKPOINT, POLICY
     from amp.settings import load_settings
-    from amp.trace import to_json
 
     chosen = load_train_config(config)
     if seed is not None:
@@ -101,7 +100,7 @@ def train(
     origin = load_origin(out / POLICY)
     assert origin is not None  # just saved with it
     if as_json:
-        print(to_json(origin))
+        say_json(origin)
     else:
         _show(origin, out, chosen)
     if ended is not None:
@@ -111,21 +110,9 @@ def train(
 
 
 def _bars() -> Progress:
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=new_console(stderr=True),
-    )
+    return progress(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
 
 def _on_recording(config: TrainConfig, benchmark: Benchmark, out: Path, resume: bool) -> None:

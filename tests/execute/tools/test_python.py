@@ -14,9 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amp.errors import InvalidInputError
-from amp.execute.program import find_program
 from amp.execute.tools import sandbox_child
-from amp.execute.tools.python import Finished, PythonTool, run_limited
+from amp.execute.tools.python import Finished, PythonTool, find_program, run_limited
 from amp.types import ToolUse
 
 

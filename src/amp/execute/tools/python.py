@@ -5,6 +5,7 @@ The child process runs under a time and an output limit, and nothing of it is le
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import contextlib
 import math
@@ -13,7 +14,9 @@ import re
 import signal
 import sys
 import tempfile
+import textwrap
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +24,6 @@ from typing import Any
 
 from amp.errors import InvalidInputError
 from amp.execute.base import Tool, ToolLimits
-from amp.execute.program import find_program
 from amp.types import ToolUse, Usage
 
 _CHUNK_BYTES = 65_536
@@ -133,13 +135,13 @@ async def _collect(
 
 
 _SANDBOX = Path(__file__).with_name("sandbox_child.py")
-_ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+>")
+_FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+-]*)[^\n]*$", re.MULTILINE)
+_LONGEST_PROGRAM = 100_000  # characters; more is no answer of a model and slow to parse
+_PYTHON = frozenset({"", "py", "python", "python3"})
 
 
 class PythonTool(Tool):
-    """Runs the Python program in a text and gives back the value of its variable `answer`.
-
-    `find_program` says which block of a text is its program.
+    """Runs the last Python program in a text and gives back the value of its variable `answer`.
 
     The program is never run or evaluated in this process. It runs in an isolated interpreter
     (``python -I -S``) in a session of its own with an empty environment and an empty temporary
@@ -149,8 +151,7 @@ class PythonTool(Tool):
     the time limit, and when the caller is cancelled.
 
     The output is ``str(answer)``, or the last line that the program printed where it sets no
-    `answer`. An error is the last line of Python's traceback. A function, an iterator or any other
-    object that Python writes with its address is an error, too: it is no value.
+    `answer`. An error is the last line of Python's traceback.
 
     Args:
         wall_seconds: time limit of one run, start-up (about 20 ms) included.
@@ -188,7 +189,7 @@ class PythonTool(Tool):
         self._memory_bytes = memory_bytes
 
     async def use(self, text: str) -> ToolUse | None:
-        """Runs the program in the text; None if there is none."""
+        """Runs the last program in the text; None if there is none."""
         program = find_program(text)
         if program is None:
             return None
@@ -217,11 +218,57 @@ class PythonTool(Tool):
             return "", f"OverflowError: the result has more than {self.limits.output_bytes} bytes"
         text = finished.output.decode("utf-8", "replace")
         if text[:1] in ("A", "O") and finished.returncode == 0:
-            if _ADDRESS.search(text):
-                return "", f"the result is an object, not its value: {text[1:]}"
             return (text[1:], None) if text[1:] else ("", "the result is empty")
         if text[:1] == "E" and finished.returncode == 0:
             return "", text[1:]
         if finished.returncode < 0:
             return "", f"the program was killed by {signal.Signals(-finished.returncode).name}"
         return "", f"the program ended without a result (exit status {finished.returncode})"
+
+
+def find_program(text: str) -> str | None:
+    """Returns the program in a text, or None.
+
+    That is, in this order: the last closed fenced block that is marked as Python or not marked at
+    all; the block that the end of the text leaves open (a stop string takes its closing fence
+    away); the whole text, or all before a lone closing fence, since a prefix of the answer may have
+    opened the block. All but the first count only if they are valid Python that assigns `answer` or
+    prints something: a text may have been cut off there, or be no program at all.
+    """
+    blocks: list[str] = []
+    opened: re.Match[str] | None = None
+    for fence in _FENCE.finditer(text):
+        if opened is None:
+            if not blocks and not fence[1] and _has_result(text[: fence.start()]):
+                blocks.append(text[: fence.start()])
+                continue
+            opened = fence
+        elif not fence[1]:
+            if opened[1].lower() in _PYTHON:
+                blocks.append(text[opened.end() : fence.start()])
+            opened = None
+        else:
+            opened = fence  # a new block begins where the last one was never closed
+    if blocks:
+        return textwrap.dedent(blocks[-1]).strip("\n")
+    rest = textwrap.dedent(text if opened is None else text[opened.end() :])
+    if opened is not None and opened[1].lower() not in _PYTHON:
+        return None
+    return rest.strip("\n") if _has_result(rest) else None
+
+
+def _has_result(source: str) -> bool:
+    """Whether the source is Python that assigns `answer` or prints; parses, never runs."""
+    if len(source) > _LONGEST_PROGRAM:
+        return False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they are about the model's code, not ours
+            tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id="answer", ctx=ast.Store()) | ast.Call(func=ast.Name(id="print")):
+                return True
+    return False
