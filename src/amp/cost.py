@@ -298,13 +298,16 @@ class Ledger:
             )
         granted_n = min(n, max(1, room // max_tokens))
         granted_tokens = min(max_tokens, room // granted_n)
-        completion_tokens = granted_n * granted_tokens
+        return self.reserve(card, prompt_tokens, granted_n, granted_tokens)
+
+    def reserve(self, card: ModelCard, prompt_tokens: int, n: int, max_tokens: int) -> Grant:
+        """Reserves exactly this, whatever the limits say."""
         grant = Grant(
-            granted_n,
-            granted_tokens,
-            left.seconds,
-            prompt_tokens + completion_tokens,
-            worst_dollars(prompt_tokens, completion_tokens, card),
+            n,
+            max_tokens,
+            self.remaining.seconds,
+            prompt_tokens + n * max_tokens,
+            worst_dollars(prompt_tokens, n * max_tokens, card),
         )
         self._reserved_tokens += grant.tokens
         self._reserved_dollars += grant.dollars

@@ -28,6 +28,8 @@ class Usage:
         cached_prompt_tokens: the part of prompt_tokens that was in a prefix cache.
         completion_tokens: tokens generated, over all samples.
         reasoning_tokens: the part of completion_tokens that native thinking took.
+        estimated_calls: the part of model_calls whose tokens are an upper bound or what had come
+            by then, since a call was cut off or the model told no usage that can be true.
         flops: floating point operations of the model.
         seconds: time inside models and tools.
         dollars: price of the calls.
@@ -43,6 +45,7 @@ class Usage:
     dollars: float = 0.0
     tool_calls: int = 0
     reasoning_tokens: int = 0
+    estimated_calls: int = 0
 
     @property
     def tokens(self) -> int:
@@ -60,6 +63,7 @@ class Usage:
             self.dollars + other.dollars,
             self.tool_calls + other.tool_calls,
             self.reasoning_tokens + other.reasoning_tokens,
+            self.estimated_calls + other.estimated_calls,
         )
 
     def __sub__(self, earlier: Usage) -> Usage:
@@ -73,6 +77,7 @@ class Usage:
             self.dollars - earlier.dollars,
             self.tool_calls - earlier.tool_calls,
             self.reasoning_tokens - earlier.reasoning_tokens,
+            self.estimated_calls - earlier.estimated_calls,
         )
 
 

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 from tests.fakes.tools import FakeTool
 from tests.fakes.worlds import context
 
 from amp.cost import Ledger
-from amp.errors import LimitReachedError
+from amp.errors import LimitReachedError, ModelError
 from amp.execute.base import ToolLimits
-from amp.execute.meter import Meter
-from amp.models.base import Message, Prompt
+from amp.execute.meter import ESTIMATED, Meter
+from amp.models.base import (
+    Capabilities,
+    Completion,
+    LogProbs,
+    Message,
+    ModelCard,
+    NextToken,
+    Prompt,
+    Request,
+)
 from amp.models.scripted import ScriptedModel
 from amp.types import Limits, StepContext, ToolUse
 
@@ -128,3 +138,68 @@ async def test_advice_that_crashes_is_an_error_of_its_use() -> None:
     use = await meter_for(ScriptedModel([])).advise(Crashing(), context())
     assert use is not None
     assert use.error == "the tool failed: KeyError: 'no such drawer'"
+
+
+# ------------------------------------------------------------------- calls without an answer
+
+
+class Stranger:
+    """A model of somebody else, which knows nothing of what is paid for a call cut off."""
+
+    capabilities = Capabilities(parallel_samples=True)
+    card = ModelCard("stranger")
+
+    async def generate(self, request: Request) -> list[Completion]:
+        await asyncio.sleep(60)
+        return []
+
+    async def score(self, prompt: Prompt, continuations: Sequence[str]) -> list[LogProbs]:
+        raise ModelError("no")
+
+    async def next_token(self, prompt: Prompt, *, hidden: bool = False) -> NextToken:
+        raise ModelError("no")
+
+    async def count_tokens(self, prompt: Prompt) -> int:
+        return 7
+
+    async def close(self) -> None:
+        """Holds nothing."""
+
+
+async def test_a_call_that_time_cuts_off_is_paid_for_and_marked() -> None:
+    meter = meter_for(ScriptedModel([], delay_seconds=30), Limits(seconds=0.05))
+    with pytest.raises(LimitReachedError, match="seconds"):
+        await meter.generate(PROMPT, n=2, temperature=1.0)
+    spent = meter.ledger.usage
+    assert (spent.model_calls, spent.estimated_calls) == (1, 1)
+    assert spent.prompt_tokens == await meter.model.count_tokens(PROMPT)
+    assert spent.seconds >= 0.05
+    assert meter.take_notes() == (ESTIMATED,)
+
+
+async def test_a_call_that_the_user_cancels_is_paid_for_and_holds_nothing_back() -> None:
+    meter = meter_for(ScriptedModel([], delay_seconds=30), Limits(tokens=1000))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await meter.next_token(PROMPT)
+    spent = meter.ledger.usage
+    assert (spent.model_calls, spent.estimated_calls) == (1, 1)
+    assert spent.seconds >= 0.04
+    assert meter.ledger.ended_by is None
+    assert meter.ledger.remaining.tokens == 1000 - spent.tokens
+
+
+async def test_a_model_that_writes_nothing_down_pays_the_most_that_it_can_have_spent() -> None:
+    meter = Meter(Stranger(), Ledger(Limits(seconds=0.05, tokens=1000)))
+    with pytest.raises(LimitReachedError, match="seconds"):
+        await meter.generate(PROMPT, n=2, temperature=1.0)
+    assert meter.ledger.usage.tokens == 7 + 2 * PROMPT.max_tokens
+    assert meter.ledger.usage.estimated_calls == 1
+
+
+async def test_a_failure_costs_its_time_and_no_tokens_that_nobody_wrote_down() -> None:
+    meter = Meter(Stranger(), Ledger(Limits()))
+    with pytest.raises(ModelError):
+        await meter.next_token(PROMPT)
+    assert meter.ledger.usage.tokens == 0
+    assert meter.ledger.usage.seconds > 0.0

@@ -21,6 +21,7 @@ from amp.models.chat import (
     within,
     without_prefix,
 )
+from amp.models.tab import Spent
 from amp.types import Usage
 
 ASKED = Prompt((Message("system", "s"), Message("user", "u"), Message("assistant", "So: ")), 8)
@@ -91,8 +92,8 @@ async def test_when_one_call_fails_the_others_end_at_once() -> None:
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_a_call_that_timed_out_is_charged_with_its_prompt() -> None:
-    async def call(part: Request) -> list[Completion]:
+async def test_a_call_that_timed_out_is_charged_with_its_bounds() -> None:
+    async def call(part: Request, spent: Spent) -> list[Completion]:
         await asyncio.sleep(60)
         return []
 
@@ -100,7 +101,11 @@ async def test_a_call_that_timed_out_is_charged_with_its_prompt() -> None:
     samples = await within(deadline_of(request), call, request, count_seven)
     assert [sample.finish_reason for sample in samples] == ["timeout", "timeout"]
     assert [sample.usage.prompt_tokens for sample in samples] == [7, 0]
+    assert (
+        sum(sample.usage.completion_tokens for sample in samples) == 2 * request.prompt.max_tokens
+    )
     assert [sample.usage.model_calls for sample in samples] == [1, 0]
+    assert [sample.usage.estimated_calls for sample in samples] == [1, 0]
     assert sum(sample.usage.seconds for sample in samples) >= 0.02
 
 

@@ -18,6 +18,8 @@ from amp.models import catalog
 from amp.models.base import LanguageModel, Message, Prompt, Request
 from amp.models.llamacpp import LlamaCppModel
 from amp.models.llamacpp_server import Call
+from amp.models.tab import Tab, open_tab
+from amp.types import Usage
 
 ENDLESS = "root ::= [a-z ] root"
 STORY = "Tell me a story about a cat."
@@ -144,6 +146,29 @@ async def test_a_timeout_returns_what_there_is(smol: LlamaCppModel) -> None:
     assert completions[0].usage.prompt_tokens == await smol.count_tokens(prompt)
     assert all(0 < c.usage.completion_tokens < 2000 for c in completions)
     assert all(c.usage.completion_tokens == len(c.log_probs) for c in completions)
+
+
+async def test_a_call_cut_off_by_its_payer_costs_what_had_come(smol: LlamaCppModel) -> None:
+    """The first call is at work, the second one waits for its slots and has cost nothing."""
+    prompt = ask(STORY, max_tokens=2000)
+    request = Request(prompt, n=4, temperature=1.0, grammar=ENDLESS)
+    prompt_tokens = await smol.count_tokens(prompt)
+    tabs = [Tab(Usage(1, prompt_tokens), 1, lambda samples: None) for _ in range(2)]
+
+    async def paid(tab: Tab) -> None:
+        with open_tab(tab):
+            await smol.generate(request)
+
+    tasks = [asyncio.create_task(paid(tab)) for tab in tabs]
+    await asyncio.wait(tasks, timeout=0.7)
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    working, waiting = (sum(tab.usages() or (), Usage()) for tab in tabs)
+    assert (working.model_calls, working.estimated_calls) == (1, 1)
+    assert working.prompt_tokens == prompt_tokens
+    assert 0 < working.completion_tokens < 8000
+    assert waiting == Usage()
 
 
 async def test_a_cancelled_task_frees_its_slots(smol: LlamaCppModel) -> None:

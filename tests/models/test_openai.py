@@ -278,8 +278,6 @@ async def test_without_a_tokenizer_the_count_is_a_bound() -> None:
         ({"choices": []}, "no choices"),
         ({"choices": [{}]}, "no message"),
         ({"choices": [None]}, "no message"),
-        ({"choices": [{"message": {"content": "x"}}]}, "no usage"),
-        ({"choices": [{"message": {"content": "x"}}], "usage": {}}, "KeyError"),
     ],
 )
 async def test_an_answer_that_lacks_something_says_what(

@@ -519,3 +519,25 @@ async def test_the_event_loop_is_not_held_up(tmp_path: Path) -> None:
         await model.generate(Request(ask(str(i)), n=4))
     assert (time.perf_counter() - begun) / 100 < 0.02
     await model.close()
+
+
+async def test_an_estimate_is_one_in_the_replay_too(tmp_path: Path) -> None:
+    """Only the call that is one; and a file without any has no trace of it."""
+
+    class Unsure(ScriptedModel):
+        """Tells nothing of what its first prompt costs."""
+
+        async def generate(self, request: Request) -> list[Completion]:
+            first, *others = await super().generate(request)
+            usage = dataclasses.replace(first.usage, estimated_calls=int(request.seed == 0))
+            return [dataclasses.replace(first, usage=usage), *others]
+
+    path = tmp_path / "r.sqlite"
+    model = RecordedModel(Unsure(["x"]), path)
+    requests = [Request(ask(), n=2, temperature=1.0, seed=seed) for seed in (1, 0)]
+    told = [[c.usage for c in await model.generate(request)] for request in requests]
+    assert [sum(u.estimated_calls for u in usages) for usages in told] == [0, 1]
+    await model.close()
+    replay = RecordedModel(None, path, "replay")
+    assert told == [[c.usage for c in await replay.generate(request)] for request in requests]
+    await replay.close()

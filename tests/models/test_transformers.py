@@ -22,8 +22,10 @@ from tests.models.conformance import Conformance
 from amp.errors import InvalidInputError, MissingDependencyError, ModelError
 from amp.models import catalog
 from amp.models.base import LanguageModel, Message, Prompt, Request
+from amp.models.tab import Tab, open_tab
 from amp.models.transformers import TransformersModel
 from amp.models.transformers_decode import draw
+from amp.types import Usage
 
 SMOL = "smollm2-135m"
 STORY = "Tell me a story about a cat."
@@ -288,6 +290,18 @@ async def test_time_that_ends_in_the_prompt_leaves_empty_answers(tiny: Transform
     (completion,) = await tiny.generate(Request(ask(STORY), timeout_seconds=0.0))
     assert (completion.text, completion.finish_reason) == ("", "timeout")
     assert completion.usage.prompt_tokens > completion.usage.completion_tokens == 0
+
+
+async def test_a_call_cut_off_by_its_payer_costs_what_had_come(smol: TransformersModel) -> None:
+    tab = Tab(Usage(1, 1), 1, lambda samples: None)
+    prompt = ask(STORY, max_tokens=2000)
+    with pytest.raises(TimeoutError), open_tab(tab):
+        async with asyncio.timeout(0.7):
+            await smol.generate(Request(prompt, n=2, temperature=1.0))
+    spent = sum(tab.usages() or (), Usage())
+    assert (spent.model_calls, spent.estimated_calls) == (1, 1)
+    assert spent.prompt_tokens == await smol.count_tokens(prompt)
+    assert 0 < spent.completion_tokens < 4000
 
 
 async def test_a_cancelled_task_ends_its_work_at_the_next_token(smol: TransformersModel) -> None:

@@ -23,10 +23,13 @@ from amp.models.base import (
     Request,
 )
 from amp.models.chat import MIN_TOKENS
-from amp.types import StepContext, ToolUse
+from amp.models.tab import Tab, open_tab
+from amp.types import StepContext, ToolUse, Usage
 
 _TOOL_GRACE_SECONDS = 1.0
 """A tool with a timeout of its own may end a little after it, and its error is more precise."""
+
+ESTIMATED = "an estimate of the tokens, which the model did not tell"
 
 Answer = TypeVar("Answer")
 
@@ -120,8 +123,8 @@ class Meter:
             thinking_tokens=thinking,
             timeout_seconds=grants[0].timeout_seconds,
         )
-        completions = await self._granted(grants, self.model.generate(request))
-        self.ledger.charge(self.model.card, [c.usage for c in completions])
+        completions = await self._granted(grants, self.model.generate(request), thinking)
+        self._charge([c.usage for c in completions])
         self._note_sampling(temperature, top_p)
         return completions
 
@@ -141,7 +144,7 @@ class Meter:
             # A back end may read the prompt a second time for the hidden state.
             grants = await self._grants(prompt, 1, 1, readings=2 if hidden else 1)
             token = await self._granted(grants, self.model.next_token(prompt, hidden=hidden))
-            self.ledger.charge(self.model.card, [token.usage])
+            self._charge([token.usage])
             self._probes[prompt] = token
         return token
 
@@ -155,7 +158,7 @@ class Meter:
         whole = replace(prompt, messages=(*prompt.messages, Message("user", text)))
         grants = await self._grants(whole, 1, await self.model.count_tokens(whole))
         scored = await self._granted(grants, self.model.score(prompt, [text]))
-        self.ledger.charge(self.model.card, [scored[0].usage])
+        self._charge([scored[0].usage])
         return scored[0]
 
     async def use(self, tool: Tool, text: str) -> ToolUse | None:
@@ -209,26 +212,65 @@ class Meter:
         if self.capabilities.parallel_samples:
             return [self.ledger.grant(card, prompt_tokens, n, max_tokens)]
         grants = [self.ledger.grant(card, prompt_tokens, 1, max_tokens)]
-        while len(grants) < n and self._fits(prompt_tokens, max_tokens):
+        while len(grants) < n and self._lacking(prompt_tokens, max_tokens) is None:
             grants.append(self.ledger.grant(card, prompt_tokens, 1, max_tokens))
         return grants
 
-    def _fits(self, prompt_tokens: int, max_tokens: int) -> bool:
+    def _lacking(self, prompt_tokens: int, completion_tokens: int) -> str | None:
+        """The limit that does not allow so many tokens; None if all do."""
         left = self.ledger.remaining
-        dollars = worst_dollars(prompt_tokens, max_tokens, self.model.card)
-        return (left.tokens is None or prompt_tokens + max_tokens <= left.tokens) and (
-            left.dollars is None or dollars <= left.dollars
-        )
+        if left.tokens is not None and prompt_tokens + completion_tokens > left.tokens:
+            return "tokens"
+        dollars = worst_dollars(prompt_tokens, completion_tokens, self.model.card)
+        return "dollars" if left.dollars is not None and dollars > left.dollars else None
 
-    async def _granted(self, grants: Sequence[Grant], call: Awaitable[Answer]) -> Answer:
-        """Awaits a call within its time, then frees what was reserved for it."""
+    async def _granted(
+        self, grants: list[Grant], call: Awaitable[Answer], thinking_tokens: int = 0
+    ) -> Answer:
+        """Awaits a call within its time, then frees what was reserved for it.
+
+        A call without an answer is charged here: with what the model wrote down, and with its time.
+        """
+        tab = self._tab(grants, thinking_tokens)
+        begun = time.perf_counter()
         try:
             async with asyncio.timeout(grants[0].timeout_seconds) as deadline:
-                return await call
-        except TimeoutError:
-            if not deadline.expired():
-                raise
-            raise self.ledger.refuse("seconds", "a model call was cancelled") from None
+                with open_tab(tab):
+                    return await call
+        except BaseException as error:
+            spent = tab.usages()
+            if spent is None:  # at most all of it, if the model was at work
+                cut_off = isinstance(error, TimeoutError | asyncio.CancelledError)
+                spent = [tab.most(grant.n) for grant in grants if cut_off]
+            self._charge([*spent, Usage(seconds=time.perf_counter() - begun)])
+            if isinstance(error, TimeoutError) and deadline.expired():
+                raise self.ledger.refuse("seconds", "a model call was cancelled") from None
+            raise
         finally:
             for grant in grants:
                 self.ledger.release(grant)
+
+    def _tab(self, grants: list[Grant], thinking_tokens: int) -> Tab:
+        """A tab for calls that are granted; what is reserved beyond joins the grants."""
+        granted = grants[0]
+        prompt_tokens = granted.tokens - granted.n * granted.max_tokens
+        bound = Usage(
+            model_calls=1,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=granted.max_tokens,
+            reasoning_tokens=thinking_tokens,
+            estimated_calls=1,
+        )
+
+        def more(samples: int) -> None:
+            if limit := self._lacking(prompt_tokens, samples * granted.max_tokens):
+                raise self.ledger.refuse(limit, "one more try of a call won't fit")
+            card = self.model.card
+            grants.append(self.ledger.reserve(card, prompt_tokens, samples, granted.max_tokens))
+
+        return Tab(bound, len(grants), more)
+
+    def _charge(self, usages: Sequence[Usage]) -> None:
+        usage = self.ledger.charge(self.model.card, usages)
+        if usage.estimated_calls:
+            self.notes.append(ESTIMATED)

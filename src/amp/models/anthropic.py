@@ -56,12 +56,14 @@ from amp.models.chat import (
     without_prefix,
 )
 from amp.models.sdk import Api, RefusedError, SdkClient
+from amp.models.tab import Spent
+from amp.models.usage import Came, Stated, believed, number, size, table
 from amp.types import Usage
 
 _CUT_OFF = ("max_tokens", "model_context_window_exceeded")
 
 
-def read(request: Request, answer: Mapping[str, Any], seconds: float) -> Completion:
+def read(request: Request, answer: Mapping[str, Any], usage: Usage, seconds: float) -> Completion:
     """Returns the sample of an answer.
 
     Thinking counts as the API states it. Where it states only the sum, the tokens are split by the
@@ -73,26 +75,45 @@ def read(request: Request, answer: Mapping[str, Any], seconds: float) -> Complet
     blocks = answer["content"]
     text = "".join(block["text"] for block in blocks if block["type"] == "text")
     thought = "".join(block["thinking"] for block in blocks if block["type"] == "thinking")
-    usage = answer["usage"]
-    cached = int(usage.get("cache_read_input_tokens") or 0)
-    written = int(usage.get("cache_creation_input_tokens") or 0)
-    generated = int(usage["output_tokens"])
-    reasoned = (usage.get("output_tokens_details") or {}).get("thinking_tokens")
-    if reasoned is None:
-        reasoned = estimated_tokens(generated, thought, text)
+    reasoned = usage.reasoning_tokens or estimated_tokens(usage.completion_tokens, thought, text)
     reason: FinishReason = "length" if answer["stop_reason"] in _CUT_OFF else "stop"
     return Completion(
         without_prefix(text, request.prompt),
         reason,
-        Usage(
-            model_calls=1,
-            prompt_tokens=int(usage["input_tokens"]) + cached + written,
-            cached_prompt_tokens=cached,
-            completion_tokens=generated,
-            reasoning_tokens=min(int(reasoned), generated),
-            seconds=seconds,
-        ),
+        dataclasses.replace(usage, reasoning_tokens=reasoned, seconds=seconds),
     )
+
+
+def usage_of(request: Request, answer: Mapping[str, Any], prompt_bound: int, model: str) -> Usage:
+    """Returns what the call cost, whatever else the answer lacks.
+
+    Args:
+        request: what was asked for.
+        answer: the answer.
+        prompt_bound: tokens that the prompt has at most.
+        model: its name, for the log.
+    """
+    usage = table(answer, "usage")
+    # Tokens read from the cache or written to it are stated beside the others, not among them.
+    parts = [usage.get("input_tokens")]
+    parts += [
+        usage.get(name) or 0 for name in ("cache_read_input_tokens", "cache_creation_input_tokens")
+    ]
+    counts = [number(part) for part in parts]
+    stated = Stated(
+        None if None in counts else sum(count or 0 for count in counts),
+        usage.get("cache_read_input_tokens"),
+        usage.get("output_tokens"),
+        table(usage, "output_tokens_details").get("thinking_tokens"),
+    )
+    found = answer.get("content")
+    blocks = (
+        [block for block in found if isinstance(block, dict)] if isinstance(found, list) else []
+    )
+    said, thought = (
+        sum(size(block.get(name)) for block in blocks) for name in ("text", "thinking")
+    )
+    return believed(stated, Came(1, said, thought), request, prompt_bound, model)
 
 
 _log = logging.getLogger(__name__)
@@ -180,8 +201,7 @@ class AnthropicModel:
     async def generate(self, request: Request) -> list[Completion]:
         """Returns `request.n` samples.
 
-        A call that times out is charged with the bound of its prompt; what the server generated
-        until then is not known and counts as nothing.
+        A call that times out is charged with the bounds of its prompt and of its sample.
 
         Raises:
             ModelError: if the server is unreachable, refuses the request or answers garbage.
@@ -195,8 +215,8 @@ class AnthropicModel:
         shared = request.n > 1 and _bytes(request.prompt) >= _CACHED_BYTES
 
         async def call(part: Request) -> list[Completion]:
-            async def ask(part: Request) -> list[Completion]:
-                return [await self._sample(part, cached=shared)]
+            async def ask(part: Request, spent: Spent) -> list[Completion]:
+                return [await self._sample(part, spent, cached=shared)]
 
             return await within(deadline, ask, part, self.count_tokens)
 
@@ -239,23 +259,24 @@ class AnthropicModel:
     async def close(self) -> None:
         await self._client.close()
 
-    async def _sample(self, request: Request, *, cached: bool) -> Completion:
+    async def _sample(self, request: Request, spent: Spent, *, cached: bool) -> Completion:
         begun = time.monotonic()
-        answer = await self._ask(request, cached=cached)
+        answer = await self._ask(request, spent, cached=cached)
+        bound = spent.prompt_bound(await self.count_tokens(request.prompt))
+        usage = spent.told(usage_of(request, answer, bound, self._model))
         seconds = time.monotonic() - begun
         try:
-            return read(request, answer, seconds)
+            return read(request, answer, usage, seconds)
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise self._client.garbage(error) from error
 
-    async def _ask(self, request: Request, *, cached: bool) -> dict[str, Any]:
+    async def _ask(self, request: Request, spent: Spent, *, cached: bool) -> dict[str, Any]:
         """Asks again without what the model turns out to refuse."""
         thinks = request.thinking_tokens > 0
         body = self._body(request, cached=cached)
         while True:
             try:
-                answer = await self._client.ask(body)
-                break
+                return await self._client.ask(body, spent)
             except RefusedError as error:
                 self._refusals.learn(error.reason, body["extra_body"], thinks=thinks)
                 if not thinks and "thinking" in error.reason:
@@ -263,9 +284,6 @@ class AnthropicModel:
                 refused, body = body, self._body(request, cached=cached)
                 if body == refused:
                     raise
-        if not isinstance(answer.get("usage"), dict):
-            raise self._client.no_usage()
-        return answer
 
     def _body(self, request: Request, *, cached: bool) -> dict[str, Any]:
         thinks = request.thinking_tokens > 0

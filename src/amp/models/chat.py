@@ -31,6 +31,7 @@ from typing import Any, Literal, get_args
 
 from amp.errors import InvalidInputError
 from amp.models.base import Capabilities, Completion, Prompt, Request
+from amp.models.tab import Spent, begin_call
 from amp.types import Usage
 
 # Generous: the templates known to us need 3 to 8 tokens a message, and one adds a system prompt of
@@ -184,6 +185,7 @@ def estimated_tokens(tokens: int, thought: str, said: str) -> int:
 
 
 Call = Callable[[Request], Awaitable[list[Completion]]]
+PaidCall = Callable[[Request, Spent], Awaitable[list[Completion]]]
 
 
 def deadline_of(request: Request) -> float | None:
@@ -195,24 +197,29 @@ def deadline_of(request: Request) -> float | None:
 
 async def within(
     deadline: float | None,
-    call: Call,
+    call: PaidCall,
     request: Request,
     count_tokens: Callable[[Prompt], Awaitable[int]],
 ) -> list[Completion]:
     """Returns the samples of one call, or that it timed out.
 
-    A call that timed out is charged with the bound of its prompt. What the server generated until
-    then is not known and counts as nothing.
+    A call that timed out is charged with the bounds of its prompt and of its samples, marked as an
+    estimate: what the server generated until then is not known.
     """
     begun = asyncio.get_running_loop().time()
+    spent = begin_call(request.n)
     try:
         async with asyncio.timeout_at(deadline):
-            return await call(request)
+            return await call(request, spent)
     except TimeoutError:
         seconds = asyncio.get_running_loop().time() - begun
         share = Completion("", "timeout", Usage(seconds=seconds / request.n))
-        charged = Usage(model_calls=1, prompt_tokens=await count_tokens(request.prompt))
-        first = dataclasses.replace(share, usage=share.usage + charged)
+        cost = spent.usage
+        if not spent.is_read:
+            cap = request.prompt.max_tokens + request.thinking_tokens
+            prompt_tokens = await count_tokens(request.prompt)
+            cost = Usage(1, prompt_tokens, 0, request.n * cap, estimated_calls=1)
+        first = dataclasses.replace(share, usage=share.usage + cost)
         return [first] + [share] * (request.n - 1)
 
 

@@ -43,7 +43,8 @@ from amp.models.base import (
     Request,
 )
 from amp.models.chat import as_messages, base_seed, openai_fields, require_budget
-from amp.models.llamacpp_server import Call, LlamaServer, Stream
+from amp.models.llamacpp_server import Call, LlamaServer, Stream, StreamedSample
+from amp.models.tab import begin_call
 from amp.types import Usage
 
 # Measured: 20 cost no more than 1 (within 3%); the mass beyond is one more outcome of the entropy.
@@ -227,35 +228,35 @@ class LlamaCppModel:
         if request.grammar is not None:
             body["grammar"] = request.grammar
         call, stream = Call(slots=request.n), Stream(request.n, thinks=thinking > 0)
-        timed_out = await self._wait(
-            call,
-            lambda: self._server.stream(call, body, stream.receive),
-            request.timeout_seconds,
-        )
+        spent = begin_call(request.n)
+        try:
+            timed_out = await self._wait(
+                call,
+                lambda: self._server.stream(call, body, stream.receive),
+                request.timeout_seconds,
+            )
+        except asyncio.CancelledError:
+            if call.begun_at:
+                prompt_tokens = spent.prompt_bound(0)
+                spent.told(sum(_usages(stream.snapshot(), stream, first, prompt_tokens), Usage()))
+            raise
         samples = stream.snapshot()
         if not timed_out and any(sample.finish_reason is None for sample in samples):
             raise ModelError("the embedded server ended the call early; was the model closed?")
         # A call that was cancelled says nothing of its prompt; the count says what it had to read.
-        prompt_tokens, cached_tokens = stream.prompt_tokens, stream.cached_tokens
-        if timed_out and not prompt_tokens:
-            prompt_tokens = await self.count_tokens(request.prompt)
+        prompt_tokens = await self.count_tokens(request.prompt) if timed_out else 0
         seconds = (time.monotonic() - call.begun_at if timed_out else call.seconds) / request.n
+        usages = _usages(samples, stream, first, prompt_tokens)
+        spent.told(sum(usages, Usage()))
         return [
             Completion(
                 text=sample.text,
                 finish_reason=sample.finish_reason or "timeout",
-                usage=Usage(
-                    model_calls=int(first and index == 0),
-                    prompt_tokens=prompt_tokens if first and index == 0 else 0,
-                    cached_prompt_tokens=cached_tokens if first and index == 0 else 0,
-                    completion_tokens=sample.tokens,
-                    reasoning_tokens=sample.thinking_tokens,
-                    seconds=seconds,
-                ),
+                usage=dataclasses.replace(usage, seconds=seconds),
                 log_probs=tuple(sample.log_probs),
                 entropies=tuple(sample.entropies),
             )
-            for index, sample in enumerate(samples)
+            for sample, usage in zip(samples, usages, strict=True)
         ]
 
     async def _score_one(self, prompt: Prompt, continuation: str) -> LogProbs:
@@ -282,24 +283,37 @@ class LlamaCppModel:
 
     async def _hidden(self, prompt: Prompt) -> tuple[tuple[float, ...], Usage]:
         text = await self._templated(prompt, 0)
-        call = Call(slots=1)
+        call, spent = Call(slots=1), begin_call()
         answers: list[tuple[tuple[float, ...], int]] = []
-        await self._wait(call, lambda: answers.append(self._server.embed(call, text)), None)
+        try:
+            await self._wait(call, lambda: answers.append(self._server.embed(call, text)), None)
+        except asyncio.CancelledError:
+            if call.begun_at:
+                spent.told(Usage(1, spent.prompt_bound(0), estimated_calls=1))
+            raise
         state, tokens = answers[0]
-        return state, Usage(model_calls=1, prompt_tokens=tokens, seconds=call.seconds)
+        usage = Usage(model_calls=1, prompt_tokens=tokens, seconds=call.seconds)
+        return state, spent.told(usage)
 
     async def _complete(self, body: dict[str, Any]) -> tuple[dict[str, Any], Usage]:
-        call = Call(slots=1)
+        call, spent = Call(slots=1), begin_call()
         answers: list[dict[str, Any]] = []
-        await self._wait(call, lambda: answers.append(self._server.complete(call, body)), None)
-        spent = answers[0]["usage"]
-        return answers[0], Usage(
+        spent.send()
+        try:
+            await self._wait(call, lambda: answers.append(self._server.complete(call, body)), None)
+        except asyncio.CancelledError:
+            if not call.begun_at:
+                spent.free()
+            raise
+        stated = answers[0]["usage"]
+        usage = Usage(
             model_calls=1,
-            prompt_tokens=spent["prompt_tokens"],
-            cached_prompt_tokens=spent["prompt_tokens_details"]["cached_tokens"],
-            completion_tokens=spent["completion_tokens"],
+            prompt_tokens=stated["prompt_tokens"],
+            cached_prompt_tokens=stated["prompt_tokens_details"]["cached_tokens"],
+            completion_tokens=stated["completion_tokens"],
             seconds=call.seconds,
         )
+        return answers[0], spent.told(usage)
 
     async def _wait(
         self, call: Call, work: Callable[[], None], timeout_seconds: float | None
@@ -361,6 +375,28 @@ class LlamaCppModel:
         chat = {"messages": [{"role": "user", "content": "?"}]}
         on, off = ({**chat, **openai_fields("budget", tokens)[0]} for tokens in (1, 0))
         return self._server.template(on) != self._server.template(off)
+
+
+def _usages(
+    samples: Sequence[StreamedSample], stream: Stream, first: bool, prompt_tokens: int
+) -> list[Usage]:
+    """What each sample of a call cost, without seconds; an estimate where one was cut off.
+
+    Args:
+        samples: as far as they have come.
+        stream: says what the prompt cost, once a sample has ended.
+        first: whether this is the first call of its request, which carries the prompt.
+        prompt_tokens: of the prompt, in case the stream does not say.
+    """
+    cut_off = any(sample.finish_reason is None for sample in samples)
+    usages = [
+        Usage(completion_tokens=sample.tokens, reasoning_tokens=sample.thinking_tokens)
+        for sample in samples
+    ]
+    call = Usage(estimated_calls=int(cut_off))
+    if first:
+        call += Usage(1, stream.prompt_tokens or prompt_tokens, stream.cached_tokens)
+    return [usages[0] + call, *usages[1:]]
 
 
 def _reported(answer: dict[str, Any]) -> list[dict[str, Any]]:

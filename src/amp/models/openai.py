@@ -56,6 +56,7 @@ from amp.models.chat import (
     within,
 )
 from amp.models.sdk import Api, RefusedError, SdkClient
+from amp.models.tab import Spent, begin_call
 from amp.types import Usage
 
 OPENAI = Api(
@@ -206,8 +207,7 @@ class OpenAIModel:
     async def generate(self, request: Request) -> list[Completion]:
         """Returns `request.n` samples.
 
-        A call that times out is charged with the bound of its prompt; what the server generated
-        until then is not known and counts as nothing.
+        A call that times out is charged with the bounds of its prompt and of its samples.
 
         Raises:
             ModelError: if the server is unreachable, refuses the request or answers garbage.
@@ -243,23 +243,21 @@ class OpenAIModel:
         Raises:
             ModelError: also if the server gives no log-probabilities.
         """
-        begun = time.monotonic()
+        begun, spent = time.monotonic(), begin_call()
         capped = dataclasses.replace(prompt, max_tokens=1, stop=())
-        answer = await self._ask(Request(capped))
+        answer, usage = await self._ask(Request(capped), spent)
         if not self._capabilities.log_probs:
             raise ModelError(f"model {self._model} gives no log-probabilities; it cannot be probed")
         masses: dict[str, list[float]] = {}
         try:
             for token in openai_response.tokens(answer["choices"][0])[0]["top_logprobs"]:
                 masses.setdefault(token["token"], []).append(math.exp(token["logprob"]))
-            usage = openai_response.prompt_usage(answer)
-            spent = int(answer["usage"]["completion_tokens"])
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise self._client.garbage(error) from error
         totals = {text: math.fsum(parts) for text, parts in masses.items()}
         return NextToken(
             {text: min(0.0, math.log(mass)) for text, mass in totals.items() if mass > 0.0},
-            usage + Usage(completion_tokens=spent, seconds=time.monotonic() - begun),
+            usage + Usage(seconds=time.monotonic() - begun),
         )
 
     async def count_tokens(self, prompt: Prompt) -> int:
@@ -293,36 +291,36 @@ class OpenAIModel:
         n, first = request.n - len(got), request.first_sample + len(got)
         return got + await one_by_one(dataclasses.replace(request, n=n, first_sample=first), call)
 
-    async def _call(self, request: Request) -> list[Completion]:
+    async def _call(self, request: Request, spent: Spent) -> list[Completion]:
         begun = time.monotonic()
-        answer = await self._ask(request)
+        answer, usage = await self._ask(request, spent)
         seconds = time.monotonic() - begun
         try:
-            return openai_response.read(request, answer, seconds)
+            return openai_response.read(request, answer, usage, seconds)
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise self._client.garbage(error) from error
 
-    async def _ask(self, request: Request) -> dict[str, Any]:
-        """Asks again without what the server turns out to refuse."""
+    async def _ask(self, request: Request, spent: Spent) -> tuple[dict[str, Any], Usage]:
+        """Returns an answer and its cost; asks again without what the server refuses."""
         body = self._body(request)
         while True:
             try:
-                answer = await self._client.ask(body)
+                answer = await self._client.ask(body, spent)
                 break
             except RefusedError as error:
                 self._learn(error.reason, body, thinks=request.thinking_tokens > 0)
                 refused, body = body, self._body(request)
                 if body == refused:
                     raise
+        bound = spent.prompt_bound(upper_bound(body["messages"]))
+        usage = spent.told(openai_response.usage_of(request, answer, bound, self._model))
         try:
             has_text, has_tokens = openai_response.contents(answer)
         except ValueError as error:
             raise self._client.garbage(error) from error
-        if not isinstance(answer.get("usage"), dict):
-            raise self._client.no_usage()
         if has_text and not has_tokens and not request.thinking_tokens:
             self._capabilities = dataclasses.replace(self._capabilities, log_probs=False)
-        return answer
+        return answer, usage
 
     def _learn(self, reason: str, body: dict[str, Any], *, thinks: bool) -> None:
         """Gives up what the server refuses."""

@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from amp.models.base import Completion, FinishReason, Request, entropy, normalised
 from amp.models.chat import estimated_tokens, without_prefix
+from amp.models.usage import Came, Stated, believed, size, table
 from amp.types import Usage
 
+_THOUGHTS = ("reasoning_content", "reasoning")
+"""The text of the thinking: llama.cpp, SGLang and DeepSeek call it so, vLLM otherwise."""
 
-def read(request: Request, answer: Mapping[str, Any], seconds: float) -> list[Completion]:
+
+def read(
+    request: Request, answer: Mapping[str, Any], usage: Usage, seconds: float
+) -> list[Completion]:
     """Returns the samples of an answer, at most as many as were asked for.
 
     Tokens of further choices are charged to the first sample: they were paid for.
+
+    Args:
+        request: what was asked for.
+        answer: the answer.
+        usage: what it cost, as `usage_of` says.
+        seconds: how long it took.
 
     Raises:
         KeyError, IndexError, TypeError, ValueError: if it is no chat completion.
     """
     choices = sorted(answer["choices"], key=lambda choice: int(choice.get("index", 0)))
     choices = choices[: request.n]
-    stated = int(answer["usage"]["completion_tokens"])
-    counts = _counts([len(tokens(choice)) for choice in choices], stated)
-    reasoned = _reasoned(choices, counts, answer["usage"])
+    counts = _counts([len(tokens(choice)) for choice in choices], usage.completion_tokens)
+    reasoned = _reasoned(choices, counts, usage.reasoning_tokens)
+    call = dataclasses.replace(usage, completion_tokens=0, reasoning_tokens=0)
     completions = []
     for position, choice in enumerate(choices):
         text = choice["message"].get("content") or ""
@@ -38,7 +51,7 @@ def read(request: Request, answer: Mapping[str, Any], seconds: float) -> list[Co
             Completion(
                 without_prefix(text, request.prompt),
                 reason,
-                share + prompt_usage(answer) if position == 0 else share,
+                share + call if position == 0 else share,
                 log_probs=tuple(min(0.0, float(token["logprob"])) for token in said),
                 entropies=tuple(entropy(normalised(values)) for values in top if values),
             )
@@ -66,15 +79,32 @@ def tokens(choice: Mapping[str, Any]) -> list[dict[str, Any]]:
     return (choice.get("logprobs") or {}).get("content") or []
 
 
-def prompt_usage(answer: Mapping[str, Any]) -> Usage:
-    """Returns the call itself and its prompt, cached tokens apart."""
-    usage = answer["usage"]
-    details = usage.get("prompt_tokens_details") or {}
-    return Usage(
-        model_calls=1,
-        prompt_tokens=int(usage["prompt_tokens"]),
-        cached_prompt_tokens=int(details.get("cached_tokens") or 0),
+def usage_of(request: Request, answer: Mapping[str, Any], prompt_bound: int, model: str) -> Usage:
+    """Returns what the call cost, all its choices together, whatever else the answer lacks.
+
+    Args:
+        request: what was asked for.
+        answer: the answer.
+        prompt_bound: tokens that the prompt has at most.
+        model: its name, for the log.
+    """
+    usage = table(answer, "usage")
+    stated = Stated(
+        usage.get("prompt_tokens"),
+        table(usage, "prompt_tokens_details").get("cached_tokens"),
+        usage.get("completion_tokens"),
+        table(usage, "completion_tokens_details").get("reasoning_tokens"),
+        usage.get("total_tokens"),
     )
+    found = answer.get("choices")
+    found = found if isinstance(found, list) else []
+    choices = [choice for choice in found if isinstance(choice, dict)]
+    messages = [table(choice, "message") for choice in choices]
+    said = sum(size(message.get("content")) for message in messages)
+    thought = sum(size(message.get(name)) for message in messages for name in _THOUGHTS)
+    listed = sum(_listed(choice) for choice in choices)
+    came = Came(len(choices), said, thought, listed)
+    return believed(stated, came, request, prompt_bound, model)
 
 
 def _counts(listed: Sequence[int], stated: int) -> list[int]:
@@ -90,16 +120,15 @@ def _counts(listed: Sequence[int], stated: int) -> list[int]:
 
 
 def _reasoned(
-    choices: Sequence[Mapping[str, Any]], counts: Sequence[int], usage: Mapping[str, Any]
+    choices: Sequence[Mapping[str, Any]], counts: Sequence[int], stated: int
 ) -> list[int]:
     """Tokens that each choice thought: what the server states, else what its text leaves over.
 
     Where a server states nothing, the tokens before the text count, or if it lists none, the
     estimate by length.
     """
-    stated = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens")
-    if stated is not None:
-        parts = _split(int(stated), len(choices))
+    if stated:
+        parts = _split(stated, len(choices))
         return [min(part, count) for part, count in zip(parts, counts, strict=True)]
     reasoned = []
     for choice, count in zip(choices, counts, strict=True):
@@ -113,9 +142,8 @@ def _reasoned(
 
 
 def _thought(choice: Mapping[str, Any]) -> str:
-    """The text of the thinking: llama.cpp, SGLang and DeepSeek call it so, vLLM otherwise."""
     message = choice["message"]
-    return str(message.get("reasoning_content") or message.get("reasoning") or "")
+    return str(next(filter(None, map(message.get, _THOUGHTS)), ""))
 
 
 def _said(listed: list[dict[str, Any]], text: str, thought: str) -> list[dict[str, Any]]:
@@ -138,3 +166,8 @@ def _said(listed: list[dict[str, Any]], text: str, thought: str) -> list[dict[st
 def _split(total: int, parts: int) -> list[int]:
     share, rest = divmod(total, parts)
     return [share + (1 if i < rest else 0) for i in range(parts)]
+
+
+def _listed(choice: Mapping[str, Any]) -> int:
+    content = table(choice, "logprobs").get("content")
+    return len(content) if isinstance(content, list) else 0

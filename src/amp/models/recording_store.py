@@ -38,7 +38,12 @@ FORMAT = "2"
 _APPLICATION_ID = 0x616D7072  # "ampr": tells our files from other SQLite files
 _BUSY_SECONDS = 30.0
 
-_FIGURES = dataclasses.fields(Usage)
+# Estimates have a table of their own, made when there is the first: files of before have none.
+_FIGURES = tuple(f for f in dataclasses.fields(Usage) if f.name != "estimated_calls")
+_ESTIMATES = (
+    "CREATE TABLE IF NOT EXISTS estimates (key BLOB NOT NULL, idx INTEGER NOT NULL,"
+    " calls INTEGER NOT NULL, PRIMARY KEY (key, idx)) STRICT, WITHOUT ROWID"
+)
 _USAGE = ", ".join(
     f"{figure.name} {'REAL' if figure.type == 'float' else 'INTEGER'} NOT NULL"
     for figure in _FIGURES
@@ -85,7 +90,7 @@ class Sample:
         usage = self.usage
         if not first and not self.alone:
             usage = dataclasses.replace(
-                usage, model_calls=0, prompt_tokens=0, cached_prompt_tokens=0
+                usage, model_calls=0, prompt_tokens=0, cached_prompt_tokens=0, estimated_calls=0
             )
         return Completion(self.text, self.finish_reason, usage, self.log_probs, self.entropies)
 
@@ -104,6 +109,7 @@ def samples_of(completions: Sequence[Completion]) -> list[Sample]:
                 model_calls=head.model_calls,
                 prompt_tokens=head.prompt_tokens,
                 cached_prompt_tokens=head.prompt_tokens,
+                estimated_calls=head.estimated_calls,
             )
         samples.append(
             Sample(
@@ -198,13 +204,14 @@ class Store:
                 " FROM samples WHERE key = ? AND idx BETWEEN ? AND ?",
                 (key, first, first + n - 1),
             ).fetchall()
+            estimated = self._estimated(key)
             return {
                 row[0]: Sample(
                     row[1],
                     row[2],
                     _floats(row[3]),
                     _floats(row[4]),
-                    _usage(row),
+                    _usage(row, estimated.get(row[0], 0)),
                     bool(row[5]),
                 )
                 for row in rows
@@ -224,7 +231,7 @@ class Store:
         with self._guarded(), self._transaction():
             self._insert("counts", count_key, prompt_tokens)
             for index, sample in samples.items():
-                self._insert(
+                new = self._insert(
                     "samples",
                     key,
                     index,
@@ -235,27 +242,33 @@ class Store:
                     int(sample.alone),
                     *_figures(sample.usage),
                 )
+                if new:
+                    self._note_estimate(key, index, sample.usage)
 
     def next_token(self, key: bytes) -> NextToken | None:
         row = self._row("probes", key)
         if row is None:
             return None
         hidden = None if row[2] is None else _floats(row[2])
-        return NextToken(json.loads(row[1]), _usage(row), hidden, bool(row[3]))
+        usage = _usage(row, self._estimated(key).get(0, 0))
+        return NextToken(json.loads(row[1]), usage, hidden, bool(row[3]))
 
     def add_next_token(self, key: bytes, next_token: NextToken) -> None:
         hidden = None if next_token.hidden is None else _blob(next_token.hidden)
         usage = _figures(next_token.usage)
-        self._insert(
-            "probes", key, _json(next_token.log_probs), hidden, int(next_token.complete), *usage
-        )
+        complete = int(next_token.complete)
+        if self._insert("probes", key, _json(next_token.log_probs), hidden, complete, *usage):
+            self._note_estimate(key, 0, next_token.usage)
 
     def score(self, key: bytes) -> LogProbs | None:
         row = self._row("scores", key)
-        return None if row is None else LogProbs(_floats(row[1]), _usage(row))
+        if row is None:
+            return None
+        return LogProbs(_floats(row[1]), _usage(row, self._estimated(key).get(0, 0)))
 
     def add_score(self, key: bytes, score: LogProbs) -> None:
-        self._insert("scores", key, _blob(score.log_probs), *_figures(score.usage))
+        if self._insert("scores", key, _blob(score.log_probs), *_figures(score.usage)):
+            self._note_estimate(key, 0, score.usage)
 
     def token_count(self, key: bytes) -> int | None:
         row = self._row("counts", key)
@@ -335,10 +348,27 @@ class Store:
             query = f"SELECT * FROM {table} WHERE {column} = ?"
             return self._connection.execute(query, (key,)).fetchone()
 
-    def _insert(self, table: str, *values: object) -> None:
+    def _insert(self, table: str, *values: object) -> bool:
+        """Adds a row; returns whether it is new."""
         places = ", ".join("?" * len(values))
+        statement = f"INSERT OR IGNORE INTO {table} VALUES ({places})"
         with self._guarded():
-            self._connection.execute(f"INSERT OR IGNORE INTO {table} VALUES ({places})", values)
+            return self._connection.execute(statement, values).rowcount > 0
+
+    def _note_estimate(self, key: bytes, index: int, usage: Usage) -> None:
+        if usage.estimated_calls:
+            with self._guarded():
+                self._connection.execute(_ESTIMATES)
+            self._insert("estimates", key, index, usage.estimated_calls)
+
+    def _estimated(self, key: bytes) -> dict[int, int]:
+        """How many calls of each sample are estimates, where any are."""
+        named = "SELECT 1 FROM sqlite_master WHERE name = 'estimates'"
+        with self._guarded():
+            if self._connection.execute(named).fetchone() is None:
+                return {}
+            query = "SELECT idx, calls FROM estimates WHERE key = ?"
+            return dict(self._connection.execute(query, (key,)).fetchall())
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -366,8 +396,9 @@ class Store:
             ) from error
 
 
-def _usage(row: Sequence[Any]) -> Usage:
-    return Usage(*row[-len(_FIGURES) :])
+def _usage(row: Sequence[Any], estimated_calls: int) -> Usage:
+    usage = Usage(*row[-len(_FIGURES) :])
+    return dataclasses.replace(usage, estimated_calls=estimated_calls) if estimated_calls else usage
 
 
 def _figures(usage: Usage) -> tuple[float, ...]:

@@ -22,6 +22,7 @@ from amp.models.base import (
     entropy,
 )
 from amp.models.chat import require_budget
+from amp.models.tab import begin_call
 from amp.types import Usage
 
 Answers = Callable[[Prompt, int], str] | Mapping[str, str | Sequence[str]] | Sequence[str]
@@ -109,10 +110,10 @@ class ScriptedModel:
         prompt_tokens = _count(request.prompt)
         limit = request.timeout_seconds
         if limit is not None and limit < self._delay_seconds:
-            await asyncio.sleep(limit)
+            await self._pause(limit, request.prompt)
             timed_out = Completion("", "timeout", Usage(seconds=limit / request.n))
-            return _charged([timed_out] * request.n, prompt_tokens)
-        await asyncio.sleep(self._delay_seconds)
+            return _charged([timed_out] * request.n, prompt_tokens, estimated=True)
+        await self._pause(self._delay_seconds, request.prompt)
         first, n = request.first_sample, request.n
         samples = [self._sample(request.prompt, index, n) for index in range(first, first + n)]
         return _charged(samples, prompt_tokens)
@@ -121,7 +122,7 @@ class ScriptedModel:
         """Returns log 1/2 for each token; one call a continuation."""
         self._require_open()
         self.scores.append((prompt, tuple(continuations)))
-        await asyncio.sleep(self._delay_seconds)
+        await self._pause(self._delay_seconds, prompt)
         scored = []
         for continuation in continuations:
             count = len(tokens(continuation))
@@ -133,7 +134,7 @@ class ScriptedModel:
         """Returns the scripted next-token distribution."""
         self._require_open()
         self.probes.append(prompt)
-        await asyncio.sleep(self._delay_seconds)
+        await self._pause(self._delay_seconds, prompt)
         masses = self._distribution(prompt)
         return NextToken(
             {text: math.log(mass) for text, mass in masses.items() if mass > 0.0},
@@ -147,6 +148,13 @@ class ScriptedModel:
 
     async def close(self) -> None:
         self.closed = True
+
+    async def _pause(self, seconds: float, prompt: Prompt) -> None:
+        """Waits; whoever cancels that pays for the prompt, as no token has come."""
+        spent = begin_call()
+        spent.told(Usage(1, _count(prompt), estimated_calls=1))
+        await asyncio.sleep(seconds)
+        spent.told(Usage())
 
     def _sample(self, prompt: Prompt, index: int, n: int) -> Completion:
         text = self._answer(prompt, index)
@@ -198,9 +206,11 @@ def _count(prompt: Prompt) -> int:
     return sum(_TEMPLATE_TOKENS + len(tokens(message.content)) for message in prompt.messages)
 
 
-def _charged(samples: Sequence[Completion], prompt_tokens: int) -> list[Completion]:
+def _charged(
+    samples: Sequence[Completion], prompt_tokens: int, *, estimated: bool = False
+) -> list[Completion]:
     """Puts the call and its prompt on the first sample."""
-    call = Usage(model_calls=1, prompt_tokens=prompt_tokens)
+    call = Usage(model_calls=1, prompt_tokens=prompt_tokens, estimated_calls=int(estimated))
     first = dataclasses.replace(samples[0], usage=samples[0].usage + call)
     return [first, *samples[1:]]
 

@@ -7,7 +7,9 @@ to eight, or as long as the server's Retry-After says. All of that is left to th
 is an end: the time of a try begins anew with every byte, a try that was too slow is made again,
 and Retry-After may be days. So one deadline holds for a request with all its tries.
 
-What a server generated for a try that failed is not known, and counts as nothing.
+A try that the server refused, and one that never reached it, cost nothing. What it generated for a
+try that broke off or was too slow is not known: the bound stands for it, and a try that could
+exceed a limit is not made (`amp.models.tab`).
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from amp.errors import InvalidInputError, MissingDependencyError, ModelError
+from amp.errors import InvalidInputError, LimitReachedError, MissingDependencyError, ModelError
+from amp.models.tab import Spent
 
 _NO_KEY = "no-key-needed"
 
@@ -63,10 +66,26 @@ class Api:
 
 @dataclass(slots=True)
 class _Tries:
-    """The tries of one request: how many were sent, and the status of the last answer."""
+    """The tries of one request.
 
+    Attributes:
+        spent: what they cost.
+        sent: how many were sent.
+        arrived: whether the last one reached the server.
+        status: of the last answer.
+        stopped: why no further try may be made.
+    """
+
+    spent: Spent
     sent: int = 0
+    arrived: bool = False
     status: int | None = None
+    stopped: LimitReachedError | None = None
+
+    def settle(self) -> None:
+        """Notes that the last try cost nothing if it never arrived."""
+        if not self.arrived:
+            self.spent.free()
 
     def __str__(self) -> str:
         times = "once" if self.sent == 1 else f"{self.sent} times"
@@ -146,15 +165,20 @@ class SdkClient:
         """Whether this is the provider's own server."""
         return self.address == self._api.address
 
-    async def ask(self, body: dict[str, Any]) -> dict[str, Any]:
+    async def ask(self, body: dict[str, Any], spent: Spent) -> dict[str, Any]:
         """Returns the JSON object that the server answers to a prompt.
 
+        Args:
+            body: the request.
+            spent: where its tries are written down; of a good answer, the caller knows the cost.
+
         Raises:
+            LimitReachedError: if one more try could exceed a limit.
             RefusedError: if the server refuses this request.
             ModelError: if it is unreachable, too slow, busy for too long, or answers no JSON
                 object.
         """
-        sdk, tries = self._sdk, _Tries()
+        sdk, tries = self._sdk, _Tries(spent)
         _tries.set(tries)
         create: Any = await self.connected()
         for name in self._api.resource.split("."):
@@ -164,16 +188,22 @@ class SdkClient:
             async with asyncio.timeout(self._timeout_seconds):
                 answer = await create.with_raw_response.create(**body)
                 content: bytes = answer.http_response.content
+        except _StoppedError:
+            assert tries.stopped is not None
+            raise tries.stopped from None
         except (TimeoutError, sdk.APITimeoutError):
+            tries.settle()
             raise self.error(
                 f"gave no answer within {self._timeout_seconds:g} seconds ({tries}); allow more or"
                 " ask for fewer tokens"
             ) from None
         except sdk.APIConnectionError as error:
+            tries.settle()
             raise self.error(
                 f"cannot be reached ({tries}: {self._clean(_cause(error))}); is the server running?"
             ) from None
         except sdk.APIStatusError as error:
+            spent.free()
             raise self._refused(error, tries) from None
         except getattr(sdk, self._api.errors) as error:
             raise self.error(f"failed ({self._clean(str(error))})") from None
@@ -226,10 +256,6 @@ class SdkClient:
         """Returns an error that says which model it is about."""
         return ModelError(f"model {self._model} at {self._clean(self.address)} {what}")
 
-    def no_usage(self) -> ModelError:
-        """Returns the error for an answer that does not say what it cost."""
-        return self.error("gave no usage in its response, so the cost is not known")
-
     def garbage(self, error: Exception) -> ModelError:
         """Returns the error for an answer that lacks what it needs."""
         found = self._clean(f"{type(error).__name__}: {error}")
@@ -266,14 +292,34 @@ async def _kept_open(client: Any) -> AsyncGenerator[None, None]:
         await client.close()
 
 
-async def _count_try(request: object) -> None:
+class _StoppedError(BaseException):
+    """No try may follow. Not an Exception, since the SDKs take those for a broken connection."""
+
+
+async def _count_try(request: Any) -> None:
+    """Before a try is sent."""
     if tries := _tries.get(None):
+        tries.settle()
+        try:
+            tries.spent.send()
+        except LimitReachedError as error:
+            tries.stopped = error
+            raise _StoppedError from None
         tries.sent += 1
+        tries.arrived = False
+
+        async def watch(event: str, info: object) -> None:
+            if event.endswith("send_request_headers.complete"):
+                tries.arrived = True
+
+        request.extensions = {**request.extensions, "trace": watch}
 
 
 async def _keep_status(response: Any) -> None:
     if tries := _tries.get(None):
         tries.status = response.status_code
+        if response.status_code >= 300:
+            tries.spent.free()
 
 
 def _reason(error: Any) -> str:

@@ -36,6 +36,7 @@ from amp.models.base import (
     Prompt,
     Request,
 )
+from amp.models.tab import begin_call
 from amp.models.transformers_decode import Call, Decoder, OutOfTimeError, Row, next_texts
 from amp.models.transformers_load import ChatText, Ending, load_weights
 from amp.types import Usage
@@ -144,8 +145,20 @@ class TransformersModel:
                 f" {request.thinking_tokens}"
             )
         tokens = self._tokens(request.prompt)
-        call = Call(request.timeout_seconds)
-        return await self._run(call, partial(self._generate, call, request, tokens))
+        call, spent = Call(request.timeout_seconds), begin_call(request.n)
+        indices = range(request.first_sample, request.first_sample + request.n)
+        rows = [Row(random.Random(f"{request.seed}/{index}")) for index in indices]
+        try:
+            completions = await self._run(
+                call, partial(self._generate, call, request, tokens, rows)
+            )
+        except asyncio.CancelledError:
+            if call.begun_at:
+                written = sum(len(row.tokens) for row in rows)
+                spent.told(Usage(1, len(tokens), 0, written, estimated_calls=1))
+            raise
+        spent.told(sum((completion.usage for completion in completions), Usage()))
+        return completions
 
     async def score(self, prompt: Prompt, continuations: Sequence[str]) -> list[LogProbs]:
         """Returns the log-probabilities of each continuation, after one reading of the prompt.
@@ -162,8 +175,9 @@ class TransformersModel:
         text = self._text.prompt(prompt)
         pieces = [self._text.continuation(text, each) for each in continuations]
         tokens = self._tokens(prompt, more=max(map(len, pieces)) - 1)
-        call = Call()
-        return await self._run(call, partial(self._score, call, tokens, pieces))
+        return await self._reading(
+            partial(self._score, tokens, pieces), len(tokens) + sum(map(len, pieces))
+        )
 
     async def next_token(self, prompt: Prompt, *, hidden: bool = False) -> NextToken:
         """Returns the next-token distribution; the empty text is the end of the answer.
@@ -171,8 +185,7 @@ class TransformersModel:
         All tokens without a text of their own count as the empty text.
         """
         tokens = self._tokens(prompt)
-        call = Call()
-        return await self._run(call, partial(self._probe, call, tokens, hidden))
+        return await self._reading(partial(self._probe, tokens, hidden), len(tokens))
 
     async def count_tokens(self, prompt: Prompt) -> int:
         """Returns exactly what a call of this prompt is charged."""
@@ -186,9 +199,9 @@ class TransformersModel:
         await asyncio.to_thread(self._thread.shutdown)
         self._decoder.close()
 
-    def _generate(self, call: Call, request: Request, tokens: list[int]) -> list[Completion]:
-        indices = range(request.first_sample, request.first_sample + request.n)
-        rows = [Row(random.Random(f"{request.seed}/{index}")) for index in indices]
+    def _generate(
+        self, call: Call, request: Request, tokens: list[int], rows: list[Row]
+    ) -> list[Completion]:
         cap = request.prompt.max_tokens
         if self._card.context_tokens is not None:
             cap = min(cap, self._card.context_tokens - len(tokens))
@@ -207,6 +220,7 @@ class TransformersModel:
                     reason=ending.reason,
                 )
         seconds = call.seconds
+        cut_off = any(row.finish_reason is None for row in rows)
         return [
             Completion(
                 text=ending.text(row.tokens),
@@ -217,6 +231,7 @@ class TransformersModel:
                     cached_prompt_tokens=cached_tokens if index == 0 else 0,
                     completion_tokens=len(row.tokens),
                     seconds=seconds / request.n,
+                    estimated_calls=int(index == 0 and cut_off),
                 ),
                 log_probs=tuple(row.log_probs[: ending.kept(row.tokens)]),
                 entropies=tuple(row.entropies[: ending.kept(row.tokens)]),
@@ -224,7 +239,7 @@ class TransformersModel:
             for index, row in enumerate(rows)
         ]
 
-    def _score(self, call: Call, tokens: list[int], pieces: list[list[int]]) -> list[LogProbs]:
+    def _score(self, tokens: list[int], pieces: list[list[int]], call: Call) -> list[LogProbs]:
         reading = self._decoder.read(call, tokens)
         scores = self._decoder.score(call, reading, pieces)
         seconds = call.seconds / len(pieces)
@@ -241,7 +256,7 @@ class TransformersModel:
             for index, log_probs in enumerate(scores)
         ]
 
-    def _probe(self, call: Call, tokens: list[int], hidden: bool) -> NextToken:
+    def _probe(self, tokens: list[int], hidden: bool, call: Call) -> NextToken:
         reading = self._decoder.read(call, tokens, hidden=hidden)
         log_probs = next_texts(reading.logits[0], self._text.vocabulary, self._probe_tokens)
         usage = Usage(
@@ -253,6 +268,16 @@ class TransformersModel:
         return NextToken(
             log_probs, usage, reading.hidden, complete=self._capabilities.full_distribution
         )
+
+    async def _reading(self, work: Callable[[Call], T], prompt_tokens: int) -> T:
+        """Runs work that only reads; if it is cancelled, so many tokens are its bound."""
+        call, spent = Call(), begin_call()
+        try:
+            return await self._run(call, partial(work, call))
+        except asyncio.CancelledError:
+            if call.begun_at:
+                spent.told(Usage(1, prompt_tokens, estimated_calls=1))
+            raise
 
     async def _run(self, call: Call, work: Callable[[], T]) -> T:
         """Runs blocking work in the model's thread; a cancelled task ends it at its next token."""
