@@ -197,6 +197,8 @@ class ToolUse:
         error: one line, or None if it went well.
         seconds: how long it took.
         resume: text from which the model has to go on writing, or None where the output is final.
+        walls: what stood around the program that was run, a sandbox and its walls, such as
+            ``local: landlock, mounts, network, seccomp``; empty where none was run.
     """
 
     tool: str
@@ -205,6 +207,7 @@ class ToolUse:
     error: str | None = None
     seconds: float = 0.0
     resume: str | None = None
+    walls: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from amp.execute.sandbox import Sandbox
 from amp.models.base import LanguageModel, Message, Prompt
 from amp.types import Allocation, Candidate, StepContext, ToolUse, Usage
 
@@ -55,6 +56,7 @@ class Tool(Protocol):
         cost: estimated cost of one use, for allocating; the real cost is charged.
         model: the model that answers in place of the base model in rounds with this tool, charged
             by its own card; None for the base model.
+        sandbox: what stands around the programs that it runs; None for a tool that runs none.
     """
 
     name: str
@@ -63,6 +65,11 @@ class Tool(Protocol):
     limits: ToolLimits = ToolLimits(seconds=5.0, output_bytes=10_000)
     cost: Usage = Usage(tool_calls=1)
     model: LanguageModel | None = None
+    sandbox: Sandbox | None = None
+
+    def within(self, sandbox: Sandbox) -> Tool:
+        """Returns the tool as it runs programs in this sandbox; itself if it runs none."""
+        return self
 
     def questions(self, context: StepContext) -> Sequence[Question]:
         """Returns what the base model has to answer before the tool can advise on a step.

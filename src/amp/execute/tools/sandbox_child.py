@@ -1,30 +1,36 @@
 """The child's side of the Python tool: limits itself, runs one program, reports one value.
 
-Run as a script by `amp.execute.tools.python`, never imported by amp: a program comes in on standard
-input, and one line goes out on standard output, ``A`` and the value of `answer`, ``O`` and the last
-line printed, or ``E`` and the error. Only the standard library, and little of it, because start-up
-time is paid at every call.
+Run by `amp.execute.sandbox` in a process of its own, never imported by amp: a program comes in on
+standard input, and two lines go out on standard output. The first one is written before the program
+runs, so that no program can forge it: the walls that stand, a bar, and what none of them keeps. The
+second is the report: ``A`` and the value of `answer`, ``O`` and the last line printed, or ``E`` and
+the error. Only the standard library, and little of it, because start-up time is paid at every call.
 
 Four layers, because none is enough alone: the kernel's sandbox (`sandbox_kernel.py`: no
 network, no file but the standard library's and the system's libraries to read, no system call but
 those that computing takes; on Linux, each where the kernel has it); limits that the kernel holds
-(memory, CPU, file size, processes); an audit hook that lets through only what arithmetic needs (on
-every system, and the one that gives errors in words); an empty environment.
+(memory, CPU, time, file size, processes); an audit hook that lets through only what arithmetic
+needs (on every system, and the one that gives errors in words); an empty environment.
+
+A program runs only where files, the network and other processes are each kept from it by the kernel
+or by a container around this process (`KEEPERS`): the audit hook alone is no sandbox. Who asks for
+``unsafe`` gets what there is.
 
 What this does not hold off: a flaw of the kernel itself; the use of a processor and of memory up
-to the limits; reading the files named above. Where a part of the kernel's sandbox is missing (all
-of it on macOS, files on Linux before 5.13, system calls on any machine but x86-64, the network
-where users may not make namespaces), the audit hook stands alone against a program that sets out to
-break it, and an audit hook is no sandbox: run amp in a container there. A program can always lie
-about its answer, since the answer is what it says.
+to the limits; reading the files named above. A program can always lie about its answer, since the
+answer is what it says.
 """
 
 from __future__ import annotations
 
+# Typing knows neither the core of `signal` (which itself is slow to import) nor the file beside.
+import _signal  # type: ignore[import-not-found]
 import builtins
 import os
 import resource
 import sys
+
+import sandbox_kernel  # type: ignore[import-not-found]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # at run time, typing would take longer than all else here
@@ -80,6 +86,14 @@ REFUSED_MODULES = frozenset(
 # Where extension modules of the standard library find what they are linked with.
 LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache")
 
+CONTAINERS = frozenset({"bwrap", "docker"})
+KEEPERS = {
+    "files": CONTAINERS | {"landlock", "mounts"},
+    "network": CONTAINERS | {"network", "seccomp"},
+    "processes": CONTAINERS | {"seccomp"},
+}
+"""What has to be kept from a program, and the walls that do, each of them alone."""
+
 
 def limit(memory_bytes: int, cpu_seconds: int) -> None:
     """Sets the limits that the kernel holds; a limit that is lower already stays as it is."""
@@ -101,18 +115,24 @@ def limit(memory_bytes: int, cpu_seconds: int) -> None:
             continue
 
 
-def install_kernel_sandbox() -> None:
-    """Installs what of the kernel's sandbox this system has."""
-    here = os.path.dirname(os.path.abspath(__file__))
-    sys.path.append(here)
-    import sandbox_kernel  # type: ignore[import-not-found]  # beside this script, as long as it is here
+def build_walls(sandbox: str, parent: int) -> list[str]:
+    """Builds what this system has of the kernel's sandbox, and returns which walls stand.
 
-    sys.path.remove(here)
-    del sys.modules["sandbox_kernel"]
-    sandbox_kernel.install_network_namespace()
-    libraries = (os.path.join(sys.base_prefix, "lib"), *LIBRARIES)
-    sandbox_kernel.install_landlock([*sys.path, *libraries])
-    sandbox_kernel.install_seccomp_filter()
+    Args:
+        sandbox: what this process was started in; a container has namespaces of its own.
+        parent: the process that this one ends with; 0 where a container sees to that.
+    """
+    readable = [*sys.path, os.path.join(sys.base_prefix, "lib"), *LIBRARIES]
+    walls = [sandbox] if sandbox in CONTAINERS else sandbox_kernel.enter_namespaces(readable)
+    if parent:
+        sandbox_kernel.die_with_parent()
+        if os.getppid() != parent:
+            os._exit(1)  # it ended before the kernel was asked to tell
+    if sandbox_kernel.install_landlock(readable):
+        walls.append("landlock")
+    if sandbox_kernel.install_seccomp_filter():
+        walls.append("seccomp")
+    return sorted(walls)
 
 
 def install_audit_hook() -> None:
@@ -178,8 +198,11 @@ class Tail:
 
 
 def one_line(text: str) -> str:
-    """Line breaks would end the report, and odd ones would break logs."""
-    return " ".join(text.split())
+    """The text without line breaks, what does not print written as an escape."""
+    line = " ".join(text.split()).encode("utf-8", "replace").decode()
+    if line.isprintable():
+        return line
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 
 def run(source: str, printed: Tail) -> str:
@@ -203,9 +226,13 @@ def run(source: str, printed: Tail) -> str:
 
 
 def main() -> None:
-    memory_bytes, cpu_seconds, output_bytes = (int(value) for value in sys.argv[1:4])
+    folder, *numbers, sandbox, parent = sys.argv[1:]
+    memory_bytes, seconds, output_bytes = map(int, numbers)
+    sys.path.remove(folder)
+    del sys.modules["sandbox_child"], sys.modules["sandbox_kernel"]
+    _signal.alarm(seconds)  # where nobody is left to end it, it ends itself
     source = sys.stdin.buffer.read().decode("utf-8", "replace")
-    # The program gets neither the pipe of the report nor anything else to write to.
+    # The program is given neither the pipe of the report nor anything else to write to.
     report = os.dup(1)
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
@@ -220,13 +247,13 @@ def main() -> None:
     sys.argv = [""]
     for name in ("exit", "quit"):  # the interactive names that models use in programs, too
         setattr(builtins, name, sys.exit)
-    limit(memory_bytes, cpu_seconds)
-    install_kernel_sandbox()
+    limit(memory_bytes, seconds)
+    walls = build_walls(sandbox, int(parent))
+    open_ways = [name for name, keepers in KEEPERS.items() if keepers.isdisjoint(walls)]
+    os.write(report, f"{' '.join(walls)}|{' '.join(open_ways)}\n".encode())
+    if open_ways and sandbox != "unsafe":
+        os._exit(0)
     install_audit_hook()
     text = run(source, printed)
-    os.write(report, text.encode("utf-8", "replace")[: output_bytes + 1])
+    os.write(report, text.encode()[: output_bytes + 1])
     os._exit(0)  # no finalizers, no waiting for threads
-
-
-if __name__ == "__main__":
-    main()
