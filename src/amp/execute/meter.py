@@ -247,6 +247,7 @@ class Meter:
                 raise self.ledger.refuse("seconds", "a model call was cancelled") from None
             raise
         finally:
+            tab.calls = None  # they hold the tab, and so this meter, in a circle
             for grant in grants:
                 self.ledger.release(grant)
 
