@@ -121,6 +121,9 @@ async def test_rounds_add_up_and_end_at_the_planners_fence() -> None:
     assert [r.candidates[0].text for r in step.rounds[:3]] == ["walk", "wait", "Action: 8"]
     assert "agreement" not in step.rounds[0].complexity.features
     assert step.rounds[1].complexity.features["agreement"] == 1.0
+    assert step.complexity == step.rounds[-1].complexity  # what decided, not what came after
+    assert step.final_complexity is not None
+    assert step.final_complexity != step.complexity
 
 
 async def test_the_heuristic_stops_when_two_agree_and_goes_on_while_they_do_not() -> None:

@@ -119,6 +119,18 @@ def test_an_episode_reads_back_equal_and_writes_equal_bytes(original: Episode) -
     assert "\n" not in line
 
 
+def test_a_trace_without_final_complexities_tells_what_decided() -> None:
+    before, after = Complexity(0.2, {"plan_length": 1.0}), Complexity(0.9, {"agreement": 0.5})
+    executed = Round(before, Allocation(), 0.0, (Candidate("a", "a"),), Usage())
+    step = StepRecord(Observation(), (executed,), before, "a", Usage(), final_complexity=after)
+    bare = StepRecord(Observation(), (), before, None, Usage(), "nothing fits")
+    episode = Episode(Task("t", "g"), (step, bare), True, 1.0, Usage(), "done")
+    old = json.loads(to_json(episode))
+    for one in old["steps"]:
+        one["complexity"] = one.pop("final_complexity") or one["complexity"]
+    assert episode_from_json(json.dumps(old)) == episode
+
+
 @given(cut=st.integers(0, 400))
 def test_a_run_cut_at_any_byte_keeps_its_whole_lines(
     cut: int, tmp_path_factory: pytest.TempPathFactory

@@ -40,6 +40,7 @@ from amp.types import (
     StepRecord,
     Task,
     Transition,
+    decided_by,
     first_failure,
 )
 
@@ -156,13 +157,15 @@ class Planner:
         chosen = self.select(context.evidence.candidates)
         if chosen is None and failure is None:
             failure = first_failure(rounds)
+        decided, final = decided_by(rounds, complexity)
         return StepRecord(
             observation=context.observation,
             rounds=tuple(rounds),
-            complexity=complexity,
+            complexity=decided,
             action=None if chosen is None else chosen.action,
             usage=ledger.usage - usage_before_step,
             failure=failure,
             stop=stop,
             probe=context.evidence.probe,
+            final_complexity=final,
         )

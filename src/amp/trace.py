@@ -12,14 +12,14 @@ import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from amp.errors import InvalidInputError
 from amp.files import Lock, append_line, lock_directory, read_file, replace_file
-from amp.types import MODEL_ERROR, Episode
+from amp.types import MODEL_ERROR, Episode, StepRecord, decided_by
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -33,6 +33,9 @@ _log = logging.getLogger(__name__)
 
 _PROBE_OF_0_1 = ("look", "probe")
 """What version 0.1 called the probe of a step; both are read."""
+
+_FINAL = "final_complexity"
+"""What traces lack that were written before this field of a step."""
 
 _SAME_IN_0_1 = ("model", "prompts", "allocator", "fixed", "space", "versions", "tasks")
 _RENAMED_SINCE_0_1 = {
@@ -76,11 +79,20 @@ def episode_from_json(line: str) -> Episode:
     old, new = _PROBE_OF_0_1
     line = line.replace(f'"{old}":', f'"{new}":')
     try:
-        return _episode_adapter().validate_json(line)
+        episode = _episode_adapter().validate_json(line)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "line"
         raise ValueError(f"{where}: {first['msg']}") from None
+    if f'"{_FINAL}":' in line:
+        return episode
+    return replace(episode, steps=tuple(map(_with_final, episode.steps)))
+
+
+def _with_final(step: StepRecord) -> StepRecord:
+    """A step as it is told today; earlier its only complexity was the last assessment."""
+    complexity, final = decided_by(step.rounds, step.complexity)
+    return replace(step, complexity=complexity, final_complexity=final)
 
 
 def read_episodes(path: Path) -> Iterator[Episode]:

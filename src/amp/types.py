@@ -384,6 +384,18 @@ def first_failure(rounds: Sequence[Round]) -> str:
     return next(failures, "no round was allocated")
 
 
+def decided_by(rounds: Sequence[Round], last: Complexity) -> tuple[Complexity, Complexity | None]:
+    """The assessment that decided a step, and the one after its last round if there was one.
+
+    Args:
+        rounds: of the step.
+        last: its last assessment.
+    """
+    if not rounds or last == rounds[-1].complexity:
+        return last, None
+    return rounds[-1].complexity, last
+
+
 @dataclass(frozen=True, slots=True)
 class StepRecord:
     """One plan step: what it cost, why it was allocated that much, and its result.
@@ -391,7 +403,8 @@ class StepRecord:
     Attributes:
         observation: the state in which it was decided.
         rounds: its rounds, in order.
-        complexity: the last assessment of the CAM.
+        complexity: the assessment of the CAM that decided what the last round was allocated; of a
+            step without rounds, the only one.
         action: what was done; None if no round named an action (a counted failure of this step).
         usage: all that the step cost, probes included.
         failure: why there is no action, or the limit that ended the step early.
@@ -399,6 +412,8 @@ class StepRecord:
             log-probability and latents like those of the rounds.
         feedback: the environment's answer to the action.
         probe: what was measured before the first round; None if nothing was.
+        final_complexity: the assessment after the last round, which knows its candidates; None if
+            there was none.
     """
 
     observation: Observation
@@ -410,6 +425,7 @@ class StepRecord:
     feedback: str = ""
     stop: Decision | None = None
     probe: Probe | None = None
+    final_complexity: Complexity | None = None
 
 
 @dataclass(frozen=True, slots=True)

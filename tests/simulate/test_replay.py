@@ -72,6 +72,7 @@ def agree(
                 plain(executed) for executed in theirs.rounds
             ]
             assert (mine.action, mine.complexity) == (theirs.action, theirs.complexity)
+            assert mine.final_complexity == theirs.final_complexity
             assert (mine.stop, mine.failure) == (theirs.stop, theirs.failure)
         assert whole(outcome.usage) == whole(episode.usage)
         assert outcome.usage.seconds == pytest.approx(episode.usage.seconds)

@@ -30,6 +30,7 @@ from amp.types import (
     StepRecord,
     Task,
     Transition,
+    decided_by,
     first_failure,
 )
 
@@ -269,14 +270,16 @@ class BeamPlanner(Planner):
         kept = ranked(live, [c.evidence.candidates for c in contexts])[: max(0, places)]
         if not kept and failure is None:
             failure = first_failure(rounds)
+        decided, final = decided_by(rounds, complexity)
         step = StepRecord(
             observation=live[0].state.observation,
             rounds=tuple(rounds),
-            complexity=complexity,
+            complexity=decided,
             action=None,
             usage=ledger.usage - before,
             failure=failure,
             stop=stop,
             probe=contexts[0].evidence.probe,
+            final_complexity=final,
         )
         return step, kept

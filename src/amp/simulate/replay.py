@@ -32,6 +32,7 @@ from amp.types import (
     StepRecord,
     Task,
     Usage,
+    decided_by,
     first_failure,
 )
 
@@ -164,15 +165,17 @@ class State:
             arm, index = self.taken[candidates.index(winner)]
             sample = self.step.by_arm[arm].samples[index]
             right, target = sample.right, sample.next
+        decided, final = decided_by(self.rounds, complexity)
         record = StepRecord(
             observation=observation,
             rounds=self.rounds,
-            complexity=complexity,
+            complexity=decided,
             action=None if winner is None else winner.action,
             usage=self.usage - self.before,
             failure=None if winner is not None else first_failure(self.rounds),
             stop=stop,
             probe=self.evidence.probe,
+            final_complexity=final,
         )
         steps = (*self.steps, record)
         if target is None:
