@@ -1,0 +1,152 @@
+"""Runs command lines in forked children, so that hundreds of them pay for the imports once."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from amp import cli
+
+SECONDS = 10.0
+"""No command line of these tests may take longer; none of them has much to do."""
+
+SECRET = "KEYMARK-9f31-c0ffee"
+"""The key that every child has, and that nothing may show."""
+
+_MODULES = (
+    *("amp.evaluate.sweep", "amp.evaluate.record", "amp.evaluate.dataset", "amp.report.pages"),
+    *("amp.simulate.compare", "amp.simulate.build", "amp.report.validity_report", "amp.latency"),
+    *("amp.models.recorded", "amp.models.catalog", "amp.benchmarks.gsm8k", "amp.learn.pipeline"),
+    *(
+        "amp.annotations.agreement",
+        "amp.annotations.collect",
+        "amp.learn.pretrain",
+        "amp.cli.render",
+    ),
+)
+_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a command line came to; no code if it had to be stopped."""
+
+    arguments: tuple[str, ...]
+    code: int | None
+    out: str
+    error: str
+    seconds: float
+
+    @property
+    def faults(self) -> list[str]:
+        """What must not be, whatever the command line was."""
+        both = self.out + self.error
+        found = [
+            (self.code is None, f"ran for more than {SECONDS:.0f} s"),
+            (self.code is not None and self.code not in CODES, f"ended with {self.code}"),
+            ("Traceback (most recent" in both, "traceback"),
+            (SECRET in both, "shows the key"),
+            (_STEERING.search(both) is not None, "steers the terminal"),
+            (self.code not in (0, 1, None) and not self.error.strip(), "failed without a word"),
+        ]
+        return [fault for holds, fault in found if holds]
+
+    def __str__(self) -> str:
+        return (
+            f"{', '.join(self.faults)}: {self.arguments}\n{self.out[-500:]}\n{self.error[-3000:]}"
+        )
+
+
+CODES = {0, 1, 2, 3, 4, 5}
+"""Exit codes that the documentation names and that need no signal."""
+
+
+def load() -> None:
+    """Imports what commands import, so that the children need not."""
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")  # a forked child has none of its parent's threads
+    for module in _MODULES:
+        importlib.import_module(module)
+
+
+def run(arguments: Sequence[str], folder: Path, variables: dict[str, str] | None = None) -> Outcome:
+    """Runs a command line in a child of this process.
+
+    Args:
+        arguments: what follows ``amp``.
+        folder: where it runs, and which becomes its home.
+        variables: more of its environment.
+    """
+    out, error = folder / ".stdout", folder / ".stderr"
+    began = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        code = 70
+        try:
+            code = _in_child(arguments, folder, out, error, variables or {})
+        except BaseException:
+            traceback.print_exc(file=sys.stderr)
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    status = _wait(child)
+    return Outcome(
+        tuple(arguments),
+        status,
+        out.read_bytes().decode("utf-8", "replace"),
+        error.read_bytes().decode("utf-8", "replace"),
+        time.monotonic() - began,
+    )
+
+
+def _wait(child: int) -> int | None:
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.005)
+    os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return None
+
+
+def _in_child(
+    arguments: Sequence[str], folder: Path, out: Path, error: Path, variables: dict[str, str]
+) -> int:
+    import resource
+
+    os.setsid()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 20, 64 << 20))
+    for number, path in ((0, Path(os.devnull)), (1, out), (2, error)):
+        flags = os.O_RDONLY if number == 0 else os.O_RDWR | os.O_CREAT | os.O_TRUNC
+        os.dup2(os.open(path, flags, 0o600), number)
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    os.chdir(folder)
+    nobody = "http://127.0.0.1:9"
+    os.environ.update(
+        {
+            **{"HOME": str(folder), "XDG_CACHE_HOME": str(folder / "cache"), "COLUMNS": "100"},
+            **{"AMP_MODELS": str(folder / "models"), "AMP_MODEL": "random", "TERM": "dumb"},
+            **{"HF_ENDPOINT": nobody, "https_proxy": nobody, "http_proxy": nobody},
+            **{"AMP_API_KEY": SECRET, "OPENAI_BASE_URL": f"{nobody}/v1"},
+            **variables,
+        }
+    )
+    sys.argv = ["amp", *arguments]
+    try:
+        cli.main()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    return 0
