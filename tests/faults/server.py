@@ -713,6 +713,12 @@ def _busy_once(call: Call, reply: Reply) -> None:
         reply.headers["retry-after-ms"] = "1"
 
 
+@quirk("filtered-once")
+def _filtered_once(call: Call, reply: Reply) -> None:
+    if call.number == 1:
+        QUIRKS["filtered"].change(call, reply)
+
+
 @quirk("retry-after-year")
 def _retry_after(call: Call, reply: Reply) -> None:
     reply.refuse(429, {"error": {"message": "slow down"}})

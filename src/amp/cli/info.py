@@ -168,7 +168,10 @@ def trace_show(
     console = new_console()
     for episode in episodes:
         console.print(render.episode_view(episode, full))
-    console.print(render.summary_table([(str(path), summarise(episodes))]))
+    summary = summarise(episodes)
+    console.print(render.summary_table([(str(path), summary)]))
+    for note in summary.notes:
+        say(note)
 
 
 @trace_app.command("compare")

@@ -158,6 +158,8 @@ def run(
             say_json(asdict(summary) | rate)
         else:
             new_console().print(render.summary_table([(title, summary)]))
+            for note in summary.notes:
+                say(note)
             say(f"trace: {path}  (amp trace show {path})")
 
     run_async(go())

@@ -155,6 +155,9 @@ def _show(chosen: Sweep, results: Sequence[TrialResult], folder: Path) -> None:
         if not rows:
             continue
         console.print(render.summary_table(rows, title=f"{benchmark}, {model}"))
+        for name, summary in rows:
+            for note in summary.notes:
+                say(f"{name}: {note}")
         runs = [f"{name}={_seeds(here, name)}" for name, _ in rows]
         page = quote(str(folder / f"{benchmark}-{slug(model)}.html"))
         say(f"\namp report {' '.join(runs)} --html {page}\n")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from amp.errors import InvalidInputError
-from amp.types import Candidate, Episode, Usage
+from amp.types import MODEL_ERROR, Candidate, Episode, Usage
 
 _Z_95 = 1.959963984540054
 
@@ -56,7 +56,8 @@ class Summary:
         cut_off_rate: share of the written candidates that their cap ended; None if there are none.
         unread_rate: share of the candidates from which no action could be read; None if none.
         failed_steps: plan steps without an action.
-        limited: episodes that a limit ended.
+        limited: episodes that ended before they were done.
+        model_errors: those of them that a model error ended.
     """
 
     episodes: int
@@ -68,10 +69,27 @@ class Summary:
     unread_rate: float | None
     failed_steps: int
     limited: int
+    model_errors: int
 
     @property
     def success_rate(self) -> float:
         return self.successes / self.episodes
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the figures has to know, one sentence each."""
+        usage, notes = self.usage, []
+        if self.model_errors:
+            notes.append(
+                f"{_episodes(self.model_errors)} ended by a model error, which counts as a failure;"
+                " amp run --resume tries again"
+            )
+        if usage.estimated_calls:
+            notes.append(
+                f"{usage.estimated_calls} of {usage.model_calls} model calls are charged by an"
+                " estimate: they were cut off, or the model told no usage that can be true"
+            )
+        return notes
 
 
 def summarise(episodes: Sequence[Episode]) -> Summary:
@@ -95,7 +113,12 @@ def summarise(episodes: Sequence[Episode]) -> Summary:
         unread_rate=_share([c.action is None for c in candidates]),
         failed_steps=sum(step.action is None for e in episodes for step in e.steps),
         limited=sum(episode.ended != "done" for episode in episodes),
+        model_errors=sum(episode.ended == MODEL_ERROR for episode in episodes),
     )
+
+
+def _episodes(count: int) -> str:
+    return "1 episode" if count == 1 else f"{count} episodes"
 
 
 def _candidates(episodes: Sequence[Episode]) -> Iterator[Candidate]:

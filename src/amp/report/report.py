@@ -287,11 +287,7 @@ def _notes(runs: Sequence[Run], lines: Sequence[RunLine]) -> list[str]:
             )
         if unjudged := sum(episode.success is None for episode in run.episodes):
             notes.append(f"{run.name}: {unjudged} episodes without a verdict count as failures")
-        if errors := line.ended.get("model error"):
-            notes.append(
-                f"{run.name}: {errors} episodes ended by a model error count as failures; "
-                "amp run --resume tries them again"
-            )
+        notes += [f"{run.name}: {note}" for note in line.summary.notes]
     if lines[0].tasks == 1:
         notes.append("one task: no interval over tasks, and no test can tell runs apart")
     limits = {run.name: _limits(run) for run in runs}
