@@ -107,9 +107,9 @@ UNWRITABLE = ["/dev/null/x", "/proc/x", "/proc/x/y", "n" * 256, "n" * 248, "x\0y
 def test_what_cannot_be_written_is_refused_beforehand(name: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     if len(name) != 248:  # with what a file is called while it is written, too long
-        with pytest.raises(InvalidInputError, match="cannot write"):
+        with pytest.raises(InvalidInputError, match="cannot be written"):
             require_output_directory(tmp_path / name)
-    with pytest.raises(InvalidInputError, match="cannot write"):
+    with pytest.raises(InvalidInputError, match="cannot be written"):
         require_output_file(tmp_path / name)
     with pytest.raises((InvalidInputError, ValueError)):
         replace_file(tmp_path / name, b"")

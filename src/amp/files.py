@@ -36,8 +36,9 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        reason = error.strerror or error
         raise InvalidInputError(
-            f"cannot write {path}: {error.strerror or error}; make room or choose another place"
+            f"{path} cannot be written: {reason}; make room or choose another place"
         ) from None
 
 

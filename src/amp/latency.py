@@ -21,6 +21,7 @@ from pathlib import Path
 
 from amp.cost import attended, dollars, flops
 from amp.errors import InvalidInputError, MissingDependencyError
+from amp.files import replace_file
 from amp.models.base import LanguageModel, Message, ModelCard, Prompt, Request
 from amp.types import Allocation, Usage
 
@@ -129,9 +130,15 @@ class Profile:
     def save(self, directory: Path | None = None) -> Path:
         """Writes it into the user's cache, or the directory, and returns the file."""
         path = _file(self.model, self.sha256, self.machine, self.threads, directory)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        replace_file(path, (json.dumps(asdict(self), indent=1) + "\n").encode())
         return path
+
+
+def profile_file(
+    card: ModelCard, threads: int | None = None, directory: Path | None = None
+) -> Path:
+    """Where the profile of a model on this machine is, or would be; as `load_profile`."""
+    return _file(card.name, card.sha256, machine(), threads or cores(), directory)
 
 
 def load_profile(
@@ -148,7 +155,7 @@ def load_profile(
         MissingDependencyError: if there is none; says what to run.
         InvalidInputError: if the file is damaged; says what to run.
     """
-    path = _file(card.name, card.sha256, machine(), threads or cores(), directory)
+    path = profile_file(card, threads, directory)
     advice = f"run: amp profile {card.name}"
     if not path.is_file():
         raise MissingDependencyError(f"no profile of {card.name} on this machine; {advice}")

@@ -147,7 +147,7 @@ def test_a_rating_that_cannot_be_given_changes_nothing(path: Path) -> None:
     with pytest.raises(ValueError, match="rating is 6"):
         running.rate(6)
     path.mkdir()
-    with pytest.raises(InvalidInputError, match="cannot write"):
+    with pytest.raises(InvalidInputError, match="cannot be written"):
         running.rate(3)
     assert (running.current, running.rated) == (ITEMS[0], 0)
     for _ in ITEMS:

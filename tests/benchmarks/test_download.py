@@ -32,6 +32,7 @@ from amp.benchmarks.download import (
 from amp.benchmarks.gsm8k import GSM8K, problems
 from amp.benchmarks.webshop import shop
 from amp.errors import InvalidInputError, MissingDependencyError
+from amp.files import lock_directory
 
 CONTENT = b"0123456789" * 100
 HALF = len(CONTENT) // 2
@@ -232,6 +233,8 @@ def test_webshop_says_which_files_a_person_has_to_get(tmp_path: Path) -> None:
     message = str(caught.value)
     assert str(tmp_path / "webshop") in message
     assert "items_shuffle_1000.json: https://drive.google.com/uc?id=" in message
+    assert not list(tmp_path.iterdir())  # what is empty would pass for data
+    (tmp_path / "webshop").mkdir()
     for name in shop.PUBLISHED:
         (tmp_path / "webshop" / name).touch()
     assert get_data("webshop", tmp_path, silent) == tmp_path / "webshop"
@@ -244,9 +247,24 @@ def test_a_benchmark_without_data_is_named(tmp_path: Path) -> None:
         get_data("babyai", tmp_path, silent)
 
 
+def test_data_is_fetched_by_one_process_at_a_time(tmp_path: Path) -> None:
+    said = r"gsm8k is in use by process \d+ on"
+    with lock_directory(tmp_path / "gsm8k"), pytest.raises(InvalidInputError, match=said):
+        get_data("gsm8k", tmp_path, silent)
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_file_is_not_fetched_to_its_end(tmp_path: Path) -> None:
+    with site(file=bytes(3_000_000)) as here:
+        small = replace(here.file("file"), max_bytes=2_000_000)
+        with pytest.raises(MissingDependencyError, match="sends more than 2,000,000 bytes"):
+            fetch(small, tmp_path, silent)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(InvalidInputError, match=r"cannot write gsm8k data to .*file"):
+    with pytest.raises(InvalidInputError, match=r"file/gsm8k cannot be written: Not a directory"):
         get_data("gsm8k", tmp_path / "file", silent)
 
 

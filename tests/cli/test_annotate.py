@@ -179,7 +179,10 @@ def test_human_solutions_become_annotations(amp: Amp, tmp_path: Path) -> None:
         (("annotate", "nowhere", "--by", "ann"), "no trace at nowhere"),
         (("annotate", "run", "--by", "a:b"), "name is 'a:b'"),
         (("annotate", "empty.jsonl", "--by", "ann"), "empty.jsonl has no steps"),
-        (("annotate", "run", "--by", "ann", "--out", "run"), "run cannot be read: Is a directory"),
+        (
+            ("annotate", "run", "--by", "ann", "--out", "run"),
+            "run cannot be written: Is a dir",
+        ),
         (("annotations", "agreement", "nowhere"), "nowhere cannot be read"),
         (("annotations", "import", "empty.jsonl"), "empty.jsonl has no column task"),
         (("annotations", "solutions", "--split", "test", "--out", "o"), "split is 'test'"),

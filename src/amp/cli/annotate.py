@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from amp.cli.app import Data, Json, app
+from amp.cli.app import Data, Json, app, output_file
 from amp.cli.terminal import new_console, say, say_json, shown, shown_in_line
 from amp.errors import InvalidInputError, did_you_mean
 
@@ -87,7 +87,9 @@ SCALE = {
 _KEYS = "1-5 rate   u undo   s skip   q quit"
 _NOTHING_LEFT = "nothing is left to be rated   u undo   q quit"
 
-Out = Annotated[Path, typer.Option(help="File of annotations; its lines are kept.")]
+Out = Annotated[
+    Path, typer.Option(callback=output_file, help="File of annotations; its lines are kept.")
+]
 
 
 @app.command()

@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 
 from amp.errors import InvalidInputError, did_you_mean
 from amp.evaluate.config import LIMITS, OVERRIDES, PlannerConfig, RunConfig
+from amp.files import require_output_directory, require_output_file
 from amp.settings import Config, checked
 from amp.types import ProbeKind
 
@@ -106,6 +107,20 @@ def run_async(work: Coroutine[Any, Any, Result]) -> Result:
         raise typer.Exit(INTERRUPTED) from None
 
 
+def output_file(path: Path | None) -> Path | None:
+    """Callback of options that name a file to be written: refuses one before any work is done."""
+    if path is not None:
+        require_output_file(path)
+    return path
+
+
+def output_directory(path: Path | None) -> Path | None:
+    """Likewise for a directory."""
+    if path is not None:
+        require_output_directory(path)
+    return path
+
+
 Model = Annotated[
     str | None,
     typer.Option(help=RunConfig.model_fields["model"].description),
@@ -120,7 +135,10 @@ Probe = Annotated[
     ),
 ]
 Record = Annotated[
-    Path | None, typer.Option(help="Keep all answers in this recording; reuse those it has.")
+    Path | None,
+    typer.Option(
+        callback=output_file, help="Keep all answers in this recording; reuse those it has."
+    ),
 ]
 Replay = Annotated[Path | None, typer.Option(help="Take all answers from this recording.")]
 MaxSteps = Annotated[int | None, typer.Option(help="Limit of plan steps an episode.")]

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from amp.cli.app import Data, Json, MaxSteps, Probe, app, probes_of
-from amp.cli.report import writing
+from amp.cli.app import Data, Json, MaxSteps, Probe, app, output_file, probes_of
 from amp.cli.terminal import new_console, say, say_json, shown_in_line, tracked
 from amp.errors import InvalidInputError, did_you_mean
+from amp.files import replace_file
 
 if TYPE_CHECKING:
     from amp.annotations.store import Annotation
@@ -36,7 +36,7 @@ Parser = Annotated[str, typer.Option(help="Structure of text: structural, or dep
 @assess_app.command("train")
 def train(
     runs: Runs,
-    out: Annotated[Path, typer.Option(help="File of the assessor.")],
+    out: Annotated[Path, typer.Option(callback=output_file, help="File of the assessor.")],
     annotations: Annotated[
         list[Path] | None,
         typer.Option(help="Learn from these annotations; without, from what the judge says."),
@@ -99,7 +99,9 @@ def report(
     probe: Probe = None,
     max_steps: MaxSteps = None,
     seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
-    html: Annotated[Path | None, typer.Option(help="Write a page with figures, too.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(callback=output_file, help="Write a page with figures, too.")
+    ] = None,
     features: Annotated[
         int | None, typer.Option(min=0, help="Features that a table shows at most.")
     ] = 12,
@@ -157,8 +159,7 @@ def report(
     if html is not None:
         from amp.report.pages import validity_page
 
-        with writing(html):
-            html.write_text(validity_page(made), encoding="utf-8")
+        replace_file(html, validity_page(made).encode())
     if as_json:
         say_json(made)
         return

@@ -273,12 +273,14 @@ def profile(
     from rich.progress import BarColumn, TimeRemainingColumn
     from rich.table import Table
 
-    from amp.latency import QUICK, Plan, fit_profile, measure
+    from amp.files import require_output_file
+    from amp.latency import QUICK, Plan, fit_profile, measure, profile_file
     from amp.settings import load_settings
 
     async def go() -> None:
         language_model = open_model(model)
         try:
+            require_output_file(profile_file(language_model.card, load_settings().threads))
             with progress(BarColumn(), TimeRemainingColumn(), transient=True) as bar:
                 task = bar.add_task("measuring", total=None)
                 measurements = await measure(

@@ -12,9 +12,8 @@ import typer
 from amp.allocate.distributions import TOOLS_FROM
 from amp.allocate.policy import Policy
 from amp.allocate.space import Space, sigmoid
-from amp.cli.app import Json, app
+from amp.cli.app import Json, app, output_file
 from amp.cli.terminal import new_console, say_json
-from amp.errors import InvalidInputError
 from amp.types import (
     Allocation,
     Candidate,
@@ -159,7 +158,9 @@ _LEVELS = "▁▂▃▄▅▆▇█"
 @policy_app.command("show")
 def show(
     file: Annotated[Path, typer.Argument(help="A policy, as training writes it.")],
-    svg: Annotated[Path | None, typer.Option(help="Save what is shown as a picture.")] = None,
+    svg: Annotated[
+        Path | None, typer.Option(callback=output_file, help="Save what is shown as a picture.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show what a policy would allocate. Example: amp policy show training/policy.safetensors"""
@@ -174,10 +175,7 @@ def show(
             console.print(part)
             console.print()
     if svg is not None:
-        try:
-            render.save_picture(console, svg, f"amp policy show {file.name}")
-        except OSError as error:
-            raise InvalidInputError(f"{svg} cannot be written: {error.strerror}") from None
+        render.save_picture(console, svg, f"amp policy show {file.name}")
     if as_json:
         say_json(view)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from amp.benchmarks import benchmark_names, load_benchmark
-from amp.cli.app import Data, Json, Model, Probe, app, open_model, probes_of, run_async
+from amp.cli.app import Data, Json, Model, Probe, app, open_model, output_file, probes_of, run_async
 from amp.cli.terminal import new_console, progress, say_json
 from amp.errors import InvalidInputError, ModelError
 
@@ -46,7 +46,10 @@ Seed = Annotated[int, typer.Option(help="Seed of the tasks.")]
 
 def record(
     context: typer.Context,
-    to: Annotated[Path, typer.Option(help="The recording; its answers are used again.")],
+    to: Annotated[
+        Path,
+        typer.Option(callback=output_file, help="The recording; its answers are used again."),
+    ],
     model: Model = None,
     split: Annotated[str | None, typer.Option(help="Split; the test split if left out.")] = None,
     limit: Limit = None,

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from amp.cli.terminal import progress, shown, shown_in_line
+from amp.files import replace_file
 from amp.types import Allocation, Episode, StepRecord, Task
 
 if TYPE_CHECKING:
@@ -205,7 +206,7 @@ def _round_texts(number: int, step: StepRecord) -> list[Text]:
 def save_picture(console: Console, path: Path, title: str) -> None:
     """Saves what a recording console has shown as an SVG that fetches nothing, fonts included."""
     picture = console.export_svg(title=title)
-    path.write_text(_FONT_FACE.sub("", picture), encoding="utf-8")
+    replace_file(path, _FONT_FACE.sub("", picture).encode())
 
 
 _STYLES = {"scorer": "bold cyan", "baseline": "yellow", "feature": ""}

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from amp.cli.app import Data, Json, app
+from amp.cli.app import Data, Json, app, output_directory, output_file
 from amp.cli.terminal import new_console, say, say_json
 from amp.errors import InvalidInputError, MissingDependencyError, did_you_mean
+from amp.files import replace_file, writing
 
 if TYPE_CHECKING:
     from amp.benchmarks.base import Benchmark
@@ -49,9 +50,16 @@ def report(
     judge: Annotated[
         bool, typer.Option("--judge/--no-judge", help="Tell right candidates from wrong ones.")
     ] = True,
-    html: Annotated[Path | None, typer.Option(help="Write one page with figures.")] = None,
-    markdown: Annotated[Path | None, typer.Option(help="Write the tables as Markdown.")] = None,
-    csv: Annotated[Path | None, typer.Option(help="Write the tables to this directory.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(callback=output_file, help="Write one page with figures.")
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(callback=output_file, help="Write the tables as Markdown.")
+    ] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option(callback=output_directory, help="Write the tables to this directory."),
+    ] = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -70,13 +78,10 @@ def report(
     if html is not None:
         from amp.report.pages import run_page
 
-        with writing(html):
-            html.write_text(run_page(made, read, benchmark), encoding="utf-8")
+        replace_file(html, run_page(made, read, benchmark).encode())
         written.append(html)
     if markdown is not None:
-        with writing(markdown):
-            text = markdown_of(made.title, made.notes, tables)
-            markdown.write_text(text, encoding="utf-8")
+        replace_file(markdown, markdown_of(made.title, made.notes, tables).encode())
         written.append(markdown)
     if csv is not None:
         with writing(csv):
@@ -120,8 +125,12 @@ def simulate(
     orders: Annotated[int, typer.Option(min=1, help="Orders of the samples.")] = 10,
     data: Data = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
-    csv: Annotated[Path | None, typer.Option(help="Write the rows to this file, too.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write one page with figures, too.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option(callback=output_file, help="Write the rows to this file, too.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(callback=output_file, help="Write one page with figures, too.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare fixed, rules, controls, heuristic, policies and oracle on recorded samples of GSM8K.
@@ -167,8 +176,7 @@ def simulate(
     if html is not None:
         from amp.report.pages import run_page
 
-        with writing(html):
-            html.write_text(run_page(made, runs), encoding="utf-8")
+        replace_file(html, run_page(made, runs).encode())
     if csv is not None:
         write_overview(made, csv)
     if as_json:
@@ -255,12 +263,3 @@ def _view(table: Table, title: str | None = None) -> object:
     for row in table.texts():
         view.add_row(*map(Text, row))
     return view
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Says in one line that a file cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        raise InvalidInputError(f"{path} cannot be written: {error.strerror}") from None

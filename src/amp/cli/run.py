@@ -23,12 +23,14 @@ from amp.cli.app import (
     app,
     larger_recording,
     open_model,
+    output_file,
     run_async,
     takes,
 )
 from amp.cli.terminal import new_console, say, say_json
 from amp.errors import InvalidInputError, ModelError
 from amp.evaluate.config import PlannerConfig, RunConfig
+from amp.files import require_output_directory
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -111,7 +113,6 @@ def run(
     """Run a benchmark. Example: amp run gsm8k --limit 20 --allocator fixed"""
     from amp.cli import render
     from amp.evaluate.run import Assembly, manifest, run_tasks
-    from amp.files import require_output_directory
     from amp.report.metrics import summarise
     from amp.settings import load_settings
     from amp.trace import RunDirectory
@@ -168,7 +169,9 @@ def run(
 @app.command()
 def demo(
     model: Model = None,
-    svg: Annotated[Path | None, typer.Option(help="Save what is shown as a picture.")] = None,
+    svg: Annotated[
+        Path | None, typer.Option(callback=output_file, help="Save what is shown as a picture.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Watch a local model plan, once fixed and once adaptively. Example: amp demo --svg demo.svg"""

@@ -15,6 +15,7 @@ import typer
 from amp.cli.app import Data, Json, app, open_model, run_async
 from amp.cli.terminal import new_console, progress, say, say_json
 from amp.errors import InvalidInputError
+from amp.files import require_output_directory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,6 +63,7 @@ def sweep(
         else:
             say("\n".join(names))
         return
+    require_output_directory(folder)
     console = new_console(stderr=True)
     ready, results = prepare(chosen, trials, folder, data or load_settings().data, limit)
 

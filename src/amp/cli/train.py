@@ -17,6 +17,7 @@ from amp.cli.app import (
     Replay,
     app,
     open_model,
+    output_directory,
 )
 from amp.cli.policy import cost_curve
 from amp.cli.terminal import new_console, progress, say_json
@@ -35,7 +36,12 @@ if TYPE_CHECKING:
 @app.command()
 def train(
     config: Annotated[Path, typer.Argument(help="TOML file; configs/ has some.")],
-    out: Annotated[Path, typer.Option(help="Directory of the training, and of the policy.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            callback=output_directory, help="Directory of the training, and of the policy."
+        ),
+    ],
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the config's.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the one in --out.")] = False,
     online: Annotated[

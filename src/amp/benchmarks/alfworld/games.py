@@ -289,6 +289,7 @@ PUBLISHED = RemoteFile(
     "json_2.1.3_tw-pddl.zip",
     "https://github.com/alfworld/alfworld/releases/download/0.4.2/json_2.1.3_tw-pddl.zip",
     "5df77ea759f2211a4106082839ddbbb790f1ba4e7d097ed732cf453f72aa36cf",
+    max_bytes=4_000_000_000,
 )
 """The text games. The other archives of the release (json_2.1.1_json.zip and
 json_2.1.1_pddl.zip) serve the 3D simulator and the making of games; no game needs them."""
