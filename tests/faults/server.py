@@ -820,7 +820,6 @@ class Server:
 
     Attributes:
         address: where it listens, without a quirk.
-        billed: what each call costs, in the order in which they ended.
         asked: the bodies that were sent to it, in order.
         text: what it says in place of its own text; None for that.
     """
@@ -828,10 +827,11 @@ class Server:
     def __init__(self, text: str | None = None) -> None:
         self.address = ""
         self.text = text
-        self.billed: list[Billed] = []
+        self._billed: list[Billed] = []
+        self._pending = 0
         self.asked: list[dict[str, Any]] = []
         self._numbers: Counter[tuple[str, ...]] = Counter()
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
 
     def openai(self, *quirks: str) -> str:
         """The base_url of the OpenAI API with these quirks."""
@@ -846,13 +846,18 @@ class Server:
         return self.openai(*quirks) if dialect == "openai" else self.anthropic(*quirks)
 
     @property
+    def billed(self) -> list[Billed]:
+        """What each call costs, in the order in which they ended; waits a little for the last."""
+        with self._lock:
+            self._lock.wait_for(lambda: not self._pending, timeout=2.0)
+            return list(self._billed)
+
+    @property
     def bill(self) -> tuple[int, int]:
         """Prompt and completion tokens of all calls together."""
-        with self._lock:
-            return (
-                sum(each.prompt_tokens for each in self.billed),
-                sum(each.completion_tokens for each in self.billed),
-            )
+        billed = self.billed
+        prompts = sum(each.prompt_tokens for each in billed)
+        return prompts, sum(each.completion_tokens for each in billed)
 
     def reply(self, dialect: Dialect, quirks: tuple[str, ...], call: Call) -> Reply:
         """The spoiled reply to a call."""
@@ -868,13 +873,16 @@ class Server:
         """Counts a call."""
         with self._lock:
             self._numbers[quirks] += 1
+            self._pending += 1
             self.asked.append(body)
             return self._numbers[quirks]
 
     def charge(self, billed: Billed) -> None:
         """Puts a call on the bill."""
         with self._lock:
-            self.billed.append(billed)
+            self._billed.append(billed)
+            self._pending -= 1
+            self._lock.notify_all()
 
 
 def _gone(connection: socket.socket, seconds: float) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import urllib.request
 from contextlib import suppress
@@ -43,10 +42,6 @@ async def test_a_call_that_is_cancelled_is_billed_for_what_was_generated(dialect
         with suppress(ModelError):
             await model.generate(Request(PROMPT, timeout_seconds=0.5))
         await model.close()
-        for _ in range(100):
-            if server.billed:
-                break
-            await asyncio.sleep(0.02)
         (billed,) = server.billed
         assert billed.cancelled
         assert billed.prompt_tokens > 0

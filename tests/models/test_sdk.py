@@ -127,10 +127,10 @@ async def test_what_may_pass_is_tried_again(kind: Kind, trouble: Answer) -> None
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
 async def test_what_will_not_pass_is_tried_once(kind: Kind, status: int) -> None:
-    said = json.dumps({"error": {"message": f"no, {KEY},\nno"}}).encode()
+    said = json.dumps({"error": {"message": f"too long, {KEY},\nno"}}).encode()
     message, tries = await failure(kind, [Answer(status, said, JSON)] * 9)
     assert f"status {status}" in message
-    assert "no, [key], no" in message
+    assert "too long, [key], no" in message
     assert tries == 1
 
 

@@ -11,7 +11,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from amp.errors import InvalidInputError
+from amp.errors import InvalidInputError, ModelError
 from amp.execute.base import Prompts
 from amp.execute.meter import Meter
 from amp.models.base import Completion, NextToken, Prompt
@@ -57,7 +57,11 @@ async def ask(meter: Meter, prompt: Prompt, labels: Sequence[str]) -> list[float
         Probabilities that add up to 1, or None if the answer names no label.
     """
     if meter.capabilities.log_probs:
-        return label_probabilities(await meter.next_token(prompt), labels)
+        try:
+            return label_probabilities(await meter.next_token(prompt), labels)
+        except ModelError:
+            if meter.capabilities.log_probs:  # else the call has shown that it gives none
+                raise
     n = _SAMPLES_WITHOUT_LOG_PROBS
     meter.notes.append(f"frequencies in {n} samples for next-token probabilities")
     samples = await meter.generate(_short(prompt), n=n, temperature=1.0)

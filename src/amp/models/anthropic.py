@@ -9,9 +9,12 @@ What the API lacks, and what stands for it:
 - Log-probabilities, scores, grammars: none.
 - A temperature above 1 is sent as 1, the most that the API takes.
 - temperature and top_p: models since Opus 4.1 take only one of the two, those since Opus 4.7
-  neither. What a model refuses, it is not sent again; the log says so once, as it does for a
-  temperature above 1. Without temperature a model uses its own sampling, even if greedy was asked
-  for. An answer that is thought about never has a temperature: the API forbids it.
+  neither. What a model refuses, it is not sent again (`amp.models.refusals`); the log says so
+  once, as it does for a temperature above 1. Without temperature a model uses its own sampling,
+  even if greedy was asked for. An answer that is thought about never has a temperature: the API
+  forbids it.
+- Stop strings of white space, which the API refuses, are not sent. Texts end before a stop string,
+  whether the server knows it or not.
 - A prefix (an assistant's last message) is continued only where the option `prefix` says that the
   model does it: those before Opus 4.6 do. Elsewhere, and in an answer that is thought about, the
   user's message asks to continue exactly after it.
@@ -25,14 +28,13 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from amp.errors import InvalidInputError, ModelError
 from amp.models.base import (
     Capabilities,
     Completion,
-    FinishReason,
     LogProbs,
     ModelCard,
     NextToken,
@@ -42,7 +44,6 @@ from amp.models.base import (
 from amp.models.chat import (
     ANTHROPIC_STYLES,
     AnthropicStyle,
-    Refusals,
     anthropic_budget,
     anthropic_fields,
     as_messages,
@@ -55,12 +56,12 @@ from amp.models.chat import (
     within,
     without_prefix,
 )
-from amp.models.sdk import Api, RefusedError, SdkClient
+from amp.models.refusals import Refusals
+from amp.models.said import cut_at_stop, finish_reason, said
+from amp.models.sdk import Api, SdkClient
 from amp.models.tab import Spent
 from amp.models.usage import Came, Stated, believed, number, size, table
 from amp.types import Usage
-
-_CUT_OFF = ("max_tokens", "model_context_window_exceeded")
 
 
 def read(request: Request, answer: Mapping[str, Any], usage: Usage, seconds: float) -> Completion:
@@ -70,15 +71,19 @@ def read(request: Request, answer: Mapping[str, Any], usage: Usage, seconds: flo
     lengths of the texts; models that hide what they think, then count none.
 
     Raises:
-        KeyError, TypeError, ValueError: if it is no message.
+        ValueError: if it is no message.
     """
-    blocks = answer["content"]
-    text = "".join(block["text"] for block in blocks if block["type"] == "text")
-    thought = "".join(block["thinking"] for block in blocks if block["type"] == "thinking")
-    reasoned = usage.reasoning_tokens or estimated_tokens(usage.completion_tokens, thought, text)
-    reason: FinishReason = "length" if answer["stop_reason"] in _CUT_OFF else "stop"
+    if answer.get("content") is None or "stop_reason" not in answer:
+        raise ValueError("it has no content, or no stop_reason")
+    part = said(answer["content"])
+    reasoned = usage.reasoning_tokens or estimated_tokens(
+        usage.completion_tokens, part.thought, part.text
+    )
+    whole = without_prefix(part.text, request.prompt)
+    text = cut_at_stop(whole, request.prompt)
+    reason = finish_reason(answer, part, is_cut=text != whole)
     return Completion(
-        without_prefix(text, request.prompt),
+        "" if reason == "filtered" else text,
         reason,
         dataclasses.replace(usage, reasoning_tokens=reasoned, seconds=seconds),
     )
@@ -126,6 +131,7 @@ ANTHROPIC = Api(
     resource="messages",
     address="https://api.anthropic.com",
     variable="ANTHROPIC",
+    version="v1/",
 )
 
 _MAX_TEMPERATURE = 1.0
@@ -186,7 +192,6 @@ class AnthropicModel:
             prefix=prefix, thinking_budget=thinking is not None, max_temperature=_MAX_TEMPERATURE
         )
         self._refusals = Refusals(model)
-        self._refused_thinking = 0
         self._clamped = False
 
     @property
@@ -267,30 +272,34 @@ class AnthropicModel:
         seconds = time.monotonic() - begun
         try:
             return read(request, answer, usage, seconds)
-        except (KeyError, IndexError, TypeError, ValueError) as error:
+        except ValueError as error:
             raise self._client.garbage(error) from error
 
     async def _ask(self, request: Request, spent: Spent, *, cached: bool) -> dict[str, Any]:
         """Asks again without what the model turns out to refuse."""
         thinks = request.thinking_tokens > 0
-        body = self._body(request, cached=cached)
-        while True:
-            try:
-                return await self._client.ask(body, spent)
-            except RefusedError as error:
-                self._refusals.learn(error.reason, body["extra_body"], thinks=thinks)
-                if not thinks and "thinking" in error.reason:
-                    self._refused_thinking = 1
-                refused, body = body, self._body(request, cached=cached)
-                if body == refused:
-                    raise
 
-    def _body(self, request: Request, *, cached: bool) -> dict[str, Any]:
+        async def send(body: dict[str, Any], retry: bool) -> dict[str, Any]:
+            return await self._client.ask(body, spent, retry=retry)
+
+        def body_without(refused: Collection[str]) -> dict[str, Any]:
+            return self._body(request, refused, cached=cached)
+
+        ways = anthropic_fields(self._thinking, request.thinking_tokens)
+        answer, _ = await self._refusals.ask(body_without, send, thinks=thinks, ways=ways)
+        return answer
+
+    def _body(self, request: Request, refused: Collection[str], *, cached: bool) -> dict[str, Any]:
         thinks = request.thinking_tokens > 0
-        chat = as_messages(request.prompt, prefix=self._capabilities.prefix and not thinks)
+        chat = as_messages(
+            request.prompt,
+            prefix=self._capabilities.prefix and not thinks,
+            system="system" not in refused,
+        )
         system = "\n\n".join(m["content"] for m in chat if m["role"] == "system")
         messages: list[dict[str, Any]] = [m for m in chat if m["role"] != "system"]
-        if cached:
+        marked = "cache_control" not in refused
+        if cached and marked:
             asked = [message for message in messages if message["role"] == "user"]
             for message in asked[-1:]:
                 message["content"] = _block(message["content"])
@@ -300,19 +309,22 @@ class AnthropicModel:
             "max_tokens": request.prompt.max_tokens + budget,
             "messages": messages,
             # Not in the arguments of the SDK: they come and go with its versions.
-            "extra_body": self._extra_body(request),
+            "extra_body": self._extra_body(request, refused),
         }
         if system:  # marked always: it is what the prompts of all steps have in common
-            body["system"] = _block(system)
-        if request.prompt.stop:
-            body["stop_sequences"] = list(request.prompt.stop)
+            body["system"] = _block(system) if marked else system
+        # The API refuses those of white space; texts are cut on this side, whatever it knows.
+        stops = [text for text in request.prompt.stop if text.strip()]
+        if stops and "stop" not in refused:
+            body["stop_sequences"] = stops
         return body
 
-    def _extra_body(self, request: Request) -> dict[str, Any]:
+    def _extra_body(self, request: Request, refused: Collection[str]) -> dict[str, Any]:
         ways = anthropic_fields(self._thinking, request.thinking_tokens)
-        fields = dict(ways[min(self._refused_thinking, len(ways) - 1)])
+        fields = dict(ways[min(self._refusals.least, len(ways) - 1)])
         if request.thinking_tokens == 0:
-            fields |= self._sampling(request)
+            sampling = self._sampling(request)
+            fields |= {name: value for name, value in sampling.items() if name not in refused}
         return {**fields, **self._extra}
 
     def _sampling(self, request: Request) -> dict[str, float]:
@@ -326,11 +338,7 @@ class AnthropicModel:
         fields = {"temperature": min(request.temperature, _MAX_TEMPERATURE)}
         if request.top_p < 1.0 and request.temperature > 0.0:  # a greedy answer has no nucleus
             fields["top_p"] = request.top_p
-        return {
-            name: value
-            for name, value in fields.items()
-            if not self._refusals.refused(name, thinks=False)
-        }
+        return fields
 
 
 def _block(text: str) -> list[dict[str, Any]]:

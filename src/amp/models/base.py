@@ -74,7 +74,7 @@ class Request:
     timeout_seconds: float | None = None
 
 
-FinishReason = Literal["stop", "length", "timeout"]
+FinishReason = Literal["stop", "length", "timeout", "filtered"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,8 @@ class Completion:
     Attributes:
         text: what was generated; never repeats the prompt or its prefix.
         finish_reason: ``stop`` at its own end or a stop string, ``length`` at the cap, ``timeout``
-            when the call was cancelled.
+            when the call was cancelled, ``filtered`` where the provider's filter keeps the answer
+            back or the model refuses to give one; its text is empty then.
         usage: this sample's share. The first sample of a call carries the call itself and its
             prompt tokens, so that the sum over the samples is what the call cost.
         log_probs: natural log-probability of each generated token before temperature; empty if the

@@ -11,12 +11,10 @@
 
 An effort is a hint, no bound: the cap, which grows by the budget, is the bound. Models that cannot
 do without thinking refuse the first way to say 0 and are asked with the next: the OpenAI API with
-minimal, then low; Anthropic's with the lowest effort. NOT covered: servers that take a budget in
-yet another field; pass it in `extra`.
+minimal, then low; Anthropic's with the lowest effort; at last nothing is said of it. NOT covered:
+servers that take a budget in yet another field; pass it in `extra`.
 
-Where a server makes one sample a call, calls go side by side, within one deadline. Servers and
-models tell what they cannot do only by refusing it; a field that stood for something the caller
-asked for is given up with a warning in the log, once a model: nothing is silent.
+Where a server makes one sample a call, calls go side by side, within one deadline.
 """
 
 from __future__ import annotations
@@ -24,13 +22,11 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import hashlib
-import logging
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from amp.errors import InvalidInputError
-from amp.models.base import Capabilities, Completion, Prompt, Request
+from amp.models.base import Completion, Prompt, Request
 from amp.models.tab import Spent, begin_call
 from amp.types import Usage
 
@@ -45,14 +41,21 @@ _CONTINUE = (
 )
 
 
-def as_messages(prompt: Prompt, *, prefix: bool) -> list[dict[str, str]]:
+def as_messages(prompt: Prompt, *, prefix: bool, system: bool = True) -> list[dict[str, str]]:
     """Returns the chat as the API wants it.
 
     Where the server does not continue an assistant's last message (`prefix` is False), the user's
     message asks for it. It goes into the last user message, since many templates refuse two in a
-    row.
+    row. Where the server refuses system messages (`system` is False), their text goes before the
+    first user message.
     """
     messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
+    if not system:
+        told = [message["content"] for message in messages if message["role"] == "system"]
+        messages = [message for message in messages if message["role"] != "system"]
+        if not messages or messages[0]["role"] != "user":
+            messages.insert(0, {"role": "user", "content": ""})
+        messages[0]["content"] = "\n\n".join(filter(None, [*told, messages[0]["content"]]))
     if prefix or messages[-1]["role"] != "assistant":
         return messages
     plea = _CONTINUE.format(prefix=messages.pop()["content"])
@@ -64,7 +67,10 @@ def as_messages(prompt: Prompt, *, prefix: bool) -> list[dict[str, str]]:
 def without_prefix(text: str, prompt: Prompt) -> str:
     """Removes the prefix from an answer that repeats it, as servers and models do."""
     last = prompt.messages[-1]
-    return text.removeprefix(last.content) if last.role == "assistant" else text
+    begun = last.content if last.role == "assistant" else ""
+    if begun.strip() and text.lstrip().startswith(begun):
+        return text.lstrip().removeprefix(begun)
+    return text
 
 
 def base_seed(seed: int) -> int:
@@ -111,15 +117,16 @@ def openai_fields(style: OpenAIStyle | None, tokens: int) -> tuple[Fields, ...]:
     Where there are several, a server that refuses one is asked with the next.
     """
     if style == "effort":
-        levels = (effort(tokens),) if tokens else ("none", "minimal", "low")
-        return tuple({"reasoning_effort": level} for level in levels)
+        if tokens:
+            return ({"reasoning_effort": effort(tokens)},)
+        return (*({"reasoning_effort": level} for level in ("none", "minimal", "low")), {})
     if style == "budget":
         # llama.cpp's server and vLLM name it differently, and ignore each other's name. For 0 the
         # template alone is right: forced to end at once, small models think on in their answer.
         fields: dict[str, Any] = {_TEMPLATE: {"enable_thinking": tokens > 0}}
         if tokens:
             fields |= {"thinking_budget_tokens": tokens, "thinking_token_budget": tokens}
-        return (fields,)
+        return (fields,) if tokens else (fields, {})
     return ({},)
 
 
@@ -130,7 +137,7 @@ def anthropic_fields(style: AnthropicStyle | None, tokens: int) -> tuple[Fields,
     if not tokens:
         least = {"output_config": {"effort": "low"}}
         off: Fields = {"thinking": {"type": "disabled"}}
-        return (off, least) if style == "adaptive" else (off,)
+        return (off, least, {}) if style == "adaptive" else (off, {})
     if style == "adaptive":
         return ({"thinking": {"type": "adaptive"}, "output_config": {"effort": effort(tokens)}},)
     return ({"thinking": {"type": "enabled", "budget_tokens": anthropic_budget(style, tokens)}},)
@@ -237,57 +244,3 @@ async def one_by_one(request: Request, call: Call) -> list[Completion]:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-
-
-_log = logging.getLogger(__name__)
-
-# A value out of range is the caller's mistake, and no refusal of the field as such.
-_AS_SUCH = re.compile(
-    r"unsupported|deprecated|not (?:be )?(?:supported|allowed|compatible)|n[o']t support"
-    r"|cannot both|only the default",
-    re.IGNORECASE,
-)
-# In the order in which they are given up where a server wants one of two.
-_SAMPLING = ("top_p", "temperature")
-
-
-class Refusals:
-    """The fields that one model refused, with thinking and without it apart.
-
-    Many models take temperature, top_p and log-probabilities only as long as they do not think.
-
-    Args:
-        model: the model's name, for the log.
-    """
-
-    def __init__(self, model: str) -> None:
-        self._model = model
-        self._fields: set[tuple[str, bool]] = set()
-
-    def learn(self, reason: str, sent: Mapping[str, Any], *, thinks: bool) -> None:
-        """Takes note of what was sent and is refused for this reason; at most one field."""
-        if "logprobs" in sent and "logprobs" in reason:
-            self._fields.add(("logprobs", thinks))
-            return
-        for name in _SAMPLING:
-            if name in sent and name in reason and _AS_SUCH.search(reason):
-                if (name, thinks) not in self._fields:
-                    when = " while it thinks" if thinks else ""
-                    _log.warning(
-                        "model %s refuses %s%s; from now on it uses its own sampling",
-                        self._model, name, when,
-                    )  # fmt: skip
-                self._fields.add((name, thinks))
-                return
-
-    def capabilities(self, claimed: Capabilities) -> Capabilities:
-        """Returns what is claimed, less the ways of sampling that were refused."""
-        return dataclasses.replace(
-            claimed,
-            temperature=not self.refused("temperature", thinks=False),
-            top_p=not self.refused("top_p", thinks=False),
-        )
-
-    def refused(self, name: str, *, thinks: bool) -> bool:
-        """Whether this field is not to be sent."""
-        return (name, thinks) in self._fields

@@ -1,19 +1,21 @@
 """Any server that speaks the OpenAI API: OpenAI, vLLM, SGLang, Ollama, llama.cpp's server.
 
 Servers differ, and tell so only by refusing. What a server refuses is not asked for again, and the
-capabilities say so from then on:
+capabilities say so from then on; `amp.models.refusals` has the list of what stands for it. Besides:
 
-- `n`: refused or ignored, the samples are asked for one by one, side by side. Each is a call and is
-  charged as one.
-- log-probabilities: refused or left out, they are empty from then on, and `next_token` fails.
-- temperature and top_p: refused by many models that think, they are left out from then on. The log
-  says so once; see `amp.models.chat`.
+- `n`, where it is ignored: the samples are asked for one by one, side by side. Each is a call and
+  is charged as one.
+- Log-probabilities that are left out are empty from then on, and `next_token` fails.
 - A prefix (an assistant's last message) is continued only where the option `prefix` says that the
   server does it. Elsewhere, and in an answer that is thought about, the user's message asks to
   continue exactly after it.
+- Texts end before a stop string, whether the server knows it or not.
 
 Sample i is asked for with the server seed `base(seed) + i`. Servers that honour seeds (llama.cpp,
 vLLM) give equal samples to equal requests; none promises it. A recording makes a run repeatable.
+
+What is malformed in an answer counts as not told. Thinking is no part of a text, whether the server
+or `amp.models.said` takes it out; a model that thinks first cannot be probed.
 
 Log-probabilities are those of the text, never of thinking, and as the server reports them: before
 temperature at OpenAI, llama.cpp, and vLLM in its default mode.
@@ -22,10 +24,8 @@ temperature at OpenAI, llama.cpp, and vLLM in its default mode.
 from __future__ import annotations
 
 import dataclasses
-import math
-import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from amp.errors import InvalidInputError, ModelError
@@ -43,7 +43,6 @@ from amp.models.chat import (
     OPENAI_STYLES,
     Call,
     OpenAIStyle,
-    Refusals,
     as_messages,
     base_seed,
     deadline_of,
@@ -55,7 +54,8 @@ from amp.models.chat import (
     upper_bound,
     within,
 )
-from amp.models.sdk import Api, RefusedError, SdkClient
+from amp.models.refusals import Refusals
+from amp.models.sdk import Api, SdkClient
 from amp.models.tab import Spent, begin_call
 from amp.types import Usage
 
@@ -126,12 +126,6 @@ class OpenAIClient(SdkClient):
         return answer
 
 
-_TOP = 20  # the most that the API allows
-_REFUSES_N = re.compile(
-    r"""['"`]n['"`]|\bparameter:? n\b|\bn (?:[<>=]|must|should|is not)|\bn[<>=]""", re.IGNORECASE
-)
-
-
 class OpenAIModel:
     """A model behind the OpenAI API.
 
@@ -190,10 +184,8 @@ class OpenAIModel:
             thinking_budget=thinking is not None,
         )
         self._refusals = Refusals(model)
-        self._refused_thinking = 0
         # OpenAI's own newer models refuse max_tokens; everybody else knows only max_tokens.
-        own = self._client.is_providers_own
-        self._cap_field = "max_completion_tokens" if own else "max_tokens"
+        self._is_own = self._client.is_providers_own
 
     @property
     def card(self) -> ModelCard:
@@ -246,19 +238,17 @@ class OpenAIModel:
         begun, spent = time.monotonic(), begin_call()
         capped = dataclasses.replace(prompt, max_tokens=1, stop=())
         answer, usage = await self._ask(Request(capped), spent)
-        if not self._capabilities.log_probs:
+        if not self.capabilities.log_probs:
             raise ModelError(f"model {self._model} gives no log-probabilities; it cannot be probed")
-        masses: dict[str, list[float]] = {}
         try:
-            for token in openai_response.tokens(answer["choices"][0])[0]["top_logprobs"]:
-                masses.setdefault(token["token"], []).append(math.exp(token["logprob"]))
-        except (KeyError, IndexError, TypeError, ValueError) as error:
+            log_probs = openai_response.next_token(answer["choices"][0])
+        except ValueError as error:
             raise self._client.garbage(error) from error
-        totals = {text: math.fsum(parts) for text, parts in masses.items()}
-        return NextToken(
-            {text: min(0.0, math.log(mass)) for text, mass in totals.items() if mass > 0.0},
-            usage + Usage(seconds=time.monotonic() - begun),
-        )
+        if not log_probs:
+            why = "thinks before it answers" if log_probs is None else "gives no log-probabilities"
+            self._capabilities = dataclasses.replace(self._capabilities, log_probs=False)
+            raise ModelError(f"model {self._model} {why}; it cannot be probed")
+        return NextToken(log_probs, usage + Usage(seconds=time.monotonic() - begun))
 
     async def count_tokens(self, prompt: Prompt) -> int:
         """Returns the exact figure where the server tells it (llama.cpp), else an upper bound.
@@ -268,7 +258,8 @@ class OpenAIModel:
         """
         counts = []
         for thinking in (0, 1) if self._capabilities.thinking_budget else (0,):
-            messages = self._messages(prompt, thinks=thinking > 0)
+            refused = self._refusals.refused_fields(thinks=thinking > 0)
+            messages = self._messages(prompt, refused, thinks=thinking > 0)
             exact = await self._client.count_tokens(messages, self._extra_body(thinking))
             counts.append(upper_bound(messages) if exact is None else exact)
         return max(counts)
@@ -279,15 +270,10 @@ class OpenAIModel:
     async def _samples(self, request: Request, call: Call) -> list[Completion]:
         """In one call where the server takes n, else one by one."""
         got: list[Completion] = []
-        if request.n == 1 or self._capabilities.parallel_samples:
-            try:
-                got = await call(request)
-            except RefusedError as error:
-                if request.n == 1 or not _REFUSES_N.search(error.reason):
-                    raise
+        if request.n == 1 or self.capabilities.parallel_samples:
+            got = await call(request)
         if len(got) == request.n:
             return got
-        self._capabilities = dataclasses.replace(self._capabilities, parallel_samples=False)
         n, first = request.n - len(got), request.first_sample + len(got)
         return got + await one_by_one(dataclasses.replace(request, n=n, first_sample=first), call)
 
@@ -297,73 +283,73 @@ class OpenAIModel:
         seconds = time.monotonic() - begun
         try:
             return openai_response.read(request, answer, usage, seconds)
-        except (KeyError, IndexError, TypeError, ValueError) as error:
+        except ValueError as error:
             raise self._client.garbage(error) from error
 
     async def _ask(self, request: Request, spent: Spent) -> tuple[dict[str, Any], Usage]:
         """Returns an answer and its cost; asks again without what the server refuses."""
-        body = self._body(request)
-        while True:
-            try:
-                answer = await self._client.ask(body, spent)
-                break
-            except RefusedError as error:
-                self._learn(error.reason, body, thinks=request.thinking_tokens > 0)
-                refused, body = body, self._body(request)
-                if body == refused:
-                    raise
+        thinks = request.thinking_tokens > 0
+
+        async def send(body: dict[str, Any], retry: bool) -> dict[str, Any]:
+            return await self._client.ask(body, spent, retry=retry)
+
+        def body_without(refused: Collection[str]) -> dict[str, Any]:
+            return self._body(request, refused)
+
+        ways = openai_fields(self._thinking, request.thinking_tokens)
+        answer, body = await self._refusals.ask(body_without, send, thinks=thinks, ways=ways)
         bound = spent.prompt_bound(upper_bound(body["messages"]))
         usage = spent.told(openai_response.usage_of(request, answer, bound, self._model))
         try:
             has_text, has_tokens = openai_response.contents(answer)
         except ValueError as error:
             raise self._client.garbage(error) from error
-        if has_text and not has_tokens and not request.thinking_tokens:
+        if has_text and not has_tokens and not thinks and "logprobs" in body:
             self._capabilities = dataclasses.replace(self._capabilities, log_probs=False)
+        if len(answer["choices"]) < body.get("n", 1):
+            self._capabilities = dataclasses.replace(self._capabilities, parallel_samples=False)
         return answer, usage
 
-    def _learn(self, reason: str, body: dict[str, Any], *, thinks: bool) -> None:
-        """Gives up what the server refuses."""
-        self._refusals.learn(reason, body, thinks=thinks)
-        if self._refusals.refused("logprobs", thinks=False):
-            self._capabilities = dataclasses.replace(self._capabilities, log_probs=False)
-        if self._cap_field == "max_tokens" and "max_completion_tokens" in reason:
-            self._cap_field = "max_completion_tokens"
-        level = body["extra_body"].get("reasoning_effort")
-        levels = [fields.get("reasoning_effort") for fields in openai_fields(self._thinking, 0)]
-        if "reasoning_effort" in reason and not thinks and level in levels:
-            self._refused_thinking = min(levels.index(level) + 1, len(levels) - 1)
-
-    def _body(self, request: Request) -> dict[str, Any]:
+    def _body(self, request: Request, refused: Collection[str]) -> dict[str, Any]:
         prompt, thinks = request.prompt, request.thinking_tokens > 0
+        cap = "max_completion_tokens" if self._is_own else "max_tokens"
+        if cap in refused:
+            cap = "max_tokens" if self._is_own else "max_completion_tokens"
         body: dict[str, Any] = {
             "model": self._model,
-            "messages": self._messages(prompt, thinks=thinks),
-            self._cap_field: prompt.max_tokens + request.thinking_tokens,
-            "seed": base_seed(request.seed) + request.first_sample,
+            "messages": self._messages(prompt, refused, thinks=thinks),
+            cap: prompt.max_tokens + request.thinking_tokens,
             "extra_body": self._extra_body(request.thinking_tokens),
         }
-        sampling = {"temperature": request.temperature, "top_p": request.top_p}
-        body |= {
-            name: value
-            for name, value in sampling.items()
-            if not self._refusals.refused(name, thinks=thinks)
+        wishes: dict[str, Any] = {
+            "seed": base_seed(request.seed) + request.first_sample,
+            "temperature": request.temperature,
+            "top_p": request.top_p,
         }
         if request.n > 1:
-            body["n"] = request.n
+            wishes["n"] = request.n
         if prompt.stop:
-            body["stop"] = list(prompt.stop)
-        if self._capabilities.log_probs and not self._refusals.refused("logprobs", thinks=thinks):
-            body |= {"logprobs": True, "top_logprobs": _TOP}
+            wishes["stop"] = list(prompt.stop)
+        if self._capabilities.log_probs:
+            wishes["logprobs"] = True
+        body |= {name: value for name, value in wishes.items() if name not in refused}
+        if "logprobs" in body:
+            body["top_logprobs"] = self._refusals.most_top
         if request.grammar is not None:
             body["extra_body"]["grammar"] = request.grammar
         return body
 
-    def _messages(self, prompt: Prompt, *, thinks: bool) -> list[dict[str, str]]:
+    def _messages(
+        self, prompt: Prompt, refused: Collection[str], *, thinks: bool
+    ) -> list[dict[str, str]]:
         # An answer that has begun is not thought about any more.
-        return as_messages(prompt, prefix=self._capabilities.prefix and not thinks)
+        return as_messages(
+            prompt,
+            prefix=self._capabilities.prefix and not thinks,
+            system="system" not in refused,
+        )
 
     def _extra_body(self, thinking_tokens: int) -> dict[str, Any]:
         ways = openai_fields(self._thinking, thinking_tokens)
-        fields = ways[min(self._refused_thinking, len(ways) - 1)]
+        fields = ways[min(self._refusals.least, len(ways) - 1)]
         return merged(fields, self._extra)

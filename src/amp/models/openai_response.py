@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from amp.models.base import Completion, FinishReason, Request, entropy, normalised
+from amp.models.base import Completion, Request
 from amp.models.chat import estimated_tokens, without_prefix
-from amp.models.usage import Came, Stated, believed, size, table
+from amp.models.reply import failure_of_choice
+from amp.models.said import (
+    Said,
+    cut_at_stop,
+    entropies,
+    finish_reason,
+    listed,
+    said,
+    tokens_of,
+    without_thinking,
+)
+from amp.models.usage import Came, Stated, believed, number, size, table
 from amp.types import Usage
 
-_THOUGHTS = ("reasoning_content", "reasoning")
-"""The text of the thinking: llama.cpp, SGLang and DeepSeek call it so, vLLM otherwise."""
+_THOUGHTS = ("reasoning_content", "reasoning", "reasoning_text", "thinking")
+"""The text of the thinking: llama.cpp, SGLang and DeepSeek call it so, others otherwise."""
 
 
 def read(
@@ -20,7 +32,8 @@ def read(
 ) -> list[Completion]:
     """Returns the samples of an answer, at most as many as were asked for.
 
-    Tokens of further choices are charged to the first sample: they were paid for.
+    Choices that failed are left out. Tokens of further choices are charged to the first sample:
+    they were paid for.
 
     Args:
         request: what was asked for.
@@ -29,31 +42,35 @@ def read(
         seconds: how long it took.
 
     Raises:
-        KeyError, IndexError, TypeError, ValueError: if it is no chat completion.
+        ValueError: if it is no chat completion.
     """
-    choices = sorted(answer["choices"], key=lambda choice: int(choice.get("index", 0)))
-    choices = choices[: request.n]
-    counts = _counts([len(tokens(choice)) for choice in choices], usage.completion_tokens)
-    reasoned = _reasoned(choices, counts, usage.reasoning_tokens)
+    good = [choice for choice in answer["choices"] if failure_of_choice(choice) is None]
+    choices = sorted(good, key=lambda choice: number(choice.get("index")) or 0)[: request.n]
+    counts = _counts([_listed(choice) for choice in choices], usage.completion_tokens)
+    parts = [_said(choice) for choice in choices]
+    reasoned = _reasoned(choices, parts, counts, usage.reasoning_tokens)
     call = dataclasses.replace(usage, completion_tokens=0, reasoning_tokens=0)
     completions = []
-    for position, choice in enumerate(choices):
-        text = choice["message"].get("content") or ""
-        said = _said(tokens(choice), text, _thought(choice))
-        top = [[entry["logprob"] for entry in token.get("top_logprobs") or ()] for token in said]
+    for position, (choice, part) in enumerate(zip(choices, parts, strict=True)):
         share = Usage(
             completion_tokens=counts[position],
             reasoning_tokens=reasoned[position],
             seconds=seconds / len(choices),
         )
-        reason: FinishReason = "length" if choice.get("finish_reason") == "length" else "stop"
+        whole = without_prefix(part.text, request.prompt)
+        text = cut_at_stop(whole, request.prompt)
+        reason = finish_reason(choice, part, is_cut=text != whole)
+        told = listed(choice.get("logprobs"))
+        if part.thought or text != part.text:
+            told = tokens_of(text, told)
+        log_probs = tuple(token.log_prob for token in told if token.log_prob is not None)
         completions.append(
             Completion(
-                without_prefix(text, request.prompt),
+                "" if reason == "filtered" else text,
                 reason,
                 share + call if position == 0 else share,
-                log_probs=tuple(min(0.0, float(token["logprob"])) for token in said),
-                entropies=tuple(entropy(normalised(values)) for values in top if values),
+                log_probs=log_probs if len(log_probs) == len(told) else (),
+                entropies=entropies(told),
             )
         )
     return completions
@@ -71,12 +88,23 @@ def contents(answer: Mapping[str, Any]) -> tuple[bool, bool]:
     if not all(isinstance(c, dict) and isinstance(c.get("message"), dict) for c in choices):
         raise ValueError("a choice has no message")
     has_text = any(choice["message"].get("content") for choice in choices)
-    return has_text, any(tokens(choice) for choice in choices)
+    return has_text, any(listed(choice.get("logprobs")) for choice in choices)
 
 
-def tokens(choice: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Returns the tokens that a choice tells of."""
-    return (choice.get("logprobs") or {}).get("content") or []
+def next_token(choice: Mapping[str, Any]) -> dict[str, float] | None:
+    """Returns the log-probabilities of the likeliest first tokens of a choice.
+
+    None if the choice begins with thinking, so that they are not those of its text.
+    """
+    part, told = _said(choice), listed(choice.get("logprobs"))
+    first = told[0] if told else None
+    if part.thought or part.unfinished or (first and without_thinking(first.text).unfinished):
+        return None
+    masses: dict[str, list[float]] = {}
+    for text, log_prob in first.top if first else ():
+        masses.setdefault(text, []).append(math.exp(log_prob))
+    totals = {text: math.fsum(parts) for text, parts in masses.items()}
+    return {text: min(0.0, math.log(mass)) for text, mass in totals.items() if mass > 0.0}
 
 
 def usage_of(request: Request, answer: Mapping[str, Any], prompt_bound: int, model: str) -> Usage:
@@ -100,10 +128,10 @@ def usage_of(request: Request, answer: Mapping[str, Any], prompt_bound: int, mod
     found = found if isinstance(found, list) else []
     choices = [choice for choice in found if isinstance(choice, dict)]
     messages = [table(choice, "message") for choice in choices]
-    said = sum(size(message.get("content")) for message in messages)
+    text = sum(size(message.get("content")) for message in messages)
     thought = sum(size(message.get(name)) for message in messages for name in _THOUGHTS)
-    listed = sum(_listed(choice) for choice in choices)
-    came = Came(len(choices), said, thought, listed)
+    tokens = sum(_listed(choice) for choice in choices)
+    came = Came(len(choices), text, thought, tokens)
     return believed(stated, came, request, prompt_bound, model)
 
 
@@ -120,7 +148,10 @@ def _counts(listed: Sequence[int], stated: int) -> list[int]:
 
 
 def _reasoned(
-    choices: Sequence[Mapping[str, Any]], counts: Sequence[int], stated: int
+    choices: Sequence[Mapping[str, Any]],
+    parts: Sequence[Said],
+    counts: Sequence[int],
+    stated: int,
 ) -> list[int]:
     """Tokens that each choice thought: what the server states, else what its text leaves over.
 
@@ -128,39 +159,24 @@ def _reasoned(
     estimate by length.
     """
     if stated:
-        parts = _split(stated, len(choices))
-        return [min(part, count) for part, count in zip(parts, counts, strict=True)]
+        shares = _split(stated, len(choices))
+        return [min(share, count) for share, count in zip(shares, counts, strict=True)]
     reasoned = []
-    for choice, count in zip(choices, counts, strict=True):
-        listed, thought = tokens(choice), _thought(choice)
-        text = choice["message"].get("content") or ""
-        if thought and listed:
-            reasoned.append(len(listed) - len(_said(listed, text, thought)))
+    for choice, part, count in zip(choices, parts, counts, strict=True):
+        told = listed(choice.get("logprobs"))
+        if part.thought and told:
+            reasoned.append(min(count, len(told) - len(tokens_of(part.text, told))))
         else:
-            reasoned.append(estimated_tokens(count, thought, text))
+            reasoned.append(estimated_tokens(count, part.thought, part.text))
     return reasoned
 
 
-def _thought(choice: Mapping[str, Any]) -> str:
+def _said(choice: Mapping[str, Any]) -> Said:
     message = choice["message"]
-    return str(next(filter(None, map(message.get, _THOUGHTS)), ""))
-
-
-def _said(listed: list[dict[str, Any]], text: str, thought: str) -> list[dict[str, Any]]:
-    """The tokens of the text alone: thinking comes first, and is listed with it."""
-    if not thought:
-        return listed
-    text = text.strip()
-    whole = "".join(str(token["token"]) for token in listed)
-    begin = whole.rfind(text) if text else -1
-    if begin < 0:
-        return []
-    position, said = 0, []
-    for token in listed:
-        position += len(str(token["token"]))
-        if position > begin:
-            said.append(token)
-    return said
+    thought = next(filter(None, map(message.get, _THOUGHTS)), None)
+    part = said(message.get("content"), thought)
+    refused = isinstance(message.get("refusal"), str) and message["refusal"] and not part.text
+    return dataclasses.replace(part, withheld=bool(refused))
 
 
 def _split(total: int, parts: int) -> list[int]:

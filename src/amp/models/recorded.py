@@ -37,6 +37,9 @@ _ALL_SAMPLES = 2**31
 """More samples of one prompt than any recording has."""
 
 
+_NO_ANSWER = ("timeout", "filtered")
+
+
 class RecordedModel:
     """Wraps any model with a recording.
 
@@ -103,7 +106,7 @@ class RecordedModel:
         """Returns the samples; the model generates only those that the recording lacks.
 
         The usage is that of a request that the model answers alone, even if some samples were
-        recorded by others. Samples that timed out are returned but not recorded.
+        recorded by others. Samples that timed out or were filtered are returned but not recorded.
 
         Raises:
             RecordingError: in a replay, if a sample is not recorded; names it.
@@ -113,18 +116,18 @@ class RecordedModel:
             request = dataclasses.replace(request, seed=0)
         key = request_key(request)
         first, n = request.first_sample, request.n
-        timed_out: dict[int, Completion] = {}
+        unanswered: dict[int, Completion] = {}
         async with self.recording.turn(key):
             stored = self._stored(key, first, n)
             missing = [i for i in range(first, first + n) if i not in stored]
             for begin, count in _runs(missing):
                 model = self._model_for(request.prompt, f"sample {begin}")
                 part = dataclasses.replace(request, first_sample=begin, n=count)
-                timed_out |= self._record(key, request.prompt, begin, await model.generate(part))
+                unanswered |= self._record(key, request.prompt, begin, await model.generate(part))
             if missing:
                 stored = self._stored(key, first, n)
         return [
-            stored[i].completion(first=i == first) if i in stored else timed_out[i]
+            stored[i].completion(first=i == first) if i in stored else unanswered[i]
             for i in range(first, first + n)
         ]
 
@@ -186,17 +189,17 @@ class RecordedModel:
     def _record(
         self, key: bytes, prompt: Prompt, first: int, completions: Sequence[Completion]
     ) -> dict[int, Completion]:
-        """Records the samples that are complete; returns those that timed out, by index."""
+        """Records the samples that are complete; returns those that are no answers, by index."""
         self._note_capabilities()
         samples = dict(enumerate(samples_of(completions), start=first))
         self._store.add_samples(
             key,
-            {i: s for i, s in samples.items() if s.finish_reason != "timeout"},
+            {i: s for i, s in samples.items() if s.finish_reason not in _NO_ANSWER},
             _key("count", prompt),
             completions[0].usage.prompt_tokens,
         )
         indexed = enumerate(completions, start=first)
-        return {i: c for i, c in indexed if c.finish_reason == "timeout"}
+        return {i: c for i, c in indexed if c.finish_reason in _NO_ANSWER}
 
     def _note_capabilities(self) -> None:
         """Records capabilities again, as a call may show that the model lacks one.

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
-from urllib.parse import urlsplit
 
 from annotated_types import Ge, Le
 
 from amp.errors import InvalidInputError
+from amp.models.address import read_address
 from amp.models.base import LanguageModel, ModelCard
 from amp.models.catalog import DEFAULT, MODELS, resolve
 from amp.models.download import sha256_of
@@ -193,8 +193,7 @@ def load_model(
         from amp.models.openai import OpenAIModel
 
         model = name.removeprefix(_OPENAI)
-        server = urlsplit(base_url or os.environ.get("OPENAI_BASE_URL") or "").hostname
-        own_server = server not in (None, "api.openai.com")
+        own_server = _host(base_url, "OPENAI_BASE_URL") not in (None, "api.openai.com")
         card = api_card("openai", model, prices, own_server=own_server)
         return OpenAIModel(
             model,
@@ -208,8 +207,7 @@ def load_model(
         from amp.models.anthropic import AnthropicModel
 
         model = name.removeprefix(_ANTHROPIC)
-        server = urlsplit(base_url or os.environ.get("ANTHROPIC_BASE_URL") or "").hostname
-        own_server = server not in (None, "api.anthropic.com")
+        own_server = _host(base_url, "ANTHROPIC_BASE_URL") not in (None, "api.anthropic.com")
         card = api_card("anthropic", model, prices, own_server=own_server)
         return AnthropicModel(
             model,
@@ -221,8 +219,8 @@ def load_model(
         )
     if base_url is not None:
         raise InvalidInputError(
-            f"base_url {base_url} goes with openai:MODEL or anthropic:MODEL, but the model is"
-            f" {name!r}; say openai:{name}"
+            f"base_url {read_address(base_url).url} goes with openai:MODEL or anthropic:MODEL, but"
+            f" the model is {name!r}; say openai:{name}"
         )
     if name.startswith(_TRANSFORMERS):
         from amp.models.transformers import TransformersModel
@@ -250,6 +248,12 @@ def load_model(
         slots=slots,
         hidden_states=hidden_states,
     )
+
+
+def _host(base_url: str | None, variable: str) -> str | None:
+    """The machine that an API's model is on; None for the provider's own."""
+    address = base_url or os.environ.get(variable)
+    return read_address(address).host if address else None
 
 
 def plugin_models() -> tuple[str, ...]:

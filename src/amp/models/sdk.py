@@ -16,29 +16,35 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import json
+import logging
 import os
 from collections.abc import AsyncGenerator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
+from urllib.request import getproxies, proxy_bypass
 
 from amp.errors import InvalidInputError, LimitReachedError, MissingDependencyError, ModelError
+from amp.models.address import read_address
+from amp.models.refusals import blames_a_field
+from amp.models.reply import (
+    BodyError,
+    Failure,
+    RefusedError,
+    failure_in,
+    parse,
+    read_body,
+    reason_of,
+)
+from amp.models.said import clean, mended
+from amp.models.secret import Secrets, clean_key, proxy_passwords
 from amp.models.tab import Spent
 
 _NO_KEY = "no-key-needed"
-
-
-class RefusedError(ModelError):
-    """The server refused the request as such (status 400 or 422); something else may pass.
-
-    Attributes:
-        reason: what the server said.
-    """
-
-    def __init__(self, message: str, reason: str) -> None:
-        super().__init__(message)
-        self.reason = reason
+# Every token may be listed with twenty others, their bytes and their log-probabilities.
+_BYTES_A_TOKEN = 8_000
+_BYTES_OF_ANY_ANSWER = 8_000_000
+_HIDDEN_IN_LOGS = ("httpx", "httpx2", "httpcore", "httpcore2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,7 @@ class Api:
         resource: the path of the resource whose `create` answers a prompt.
         address: the provider's own server.
         variable: prefix of its environment variables.
+        version: what the SDK itself puts between the address and the resource.
     """
 
     name: str
@@ -62,6 +69,7 @@ class Api:
     resource: str
     address: str
     variable: str
+    version: str = ""
 
 
 @dataclass(slots=True)
@@ -73,13 +81,21 @@ class _Tries:
         sent: how many were sent.
         arrived: whether the last one reached the server.
         status: of the last answer.
+        body: the request.
+        most_bytes: of an answer.
+        answer: the last one's JSON.
+        failure: why the last one is no answer.
         stopped: why no further try may be made.
     """
 
     spent: Spent
+    body: dict[str, Any]
+    most_bytes: int
     sent: int = 0
     arrived: bool = False
     status: int | None = None
+    answer: Any = None
+    failure: Failure | None = None
     stopped: LimitReachedError | None = None
 
     def settle(self) -> None:
@@ -143,18 +159,22 @@ class SdkClient:
             ) from error
         self._api = api
         self._model = model
-        address = base_url or os.environ.get(f"{api.variable}_BASE_URL") or api.address
-        self.address = address.rstrip("/")
-        if not self.address.startswith(("http://", "https://")):
-            raise InvalidInputError(
-                f"base_url is {self.address!r}, expected http://... or https://..."
-            )
-        self._key = api_key or os.environ.get(f"{api.variable}_API_KEY") or ""
+        self._server = read_address(
+            base_url or os.environ.get(f"{api.variable}_BASE_URL") or api.address
+        )
+        self.address = self._server.url
+        named = "api_key" if api_key else f"{api.variable}_API_KEY"
+        self._key = clean_key(api_key or os.environ.get(f"{api.variable}_API_KEY") or "", named)
         if self.is_providers_own and not self._key:
             raise InvalidInputError(
                 f"model {model} at {api.name} needs a key; set {api.variable}_API_KEY or pass"
                 " api_key"
             )
+        others = [os.environ.get(f"{api.variable}_{name}", "") for name in ("AUTH_TOKEN", "ORG_ID")]
+        self._secrets = Secrets(
+            [self._key, *others, *self._server.keys],
+            [*self._server.passwords, *proxy_passwords()],
+        )
         self._timeout_seconds = timeout_seconds
         self._max_retries = max_retries
         self._connection: _Connection | None = None
@@ -165,29 +185,36 @@ class SdkClient:
         """Whether this is the provider's own server."""
         return self.address == self._api.address
 
-    async def ask(self, body: dict[str, Any], spent: Spent) -> dict[str, Any]:
+    async def ask(
+        self, body: dict[str, Any], spent: Spent, *, retry: bool = True
+    ) -> dict[str, Any]:
         """Returns the JSON object that the server answers to a prompt.
 
         Args:
             body: the request.
             spent: where its tries are written down; of a good answer, the caller knows the cost.
+            retry: whether to try again where the server is busy or broken.
 
         Raises:
             LimitReachedError: if one more try could exceed a limit.
-            RefusedError: if the server refuses this request.
+            RefusedError: if the server refuses this request, or breaks on it.
             ModelError: if it is unreachable, too slow, busy for too long, or answers no JSON
                 object.
         """
-        sdk, tries = self._sdk, _Tries(spent)
-        _tries.set(tries)
+        sdk = self._sdk
+        tokens = body.get("max_completion_tokens") or body.get("max_tokens") or 0
+        most_bytes = _BYTES_OF_ANY_ANSWER + body.get("n", 1) * tokens * _BYTES_A_TOKEN
+        tries = _Tries(spent, body, most_bytes)
         create: Any = await self.connected()
+        if not retry:
+            create = create.with_options(max_retries=0)
         for name in self._api.resource.split("."):
             create = getattr(create, name)
+        token = _tries.set(tries)
         # Causes are cut off (from None): they repeat what the server said, and that may be the key.
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                answer = await create.with_raw_response.create(**body)
-                content: bytes = answer.http_response.content
+                await create.with_raw_response.create(**body)
         except _StoppedError:
             assert tries.stopped is not None
             raise tries.stopped from None
@@ -203,22 +230,20 @@ class SdkClient:
                 f"cannot be reached ({tries}: {self._clean(_cause(error))}); is the server running?"
             ) from None
         except sdk.APIStatusError as error:
-            spent.free()
-            raise self._refused(error, tries) from None
-        except getattr(sdk, self._api.errors) as error:
+            failure = tries.failure or Failure(error.status_code, str(error))
+            if not failure.may_be_billed:
+                spent.free()
+            raise self._refused(failure, tries) from None
+        except (getattr(sdk, self._api.errors), ValueError, TypeError, RecursionError) as error:
             raise self.error(f"failed ({self._clean(str(error))})") from None
-        try:
-            parsed = json.loads(content)
-        except ValueError:
-            begin = self._clean(content.decode(errors="replace"))[:40]
-            raise self.error(
-                f"answered something that is no JSON ({begin!r}); check base_url"
-            ) from None
-        if not isinstance(parsed, dict):
+        finally:
+            _tries.reset(token)
+        if tries.failure is not None:
+            raise self.error(f"answered {self._clean(tries.failure.reason)}") from None
+        if not isinstance(tries.answer, dict):
             raise self.error("answered JSON that is no object; check base_url")
-        if parsed.get("error"):
-            raise self.error(f"answered an error: {self._clean(str(parsed['error']))}")
-        return parsed
+        answer: dict[str, Any] = tries.answer
+        return answer
 
     async def close(self) -> None:
         """Closes the connections for good."""
@@ -238,23 +263,108 @@ class SdkClient:
         # Connections belong to the event loop that opened them: a new loop gets new ones.
         loop = asyncio.get_running_loop()
         if self._connection is None or self._connection.loop is not loop:
-            http = self._sdk.DefaultAsyncHttpxClient(
-                event_hooks={"request": [_count_try], "response": [_keep_status]}
-            )
+            client = self._new_client()
+            self._connection = _Connection(client, loop, _kept_open(client))
+            await anext(self._connection.keeper)
+        return self._connection.client
+
+    def _new_client(self) -> Any:
+        """Returns a new client of the SDK.
+
+        Raises:
+            MissingDependencyError, InvalidInputError: if the environment names a proxy or
+                certificates that cannot be used.
+        """
+        hooks = {"request": [_count_try], "response": [self._receive]}
+        # Nothing that only httpx could unpack, without a bound.
+        options = {"event_hooks": hooks, "headers": {"Accept-Encoding": "gzip, deflate"}}
+        wrong: tuple[type[Exception], ...] = (ImportError, ValueError, OSError)
+        wrong += _invalid_urls(self._sdk)
+        try:
+            http = self._sdk.DefaultAsyncHttpxClient(**options)
+        except wrong as error:
+            if not proxy_bypass(self._server.host):
+                raise self._no_proxy(error) from None
+            http = self._sdk.DefaultAsyncHttpxClient(**options, trust_env=False)
+        headers = {}
+        if self._server.login is not None:
+            headers["Authorization"] = self._server.login
+        if self._server.takes_key_apart and self._key:
+            headers["api-key"] = self._key
+        try:
             client = getattr(self._sdk, self._api.client)(
                 base_url=self.address,
                 api_key=self._key or _NO_KEY,
                 timeout=self._timeout_seconds,
                 max_retries=self._max_retries,
                 http_client=http,
+                default_headers=headers,
+                default_query=self._server.query,
             )
-            self._connection = _Connection(client, loop, _kept_open(client))
-            await anext(self._connection.keeper)
-        return self._connection.client
+        except wrong as error:
+            raise InvalidInputError(
+                f"base_url is {self.address!r}, expected an address ({self._clean(str(error))})"
+            ) from None
+        for name in list(logging.root.manager.loggerDict):
+            if name.partition(".")[0] in (*_HIDDEN_IN_LOGS, self._api.package):
+                logging.getLogger(name).addFilter(self._secrets)
+        return client
+
+    def _no_proxy(self, error: Exception) -> InvalidInputError | MissingDependencyError:
+        """The error for a proxy of the environment that cannot be used."""
+        names = [name for name, proxy in getproxies().items() if name != "no" and proxy]
+        variables = " and ".join(f"{name.upper()}_PROXY" for name in names) or "its settings"
+        if isinstance(error, ImportError):
+            return MissingDependencyError(
+                f"the environment names a SOCKS proxy ({variables}), which needs a package;"
+                " run: pip install socksio, or unset it"
+            )
+        return InvalidInputError(
+            f"the network cannot be used as the environment says ({variables}:"
+            f" {self._clean(str(error))}); mend or unset it"
+        )
+
+    async def _receive(self, response: Any) -> None:
+        """Reads an answer within its bounds, before the SDK does, and says whether it is one."""
+        tries = _tries.get(None)
+        http = importlib.import_module(type(response).__module__.partition(".")[0])
+        status: int = response.status_code
+        failure, parsed, content = None, None, b""
+        try:
+            encoding = response.headers.pop("content-encoding", "")
+            most_bytes = tries.most_bytes if tries else _BYTES_OF_ANY_ANSWER
+            content = await read_body(response.stream, encoding, most_bytes)
+            parsed = parse(content, self._clean)
+        except BodyError as error:
+            hint = "; check base_url" if "no JSON" in str(error) else ""
+            failure = Failure(None, f"{error}{hint}", may_be_billed=True)
+        finally:
+            await response.stream.aclose()
+        response.stream = http.ByteStream(content)
+        if status >= 300:
+            text = content[:10_000].decode(errors="replace")
+            reason, places = reason_of(text if parsed is None else parsed)
+            failure = Failure(status, reason or response.reason_phrase, places)
+        elif isinstance(parsed, dict):
+            text = content.decode(errors="replace")
+            if self._secrets.occur(text) or "\\ud" in text.lower():
+                parsed = clean(parsed, lambda each: mended(self._secrets.hide(each)))
+            failure = failure_in(parsed)
+        if tries is None:
+            return
+        tries.status, tries.answer, tries.failure = status, parsed, failure
+        if failure is None:
+            return
+        if not failure.may_be_billed:
+            tries.spent.free()
+        if failure.status is not None and status < 300:
+            response.status_code = tries.status = failure.status  # so the SDK tries again
+        if failure.status == 500 and blames_a_field(failure.reason, failure.places, tries.body):
+            response.headers["x-should-retry"] = "false"
 
     def error(self, what: str) -> ModelError:
         """Returns an error that says which model it is about."""
-        return ModelError(f"model {self._model} at {self._clean(self.address)} {what}")
+        return ModelError(f"model {self._model} at {self.address} {what}")
 
     def garbage(self, error: Exception) -> ModelError:
         """Returns the error for an answer that lacks what it needs."""
@@ -263,24 +373,31 @@ class SdkClient:
             f"answered something that is no answer to a chat ({found}); check base_url"
         )
 
-    def _refused(self, error: Any, tries: _Tries) -> ModelError:
-        status, reason = error.status_code, self._clean(_reason(error))
+    def _refused(self, failure: Failure, tries: _Tries) -> ModelError:
+        status, reason = failure.status or 0, self._clean(failure.reason)
         if status in (401, 403):
             return self.error(
                 f"refused the key (status {status}: {reason}); check {self._api.variable}_API_KEY"
             )
-        if status == 429 or status >= 500:
+        if status in (404, 405):
+            path = self._api.resource.replace(".", "/")
+            return self.error(
+                f"has no model or path of this name (status {status}: {reason}); check the model's"
+                f" name and base_url, to which /{self._api.version}{path} is added"
+            )
+        if status == 429 or status > 500:
             return self.error(f"is busy or broken (status {status}, {tries}): {reason}")
-        message = f"refused the request (status {status}): {reason}"
-        if status in (400, 422):
-            return RefusedError(str(self.error(message)), reason)
+        if status == 500:
+            message = f"is busy or broken (status {status}, {tries}): {reason}"
+        else:
+            message = f"refused the request (status {status}): {reason}"
+        if status in (400, 422, 500):
+            return RefusedError(str(self.error(message)), reason, status, failure.places)
         return self.error(message)
 
     def _clean(self, text: str) -> str:
         """One line, not too long, without the key: servers like to repeat it."""
-        if self._key:
-            text = text.replace(self._key, "[key]")
-        text = " ".join(text.split())
+        text = " ".join(self._secrets.hide(mended(text)).split())
         return text if len(text) <= 300 else text[:297] + "..."
 
 
@@ -315,23 +432,11 @@ async def _count_try(request: Any) -> None:
         request.extensions = {**request.extensions, "trace": watch}
 
 
-async def _keep_status(response: Any) -> None:
-    if tries := _tries.get(None):
-        tries.status = response.status_code
-        if response.status_code >= 300:
-            tries.spent.free()
-
-
-def _reason(error: Any) -> str:
-    """What the server said, with the name of the parameter if it gives one."""
-    body = error.body
-    if not isinstance(body, dict):
-        return str(error.response.text) or str(error)
-    # OpenAI's SDK unwraps the error, Anthropic's does not.
-    details = body["error"] if isinstance(body.get("error"), dict) else body
-    message = str(details.get("message") or details)
-    parameter = details.get("param")
-    return f"{message} (parameter: {parameter})" if parameter else message
+def _invalid_urls(sdk: Any) -> tuple[type[Exception], ...]:
+    """The error of the SDK's HTTP library for an address that it does not take."""
+    names = {base.__module__.partition(".")[0] for base in sdk.DefaultAsyncHttpxClient.__mro__}
+    modules = [importlib.import_module(name) for name in sorted(names) if name.startswith("httpx")]
+    return tuple(module.InvalidURL for module in modules)
 
 
 def _cause(error: BaseException) -> str:

@@ -1,0 +1,126 @@
+"""Keys and passwords: cleaned when they are read, and hidden in everything that goes out.
+
+Servers and libraries like to repeat a key: as it is, in quotes with escapes, percent-encoded, in
+base64. So a secret is looked for in all of these forms, mixed ones among them, and not only as the
+text that it is.
+
+NOT covered: a secret that is torn into pieces, and one that a server encrypts or hashes.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import logging
+import re
+from collections.abc import Iterable
+from urllib.request import getproxies
+
+from amp.errors import InvalidInputError
+
+HIDDEN = "[key]"
+
+SHORTEST = 8
+"""Characters. Whatever is shorter is a word that messages need, and no secret."""
+
+_DUMMIES = {"lm-studio", "no-key-needed", "no-key-required", "not-needed", "sk-no-key-required"}
+"""Words of eight characters and more that stand where a server needs no key."""
+
+# A longer one is recognised by its beginning, as the pattern grows with every character.
+_COMPARED = 64
+_REST = r"[\w\-.~+/=%\\&#;]*"
+
+
+def clean_key(key: str, name: str) -> str:
+    """Returns a key without the white space around it, which files and clipboards add.
+
+    Args:
+        key: as it was read.
+        name: where it comes from, for the error.
+
+    Raises:
+        InvalidInputError: if it holds a character that no key has; never shows the key.
+    """
+    key = key.strip().strip("\ufeff").strip()
+    for position, character in enumerate(key, start=1):
+        if character.isascii() and character.isprintable():
+            continue
+        kind = "a line break" if character in "\r\n" else f"U+{ord(character):04X}"
+        raise InvalidInputError(
+            f"{name} holds {kind} at character {position} of {len(key)}, expected printable ASCII;"
+            " copy the key again"
+        )
+    return key
+
+
+class Secrets(logging.Filter):
+    """Hides secrets in texts, and as a filter in the log.
+
+    Args:
+        keys: what may be secret; words that stand for no key are left out.
+        passwords: hidden also if they are shorter, as words of their own.
+    """
+
+    def __init__(self, keys: Iterable[str], passwords: Iterable[str] = ()) -> None:
+        super().__init__()
+        forms: list[str] = []
+        for secret in {*keys, *passwords}:
+            if len(secret) >= SHORTEST and secret.lower() not in _DUMMIES:
+                forms += _forms(secret)
+            elif secret and secret in set(passwords):
+                forms += [rf"(?<!\w){form}(?!\w)" for form in _forms(secret)]
+        self._pattern = re.compile("|".join(forms), re.IGNORECASE) if forms else None
+
+    def hide(self, text: str) -> str:
+        """Returns the text with a mark in place of every secret."""
+        return self._pattern.sub(HIDDEN, text) if self._pattern else text
+
+    def occur(self, text: str) -> bool:
+        """Whether the text holds a secret."""
+        return bool(self._pattern and self._pattern.search(text))
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Hides the secrets of a record; every record passes."""
+        message = record.getMessage()
+        if self.occur(message):
+            record.msg, record.args = self.hide(message), ()
+        return True
+
+
+def proxy_passwords() -> list[str]:
+    """Returns the passwords of the proxies that the environment names."""
+    texts = (proxy.rpartition("@")[0].rpartition("//")[2] for proxy in getproxies().values())
+    return [text.partition(":")[2] for text in texts]
+
+
+def _forms(secret: str) -> list[str]:
+    """Patterns of one secret: written out with any escapes, in base64, in hexadecimal."""
+    compared = secret[:_COMPARED]
+    written = "".join(map(_any_escape, compared)) + (_REST if compared != secret else "")
+    data = secret.encode()
+    encoded = {base64.b64encode(data), base64.urlsafe_b64encode(data)}
+    return [
+        written,
+        *(re.escape(text.decode().rstrip("=")) for text in sorted(encoded)),
+        data.hex(),
+    ]
+
+
+def _any_escape(character: str) -> str:
+    """A pattern of one character as it is, with backslashes, percent-encoded, or as an entity.
+
+    Repetitions are bounded, so that a text of nothing but backslashes takes linear time.
+    """
+    code, data = ord(character), character.encode()
+    named = {html.escape(character), "&apos;" if character == "'" else character} - {character}
+    ways = [
+        rf"\\{{0,8}}{re.escape(character)}",
+        "".join(f"%(?:25){{0,3}}{byte:02x}" for byte in data),
+        "".join(rf"\\{{1,8}}x{byte:02x}" for byte in data),
+        rf"\\{{1,8}}(?:u{{?0{{0,6}}|x0{{0,6}}){code:x}\}}?",
+        f"&#0{{0,6}}{code};",
+        f"&#x0{{0,6}}{code:x};",
+        *map(re.escape, sorted(named)),
+        *([r"\+"] if character == " " else []),
+    ]
+    return f"(?:{'|'.join(ways)})"
