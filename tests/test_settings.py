@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from amp.errors import InvalidInputError
-from amp.settings import Config, FilePath, Settings, load_settings, load_toml
+from amp.settings import Config, FilePath, Settings, load_settings, load_toml, settings_file
 
 
 class Part(Config):
@@ -141,3 +142,33 @@ def test_a_file_nested_without_end_is_refused_at_once(tmp_path: Path, text: str,
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InvalidInputError, match=said):
         load_toml(Settings, path)
+
+
+def test_the_nearest_file_above_counts_and_none_of_other_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    inner = tmp_path / "one" / "two"
+    inner.mkdir(parents=True)
+    monkeypatch.chdir(inner)
+    assert settings_file() is None
+    (tmp_path / "amp.toml").write_text("threads = 3\nprices = 'p.toml'\n")
+    assert (load_settings().threads, load_settings().prices) == (3, tmp_path / "p.toml")
+    (tmp_path / "one" / "amp.toml").write_text("threads = 5\n")
+    assert load_settings().threads == 5
+    if os.geteuid() == 0:  # only root can give files away
+        os.chown(tmp_path / "one" / "amp.toml", 4711, -1)
+        assert load_settings().threads == 3
+        assert "belongs to another user" in caplog.text
+        monkeypatch.chdir(tmp_path / "one")
+        assert load_settings().threads == 5  # what one stands in, one has chosen
+
+
+def test_a_variable_that_is_no_setting_is_named_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("AMP_THRAEDS", "3")
+    monkeypatch.setenv("AMP_MODELS", "/nowhere")
+    load_settings()
+    load_settings()
+    assert caplog.text.count("AMP_THRAEDS is no setting; did you mean 'AMP_THREADS'?") == 1
+    assert "AMP_MODELS" not in caplog.text

@@ -8,11 +8,13 @@ expected.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar, get_args
 
@@ -31,6 +33,11 @@ from amp.errors import InvalidInputError, did_you_mean
 from amp.files import read_file
 
 SETTINGS_FILE = "amp.toml"
+
+_OTHER_VARIABLES = ("AMP_MODELS",)
+"""What else is read of the environment: the folder of the local models."""
+
+_log = logging.getLogger(__name__)
 
 _DEEP_KEY = re.compile(r"\.(?:[\w-]{1,50}\.){100}")
 _FORBID = ConfigDict(extra="forbid")
@@ -194,7 +201,7 @@ def _hints(kind: Any) -> dict[str, Any]:
 
 
 class Settings(Config):
-    """What a person sets once, in ``amp.toml`` or as ``AMP_MODEL`` and so on.
+    """What a person sets once, in ``amp.toml`` (`settings_file`) or as ``AMP_MODEL`` and so on.
 
     Attributes:
         model: name in the catalog, path of a gguf file, ``openai:NAME``, ``anthropic:NAME`` or
@@ -223,17 +230,47 @@ class Settings(Config):
     prices: FilePath | None = None
 
 
+def settings_file() -> Path | None:
+    """The ``amp.toml`` that counts here: of this directory, or else of the nearest one above it.
+
+    One above it that belongs to another user is not read, since it could name a server for the key
+    of this one.
+    """
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        file = folder / SETTINGS_FILE
+        if not file.exists():
+            continue
+        if folder == here:
+            return Path(SETTINGS_FILE)
+        if file.stat().st_uid in (os.geteuid(), 0):
+            return file
+        _note(f"{file} belongs to another user and is not read; copy what you want of it")
+    return None
+
+
+@cache
+def _note(text: str) -> None:
+    """Logs a warning once."""
+    _log.warning("%s", text)
+
+
 def load_settings() -> Settings:
     """Reads the settings.
 
-    Options of a command win over the environment, the environment over ``amp.toml`` in the current
-    directory, the file over the defaults.
+    Options of a command win over the environment, the environment over the `settings_file`, the
+    file over the defaults. A variable ``AMP_...`` that is none of them is named in the log.
 
     Raises:
         InvalidInputError: for a file that is not TOML, an unknown key or a wrong value; names it.
     """
-    file = Path(SETTINGS_FILE)
-    settings = load_toml(Settings, file) if file.exists() else Settings()
+    file = settings_file()
+    settings = Settings() if file is None else load_toml(Settings, file)
+    known = [f"AMP_{name.upper()}" for name in Settings.model_fields]
+    for variable in sorted(os.environ):
+        if variable.startswith("AMP_") and variable not in (*known, *_OTHER_VARIABLES):
+            nearest = did_you_mean(variable, known)
+            _note(f"variable {variable} is no setting{nearest} (settings: {', '.join(known)})")
     for name in Settings.model_fields:
         variable = f"AMP_{name.upper()}"
         if text := os.environ.get(variable):

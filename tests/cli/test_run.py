@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -158,9 +159,9 @@ def test_two_runs_can_be_compared(amp: Amp, pool: Path) -> None:
         (("run", "gsm8k", "--split", "demo", "--tool", "pyton"), 2, "did you mean 'python'?"),
         (("run", "gsm8k", "--split", "demo", "--temperature", "9"), 2, "temperature is 9.0"),
         (
-            ("run", "gsm8k", "--split", "demo", "--budget-tokens", "0"),
+            ("run", "gsm8k", "--split", "demo", "--max-tokens-total", "0"),
             2,
-            "--budget-tokens is 0, expected at least 1",
+            "--max-tokens-total is 0, expected at least 1",
         ),
         (("run", "gsm8k", "--split", "demo", "--resume"), 2, "--resume needs --out"),
         (("run", "gsm8k", "--level", "hard"), 2, "gsm8k has no levels"),
@@ -262,3 +263,46 @@ def test_help_lists_what_people_try_first_and_every_command() -> None:
     names = group.list_commands(typer.Context(group))
     assert names[:3] == ["demo", "solve", "run"]
     assert sorted(names) == sorted(group.commands)
+
+
+def test_version_and_short_help(amp: Amp) -> None:
+    assert re.fullmatch(r"amp \d+\.\d+\.\d+\S*\n", amp("--version").out)
+    for command in ((), ("run",), ("models", "list")):
+        assert amp(*command, "-h").out == amp(*command, "--help").out != ""
+
+
+def test_help_shows_what_is_done_where_an_option_is_left_out_and_limits_begin_alike(
+    amp: Amp,
+) -> None:
+    shown = " ".join(amp("run", "--help").out.split())
+    assert "Separates repeated runs; 0 if left out." in shown
+    box = shown.partition("Limits of an episode")[2]
+    assert re.findall(r"--max-\w[\w-]*", box) == [
+        *("--max-steps", "--max-tokens-total", "--max-seconds", "--max-dollars")
+    ]
+
+
+def test_the_earlier_name_of_the_limit_of_tokens_still_works(amp: Amp) -> None:
+    one = ("run", "gsm8k", "--split", "demo", "--limit", "1", "--model", "random", "--json")
+    names = ("--budget-tokens", "--max-tokens-total")
+    old, new = (json.loads(amp(*one, name, "900").out) for name in names)
+    assert old["usage"] == new["usage"]
+
+
+def test_every_shell_is_offered_the_commands(amp: Amp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_AMP_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "amp mod")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    assert amp().out.split() == ["models"]
+
+
+def test_a_run_says_which_settings_file_it_read(amp: Amp, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = ("run", "gsm8k", "--split", "demo", "--limit", "1", "--model", "random")
+    assert "settings" not in amp(*one).out
+    Path("amp.toml").write_text("context_tokens = 4096\n")
+    assert "settings: amp.toml\n" in amp(*one).out
+    Path("inner").mkdir()
+    monkeypatch.chdir("inner")
+    above = str(Path.cwd().parent / "amp.toml")
+    assert f"settings: {above}\n" in amp(*one).out
+    assert json.loads(amp(*one, "--json").out)["settings"] == above

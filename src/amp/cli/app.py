@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, get_args, get_
 import typer
 from typer.core import TyperGroup
 
+from amp.cli.terminal import say
 from amp.errors import InvalidInputError, did_you_mean
 from amp.evaluate.config import LIMITS, OVERRIDES, PlannerConfig, RunConfig
 from amp.files import require_output_directory, require_output_file
@@ -29,13 +30,27 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 
-_FIRST = ("demo", "solve", "run", "trace", "report", "benchmarks", "models", "data")
-"""What people try first, in the order in which `amp --help` lists it; then the rest by name."""
+_BOXES = {
+    "Begin here": ("demo", "solve", "run"),
+    "Look at what came of it": ("trace", "report"),
+    "What is on this machine": ("benchmarks", "models", "data", "profile"),
+    "Many runs, or none": ("sweep", "record", "simulate"),
+    "Learn": ("train", "policy", "assess", "annotate", "annotations"),
+}
+"""The boxes of `amp --help`: what people try first comes first."""
 
 
 class _Commands(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
-        return [*_FIRST, *sorted(set(self.commands) - set(_FIRST))]
+        boxed = [name for names in _BOXES.values() for name in names]
+        return [*boxed, *sorted(set(self.commands) - set(boxed))]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        command: Any = super().get_command(ctx, cmd_name)
+        for box, names in _BOXES.items():
+            if cmd_name in names and command is not None:
+                command.rich_help_panel = box
+        return command
 
 
 app = typer.Typer(
@@ -45,12 +60,24 @@ app = typer.Typer(
     epilog="Example: amp run babyai --level BabyAI-GoToLocal-v0 --limit 10 --allocator heuristic",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        say(f"amp {version('adaptive-meta-planning')}")
+        raise typer.Exit
 
 
 @app.callback()
 def common(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_tell_version, is_eager=True),
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
 ) -> None:
     # Declared for --help alone: `main` takes the flag off, wherever it stands.
@@ -126,7 +153,10 @@ Model = Annotated[
     typer.Option(help=RunConfig.model_fields["model"].description),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-Data = Annotated[Path | None, typer.Option(help="Directory of the benchmarks' data.")]
+Data = Annotated[
+    Path | None,
+    typer.Option(help="Directory of the benchmarks' data; the setting data if left out."),
+]
 Probe = Annotated[
     list[str] | None,
     typer.Option(
@@ -161,8 +191,11 @@ def probes_of(names: list[str] | None) -> frozenset[ProbeKind]:
 
 # --------------------------------------------------------------------------- configurations
 
-_SINGULAR = {"tools": "tool", "probes": "probe"}
-"""Options that are repeated, one name each time, where the field has a plural."""
+_NAMES = {"tools": "tool", "probes": "probe", "budget_tokens": "max_tokens_total"}
+"""Options that are called otherwise than their field: repeated ones are in the singular, and all
+limits begin alike."""
+_FORMER = {"budget_tokens": ("--budget-tokens",)}
+"""What options were called earlier; it still works."""
 
 Command = Callable[..., None]
 
@@ -213,8 +246,10 @@ def options_of(
             continue
         if is_list := get_origin(value) is list:
             said = f"{said.removesuffix('.')}; repeat for several."
-        flag = f"--{_SINGULAR.get(name, name).replace('_', '-')}"
-        shown = typer.Option(flag, help=said, rich_help_panel=_panel(kind, name))
+        elif isinstance(field.default, int | float | str) and field.default is not False:
+            said = f"{said.removesuffix('.')}; {field.default} if left out."
+        flags = _flag(name), *_FORMER.get(name, ())
+        shown = typer.Option(*flags, help=said, rich_help_panel=_panel(kind, name))
         yield _parameter(name, Annotated[value | None, shown], None)
         if is_list and name == "tools":
             shown = typer.Option("--no-tools", help="No tools.", rich_help_panel=_panel(kind, name))
@@ -262,11 +297,15 @@ def config_of(kind: type[Config], options: dict[str, Any]) -> Any:
         raise InvalidInputError(_as_options(str(error))) from None
 
 
+def _flag(field: str) -> str:
+    return f"--{_NAMES.get(field, field).replace('_', '-')}"
+
+
 def _as_options(message: str) -> str:
     """A message that begins with a field, or with two that exclude each other, with its options."""
 
     def option(match: re.Match[str]) -> str:
-        return f"--{_SINGULAR.get(match[0], match[0]).replace('_', '-')}"
+        return _flag(match[0])
 
     message = re.sub(r"^planner(\.|: )", "", message)
     message = re.sub(r"^(\w+)\.\d+ ", r"\1 ", message)

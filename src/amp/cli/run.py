@@ -106,7 +106,9 @@ def run(
     replay: Replay = None,
     jobs: Annotated[int, typer.Option(min=1, help="Episodes at a time.")] = 1,
     data: Data = None,
-    out: Annotated[Path | None, typer.Option(help="Directory of the run.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Directory of the run; a new one in runs/ if left out.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -114,7 +116,7 @@ def run(
     from amp.cli import render
     from amp.evaluate.run import Assembly, manifest, run_tasks
     from amp.report.metrics import summarise
-    from amp.settings import load_settings
+    from amp.settings import load_settings, settings_file
     from amp.trace import RunDirectory
 
     if resume and out is None:
@@ -155,13 +157,15 @@ def run(
                 await larger.close()
         summary = summarise(episodes)
         if as_json:
-            rate = {"success_rate": summary.success_rate, "out": str(path)}
-            say_json(asdict(summary) | rate)
+            more = {"success_rate": summary.success_rate, "out": path, "settings": settings_file()}
+            say_json(asdict(summary) | more)
         else:
             new_console().print(render.summary_table([(title, summary)]))
             for note in summary.notes:
                 say(note)
             say(f"trace: {path}  (amp trace show {path})")
+            if (file := settings_file()) is not None:
+                say(f"settings: {file}")
 
     run_async(go())
 
