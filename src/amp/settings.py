@@ -217,6 +217,8 @@ class Settings(Config):
         context_tokens: longest prompt and answer together of a local model.
         prices: table of what models cost, which wins over the one that comes with AMP; its form
             stands in `amp/data/prices.toml`.
+        sandbox: what stands around programs that the model wrote: ``local``, ``bwrap``, ``docker``,
+            ``docker:IMAGE`` or ``unsafe`` (`amp.execute.sandbox`).
     """
 
     model: str = "qwen2.5-coder-1.5b"
@@ -228,6 +230,7 @@ class Settings(Config):
     threads: Annotated[int, Field(ge=1)] | None = None
     context_tokens: Annotated[int, Field(ge=256)] = 8192
     prices: FilePath | None = None
+    sandbox: str = "local"
 
 
 def settings_file() -> Path | None:

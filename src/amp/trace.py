@@ -50,7 +50,10 @@ _LIMITS_OF_0_1 = {
 _TABLES = ("model", "sha256", CONTENTS, "versions", "limits", "pinned")
 """What is an object in ``run.json``, of today or of version 0.1."""
 
-_ELSEWHERE = frozenset({"model", "limit", "allocator", "assessor", "source_run"})
+SANDBOX = "sandbox"
+"""Key of ``run.json``: which walls stood around programs; no part of what was run."""
+
+_ELSEWHERE = frozenset({"model", "limit", "allocator", "assessor", "source_run", SANDBOX})
 """Keys of a configuration whose meaning ``run.json`` holds, too: cards, hashes, tasks."""
 
 
@@ -319,7 +322,7 @@ def settings_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """
     config = dict(manifest.get("config", {}))
     config |= config.pop("planner", {})
-    told = ("config", "sha256", CONTENTS)
+    told = ("config", "sha256", CONTENTS, SANDBOX)
     files = manifest.get("sha256", {}) | manifest.get(CONTENTS, {})
     hashes = {f"sha256 of {key}": value for key, value in files.items()}
     return {

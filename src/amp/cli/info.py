@@ -15,7 +15,7 @@ from rich.text import Text
 
 from amp.benchmarks.download import Survey
 from amp.cli.app import INTERRUPTED, Data, Json, app, open_model, run_async
-from amp.cli.terminal import new_console, progress, say, say_json
+from amp.cli.terminal import new_console, progress, say, say_json, shown_in_line
 from amp.errors import InvalidInputError, MissingDependencyError
 
 
@@ -172,6 +172,10 @@ def trace_show(
     console.print(render.summary_table([(str(path), summary)]))
     for note in summary.notes:
         say(note)
+    rounds = [one for e in episodes for step in e.steps for one in step.rounds]
+    uses = [use for one in rounds for c in one.candidates for use in c.tool_uses]
+    for walls in sorted({use.walls for use in uses} - {""}):
+        say(f"programs ran in sandbox {shown_in_line(walls)}")
 
 
 @trace_app.command("compare")

@@ -85,6 +85,10 @@ class PlannerConfig(Config):
     verification: int | None = None
     """How answers are checked: 0 to 3."""
 
+    sandbox: str | None = None
+    """What stands around programs that the model wrote: local (the kernel's walls), bwrap, docker,
+    docker:IMAGE, or unsafe to run them even where walls are missing; local if left out."""
+
     max_steps: Count | None = None
     """Plan steps."""
     budget_tokens: Count | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import platform
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib import metadata
@@ -30,6 +30,7 @@ from amp.errors import InvalidInputError, ModelError
 from amp.evaluate.config import PlannerConfig, RunConfig, check_effects
 from amp.execute.base import Tool
 from amp.execute.executor import Executor
+from amp.execute.sandbox import Sandbox, ask_walls, load_sandbox
 from amp.execute.tools import LargerModelTool, load_tool, plugin_tools
 from amp.execute.tools.recorded import RecordedTool
 from amp.latency import CostModel, find_profile
@@ -37,7 +38,8 @@ from amp.methods import BASELINES, AnyPlanner, BeamPlanner, Method
 from amp.models.base import LanguageModel, ModelCard
 from amp.models.recorded import RecordedModel
 from amp.planner import Planner
-from amp.trace import CONTENTS, EPISODES, RunDirectory, read_episodes
+from amp.settings import load_settings
+from amp.trace import CONTENTS, EPISODES, SANDBOX, RunDirectory, read_episodes
 from amp.types import MODEL_ERROR, Episode, ProbeKind, StepRecord, Task
 
 if TYPE_CHECKING:
@@ -84,6 +86,7 @@ class Assembly:
         defaults: the benchmark's, overridden by the method and then by the user.
         assessor: without the excluded features.
         trained_on: what the assessor was trained on; None for the default weighted sum.
+        sandbox: what stands around the programs that its tools run.
     """
 
     config: PlannerConfig
@@ -93,6 +96,7 @@ class Assembly:
     defaults: Defaults
     assessor: Assessor
     trained_on: Training | None
+    sandbox: Sandbox
 
     @classmethod
     def of(cls, config: PlannerConfig, benchmark: Benchmark, seed: int = 0) -> Assembly:
@@ -105,7 +109,8 @@ class Assembly:
         method = config.resolved_method
         assessor, trained_on = _load_assessor(config, benchmark.name)
         defaults = _defaults(config, method, benchmark)
-        assembly = cls(config, benchmark, seed, method, defaults, assessor, trained_on)
+        sandbox = load_sandbox(config.sandbox or load_settings().sandbox)
+        assembly = cls(config, benchmark, seed, method, defaults, assessor, trained_on, sandbox)
         if method.allocator != AUTO and "episodes" not in find_allocator(method.allocator).takes:
             assembly._allocator()  # for its errors; one that reads a whole run is made only once
         return assembly
@@ -143,12 +148,8 @@ class Assembly:
         config, limits = self.config, self.config.limits
         if limits.steps is None:
             limits = replace(limits, steps=self.benchmark.max_steps)
-        own = {*self.benchmark.tools, *self.benchmark.environment_tools}
-        brought = self.defaults.space.tools.intersection(plugin_tools()) - own
-        tools: Mapping[str, Tool] = {
-            **{name: load_tool(name) for name in sorted(brought)},
-            **self.benchmark.tools,
-        }
+        self.walls(model)  # for its error
+        tools = self._tools()
         if isinstance(model, RecordedModel):
             tools = {name: RecordedTool(tool, model.recording) for name, tool in tools.items()}
         if larger is not None:
@@ -175,6 +176,27 @@ class Assembly:
             return BeamPlanner(model, executor, assessor, allocator, limits, rounds, probes=probes)
         select = self.method.select
         return Planner(model, executor, assessor, allocator, limits, rounds, select, probes)
+
+    def walls(self, model: LanguageModel) -> str:
+        """Which walls stand around the programs that its tools run; empty where none will be run.
+
+        That is a replay, and a planner whose allocations have no such tool.
+
+        Raises:
+            MissingDependencyError: if walls are missing, so that no program could be run.
+        """
+        if isinstance(model, RecordedModel) and model.recording.replaying:
+            return ""
+        used = self.defaults.space.tools | self.defaults.fixed.tools
+        runs = any(tool.sandbox is not None for name, tool in self._tools().items() if name in used)
+        return ask_walls(self.sandbox) if runs else ""
+
+    def _tools(self) -> dict[str, Tool]:
+        """The benchmark's tools, and those of other packages that allocations may have."""
+        own = {*self.benchmark.tools, *self.benchmark.environment_tools}
+        brought = self.defaults.space.tools.intersection(plugin_tools()) - own
+        tools = {name: load_tool(name) for name in sorted(brought)} | dict(self.benchmark.tools)
+        return {name: tool.within(self.sandbox) for name, tool in tools.items()}
 
     def _probes(self, *, is_used: bool) -> frozenset[ProbeKind]:
         """The probes of each step: the user's, and the assessor's if its score is used."""
@@ -266,6 +288,7 @@ def manifest(
         "space": _plain(asdict(assembly.defaults.space)),
         "sha256": hashes,
         **({CONTENTS: contents} if contents != hashes else {}),
+        SANDBOX: assembly.walls(model),
         "versions": {"python": platform.python_version()} | _versions(),
         "tasks": [task.id for task in tasks],
     }

@@ -72,6 +72,8 @@ class Sandbox(Protocol):
     @property
     def environment(self) -> dict[str, str]: ...
 
+    def __hash__(self) -> int: ...
+
     def command(self, limits: ProgramLimits) -> list[str]:
         """The command that reads a program from its standard input and reports as the child does.
 
@@ -242,18 +244,17 @@ def walls_of(sandbox: Sandbox, head: bytes) -> str:
     elif missing:
         raise not_there(
             sandbox,
-            f"nothing keeps a program from {', '.join(missing.split())} on this machine"
-            f" ({platform.system()} {platform.machine()}; walls that hold: {walls})",
+            f"nothing here keeps a program from {', '.join(missing.split())}"
+            f" ({platform.system()} on {platform.machine()}; walls: {standing or 'none'})",
         )
     return walls
 
 
 def not_there(sandbox: Sandbox, reason: str) -> MissingDependencyError:
     others = [name for name in ("bwrap", "docker") if name != sandbox.name and shutil.which(name)]
-    instead = "".join(f" {name} or" for name in others)
     return MissingDependencyError(
         f"no program of the model's is run, as sandbox {sandbox.name} does not hold: {reason};"
-        f" choose --sandbox{instead} unsafe (or AMP_SANDBOX), or plan without the tool python"
+        f" set --sandbox or AMP_SANDBOX to {', '.join((*others, 'unsafe'))}, or use no such tool"
     )
 
 
