@@ -50,9 +50,9 @@ async def main() -> None:
     planner = amp.Planner(model, limits=amp.Limits(steps=8, tokens=20_000))
     episode = await planner.run(TASK, Kitchen())
     for step in episode.steps:
-        first = step.rounds[0]
-        spent = f"depth {first.allocation.depth}, {first.allocation.beam_width} beams"
-        print(f"{step.action!s:16} complexity {first.complexity.score:.2f}: {spent},", end=" ")
+        spent = f"{len(step.rounds)} rounds, depth {step.rounds[-1].allocation.depth}"
+        complexity = step.rounds[0].complexity.score
+        print(f"{step.action!s:16} complexity {complexity:.2f}: {spent},", end=" ")
         print(f"{step.usage.tokens} tokens; {step.feedback}")
     await model.close()
     print(f"{'solved' if episode.success else 'failed'} for {episode.usage.tokens} tokens in all")

@@ -316,3 +316,14 @@ def test_usages_add_and_subtract() -> None:
     one, two = Usage(1, 2, 3, 4, 5.0, 6.0, 7.0, 8), Usage(8, 7, 6, 5, 4.0, 3.0, 2.0, 1)
     assert one + two == Usage(9, 9, 9, 9, 9.0, 9.0, 9.0, 9)
     assert one + two - two == one
+
+
+def test_a_ledger_can_be_held_to_fewer_tokens_for_a_while() -> None:
+    ledger = Ledger(Limits(tokens=1000))
+    with ledger.at_most(50):
+        assert ledger.remaining.tokens == 50
+        ledger.grant(CARD, 60, 1, 10)
+    assert (ledger.ended_by, ledger.remaining.tokens) == (None, 1000)  # refused, nothing reserved
+    with pytest.raises(LimitReachedError), ledger.at_most(5000):
+        ledger.grant(CARD, 2000, 1, 10)
+    assert ledger.ended_by == "tokens"

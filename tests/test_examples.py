@@ -11,7 +11,7 @@ import pytest
 from tests.fakes.files import ROOT
 
 SHOWN = {
-    "own_environment": r"boil the water +complexity 0\.\d+: depth 4, 4 beams.*solved for \d+",
+    "own_environment": r"boil the water +complexity 0\.\d+: 2 rounds, depth 2.*solved for \d+",
     "own_tool": r"tools \[\]: talc \(wrong\).*\ntools \['handbook'\]: quartz \(right\)",
     "own_benchmark": r"easy   sun        right, 2 samples",
     "own_allocator": r"vote of six   20/20 +18\.0  18\.0\nown           20/20           6\.0",

@@ -5,7 +5,7 @@ needs; benchmarks, evaluation and the command line are modules of their own.
 """
 
 from amp.allocate.base import Allocator, FixedAllocator, RandomAllocator
-from amp.allocate.rules import HeuristicAllocator
+from amp.allocate.rules import EscalatingAllocator, HeuristicAllocator
 from amp.allocate.space import Space
 from amp.assess.base import Assessor, WeightedAssessor
 from amp.environment import Environment
@@ -47,6 +47,7 @@ __all__ = [
     "Decision",
     "Environment",
     "Episode",
+    "EscalatingAllocator",
     "Executor",
     "FixedAllocator",
     "HeuristicAllocator",

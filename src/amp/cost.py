@@ -6,7 +6,8 @@ The reward is defined here and nowhere else.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
@@ -312,6 +313,28 @@ class Ledger:
         self._reserved_tokens += grant.tokens
         self._reserved_dollars += grant.dollars
         return grant
+
+    @contextmanager
+    def at_most(self, tokens: int | None) -> Iterator[None]:
+        """Grants no more than so many further tokens while it is open; None changes nothing.
+
+        A call that does not fit is not made and ends what is in the block; it does not end the
+        episode, unless the limit of the episode would not have allowed it either.
+        """
+        limits, left = self.limits, self.remaining.tokens
+        if tokens is None or (left is not None and left <= tokens):
+            yield
+            return
+        self.limits = replace(limits, tokens=self.usage.tokens + tokens)
+        try:
+            yield
+        except LimitReachedError as error:
+            if error.limit != "tokens":
+                raise
+        finally:
+            self.limits = limits
+            if self.ended_by == "tokens":
+                self.ended_by = None
 
     def release(self, grant: Grant) -> None:
         """Frees what was reserved for a call, whether it was made or not."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from amp.allocate.base import Allocator
-from amp.allocate.rules import HeuristicAllocator
+from amp.allocate.rules import EscalatingAllocator
 from amp.assess.base import Assessor, WeightedAssessor
 from amp.cost import Ledger
 from amp.environment import Environment
@@ -52,7 +52,8 @@ class Planner:
         model: the base model M.
         executor: carries allocations out; by default with plain prompts and no tools.
         assessor: the CAM; by default the weighted sum of spec 2.2.
-        allocator: the RAC; by default the sigmoid maps of spec 3.3 with hand-set signs.
+        allocator: the RAC; by default `EscalatingAllocator`, which acts at once and spends more
+            only where there is evidence of trouble.
         limits: hard limits of one episode; a call that would exceed one is not made.
         max_rounds: most rounds of a step, whatever the allocator decides.
         select: chooses the candidate whose action is carried out; by default by vote.
@@ -76,7 +77,7 @@ class Planner:
         self.model = model
         self.executor = executor or Executor(PlainPrompts())
         self.assessor = assessor or WeightedAssessor()
-        self.allocator = allocator or HeuristicAllocator()
+        self.allocator = allocator or EscalatingAllocator()
         self.limits = limits
         self.max_rounds = max_rounds
         self.select = select
@@ -127,7 +128,8 @@ class Planner:
                 probe = await self.executor.probe(context, self.probes, meter)
                 context = replace(context, evidence=Evidence(probe=probe))
             while True:
-                context = replace(context, remaining=ledger.remaining)
+                spent = ledger.usage - usage_before_step
+                context = replace(context, remaining=ledger.remaining, usage=spent)
                 complexity = self.assessor.assess(context)
                 decision = self.allocator.allocate(context, complexity)
                 if decision.allocation is None:
@@ -136,7 +138,9 @@ class Planner:
                 if len(rounds) == self.max_rounds:
                     break  # only now, so that a stop of the allocator itself is recorded as one
                 usage_before_round = ledger.usage
-                candidates = await self.executor.execute(context, decision.allocation, meter)
+                candidates: tuple[Candidate, ...] = ()
+                with ledger.at_most(decision.max_tokens):
+                    candidates = await self.executor.execute(context, decision.allocation, meter)
                 rounds.append(
                     Round(
                         complexity=complexity,

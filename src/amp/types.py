@@ -169,11 +169,14 @@ class Decision:
         log_prob: log-probability of the decision under the allocator's policy; 0 if deterministic.
         latents: the policy's samples in latent space, which the maps turned into the allocation;
             for learning, else empty.
+        max_tokens: what the round may take at most; a call that could take more is not made. None
+            for what the limits allow.
     """
 
     allocation: Allocation | None
     log_prob: float = 0.0
     latents: tuple[float, ...] = ()
+    max_tokens: int | None = None
 
     @property
     def stop(self) -> bool:
@@ -338,6 +341,7 @@ class StepContext:
         steps: the partial plan p.
         evidence: the results of this step's rounds so far.
         remaining: what the limits still allow, at least 0.
+        usage: what this step has cost so far, probes included.
     """
 
     task: Task
@@ -345,6 +349,7 @@ class StepContext:
     steps: tuple[StepRecord, ...] = ()
     evidence: Evidence = Evidence()
     remaining: Limits = Limits()
+    usage: Usage = Usage()
 
     def actions(self, tools: frozenset[str]) -> tuple[str, ...] | None:
         """The admissible actions with these tools allocated; None where an action is free text."""

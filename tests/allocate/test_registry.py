@@ -47,26 +47,30 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_auto_is_the_policy_for_this_model_and_benchmark_or_else_the_heuristic(
+def test_auto_is_the_policy_for_this_model_and_benchmark_or_else_the_benchmarks_default(
     shipped: Path,
 ) -> None:
-    assert resolve_auto("auto", "gsm8k", CARD) == str(shipped)
-    assert resolve_auto("auto", "gsm8k", replace(CARD, name="renamed")) == str(shipped)
-    assert resolve_auto("auto", "babyai", CARD) == "heuristic"
-    assert resolve_auto("auto", "gsm8k", replace(CARD, sha256="bb")) == "heuristic"
-    assert resolve_auto("auto", "gsm8k", replace(CARD, sha256="")) == str(shipped)
-    assert resolve_auto("auto", "gsm8k", replace(CARD, sha256="", name="another")) == "heuristic"
+    assert resolve_auto("auto", "gsm8k", CARD, "heuristic") == str(shipped)
+    assert resolve_auto("auto", "gsm8k", replace(CARD, name="renamed"), "heuristic") == str(shipped)
+    assert resolve_auto("auto", "babyai", CARD, "heuristic") == "heuristic"
+    assert resolve_auto("auto", "own", CARD, "escalating") == "escalating"
+    assert resolve_auto("auto", "gsm8k", replace(CARD, sha256="bb"), "heuristic") == "heuristic"
+    assert resolve_auto("auto", "gsm8k", replace(CARD, sha256=""), "heuristic") == str(shipped)
+    assert (
+        resolve_auto("auto", "gsm8k", replace(CARD, sha256="", name="another"), "heuristic")
+        == "heuristic"
+    )
 
 
 def test_other_names_and_files_stand_for_themselves(shipped: Path) -> None:
-    assert resolve_auto("fixed", "gsm8k", CARD) == "fixed"
-    assert resolve_auto(str(shipped), "babyai", CARD) == str(shipped)
+    assert resolve_auto("fixed", "gsm8k", CARD, "heuristic") == "fixed"
+    assert resolve_auto(str(shipped), "babyai", CARD, "heuristic") == str(shipped)
     with pytest.raises(InvalidInputError, match="'auto' depends on the model; resolve it first"):
         make_allocator("auto")
 
 
 def test_auto_can_still_be_called_as_before(shipped: Path) -> None:
-    assert resolve_auto("amp", "gsm8k", CARD) == str(shipped)
+    assert resolve_auto("amp", "gsm8k", CARD, "heuristic") == str(shipped)
     assert find_allocator("amp").takes == find_allocator("auto").takes
 
 

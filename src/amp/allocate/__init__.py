@@ -23,6 +23,7 @@ from amp.allocate.policy import Policy, SigmoidPolicy
 from amp.allocate.rules import (
     AdaptiveConsistency,
     EarlyStopping,
+    EscalatingAllocator,
     HeuristicAllocator,
     UntilAgreement,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "AllocatorOptions",
     "BudgetedAllocator",
     "EarlyStopping",
+    "EscalatingAllocator",
     "FixedAllocator",
     "HeuristicAllocator",
     "Line",
@@ -66,7 +68,7 @@ __all__ = [
 ]
 
 AUTO = "auto"
-"""Stands for the bundled policy for a benchmark and model, or else for the heuristic."""
+"""Stands for the bundled policy for a benchmark and model, or else for the benchmark's default."""
 
 _FORMER_NAMES = {"amp": AUTO}
 _MAX_SAMPLES = 8
@@ -148,6 +150,9 @@ _SAMPLES, _POLICY = frozenset({"max_samples"}), frozenset({"trade_off", "mean_to
 
 ALLOCATORS: dict[str, AllocatorKind] = {
     "fixed": AllocatorKind(lambda options: FixedAllocator(options.fixed)),
+    "escalating": AllocatorKind(
+        lambda options: EscalatingAllocator(at_once=Allocation(tools=options.fixed.tools))
+    ),
     "heuristic": AllocatorKind(lambda options: HeuristicAllocator(options.space)),
     "random": AllocatorKind(lambda options: RandomAllocator(options.space)),
     "adaptive_consistency": AllocatorKind(_adaptive_consistency, _SAMPLES),
@@ -206,14 +211,21 @@ def make_allocator(name: str, options: AllocatorOptions = AllocatorOptions()) ->
     return find_allocator(name).make(options)
 
 
-def resolve_auto(name: str, benchmark: str, card: ModelCard) -> str:
-    """The name or file that `AUTO` stands for, for a benchmark and model; others are unchanged."""
+def resolve_auto(name: str, benchmark: str, card: ModelCard, default: str) -> str:
+    """The name or file that `AUTO` stands for; others are unchanged.
+
+    Args:
+        name: of an allocator, or its file.
+        benchmark: where it is to allocate.
+        card: of the model.
+        default: what it stands for where no policy was trained for the two.
+    """
     if _FORMER_NAMES.get(name, name) != AUTO:
         return name
     from amp.allocate.policy_file import bundled_policy  # needs numpy
 
     path = bundled_policy(benchmark, card)
-    return "heuristic" if path is None else str(path)
+    return default if path is None else str(path)
 
 
 def _unresolved(options: AllocatorOptions) -> Allocator:

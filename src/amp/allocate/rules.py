@@ -19,7 +19,17 @@ from amp.allocate.budget import BudgetedAllocator
 from amp.allocate.space import Line, Space, falling, rising, sigmoid
 from amp.errors import InvalidInputError
 from amp.latency import CostModel
-from amp.types import STOP, Allocation, Complexity, Decision, Evidence, Limits, StepContext, Usage
+from amp.types import (
+    STOP,
+    Allocation,
+    Complexity,
+    Decision,
+    Evidence,
+    Limits,
+    StepContext,
+    StepRecord,
+    Usage,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +97,95 @@ class HeuristicAllocator(Allocator):
             return True
         first, second = leaders(evidence)
         return first >= 2 and first > second
+
+
+@dataclass(frozen=True, slots=True)
+class EscalatingAllocator(Allocator):
+    """Acts at once, and reasons only where there is evidence of trouble.
+
+    For tasks of which nothing is known. Trouble is an answer that cannot be read, a choice with a
+    low margin, or an action that was taken before in this very situation and has led back to it.
+    Reasoning is tried once in a situation. Where the plan is back in one, acting at once means
+    sampling, at a temperature that rises with every return: the likeliest action has been of no
+    use, and to sample costs nothing.
+
+    The round with reasoning is left out where it could make the episode dearer than `multiple`
+    times its first rounds. So no episode ever costs more than that.
+
+    Attributes:
+        multiple: most tokens of an episode, relative to those of acting at once in its steps.
+        depth: reasoning steps of the second round.
+        margin: of the likeliest action over the next, below which a choice is in doubt.
+        at_once: the first round; its tools are those of the second one, too.
+    """
+
+    multiple: float = 3.0
+    depth: int = 2
+    margin: float = 0.15
+    at_once: Allocation = Allocation()
+
+    def __post_init__(self) -> None:
+        if not 1.0 <= self.multiple < math.inf:
+            raise InvalidInputError(f"multiple is {self.multiple}, expected a number of at least 1")
+
+    def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
+        earlier = steps_here(context)
+        if context.evidence.rounds == 0:
+            return Decision(self._first(context, len(earlier)))
+        if context.evidence.rounds > 1 or not self._in_trouble(context, complexity, earlier):
+            return STOP
+        room = self._room(context)
+        if room < self._expected(context) or any(len(step.rounds) > 1 for step in earlier):
+            return STOP
+        reasoning = replace(self.at_once, depth=self.depth)
+        if earlier:
+            reasoning = replace(reasoning, temperature=_WRITING)
+        return Decision(reasoning, max_tokens=room)
+
+    def _first(self, context: StepContext, returns: int) -> Allocation:
+        if returns == 0:
+            return self.at_once
+        if context.observation.actions is None:
+            return replace(self.at_once, temperature=_WRITING)
+        # Every listed action can be read, however unlikely.
+        return replace(self.at_once, temperature=min(2.0, 0.5 + 0.5 * returns))
+
+    def _in_trouble(
+        self, context: StepContext, complexity: Complexity, earlier: Sequence[StepRecord]
+    ) -> bool:
+        chosen = context.evidence.votes
+        margin = complexity.features.get("choice_margin", 1.0)
+        return not chosen or margin < self.margin or any(step.action in chosen for step in earlier)
+
+    def _room(self, context: StepContext) -> int:
+        """Tokens that the multiple leaves for the second round of a step."""
+        spent = sum(step.usage.tokens for step in context.steps) + context.usage.tokens
+        later = sum(later.usage.tokens for step in context.steps for later in step.rounds[1:])
+        return math.floor(self.multiple * (spent - later)) - spent
+
+    def _expected(self, context: StepContext) -> int:
+        """Tokens of the second round, roughly: one that is broken off half way is wasted."""
+        calls = 1 if context.observation.actions is None else 2
+        return calls * context.usage.prompt_tokens + _TOKENS_A_THOUGHT * self.depth
+
+
+_WRITING = 0.7
+"""Temperature at which texts differ and can still be read."""
+_TOKENS_A_THOUGHT = 20
+
+
+def steps_here(context: StepContext) -> tuple[StepRecord, ...]:
+    """The earlier steps of the plan in this very situation.
+
+    A situation is all that can be seen: the state, the actions and the last feedback.
+    """
+    situations, feedback = [], ""
+    for step in context.steps:
+        situations.append((step.observation.state, step.observation.actions, feedback))
+        if step.action is not None:
+            feedback = step.feedback
+    now = (context.observation.state, context.observation.actions, feedback)
+    return tuple(step for step, seen in zip(context.steps, situations, strict=True) if seen == now)
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,9 @@ class Defaults:
             policy learns to choose. If empty, the corners of `space` are recorded.
         policy_space: the space of a policy that learns from recorded arms: which arm, and how
             often. None if that is impossible, as a task takes several steps or there are no arms.
+        allocator: what ``auto`` is where no policy was trained for the model. The default acts at
+            once and assumes nothing of `space`, which ``heuristic`` goes through with the
+            complexity.
     """
 
     fixed: Allocation
@@ -84,6 +87,7 @@ class Defaults:
     lengths: Lengths
     arms: Mapping[str, Allocation] = field(default_factory=dict)
     policy_space: Space | None = None
+    allocator: str = "escalating"
 
     def overridden(self, overrides: Mapping[str, Any], benchmark: Benchmark) -> Defaults:
         """Returns the defaults with the user's settings in place of their own.

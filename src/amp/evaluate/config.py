@@ -50,8 +50,9 @@ class PlannerConfig(Config):
     """
 
     allocator: Annotated[str | None, AfterValidator(_policy_of_the_file)] = None
-    """auto (the default: a bundled policy that fits, else heuristic), fixed, heuristic, random,
-    adaptive_consistency, early_stopping, until_agreement, ... or the file of a trained policy."""
+    """auto (the default: a bundled policy that fits, else the benchmark's default), fixed,
+    escalating, heuristic, random, adaptive_consistency, early_stopping, until_agreement, ... or the
+    file of a trained policy."""
     method: str | None = None
     """A published method in place of an allocator: amp benchmarks --methods."""
     assessor: FilePath | None = None

@@ -135,7 +135,8 @@ class Assembly:
         """
         if self.config.method is not None:
             return self
-        name = resolve_auto(self.method.allocator, self.benchmark.name, card)
+        default = self.benchmark.defaults.allocator
+        name = resolve_auto(self.method.allocator, self.benchmark.name, card, default)
         config = self.config.replace(allocator=name)
         check_effects(config)
         return replace(self, config=config, method=config.resolved_method)

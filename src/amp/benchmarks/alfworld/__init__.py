@@ -84,6 +84,7 @@ class ALFWorld:
             tools=frozenset({"symbolic_planner"}),
         ),
         lengths=Lengths(prompt_tokens=1350, answer_tokens=1, thought_tokens=20),
+        allocator="heuristic",
     )
     difficulty_scale = DifficultyScale("commands of the solution that the game brings", (4, 6))
     requirements = Requirements(

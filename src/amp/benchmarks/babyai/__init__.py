@@ -69,6 +69,7 @@ class BabyAI:
             tools=frozenset({PATH_FINDER}),
         ),
         lengths=Lengths(prompt_tokens=835, answer_tokens=1, thought_tokens=18),
+        allocator="heuristic",
     )
     difficulty_scale = DifficultyScale("primitive actions of the expert", (6, 18))
     requirements = Requirements(

@@ -45,6 +45,7 @@ _OF_STEPS = Defaults(
         tools=frozenset({"python"}),
     ),
     lengths=Lengths(prompt_tokens=110, answer_tokens=112, thought_tokens=32),
+    allocator="heuristic",
 )
 # The arms are allocations to prompt for a whole solution.
 _OF_SOLUTIONS = replace(

@@ -60,6 +60,7 @@ class WebShop:
         fixed=Allocation(),
         space=Space(depth=(0, 0), temperature=(0.0, 0.0), beam_width=(1, 1), verification=(0, 1)),
         lengths=Lengths(prompt_tokens=850, answer_tokens=4, thought_tokens=40),
+        allocator="heuristic",
     )
     difficulty_scale = DifficultyScale(
         "conditions of a purchase: attributes, options and the price limit", (5, 7)
