@@ -142,7 +142,7 @@ async def test_a_program_that_comes_back_as_it_was_ends_the_refinement() -> None
 
 
 async def test_programs_that_all_fail_end_the_episode() -> None:
-    model = ScriptedModel(lambda prompt, i: f"fail {len(str(prompt.messages))}")
+    model = ScriptedModel(lambda prompt, i: f"```python\nfail({len(str(prompt.messages))})")
     episode = await AdaPlanner(model, executor(), limits=Limits(steps=5)).run(RIDDLE, Riddle())
     assert len(model.requests) == 4
     assert episode.ended == "limit of refinements"

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from amp.errors import LimitReachedError, RecordingError
 from amp.execute.base import Prompts, Tool
 from amp.execute.meter import Meter
+from amp.execute.program import ends_before_program, is_fence
 from amp.models.base import Completion, Message, Prompt
 from amp.types import Allocation, Candidate, StepContext, ToolUse
 
@@ -44,7 +46,8 @@ class OpenStep:
         return (await self._candidates(prompt, 1))[0]
 
     async def _candidates(self, prompt: Prompt, n: int) -> tuple[Candidate, ...]:
-        completions = await self.meter.generate(
+        completions = await written(
+            self.meter,
             prompt,
             n=n,
             temperature=self.allocation.temperature,
@@ -87,6 +90,50 @@ class OpenStep:
             if (use := await self.meter.use(self.tools[name], text)) is not None:
                 return use
         return None
+
+
+async def written(
+    meter: Meter,
+    prompt: Prompt,
+    *,
+    n: int = 1,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    thinking_tokens: int = 0,
+) -> list[Completion]:
+    """Returns answers to a prompt; what a fence as stop string ended too early is asked for again.
+
+    The fence that ends an answer behind its program matches an opening fence as well if no language
+    follows it, and the fence behind a block of definitions. An answer that was ended there holds no
+    program. It is asked for once more without that stop string, and stands as it is where the
+    limits or the recording do not allow that.
+    """
+    answers = await meter.generate(
+        prompt, n=n, temperature=temperature, top_p=top_p, thinking_tokens=thinking_tokens
+    )
+    longer = replace(prompt, stop=tuple(stop for stop in prompt.stop if not is_fence(stop)))
+    ended = [
+        index
+        for index, answer in enumerate(answers)
+        if longer != prompt and answer.finish_reason == "stop" and ends_before_program(answer.text)
+    ]
+    if not ended:
+        return answers
+    try:
+        again = await meter.generate(
+            longer,
+            n=len(ended),
+            temperature=temperature,
+            top_p=top_p,
+            thinking_tokens=thinking_tokens,
+        )
+    except (LimitReachedError, RecordingError):
+        meter.notes.append("answers without a program that their stop string ended too early")
+        return answers
+    meter.notes.append("a second answer, without the stop string that ended the first too early")
+    for index, answer in zip(ended, again, strict=False):  # the limits may allow fewer
+        answers[index] = replace(answer, usage=answers[index].usage + answer.usage)
+    return answers
 
 
 def _continued(prompt: Prompt, text: str, written: int) -> Prompt:

@@ -15,6 +15,7 @@ from amp.errors import InvalidInputError
 from amp.execute.base import Tool
 from amp.execute.choice_step import ask
 from amp.execute.executor import Executor
+from amp.execute.open_step import written
 from amp.methods.base import BaselinePlanner, Trajectory, candidate_of
 from amp.models.base import LanguageModel, Message, Prompt
 from amp.types import Allocation, Candidate, Limits, StepContext
@@ -241,16 +242,16 @@ class AdaPlanner(BaselinePlanner):
     async def _write(
         self, run: Trajectory, actions: Sequence[str], trouble: str
     ) -> tuple[PlannedStep, ...]:
-        written = await run.meter.generate(
+        drawn = await run.meter.generate(
             plan_prompt(run.context, actions, trouble),
             temperature=self.allocation.temperature,
             top_p=self.allocation.top_p,
         )
-        plan = read_plan(written[0].text)
+        plan = read_plan(drawn[0].text)
         action = _grounded(plan, actions)
         run.note(
             self._granted,
-            candidate_of(written[0], action, "the plan begins with no possible action"),
+            candidate_of(drawn[0], action, "the plan begins with no possible action"),
         )
         return plan
 
@@ -278,19 +279,20 @@ class AdaPlanner(BaselinePlanner):
         granted = replace(self._granted, tools=frozenset({python.name}))
         failed = trouble = ""
         for _ in range(self.max_refinements + 1):
-            written = await run.meter.generate(
+            answers = await written(
+                run.meter,
                 program(run.context, failed, trouble),
                 temperature=granted.temperature,
                 top_p=granted.top_p,
             )
-            text = f"{REPAIR_BEGIN if trouble else ''}{written[0].text}"
+            text = f"{REPAIR_BEGIN if trouble else ''}{answers[0].text}"
             again = _bare(text) == _bare(failed)
             use = await run.meter.use(python, text)
             failed, trouble, answer = text, "no program could be read", None
             if use is not None:
                 answer = use.output.strip() or None
                 trouble = use.error or "the result is empty"
-            candidate = candidate_of(written[0], answer, trouble)
+            candidate = candidate_of(answers[0], answer, trouble)
             uses = () if use is None else (use,)
             run.note(granted, replace(candidate, tool_uses=uses))
             if answer is not None:

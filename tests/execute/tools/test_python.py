@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amp.errors import InvalidInputError
+from amp.execute.program import find_program
 from amp.execute.sandbox import CHILD, Finished, run_limited
-from amp.execute.tools.python import PythonTool, find_program
+from amp.execute.tools.python import PythonTool
 from amp.types import ToolUse
 
 

@@ -1,20 +1,18 @@
-"""The Python tool: finds the program that a model wrote, and runs it in a sandbox."""
+"""The Python tool: runs the program that a model wrote in a sandbox."""
 
 from __future__ import annotations
 
-import ast
 import math
 import os
 import re
 import signal
-import textwrap
 import time
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from amp.errors import InvalidInputError
 from amp.execute.base import Tool, ToolLimits
+from amp.execute.program import find_program
 from amp.execute.sandbox import (
     HEAD_BYTES,
     Finished,
@@ -27,14 +25,13 @@ from amp.execute.sandbox import (
 )
 from amp.types import ToolUse, Usage
 
-_FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+-]*)[^\n]*$", re.MULTILINE)
-_LONGEST_PROGRAM = 100_000  # characters; more is no answer of a model and slow to parse
-_PYTHON = frozenset({"", "py", "python", "python3"})
+_ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+>")
 
 
 class PythonTool(Tool):
-    """Runs the last Python program in a text and gives back the value of its variable `answer`.
+    """Runs the Python program in a text and gives back the value of its variable `answer`.
 
+    `find_program` says which block of a text is its program.
     The program is never run or evaluated in this process. It runs in an isolated interpreter
     (``python -I -S``) in a sandbox (`amp.execute.sandbox`), under limits of time, memory, processes
     and output; it can't write files, read any but the standard library's, start processes or reach
@@ -43,7 +40,8 @@ class PythonTool(Tool):
     kernel ends the program where amp itself is killed. Nothing is written to disk.
 
     The output is ``str(answer)``, or the last line that the program printed where it sets no
-    `answer`. An error is the last line of Python's traceback.
+    `answer`. An error is the last line of Python's traceback. A function, an iterator or any other
+    object that Python writes with its address is an error, too: it is no value.
 
     Args:
         wall_seconds: time limit of one run, start-up (about 20 ms) included.
@@ -89,7 +87,7 @@ class PythonTool(Tool):
         return PythonTool(limits.seconds, limits.memory_bytes, limits.output_bytes, sandbox)
 
     async def use(self, text: str) -> ToolUse | None:
-        """Runs the last program in the text; None if there is none.
+        """Runs the program in the text; None if there is none.
 
         Raises:
             MissingDependencyError: if the sandbox lacks a wall, so that the program was not run.
@@ -130,6 +128,8 @@ class PythonTool(Tool):
             return "", "the program wrote a report of its own"
         if text[:1] == "E":
             return "", text[1:]
+        if _ADDRESS.search(text):
+            return "", f"the result is an object, not its value: {text[1:]}"
         return (text[1:], None) if text[1:] else ("", "the result is empty")
 
 
@@ -138,51 +138,3 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:  # the real-time signals in between have none
         return f"signal {number}"
-
-
-def find_program(text: str) -> str | None:
-    """Returns the program in a text, or None.
-
-    That is, in this order: the last closed fenced block that is marked as Python or not marked at
-    all; the block that the end of the text leaves open (a stop string takes its closing fence
-    away); the whole text, or all before a lone closing fence, since a prefix of the answer may have
-    opened the block. All but the first count only if they are valid Python that assigns `answer` or
-    prints something: a text may have been cut off there, or be no program at all.
-    """
-    blocks: list[str] = []
-    opened: re.Match[str] | None = None
-    for fence in _FENCE.finditer(text):
-        if opened is None:
-            if not blocks and not fence[1] and _has_result(text[: fence.start()]):
-                blocks.append(text[: fence.start()])
-                continue
-            opened = fence
-        elif not fence[1]:
-            if opened[1].lower() in _PYTHON:
-                blocks.append(text[opened.end() : fence.start()])
-            opened = None
-        else:
-            opened = fence  # a new block begins where the last one was never closed
-    if blocks:
-        return textwrap.dedent(blocks[-1]).strip("\n")
-    rest = textwrap.dedent(text if opened is None else text[opened.end() :])
-    if opened is not None and opened[1].lower() not in _PYTHON:
-        return None
-    return rest.strip("\n") if _has_result(rest) else None
-
-
-def _has_result(source: str) -> bool:
-    """Whether the source is Python that assigns `answer` or prints; parses, never runs."""
-    if len(source) > _LONGEST_PROGRAM:
-        return False
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they are about the model's code, not ours
-            tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    for node in ast.walk(tree):
-        match node:
-            case ast.Name(id="answer", ctx=ast.Store()) | ast.Call(func=ast.Name(id="print")):
-                return True
-    return False

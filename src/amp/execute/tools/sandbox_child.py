@@ -214,6 +214,8 @@ def run(source: str, printed: Tail) -> str:
         except SystemExit:
             printed.flush()  # an early end is an end; what counts is whether there is an answer
         answer = space.get("answer")
+        if callable(answer) or hasattr(type(answer), "__next__"):
+            return "E" + one_line(f"`answer` is of type {type(answer).__name__}, which is no value")
         if answer is not None:
             return "A" + one_line(str(answer))
     except BaseException as error:
