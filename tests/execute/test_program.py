@@ -178,7 +178,6 @@ def solve(
         f"12 boxes of 7 are many. It is 5.\n```\n{PROGRAM}\n```\n",
         f"```python\n{DEFINITION}\n```\nNow use it:\n```python\n{USE}\n```\n",
         f"```bash\npip install x\n```\nThen\n```python\n{PROGRAM}\n```\n",
-        f"\n```\n{PROGRAM}\n```\n",
         f"```python\n{PROGRAM}\n```\nOutput:\n```\n84\n```\n",
     ],
 )

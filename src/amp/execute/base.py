@@ -13,7 +13,7 @@ from amp.execute.sandbox import Sandbox
 from amp.models.base import LanguageModel, Message, Prompt
 from amp.types import Allocation, Candidate, StepContext, ToolUse, Usage
 
-LONGEST_ANSWER = 200_000
+LONGEST_ANSWER = 100_000
 """Characters of a model's answer that are read; what it wrote beyond them counts for nothing."""
 
 

@@ -115,7 +115,10 @@ async def written(
     ended = [
         index
         for index, answer in enumerate(answers)
-        if longer != prompt and answer.finish_reason == "stop" and ends_before_program(answer.text)
+        if longer != prompt
+        and answer.finish_reason == "stop"
+        and answer.usage.completion_tokens  # what says nothing would say nothing again
+        and ends_before_program(answer.text)
     ]
     if not ended:
         return answers

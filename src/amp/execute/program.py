@@ -18,7 +18,6 @@ from functools import cached_property
 
 from amp.execute.base import LONGEST_ANSWER
 
-_LONGEST_PROGRAM = 100_000  # characters; more is no answer of a model and slow to parse
 _PYTHON = re.compile(r"(?:i?py(?:thon)?[\d.]*|pycon|(?:tool_)?code|\S+\.py)?", re.IGNORECASE)
 _OPENS = re.compile(r"[ \t>]*(?:(?:[-*+]|\d{1,3}[.)])[ \t]+)?(`{3,}|~{3,})(.*)")
 _AT_END = re.compile(r"(`{3,}|~{3,})[ \t]*([A-Za-z][\w+.#-]{0,20})?[ \t]*$")
@@ -27,6 +26,10 @@ _SAYS_OUTPUT = re.compile(
     r"\b(?:outputs?|prints?|printed|results?|displays?|returns?|console)\b.*:\W*$", re.IGNORECASE
 )
 _TAG = re.compile(r"<(/?)(?:code|python)\b[^<>\n]{0,60}>", re.IGNORECASE)
+_IS_DONE = re.compile(
+    r"^[ \t]*answer[ \t]*=|####[ \t]*[-$\d]|\\boxed|\banswer(?: is\b|:)",
+    re.MULTILINE | re.IGNORECASE,
+)
 _SETS_ANSWER = re.compile(r"^[ \t]*answer[ \t]*=", re.MULTILINE)
 
 # Typography that models and web pages put into code, outside of strings always a mistake.
@@ -88,14 +91,15 @@ def find_program(text: str) -> str | None:
 def ends_before_program(text: str) -> bool:
     """Whether a text that a fence as stop string ended lacks the program that it may have begun.
 
-    That is so if it has none, unless its end is a program with an error: prose, a block that only
-    sets names, or one in another language goes on behind the fence that ended the text.
+    That is so if it has none, unless it states an answer in words or its end is a program with an
+    error: other prose, a block that only sets names, or one in another language goes on behind the
+    fence that ended the text.
     """
     if find_program(text) is not None:
         return False
     open_blocks = [block for block in _read(text) if not block.closed]
     if not open_blocks:
-        return _SETS_ANSWER.search(text) is None
+        return _IS_DONE.search(text) is None
     last = open_blocks[-1]
     return not last.body or bool(last.names[0])
 
@@ -163,12 +167,13 @@ _IN_ORDER: tuple[Callable[[_Block], bool], ...] = (
 
 def _read(text: str) -> list[_Block]:
     """The blocks of a text that may be programs, in its order."""
+    too_long = len(text) > LONGEST_ANSWER
     text = _cut(text)
     if "```" not in text and "~~~" not in text:
         tagged = _TAG.sub(lambda tag: "\n```\n" if tag[1] else "\n```python\n", text)
         if tagged == text:
             whole = _Block(text, 0, marked=False, closed=False)
-            return [whole] if whole.has_result else []
+            return [whole] if whole.has_result and not too_long else []
         text = tagged
     return list(_blocks(text.split("\n")))
 
@@ -294,7 +299,7 @@ def _tidied(body: str, *, unmarked: bool) -> str:
 
 def _mended(code: str) -> str:
     """The code with plain signs for typographic ones, outside of its strings."""
-    if len(code) > _LONGEST_PROGRAM:
+    if len(code) > LONGEST_ANSWER:
         return code
     return _STRING_OR_REST.sub(
         lambda part: part[0] if part["string"] else part[0].translate(_TYPOGRAPHY), code
@@ -302,7 +307,7 @@ def _mended(code: str) -> str:
 
 
 def _parse(source: str) -> ast.Module | None:
-    if len(source) > _LONGEST_PROGRAM:
+    if len(source) > LONGEST_ANSWER:
         return None
     try:
         with warnings.catch_warnings():

@@ -7,7 +7,8 @@ import re
 
 from amp.assess.evidence import remaining_quantities
 from amp.assess.uncertainty import saturating
-from amp.benchmarks.gsm8k.problems import normalise, official_answer
+from amp.benchmarks.gsm8k.answers import official_answer
+from amp.benchmarks.gsm8k.numbers import normalise
 from amp.benchmarks.gsm8k.prompts import StepKind
 from amp.errors import InvalidInputError
 from amp.types import Observation, Task, Transition

@@ -14,7 +14,8 @@ import re
 from dataclasses import replace
 from typing import Literal
 
-from amp.benchmarks.gsm8k.problems import final_answer, normalise, read_answer
+from amp.benchmarks.gsm8k.answers import final_answer, read_answer
+from amp.benchmarks.gsm8k.numbers import normalise
 from amp.models.base import Message, Prompt
 from amp.types import Allocation, Candidate, StepContext, ToolUse
 
