@@ -34,7 +34,7 @@ from amp.execute.sandbox import Sandbox, ask_walls, load_sandbox
 from amp.execute.tools.python import PythonTool
 from amp.types import ToolUse
 
-WALL_SECONDS = 0.8
+WALL_SECONDS = {"local": 0.8, "bwrap": 0.8, "docker": 4.0}  # a container takes a second to start
 AT_A_TIME = 4
 SECRET = "no-program-may-read-this"
 LINUX = sys.platform.startswith("linux")
@@ -47,10 +47,11 @@ PR_SET_CHILD_SUBREAPER = 36
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one program, and how long it took."""
+    """What came of one program, how long it took, and how long it might have."""
 
     use: ToolUse
     seconds: float
+    limit: float
 
 
 @dataclass(frozen=True)
@@ -94,14 +95,14 @@ def children() -> set[str]:
 
 async def run_all(names: dict[str, str], sandbox: Sandbox) -> dict[str, Outcome]:
     slots = asyncio.Semaphore(AT_A_TIME)
-    tool = PythonTool(wall_seconds=WALL_SECONDS, sandbox=sandbox)
+    tool = PythonTool(wall_seconds=WALL_SECONDS[sandbox.name], sandbox=sandbox)
 
     async def run(program: str) -> Outcome:
         async with slots:
             started = time.monotonic()
             use = await tool.use(f"```python\n{program}\n```")
             assert use is not None
-            return Outcome(use, time.monotonic() - started)
+            return Outcome(use, time.monotonic() - started, tool.limits.seconds)
 
     outcomes = await asyncio.gather(*(run(program) for program in names.values()))
     return dict(zip(names, outcomes, strict=True))
@@ -146,7 +147,7 @@ def is_contained(outcome: Outcome) -> bool:
     """Whether a program ended in time, with an error or a harmless answer."""
     use = outcome.use
     return (
-        outcome.seconds < WALL_SECONDS + 3
+        outcome.seconds < outcome.limit + 3
         and (use.error is not None or use.output == "harmless")
         and SECRET not in use.output + (use.error or "")
         and f"{use.output}{use.error or ''}".isprintable()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -92,15 +93,20 @@ async def test_nothing_tells_of_other_files_and_processes() -> None:
 
 SLEEPER = """
 import asyncio, sys
+from amp.execute.sandbox import load_sandbox
 from amp.execute.tools.python import PythonTool
 program = "```python\\n" + {program!r} + "\\n```"
-asyncio.run(PythonTool(wall_seconds=60).use(program))
+asyncio.run(PythonTool(wall_seconds=60, sandbox=load_sandbox({sandbox!r})).use(program))
 """
 
 
-def children_of(process: int) -> list[int]:
-    found = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    return [int(child) for child in found]
+def started_by(process: int) -> list[int]:
+    """The processes that a process started, and those that these started."""
+    try:
+        children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    except OSError:
+        return []
+    return [one for child in map(int, children) for one in (child, *started_by(child))]
 
 
 def gone(process: int) -> bool:
@@ -111,21 +117,27 @@ def gone(process: int) -> bool:
 
 
 @pytest.mark.skipif(not LINUX, reason="other kernels have no signal for a parent's death")
-@pytest.mark.parametrize("after", [0.0, 0.005, 0.01, 0.02, 0.3])
-def test_a_program_ends_with_amp_however_amp_ends(after: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sandbox", ["local", "bwrap"])
+@pytest.mark.parametrize("after", [0.0, 0.01, 0.3])
+def test_a_program_ends_with_amp_however_amp_ends(
+    sandbox: str, after: float, tmp_path: Path
+) -> None:
+    if sandbox != "local" and shutil.which(sandbox) is None:
+        pytest.skip(f"{sandbox} is not installed")
     program = "import signal, time\nsignal.signal(14, signal.SIG_IGN)\ntime.sleep(50)"
     amp = subprocess.Popen(
-        [sys.executable, "-c", SLEEPER.format(program=program)],
+        [sys.executable, "-c", SLEEPER.format(program=program, sandbox=sandbox)],
         env={**os.environ, "TMPDIR": str(tmp_path)},
     )
-    while not (children := children_of(amp.pid)):
+    while not started_by(amp.pid):
         assert amp.poll() is None
         time.sleep(0.001)
     time.sleep(after)
+    left = started_by(amp.pid)
     amp.kill()
     amp.wait()
     deadline = time.monotonic() + 5
-    while not all(map(gone, children)) and time.monotonic() < deadline:
+    while not all(map(gone, left)) and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert all(map(gone, children))
+    assert all(map(gone, left))
     assert not os.listdir(tmp_path)
