@@ -7,7 +7,6 @@ answer: whatever reads answers must never see it.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -83,7 +82,8 @@ def without_thinking(text: str) -> Said:
         before = text[position : tag.start()]
         if tag["close"]:
             if not thinks:
-                thoughts, texts = [*thoughts, *texts], []
+                thoughts += texts
+                texts = []
             thoughts.append(before)
         elif thinks:
             thoughts.append(before)
@@ -237,7 +237,7 @@ def log_probability(value: object) -> float | None:
     """Returns a value if it can be a log-probability; NaN, infinities and others are none."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    if not math.isfinite(value) or not _LEAST_LOG_PROB <= value <= _ROUNDING:
+    if not _LEAST_LOG_PROB <= value <= _ROUNDING:  # never true of NaN
         return None
     return min(0.0, float(value))
 

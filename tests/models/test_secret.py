@@ -1,0 +1,63 @@
+"""A secret is hidden in whatever way it is written."""
+
+from __future__ import annotations
+
+import logging
+import string
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from amp.errors import InvalidInputError
+from amp.models.secret import SHORTEST, Secrets, clean_key, proxy_passwords
+
+few = settings(max_examples=30)
+
+
+@few
+@given(st.text(string.ascii_letters, max_size=SHORTEST - 1), st.text())
+def test_short_words_stay(key: str, text: str) -> None:
+    assert Secrets([key]).hide(text) == text
+
+
+@pytest.mark.parametrize("key", ["ollama", "none", "EMPTY", "model", "lm-studio", "no-key-needed"])
+def test_words_that_stand_for_no_key_stay(key: str) -> None:
+    assert Secrets([key]).hide(f"try {key} first") == f"try {key} first"
+
+
+def test_a_short_password_is_hidden_as_a_word() -> None:
+    assert Secrets([], ["tiger"]).hide("tiger, not tigers: //u:tiger@h") == (
+        "[key], not tigers: //u:[key]@h"
+    )
+
+
+@few
+@given(st.text())
+def test_a_clean_key_is_printable_or_refused_without_being_shown(key: str) -> None:
+    try:
+        cleaned = clean_key(key, "api_key")
+    except InvalidInputError as error:
+        assert len(key.strip()) < 3 or key.strip() not in str(error)
+        assert "\n" not in str(error)
+        return
+    assert cleaned.isascii()
+    assert cleaned == "" or cleaned.isprintable()
+    assert cleaned == cleaned.strip()
+
+
+def test_a_key_with_a_line_break_says_where() -> None:
+    with pytest.raises(InvalidInputError, match="api_key holds a line break at character 4 of 7"):
+        clean_key("abc\ndef\r\n", "api_key")
+    assert clean_key("\ufeff abcdef\r\n", "api_key") == "abcdef"
+
+
+def test_the_log_shows_no_key() -> None:
+    record = logging.LogRecord("x", logging.INFO, "", 1, "to %s", ("http://u:sk-12345678@h",), None)
+    assert Secrets(["sk-12345678"]).filter(record)
+    assert record.getMessage() == "to http://u:[key]@h"
+
+
+def test_passwords_of_proxies_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:pass@proxy:1")
+    assert "pass" in proxy_passwords()
