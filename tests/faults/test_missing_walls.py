@@ -136,3 +136,15 @@ def test_a_run_is_refused_before_it_begins(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "unsafe/run.json").read_text())["sandbox"] == "unsafe: none"
     walled = without("", *amp, *options, out, "--resume")
     assert walled.returncode == 0  # walls are no part of what was run
+
+
+@pytest.mark.parametrize("command", [["demo"], ["solve", "How many eggs are in 7 boxes of 12?"]])
+def test_a_refusal_comes_before_a_model_is_fetched_or_loaded(
+    command: list[str], tmp_path: Path
+) -> None:
+    amp = [sys.executable, "-m", "amp", *command]
+    refused = without("landlock,namespaces", *amp, XDG_CACHE_HOME=str(tmp_path))
+    assert refused.returncode == 3
+    assert refused.stderr.startswith("amp: no program of the model's is run")
+    assert refused.stdout == ""
+    assert not list(tmp_path.iterdir())

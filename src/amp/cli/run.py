@@ -71,6 +71,7 @@ def solve(
         raise InvalidInputError("question is empty, expected some text")
     benchmark = load_benchmark("gsm8k")
     assembly = Assembly.of(config, benchmark, seed)
+    assembly.walls(is_replay=replay is not None)  # before a model is loaded
     task = Task("question", question, seed=seed)
     table = render.step_table()
 
@@ -123,6 +124,7 @@ def run(
         raise InvalidInputError("--resume needs --out, the directory of the run to go on with")
     benchmark = config.load_benchmark(data or load_settings().data)
     assembly = Assembly.of(config.planner, benchmark, config.seed)
+    assembly.walls(is_replay=replay is not None)  # before a model is loaded
     tasks = config.load_tasks(benchmark, config.seed)
     called = config.planner.method or Path(config.planner.allocator or "auto").stem
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
@@ -179,10 +181,13 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Watch a local model plan, once fixed and once adaptively. Example: amp demo --svg demo.svg"""
+    from amp.benchmarks import load_benchmark
     from amp.cli import render
+    from amp.evaluate.run import Assembly
     from amp.models import catalog
     from amp.settings import load_settings
 
+    Assembly.of(PlannerConfig(), load_benchmark("gsm8k")).walls(is_replay=False)  # before a fetch
     name = model or load_settings().model
     if name in catalog.MODELS and name not in {m.name for m in catalog.installed()}:
         catalog.pull(name)

@@ -149,7 +149,7 @@ class Assembly:
         config, limits = self.config, self.config.limits
         if limits.steps is None:
             limits = replace(limits, steps=self.benchmark.max_steps)
-        self.walls(model)  # for its error
+        self.walls(is_replay=_is_replay(model))  # for its error
         tools = self._tools()
         if isinstance(model, RecordedModel):
             tools = {name: RecordedTool(tool, model.recording) for name, tool in tools.items()}
@@ -178,15 +178,16 @@ class Assembly:
         select = self.method.select
         return Planner(model, executor, assessor, allocator, limits, rounds, select, probes)
 
-    def walls(self, model: LanguageModel) -> str:
+    def walls(self, *, is_replay: bool) -> str:
         """Which walls stand around the programs that its tools run; empty where none will be run.
 
-        That is a replay, and a planner whose allocations have no such tool.
+        Args:
+            is_replay: whether all answers come from a recording, so that nothing is run.
 
         Raises:
             MissingDependencyError: if walls are missing, so that no program could be run.
         """
-        if isinstance(model, RecordedModel) and model.recording.replaying:
+        if is_replay:
             return ""
         used = self.defaults.space.tools | self.defaults.fixed.tools
         runs = any(tool.sandbox is not None for name, tool in self._tools().items() if name in used)
@@ -289,7 +290,7 @@ def manifest(
         "space": _plain(asdict(assembly.defaults.space)),
         "sha256": hashes,
         **({CONTENTS: contents} if contents != hashes else {}),
-        SANDBOX: assembly.walls(model),
+        SANDBOX: assembly.walls(is_replay=_is_replay(model)),
         "versions": {"python": platform.python_version()} | _versions(),
         "tasks": [task.id for task in tasks],
     }
@@ -376,6 +377,10 @@ async def run_tasks(
             )
     directory.finish([task.id for task in tasks])
     return directory.done
+
+
+def _is_replay(model: LanguageModel) -> bool:
+    return isinstance(model, RecordedModel) and model.recording.replaying
 
 
 def _plain(fields: dict[str, Any]) -> dict[str, Any]:
