@@ -45,10 +45,13 @@ def test_the_public_names_exist_and_are_sorted() -> None:
     assert constants_first == amp.__all__
 
 
-def test_the_readmes_python_runs_on_a_real_model(smollm2: str, tmp_path: Path) -> None:
+def test_the_readmes_python_succeeds_on_a_real_model(smollm2: str, tmp_path: Path) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     out = python(code.replace("qwen2.5-coder-1.5b", smollm2), tmp_path)
-    assert re.search(r"complexity 0\.\d\d \d+ tokens", out)
+    steps, end = out.strip().rsplit("\n", 1)
+    costs = re.findall(r"complexity 0\.\d\d (\d+) tokens$", steps, re.MULTILINE)
+    assert len(costs) == len(steps.splitlines())
+    assert end == f"success: True, ended: done, {sum(map(int, costs))} tokens in all"
 
 
 def test_the_readmes_commands_exist_with_their_options() -> None:

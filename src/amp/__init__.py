@@ -8,9 +8,10 @@ from amp.allocate.base import Allocator, FixedAllocator, RandomAllocator
 from amp.allocate.rules import EscalatingAllocator, HeuristicAllocator
 from amp.allocate.space import Space
 from amp.assess.base import Assessor, WeightedAssessor
-from amp.environment import Environment
+from amp.environment import AsyncEnvironment, Environment
 from amp.errors import (
     AmpError,
+    EnvironmentFailedError,
     InvalidInputError,
     LimitReachedError,
     MissingDependencyError,
@@ -18,6 +19,7 @@ from amp.errors import (
     RecordingError,
 )
 from amp.execute.base import PlainPrompts, Prompts, Tool
+from amp.execute.boundary import GymEnvironment
 from amp.execute.executor import Executor
 from amp.models.base import LanguageModel
 from amp.models.registry import load_model
@@ -43,13 +45,16 @@ __all__ = [
     "Allocator",
     "AmpError",
     "Assessor",
+    "AsyncEnvironment",
     "Complexity",
     "Decision",
     "Environment",
+    "EnvironmentFailedError",
     "Episode",
     "EscalatingAllocator",
     "Executor",
     "FixedAllocator",
+    "GymEnvironment",
     "HeuristicAllocator",
     "InvalidInputError",
     "LanguageModel",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
 from amp.errors import InvalidInputError, LimitReachedError
 from amp.models.base import ModelCard
-from amp.types import MODEL_ERROR, Limits, Usage
+from amp.types import Limits, Usage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -225,8 +225,8 @@ class Ledger:
     Attributes:
         usage: spent so far.
         steps: plan steps begun.
-        ended_by: what ended the episode: the limit that refused a call or a step, or
-            `MODEL_ERROR`; None while it continues.
+        ended_by: what ended the episode: the limit that refused a call or a step, or another
+            ending, such as `MODEL_ERROR`; None while it continues.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -259,7 +259,8 @@ class Ledger:
     @property
     def ending(self) -> str:
         """`Episode.ended` of an episode that is not done, such as ``limit of tokens``."""
-        return MODEL_ERROR if self.ended_by == MODEL_ERROR else f"limit of {self.ended_by}"
+        is_limit = self.ended_by in (None, "steps", "tokens", "dollars", "seconds")
+        return f"limit of {self.ended_by}" if is_limit else str(self.ended_by)
 
     def begin_step(self) -> bool:
         """Counts a plan step and returns True, or notes the limit that forbids one more."""

@@ -85,6 +85,18 @@ class Environment(Protocol):
         ...
 
 
+class AsyncEnvironment(Protocol):
+    """An environment whose methods are async; a planner takes one like any other."""
+
+    async def reset(self, task: Task) -> Observation:
+        """Starts a task and returns the state s0."""
+        ...
+
+    async def step(self, action: str) -> Transition:
+        """Carries one action out, as `Environment.step`."""
+        ...
+
+
 @runtime_checkable
 class Forkable(Environment, Protocol):
     """An environment that can be copied in its current state."""

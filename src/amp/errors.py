@@ -11,6 +11,10 @@ class InvalidInputError(AmpError):
     """A value, name, file or option is not what was expected."""
 
 
+class EnvironmentFailedError(InvalidInputError):
+    """An environment raised an error, refused an action, or returned what it should not."""
+
+
 class MissingDependencyError(AmpError):
     """An optional package, a model file or a data set is not installed; the message says how."""
 

@@ -12,21 +12,31 @@ algorithm and its symbols are in docs/concepts.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
 
-from amp.allocate.base import Allocator
-from amp.allocate.rules import EscalatingAllocator
+from amp.allocate import AUTO, Allocator, EscalatingAllocator, make_allocator
 from amp.assess.base import Assessor, WeightedAssessor
 from amp.cost import Ledger
-from amp.environment import Environment
-from amp.errors import InvalidInputError, LimitReachedError, ModelError
+from amp.environment import AsyncEnvironment, Environment
+from amp.errors import (
+    EnvironmentFailedError,
+    InvalidInputError,
+    LimitReachedError,
+    ModelError,
+    did_you_mean,
+)
 from amp.execute.base import PlainPrompts
+from amp.execute.boundary import act, is_dead_end, open_task, task_of
 from amp.execute.executor import Executor
 from amp.execute.meter import Meter
 from amp.execute.select import vote
 from amp.models.base import LanguageModel
+from amp.models.registry import load_model
 from amp.types import (
+    DEAD_END,
+    ENVIRONMENT_ERROR,
     MODEL_ERROR,
     Candidate,
     Complexity,
@@ -49,12 +59,14 @@ class Planner:
     """Plans a task step by step and spends on each step what it needs.
 
     Attributes:
-        model: the base model M.
+        model: the base model M; a name is loaded as `amp.load_model` does.
         executor: carries allocations out; by default with plain prompts and no tools.
         assessor: the CAM; by default the weighted sum of spec 2.2.
-        allocator: the RAC; by default `EscalatingAllocator`, which acts at once and spends more
-            only where there is evidence of trouble.
-        limits: hard limits of one episode; a call that would exceed one is not made.
+        allocator: the RAC, or a name or file for `amp.allocate.make_allocator`; by default
+            `EscalatingAllocator`, which acts at once and spends more only where there is evidence
+            of trouble.
+        limits: hard limits of one episode, as `Limits` or a mapping of its fields; a call that
+            would exceed one is not made.
         max_rounds: most rounds of a step, whatever the allocator decides.
         select: chooses the candidate whose action is carried out; by default by vote.
         probes: measurements of the model before the first round of each step; by default those that
@@ -63,52 +75,63 @@ class Planner:
 
     def __init__(
         self,
-        model: LanguageModel,
+        model: LanguageModel | str,
         executor: Executor | None = None,
         assessor: Assessor | None = None,
-        allocator: Allocator | None = None,
-        limits: Limits = Limits(steps=100),
+        allocator: Allocator | str | None = None,
+        limits: Limits | Mapping[str, Any] = Limits(steps=100),
         max_rounds: int = 16,
         select: Callable[[Sequence[Candidate]], Candidate | None] = vote,
         probes: frozenset[ProbeKind] | None = None,
     ) -> None:
         if max_rounds < 1:
             raise InvalidInputError(f"max_rounds is {max_rounds}, expected at least 1")
-        self.model = model
+        self.model = load_model(model) if isinstance(model, str) else model
         self.executor = executor or Executor(PlainPrompts())
         self.assessor = assessor or WeightedAssessor()
-        self.allocator = allocator or EscalatingAllocator()
-        self.limits = limits
+        self.allocator = _allocator(allocator)
+        self.limits = limits if isinstance(limits, Limits) else _limits(limits)
         self.max_rounds = max_rounds
         self.select = select
         self.probes = self.assessor.probes if probes is None else probes
 
     async def run(
         self,
-        task: Task,
-        environment: Environment,
+        task: Task | str,
+        environment: Environment | AsyncEnvironment,
         on_step: Callable[[StepRecord], None] | None = None,
     ) -> Episode:
         """Plans one task.
 
-        A limit, an unreadable answer or a failing model raises nothing: the episode continues or
-        ends as failed, and its record gives the reason.
+        A limit, an unreadable answer, a failing model, a refused action or an error in the
+        environment's `step` raises nothing: the episode continues or ends as failed, and its
+        record gives the reason.
 
         Args:
-            task: the task to plan.
-            environment: where actions are carried out; it is reset first.
+            task: the task to plan, or its goal in words.
+            environment: where actions are carried out; it is reset first. Its methods may be async.
             on_step: called with each step when it is finished.
+
+        Raises:
+            EnvironmentFailedError: if the environment cannot be reset.
         """
+        task = task_of(task)
         ledger = Ledger(self.limits)
         meter = Meter(self.model, ledger, task.seed)
         steps: list[StepRecord] = []  # p <- {}, u <- 0
-        state = Transition(environment.reset(task), done=False)  # s <- s0
+        state = Transition(await open_task(environment, task), done=False)  # s <- s0
         while not state.done and ledger.begin_step():  # s != g and not timeout
+            if is_dead_end(state.observation):
+                ledger.ended_by = DEAD_END
+                break
             context = StepContext(task, state.observation, tuple(steps))
             step = await self._plan_step(context, meter)
             if step.action is not None:
-                state = environment.step(step.action)  # s <- Execute(s, next_step)
-                step = replace(step, feedback=state.feedback)
+                try:
+                    state = await act(environment, step.action)  # s <- Execute(s, next_step)
+                    step = replace(step, feedback=state.feedback)
+                except EnvironmentFailedError as error:
+                    step, ledger.ended_by = replace(step, failure=str(error)), ENVIRONMENT_ERROR
             steps.append(step)  # p <- p + {next_step}
             if on_step is not None:
                 on_step(step)
@@ -173,3 +196,21 @@ class Planner:
             probe=context.evidence.probe,
             final_complexity=final,
         )
+
+
+def _allocator(allocator: Allocator | str | None) -> Allocator:
+    if allocator is None or allocator == AUTO:
+        return EscalatingAllocator()
+    return make_allocator(allocator) if isinstance(allocator, str) else allocator
+
+
+def _limits(named: Mapping[str, Any]) -> Limits:
+    known = [field.name for field in fields(Limits)]
+    for name, value in named.items():
+        if name not in known:
+            raise InvalidInputError(
+                f"unknown limit {name!r}{did_you_mean(name, known)} (limits: {', '.join(known)})"
+            )
+        if isinstance(value, bool) or not isinstance(value, int | float | None):
+            raise InvalidInputError(f"limit {name} is {value!r}, expected a number")
+    return Limits(**named)

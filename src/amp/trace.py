@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from amp.errors import InvalidInputError
 from amp.files import Lock, append_line, lock_directory, read_file, replace_file
-from amp.types import MODEL_ERROR, Episode, StepRecord, decided_by
+from amp.types import FAULTS, MODEL_ERROR, Episode, StepRecord, decided_by
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -168,7 +168,8 @@ class RunDirectory:
     def resume(cls, path: Path, manifest: Mapping[str, Any]) -> RunDirectory:
         """Goes on with a run that was interrupted or killed; starts one if there is none.
 
-        Episodes that a model error ended are left out, so that they are tried again.
+        Episodes that an error of the model or the environment ended are left out, so that they are
+        tried again.
 
         Raises:
             InvalidInputError: if the run was made with something else, which the message names, or
@@ -179,7 +180,7 @@ class RunDirectory:
             if not (path / MANIFEST).exists():
                 return cls._begun(path, manifest, lock)
             _require_same(path, manifest)
-            done = [e for e in read_episodes(path) if e.ended != MODEL_ERROR]
+            done = [e for e in read_episodes(path) if e.ended not in FAULTS]
             _write_episodes(path, done)
             return cls(path, done, lock)
 

@@ -188,6 +188,15 @@ STOP = Decision(None)
 MODEL_ERROR = "model error"
 """`Episode.ended` where a model that could not answer ended it."""
 
+ENVIRONMENT_ERROR = "environment error"
+"""`Episode.ended` where the environment failed, or refused an action."""
+
+FAULTS = frozenset({MODEL_ERROR, ENVIRONMENT_ERROR})
+"""Endings that say nothing of the plan; a resumed run tries such tasks again."""
+
+DEAD_END = "dead end"
+"""`Episode.ended` where no action was admissible, and the task not done."""
+
 
 @dataclass(frozen=True, slots=True)
 class ToolUse:
@@ -443,8 +452,8 @@ class Episode:
         success: whether the goal was reached; None where it is not known.
         score: quality in [0, 1].
         usage: all that was spent, the sum over the steps.
-        ended: why it ended: ``done``, the limit that was reached, or ``model error`` (the last
-            step's `failure` says which).
+        ended: why it ended: ``done``, the limit that was reached, ``dead end``, or ``model error``
+            or ``environment error`` (the last step's `failure` says which).
     """
 
     task: Task

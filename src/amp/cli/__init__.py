@@ -17,6 +17,7 @@ from amp.cli import annotate, assess, info, record, report, run, sweep, terminal
 from amp.cli.app import INTERRUPTED, app
 from amp.errors import (
     AmpError,
+    EnvironmentFailedError,
     InvalidInputError,
     LimitReachedError,
     MissingDependencyError,
@@ -42,6 +43,7 @@ __all__ = [
 
 EXIT_CODES: dict[type[Exception], int] = {
     InvalidInputError: 2,
+    EnvironmentFailedError: 2,
     LimitReachedError: 2,
     MissingDependencyError: 3,
     ModelError: 4,

@@ -26,7 +26,7 @@ from amp.allocate import (
 )
 from amp.assess.base import AblatedAssessor, Assessor, WeightedAssessor
 from amp.benchmarks.base import Benchmark, Defaults
-from amp.errors import InvalidInputError, ModelError
+from amp.errors import EnvironmentFailedError, InvalidInputError, ModelError
 from amp.evaluate.config import PlannerConfig, RunConfig, check_effects
 from amp.execute.base import Tool
 from amp.execute.executor import Executor
@@ -40,7 +40,7 @@ from amp.models.recorded import RecordedModel
 from amp.planner import Planner
 from amp.settings import load_settings
 from amp.trace import CONTENTS, EPISODES, SANDBOX, RunDirectory, read_episodes
-from amp.types import MODEL_ERROR, Episode, ProbeKind, StepRecord, Task
+from amp.types import FAULTS, MODEL_ERROR, Episode, ProbeKind, StepRecord, Task
 
 if TYPE_CHECKING:
     from amp.assess.assessor_file import Training
@@ -361,6 +361,7 @@ async def run_tasks(
     Raises:
         ModelError: if the model failed in several episodes in a row, so that it is probably not
             available. They are in the trace, and a resumed run plans them again.
+        EnvironmentFailedError: likewise, if it was the environment.
     """
     done = {episode.task.id for episode in directory.done}
     left = [task for task in tasks if task.id not in done]
@@ -369,10 +370,11 @@ async def run_tasks(
         directory.append(episode)
         if on_episode is not None:
             on_episode(episode)
-        failed = failed + 1 if episode.ended == MODEL_ERROR else 0
+        failed = failed + 1 if episode.ended in FAULTS else 0
         if failed == min(_MODEL_ERRORS_TO_GIVE_UP, len(left)):
-            raise ModelError(
-                f"{failed} episodes in a row ended by a model error, the last one by: "
+            kind = ModelError if episode.ended == MODEL_ERROR else EnvironmentFailedError
+            raise kind(
+                f"{failed} episodes in a row ended by a {episode.ended}, the last one by: "
                 f"{episode.steps[-1].failure}"
             )
     directory.finish([task.id for task in tasks])

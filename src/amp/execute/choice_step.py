@@ -19,6 +19,9 @@ from amp.types import Allocation, Candidate, StepContext
 
 _DIGITS = "123456789"
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+MAX_CHOICES = len(_LETTERS)
+"""Most actions of one question; more are chosen among in parts."""
+
 _SAMPLES_WITHOUT_LOG_PROBS = 5
 _LABEL_TOKENS = 4
 
@@ -68,6 +71,43 @@ async def ask(meter: Meter, prompt: Prompt, labels: Sequence[str]) -> list[float
     votes = [_first_label(sample.text, labels) for sample in samples]
     valid = [index for index in votes if index is not None]
     return [valid.count(index) / len(valid) for index in range(len(labels))] if valid else None
+
+
+async def weigh(
+    meter: Meter,
+    prompts: Prompts,
+    context: StepContext,
+    actions: tuple[str, ...],
+    thought: str = "",
+) -> list[float] | None:
+    """Asks the model to choose an action and returns the probability of each, in their order.
+
+    More than `MAX_CHOICES` are asked about in parts of about equal size, then the best of each part
+    against each other. An action's probability is that of its part's best times its own within the
+    part.
+
+    Returns:
+        Probabilities that add up to 1, or None if the answer names no action.
+    """
+    if len(actions) <= MAX_CHOICES:
+        labels = labels_for(len(actions))
+        return await ask(meter, prompts.choose(context, actions, labels, thought), labels)
+    count = math.ceil(len(actions) / MAX_CHOICES)
+    size = math.ceil(len(actions) / count)
+    parts = [actions[start : start + size] for start in range(0, len(actions), size)]
+    inside: list[list[float]] = []
+    for part in parts:
+        shares = await weigh(meter, prompts, context, part, thought)
+        inside.append(shares or [1.0 / len(part)] * len(part))
+    best = tuple(
+        part[max(range(len(part)), key=shares.__getitem__)]
+        for part, shares in zip(parts, inside, strict=True)
+    )
+    between = await weigh(meter, prompts, context, best, thought)
+    if between is None:
+        return None
+    meter.notes.append(f"{len(actions)} actions chosen among in {len(parts)} parts")
+    return [of_part * share for of_part, own in zip(between, inside, strict=True) for share in own]
 
 
 async def ask_thinking(
@@ -154,7 +194,7 @@ class ChoiceStep:
             return await self._choose_thinking(prompt)
         if allocation.depth == 0:
             n = 1 if allocation.temperature == 0.0 else allocation.beam_width
-            return tuple(await self._choose(prompt, "", "0", n))
+            return tuple(await self._choose("", "0", n))
         thoughts = await self.meter.generate(
             prompt,
             n=allocation.beam_width,
@@ -164,17 +204,17 @@ class ChoiceStep:
         candidates: list[Candidate] = []
         for index, thought in enumerate(thoughts):
             text = thought.text.strip()
-            (chosen,) = await self._choose(self._prompt(text), text, f"{index}", 1)
+            (chosen,) = await self._choose(text, f"{index}", 1)
             candidates.append(_after(thought, chosen))
         return tuple(candidates)
 
     async def retry(self, candidate: Candidate, critique: str) -> Candidate:
         """Returns the choice that is made with the critique as its thought."""
-        return (await self._choose(self._prompt(critique), critique, "retry", 1))[0]
+        return (await self._choose(critique, "retry", 1))[0]
 
-    async def _choose(self, prompt: Prompt, thought: str, name: str, n: int) -> list[Candidate]:
+    async def _choose(self, thought: str, name: str, n: int) -> list[Candidate]:
         """Samples from the distribution over the actions after a thought."""
-        probabilities = await ask(self.meter, prompt, labels_for(len(self.actions)))
+        probabilities = await weigh(self.meter, self.prompts, self.context, self.actions, thought)
         if probabilities is None:
             return [_unnamed(thought)] * n
         context, allocation = self.context, self.allocation
@@ -194,10 +234,16 @@ class ChoiceStep:
 
     async def _choose_thinking(self, prompt: Prompt) -> tuple[Candidate, ...]:
         """Samples labels after native thinking; its text is not known."""
+        actions = self.actions
+        if len(actions) > MAX_CHOICES:
+            shares = await weigh(self.meter, self.prompts, self.context, actions)
+            likely = sorted(range(len(actions)), key=lambda i: -shares[i] if shares else 0.0)
+            actions = tuple(actions[i] for i in sorted(likely[:MAX_CHOICES]))
+            prompt = self.prompts.choose(self.context, actions, labels_for(len(actions)), "")
         answers = await ask_thinking(
             self.meter,
             prompt,
-            labels_for(len(self.actions)),
+            labels_for(len(actions)),
             n=self.allocation.beam_width,
             temperature=self.allocation.temperature,
             thinking_tokens=self.thinking_tokens,
@@ -205,14 +251,10 @@ class ChoiceStep:
         return tuple(
             _after(
                 answer,
-                _unnamed("") if index is None else Candidate("", action=self.actions[index]),
+                _unnamed("") if index is None else Candidate("", action=actions[index]),
             )
             for answer, index in answers
         )
-
-    def _prompt(self, thought: str) -> Prompt:
-        labels = labels_for(len(self.actions))
-        return self.prompts.choose(self.context, self.actions, labels, thought)
 
 
 def _unnamed(thought: str) -> Candidate:

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 from amp.errors import ModelError
 from amp.execute.base import Prompts, Question, Tool
-from amp.execute.choice_step import ChoiceStep, ask, labels_for
+from amp.execute.choice_step import MAX_CHOICES, ChoiceStep, ask, labels_for, weigh
 from amp.execute.meter import Meter
 from amp.execute.open_step import OpenStep
 from amp.execute.select import check_rules, refine, self_check
@@ -32,6 +32,7 @@ async def probe_step(
     context: StepContext,
     kinds: frozenset[ProbeKind],
     meter: Meter,
+    prompts: Prompts,
 ) -> Probe | None:
     """Makes the model calls of `Executor.probe`.
 
@@ -41,17 +42,18 @@ async def probe_step(
         context: the step.
         kinds: what to measure.
         meter: makes and counts the calls.
+        prompts: the texts of a choice.
     """
     next_token: float | None = None
     options: Mapping[str, float] = {}
     hidden: tuple[float, ...] = ()
-    only_one = actions is not None and len(actions) == 1
-    if "hidden" in kinds and not only_one:
+    no_choice = actions is not None and len(actions) < 2
+    if "hidden" in kinds and not no_choice:
         hidden = await _hidden(prompt, meter)
     if actions is None and "next_token" in kinds:
         next_token = await _entropy(prompt, meter)
-    if actions is not None and not only_one and "options" in kinds:
-        shares = await ask(meter, prompt, labels_for(len(actions)))
+    if actions is not None and not no_choice and "options" in kinds:
+        shares = await weigh(meter, prompts, context, actions)
         options = {} if shares is None else dict(zip(actions, shares, strict=True))
     surprise = await _perplexity(context, meter) if "perplexity" in kinds else None
     probe = Probe(next_token, options, surprise, hidden)
@@ -137,11 +139,13 @@ class Executor:
         if not kinds:
             return None
         actions = context.actions(frozenset(context.observation.tool_actions))
+        if actions == ():
+            return None
         direct = Allocation(tools=frozenset(self.tools))
         context, prompt = await fit_history(
             context, lambda step: step_prompt(self.prompts, step, direct, actions), 1, 0, meter
         )
-        return await probe_step(prompt, actions, context, kinds, meter)
+        return await probe_step(prompt, actions, context, kinds, meter, self.prompts)
 
     async def execute(
         self, context: StepContext, allocation: Allocation, meter: Meter
@@ -153,6 +157,8 @@ class Executor:
             ModelError: from the model.
         """
         actions = context.actions(allocation.tools)
+        if actions is not None and not actions:
+            return (Candidate(text="", action=None, failure="no action is admissible"),)
         if actions is not None and len(actions) == 1:
             meter.notes.append("no model call for the only admissible action")
             return (Candidate(text="", action=actions[0], probability=1.0),)
@@ -247,7 +253,8 @@ def step_prompt(
         return prompts.solve(context, allocation)
     if allocation.depth > 0:
         return prompts.think(context, actions, allocation.depth)
-    return prompts.choose(context, actions, labels_for(len(actions)), "")
+    shown = actions[:MAX_CHOICES]  # more than that are chosen among in parts
+    return prompts.choose(context, shown, labels_for(len(shown)), "")
 
 
 async def fit_history(

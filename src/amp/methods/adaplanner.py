@@ -207,7 +207,7 @@ class AdaPlanner(BaselinePlanner):
             if action is None:
                 run.close_step(failure)
                 return _OUT_OF_REFINEMENTS
-            run.act(action)
+            await run.act(action)
             run.close_step()
         return None
 
@@ -228,7 +228,7 @@ class AdaPlanner(BaselinePlanner):
                 trouble = trouble if plan else "no plan could be read"
             step, *rest = plan
             run.note(self._granted, Candidate(text=step.action, action=action))
-            run.act(action)
+            await run.act(action)
             plan, trouble = tuple(rest), ""
             if not run.state.done:
                 trouble = await self._violation(run, step)

@@ -180,7 +180,7 @@ class ADaPTPlanner(BaselinePlanner):
             answer = await self._answer(run, run.task.goal)
             if answer.text is None:
                 return _NOTHING_LEFT
-            run.act(answer.text)
+            await run.act(answer.text)
             run.close_step()
         return None
 
@@ -212,7 +212,7 @@ class ADaPTPlanner(BaselinePlanner):
             if action is None:
                 run.close_step("no action could be read")
                 continue
-            run.act(action)
+            await run.act(action)
             done = run.state.done
             if not done and goal != run.task.goal:
                 done = await self._yes(run, reached(run.context, goal))

@@ -7,21 +7,26 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from amp.cost import Ledger
-from amp.environment import Environment
-from amp.errors import LimitReachedError, ModelError
+from amp.environment import AsyncEnvironment, Environment
+from amp.errors import EnvironmentFailedError, LimitReachedError, ModelError
+from amp.execute.boundary import act, is_dead_end, open_task, task_of
 from amp.execute.executor import Executor
 from amp.execute.meter import Meter
 from amp.models.base import Completion, LanguageModel
 from amp.types import (
+    DEAD_END,
+    ENVIRONMENT_ERROR,
     MODEL_ERROR,
     Allocation,
     Candidate,
     Complexity,
     Episode,
     Limits,
+    Observation,
     Round,
     StepContext,
     StepRecord,
@@ -36,7 +41,10 @@ class AnyPlanner(Protocol):
     """Anything that plans a task: `amp.planner.Planner` and every planner of this folder."""
 
     async def run(
-        self, task: Task, environment: Environment, on_step: OnStep | None = None
+        self,
+        task: Task | str,
+        environment: Environment | AsyncEnvironment,
+        on_step: OnStep | None = None,
     ) -> Episode:
         """Plans one task, as `amp.planner.Planner.run` does."""
         ...
@@ -58,14 +66,15 @@ class Trajectory:
     def __init__(
         self,
         task: Task,
-        environment: Environment,
+        environment: Environment | AsyncEnvironment,
+        opening: Observation,
         meter: Meter,
         on_step: OnStep | None = None,
     ) -> None:
         self.task = task
         self.meter = meter
         self.steps: list[StepRecord] = []
-        self.state = Transition(environment.reset(task), done=False)
+        self.state = Transition(opening, done=False)
         self._environment = environment
         self._on_step = on_step
         self._open = False
@@ -87,6 +96,9 @@ class Trajectory:
         if self._open:
             return True
         if self.state.done or not self.meter.ledger.begin_step():
+            return False
+        if is_dead_end(self.state.observation):
+            self.meter.ledger.ended_by = DEAD_END
             return False
         self._open, self._rounds, self._action = True, [], None
         self._seen = self.state.observation
@@ -110,10 +122,15 @@ class Trajectory:
         )
         self._before_round = usage
 
-    def act(self, action: str) -> None:
-        """Carries out the action of the open step."""
-        self.state = self._environment.step(action)
+    async def act(self, action: str) -> None:
+        """Carries out the action of the open step.
+
+        Raises:
+            EnvironmentFailedError: from the environment.
+        """
         self._action = action
+        self.state = replace(self.state, feedback="")  # that of the last action, if this one fails
+        self.state = await act(self._environment, action)
 
     def close_step(self, failure: str | None = None) -> None:
         """Ends the open step and keeps its record, with why it has no action or ended early."""
@@ -179,11 +196,16 @@ class BaselinePlanner(ABC):
         self.limits = limits
 
     async def run(
-        self, task: Task, environment: Environment, on_step: OnStep | None = None
+        self,
+        task: Task | str,
+        environment: Environment | AsyncEnvironment,
+        on_step: OnStep | None = None,
     ) -> Episode:
         """Plans one task; a limit or a failing model ends the episode, and its record says why."""
         ledger = Ledger(self.limits)
-        run = Trajectory(task, environment, Meter(self.model, ledger, task.seed), on_step)
+        task = task_of(task)
+        meter = Meter(self.model, ledger, task.seed)
+        run = Trajectory(task, environment, await open_task(environment, task), meter, on_step)
         try:
             own_limit = await self._plan(run)
             if own_limit is not None and ledger.ended_by is None:
@@ -192,6 +214,9 @@ class BaselinePlanner(ABC):
             run.close_step(str(error))
         except ModelError as error:
             ledger.ended_by = MODEL_ERROR
+            run.close_step(str(error))
+        except EnvironmentFailedError as error:
+            ledger.ended_by = ENVIRONMENT_ERROR
             run.close_step(str(error))
         return run.episode(ledger.ending)
 

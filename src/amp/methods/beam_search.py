@@ -12,13 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from amp.cost import Ledger
-from amp.environment import Environment, Forkable
-from amp.errors import InvalidInputError, LimitReachedError, ModelError
+from amp.environment import AsyncEnvironment, Environment, Forkable
+from amp.errors import EnvironmentFailedError, InvalidInputError, LimitReachedError, ModelError
+from amp.execute.boundary import act, open_task, task_of
 from amp.execute.meter import Meter
 from amp.execute.select import vote
 from amp.methods.base import OnStep
 from amp.planner import Planner
 from amp.types import (
+    ENVIRONMENT_ERROR,
     MODEL_ERROR,
     Candidate,
     Complexity,
@@ -99,7 +101,7 @@ def _likelihood(candidate: Candidate) -> float:
     return -math.inf if candidate.log_prob is None else candidate.log_prob
 
 
-def grow(beams: Sequence[Beam], kept: Sequence[Extension], step: StepRecord) -> list[Beam]:
+async def grow(beams: Sequence[Beam], kept: Sequence[Extension], step: StepRecord) -> list[Beam]:
     """Carries the kept extensions out, each in an environment of its own."""
     left = [extension.beam for extension in kept]
     grown = []
@@ -109,7 +111,7 @@ def grow(beams: Sequence[Beam], kept: Sequence[Extension], step: StepRecord) -> 
         left.remove(extension.beam)
         # The last extension of a beam takes over its environment, which is not needed again.
         environment = beam.environment.fork() if extension.beam in left else beam.environment
-        state = environment.step(action)
+        state = await act(environment, action)
         record = replace(
             step, observation=beam.state.observation, action=action, feedback=state.feedback
         )
@@ -170,7 +172,10 @@ class BeamPlanner(Planner):
     """
 
     async def run(
-        self, task: Task, environment: Environment, on_step: OnStep | None = None
+        self,
+        task: Task | str,
+        environment: Environment | AsyncEnvironment,
+        on_step: OnStep | None = None,
     ) -> Episode:
         """Plans one task.
 
@@ -188,14 +193,20 @@ class BeamPlanner(Planner):
                 f"beam search needs an environment with fork(), which "
                 f"{type(environment).__name__} lacks; choose another planner"
             )
+        task = task_of(task)
         ledger = Ledger(self.limits)
         meter = Meter(self.model, ledger, task.seed)
-        live = [Beam(environment, Transition(environment.reset(task), done=False))]
+        live = [Beam(environment, Transition(await open_task(environment, task), done=False))]
         finished: list[Beam] = []
         steps: list[StepRecord] = []
         while live and ledger.begin_step():
             step, kept = await self._extend_step(task, live, len(finished), meter)
-            grown = grow(live, kept, step) if kept else [idle(beam, step) for beam in live]
+            try:
+                grown = await grow(live, kept, step) if kept else [idle(b, step) for b in live]
+            except EnvironmentFailedError as error:
+                ledger.ended_by = ENVIRONMENT_ERROR
+                steps.append(replace(step, failure=str(error)))
+                break
             finished += [beam for beam in grown if beam.state.done]
             live = [beam for beam in grown if not beam.state.done]
             if step.failure == _NO_PLACE:

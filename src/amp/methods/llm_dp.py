@@ -48,7 +48,7 @@ class LLMDPPlanner(BaselinePlanner):
         planned = next((s for s in steps if s in (context.observation.actions or ())), None)
         if planned is not None:
             run.note(self.allocation, Candidate(text="", action=planned, tool_uses=advice))
-            run.act(planned)
+            await run.act(planned)
             return None
         run.meter.notes.append("the model's choice for want of a plan")
         alone = replace(self.allocation, tools=frozenset())
@@ -57,5 +57,5 @@ class LLMDPPlanner(BaselinePlanner):
         chosen = vote(candidates)
         if chosen is None or chosen.action is None:
             return "no listed action was named"
-        run.act(chosen.action)
+        await run.act(chosen.action)
         return None

@@ -197,7 +197,7 @@ class ReActPlanner(BaselinePlanner):
         if len(actions) == 1:
             run.meter.notes.append("no model call for the only admissible action")
             run.note(granted, Candidate(text="", action=actions[0], probability=1.0))
-            run.act(actions[0])
+            await run.act(actions[0])
             turns.append(Turn(f"Action: {actions[0]}", run.state.feedback))
             return None
         context = run.context
@@ -221,7 +221,7 @@ class ReActPlanner(BaselinePlanner):
         chosen = sample_index(probabilities, granted.temperature, granted.top_p, rng)
         action = actions[chosen]
         run.note(granted, replace(candidate_of(thought, action), probability=probabilities[chosen]))
-        run.act(action)
+        await run.act(action)
         turns.append(Turn(f"{said} Action: {action}", run.state.feedback))
         return None
 
@@ -250,7 +250,7 @@ class ReActPlanner(BaselinePlanner):
             if call.name == "finish":
                 answer, uses = await self._worked_out(run, call.argument)
                 run.note(granted, replace(candidate_of(completion, answer), tool_uses=uses))
-                run.act(answer)
+                await run.act(answer)
                 turns.append(Turn(call.said.strip(), run.state.feedback))
                 return None
             candidate = candidate_of(completion, f"calculate[{call.argument}]")

@@ -1,0 +1,216 @@
+"""Where environments of other people meet the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amp.environment import Environment
+from amp.errors import EnvironmentFailedError, InvalidInputError
+from amp.execute.boundary import GymEnvironment, act, open_task
+from amp.methods.react import ReActPlanner
+from amp.models.base import Prompt
+from amp.models.scripted import ScriptedModel
+from amp.planner import Planner
+from amp.types import Allocation, Episode, Limits, Observation, Task, Transition
+
+TASK = Task("door", "open the door")
+DOORS = ("push", "pull")
+Seen: Any = Observation
+Went: Any = Transition
+"""The same classes, for values that a type checker would refuse."""
+
+
+class Door:
+    """A door, whose answers are whatever a test says."""
+
+    def __init__(self, opening: object = None, answer: Callable[[str], object] | None = None):
+        self.opening = Observation("a door", DOORS) if opening is None else opening
+        self.answer = answer or (lambda action: Transition(Observation("open"), True, True, 1.0))
+
+    def reset(self, task: Task) -> Any:
+        return self.opening
+
+    def step(self, action: str) -> Any:
+        return self.answer(action)
+
+
+async def planned(world: Environment, **limits: int) -> Episode:
+    model = ScriptedModel(["push"], next_tokens=lambda prompt: {"1": 0.9, "2": 0.1, "A": 0.5})
+    return await Planner(model, limits={"steps": 4, **limits}).run("open the door", world)
+
+
+@pytest.mark.parametrize(
+    ("opening", "said"),
+    [
+        (None, "the observation is None"),
+        ("a door", "the observation is 'a door' (str), expected an amp.Observation"),
+        (Seen(state={"door": 1}), "state is {'door': 1} (dict), expected a string"),
+        (Seen(actions="push"), "actions is 'push' (str), expected a tuple of different"),
+        (Seen(actions=("a", "b", "a")), "actions has 'a' twice"),
+        (Seen(actions=("a", 7)), "one of actions is 7 (int), expected a string"),
+        (Seen(actions=("a", " ")), "one of actions is ' ' (str)"),
+        (Seen(tool_actions={"map": "a"}), "tool_actions['map'] is 'a' (str)"),
+        (Seen(distance=7.0), "distance is 7.0 (float), expected a number from 0 to 1"),
+    ],
+)
+async def test_a_wrong_first_state_is_named_before_anything_is_spent(
+    opening: object, said: str
+) -> None:
+    class Opening(Door):
+        def reset(self, task: Task) -> Any:
+            return opening
+
+    with pytest.raises(EnvironmentFailedError) as caught:
+        await planned(Opening())
+    assert str(caught.value).startswith(f"Opening.reset: {said}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda action: None, "the result is None"),
+        (lambda action: (Seen(), 1.0, True, False, {}), "the result is (Observation("),
+        (lambda action: Went(Seen(), "no"), "done is 'no' (str), expected True or"),
+        (lambda action: Went(Seen(), 1), "done is 1 (int)"),
+        (lambda action: Went(Seen(), True, "yes"), "success is 'yes' (str)"),
+        (lambda action: Went(Seen(), True, score=42), "score is 42 (int), expected"),
+        (lambda action: Went(Seen(), True, score=float("nan")), "score is nan"),
+        (lambda action: Went(Seen(), True, feedback=None), "feedback is None"),
+        (lambda action: Went({"s": 1}, True), "the observation is {'s': 1} (dict)"),
+    ],
+)
+async def test_a_wrong_result_ends_the_episode_with_its_record(
+    answer: Callable[[str], object], said: str
+) -> None:
+    episode = await planned(Door(answer=answer))
+    assert (episode.ended, episode.success) == ("environment error", False)
+    (step,) = episode.steps
+    assert step.action == "push"
+    assert (step.failure or "").startswith(f"Door.step: {said}")
+    assert episode.usage == step.usage
+    assert episode.usage.tokens > 0
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (ZeroDivisionError("division by zero"), "Door.step failed: ZeroDivisionError: division by"),
+        (InvalidInputError("push is not admissible"), "push is not admissible"),
+        (AssertionError(), "Door.step failed: AssertionError"),
+    ],
+)
+async def test_an_error_of_step_ends_the_episode_with_its_record(
+    raised: Exception, said: str
+) -> None:
+    def answer(action: str) -> object:
+        raise raised
+
+    for episode in (
+        await planned(Door(answer=answer)),
+        await ReActPlanner(
+            ScriptedModel(["push"], next_tokens=lambda prompt: {"1": 0.9, "2": 0.1}),
+            Planner(ScriptedModel([])).executor,
+            Allocation(),
+            Limits(steps=4),
+        ).run(TASK, Door(answer=answer)),
+    ):
+        assert episode.ended == "environment error"
+        assert (episode.steps[-1].failure or "").startswith(said)
+        assert episode.steps[-1].feedback == ""
+        assert episode.usage.tokens > 0
+
+
+async def test_a_dead_end_is_an_ending_of_its_own() -> None:
+    stuck = Transition(Observation("a wall", ()), False, feedback="bump")
+    episode = await planned(Door(answer=lambda action: stuck))
+    assert (episode.ended, episode.success, len(episode.steps)) == ("dead end", False, 1)
+
+
+async def test_reset_and_step_may_be_async_and_answer_with_numpys_types() -> None:
+    np = pytest.importorskip("numpy")
+
+    class Slow:
+        async def reset(self, task: Task) -> Observation:
+            return Observation("a door", cast(Any, list(DOORS)))
+
+        async def step(self, action: str) -> Transition:
+            return Transition(Observation("open"), np.bool_(True), np.bool_(True), np.float64(1.0))
+
+    model = ScriptedModel([], next_tokens=lambda prompt: {"1": 0.9, "2": 0.1})
+    episode = await Planner(model).run(TASK, Slow())
+    assert (episode.ended, episode.success, episode.score) == ("done", True, 1.0)
+    assert type(episode.success) is bool
+    assert episode.steps[0].observation.actions == DOORS
+
+
+async def test_a_class_in_place_of_an_environment_is_told_apart() -> None:
+    with pytest.raises(EnvironmentFailedError, match=r"the class Door; pass Door\(\) instead"):
+        await open_task(cast(Any, Door), TASK)
+
+
+async def test_an_interruption_is_no_failure_of_the_environment() -> None:
+    def answer(action: str) -> object:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        await act(Door(answer=answer), "push")
+
+
+@given(count=st.integers(53, 400), data=st.data())
+async def test_of_any_number_of_actions_the_one_that_the_model_wants_is_chosen(
+    count: int, data: st.DataObject
+) -> None:
+    actions = tuple(f"door {n}" for n in range(count))
+    wanted = data.draw(st.sampled_from(actions))
+
+    def next_token(prompt: Prompt) -> dict[str, float]:
+        lines = str(prompt.messages[-2].content).splitlines()
+        listed = {line[3:]: line[0] for line in lines if line[1:3] == ". "}
+        assert len(listed) <= 52
+        return {label: 0.9 if name == wanted else 0.1 / 52 for name, label in listed.items()}
+
+    planner = Planner(ScriptedModel([], next_tokens=next_token), limits=Limits(steps=1))
+    (step,) = (await planner.run(TASK, Door(Observation("a hall", actions)))).steps
+    assert step.action == wanted
+    assert step.probe is not None
+    assert sum(step.probe.options.values()) == pytest.approx(1.0)
+    assert tuple(step.probe.options) == actions
+
+
+def gymnasium(rewards: Mapping[int, float], **info: Any) -> Any:
+    """An environment of two actions with gymnasium's interface."""
+    return SimpleNamespace(
+        action_space=SimpleNamespace(n=2),
+        reset=lambda seed: (f"a door, seed {seed}", {}),
+        step=lambda action: ("open", rewards[action], True, False, info),
+    )
+
+
+async def test_an_environment_of_gymnasium_is_planned_in() -> None:
+    adapted = GymEnvironment(gymnasium({0: 1.0, 1: 0.0}), DOORS)
+    assert (await open_task(adapted, TASK)).state == "a door, seed 0"
+    assert (await planned(adapted)).success
+    assert not (await planned(GymEnvironment(gymnasium({0: 0.0, 1: 1.0}), DOORS))).success
+    told = GymEnvironment(gymnasium({0: 1.0, 1: 0.0}, is_success=False), DOORS)
+    assert not (await planned(told)).success
+    with pytest.raises(InvalidInputError, match="1 names of actions, expected 2"):
+        GymEnvironment(gymnasium({}), ("push",))
+
+
+def test_a_planner_is_made_of_names() -> None:
+    planner = Planner("random", allocator="fixed", limits={"steps": 3, "tokens": 500})
+    assert planner.model.card.name == "chance"
+    assert planner.limits == Limits(steps=3, tokens=500)
+    with pytest.raises(InvalidInputError, match=r"unknown allocator 'fixd'; did you mean 'fixed'"):
+        Planner("random", allocator="fixd")
+    with pytest.raises(InvalidInputError, match=r"unknown limit 'step'; did you mean 'steps'"):
+        Planner("random", limits={"step": 3})
+    with pytest.raises(InvalidInputError, match="limit tokens is 'many', expected a number"):
+        Planner("random", limits={"tokens": "many"})
