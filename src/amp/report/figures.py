@@ -16,20 +16,20 @@ from amp.report.validity_report import Stage
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-_COLOURS = (
-    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8a6d3b",
-)  # fmt: skip
+BLUE, ORANGE, GREEN, GREY = "#0072b2", "#b54708", "#007a5a", "#666666"
+COLOURS = (BLUE, ORANGE, GREEN, "#9c4f7f", "#8a6100", "#2f7f9e", "#000000", "#6b5b95")
+"""The one palette of all figures and pages: told apart by colour-blind people, legible as text."""
 _MARKS = ("circle", "diamond", "triangle-up", "x", "pentagon", "cross")
 _GROUPS = {
-    "fixed": ("#555555", "square", "fixed runs"),
-    "rule": ("#8a8a8a", "triangle-down", "rules"),
-    "control": ("#b5651d", "x-thin-open", "controls"),
-    "oracle": ("#b8860b", "star", "oracle (of the fixed runs)"),
+    "fixed": (GREY, "square", "fixed runs"),
+    "rule": (GREY, "triangle-down", "rules"),
+    "control": (COLOURS[4], "x-thin-open", "controls"),
+    "oracle": (COLOURS[3], "star", "oracle (of the fixed runs)"),
 }
 """Colour, mark and name of the runs that are shown as one group."""
 
 _FEW = 12  # runs, of which a plot can show and name each
-_KINDS = {"scorer": "#0072b2", "baseline": "#d55e00", "feature": "#707070"}
+_KINDS = {"scorer": BLUE, "baseline": ORANGE, "feature": GREY}
 _LINE_PIXELS = 24
 
 
@@ -64,7 +64,7 @@ def curve(report: RunReport) -> Figure:
             colour, mark, name = _GROUPS[one.kind]
         else:
             place, name = next(adaptive), label(one.name)
-            colour, mark = _COLOURS[place % len(_COLOURS)], _MARKS[place % len(_MARKS)]
+            colour, mark = COLOURS[place % len(COLOURS)], _MARKS[place % len(_MARKS)]
         rate = one.summary.success_rate
         # Where there are many, the intervals of rules and the like would hide each other.
         bare = many and one.kind in _GROUPS
@@ -97,7 +97,7 @@ def curve(report: RunReport) -> Figure:
                 yanchor="bottom" if above else "top",
                 xshift=-6 if above else 6,
                 yshift=6 if above else -3,
-                font={"size": 11, "color": "#555"},
+                font={"size": 11, "color": GREY},
                 bgcolor="rgba(255, 255, 255, 0.8)",
                 borderpad=0,
             )
@@ -143,7 +143,7 @@ def parts(report: RunReport) -> Figure:
                 name=name,
                 legendgroup=name,
                 showlegend=column == 1,
-                marker={"color": _COLOURS[place]},
+                marker={"color": COLOURS[place]},
                 hovertemplate=f"{name} %{{x:,.4g}} {amount}<extra></extra>",
             )
             figure.add_trace(bars, row=1, col=column)
@@ -175,9 +175,9 @@ def by_third(report: RunReport, success: bool) -> Figure:
         if many and line.kind != "adaptive" and line.name != report.reference:
             continue
         if line.kind == "adaptive":
-            colour, adaptive = _COLOURS[adaptive % len(_COLOURS)], adaptive + 1
+            colour, adaptive = COLOURS[adaptive % len(COLOURS)], adaptive + 1
         else:
-            colour, fixed = f"rgba(90, 90, 90, {max(0.25, 0.9 - 0.2 * fixed):.2f})", fixed + 1
+            colour, fixed = f"rgba(102, 102, 102, {max(0.25, 0.9 - 0.2 * fixed):.2f})", fixed + 1
         rows = {one.third: one for one in report.thirds if one.run == line.name}
         shown = [rows[third] for third in THIRDS if third in rows]
         values = [one.success_rate if success else one.cost for one in shown]
@@ -224,7 +224,7 @@ def calibration(report: RunReport) -> Figure:
             error_y=_whiskers(rates, [found.interval for found in bins]),
             mode="lines+markers",
             marker={
-                "color": _COLOURS[place % len(_COLOURS)],
+                "color": COLOURS[place % len(COLOURS)],
                 "symbol": _MARKS[place % len(_MARKS)],
                 "size": 9,
             },
@@ -264,7 +264,7 @@ def aurocs(stage: Stage) -> Figure:
             hovertemplate="%{text}<br>AUROC %{x:.3f}<extra></extra>",
         )
         figure.add_trace(trace)
-    figure.add_vline(x=0.5, line={"dash": "dash", "color": "#999"})
+    figure.add_vline(x=0.5, line={"dash": "dash", "color": GREY})
     labels = [label(line.name) + (" (inverted)" if line.direction == -1 else "") for line in lines]
     _name_rows(figure, labels)
     figure.update_xaxes(title="AUROC: a failure scores above a success", range=[-0.02, 1.02])
@@ -276,7 +276,7 @@ def reliability_diagram(stage: Stage) -> Figure:
 
     figure = Figure()
     diagonal = Scatter(
-        x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dash", "color": "#999"}, name="calibrated"
+        x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dash", "color": GREY}, name="calibrated"
     )
     figure.add_trace(diagonal)
     for place, (name, result) in enumerate(stage.reliability.items()):

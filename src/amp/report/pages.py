@@ -8,7 +8,10 @@ out, and said.
 
 from __future__ import annotations
 
+import gzip
+from base64 import b64encode
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import islice, zip_longest
 from pathlib import Path
@@ -32,7 +35,6 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 
-COLOURWAY = ("#999999", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9")
 _TEMPLATES = Path(__file__).parent / "templates"
 _STEPS = 40
 _CANDIDATES = 12
@@ -43,7 +45,7 @@ _VERDICTS = {True: ("good", "success"), False: ("bad", "failure"), None: ("note"
 
 
 def page(template: str, title: str, **values: Any) -> str:
-    """A page of a template that extends ``page.html``.
+    """A page of a template that extends ``page.html``; plotly stands in it packed.
 
     Args:
         template: name of its file.
@@ -53,9 +55,16 @@ def page(template: str, title: str, **values: Any) -> str:
     Raises:
         MissingDependencyError: if jinja2 or plotly is not installed.
     """
-    plotly = optional("plotly.offline", "a report as HTML").get_plotlyjs()
+    packed = _packed_plotly(optional("plotly.offline", "a report as HTML"))
     found = _environment().get_template(template)
-    return found.render(title=title, plotly=_markup(plotly), **values) + "\n"
+    colours = {"good": figures.GREEN, "bad": figures.ORANGE, "chosen": figures.BLUE}
+    return found.render(title=title, plotly=packed, colours=colours, **values) + "\n"
+
+
+@cache
+def _packed_plotly(offline: Any) -> str:
+    """Plotly in a third of its size, since pages are sent around."""
+    return b64encode(gzip.compress(offline.get_plotlyjs().encode(), mtime=0)).decode()
 
 
 def figure(made: Figure, name: str) -> Markup:
@@ -66,11 +75,14 @@ def figure(made: Figure, name: str) -> Markup:
         name: unique in its page; a figure without one would get a random one, and the same report
             should be the same page.
     """
-    made.update_layout(template="plotly_white", colorway=COLOURWAY, margin={"l": 60, "r": 20})
+    margin = {"l": 60, "r": 20}
+    made.update_layout(template="plotly_white", colorway=figures.COLOURS, margin=margin)
     # Without its bar of buttons: one of them would send the figure elsewhere.
     config = {"displayModeBar": False, "responsive": True}
     div = f"figure-{name}"
-    return _markup(made.to_html(config=config, include_plotlyjs=False, full_html=False, div_id=div))
+    html = made.to_html(config=config, include_plotlyjs=False, full_html=False, div_id=div)
+    # Drawn by page.html, when plotly is unpacked.
+    return _markup(html.replace("<script>", '<script type="text/plain" class="drawn">', 1))
 
 
 def anchor(run: int, place: int) -> str:
@@ -207,7 +219,9 @@ def _clip(text: str) -> str:
     return f"{text[:_CHARACTERS]}… [{len(text) - _CHARACTERS:,} characters left out]"
 
 
-_TRACE_BYTES = 4_000_000
+_TRACE_BYTES = 1_500_000
+_NOTHING = ("", "-", "0.00000")
+"""What a cell holds that says nothing; the last are dollars of a local model."""
 Place = tuple[int, int]
 """A run and one of its episodes, each by its index."""
 
@@ -237,6 +251,7 @@ def run_page(
         "run_report.html",
         report.title,
         report=report,
+        conclusion=report.conclusion,
         summary=f"{len(report.lines)} runs of {first.tasks} tasks{seeds}; compared with "
         f"{report.reference}. Intervals are 95 %.",
         curve=None if report.curve is None else figure(figures.curve(report), "curve"),
@@ -250,13 +265,15 @@ def _table(
     table: Table, report: RunReport, runs: Sequence[Run], traces: dict[Place, Markup]
 ) -> dict[str, Any]:
     """A table with its figures; the tasks of failures are linked to their traces."""
+    table = _filled(table)
     rows: list[list[Any]] = [list(texts) for texts in table.texts()]
     if table.name == "failures":
         places = {run.name: place for place, run in enumerate(runs)}
         for failure, cells in zip(report.failures, rows, strict=True):
             key = (places[failure.run], failure.place)
             if key in traces:
-                cells[1] = (cells[1], anchor(*key))
+                task = table.heads.index("task")
+                cells[task] = (cells[task], anchor(*key))
     shown: list[Markup] = []
     if table.name == "parts":
         shown = [figure(figures.parts(report), "parts")]
@@ -274,6 +291,17 @@ def _table(
         "note": table.note,
         "figures": shown,
     }
+
+
+def _filled(table: Table) -> Table:
+    """The table without columns in which no row says anything; the first always stays."""
+    rows = list(table.texts())
+    kept = tuple(
+        column
+        for place, column in enumerate(table.columns)
+        if place == 0 or any(row[place] not in _NOTHING for row in rows)
+    )
+    return replace(table, columns=kept)
 
 
 def _traces(

@@ -218,6 +218,11 @@ class Versus:
     saving_holm: float | None
     detectable_saving: float | None
 
+    @property
+    def saving_share(self) -> float:
+        """The share of cost that it saved; 0 where the other cost nothing."""
+        return 0.0 if self.saving is None else self.saving.share
+
 
 def against(other: Run, run: Run, cost_of: Callable[[Episode], float]) -> Versus:
     """A run against another one on the same tasks, without any correction.

@@ -96,6 +96,31 @@ class Failure:
     goal: str
 
 
+def _success_told(one: Versus) -> str:
+    points = abs(one.difference) * 100
+    if (sure := one.interval) is None:
+        return f"{one.name} and {one.against} did one task, which tells no difference"
+    between = f"95 %: {sure.low * 100:+.1f} to {sure.high * 100:+.1f} on {one.tasks} tasks"
+    if sure.low <= 0 <= sure.high:
+        return (
+            f"Nothing tells the success of {one.name} from that of {one.against} "
+            f"({one.difference * 100:+.1f} points; {between})"
+        )
+    more = "more" if one.difference > 0 else "fewer"
+    return f"{one.name} solved {points:.1f} points {more} than {one.against} ({between})"
+
+
+def _saving_told(one: Versus, unit: str) -> str:
+    if one.saving is None:
+        return ""
+    share, sure = one.saving.share, one.saving.interval
+    told = f"; it spent {abs(share):.0%} {'fewer' if share >= 0 else 'more'} {unit}"
+    if sure is None:
+        return told
+    doubt = ", which may be chance" if sure.low <= 0 <= sure.high else ""
+    return f"{told}{doubt} (95 % of what it saved: {sure.low:.0%} to {sure.high:.0%})"
+
+
 @dataclass(frozen=True, slots=True)
 class RunReport:
     """All of it; `amp.trace.to_json` makes JSON of it.
@@ -145,6 +170,21 @@ class RunReport:
         """What it is of."""
         named = " of ".join(filter(None, (self.benchmark, self.model)))
         return f"Runs on {named}" if named else "Runs"
+
+    @property
+    def conclusion(self) -> str:
+        """What came out, in a sentence: of the best adaptive run, or else of the best other one."""
+        kinds = {line.name: line.kind for line in self.lines}
+        against = [one for one in self.comparisons if one.against == self.reference]
+        adaptive = [one for one in against if kinds.get(one.name) == "adaptive"]
+        if not against:
+            line = self.lines[0]
+            return (
+                f"{line.name} solved {line.summary.success_rate:.0%} of {line.tasks} tasks at "
+                f"{line.cost:,.4g} {self.unit} each; there is no other run to compare it with."
+            )
+        best = max(adaptive or against, key=lambda one: (one.difference, one.saving_share))
+        return f"{_success_told(best)}{_saving_told(best, self.unit)}."
 
     @property
     def unit(self) -> str:
