@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Literal, TypeVar
 
 from amp.errors import InvalidInputError, RecordingError
 from amp.models.base import Capabilities, LanguageModel, ModelCard
+from amp.models.recording_file import RecordingFile
 from amp.models.recording_store import Store
 from amp.types import ToolUse
 
@@ -239,7 +239,7 @@ def contents(path: Path) -> Contents:
         store.close()
     if identity is None:
         raise RecordingError(f"recording {path} is empty; fill it with amp record")
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+    with closing(RecordingFile(path, write=False)) as file, file.use() as connection:
         ask = connection.execute
         samples = dict(ask(_SAMPLES_BY_REQUEST).fetchall())
         (hidden,) = ask("SELECT count(hidden) FROM probes").fetchone()

@@ -1,8 +1,7 @@
-"""The file of a recording: one SQLite file that several processes may write at once.
+"""The tables of a recording, in one SQLite file that several processes may write at once.
 
 Rows are never changed: what is there first stays, so a sample that two writers made is there once,
-and both go on with the same one. SQLite's write-ahead log keeps every committed row when a process
-is killed.
+and both go on with the same one.
 
 A sample's row holds what a call that begins with it is charged: the first sample of a recorded call
 carries that call's prompt tokens, the others share its prefix and have all of them as cached.
@@ -13,11 +12,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import sqlite3
 import struct
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,11 +28,11 @@ from amp.models.base import (
     ModelCard,
     NextToken,
 )
+from amp.models.recording_file import RecordingFile
 from amp.types import ToolUse, Usage
 
 FORMAT = "2"
 _APPLICATION_ID = 0x616D7072  # "ampr": tells our files from other SQLite files
-_BUSY_SECONDS = 30.0
 
 # Estimates have a table of their own, made when there is the first: files of before have none.
 _FIGURES = tuple(f for f in dataclasses.fields(Usage) if f.name != "estimated_calls")
@@ -138,22 +134,9 @@ class Store:
 
     def __init__(self, path: Path, *, write: bool) -> None:
         self.path = path
-        if not write and not path.is_file():
-            raise RecordingError(f"no recording at {path}; record it first with --record")
-        if write and not path.parent.is_dir():
-            raise RecordingError(f"recording {path}: its directory does not exist; create it")
-        self._closed = False
-        with self._guarded():
-            self._connection = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode={'rwc' if write else 'ro'}",
-                uri=True,
-                timeout=_BUSY_SECONDS,
-                isolation_level=None,
-                check_same_thread=False,
-            )
+        self._file = RecordingFile(path, write=write)
         try:
-            with self._guarded():
-                self._prepare(write)
+            self._prepare(write)
         except RecordingError:
             self.close()
             raise
@@ -176,30 +159,28 @@ class Store:
     def set_identity(self, card: ModelCard, capabilities: Capabilities) -> None:
         """Notes the model of a new file; in an old one, what the model turned out to lack."""
         self._insert("meta", "card", _json(dataclasses.asdict(card)))
-        with self._guarded():
-            self._connection.execute(
+        with self._file.use() as connection:
+            connection.execute(
                 "INSERT OR REPLACE INTO meta VALUES ('capabilities', ?)",
                 (_json(dataclasses.asdict(capabilities)),),
             )
 
     def versions(self) -> dict[str, str]:
         """Returns the version of the prompts by family, such as ``{"gsm8k": "gsm8k/3"}``."""
-        with self._guarded():
-            return dict(self._connection.execute("SELECT family, version FROM prompts"))
+        with self._file.use() as connection:
+            return dict(connection.execute("SELECT family, version FROM prompts"))
 
     def set_version(self, family: str, version: str) -> None:
         """Notes which version the prompts of a family have from now on."""
-        with self._guarded():
-            self._connection.execute(
-                "INSERT OR REPLACE INTO prompts VALUES (?, ?)", (family, version)
-            )
+        with self._file.use() as connection:
+            connection.execute("INSERT OR REPLACE INTO prompts VALUES (?, ?)", (family, version))
 
     # ----------------------------------------------------------------------- rows
 
     def samples(self, key: bytes, first: int, n: int) -> dict[int, Sample]:
         """Returns those of the samples first .. first + n - 1 that are there, by index."""
-        with self._guarded():
-            rows = self._connection.execute(
+        with self._file.use() as connection:
+            rows = connection.execute(
                 "SELECT idx, text, finish_reason, log_probs, entropies, alone, *"
                 " FROM samples WHERE key = ? AND idx BETWEEN ? AND ?",
                 (key, first, first + n - 1),
@@ -228,7 +209,7 @@ class Store:
             count_key: under which to find the tokens of the prompt.
             prompt_tokens: these tokens.
         """
-        with self._guarded(), self._transaction():
+        with self._file.transaction():
             self._insert("counts", count_key, prompt_tokens)
             for index, sample in samples.items():
                 new = self._insert(
@@ -291,32 +272,29 @@ class Store:
     def sizes(self) -> dict[str, int]:
         """Returns the number of rows by table."""
         tables = ("samples", "probes", "scores", "counts", "tool_uses")
-        with self._guarded():
+        with self._file.use() as connection:
             count = "SELECT count(*) FROM "
-            return {t: self._connection.execute(count + t).fetchone()[0] for t in tables}
+            return {t: connection.execute(count + t).fetchone()[0] for t in tables}
 
     def close(self) -> None:
         """Closes the file. Twice is fine."""
-        if not self._closed:
-            self._closed = True
-            self._connection.close()
+        self._file.close()
 
     # ----------------------------------------------------------------------- SQL
 
     def _prepare(self, write: bool) -> None:
         """Creates the tables in a new file, and refuses a file that is not ours."""
         if write:
-            self._use_write_ahead_log()
-            with self._transaction():
-                empty = not self._connection.execute("SELECT 1 FROM sqlite_master").fetchone()
-                if empty:
+            with self._file.transaction() as connection:
+                if not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
                     for statement in _SCHEMA:
-                        self._connection.execute(statement)
-                    self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+                        connection.execute(statement)
+                    connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
                     self._insert("meta", "format", FORMAT)
                     created = datetime.now(UTC).isoformat(timespec="seconds")
                     self._insert("meta", "created", created)
-        (application,) = self._connection.execute("PRAGMA application_id").fetchone()
+        with self._file.use() as connection:
+            (application,) = connection.execute("PRAGMA application_id").fetchone()
         if application != _APPLICATION_ID:
             raise RecordingError(f"{self.path} is no recording of amp; choose another file")
         if (found := self._meta("format")) != FORMAT:
@@ -325,75 +303,36 @@ class Store:
                 " record it again"
             )
 
-    def _use_write_ahead_log(self) -> None:
-        # Two processes that open a new file at once can be told "locked" here at once, whatever the
-        # timeout; then the other one has done it a moment later.
-        deadline = time.monotonic() + _BUSY_SECONDS
-        while True:
-            try:
-                self._connection.execute("PRAGMA journal_mode = WAL")
-                self._connection.execute("PRAGMA synchronous = NORMAL")
-                return
-            except sqlite3.OperationalError as error:
-                if "locked" not in str(error) or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.01)
-
     def _meta(self, name: str) -> str | None:
         row = self._row("meta", name, column="name")
         return None if row is None else str(row[1])
 
     def _row(self, table: str, key: bytes | str, column: str = "key") -> Any:
-        with self._guarded():
+        with self._file.use() as connection:
             query = f"SELECT * FROM {table} WHERE {column} = ?"
-            return self._connection.execute(query, (key,)).fetchone()
+            return connection.execute(query, (key,)).fetchone()
 
     def _insert(self, table: str, *values: object) -> bool:
         """Adds a row; returns whether it is new."""
         places = ", ".join("?" * len(values))
         statement = f"INSERT OR IGNORE INTO {table} VALUES ({places})"
-        with self._guarded():
-            return self._connection.execute(statement, values).rowcount > 0
+        with self._file.use() as connection:
+            return connection.execute(statement, values).rowcount > 0
 
     def _note_estimate(self, key: bytes, index: int, usage: Usage) -> None:
         if usage.estimated_calls:
-            with self._guarded():
-                self._connection.execute(_ESTIMATES)
+            with self._file.use() as connection:
+                connection.execute(_ESTIMATES)
             self._insert("estimates", key, index, usage.estimated_calls)
 
     def _estimated(self, key: bytes) -> dict[int, int]:
         """How many calls of each sample are estimates, where any are."""
         named = "SELECT 1 FROM sqlite_master WHERE name = 'estimates'"
-        with self._guarded():
-            if self._connection.execute(named).fetchone() is None:
+        with self._file.use() as connection:
+            if connection.execute(named).fetchone() is None:
                 return {}
             query = "SELECT idx, calls FROM estimates WHERE key = ?"
-            return dict(self._connection.execute(query, (key,)).fetchall())
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
-
-    @contextmanager
-    def _guarded(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.ProgrammingError as error:
-            if not self._closed:
-                raise  # a mistake of ours
-            raise RecordingError(f"recording {self.path} is closed; open it again") from error
-        except sqlite3.OperationalError as error:
-            raise RecordingError(f"recording {self.path} cannot be used: {error}") from error
-        except sqlite3.DatabaseError as error:
-            raise RecordingError(
-                f"recording {self.path} is damaged or no recording ({error}); choose another file"
-            ) from error
+            return dict(connection.execute(query, (key,)).fetchall())
 
 
 def _usage(row: Sequence[Any], estimated_calls: int) -> Usage:

@@ -1,0 +1,181 @@
+"""The SQLite file of a recording, opened to be written or only to be read.
+
+A writer keeps a write-ahead log beside the file, so that a killed process loses no row and others
+may write meanwhile; the last one to close it leaves a single file. A reader needs to write nothing,
+neither into the file nor beside it, so recordings are replayed from read-only places, too.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from amp.errors import RecordingError
+
+_BUSY_SECONDS = 30.0
+_LOGS = ("-wal", "-journal")
+"""What SQLite keeps beside a file that is being written, or whose writer was killed."""
+
+
+class _State(NamedTuple):
+    """What tells whether a file is the one that was opened, and unchanged."""
+
+    device: int
+    inode: int
+    changed: int
+    size: int
+    has_log: bool
+
+
+class RecordingFile:
+    """The file. Several processes may write it at once, and others read it meanwhile.
+
+    Args:
+        path: the file.
+        write: whether it may be created and written; otherwise it must exist.
+
+    Raises:
+        RecordingError: from every method and block, if the file is missing, damaged, something
+            else, gone since it was opened, or cannot be written.
+    """
+
+    def __init__(self, path: Path, *, write: bool) -> None:
+        self.path = path
+        self._write = write
+        self._closed = False
+        self._copy: TemporaryDirectory[str] | None = None
+        with self._guarded():
+            if not write and not path.is_file():
+                raise RecordingError(f"no recording at {path}; record it first with --record")
+            if write and not path.parent.is_dir():
+                raise RecordingError(f"recording {path}: its directory does not exist; create it")
+            self._connection = self._writer() if write else self._reader()
+            self._opened = self._state()
+
+    @contextmanager
+    def use(self) -> Iterator[sqlite3.Connection]:
+        """Gives the connection for a moment; whatever SQLite says in the block is one line."""
+        with self._guarded():
+            self._look_again()
+            yield self._connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Likewise; what the block writes is there in whole or not at all."""
+        with self.use() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    def close(self) -> None:
+        """Closes the file. Twice is fine."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._write:
+            with suppress(sqlite3.Error):  # others have it open, and the last of them will do it
+                self._connection.execute("PRAGMA busy_timeout = 0")
+                self._connection.execute("PRAGMA journal_mode = DELETE")
+        self._connection.close()
+        if self._copy is not None:
+            self._copy.cleanup()
+
+    # ----------------------------------------------------------------------- opening
+
+    def _connect(self, path: Path, mode: str) -> sqlite3.Connection:
+        return sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            timeout=_BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+
+    def _writer(self) -> sqlite3.Connection:
+        connection = self._connect(self.path, "rwc")
+        # Two processes that open a new file at once can be told "locked" here at once, whatever the
+        # timeout; then the other one has done it a moment later.
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = NORMAL")
+                return connection
+            except sqlite3.Error as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    connection.close()
+                    raise
+                time.sleep(0.01)
+
+    def _reader(self) -> sqlite3.Connection:
+        if not self._state().has_log:
+            # Or SQLite would want to make files beside one that was written with a log.
+            return self._connect(self.path, "ro&immutable=1")
+        connection = self._connect(self.path, "ro")
+        try:
+            connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+        except sqlite3.OperationalError as error:
+            connection.close()
+            if not error.sqlite_errorname.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")):
+                raise
+            return self._reader_of_copy()
+        return connection
+
+    def _reader_of_copy(self) -> sqlite3.Connection:
+        """Reads a copy: what a killed writer left in a read-only place can only be merged there."""
+        self._copy = TemporaryDirectory(prefix="amp-recording-")
+        for end in ("", *_LOGS):
+            with suppress(FileNotFoundError):
+                name = self.path.name + end
+                shutil.copyfile(self.path.with_name(name), Path(self._copy.name, name))
+        return self._connect(Path(self._copy.name, self.path.name), "rw")
+
+    # ----------------------------------------------------------------------- watching
+
+    def _state(self) -> _State:
+        seen = self.path.stat()
+        logs = (self.path.with_name(self.path.name + end) for end in _LOGS)
+        has_log = any(log.exists() and log.stat().st_size > 0 for log in logs)
+        return _State(seen.st_dev, seen.st_ino, seen.st_mtime_ns, seen.st_size, has_log)
+
+    def _look_again(self) -> None:
+        """Makes sure that the file is still there, and that a reader sees what is new in it."""
+        if self._closed:
+            raise RecordingError(f"recording {self.path} is closed; open it again")
+        if self._write:
+            seen = self.path.stat()
+            # SQLite would go on with a file that has no name any more, and lose it in the end.
+            if (seen.st_dev, seen.st_ino) != self._opened[:2]:
+                raise RecordingError(f"recording {self.path} was replaced while in use")
+        elif self._copy is None and (now := self._state()) != self._opened:
+            self._connection.close()
+            self._connection, self._opened = self._reader(), now
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise RecordingError(f"recording {self.path} vanished while in use") from None
+        except OSError as error:
+            raise RecordingError(
+                f"recording {self.path} cannot be used: {error.strerror}"
+            ) from None
+        except sqlite3.ProgrammingError:
+            raise  # a mistake of ours
+        except sqlite3.OperationalError as error:
+            raise RecordingError(f"recording {self.path} cannot be used: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise RecordingError(
+                f"recording {self.path} is damaged or no recording ({error}); choose another file"
+            ) from error

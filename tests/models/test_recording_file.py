@@ -1,0 +1,178 @@
+"""Recordings are one file when nobody writes them, and are read where nothing can be written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amp.errors import RecordingError
+from amp.models.recording import contents
+from amp.models.recording_store import Store
+from amp.models.scripted import ALL_CAPABILITIES, ScriptedModel
+
+RECORDINGS = Path(__file__).parents[2] / "recordings"
+MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
+"""Where waiting for the disk takes no time."""
+CARD = ScriptedModel(lambda prompt, sample: "").card
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A directory that other users can read."""
+    path = Path(tempfile.mkdtemp())
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+def counted(store: Store) -> int:
+    return store.sizes()["counts"]
+
+
+def made(path: Path, rows: int = 3) -> Path:
+    with closing(Store(path, write=True)) as store:
+        store.set_identity(CARD, ALL_CAPABILITIES)
+        for row in range(rows):
+            store.add_token_count(bytes([row]), row)
+    return path
+
+
+def killed(path: Path) -> Path:
+    """A recording of three rows whose writer was killed: two of them are in its log only."""
+    made(path, 1)
+    if (child := os.fork()) == 0:
+        store = Store(path, write=True)
+        store.add_token_count(b"1", 1)
+        store.add_token_count(b"2", 2)
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert path.with_name(path.name + "-wal").stat().st_size > 0
+    return path
+
+
+def as_nobody(work: Callable[[], None]) -> int:
+    """Does the work as a user who may write nothing of ours; returns 0 if it went well."""
+    if (child := os.fork()) == 0:
+        try:
+            if os.getuid() == 0:
+                os.setuid(65534)
+            work()
+        except BaseException as error:
+            print(repr(error))
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@given(
+    steps=st.lists(st.sampled_from(["open", "write", "close", "read", "read anew"]), max_size=12)
+)
+def test_a_reader_sees_all_that_is_written_and_nothing_stays_beside_the_file(
+    steps: list[str],
+) -> None:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        path = made(Path(folder) / "r.sqlite", rows := 1)
+        reader = Store(path, write=False)
+        writers: list[Store] = []
+        for step in steps:
+            if step == "open":
+                writers.append(Store(path, write=True))
+            elif step == "write" and writers:
+                writers[0].add_token_count(b"new %d" % rows, rows)
+                rows += 1
+            elif step == "close" and writers:
+                writers.pop().close()
+            elif step == "read":
+                assert counted(reader) == rows
+            else:
+                with closing(Store(path, write=False)) as other:
+                    assert counted(other) == rows
+        reader.close()
+        for writer in writers or [Store(path, write=True)]:
+            writer.close()
+        assert os.listdir(folder) == ["r.sqlite"]
+
+
+def test_a_log_of_old_is_not_needed_to_read(folder: Path) -> None:
+    path = made(folder / "r.sqlite")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+    before = path.read_bytes()
+    assert before[18:20] == b"\2\2"
+    with closing(Store(path, write=False)) as store:
+        assert counted(store) == 3
+        assert os.listdir(folder) == ["r.sqlite"]
+    assert contents(path).model == CARD
+    assert os.listdir(folder) == ["r.sqlite"]
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("origin", [made, killed])
+def test_a_recording_is_read_from_a_read_only_place(
+    origin: Callable[[Path], Path], folder: Path
+) -> None:
+    path = origin(folder / "r.sqlite")
+    path.with_name(path.name + "-shm").unlink(missing_ok=True)  # as in a copy
+    there = sorted(os.listdir(folder))
+    folder.chmod(0o555)
+
+    def read() -> None:
+        with closing(Store(path, write=False)) as store:
+            assert counted(store) == 3
+
+    assert as_nobody(read) == 0
+    assert sorted(os.listdir(folder)) == there
+    folder.chmod(0o755)
+
+
+def test_what_cannot_be_written_is_one_line(folder: Path) -> None:
+    path = made(folder / "r.sqlite")
+
+    def write() -> None:
+        for refused in (path, folder / "new.sqlite"):
+            with pytest.raises(RecordingError, match=r"cannot be used: (attempt|unable)"):
+                Store(refused, write=True)
+
+    assert as_nobody(write) == 0
+
+
+@pytest.mark.parametrize("write", [True, False])
+def test_a_recording_that_vanishes_is_an_error(write: bool, folder: Path) -> None:
+    path = made(folder / "r.sqlite")
+    with closing(Store(path, write=write)) as store:
+        path.rename(folder / "elsewhere")
+        with pytest.raises(RecordingError, match=r"r.sqlite vanished while in use"):
+            store.token_count(b"0")
+        with pytest.raises(RecordingError, match="vanished"):
+            store.add_token_count(b"9", 9)
+
+
+def test_a_recording_that_is_replaced_is_an_error_for_its_writer(folder: Path) -> None:
+    path, other = made(folder / "r.sqlite"), made(folder / "other.sqlite", 2)
+    with closing(Store(path, write=True)) as writer, closing(Store(path, write=False)) as reader:
+        other.replace(path)
+        with pytest.raises(RecordingError, match="replaced while in use"):
+            writer.add_token_count(b"9", 9)
+        assert counted(reader) == 2
+
+
+@pytest.mark.parametrize("name", ["n" * 256, "file/r.sqlite"])
+def test_a_name_that_cannot_be_is_one_line(name: str, folder: Path) -> None:
+    (folder / "file").touch()
+    for write in (True, False):
+        with pytest.raises(RecordingError):
+            Store(folder / name, write=write)
+
+
+@pytest.mark.parametrize("path", sorted(RECORDINGS.glob("*.sqlite")), ids=lambda path: path.stem)
+def test_what_ships_has_no_log(path: Path) -> None:
+    assert path.read_bytes()[18:20] == b"\1\1"
