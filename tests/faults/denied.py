@@ -17,9 +17,10 @@ import sys
 from amp.execute.tools import sandbox_kernel as kernel
 
 CAN_DENY = sys.platform.startswith("linux") and platform.machine() == "x86_64"
-WALLS = ("landlock", "namespaces", "seccomp")
+_LANDLOCK, _SECCOMP, _PRCTL = (444, 445, 446), 317, 157
+_BY_NUMBER = {"namespaces": 272, "mounts": 165, "pivot": 155}
+"""Walls that one call builds: unshare, mount, pivot_root."""
 
-_LANDLOCK, _UNSHARE, _SECCOMP, _PRCTL = (444, 445, 446), 272, 317, 157
 _REFUSED, _MISSING = kernel._return(kernel.REFUSE), kernel._return(kernel.UNKNOWN)
 _ALLOWED = kernel._return(kernel.ALLOW)
 
@@ -28,8 +29,8 @@ def _answers(wall: str) -> list[kernel.Instruction]:
     """What the kernel is to answer to the calls that a wall is built by."""
     if wall == "landlock":
         return [step for number in _LANDLOCK for step in kernel._on(number, _MISSING)]
-    if wall == "namespaces":
-        return kernel._on(_UNSHARE, _REFUSED)
+    if wall in _BY_NUMBER:
+        return kernel._on(_BY_NUMBER[wall], _REFUSED)
     asked = kernel._load(kernel.ARGUMENTS)
     is_filter = (kernel.JUMP_EQUAL, 0, 1, kernel.PR_SET_SECCOMP)
     return [

@@ -246,7 +246,7 @@ def main() -> None:
     for name in ("stderr", "__stderr__"):
         setattr(sys, name, Tail(output_bytes))
     sys.dont_write_bytecode = True
-    sys.argv = [""]
+    sys.argv = sys.orig_argv = [""]
     for name in ("exit", "quit"):  # the interactive names that models use in programs, too
         setattr(builtins, name, sys.exit)
     limit(memory_bytes, seconds)

@@ -34,6 +34,7 @@ else:
 
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWNET, CLONE_THREAD = 0x20000, 0x10000000, 0x40000000, 0x10000
 MS_BIND, MS_REC, MS_PRIVATE, MNT_DETACH = 0x1000, 0x4000, 0x40000, 2
+NEW_ROOT = b"/tmp"  # is everywhere
 PR_SET_PDEATHSIG, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, PR_SET_NO_NEW_PRIVS = 1, 22, 2, 38
 SIGKILL = 9
 
@@ -152,33 +153,44 @@ def enter_namespaces(readable: Iterable[str]) -> list[str]:
 
 
 def _leave_only(paths: Iterable[str]) -> None:
-    """Makes an empty file system the root and hangs these paths into it.
+    """Makes a new file system the root, which holds these paths and nothing else.
 
     Raises:
-        OSError: if the kernel refuses; before anything is left behind, or for want of a path.
+        OSError: if the kernel refuses; the old root is still there then.
     """
     if MACHINE is None or LIBC is None:
         raise OSError("the number of pivot_root is not known here")
-    present = [path for path in map(os.path.normpath, paths) if os.path.exists(path)]
-    sources = {path: os.path.realpath(path) for path in present}
     _checked(LIBC.unshare(CLONE_NEWNS))
     _checked(LIBC.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None))
-    _checked(LIBC.mount(b"none", b"/tmp", b"tmpfs", 0, None))
-    os.mkdir("/tmp/.old")
-    _checked(LIBC.syscall(MACHINE.pivot_root, b"/tmp", b"/tmp/.old"))
+    present = [path for path in sorted(map(os.path.normpath, paths)) if os.path.exists(path)]
+    # Descriptors, since what is mounted next may hide a path.
+    places = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in present}
+    _checked(LIBC.mount(b"none", NEW_ROOT, b"tmpfs", 0, None))
+    try:
+        for path, place in places.items():
+            _hang(place, os.fsdecode(NEW_ROOT) + path)
+            os.close(place)
+        os.mkdir(NEW_ROOT + b"/.old")
+        _checked(LIBC.syscall(MACHINE.pivot_root, NEW_ROOT, NEW_ROOT + b"/.old"))
+    except OSError:
+        LIBC.umount2(NEW_ROOT, MNT_DETACH)
+        raise
     os.chdir("/")
-    for path in sorted(sources):
-        if os.path.exists(path):
-            continue  # a part of one that is there already
-        if os.path.isdir(f"/.old{sources[path]}"):
-            os.makedirs(path)
-        else:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY))
-        source = os.fsencode(f"/.old{sources[path]}")
-        _checked(LIBC.mount(source, os.fsencode(path), None, MS_BIND | MS_REC, None))
     _checked(LIBC.umount2(b"/.old", MNT_DETACH))
     os.rmdir("/.old")
+
+
+def _hang(place: int, target: str) -> None:
+    """Mounts a file or a directory at a path, unless that is a part of one that hangs there."""
+    if os.path.exists(target) or LIBC is None:
+        return
+    source = f"/proc/self/fd/{place}"
+    if os.path.isdir(source):
+        os.makedirs(target)
+    else:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        os.close(os.open(target, os.O_CREAT | os.O_WRONLY))
+    _checked(LIBC.mount(source.encode(), os.fsencode(target), None, MS_BIND | MS_REC, None))
 
 
 def _checked(result: int) -> None:
