@@ -1,8 +1,14 @@
 """Adaptive Meta-Planning: gives each planning step of a language model the compute it needs.
 
 The loop is in `amp.planner`; read that first. What is exported here is what a planner of your own
-needs; benchmarks, evaluation and the command line are modules of their own.
+needs, and `run_many`, `save_run` and `report_runs` for many tasks; benchmarks, evaluation and the
+command line are modules of their own.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from amp.allocate.base import Allocator, FixedAllocator, RandomAllocator
 from amp.allocate.rules import EscalatingAllocator, HeuristicAllocator
@@ -38,6 +44,9 @@ from amp.types import (
     Transition,
     Usage,
 )
+
+if TYPE_CHECKING:
+    from amp.evaluate.many import report_runs, run_many, save_run
 
 __all__ = [
     "STOP",
@@ -77,4 +86,14 @@ __all__ = [
     "Usage",
     "WeightedAssessor",
     "load_model",
+    "report_runs",
+    "run_many",
+    "save_run",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Exports what needs more than planning does, without importing it yet."""
+    if name in ("report_runs", "run_many", "save_run"):
+        return getattr(import_module("amp.evaluate.many"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -44,7 +44,7 @@ def planner(delay_seconds: float = 0.0) -> Planner:
 
 
 async def collect(jobs: int, tasks: list[Task]) -> list[Episode]:
-    stream = run_episodes(planner(0.01), Riddles(), tasks, jobs)  # type: ignore[arg-type]
+    stream = run_episodes(planner(0.01), Riddles(), tasks, jobs)
     return [episode async for episode in stream]
 
 
@@ -59,7 +59,7 @@ async def test_jobs_change_nothing_but_the_order(jobs: int) -> None:
 async def test_an_error_comes_out_after_the_episodes_before_it() -> None:
     seen = []
     with pytest.raises(RecordingError, match="the recording is gone"):
-        async for episode in run_episodes(planner(), Riddles(), TASKS, 1):  # type: ignore[arg-type]
+        async for episode in run_episodes(planner(), Riddles(), TASKS, 1):
             seen.append(episode.task.id)  # noqa: PERF401 -- what came before the error is the point
     assert seen == ["r0", "r1", "r2"]
 
@@ -71,16 +71,17 @@ class AtOnce:
     failing: frozenset[str]
     may: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def run(self, task: Task, environment: object, on_step: object = None) -> Episode:
+    async def run(self, task: Task | str, environment: object, on_step: object = None) -> Episode:
         asyncio.get_running_loop().call_soon(self.may.set)
         await self.may.wait()
+        assert isinstance(task, Task)
         if task.id in self.failing:
             raise RecordingError(f"{task.id} is gone")
         return Episode(task, (), True, 1.0, Usage(), "done")
 
 
 async def at_once(failing: set[str], jobs: int, seen: list[str]) -> None:
-    stream = run_episodes(AtOnce(frozenset(failing)), Riddles(), TASKS, jobs)  # type: ignore[arg-type]
+    stream = run_episodes(AtOnce(frozenset(failing)), Riddles(), TASKS, jobs)
     async for episode in stream:
         seen.append(episode.task.id)
         await asyncio.sleep(0)  # as who writes it down
@@ -113,7 +114,7 @@ async def test_of_errors_at_once_the_others_are_not_left_to_the_event_loop() -> 
 
 
 async def test_closing_the_stream_cancels_what_is_under_way() -> None:
-    stream = run_episodes(planner(0.2), Riddles(), TASKS, 6)  # type: ignore[arg-type]
+    stream = run_episodes(planner(0.2), Riddles(), TASKS, 6)
     pending = asyncio.ensure_future(anext(stream))
     await asyncio.sleep(0.05)
     pending.cancel()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from amp.evaluate.config import PlannerConfig, RunConfig, TaskConfig
     from amp.evaluate.dataset import EpisodeDataset
+    from amp.evaluate.many import report_runs, run_many, save_run
     from amp.evaluate.record import Grid, arms_of, complete_tasks, record_grid
     from amp.evaluate.run import Assembly, build_planner, manifest, run_episodes, run_tasks
     from amp.evaluate.sweep import Sweep, Trial, load_sweep, prepare, run_trials, summaries
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _PLACES = {
     "config": ("PlannerConfig", "RunConfig", "TaskConfig"),
     "dataset": ("EpisodeDataset",),
+    "many": ("report_runs", "run_many", "save_run"),
     "record": ("Grid", "arms_of", "complete_tasks", "record_grid"),
     "run": ("Assembly", "build_planner", "manifest", "run_episodes", "run_tasks"),
     "sweep": ("Sweep", "Trial", "load_sweep", "prepare", "run_trials", "summaries"),
@@ -42,9 +44,12 @@ __all__ = [
     "manifest",
     "prepare",
     "record_grid",
+    "report_runs",
     "run_episodes",
+    "run_many",
     "run_tasks",
     "run_trials",
+    "save_run",
     "summaries",
 ]
 

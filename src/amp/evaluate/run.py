@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from amp.allocate import (
     AUTO,
@@ -26,6 +26,7 @@ from amp.allocate import (
 )
 from amp.assess.base import AblatedAssessor, Assessor, WeightedAssessor
 from amp.benchmarks.base import Benchmark, Defaults
+from amp.environment import AsyncEnvironment, Environment
 from amp.errors import EnvironmentFailedError, InvalidInputError, ModelError
 from amp.evaluate.config import PlannerConfig, RunConfig, check_effects
 from amp.execute.base import Tool
@@ -291,14 +292,22 @@ def manifest(
         "sha256": hashes,
         **({CONTENTS: contents} if contents != hashes else {}),
         SANDBOX: assembly.walls(is_replay=_is_replay(model)),
-        "versions": {"python": platform.python_version()} | _versions(),
+        "versions": versions(),
         "tasks": [task.id for task in tasks],
     }
 
 
+class Worlds(Protocol):
+    """Whatever has an environment for each of some tasks, as every benchmark does."""
+
+    def environment(self, task: Task) -> Environment | AsyncEnvironment:
+        """Returns a fresh environment for a task."""
+        ...
+
+
 async def run_episodes(
     planner: AnyPlanner,
-    benchmark: Benchmark,
+    benchmark: Worlds,
     tasks: Sequence[Task],
     jobs: int = 1,
     on_step: Callable[[Task, StepRecord], None] | None = None,
@@ -406,7 +415,8 @@ def _contents_sha256(path: Path) -> str:
 
 
 @cache
-def _versions() -> dict[str, str]:
-    """Versions of the installed packages that can influence the result."""
+def versions() -> dict[str, str]:
+    """Versions of Python and of the installed packages that can influence the result."""
     installed = {dist.metadata["Name"].lower(): dist.version for dist in metadata.distributions()}
-    return {name: installed[name] for name in _PACKAGES if name in installed}
+    known = {name: installed[name] for name in _PACKAGES if name in installed}
+    return {"python": platform.python_version()} | known
