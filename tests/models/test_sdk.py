@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
+import socket
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +22,8 @@ from amp.errors import ModelError
 from amp.models.anthropic import AnthropicModel
 from amp.models.base import LanguageModel, Request
 from amp.models.openai import OpenAIModel
+from amp.models.tab import Tab, open_tab
+from amp.types import Usage
 
 KEY = "sk-very-secret-0123456789"
 JSON = {"Content-Type": "application/json"}
@@ -223,3 +227,24 @@ async def test_samples_that_came_in_time_are_kept(kind: Kind) -> None:
     assert sorted(sample.finish_reason for sample in samples) == ["stop", "timeout", "timeout"]
     assert [sample.usage.model_calls for sample in samples] == [1, 1, 1]
     assert all(sample.usage.prompt_tokens >= 5 for sample in samples)
+
+
+async def test_a_try_costs_from_the_moment_in_which_it_reaches_the_server(kind: Kind) -> None:
+    """Cancelled while it is connecting, it is free; cancelled while it waits, it is not."""
+
+    async def cancelled(address: str) -> Usage:
+        model, tab = kind.make(address), Tab(Usage(1, 9, estimated_calls=1), 9, lambda n: None)
+        with suppress(TimeoutError), open_tab(tab):
+            async with asyncio.timeout(0.5):
+                await model.generate(Request(ask("x")))
+        await model.close()
+        return sum(tab.usages() or (), Usage())
+
+    with serving(slow_after(0, kind.fine)) as address:
+        reached = await cancelled(address)
+    assert (reached.model_calls, reached.prompt_tokens, reached.estimated_calls) == (1, 9, 1)
+    with socket.socket() as full:  # it listens, and nobody takes what is in its queue
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        with socket.create_connection(full.getsockname()):
+            assert await cancelled(f"http://127.0.0.1:{full.getsockname()[1]}/v1") == Usage()

@@ -215,6 +215,9 @@ class SdkClient:
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 await create.with_raw_response.create(**body)
+        except asyncio.CancelledError:
+            tries.settle()
+            raise
         except _StoppedError:
             assert tries.stopped is not None
             raise tries.stopped from None
