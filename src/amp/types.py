@@ -197,6 +197,9 @@ FAULTS = frozenset({MODEL_ERROR, ENVIRONMENT_ERROR})
 DEAD_END = "dead end"
 """`Episode.ended` where no action was admissible, and the task not done."""
 
+WITHHELD = "withheld by the provider's filter"
+"""Failure of a candidate whose answer was kept back, or that the model refused to give."""
+
 
 @dataclass(frozen=True, slots=True)
 class ToolUse:

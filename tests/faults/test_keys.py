@@ -91,6 +91,17 @@ ODD_KEYS = [
 ]
 
 
+def test_withheld_answers_are_an_outcome_that_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving() as server:
+        all_of_it = session(
+            capsys, tmp_path / "x", "openai", server.openai("reason-content_filter"), KEY
+        )
+    assert "answers were withheld by the provider's filter" in all_of_it
+    assert "withheld by the provider's filter" in written(tmp_path / "x" / "run")
+
+
 @pytest.mark.parametrize("key", ODD_KEYS, ids=ascii)
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_an_odd_key_is_cleaned_or_refused_in_words(

@@ -268,5 +268,5 @@ def _after(thought: Completion, candidate: Candidate) -> Candidate:
         log_prob=thought.log_prob,
         entropy=thought.entropy,
         completion_tokens=thought.usage.completion_tokens,
-        cut_off=thought.finish_reason != "stop",
+        cut_off=thought.cut_off,
     )

@@ -10,7 +10,7 @@ from amp.execute.base import Prompts, Tool
 from amp.execute.meter import Meter
 from amp.execute.program import ends_before_program, is_fence
 from amp.models.base import Completion, Message, Prompt
-from amp.types import Allocation, Candidate, StepContext, ToolUse
+from amp.types import WITHHELD, Allocation, Candidate, StepContext, ToolUse
 
 _MAX_RESUMES = 8
 """A tool may have the model go on so many times in one candidate; then it stands as it is."""
@@ -71,7 +71,6 @@ class OpenStep:
             )
             parts.append(more[0])
             text = use.resume + more[0].text
-        cut_off = parts[-1].finish_reason != "stop"
         action = self.prompts.read(self.context, self.allocation, text, tuple(uses))
         return Candidate(
             text=text,
@@ -80,9 +79,9 @@ class OpenStep:
             entropy=completion.entropy,
             first_entropy=completion.entropies[0] if completion.entropies else None,
             completion_tokens=sum(p.usage.completion_tokens for p in parts),
-            cut_off=cut_off,
+            cut_off=parts[-1].cut_off,
             tool_uses=tuple(uses),
-            failure=None if action is not None else _why_unread(uses, cut_off),
+            failure=None if action is not None else _why_unread(uses, parts[-1]),
         )
 
     async def _use_tools(self, text: str) -> ToolUse | None:
@@ -157,8 +156,10 @@ def _sum(values: tuple[float | None, ...]) -> float | None:
     return sum(known) if len(known) == len(values) else None
 
 
-def _why_unread(uses: list[ToolUse], cut_off: bool) -> str:
+def _why_unread(uses: list[ToolUse], last: Completion) -> str:
+    if last.finish_reason == "filtered":
+        return WITHHELD
     for use in reversed(uses):
         if use.error is not None:
             return f"{use.tool}: {use.error}"
-    return "answer cut off" if cut_off else "no answer could be read"
+    return "answer cut off" if last.cut_off else "no answer could be read"

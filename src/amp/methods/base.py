@@ -21,6 +21,7 @@ from amp.types import (
     DEAD_END,
     ENVIRONMENT_ERROR,
     MODEL_ERROR,
+    WITHHELD,
     Allocation,
     Candidate,
     Complexity,
@@ -237,8 +238,9 @@ def candidate_of(
     failure: str = "no action could be read",
 ) -> Candidate:
     """Makes a candidate of a completion; without an action it carries `failure`."""
-    cut_off = completion.finish_reason != "stop"
-    if action is None and cut_off:
+    if completion.finish_reason == "filtered":
+        failure = WITHHELD
+    elif completion.cut_off:
         failure = "answer cut off"
     return Candidate(
         text=completion.text,
@@ -246,6 +248,6 @@ def candidate_of(
         log_prob=completion.log_prob,
         entropy=completion.entropy,
         completion_tokens=completion.usage.completion_tokens,
-        cut_off=cut_off,
+        cut_off=completion.cut_off,
         failure=None if action is not None else failure,
     )

@@ -101,6 +101,11 @@ class Completion:
     entropies: tuple[float, ...] = ()
 
     @property
+    def cut_off(self) -> bool:
+        """Whether it ended at a cap or in the middle."""
+        return self.finish_reason in ("length", "timeout")
+
+    @property
     def log_prob(self) -> float | None:
         return math.fsum(self.log_probs) if self.log_probs else None
 

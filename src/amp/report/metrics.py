@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from amp.errors import InvalidInputError
-from amp.types import MODEL_ERROR, Candidate, Episode, Usage
+from amp.types import MODEL_ERROR, WITHHELD, Candidate, Episode, Usage
 
 _Z_95 = 1.959963984540054
 
@@ -58,6 +58,7 @@ class Summary:
         failed_steps: plan steps without an action.
         limited: episodes that ended before they were done.
         model_errors: those of them that a model error ended.
+        withheld: candidates whose answer the provider's filter kept back.
     """
 
     episodes: int
@@ -70,6 +71,7 @@ class Summary:
     failed_steps: int
     limited: int
     model_errors: int
+    withheld: int = 0
 
     @property
     def success_rate(self) -> float:
@@ -83,6 +85,11 @@ class Summary:
             notes.append(
                 f"{_episodes(self.model_errors)} ended by a model error, which counts as a failure;"
                 " amp run --resume tries again"
+            )
+        if self.withheld:
+            notes.append(
+                f"{self.withheld} of {self.candidates} answers were withheld by the provider's"
+                " filter, or refused by the model; they count as unread"
             )
         if usage.estimated_calls:
             notes.append(
@@ -114,6 +121,7 @@ def summarise(episodes: Sequence[Episode]) -> Summary:
         failed_steps=sum(step.action is None for e in episodes for step in e.steps),
         limited=sum(episode.ended != "done" for episode in episodes),
         model_errors=sum(episode.ended == MODEL_ERROR for episode in episodes),
+        withheld=sum(c.failure == WITHHELD for c in candidates),
     )
 
 
