@@ -77,7 +77,8 @@ _PROGRAM_TOKENS = 320
 _PROGRAM_END = "\n```\n"
 
 _STEP = re.compile(r"^\s*\d+[.)]\s*(.+)$")
-_EXPECT = re.compile(r"\s*(?:\||[-;,]|=>)?\s*expect(?:ed)?\s*:\s*", re.IGNORECASE)
+_EXPECT = re.compile(r"expect(?:ed)?\s*:", re.IGNORECASE)
+_SEPARATOR = re.compile(r"(?:[-|;,]|=>)\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,9 @@ def read_plan(text: str) -> tuple[PlannedStep, ...]:
         if (match := _STEP.match(line)) is None:
             continue
         action, *expected = _EXPECT.split(match[1], maxsplit=1)
-        action = action.strip(" .*`|")
+        if expected:
+            action = _SEPARATOR.sub("", action.rstrip())
+        action = action.strip().strip(" .*`|")
         if action:
             steps.append(PlannedStep(action, expected[0].strip() if expected else ""))
     return tuple(steps[:LONGEST_PLAN])

@@ -44,8 +44,8 @@ _ASKING_EXAMPLE = (
 _CHECK_SYSTEM = "You judge whether something is done or right. Answer with yes or no only."
 _CHECK_PREFIX = "Answer (yes or no): "
 
-_LINE = re.compile(r"^\s*\d+[.)]\s*(.*?)\s*$")
-_LOGIC = re.compile(r"^\s*Logic\s*:\s*(AND|OR)\b", re.IGNORECASE | re.MULTILINE)
+_LINE = re.compile(r"\s*\d+[.)](.*)")
+_LOGIC = re.compile(r"^[^\S\n]*Logic\s*:\s*(AND|OR)\b", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,8 @@ def decompose(context: StepContext, goal: str, actions: Sequence[str] | None) ->
 def read(text: str) -> Decomposition | None:
     """Reads the answer to `decompose`, whose first number is given; None if it has no subtask."""
     lines = (_LINE.match(line) for line in f"1.{text}".splitlines())
-    subtasks = tuple(match[1] for match in lines if match is not None and match[1])
+    named = (match[1].strip() for match in lines if match is not None)
+    subtasks = tuple(filter(None, named))
     if not subtasks:
         return None
     logic = _LOGIC.search(text)

@@ -16,7 +16,7 @@ from amp.types import Observation, Task, Transition
 _TYPICAL_QUANTITIES = 4.0
 """Numbers still to be used at which the goal-state distance is a half."""
 
-_LINE_NUMBER = re.compile(r"^\s*\d+\.\s", re.MULTILINE)
+_LINE_NUMBER = re.compile(r"^[^\S\n]*\d+\.\s", re.MULTILINE)
 
 
 class GSM8KEnvironment:

@@ -104,7 +104,8 @@ def _read(path: Path) -> Iterator[Problem]:
             row = json.loads(line.decode("utf-8"))
             question, solution = row["question"], row["answer"]
             answer = official_answer(solution)
-        except UnicodeDecodeError:
+            f"{question}{solution}".encode()  # JSON can spell what is no text
+        except UnicodeError:
             raise InvalidInputError(f"{path}:{number + 1}: not UTF-8") from None
         except (ValueError, KeyError, TypeError, RecursionError):
             raise _no_problem(path, number) from None

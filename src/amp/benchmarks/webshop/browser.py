@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import json
 import random
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -123,7 +122,6 @@ def _text(*pieces: str) -> str:
     )
 
 
-_ACTION = re.compile(r"(.+)\[(.+)\]")
 _HOST = "http://127.0.0.1:3000"
 _PLACES = ("search_results", "item_page", "item_sub_page", "done")
 
@@ -134,8 +132,10 @@ def parse_action(action: str) -> tuple[str, str] | None:
     The last ``[`` that is followed by something parts them; what stands behind the last ``]`` does
     not count.
     """
-    parts = _ACTION.match(action)
-    return None if parts is None else (parts[1], parts[2].lower())
+    line = action.partition("\n")[0]
+    end = line.rfind("]")
+    begin = line.rfind("[", 1, max(0, end - 1))
+    return None if begin < 0 else (line[:begin], line[begin + 1 : end].lower())
 
 
 @dataclass(frozen=True, slots=True)

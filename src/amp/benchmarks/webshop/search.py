@@ -126,9 +126,11 @@ def _word_pattern() -> re.Pattern[str]:
         return f"{unit}(?:(?:{inside}){unit})*"
 
     part = f"(?:{chain(katakana)}|(?:{chain(letter, ':.')}|{chain(digit, ';.')})+)"
-    word = f"(?:{connector})*{part}(?:(?:{connector})+{part})*(?:{connector})*"
+    word = f"(?:{connector})*+{part}(?:(?:{connector})+{part})*(?:{connector})*"
     picture = f"e[xz]*(?:je[xz]*)*{marks}|r{marks}r{marks}"
-    return re.compile(f"{word}|(?:s{marks})+|i{marks}|{picture}")
+    # Connectors alone are no word; found as a whole, they are not tried from each on.
+    alone = f"(?P<alone>(?:{connector})++)"
+    return re.compile(f"{word}|(?:s{marks})+|i{marks}|{picture}|{alone}")
 
 
 _WORD = _word_pattern()
@@ -137,6 +139,8 @@ _WORD = _word_pattern()
 def raw_words(text: str) -> Iterator[str]:
     """The words of a text as they stand there."""
     for found in _WORD.finditer(text.translate(_CLASS)):
+        if found["alone"] is not None:
+            continue
         for begin in range(found.start(), found.end(), _LONGEST):
             yield text[begin : min(begin + _LONGEST, found.end())]
 

@@ -120,7 +120,7 @@ def format_number(value: Fraction) -> str:
 def parse_number(text: str) -> Fraction | None:
     """Reads one number with its signs of currency, thousands and per cent; None if it is none."""
     plain = re.sub(r"[\s,$]", "", text.replace("\u2212", "-"))
-    match = _NUMBER.fullmatch(plain)
+    match = _NUMBER.fullmatch(plain) if len(plain) <= _LONGEST_EXPRESSION else None
     return Fraction(match[1]) / (100 if match[2] else 1) if match else None
 
 
