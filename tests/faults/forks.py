@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,26 +85,51 @@ def run(arguments: Sequence[str], folder: Path, variables: dict[str, str] | None
         folder: where it runs, and which becomes its home.
         variables: more of its environment.
     """
-    out, error = folder / ".stdout", folder / ".stderr"
     began = time.monotonic()
-    child = os.fork()
-    if child == 0:
-        code = 70
-        try:
-            code = _in_child(arguments, folder, out, error, variables or {})
-        except BaseException:
-            traceback.print_exc(file=sys.stderr)
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+    child = start(arguments, folder, variables)
     status = _wait(child)
-    return Outcome(
-        tuple(arguments),
-        status,
-        out.read_bytes().decode("utf-8", "replace"),
-        error.read_bytes().decode("utf-8", "replace"),
-        time.monotonic() - began,
+    return Outcome(tuple(arguments), status, *said(folder), time.monotonic() - began)
+
+
+def start(
+    arguments: Sequence[str],
+    folder: Path,
+    variables: dict[str, str] | None = None,
+    *,
+    name: str = "",
+    file_bytes: int = 64 << 20,
+    main: Callable[[], object] = cli.main,
+) -> int:
+    """Starts what `run` waits for; returns the process.
+
+    Args:
+        arguments: as of `run`.
+        folder: as of `run`.
+        variables: as of `run`.
+        name: tells the outputs of several in one folder apart. The input is ``.stdin`` and it, if
+            there is such a file.
+        file_bytes: that a file can have; more is like a full disk.
+        main: what is run.
+    """
+    if child := os.fork():
+        return child
+    code = 70
+    try:
+        paths = [folder / f".std{kind}{name}" for kind in ("in", "out", "err")]
+        code = _in_child(arguments, folder, paths, variables or {}, file_bytes, main)
+    except BaseException:
+        traceback.print_exc(file=sys.stderr)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def said(folder: Path, name: str = "") -> tuple[str, str]:
+    """What the child printed, and its errors."""
+    out, error = (folder / f".std{kind}{name}" for kind in ("out", "err"))
+    return out.read_bytes().decode("utf-8", "replace"), error.read_bytes().decode(
+        "utf-8", "replace"
     )
 
 
@@ -121,13 +146,20 @@ def _wait(child: int) -> int | None:
 
 
 def _in_child(
-    arguments: Sequence[str], folder: Path, out: Path, error: Path, variables: dict[str, str]
+    arguments: Sequence[str],
+    folder: Path,
+    paths: Sequence[Path],
+    variables: dict[str, str],
+    file_bytes: int,
+    main: Callable[[], object],
 ) -> int:
     import resource
 
     os.setsid()
-    resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 20, 64 << 20))
-    for number, path in ((0, Path(os.devnull)), (1, out), (2, error)):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+    for number, path in enumerate(paths):
+        if number == 0 and not path.exists():
+            path = Path(os.devnull)
         flags = os.O_RDONLY if number == 0 else os.O_RDWR | os.O_CREAT | os.O_TRUNC
         os.dup2(os.open(path, flags, 0o600), number)
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
@@ -146,7 +178,7 @@ def _in_child(
     )
     sys.argv = ["amp", *arguments]
     try:
-        cli.main()
+        main()
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     return 0
