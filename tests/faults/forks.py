@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from amp import cli
 
 SECONDS = 10.0
 """No command line of these tests may take longer; none of them has much to do."""
+
+FILE_BYTES = 64 << 20
+"""That a file of a child can have; a lower limit is like a full disk."""
 
 SECRET = "KEYMARK-9f31-c0ffee"
 """The key that every child has, and that nothing may show."""
@@ -97,7 +101,6 @@ def start(
     variables: dict[str, str] | None = None,
     *,
     name: str = "",
-    file_bytes: int = 64 << 20,
     main: Callable[[], object] = cli.main,
 ) -> int:
     """Starts what `run` waits for; returns the process.
@@ -108,7 +111,6 @@ def start(
         variables: as of `run`.
         name: tells the outputs of several in one folder apart. The input is ``.stdin`` and it, if
             there is such a file.
-        file_bytes: that a file can have; more is like a full disk.
         main: what is run.
     """
     if child := os.fork():
@@ -116,12 +118,13 @@ def start(
     code = 70
     try:
         paths = [folder / f".std{kind}{name}" for kind in ("in", "out", "err")]
-        code = _in_child(arguments, folder, paths, variables or {}, file_bytes, main)
+        code = _in_child(arguments, folder, paths, variables or {}, main)
     except BaseException:
         traceback.print_exc(file=sys.stderr)
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with suppress(OSError):  # a full disk, or the child would go on as its parent
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(code)
 
 
@@ -150,13 +153,12 @@ def _in_child(
     folder: Path,
     paths: Sequence[Path],
     variables: dict[str, str],
-    file_bytes: int,
     main: Callable[[], object],
 ) -> int:
     import resource
 
     os.setsid()
-    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, FILE_BYTES))
     for number, path in enumerate(paths):
         if number == 0 and not path.exists():
             path = Path(os.devnull)
