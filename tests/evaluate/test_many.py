@@ -26,6 +26,13 @@ class Door:
         return Transition(Observation("open"), True, action == "push", float(action == "push"))
 
 
+class Evil:
+    """Can neither be copied nor written."""
+
+    def __reduce__(self) -> str:
+        raise TypeError("cannot be copied")
+
+
 def planner(allocator: str = "escalating") -> amp.Planner:
     model = ScriptedModel([""], next_tokens=lambda prompt: {"1": 0.6, "2": 0.4})
     return amp.Planner(model, allocator=allocator, limits={"steps": 3})
@@ -78,6 +85,9 @@ async def test_what_cannot_be_run_or_saved_is_refused(tmp_path: Path) -> None:
     await refused(GOALS, Door(), "expected its class or a function that makes one")
     await refused([CORRIDOR, CORRIDOR], Corridor, "two tasks have the id 'corridor'")
     await refused(GOALS, Door, "jobs is 0", jobs=0)
+    unsavable = Task("odd", "open", {"lock": Evil()})
+    await refused([unsavable], Door, "task 'odd' cannot be saved", out=tmp_path / "odd")
+    assert not (tmp_path / "odd").exists()
     await refused([" "], Door, "the task is ' ', expected an amp.Task or a goal")
     await amp.run_many(planner(), GOALS, Door, out=tmp_path / "run")
     await refused(GOALS, Door, "has a run already", out=tmp_path / "run")

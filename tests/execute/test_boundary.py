@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amp.environment import Environment
@@ -163,6 +163,7 @@ async def test_an_interruption_is_no_failure_of_the_environment() -> None:
         await act(Door(answer=answer), "push")
 
 
+@settings(max_examples=15)
 @given(count=st.integers(53, 400), data=st.data())
 async def test_of_any_number_of_actions_the_one_that_the_model_wants_is_chosen(
     count: int, data: st.DataObject
@@ -214,3 +215,51 @@ def test_a_planner_is_made_of_names() -> None:
         Planner("random", limits={"step": 3})
     with pytest.raises(InvalidInputError, match="limit tokens is 'many', expected a number"):
         Planner("random", limits={"tokens": "many"})
+
+
+class Evil:
+    """Whatever is asked of it fails."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no words\nfor this")
+
+    def __getattr__(self, name: str) -> object:
+        raise ValueError(name)
+
+
+JUNK: st.SearchStrategy[Any] = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.builds(Evil)
+    | st.sampled_from([10**400, "\ud800", b"bytes", object, Evil, ...]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.dictionaries(st.text(max_size=2), inner, max_size=2)
+        | st.builds(Seen, inner, inner, inner, inner, inner)
+        | st.builds(Went, inner, inner, inner, inner, inner)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=40)
+@given(JUNK, st.just(Seen("a door", DOORS)) | JUNK, JUNK)
+async def test_whatever_an_environment_returns_is_planned_with_or_named_in_one_line(
+    junk: Any, opening: Any, part: Any
+) -> None:
+    class Anything(Door):
+        def reset(self, task: Task) -> Any:
+            return opening
+
+    answers = iter([Went(Seen("a door", DOORS), part), Went(Seen(part), False), junk])
+    try:
+        episode = await planned(Anything(answer=lambda action: next(answers)))
+    except EnvironmentFailedError as error:
+        assert "\n" not in str(error)
+        return
+    assert episode.ended in ("done", "limit of steps", "dead end", "environment error")
+    assert "\n" not in (episode.steps[-1].failure or "") if episode.steps else True

@@ -17,7 +17,7 @@ from amp.evaluate.run import run_episodes, versions
 from amp.execute.boundary import task_of
 from amp.files import replace_file, require_output_file
 from amp.planner import Planner
-from amp.trace import RunDirectory
+from amp.trace import RunDirectory, to_json
 from amp.types import Episode, Task
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ async def run_many(
         )
     planned = _distinct(tasks)
     done: dict[str, Episode] = {}
+    if out is not None:
+        _require_savable(planned)
     with _opened(planner, planned, out, name) as directory:
         async for episode in run_episodes(planner, _Own(environment), planned, jobs):
             done[episode.task.id] = episode
@@ -94,6 +96,7 @@ def save_run(
             written.
     """
     tasks = _distinct(episode.task for episode in episodes)
+    _require_savable(tasks)
     with RunDirectory.create(Path(out), _manifest(planner, tasks, name)) as directory:
         for episode in episodes:
             directory.append(episode)
@@ -136,6 +139,18 @@ def _distinct(tasks: Iterable[Task | str]) -> list[Task]:
             raise InvalidInputError(f"two tasks have the id {task.id!r}; give each its own")
         known[task.id] = task
     return list(known.values())
+
+
+def _require_savable(tasks: Sequence[Task]) -> None:
+    """Makes sure that tasks can be written, before anything is spent on them."""
+    for task in tasks:
+        try:
+            to_json(task).encode()
+        except (TypeError, ValueError) as error:
+            raise InvalidInputError(
+                f"task {task.id!r} cannot be saved ({error}); its data have to be strings, numbers,"
+                " lists and mappings"
+            ) from None
 
 
 def _opened(

@@ -7,7 +7,6 @@ the episode with its record. `GymEnvironment` makes an environment of a gymnasiu
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -75,8 +74,18 @@ async def _awaited(answer: Value | Awaitable[Value]) -> Value:
 
 
 def _failed(where: str, error: Exception) -> EnvironmentFailedError:
-    said = f": {error}" if str(error) else ""
-    return EnvironmentFailedError(f"{where} failed: {type(error).__name__}{said}")
+    said = " ".join(_words(error, str).split())
+    return EnvironmentFailedError(
+        f"{where} failed: {type(error).__name__}{': ' if said else ''}{said}"
+    )
+
+
+def _words(value: object, write: Callable[[object], str]) -> str:
+    """What a value says of itself; nothing, where it cannot."""
+    try:
+        return write(value)
+    except Exception:  # __repr__ and __str__ are other people's code, too
+        return ""
 
 
 def _transition(answer: object, where: str) -> Transition:
@@ -117,8 +126,8 @@ def _actions(value: object, where: str, field: str) -> tuple[str, ...]:
     if isinstance(value, str) or not isinstance(value, Sequence):
         raise _wrong(where, field, value, expected)
     for action in value:
-        if not isinstance(action, str) or not action.strip():
-            raise _wrong(where, f"one of {field}", action, "a string that is not empty")
+        if not isinstance(action, str) or not action.strip() or _text(action, "", "") != action:
+            raise _wrong(where, f"one of {field}", action, "a string of whole characters")
     if len(set(value)) < len(value):
         twice = next(action for action in value if value.count(action) > 1)
         raise EnvironmentFailedError(f"{where}: {field} has {twice!r} twice, expected {expected}")
@@ -128,7 +137,8 @@ def _actions(value: object, where: str, field: str) -> tuple[str, ...]:
 def _text(value: object, where: str, field: str) -> str:
     if not isinstance(value, str):
         raise _wrong(where, field, value, "a string")
-    return value
+    # Half an emoji has no place in a file, nor in a request.
+    return value.encode("utf-8", "replace").decode()
 
 
 def _truth(value: object, where: str, field: str) -> bool:
@@ -140,7 +150,7 @@ def _truth(value: object, where: str, field: str) -> bool:
 
 def _share(value: object, where: str, field: str) -> float:
     plain = _plain(value)
-    if isinstance(plain, int | float) and math.isfinite(plain) and 0.0 <= plain <= 1.0:
+    if isinstance(plain, int | float) and 0.0 <= plain <= 1.0:  # and no NaN
         return float(plain)
     raise _wrong(where, field, value, "a number from 0 to 1")
 
@@ -152,10 +162,10 @@ def _plain(value: object) -> object:
 
 
 def _wrong(where: str, field: str, value: object, expected: str) -> EnvironmentFailedError:
-    shown = repr(value)
+    kind = type(value).__name__
+    shown = " ".join(_words(value, repr).split()) or "something"
     if len(shown) > _SHOWN:
         shown = f"{shown[:_SHOWN]}..."
-    kind = type(value).__name__
     return EnvironmentFailedError(f"{where}: {field} is {shown} ({kind}), expected {expected}")
 
 
