@@ -145,6 +145,20 @@ def test_what_cannot_be_written_is_one_line(folder: Path) -> None:
     assert as_nobody(write) == 0
 
 
+def test_reading_what_a_killed_writer_left_makes_no_file(folder: Path) -> None:
+    path = killed(folder / "r.sqlite")
+    for gone in ((), ("-shm",)):
+        for end in gone:
+            path.with_name(path.name + end).unlink()
+        there = sorted(os.listdir(folder))
+        with closing(Store(path, write=False)) as store:
+            assert counted(store) == 3
+        assert sorted(os.listdir(folder)) == there
+    with closing(Store(path, write=True)) as store:
+        assert counted(store) == 3
+    assert os.listdir(folder) == ["r.sqlite"]
+
+
 @pytest.mark.parametrize("write", [True, False])
 def test_a_recording_that_vanishes_is_an_error(write: bool, folder: Path) -> None:
     path = made(folder / "r.sqlite")

@@ -7,7 +7,6 @@ of the real planner with a model.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 from collections.abc import Callable, Collection, Sequence
 from copy import copy
@@ -28,13 +27,13 @@ from amp.cost import Reward, is_priced
 from amp.errors import InvalidInputError, did_you_mean
 from amp.evaluate.config import PlannerConfig
 from amp.evaluate.run import build_planner
-from amp.files import replace_file
+from amp.files import read_file, replace_file
 from amp.learn.behaviour_cloning import ImitationSettings, demonstrate, imitate
 from amp.learn.config import TrainConfig
 from amp.learn.live_rollout import LiveRollouts
 from amp.learn.rollout import Rollout, roll_out
 from amp.learn.trainer import ASSESSOR, METRICS, POLICY, Metrics, train, train_on
-from amp.mlp import Layer
+from amp.mlp import Layer, content_hash
 from amp.models.base import LanguageModel, ModelCard
 from amp.planner import Planner
 from amp.simulate.build import opening_contexts, table_from_recording
@@ -213,7 +212,7 @@ def train_policy(
         dataset.card.sha256,
         table.tasks,
         curve(policy, table, CURVE, assessor),
-        "" if scorer is None else hashlib.sha256(own.read_bytes()).hexdigest(),
+        "" if scorer is None else content_hash(own),
     )
     save_policy(policy, directory / POLICY, origin)
     return policy
@@ -298,9 +297,8 @@ def train_online(
             runner.run(model.close())
     digest = ""
     if config.assessor is not None:
-        kept = config.assessor.read_bytes()
-        replace_file(directory / ASSESSOR, kept)
-        digest = hashlib.sha256(kept).hexdigest()
+        replace_file(directory / ASSESSOR, read_file(config.assessor))
+        digest = content_hash(directory / ASSESSOR)
     names = tuple(task.id for task in tasks)
     origin = Origin(benchmark.name, model.card.name, model.card.sha256, names, assessor=digest)
     save_policy(policy, directory / POLICY, origin)

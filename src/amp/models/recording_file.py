@@ -121,6 +121,8 @@ class RecordingFile:
         if not self._state().has_log:
             # Or SQLite would want to make files beside one that was written with a log.
             return self._connect(self.path, "ro&immutable=1")
+        if not self.path.with_name(self.path.name + "-shm").exists():  # nobody has it open
+            return self._reader_of_copy()
         connection = self._connect(self.path, "ro")
         try:
             connection.execute("SELECT 1 FROM sqlite_master").fetchone()
@@ -132,7 +134,7 @@ class RecordingFile:
         return connection
 
     def _reader_of_copy(self) -> sqlite3.Connection:
-        """Reads a copy: what a killed writer left in a read-only place can only be merged there."""
+        """Reads a copy, in which what a killed writer left is merged."""
         self._copy = TemporaryDirectory(prefix="amp-recording-")
         for end in ("", *_LOGS):
             with suppress(FileNotFoundError):
