@@ -179,6 +179,21 @@ def test_a_recording_that_is_replaced_is_an_error_for_its_writer(folder: Path) -
         assert counted(reader) == 2
 
 
+@pytest.mark.parametrize("journal", ["WAL", "DELETE"])
+def test_a_database_of_somebody_else_is_left_as_it_is(journal: str, folder: Path) -> None:
+    path = folder / "other.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA journal_mode = {journal}")
+        connection.execute("CREATE TABLE mine (row)")
+        connection.commit()
+    before = path.read_bytes()
+    for write in (True, False):
+        with pytest.raises(RecordingError, match="is no recording of amp"):
+            Store(path, write=write)
+    assert path.read_bytes() == before
+    assert os.listdir(folder) == ["other.sqlite"]
+
+
 @pytest.mark.parametrize("name", ["n" * 256, "file/r.sqlite"])
 def test_a_name_that_cannot_be_is_one_line(name: str, folder: Path) -> None:
     (folder / "file").touch()

@@ -12,8 +12,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import struct
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -134,6 +136,9 @@ class Store:
 
     def __init__(self, path: Path, *, write: bool) -> None:
         self.path = path
+        if write and os.path.isfile(path):
+            with closing(RecordingFile(path, write=False)) as file:
+                self._require_ours(file, or_empty=True)  # before anything of it is changed
         self._file = RecordingFile(path, write=write)
         try:
             self._prepare(write)
@@ -293,15 +298,19 @@ class Store:
                     self._insert("meta", "format", FORMAT)
                     created = datetime.now(UTC).isoformat(timespec="seconds")
                     self._insert("meta", "created", created)
-        with self._file.use() as connection:
-            (application,) = connection.execute("PRAGMA application_id").fetchone()
-        if application != _APPLICATION_ID:
-            raise RecordingError(f"{self.path} is no recording of amp; choose another file")
+        self._require_ours(self._file)
         if (found := self._meta("format")) != FORMAT:
             raise RecordingError(
                 f"recording {self.path} has format {found}, this version reads {FORMAT};"
                 " record it again"
             )
+
+    def _require_ours(self, file: RecordingFile, *, or_empty: bool = False) -> None:
+        with file.use() as connection:
+            (application,) = connection.execute("PRAGMA application_id").fetchone()
+            is_empty = not connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+        if application != _APPLICATION_ID and not (or_empty and is_empty):
+            raise RecordingError(f"{self.path} is no recording of amp; choose another file")
 
     def _meta(self, name: str) -> str | None:
         row = self._row("meta", name, column="name")
