@@ -15,9 +15,24 @@ from pathlib import Path
 import pytest
 from tests.faults.denied import CAN_DENY
 
+from amp.errors import MissingDependencyError
+from amp.execute.sandbox import ask_walls, load_sandbox
+
 ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.skipif(not CAN_DENY, reason="only Linux on x86-64 can take walls away")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def all_walls() -> None:
+    """What is taken away has to be there."""
+    try:
+        walls = ask_walls(load_sandbox("local"))
+    except MissingDependencyError as error:
+        walls = str(error)
+    if walls != "local: landlock, mounts, network, seccomp":
+        pytest.skip(f"this machine lacks walls itself: {walls}")
+
 
 TRY = """
 import asyncio, json, sys

@@ -254,7 +254,8 @@ def not_there(sandbox: Sandbox, reason: str) -> MissingDependencyError:
     others = [name for name in ("bwrap", "docker") if name != sandbox.name and shutil.which(name)]
     return MissingDependencyError(
         f"no program of the model's is run, as sandbox {sandbox.name} does not hold: {reason};"
-        f" set --sandbox or AMP_SANDBOX to {', '.join((*others, 'unsafe'))}, or use no such tool"
+        f" set AMP_SANDBOX (or --sandbox of run and solve) to {', '.join((*others, 'unsafe'))},"
+        " or use no such tool"
     )
 
 
