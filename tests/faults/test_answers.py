@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from tests.fakes.server import Answer, serving
-from tests.faults.server import DIALECTS, Dialect
+from tests.faults.server import DIALECTS, Call, Dialect, honest
 from tests.faults.server import serving as misbehaving
 from tests.faults.test_server import make
 from tests.models.conformance import ask
@@ -180,6 +180,33 @@ async def test_a_missing_path_hints_at_base_url(status: int) -> None:
         await of("openai", f"status-{status}")
     with pytest.raises(ModelError, match="base_url, to which /v1/messages is added"):
         await of("anthropic", f"status-{status}")
+
+
+@pytest.mark.parametrize("status", [403, 404, 406, 415, 501])
+async def test_a_field_that_is_refused_with_another_status_is_given_up(status: int) -> None:
+    def respond(question: Any) -> Answer:
+        if "completions" not in question.path:
+            return Answer(404)
+        body = json.loads(question.body)
+        if "seed" in body:
+            said = {"error": {"message": "seed is not supported by any endpoint"}}
+            return Answer(status, json.dumps(said).encode(), JSON)
+        reply = honest(Call("openai", body, {}, 1))
+        return Answer(200, json.dumps(reply.body).encode(), JSON)
+
+    with serving(respond) as address:
+        model = make("openai", address)
+        (sample,) = await model.generate(Request(ask("x", 40)))
+        await model.close()
+    assert "84" in sample.text
+
+
+async def test_an_anthropic_address_may_hold_version_endpoint_and_query() -> None:
+    with misbehaving() as server:
+        for tail in ("/v1", "/v1/", "/v1/messages", "/v1/messages?key=12345678", "?key=12345678"):
+            model = make("anthropic", server.anthropic() + tail)
+            await model.generate(Request(ask("x", 40)))
+            await model.close()
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

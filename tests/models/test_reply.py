@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,7 +13,17 @@ import pytest
 from hypothesis import given, settings
 from tests.models.test_said import odd
 
-from amp.models.reply import BodyError, failure_in, parse, read_body, reason_of
+from amp.models.reply import (
+    CUT_OFF,
+    FAILED,
+    WITHHELD,
+    BodyError,
+    end_of,
+    failure_in,
+    parse,
+    read_body,
+    reason_of,
+)
 
 MOST = 10_000
 
@@ -101,3 +112,25 @@ def test_a_failure_in_an_answer_has_the_status_that_it_names(
 )
 def test_an_answer_is_no_failure(answer: dict[str, Any]) -> None:
     assert failure_in(json.loads(json.dumps(answer))) is None
+
+
+@pytest.mark.parametrize(
+    ("ended", "pattern"),
+    [
+        *((word, CUT_OFF) for word in ("length", "max_tokens", "FinishReason.MAX_TOKENS")),
+        *(
+            (word, CUT_OFF)
+            for word in ("maxTokens", "model_context_window_exceeded", "token-limit")
+        ),
+        *(
+            (word, WITHHELD)
+            for word in ("content_filter", "content-filter", "FINISH_REASON_SAFETY")
+        ),
+        *((word, WITHHELD) for word in ("PROHIBITED_CONTENT", "refusal", "guardrail_intervened")),
+        *((word, FAILED) for word in ("error", "ABORTED", "network_error", "rate_limit_error")),
+    ],
+)
+def test_an_end_is_known_in_every_spelling(ended: str, pattern: re.Pattern[str]) -> None:
+    assert pattern.search(end_of({"finish_reason": ended}))
+    for other in ("stop", "STOP", "end_turn", "stop_sequence", "eos_token", "tool_calls", None):
+        assert not pattern.search(end_of({"finish_reason": other}))

@@ -179,7 +179,7 @@ class AnthropicModel:
         self._client = SdkClient(
             ANTHROPIC,
             model,
-            base_url=base_url and base_url.rstrip("/").removesuffix("/v1"),
+            base_url=base_url,
             api_key=api_key,
             timeout_seconds=timeout_seconds,
             max_retries=max_retries,

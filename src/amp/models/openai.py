@@ -112,7 +112,7 @@ class OpenAIClient(SdkClient):
             return len((await self._post(f"{root}/tokenize", body))["tokens"])
         except self._sdk.APIConnectionError:
             return None  # it may be back later
-        except (self._sdk.OpenAIError, ValueError, KeyError, TypeError):
+        except (self._sdk.OpenAIError, ValueError, KeyError, TypeError, RecursionError):
             self._counts_exactly = False
             return None
 

@@ -23,7 +23,7 @@ from amp.models.said import (
 from amp.models.usage import Came, Stated, believed, number, size, table
 from amp.types import Usage
 
-_THOUGHTS = ("reasoning_content", "reasoning", "reasoning_text", "thinking")
+_THOUGHTS = ("reasoning_content", "reasoning", "reasoning_text", "thinking", "thoughts")
 """The text of the thinking: llama.cpp, SGLang and DeepSeek call it so, others otherwise."""
 
 

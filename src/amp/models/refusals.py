@@ -177,6 +177,8 @@ class Refusals:
                 first = first or error
                 given_up = self.refused_fields(thinks=thinks) | set(suspects)
                 if body_without(given_up) != body:  # a call beside this one has learned it
+                    first = None
+                    suspects.clear()
                     continue
                 if self._think_less(error, ways):
                     continue

@@ -8,6 +8,7 @@ choices. It is then the status that it names which counts.
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import AsyncIterable, Callable, Mapping
 from dataclasses import dataclass
@@ -15,25 +16,19 @@ from typing import Any
 
 from amp.errors import ModelError
 
-FAILED = {
-    *("error", "failed", "abort", "aborted", "cancelled", "canceled", "timeout", "network_error"),
-    *("server_error", "internal_error", "insufficient_system_resource", "engine_overloaded"),
-    *("malformed_response", "malformed_function_call", "other", "unspecified"),
-}
-"""How answers end that the server could not finish; in lower case."""
+FAILED = re.compile(
+    r"error|fail|abort|cancel|timeout|ratelimit|resource|overload|malform|unavailable|interrupt"
+    r"|exception|crash|unspecified|^other$"
+)
+"""How answers end that the server could not finish, as `end_of` writes it."""
 
-WITHHELD = {
-    *("content_filter", "content_filtered", "contentfilter", "safety", "refusal", "recitation"),
-    *("blocklist", "prohibited_content", "spii", "sensitive", "guardrail_intervened", "moderation"),
-    *("image_safety", "policy", "blocked", "language"),
-}
+WITHHELD = re.compile(
+    r"filter|safety|refus|block|prohibit|sensitive|guardrail|moderat|polic|recitation|spii|harm"
+    r"|violat|^language$"
+)
 """How answers end that a provider's filter keeps back, or the model refuses to give."""
 
-CUT_OFF = {
-    *("length", "max_tokens", "max_length", "model_length", "max_output_tokens", "token_limit"),
-    *("max_completion_tokens", "model_context_window_exceeded", "context_length_exceeded"),
-    *("context_length", "max_new_tokens", "truncated"),
-}
+CUT_OFF = re.compile(r"length|max\w*tok|tokenlimit|contextwindow|truncat|limit|maxout")
 """How answers end at a cap."""
 
 _BUSY = 503
@@ -41,7 +36,7 @@ _BROKEN = 502
 _STATUS_OF_KIND = {
     "rate": 429,
     "throttl": 429,
-    "too_many": 429,
+    "toomany": 429,
     "overload": 529,
     "unavailable": _BUSY,
     "resource": _BUSY,
@@ -51,8 +46,8 @@ _STATUS_OF_KIND = {
     "upstream": _BROKEN,
     "network": _BROKEN,
     "authentic": 401,
-    "invalid_request": 400,
-    "bad_request": 400,
+    "invalidrequest": 400,
+    "badrequest": 400,
 }
 _REASONS = ("message", "msg", "detail", "reason", "error_description", "description", "title")
 _DEEPEST = 6
@@ -166,16 +161,17 @@ def failure_of_choice(choice: object) -> Failure | None:
     if error := choice.get("error"):
         return Failure(_status_of(error) or _BROKEN, reason_of(error)[0], may_be_billed=True)
     ended = end_of(choice)
-    if ended not in FAILED:
+    if not FAILED.search(ended):
         return None
-    status = _STATUS_OF_KIND.get(ended, _BUSY if "resource" in ended else _BROKEN)
+    status = next((s for word, s in _STATUS_OF_KIND.items() if word in ended), _BROKEN)
     return Failure(status, f"it ended with {ended!r}", may_be_billed=True)
 
 
 def end_of(choice: Mapping[str, Any]) -> str:
-    """How a choice or a message ended, in lower case; empty if it does not say."""
+    """How a choice or a message ended, as small letters alone; empty if it does not say."""
     ended = choice.get("finish_reason") or choice.get("stop_reason")
-    return ended.lower() if isinstance(ended, str) else ""
+    letters = re.sub(r"[^a-z]", "", ended.lower()) if isinstance(ended, str) else ""
+    return letters.removeprefix("finishreason")
 
 
 def reason_of(body: object) -> tuple[str, tuple[str, ...]]:
@@ -225,5 +221,5 @@ def _status_of(error: object) -> int | None:
             found = int(found[:4])
         if isinstance(found, int) and 400 <= found < 600:
             return found
-        words.append(str(found).lower())
+        words.append(re.sub(r"[^a-z]", "", str(found).lower()))
     return next((s for word, s in _STATUS_OF_KIND.items() if word in " ".join(words)), None)

@@ -16,18 +16,19 @@ from typing import Any
 from amp.models.base import FinishReason, Prompt, entropy, normalised
 from amp.models.reply import CUT_OFF, WITHHELD, end_of
 
-_NAMES = "think|thinking|thought|reasoning|seed:think|antthinking"
+_NAMES = "think|thinking|thoughts?|reasoning|reflection|analysis|scratchpad|seed:think|antthinking"
 # DeepSeek, Qwen and most; Mistral; Kimi; Open Thoughts; gpt-oss.
 _TAGS = re.compile(
-    rf"(?P<open><(?:{_NAMES})>|\[THINK\]|◁think▷|<\|begin_of_thought\|>"
-    r"|<\|channel\|>(?:analysis|commentary)<\|message\|>)"
-    rf"|(?P<close></(?:{_NAMES})>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>"
+    rf"(?P<open>(?:<|&lt;)(?:{_NAMES})(?:\s[^<>&]*)?(?:>|&gt;)|\[THINK\]|◁think▷"
+    r"|<\|begin_of_thought\|>|<\|channel\|>(?:analysis|commentary)<\|message\|>)"
+    rf"|(?P<close>(?:<|&lt;)/(?:{_NAMES})\s*(?:>|&gt;)|\[/THINK\]|◁/think▷|<\|end_of_thought\|>"
     r"|(?:<\|end\|>)?(?:<\|start\|>assistant)?<\|channel\|>final<\|message\|>)",
     re.IGNORECASE,
 )
 _FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})[ \t]*([^\s`]*)", re.MULTILINE)
 _THINKING = ("think", "reason", "thought", "analysis")
 _SILENT = {"refusal", "tool_use", "tool_call", "function_call", "image_url", "image", "audio"}
+_INNER = ("text", "value", "content", "parts")
 _DEEPEST = 8
 
 _LEAST_LOG_PROB = -10_000.0
@@ -117,14 +118,11 @@ def _parts(content: object, depth: int) -> Iterator[tuple[bool, str]]:
         if any(word in name for word in _THINKING):
             known = True
             yield from ((True, text) for text in _texts(part, depth))
-        elif isinstance(part.get("text"), list | dict):
+        elif (inner := next(filter(None, map(part.get, _INNER)), None)) is not None:
             known = True
-            yield from _parts(part["text"], depth - 1)
-        elif isinstance(part.get("text"), str):
-            known = True
-            yield False, part["text"]
+            yield from _parts(inner, depth - 1)
         else:
-            known = known or name in _SILENT or (name == "text" and part.get("text") is None)
+            known = known or name in _SILENT or name == "text"
     if not known:
         raise ValueError("its content has no part that is a text")
 
@@ -185,11 +183,11 @@ def finish_reason(choice: Mapping[str, Any], part: Said, *, is_cut: bool) -> Fin
         is_cut: whether it was cut at a stop string on this side.
     """
     ended = end_of(choice)
-    if part.withheld or ended in WITHHELD:
+    if part.withheld or WITHHELD.search(ended):
         return "filtered"
     if is_cut:
         return "stop"
-    return "length" if part.unfinished or ended in CUT_OFF else "stop"
+    return "length" if part.unfinished or CUT_OFF.search(ended) else "stop"
 
 
 # ------------------------------------------------------------------ log-probabilities

@@ -16,16 +16,15 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import logging
 import os
 from collections.abc import AsyncGenerator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
-from urllib.request import getproxies, proxy_bypass
 
 from amp.errors import InvalidInputError, LimitReachedError, MissingDependencyError, ModelError
 from amp.models.address import read_address
+from amp.models.connection import open_client
 from amp.models.refusals import blames_a_field
 from amp.models.reply import (
     BodyError,
@@ -40,11 +39,11 @@ from amp.models.said import clean, mended
 from amp.models.secret import Secrets, clean_key, proxy_passwords
 from amp.models.tab import Spent
 
-_NO_KEY = "no-key-needed"
 # Every token may be listed with twenty others, their bytes and their log-probabilities.
 _BYTES_A_TOKEN = 8_000
 _BYTES_OF_ANY_ANSWER = 8_000_000
-_HIDDEN_IN_LOGS = ("httpx", "httpx2", "httpcore", "httpcore2")
+# Statuses with which some servers refuse a field, if they say so.
+_MAY_REFUSE = (403, 404, 405, 406, 415, 501)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +162,8 @@ class SdkClient:
             base_url or os.environ.get(f"{api.variable}_BASE_URL") or api.address
         )
         self.address = self._server.url
+        if api.version:  # the SDK adds it
+            self.address = self.address.removesuffix(f"/{api.version.rstrip('/')}")
         named = "api_key" if api_key else f"{api.variable}_API_KEY"
         self._key = clean_key(api_key or os.environ.get(f"{api.variable}_API_KEY") or "", named)
         if self.is_providers_own and not self._key:
@@ -266,66 +267,20 @@ class SdkClient:
         # Connections belong to the event loop that opened them: a new loop gets new ones.
         loop = asyncio.get_running_loop()
         if self._connection is None or self._connection.loop is not loop:
-            client = self._new_client()
+            client = open_client(
+                self._sdk,
+                self._api.client,
+                self._server,
+                self._key,
+                self._secrets,
+                base_url=self.address,
+                timeout=self._timeout_seconds,
+                max_retries=self._max_retries,
+                hooks={"request": [_count_try], "response": [self._receive]},
+            )
             self._connection = _Connection(client, loop, _kept_open(client))
             await anext(self._connection.keeper)
         return self._connection.client
-
-    def _new_client(self) -> Any:
-        """Returns a new client of the SDK.
-
-        Raises:
-            MissingDependencyError, InvalidInputError: if the environment names a proxy or
-                certificates that cannot be used.
-        """
-        hooks = {"request": [_count_try], "response": [self._receive]}
-        # Nothing that only httpx could unpack, without a bound.
-        options = {"event_hooks": hooks, "headers": {"Accept-Encoding": "gzip, deflate"}}
-        wrong: tuple[type[Exception], ...] = (ImportError, ValueError, OSError)
-        wrong += _invalid_urls(self._sdk)
-        try:
-            http = self._sdk.DefaultAsyncHttpxClient(**options)
-        except wrong as error:
-            if not proxy_bypass(self._server.host):
-                raise self._no_proxy(error) from None
-            http = self._sdk.DefaultAsyncHttpxClient(**options, trust_env=False)
-        headers = {}
-        if self._server.login is not None:
-            headers["Authorization"] = self._server.login
-        if self._server.takes_key_apart and self._key:
-            headers["api-key"] = self._key
-        try:
-            client = getattr(self._sdk, self._api.client)(
-                base_url=self.address,
-                api_key=self._key or _NO_KEY,
-                timeout=self._timeout_seconds,
-                max_retries=self._max_retries,
-                http_client=http,
-                default_headers=headers,
-                default_query=self._server.query,
-            )
-        except wrong as error:
-            raise InvalidInputError(
-                f"base_url is {self.address!r}, expected an address ({self._clean(str(error))})"
-            ) from None
-        for name in list(logging.root.manager.loggerDict):
-            if name.partition(".")[0] in (*_HIDDEN_IN_LOGS, self._api.package):
-                logging.getLogger(name).addFilter(self._secrets)
-        return client
-
-    def _no_proxy(self, error: Exception) -> InvalidInputError | MissingDependencyError:
-        """The error for a proxy of the environment that cannot be used."""
-        names = [name for name, proxy in getproxies().items() if name != "no" and proxy]
-        variables = " and ".join(f"{name.upper()}_PROXY" for name in names) or "its settings"
-        if isinstance(error, ImportError):
-            return MissingDependencyError(
-                f"the environment names a SOCKS proxy ({variables}), which needs a package;"
-                " run: pip install socksio, or unset it"
-            )
-        return InvalidInputError(
-            f"the network cannot be used as the environment says ({variables}:"
-            f" {self._clean(str(error))}); mend or unset it"
-        )
 
     async def _receive(self, response: Any) -> None:
         """Reads an answer within its bounds, before the SDK does, and says whether it is one."""
@@ -362,7 +317,9 @@ class SdkClient:
             tries.spent.free()
         if failure.status is not None and status < 300:
             response.status_code = tries.status = failure.status  # so the SDK tries again
-        if failure.status == 500 and blames_a_field(failure.reason, failure.places, tries.body):
+        if failure.status in (500, 501) and blames_a_field(
+            failure.reason, failure.places, tries.body
+        ):
             response.headers["x-should-retry"] = "false"
 
     def error(self, what: str) -> ModelError:
@@ -378,23 +335,24 @@ class SdkClient:
 
     def _refused(self, failure: Failure, tries: _Tries) -> ModelError:
         status, reason = failure.status or 0, self._clean(failure.reason)
-        if status in (401, 403):
+        known = status in (400, 422, 500)
+        if not known and status in _MAY_REFUSE:
+            known = blames_a_field(reason, failure.places, tries.body) or "parameter" in reason
+        if status in (401, 403) and not known:
             return self.error(
                 f"refused the key (status {status}: {reason}); check {self._api.variable}_API_KEY"
             )
-        if status in (404, 405):
+        if status in (404, 405) and not known:
             path = self._api.resource.replace(".", "/")
             return self.error(
                 f"has no model or path of this name (status {status}: {reason}); check the model's"
                 f" name and base_url, to which /{self._api.version}{path} is added"
             )
-        if status == 429 or status > 500:
-            return self.error(f"is busy or broken (status {status}, {tries}): {reason}")
-        if status == 500:
+        if status == 429 or status >= 500:
             message = f"is busy or broken (status {status}, {tries}): {reason}"
         else:
             message = f"refused the request (status {status}): {reason}"
-        if status in (400, 422, 500):
+        if known:
             return RefusedError(str(self.error(message)), reason, status, failure.places)
         return self.error(message)
 
@@ -433,13 +391,6 @@ async def _count_try(request: Any) -> None:
                 tries.arrived = True
 
         request.extensions = {**request.extensions, "trace": watch}
-
-
-def _invalid_urls(sdk: Any) -> tuple[type[Exception], ...]:
-    """The error of the SDK's HTTP library for an address that it does not take."""
-    names = {base.__module__.partition(".")[0] for base in sdk.DefaultAsyncHttpxClient.__mro__}
-    modules = [importlib.import_module(name) for name in sorted(names) if name.startswith("httpx")]
-    return tuple(module.InvalidURL for module in modules)
 
 
 def _cause(error: BaseException) -> str:

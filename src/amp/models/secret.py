@@ -26,6 +26,7 @@ SHORTEST = 8
 _DUMMIES = {"lm-studio", "no-key-needed", "no-key-required", "not-needed", "sk-no-key-required"}
 """Words of eight characters and more that stand where a server needs no key."""
 
+_LONG = 12
 # A longer one is recognised by its beginning, as the pattern grows with every character.
 _COMPARED = 64
 _REST = r"[\w\-.~+/=%\\&#;]*"
@@ -79,6 +80,13 @@ class Secrets(logging.Filter):
         """Whether the text holds a secret."""
         return bool(self._pattern and self._pattern.search(text))
 
+    def __eq__(self, other: object) -> bool:
+        """A logger keeps only one of equal filters."""
+        return isinstance(other, Secrets) and self._pattern == other._pattern
+
+    def __hash__(self) -> int:
+        return hash(self._pattern)
+
     def filter(self, record: logging.LogRecord) -> bool:
         """Hides the secrets of a record; every record passes."""
         message = record.getMessage()
@@ -99,8 +107,15 @@ def _forms(secret: str) -> list[str]:
     written = "".join(map(_any_escape, compared)) + (_REST if compared != secret else "")
     data = secret.encode()
     encoded = {base64.b64encode(data), base64.urlsafe_b64encode(data)}
+    # Servers that mean well show a part of a key: two thirds of it and more are hidden.
+    least = -(-2 * len(compared) // 3) if len(secret) >= _LONG else len(compared)
+    more = ""
+    for character in reversed(compared[least:]):
+        more = f"(?:{_any_escape(character)}{more})?"
     return [
         written,
+        "".join(map(_any_escape, compared[:least])) + more,
+        "".join(map(_any_escape, compared[-least:])),
         *(re.escape(text.decode().rstrip("=")) for text in sorted(encoded)),
         data.hex(),
     ]
