@@ -235,16 +235,20 @@ def walls_of(sandbox: Sandbox, head: bytes) -> str:
         The sandbox and its walls, such as ``local: landlock, mounts, network, seccomp``.
 
     Raises:
-        MissingDependencyError: if something is kept by no wall, so that nothing was run.
+        MissingDependencyError: if something is kept by no wall, so that nothing was run, or this is
+            no such line.
     """
-    standing, _, missing = head.decode("ascii", "replace").partition("|")
-    walls = f"{sandbox.name}: {', '.join(standing.split()) or 'none'}"
+    text = head.decode("ascii", "replace")
+    if "|" not in text or not text.isprintable():  # another program's words
+        raise not_there(sandbox, f"it says {text[:80]!r}")
+    standing, missing = (", ".join(names.split()) for names in text.split("|", 1))
+    walls = f"{sandbox.name}: {standing or 'none'}"
     if missing and sandbox.name == "unsafe":
-        _warn(", ".join(missing.split()))
+        _warn(missing)
     elif missing:
         raise not_there(
             sandbox,
-            f"nothing here keeps a program from {', '.join(missing.split())}"
+            f"nothing here keeps a program from {missing}"
             f" ({platform.system()} on {platform.machine()}; walls: {standing or 'none'})",
         )
     return walls
