@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from amp.errors import InvalidInputError
 from amp.files import (
     Lock,
+    append_line,
     lock_directory,
     lock_file,
     read_file,
@@ -31,6 +33,18 @@ def test_a_file_holds_what_was_written_last_and_nothing_stays_beside_it(
         replace_file(file, content)
         assert file.read_bytes() == content
     assert [beside.name for beside in file.parent.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("room", range(0, 12, 3))
+def test_a_line_that_finds_no_room_leaves_the_file_as_it_was(room: int, tmp_path: Path) -> None:
+    append_line(tmp_path / "lines", "first")
+    if (child := os.fork()) == 0:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (6 + room, 6 + room))
+        with pytest.raises(InvalidInputError, match="lines cannot be written: "):
+            append_line(tmp_path / "lines", "the second one")
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert (tmp_path / "lines").read_text() == "first\n"
 
 
 def test_what_a_killed_writer_left_is_overwritten(tmp_path: Path) -> None:

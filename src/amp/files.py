@@ -98,15 +98,21 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Adds a line to a file; when this returns, it is on disk.
+    """Adds a line to a file; when this returns, it is on disk, and otherwise none of it is.
 
     Raises:
         InvalidInputError: if it cannot be written.
     """
-    with writing(path), path.open("ab") as stream:
-        stream.write(line.encode() + b"\n")
-        stream.flush()
-        os.fsync(stream.fileno())
+    content = line.encode() + b"\n"
+    with writing(path), path.open("ab", buffering=0) as stream:
+        size = stream.seek(0, os.SEEK_END)
+        try:
+            if stream.write(content) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(stream.fileno())
+        except OSError:
+            stream.truncate(size)
+            raise
 
 
 # --------------------------------------------------------------------------- one writer at a time

@@ -91,8 +91,8 @@ def test_a_recording_of_it_trains_the_same_policy_and_what_was_broken_off_goes_o
     path, ppo = tmp_path / "r.sqlite", {"decisions": 300}
     trained(tmp_path / "live", RecordedModel(scripted(), path, mode="record"), ppo=ppo)
     replay = RecordedModel(None, path, mode="replay")
-    ended = trained(tmp_path / "again", replay, ppo=ppo, online={"max_calls": 250})
-    assert ended == "250 model calls"
+    ended = trained(tmp_path / "again", replay, ppo=ppo, online={"max_calls": 400})
+    assert ended == "400 model calls"
     assert 0 < len(metrics(tmp_path / "again")) < len(metrics(tmp_path / "live"))
     replay = RecordedModel(None, path, mode="replay")
     assert trained(tmp_path / "again", replay, ppo=ppo, resume=True) is None

@@ -322,7 +322,7 @@ def _online_start(config: TrainConfig, benchmark: Benchmark) -> MlpPolicy | None
 def _spent_before(directory: Path) -> dict[str, float]:
     """What the updates took that the directory tells of, those after its checkpoint, too."""
     path = directory / METRICS
-    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    lines = path.read_text("utf-8").split("\n")[:-1] if path.exists() else []
     last = json.loads(lines[-1]) if lines else {}
     return {name.removeprefix("spent_"): value for name, value in last.items()}
 

@@ -321,7 +321,5 @@ def _generator(settings: PPOConfig, updates: int) -> np.random.Generator:
 
 def _truncate_metrics(path: Path, updates: int) -> None:
     """Drops the metrics after the checkpoint, as those updates are made again."""
-    if not path.exists():
-        return
-    lines = path.read_text("utf-8").splitlines(keepends=True)[:updates]
+    lines = path.read_text("utf-8").splitlines(keepends=True)[:updates] if path.exists() else []
     replace_file(path, "".join(lines).encode())
