@@ -6,8 +6,11 @@ words and not in a traceback, and shows neither the key nor what steers a termin
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -131,7 +134,9 @@ def test_no_arguments_break_the_command_line(place: Place, thorough: bool) -> No
     assert not broken, "\n".join(map(str, broken))
 
 
-@pytest.mark.parametrize("line", ["models rm smollm2-135m"])
+@pytest.mark.parametrize(
+    "line", ["demo --model random --json", "demo --model openai:x", "models rm smollm2-135m"]
+)
 def test_commands_that_need_a_model_end_in_words_without_one(place: Place, line: str) -> None:
     outcome = forks.run(line.split(), place())
     assert not outcome.faults, outcome
@@ -212,3 +217,43 @@ def test_settings_files_of_all_kinds_are_refused_in_words(place: Place) -> None:
         shutil.copy(folder / "k" / name, folder / "amp.toml")
         outcome = forks.run(["run", "gsm8k", "--split", "demo", "--limit", "1"], folder)
         assert not outcome.faults, outcome
+
+
+# --------------------------------------------------------------------------- packages that lack
+
+
+@pytest.mark.parametrize(
+    ("package", "extra", "line"),
+    [
+        ("torch", "train", "train train.toml --out new"),
+        ("torch", "train", "assess train run --out new"),
+        ("scipy", "report", "trace compare run run"),
+        ("plotly", "report", "report run --html new.html"),
+        ("jinja2", "report", "report run --html new.html"),
+        ("minigrid", "babyai", "run babyai --limit 1"),
+        ("openai", "openai", "solve x --model openai:any"),
+        ("anthropic", "anthropic", "solve x --model anthropic:any"),
+    ],
+)
+def test_a_missing_package_is_a_line_that_names_its_extra(
+    place: Place, package: str, extra: str, line: str
+) -> None:
+    folder = place()
+    folder.joinpath("train.toml").write_text('benchmark = "gsm8k"\nrecording = "pool.sqlite"\n')
+    begin = (
+        "import importlib.abc, sys\n"
+        "class Without(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        f"        if name.partition('.')[0] == {package!r}:\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Without())\n"
+        "from amp.cli import main\n"
+        "main()\n"
+    )
+    environment = os.environ | {"AMP_MODEL": "random", "HOME": str(folder)}
+    ended = subprocess.run(
+        [sys.executable, "-c", begin, *line.split()],
+        cwd=folder, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (ended.returncode, "Traceback" in ended.stderr) == (3, False), ended.stderr
+    assert f"pip install 'adaptive-meta-planning[{extra}" in ended.stderr.splitlines()[-1]

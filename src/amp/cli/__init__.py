@@ -8,12 +8,14 @@ read the output has gone.
 from __future__ import annotations
 
 import os
+import re
 import sys
+from importlib import metadata
 from typing import NoReturn
 
 from typer.exceptions import Abort, TyperException
 
-from amp.cli import annotate, assess, info, record, report, run, sweep, terminal, train
+from amp.cli import annotate, assess, demo, info, record, report, run, sweep, terminal, train
 from amp.cli.app import INTERRUPTED, app
 from amp.errors import (
     AmpError,
@@ -31,6 +33,7 @@ __all__ = [
     "annotate",
     "app",
     "assess",
+    "demo",
     "info",
     "main",
     "record",
@@ -65,6 +68,11 @@ def main() -> None:
         if debug:
             raise
         _fail(error)
+    except ModuleNotFoundError as error:
+        if debug or not (extras := _extras_of(error.name or "")):
+            raise
+        command = " or ".join(f"'adaptive-meta-planning[{extra}]'" for extra in extras)
+        _fail(MissingDependencyError(f"this needs {error.name}; run: pip install {command}"))
     except Abort:
         sys.exit(INTERRUPTED)
     if code:
@@ -88,6 +96,17 @@ def _fail(error: Exception) -> NoReturn:
     if message:
         terminal.say(f"amp: {terminal.shown_in_line(message)}", error=True)
     sys.exit(code)
+
+
+def _extras_of(module: str) -> list[str]:
+    """The extras that bring a module, by what the installed amp says of itself."""
+    package = module.partition(".")[0]
+    found = set()
+    for line in metadata.requires("adaptive-meta-planning") or ():
+        named = re.match(r"""([\w.-]+).*extra == ["'](\w+)["']""", line)
+        if named and named[1].lower().replace("-", "_") == package.lower():
+            found.add(named[2])
+    return sorted(found - {"dev", "docs"})
 
 
 def _usage(error: TyperException) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, TimeElapsedColumn
 from rich.table import Table
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from amp.report.validity_report import ScoreLine, Stage, ValidityReport
 
 _ROWS_SHOWN = 14
+_WRITTEN_SHOWN = 400
 _FONT_FACE = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 
 
@@ -58,7 +59,7 @@ def step_table(title: str | None = None) -> Table:
 def add_step(table: Table, task_id: str, number: int, step: StepRecord) -> None:
     """Adds one step: a line a round for complexity and allocation, the rest once."""
     allocations = "\n".join(allocation_text(r.allocation) for r in step.rounds) or "-"
-    complexities = [_bar(executed.complexity.score) for executed in step.rounds]
+    complexities = [complexity_bar(executed.complexity.score) for executed in step.rounds]
     action = (
         Text(shown_in_line(step.action))
         if step.action is not None
@@ -67,7 +68,7 @@ def add_step(table: Table, task_id: str, number: int, step: StepRecord) -> None:
     table.add_row(
         task_id,
         str(number),
-        Text("\n").join(complexities or [_bar(step.complexity.score)]),
+        Text("\n").join(complexities or [complexity_bar(step.complexity.score)]),
         allocations,
         f"{step.usage.tokens:,}",
         f"{step.usage.seconds:.1f}",
@@ -75,11 +76,21 @@ def add_step(table: Table, task_id: str, number: int, step: StepRecord) -> None:
     )
 
 
-def _bar(score: float) -> Text:
+def complexity_bar(score: float) -> Text:
     """A complexity in [0, 1] as a bar and a figure."""
     filled = round(max(0.0, min(1.0, score)) * 6)
     colour = "green" if score < 0.34 else "yellow" if score < 0.67 else "red"
     return Text("█" * filled + "░" * (6 - filled) + f" {score:.2f}", colour)
+
+
+class _Now:
+    """A text as it is whenever the screen is drawn."""
+
+    def __init__(self, text: Callable[[], str]) -> None:
+        self._text = text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text(shown(self._text()), "dim")
 
 
 class LiveSteps:
@@ -88,6 +99,7 @@ class LiveSteps:
     def __init__(self, console: Console, total: int, done: int = 0, title: str = "") -> None:
         self._rows: deque[tuple[str, int, StepRecord]] = deque(maxlen=_ROWS_SHOWN)
         self._numbers: dict[str, int] = {}
+        self._written = ""
         self._progress = progress(
             *(BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()), console=console
         )
@@ -113,6 +125,7 @@ class LiveSteps:
             self._live.stop()
 
     def on_step(self, task: Task, step: StepRecord) -> None:
+        self._written = ""
         number = self._numbers[task.id] = self._numbers.get(task.id, 0) + 1
         self._rows.append((task.id, number, step))
         self._refresh()
@@ -120,6 +133,10 @@ class LiveSteps:
     def on_episode(self, episode: Episode) -> None:
         self._progress.advance(self._bar)
         self._refresh()
+
+    def on_text(self, piece: str) -> None:
+        """Shows the end of what is being written; from any thread."""
+        self._written = (self._written + piece)[-_WRITTEN_SHOWN:]
 
     def _refresh(self) -> None:
         if self._live is not None:
@@ -129,7 +146,7 @@ class LiveSteps:
         table = step_table()
         for task_id, number, step in self._rows:
             add_step(table, task_id, number, step)
-        return Group(table, self._progress)
+        return Group(table, _Now(lambda: self._written), self._progress)
 
 
 def summary_table(summaries: Sequence[tuple[str, Summary]], title: str | None = None) -> Table:

@@ -1,16 +1,12 @@
-"""Commands that plan: solve, run, demo.
-
-`amp demo` plans the same tasks twice, with the best fixed allocation and adaptively.
-"""
+"""Commands that plan: solve and run."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,7 +19,6 @@ from amp.cli.app import (
     app,
     larger_recording,
     open_model,
-    output_file,
     run_async,
     takes,
 )
@@ -33,17 +28,7 @@ from amp.evaluate.config import PlannerConfig, RunConfig
 from amp.files import require_output_directory
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
-    from amp.benchmarks.base import Benchmark
-    from amp.models.base import LanguageModel
-    from amp.types import Episode, StepRecord, Task
-
-PROBLEMS = 6
-MISSIONS = 2
-ALLOCATORS = {"fixed": "fixed", "auto": "adaptive"}
-"""The two allocators of the demo, with what it calls them."""
+    from amp.types import StepRecord
 
 
 @app.command()
@@ -170,121 +155,3 @@ def run(
                 say(f"settings: {file}")
 
     run_async(go())
-
-
-@app.command()
-def demo(
-    model: Model = None,
-    svg: Annotated[
-        Path | None, typer.Option(callback=output_file, help="Save what is shown as a picture.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Watch a local model plan, once fixed and once adaptively. Example: amp demo --svg demo.svg"""
-    from amp.benchmarks import load_benchmark
-    from amp.cli import render
-    from amp.evaluate.run import Assembly
-    from amp.models import catalog
-    from amp.settings import load_settings
-
-    Assembly.of(PlannerConfig(), load_benchmark("gsm8k")).walls(is_replay=False)  # before a fetch
-    name = model or load_settings().model
-    if name in catalog.MODELS and name not in {m.name for m in catalog.installed()}:
-        catalog.pull(name)
-    console = new_console(stderr=as_json, record=svg is not None)
-    outcome = run_async(run_demo(lambda: open_model(name), console))
-    if svg is not None:
-        render.save_picture(console, svg, "amp demo")
-    if as_json:
-        say_json(outcome)
-
-
-async def run_demo(open_model: Callable[[], LanguageModel], console: Console) -> dict[str, Any]:
-    """Plans six word problems and two missions, twice; prints a comparison.
-
-    Args:
-        open_model: opens the model; called once an allocator, so that neither profits from what the
-            other left in the prefix cache.
-        console: where people watch.
-
-    Returns:
-        Success, tokens and seconds of both, for machines.
-    """
-    from amp.benchmarks import load_benchmark
-    from amp.cli.render import summary_table
-    from amp.report.metrics import summarise
-
-    gsm8k, babyai = load_benchmark("gsm8k"), load_benchmark("babyai")
-    work: list[tuple[Benchmark, list[Task]]] = [
-        (gsm8k, list(gsm8k.tasks("demo", PROBLEMS))),
-        (babyai, list(babyai.tasks("test", MISSIONS))),
-    ]
-    summaries = {}
-    episodes: list[Episode] = []
-    for allocator, title in ALLOCATORS.items():
-        console.print()
-        console.print(f"{title}: {PROBLEMS} word problems, {MISSIONS} missions", style="bold")
-        model = open_model()
-        try:
-            episodes = await _plan(model, allocator, work, console)
-        finally:
-            await model.close()
-        summaries[title] = summarise(episodes)
-    console.print("\nwhat the adaptive run gave to each step, round by round")
-    console.print(_steps(episodes))
-    fixed, adaptive = summaries["fixed"], summaries["adaptive"]
-    console.print()
-    console.print(summary_table(list(summaries.items()), title="mean of an episode"))
-    saved = {
-        name: 1 - getattr(adaptive.usage, name) / getattr(fixed.usage, name)
-        for name in ("tokens", "completion_tokens", "seconds")
-    }
-    console.print(
-        f"\nadaptive allocation spent {_change(saved['tokens'])} tokens, "
-        f"{_change(saved['completion_tokens'])} completion tokens and "
-        f"{_change(saved['seconds'])} seconds, with {adaptive.successes} successes "
-        f"against {fixed.successes} of {fixed.episodes}."
-    )
-    return {"saved": saved} | {
-        title: {
-            "success": f"{s.successes}/{s.episodes}",
-            "tokens": s.usage.tokens,
-            "completion_tokens": s.usage.completion_tokens,
-            "seconds": s.usage.seconds,
-        }
-        for title, s in summaries.items()
-    }
-
-
-async def _plan(
-    model: LanguageModel,
-    allocator: str,
-    work: list[tuple[Benchmark, list[Task]]],
-    console: Console,
-) -> list[Episode]:
-    from amp.cli.render import LiveSteps, episode_line
-    from amp.evaluate.run import build_planner, run_episodes
-
-    episodes: list[Episode] = []
-    with LiveSteps(console, PROBLEMS + MISSIONS) as live:
-        for benchmark, tasks in work:
-            planner = build_planner(PlannerConfig(allocator=allocator), model, benchmark)
-            async for episode in run_episodes(planner, benchmark, tasks, on_step=live.on_step):
-                episodes.append(episode)
-                live.on_episode(episode)
-                console.print(episode_line(episode), no_wrap=True, overflow="ellipsis")
-    return episodes
-
-
-def _steps(episodes: list[Episode]) -> Table:
-    from amp.cli.render import add_step, step_table
-
-    table = step_table()
-    for episode in episodes:
-        for number, step in enumerate(episode.steps, start=1):
-            add_step(table, episode.task.id.removeprefix("BabyAI-"), number, step)
-    return table
-
-
-def _change(saved: float) -> str:
-    return f"{abs(saved):.0%} {'fewer' if saved >= 0 else 'more'}"

@@ -8,8 +8,8 @@ end they have.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
 from amp.types import Usage
@@ -61,6 +61,8 @@ class Request:
             thinks not at all, or as little as the model can; needs the capability
             `thinking_budget`.
         timeout_seconds: the call is cancelled after this long; not part of a recording's key.
+        on_text: called with each piece of the first sample's text as it comes, from any thread, by
+            models that can; not part of a recording's key either.
     """
 
     prompt: Prompt
@@ -72,6 +74,7 @@ class Request:
     grammar: str | None = None
     thinking_tokens: int = 0
     timeout_seconds: float | None = None
+    on_text: Callable[[str], None] | None = field(default=None, compare=False, repr=False)
 
 
 FinishReason = Literal["stop", "length", "timeout", "filtered"]

@@ -228,11 +228,12 @@ class LlamaCppModel:
         if request.grammar is not None:
             body["grammar"] = request.grammar
         call, stream = Call(slots=request.n), Stream(request.n, thinks=thinking > 0)
+        receive = _heard(stream.receive, request.on_text if first else None)
         spent = begin_call(request.n)
         try:
             timed_out = await self._wait(
                 call,
-                lambda: self._server.stream(call, body, stream.receive),
+                lambda: self._server.stream(call, body, receive),
                 request.timeout_seconds,
             )
         except asyncio.CancelledError:
@@ -416,3 +417,19 @@ def _settle(future: asyncio.Future[None]) -> None:
 def _read(future: asyncio.Future[None]) -> None:
     if not future.cancelled():
         future.exception()
+
+
+def _heard(
+    receive: Callable[[dict[str, Any]], None], on_text: Callable[[str], None] | None
+) -> Callable[[dict[str, Any]], None]:
+    """Receives chunks, and tells of the first sample's text as it comes."""
+    if on_text is None:
+        return receive
+
+    def both(chunk: dict[str, Any]) -> None:
+        receive(chunk)
+        for choice in chunk["choices"]:
+            if choice["index"] == 0 and (piece := choice["delta"].get("content")):
+                on_text(piece)
+
+    return both
