@@ -205,6 +205,25 @@ async def test_an_environment_of_gymnasium_is_planned_in() -> None:
         GymEnvironment(gymnasium({}), ("push",))
 
 
+async def test_an_environment_made_with_gymnasium_itself_is_planned_in() -> None:
+    gym = pytest.importorskip("gymnasium")
+
+    class Hall(gym.Env):  # type: ignore[misc,name-defined] # known only where it is installed
+        observation_space = gym.spaces.Text(40)
+        action_space = gym.spaces.Discrete(2, start=5)
+
+        def reset(self, *, seed: int | None = None, options: object = None) -> Any:
+            super().reset(seed=seed)
+            return "a hall with a door", {}
+
+        def step(self, action: int) -> Any:
+            assert self.action_space.contains(action)
+            return "outside", float(action == 5), True, False, {}
+
+    episode = await planned(GymEnvironment(gym.wrappers.TimeLimit(Hall(), 9), DOORS))
+    assert (episode.ended, episode.success, episode.plan) == ("done", True, ("push",))
+
+
 def test_a_planner_is_made_of_names() -> None:
     planner = Planner("random", allocator="fixed", limits={"steps": 3, "tokens": 500})
     assert planner.model.card.name == "chance"

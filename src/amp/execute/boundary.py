@@ -208,7 +208,10 @@ class GymEnvironment:
 
     def step(self, action: str) -> Transition:
         actions = self._actions
-        given = action if actions is None or callable(actions) else list(actions).index(action)
+        given: Any = action
+        if actions is not None and not callable(actions):
+            first = getattr(getattr(self._env, "action_space", None), "start", 0)
+            given = int(first) + list(actions).index(action)
         raw, reward, terminated, truncated, info = self._env.step(given)
         success = bool(terminated) and self._is_success(float(reward), info)
         return Transition(
