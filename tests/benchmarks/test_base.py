@@ -26,7 +26,7 @@ from amp.trace import episode_from_json, to_json
 from amp.types import Episode, Task, Usage
 
 LEFT_OUT = re.compile(r"KeyInBox|Carrying|Synth|Boss")
-"""Levels with missions that can't be won, and those that mix the others' missions."""
+"""Levels that minigrid's own expert can't do, and those that mix the others' missions."""
 
 SCORES = st.lists(st.integers(0, 12), min_size=3, max_size=60).filter(lambda s: len(set(s)) >= 3)
 

@@ -111,7 +111,9 @@ def test_a_replay_that_misses_a_request_says_which(amp: Amp, pool: Path) -> None
     outcome = amp("run", "gsm8k", "--split", "demo", *replay)
     assert outcome.code == 5
     assert outcome.error.count("\n") == 1
+    assert "amp: task gsm8k/demo/0: recording " in outcome.error
     assert "pool.sqlite has no" in outcome.error
+    assert "(0 of 6 tasks are done)" in outcome.error
 
 
 def test_an_interrupted_run_resumes_and_a_finished_one_is_left_alone(amp: Amp, pool: Path) -> None:

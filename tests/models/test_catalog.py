@@ -101,7 +101,8 @@ def test_remove_takes_leftovers_along(empty: Path) -> None:
     (empty / f"{SMOL.file.name}.part").write_bytes(b"45")
     assert catalog.remove("smollm2-135m") == 5
     assert list(empty.iterdir()) == []
-    assert catalog.remove("smollm2-135m") == 0
+    with pytest.raises(InvalidInputError, match="smollm2-135m' is not on this machine"):
+        catalog.remove("smollm2-135m")
 
 
 def test_pull_shows_a_bar_on_standard_error(

@@ -27,7 +27,7 @@ from amp.allocate import (
 from amp.assess.base import AblatedAssessor, Assessor, WeightedAssessor
 from amp.benchmarks.base import Benchmark, Defaults
 from amp.environment import AsyncEnvironment, Environment
-from amp.errors import EnvironmentFailedError, InvalidInputError, ModelError
+from amp.errors import EnvironmentFailedError, InvalidInputError, ModelError, RecordingError
 from amp.evaluate.config import PlannerConfig, RunConfig, check_effects
 from amp.execute.base import Tool
 from amp.execute.executor import Executor
@@ -327,11 +327,14 @@ async def run_episodes(
     running: list[asyncio.Task[Episode]] = []
 
     async def plan(task: Task) -> Episode:
-        return await planner.run(
-            task,
-            benchmark.environment(task),
-            on_step=None if on_step is None else lambda step: on_step(task, step),
-        )
+        try:
+            return await planner.run(
+                task,
+                benchmark.environment(task),
+                on_step=None if on_step is None else lambda step: on_step(task, step),
+            )
+        except RecordingError as error:
+            raise RecordingError(f"task {task.id}: {error}") from None
 
     try:
         while True:
@@ -375,17 +378,21 @@ async def run_tasks(
     done = {episode.task.id for episode in directory.done}
     left = [task for task in tasks if task.id not in done]
     failed = 0
-    async for episode in run_episodes(planner, benchmark, left, jobs, on_step):
-        directory.append(episode)
-        if on_episode is not None:
-            on_episode(episode)
-        failed = failed + 1 if episode.ended in FAULTS else 0
-        if failed == min(_MODEL_ERRORS_TO_GIVE_UP, len(left)):
-            kind = ModelError if episode.ended == MODEL_ERROR else EnvironmentFailedError
-            raise kind(
-                f"{failed} episodes in a row ended by a {episode.ended}, the last one by: "
-                f"{episode.steps[-1].failure}"
-            )
+    try:
+        async for episode in run_episodes(planner, benchmark, left, jobs, on_step):
+            directory.append(episode)
+            if on_episode is not None:
+                on_episode(episode)
+            failed = failed + 1 if episode.ended in FAULTS else 0
+            if failed == min(_MODEL_ERRORS_TO_GIVE_UP, len(left)):
+                kind = ModelError if episode.ended == MODEL_ERROR else EnvironmentFailedError
+                raise kind(
+                    f"{failed} episodes in a row ended by a {episode.ended}, the last one by: "
+                    f"{episode.steps[-1].failure}"
+                )
+    except RecordingError as error:  # a replay of more than was recorded
+        count = f"{len(directory.done)} of {len(tasks)} tasks are done"
+        raise RecordingError(f"{error} ({count})") from None
     directory.finish([task.id for task in tasks])
     return directory.done
 

@@ -202,7 +202,7 @@ def remove(name: str) -> int:
     """Deletes a model and what is left of its downloads; returns the bytes freed.
 
     Raises:
-        InvalidInputError: if the name is unknown.
+        InvalidInputError: if the name is unknown, or nothing of the model is on this machine.
     """
     file = find(name).file
     where, parts = directory(), directory() / f"{file.name}.parts"
@@ -214,6 +214,10 @@ def remove(name: str) -> int:
             path.unlink()
     if parts.is_dir():
         parts.rmdir()
+    if not freed:
+        raise InvalidInputError(
+            f"model {name!r} is not on this machine (amp models list says which are)"
+        )
     return freed
 
 

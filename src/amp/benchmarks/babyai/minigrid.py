@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from amp.benchmarks.babyai.world import DROP, PRIMITIVES, TURN_RIGHT, Belief
+from amp.benchmarks.babyai.world import DROP, PRIMITIVES, TOGGLE, TURN_RIGHT, Belief
 from amp.errors import InvalidInputError, MissingDependencyError, did_you_mean
 
 LEVELS: tuple[str, ...] = (
@@ -222,12 +222,12 @@ class _Run:
     def finish(self) -> tuple[str, ...] | None:
         """Goes on to the goal and returns all that was done; None if it is missed.
 
-        At a loss, the bot lays down what it carries, or with empty hands opens a locked door, and
-        begins anew; where it can do neither it gives up.
+        At a loss, the bot lays down what it carries, or with empty hands opens a locked door or a
+        box that may hold the key to one, and begins anew; where it can do nothing it gives up.
         """
         while not self._over:
             self._follow(self._new_bot())
-            if not (self._over or self.lay_down() or self._unlock()):
+            if not (self._over or self.lay_down() or self._unlock() or self._open_box()):
                 return None
         return tuple(self._plan) if self._success else None
 
@@ -262,6 +262,31 @@ class _Run:
                 if self._over or not door.is_locked:
                     return True
         return False
+
+    def _open_box(self) -> bool:
+        """Opens the nearest box if no key to a locked door was seen; False if no way leads to one.
+
+        The doors are those seen, and those that the mission names. The bot itself looks for keys
+        where they can be seen, and never in boxes.
+        """
+        cells = zip(*self._seen.nonzero(), strict=True)
+        seen = [thing for cell in cells if (thing := self._level.grid.get(*cell)) is not None]
+        named = getattr(_first(_rest(self._level.instrs)), "desc", None)
+        things = [*seen, *(named.obj_set if named is not None else ())]
+        keys = {thing.color for thing in seen if thing.type == "key"}
+        locked = (thing for thing in things if thing.type == "door" and thing.is_locked)
+        if all(door.color in keys for door in locked):
+            return False
+        boxes = self._bots.ObjDesc("box")
+        boxes.find_matching_objs(self._level)
+        bot = self._new_bot()
+        bot.stack = [self._bots.GoNextToSubgoal(bot, boxes)]  # looks for one, too
+        self._follow(bot)
+        ahead = None if self._over else self._level.grid.get(*self._level.front_pos)
+        if ahead is not None and ahead.type == "box":
+            self._do(PRIMITIVES.index(TOGGLE))
+            return True
+        return self._over
 
     def _follow(self, bot: Any) -> None:
         """Does what the bot says until the episode is over, or the bot is done or at a loss."""
