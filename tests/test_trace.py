@@ -198,8 +198,18 @@ def test_resuming_drops_what_is_doubled_for_good(tmp_path: Path) -> None:
 def test_a_directory_that_vanishes_is_an_error_of_one_line(tmp_path: Path) -> None:
     with RunDirectory.create(tmp_path / "run", MANIFEST) as run:
         shutil.rmtree(run.path)
-        with pytest.raises(InvalidInputError, match=r"jsonl cannot be written: No such file"):
+        with pytest.raises(InvalidInputError, match=r"run was removed or replaced while"):
             run.append(episode("a"))
+        with RunDirectory.create(run.path, MANIFEST) as other:
+            other.append(episode("b"))
+            with pytest.raises(InvalidInputError, match=r"run was removed or replaced while"):
+                run.append(episode("b"))
+            with pytest.raises(InvalidInputError, match=r"run was removed or replaced while"):
+                run.finish(["a", "b"])
+            run.close()
+            assert [e.task.id for e in read_episodes(run.path)] == ["b"]
+            with pytest.raises(InvalidInputError, match="in use"):
+                RunDirectory.resume(run.path, MANIFEST)
 
 
 def test_finishing_puts_episodes_in_the_order_of_their_tasks(tmp_path: Path) -> None:

@@ -23,6 +23,9 @@ from amp.errors import InvalidInputError
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 """What file systems say that have none."""
 
+_TRIES = 1000
+"""To get a lock file before another process removes it; one or two are enough."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -149,9 +152,22 @@ class Lock:
             os.truncate(descriptor, 0)
             owner = {"pid": os.getpid(), "host": platform.node(), "since": time.time()}
             os.write(descriptor, json.dumps(owner).encode() + b"\n")
+        self._path, self._what, self._descriptor = path, what, descriptor
         # Also when nobody refers to it any more, and at the end of the process.
-        self._finalizer = weakref.finalize(
-            self, _let_go, path, tuple(made), descriptor, os.getpid()
+        ours = (path, tuple(made), descriptor, os.getpid())
+        self._finalizer = weakref.finalize(self, _let_go, *ours)
+
+    def confirm(self) -> None:
+        """Makes sure that nobody took the lock file away, as who then comes has a lock, too.
+
+        Raises:
+            InvalidInputError: if somebody did, or it is released.
+        """
+        if _is_at(self._descriptor, self._path):
+            return
+        raise InvalidInputError(
+            f"{self._what} was removed or replaced while it was in use; what was written is left"
+            " as it is"
         )
 
     def release(self) -> None:
@@ -196,7 +212,7 @@ def _open_locked(path: Path, *, wait: bool) -> int:
         BlockingIOError: if somebody has and this is not to wait.
         OSError: if it cannot be opened.
     """
-    while True:
+    for _ in range(_TRIES):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -205,15 +221,22 @@ def _open_locked(path: Path, *, wait: bool) -> int:
                 os.close(descriptor)
                 raise
             _log.warning("%s: no locks here; take care that one process writes at a time", path)
-        # The one before may have removed or renamed the file that was opened here.
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(descriptor), path.stat()):
-                return descriptor
+        if _is_at(descriptor, path):  # and the one before has not removed or renamed it
+            return descriptor
         os.close(descriptor)
+    raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether a path leads to a file that is open."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except OSError:
+        return False
 
 
 def _let_go(path: Path, made: Iterable[Path], descriptor: int, process: int) -> None:
-    if os.getpid() == process:  # a fork has only a copy
+    if os.getpid() == process and _is_at(descriptor, path):  # a fork has only a copy
         with suppress(OSError):
             path.unlink()
             for directory in made:

@@ -193,11 +193,13 @@ class RunDirectory:
 
     def append(self, episode: Episode) -> None:
         """Adds an episode; when this returns, it is on disk."""
+        self._lock.confirm()
         append_line(self.path / EPISODES, to_json(episode))
         self.done.append(episode)
 
     def finish(self, task_ids: list[str]) -> None:
         """Puts the episodes in the order of the tasks, whatever order they ended in."""
+        self._lock.confirm()
         order = {task_id: index for index, task_id in enumerate(task_ids)}
         self.done.sort(key=lambda episode: order[episode.task.id])
         _write_episodes(self.path, self.done)
