@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,8 @@ def test_every_version_is_pinned_once() -> None:
     assert all(re.fullmatch(r"[a-z0-9-]+==[\w.]+", line) for line in lines)
     assert names == sorted(set(names), key=names.index)
     assert "torch==2.13.0" in lines
+
+
+def test_pytest_says_why_tests_were_skipped() -> None:
+    options = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))["tool"]["pytest"]
+    assert "-rs" in options["ini_options"]["addopts"].split()

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 ALLOCATORS = {"fixed": "fixed", "auto": "adaptive"}
 """The two allocators of the demo, with what it calls them."""
 
-_GOAL_SHOWN = 36
+_GOAL_SHOWN = 29
 _MINUTES = 3
 """About how long it takes with the default model on two cores that have nothing else to do."""
 
@@ -225,12 +225,12 @@ def _given(runs: dict[str, list[Episode]]) -> Table:
 
     table = Table(box=None, padding=(0, 1, 0, 0), title="what each problem was given")
     table.title_justify = "left"
-    table.add_column("complexity before", width=11)
+    table.add_column("complexity\nbefore", no_wrap=True)
     for title in runs:
-        table.add_column(f"{title}: samples", justify="right", width=9)
-        table.add_column("written", justify="right")
+        table.add_column(f"{title}:\nsamples", justify="right", no_wrap=True)
+        table.add_column("\nwritten", justify="right", no_wrap=True)
         table.add_column("")
-    table.add_column("problem", no_wrap=True, overflow="ellipsis")
+    table.add_column("\nproblem")
     pairs = zip(*runs.values(), strict=True)
     for pair in sorted(pairs, key=lambda pair: _first_score(pair[-1])):
         cells: list[str | Text] = [complexity_bar(_first_score(pair[-1]))]
