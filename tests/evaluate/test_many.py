@@ -85,6 +85,7 @@ async def test_what_cannot_be_run_or_saved_is_refused(tmp_path: Path) -> None:
     await refused(GOALS, Door(), "expected its class or a function that makes one")
     await refused([CORRIDOR, CORRIDOR], Corridor, "two tasks have the id 'corridor'")
     await refused(GOALS, Door, "jobs is 0", jobs=0)
+    await refused(GOALS, lambda: 1 / 0, "no environment for task 'open the front door': ZeroDiv")
     unsavable = Task("odd", "open", {"lock": Evil()})
     await refused([unsavable], Door, "task 'odd' cannot be saved", out=tmp_path / "odd")
     assert not (tmp_path / "odd").exists()

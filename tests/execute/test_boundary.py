@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from amp.allocate.base import FixedAllocator
 from amp.environment import Environment
 from amp.errors import EnvironmentFailedError, InvalidInputError
 from amp.execute.boundary import GymEnvironment, act, open_task
+from amp.methods.beam_search import BeamPlanner
 from amp.methods.react import ReActPlanner
 from amp.models.base import Prompt
 from amp.models.scripted import ScriptedModel
@@ -125,6 +127,31 @@ async def test_an_error_of_step_ends_the_episode_with_its_record(
         assert (episode.steps[-1].failure or "").startswith(said)
         assert episode.steps[-1].feedback == ""
         assert episode.usage.tokens > 0
+
+
+class ManyDoors(Door):
+    """Doors that can be copied, for several plans side by side."""
+
+    def fork(self) -> ManyDoors:
+        return ManyDoors(self.opening, self.answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "ended"),
+    [
+        (lambda action: Transition(Observation("a wall", ()), False), "dead end"),
+        (lambda action: None, "environment error"),
+    ],
+)
+async def test_beam_search_ends_with_its_record_too(
+    answer: Callable[[str], object], ended: str
+) -> None:
+    model = ScriptedModel(["push"], next_tokens=lambda prompt: {"1": 0.5, "2": 0.5})
+    two = FixedAllocator(Allocation(temperature=1.0, beam_width=2))
+    planner = BeamPlanner(model, allocator=two, limits=Limits(steps=4))
+    episode = await planner.run(TASK, ManyDoors(answer=answer))
+    assert (episode.ended, episode.success, len(episode.steps)) == (ended, False, 1)
+    assert episode.usage.tokens > 0
 
 
 async def test_a_dead_end_is_an_ending_of_its_own() -> None:

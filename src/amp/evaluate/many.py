@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from amp.environment import AsyncEnvironment, Environment
-from amp.errors import InvalidInputError
+from amp.errors import AmpError, EnvironmentFailedError, InvalidInputError
 from amp.evaluate.run import run_episodes, versions
 from amp.execute.boundary import task_of
 from amp.files import replace_file, require_output_file
@@ -29,7 +29,14 @@ class _Own:
     make: Callable[[], Environment | AsyncEnvironment]
 
     def environment(self, task: Task) -> Environment | AsyncEnvironment:
-        return self.make()
+        try:
+            return self.make()
+        except AmpError:
+            raise
+        except Exception as error:  # other people's code
+            raise EnvironmentFailedError(
+                f"no environment for task {task.id!r}: {type(error).__name__}: {error}"
+            ) from error
 
 
 async def run_many(

@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 from amp.cost import Ledger
 from amp.environment import AsyncEnvironment, Environment, Forkable
 from amp.errors import EnvironmentFailedError, InvalidInputError, LimitReachedError, ModelError
-from amp.execute.boundary import act, open_task, task_of
+from amp.execute.boundary import act, is_dead_end, open_task, task_of
 from amp.execute.meter import Meter
 from amp.execute.select import vote
 from amp.methods.base import OnStep
 from amp.planner import Planner
 from amp.types import (
+    DEAD_END,
     ENVIRONMENT_ERROR,
     MODEL_ERROR,
     Candidate,
@@ -200,6 +201,11 @@ class BeamPlanner(Planner):
         finished: list[Beam] = []
         steps: list[StepRecord] = []
         while live and ledger.begin_step():
+            going = [beam for beam in live if not is_dead_end(beam.state.observation)]
+            if not going:
+                ledger.ended_by = DEAD_END
+                break
+            live = going
             step, kept = await self._extend_step(task, live, len(finished), meter)
             try:
                 grown = await grow(live, kept, step) if kept else [idle(b, step) for b in live]
