@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -106,6 +107,21 @@ def test_a_lock_ends_with_its_process_and_a_fork_has_none(
     lock.release()
     os.close(taken)
     os.close(told)
+
+
+def test_a_file_system_without_locks_is_named_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with Lock(tmp_path / "lock", tmp_path):
+        replace_file(tmp_path / "file", b"whole")
+    assert (tmp_path / "file").read_bytes() == b"whole"
+    assert caplog.messages == [
+        f"{tmp_path}: no locks here; take care that one process writes at a time"
+    ]
 
 
 def test_a_lock_that_nobody_refers_to_is_free(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import time
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from amp.errors import InvalidInputError
@@ -220,11 +221,16 @@ def _open_locked(path: Path, *, wait: bool) -> int:
             if error.errno not in _NO_LOCKS:
                 os.close(descriptor)
                 raise
-            _log.warning("%s: no locks here; take care that one process writes at a time", path)
+            _warn_of_no_locks(path.parent)
         if _is_at(descriptor, path):  # and the one before has not removed or renamed it
             return descriptor
         os.close(descriptor)
     raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+
+@cache
+def _warn_of_no_locks(directory: Path) -> None:
+    _log.warning("%s: no locks here; take care that one process writes at a time", directory)
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
