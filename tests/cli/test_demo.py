@@ -70,6 +70,7 @@ async def test_the_demo_compares_fixed_with_adaptive_on_models_of_their_own() ->
     assert scores == sorted(scores)  # those before the first round, the easiest first
 
 
+@pytest.mark.slow
 async def test_of_each_run_the_first_problem_is_written_piece_by_piece() -> None:
     console, shown = plain()
     await run_demo(model, console)

@@ -112,6 +112,7 @@ def test_pages_and_figures_have_one_palette() -> None:
     assert used <= set(figures.COLOURS) | {figures.GREY, "#f6f6f6"}
 
 
+@pytest.mark.slow
 def test_a_page_of_a_thousand_episodes_is_small() -> None:
     won = [n % 3 > 0 for n in range(500)]
     runs = [run("fixed", won, 100), run("amp", won, 80, kind="adaptive")]
