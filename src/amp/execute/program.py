@@ -92,8 +92,8 @@ def ends_before_program(text: str) -> bool:
     """Whether a text that a fence as stop string ended lacks the program that it may have begun.
 
     That is so if it has none, unless it states an answer in words or its end is a program with an
-    error: other prose, a block that only sets names, or one in another language goes on behind the
-    fence that ended the text.
+    error: other prose, a block that only sets names, one in another language, or one that the fence
+    does not close since it stands in a string or is another one goes on behind it.
     """
     if find_program(text) is not None:
         return False
@@ -101,7 +101,8 @@ def ends_before_program(text: str) -> bool:
     if not open_blocks:
         return _IS_DONE.search(text) is None
     last = open_blocks[-1]
-    return not last.body or bool(last.names[0])
+    in_text = last.fence != "```" or any(last.body.count(mark) % 2 for mark in ("'''", '"""'))
+    return not last.body or bool(last.names[0]) or in_text
 
 
 def is_fence(stop: str) -> bool:
@@ -119,6 +120,7 @@ class _Block:
         marked: whether it is marked as Python.
         closed: whether a fence closes it.
         output: whether the line before it announces output.
+        fence: what it opened with.
     """
 
     body: str
@@ -126,6 +128,7 @@ class _Block:
     marked: bool
     closed: bool
     output: bool = False
+    fence: str = "```"
 
     @cached_property
     def _parsed(self) -> tuple[str, ast.Module | None]:
@@ -203,7 +206,7 @@ def _blocks(lines: Sequence[str]) -> Iterator[_Block]:
         elif not fence:
             if fences == 1 and not info:  # it may close what a prefix of the answer opened
                 head = _Block("\n".join([*lines[:number], before]), 0, marked=True, closed=True)
-                if head.has_result:
+                if head.has_result or head.names[0]:
                     yield head
                     continue
             inner = _on_one_line(before, mark, info)
@@ -215,7 +218,7 @@ def _blocks(lines: Sequence[str]) -> Iterator[_Block]:
             start, language, fence = number + 1, info, mark
             output = _SAYS_OUTPUT.search(_last_words(lines, number, before)) is not None
     if fence and _is_python(language):
-        yield _Block("\n".join(lines[start:]), start, bool(language.strip()), closed=False)
+        yield _Block("\n".join(lines[start:]), start, bool(language.strip()), False, fence=fence)
     elif fence:
         yield _Block("", start, marked=False, closed=False)
 
@@ -276,7 +279,7 @@ def _around_inner_fences(text: str) -> str | None:
     lines = _cut(text).split("\n")
     fences = [(i, *_fence_of(line)) for i, line in enumerate(lines) if _fence_of(line)[1]]
     starts = [i for i, _, _, info in fences if info and _is_python(info)][:_MOST_STARTS]
-    for start in starts:
+    for start in [*starts, -1]:  # or one that a prefix of the answer opened
         ends = [i for i, _, _, info in fences if i > start and not info]
         for end in [*ends[-_MOST_ENDS:][::-1], len(lines)]:
             block = _Block("\n".join(lines[start + 1 : end]), start, marked=True, closed=True)
