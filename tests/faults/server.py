@@ -587,6 +587,16 @@ def _cached_over(call: Call, reply: Reply) -> None:
         reply.usage["input_tokens"] = -10
 
 
+@quirk("claims-prompt")
+def _claims_prompt(call: Call, reply: Reply) -> None:
+    reply.usage.update(prompt_tokens=1_000_000, input_tokens=1_000_000)
+
+
+@quirk("claims-completion")
+def _claims_completion(call: Call, reply: Reply) -> None:
+    reply.usage.update(completion_tokens=1_000_000, output_tokens=1_000_000)
+
+
 @quirk("n-ignored", "openai")
 def _n_ignored(call: Call, reply: Reply) -> None:
     n = len(reply.choices)

@@ -37,9 +37,14 @@ OVERRUN = ("thinks", "thinks-only", "more-choices")
 """A server that generates more than it is allowed: nothing can bound what it bills for an answer
 that never comes, so these are waited for."""
 
-AT_ONCE = 100
+AT_ONCE = 24
 SHARE = 13
-"""Without `thorough`, one quirk in so many."""
+"""Without `thorough`, one quirk in so many; with it, all with limited tokens, else a quarter."""
+
+COULD_BE_TRUE = ("prompt-number", "completion-number", "cached-number", "reasoning-number")
+"""Seven tokens: a false figure that nobody can tell from a true one."""
+
+AnyModel = OpenAIModel | AnthropicModel
 
 
 @dataclass(frozen=True)
@@ -60,20 +65,28 @@ class Account:
             return f"{self.quirk}: charged {told}, billed {billed}"
         if told != billed and not self.usage.estimated_calls:
             return f"{self.quirk}: charged {told}, billed {billed}, and not marked"
-        for name in ("tokens", "dollars"):
+        if limits.tokens is not None and sum(billed) > limits.tokens:
+            return f"{self.quirk}: billed {billed} of {limits.tokens}"
+        for name in ("tokens", "dollars") if not self.quirk.startswith("claims-") else ():
             limit = getattr(limits, name)
             if limit is not None and getattr(self.usage, name) > limit:
                 return f"{self.quirk}: {getattr(self.usage, name)} {name} of {limit}"
         return None
 
 
-async def spend(server: Server, dialect: Dialect, quirk: str, limits: Limits) -> Usage:
-    """Makes some calls at a server with this quirk, as an episode would."""
+async def connected(server: Server, dialect: Dialect, quirk: str) -> AnyModel:
+    """A model that has made its connection's settings, which takes a while, before it is timed."""
     make = OpenAIModel if dialect == "openai" else AnthropicModel
     model = make(
         f"{dialect}-{quirk}", base_url=server.of(dialect, quirk), api_key="k", card=CARD,
         max_retries=1, timeout_seconds=60.0 if quirk in OVERRUN else PATIENCE_SECONDS,
     )  # fmt: skip
+    await model._client.connected()
+    return model
+
+
+async def spend(model: AnyModel, limits: Limits) -> Usage:
+    """Makes some calls, as an episode would."""
     ledger = Ledger(limits)
     meter = Meter(model, ledger)
     for call in (
@@ -94,7 +107,8 @@ async def accounts(dialect: Dialect, quirks: list[str], limits: Limits) -> Async
     for begin in range(0, len(quirks), AT_ONCE):
         part = quirks[begin : begin + AT_ONCE]
         with serving() as server:
-            spent = await asyncio.gather(*(spend(server, dialect, q, limits) for q in part))
+            models = [await connected(server, dialect, quirk) for quirk in part]
+            spent = await asyncio.gather(*(spend(model, limits) for model in models))
             for _ in range(100):  # until the server has noticed that everybody hung up
                 if len(server.billed) == len(server.asked):
                     break
@@ -110,7 +124,7 @@ LIMITS = {
     "unlimited": Limits(),
     "tokens": Limits(tokens=900),
     "dollars": Limits(dollars=0.0015),
-    "seconds": Limits(seconds=0.4),
+    "seconds": Limits(seconds=0.8),
 }
 
 
@@ -118,10 +132,11 @@ LIMITS = {
 async def test_a_ledger_is_never_below_the_bill_and_never_above_a_limit(
     dialect: Dialect, thorough: bool
 ) -> None:
-    quirks = of(dialect)
+    quirks = [quirk for quirk in of(dialect) if quirk not in COULD_BE_TRUE]
     calls, faults = 0, []
     for number, (name, limits) in enumerate(LIMITS.items()):
-        chosen = quirks if thorough else quirks[number :: SHARE * len(LIMITS)]
+        every = len(LIMITS) * (1 if thorough else SHARE)
+        chosen = quirks if thorough and name == "tokens" else quirks[number::every]
         if limits.seconds is not None:
             chosen = [quirk for quirk in chosen if quirk not in OVERRUN]
         async for each in accounts(dialect, chosen, limits):

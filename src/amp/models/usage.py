@@ -13,9 +13,11 @@ marked as an estimate (`Usage.estimated_calls`):
 | completion | missing, or fewer than the text can have | the cap of every sample |
 | reasoning | more than the completion | it is added to the completion |
 | total | more than its parts | the rest is added to the completion |
+| prompt | more than `count_tokens` says | itself, since some servers add to it |
+| completion | more than the caps allow | itself, since some servers overrun them |
 
-The last two are habits of servers that do not count native thinking as completion. NOT covered: a
-figure that is false and could be true.
+Reasoning and total are habits of servers that do not count native thinking as completion. NOT
+covered: a figure that is false and could be true.
 """
 
 from __future__ import annotations
@@ -96,17 +98,19 @@ def believed(stated: Stated, came: Came, request: Request, prompt_bound: int, mo
         doubts.append(f"{name} tokens {shown:.20}")
 
     prompt = number(stated.prompt)
-    if prompt is None or _too_few(prompt, _prompt_bytes(request)):
+    if prompt is None or _too_few(prompt, _prompt_bytes(request)) or prompt > prompt_bound:
         doubt("prompt", stated.prompt)
-        prompt = prompt_bound
+        prompt = max(prompt or 0, prompt_bound)
     cached = 0 if stated.cached is None else number(stated.cached)
     if cached is None or cached > prompt:
         doubt("cached", stated.cached)
         prompt, cached = max(prompt, prompt_bound), 0
     completion = number(stated.completion)
-    if completion is None or _too_few(completion, came.said_bytes + came.thought_bytes):
+    most = _most(came, request)
+    too_few = completion is None or _too_few(completion, came.said_bytes + came.thought_bytes)
+    if completion is None or too_few or completion > most:
         doubt("completion", stated.completion)
-        completion = _most(came, request)
+        completion = max(completion or 0, most)
     total = number(stated.total)
     if total is not None and total > prompt + max(completion, came.listed_tokens):
         doubt("total", total)
@@ -121,8 +125,8 @@ def believed(stated: Stated, came: Came, request: Request, prompt_bound: int, mo
     if doubts and model not in _warned:
         _warned.add(model)
         _log.warning(
-            "model %s states a usage that cannot be true (%s); upper bounds stand for it, marked"
-            " as estimates",
+            "model %s states a usage that cannot be true (%s); what is charged is an upper bound,"
+            " marked as an estimate",
             model, ", ".join(doubts),
         )  # fmt: skip
     return Usage(
