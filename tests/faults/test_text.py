@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from tests.faults.server import forms
 from tests.models.conformance import ask
@@ -17,13 +17,14 @@ from amp.errors import AmpError, InvalidInputError, MissingDependencyError
 from amp.models.base import Message, Prompt, Request
 from amp.models.openai import OpenAIModel
 from amp.models.said import cut_at_stop, without_thinking
-from amp.models.secret import SHORTEST, Secrets
+from amp.models.secret import DUMMIES, SHORTEST, Secrets
 
 printable = st.text(string.ascii_letters + string.digits + string.punctuation, min_size=SHORTEST)
 
 
 @given(printable, st.text(), st.text())
 def test_every_form_of_a_key_is_hidden(key: str, before: str, after: str) -> None:
+    assume(key.lower() not in DUMMIES)
     secrets = Secrets([key])
     for form in (*forms(key).split(" | "), json.dumps(json.dumps(key)), repr(repr(key))):
         assert form not in secrets.hide(f"{before} {form} {after}"), form

@@ -23,7 +23,7 @@ HIDDEN = "[key]"
 SHORTEST = 8
 """Characters. Whatever is shorter is a word that messages need, and no secret."""
 
-_DUMMIES = {"lm-studio", "no-key-needed", "no-key-required", "not-needed", "sk-no-key-required"}
+DUMMIES = {"lm-studio", "no-key-needed", "no-key-required", "not-needed", "sk-no-key-required"}
 """Words of eight characters and more that stand where a server needs no key."""
 
 _LONG = 12
@@ -66,7 +66,7 @@ class Secrets(logging.Filter):
         super().__init__()
         forms: list[str] = []
         for secret in {*keys, *passwords}:
-            if len(secret) >= SHORTEST and secret.lower() not in _DUMMIES:
+            if len(secret) >= SHORTEST and secret.lower() not in DUMMIES:
                 forms += _forms(secret)
             elif secret and secret in set(passwords):
                 forms += [rf"(?<!\w){form}(?!\w)" for form in _forms(secret)]
@@ -109,12 +109,12 @@ def _forms(secret: str) -> list[str]:
     encoded = {base64.b64encode(data), base64.urlsafe_b64encode(data)}
     # Servers that mean well show a part of a key: two thirds of it and more are hidden.
     least = -(-2 * len(compared) // 3) if len(secret) >= _LONG else len(compared)
-    more = ""
+    after = ""
     for character in reversed(compared[least:]):
-        more = f"(?:{_any_escape(character)}{more})?"
+        after = f"(?:{_any_escape(character)}{after})?"
     return [
         written,
-        "".join(map(_any_escape, compared[:least])) + more,
+        "".join(map(_any_escape, compared[:least])) + after,
         "".join(map(_any_escape, compared[-least:])),
         *(re.escape(text.decode().rstrip("=")) for text in sorted(encoded)),
         data.hex(),
