@@ -67,7 +67,7 @@ async def test_the_demo_compares_fixed_with_adaptive_on_models_of_their_own() ->
     given = text.partition("what each problem was given")[2].partition("mean of a problem")[0]
     scores = [float(score) for score in re.findall(r"[█░]+ (\d\.\d\d)", given)]
     assert len(scores) == 6
-    assert scores == sorted(scores)  # those before the first round, the easiest first
+    assert scores == sorted(scores)  # those that decided, the easiest first
 
 
 @pytest.mark.slow

@@ -219,6 +219,16 @@ def test_settings_files_of_all_kinds_are_refused_in_words(place: Place) -> None:
         assert not outcome.faults, outcome
 
 
+@pytest.mark.parametrize("line", ["trace show run --json", "trace show run", "--help"])
+def test_a_reader_that_goes_away_is_no_traceback(place: Place, line: str) -> None:
+    command = f"{sys.executable} -m amp {line} | true; exit ${{PIPESTATUS[0]}}"
+    ended = subprocess.run(
+        ["bash", "-c", command], cwd=place(), capture_output=True, text=True, check=False
+    )
+    assert ended.returncode in (0, 1)
+    assert ended.stderr == ""
+
+
 # --------------------------------------------------------------------------- packages that lack
 
 

@@ -1,8 +1,8 @@
 """The command line: one thin function a command, in files by what they are about.
 
-Exit codes: 0 done; 1 no answer was found; 2 bad input; 3 a package, model or data set is missing;
-4 the model failed; 5 the recording does not fit; 130 interrupted (a run can be resumed); 141 who
-read the output has gone.
+Exit codes: 0 done; 1 no answer was found, or nobody reads it any more (a closed pipe); 2 bad
+input; 3 a package, model or data set is missing; 4 the model failed; 5 the recording does not fit;
+130 interrupted (a run can be resumed).
 """
 
 from __future__ import annotations
@@ -52,8 +52,6 @@ EXIT_CODES: dict[type[Exception], int] = {
     ModelError: 4,
     RecordingError: 5,
 }
-_NO_READER = 141
-"""What shells report of a program that a closed pipe ended."""
 
 
 def main() -> None:
@@ -84,7 +82,7 @@ def _fail(error: Exception) -> NoReturn:
     if isinstance(error, BrokenPipeError):
         # Python would try to write what is left at its end, and fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(_NO_READER)
+        sys.exit(1)
     message, code = str(error), EXIT_CODES.get(type(error), 2)
     if isinstance(error, TyperException):
         message, code = _usage(error), error.exit_code

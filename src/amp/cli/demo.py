@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 ALLOCATORS = {"fixed": "fixed", "auto": "adaptive"}
 """The two allocators of the demo, with what it calls them."""
 
-_GOAL_SHOWN = 29
+_GOAL_SHOWN = 27
 _MINUTES = 3
 """About how long it takes with the default model on two cores that have nothing else to do."""
 
@@ -225,15 +225,15 @@ def _given(runs: dict[str, list[Episode]]) -> Table:
 
     table = Table(box=None, padding=(0, 1, 0, 0), title="what each problem was given")
     table.title_justify = "left"
-    table.add_column("complexity\nbefore", no_wrap=True)
+    table.add_column("complexity\nthat decided", no_wrap=True)
     for title in runs:
         table.add_column(f"{title}:\nsamples", justify="right", no_wrap=True)
         table.add_column("\nwritten", justify="right", no_wrap=True)
         table.add_column("")
     table.add_column("\nproblem")
     pairs = zip(*runs.values(), strict=True)
-    for pair in sorted(pairs, key=lambda pair: _first_score(pair[-1])):
-        cells: list[str | Text] = [complexity_bar(_first_score(pair[-1]))]
+    for pair in sorted(pairs, key=lambda pair: _decisive_score(pair[-1])):
+        cells: list[str | Text] = [complexity_bar(_decisive_score(pair[-1]))]
         for episode in pair:
             rounds = [len(r.candidates) for step in episode.steps for r in step.rounds]
             mark = Text("✔", "green") if episode.success else Text("✘", "red")
@@ -244,9 +244,9 @@ def _given(runs: dict[str, list[Episode]]) -> Table:
     return table
 
 
-def _first_score(episode: Episode) -> float:
-    """The complexity that decided the first round, before there was an answer."""
-    return next((r.complexity.score for s in episode.steps for r in s.rounds), 0.0)
+def _decisive_score(episode: Episode) -> float:
+    """The highest complexity that a step was allocated by; later rounds know the answers so far."""
+    return max((step.complexity.score for step in episode.steps), default=0.0)
 
 
 def _saved(before: float, after: float) -> float | None:
