@@ -57,8 +57,8 @@ _LIST = re.compile(r"[.):]\s+[A-Z]")
 _BOX = re.compile(r"\\(?:f?boxed|fbox)\s?\{|\{|\}")
 _MOST_BOXES = 8
 _PHRASE = re.compile(
-    r"\banswer\b(?:[^\n\d.:=#?!]{0,60}?(?:\bis\b|\bwould be\b|\bequals\b|:"
-    r"|(?<![-+*/%=<>!])=(?!=))|[ *_:]{0,6}\n)",
+    r"<answer>|\banswer\b(?:[^\n\d.:=#?!]{0,60}?(?:\bis\b|\bwould be\b|\bequals\b|:"
+    r"|(?<![-+*/%=<>!])=(?!=)|\u2192|->|\s-\s)|[ *_:]{0,6}\n)",
     re.IGNORECASE,
 )
 _BOLD = re.compile(r"(?:\*\*|__) ?([^*_\n]{1,60}?) ?(?:\*\*|__)")

@@ -9,6 +9,7 @@ part of them is taken for a number. Every function reads a text once and raises 
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -45,21 +46,30 @@ def normalise(text: str) -> str | None:
     return _write(numbers.pop()) if len(numbers) == 1 else None
 
 
+_VULGAR_FRACTIONS = "\u00bc\u00bd\u00be" + "".join(map(chr, range(0x2150, 0x215F)))
+
+
+def _in_digits(fraction: str) -> str:
+    return unicodedata.normalize("NFKC", fraction).replace("\u2044", "/")
+
+
 _SIGNS = str.maketrans(
     {
         **dict.fromkeys("\u2212\u2013\u2010\u2011", "-"),
-        **dict.fromkeys("\u00d7\u22c5\u00b7\u2217", "*"),
+        **dict.fromkeys("\u00d7\u22c5\u00b7\u2217\u2219\u2022\u2715\u2716", "*"),
         **dict.fromkeys("\u00f7\u2044\u2215", "/"),
-        **{"\u00bd": " 1/2", "\u00bc": " 1/4", "\u00be": " 3/4", "\u2153": " 1/3"},
-        **{"\u2154": " 2/3", "\uff1d": "=", "\uff0c": ",", "\uff1a": ":", "\u2019": "'"},
-        **{"\u2009": "\u00a0", "\u202f": "\u00a0", "\u2007": "\u00a0", "`": ""},
+        **dict.fromkeys("\u2007\u2008\u2009\u202f\u3000", "\u00a0"),
+        **{"\uff1d": "=", "\uff0c": ",", "\uff1a": ":", "\u2019": "'", "`": ""},
+        **{sign: f" {_in_digits(sign)}" for sign in _VULGAR_FRACTIONS},
     }
 )
 _LATEX = (
     (re.compile(r"(?<=\d)(?:\{,\}|\\[,;:! ])(?=\d{3})"), ","),
-    (re.compile(r"\\[dtc]?frac\s?(\d)\s?(\d)"), r" \1/\2"),
-    (re.compile(r"\\[dtc]?frac\s?\{([^{}]*)\}\s?\{([^{}]*)\}"), r" \1/\2"),
+    (re.compile(r"(?<=\S)~(?=\S)"), "\u00a0"),
     (re.compile(r"\\(?:text|math|mbox|operatorname)[a-z]{0,10}\s?\{([^{}]*)\}"), r" \1 "),
+    (re.compile(r"\\[dtc]?frac\s?(\d)\s?(\d)"), r" \1/\2"),
+    (re.compile(r"\\[dtc]?frac\s?\{([^{}]*)\}\s?\{-([^{}]*)\}"), r" -\1/\2"),
+    (re.compile(r"\\[dtc]?frac\s?\{([^{}]*)\}\s?\{([^{}]*)\}"), r" \1/\2"),
     (re.compile(r"\\(?:times|cdot|ast)(?![a-zA-Z])"), "*"),
     (re.compile(r"\\div(?![a-zA-Z])"), "/"),
     (re.compile(r"\\(?:approx|simeq|equiv)(?![a-zA-Z])"), "="),
@@ -70,6 +80,7 @@ _LATEX = (
 _EMPHASIS = (
     # Not the power in 2**3.
     (re.compile(r"(?<![\d)])\*\*|\*\*(?!\s?[\d(])"), ""),
+    (re.compile(r"\$\$"), " "),
     (re.compile(r"__|(?<!\w)_(?=\S)|(?<=\S)_(?!\w)"), ""),
 )
 _LONE_SIGN = re.compile(r"((?:^|[=:#(\[|])\s{0,3}[-+])\s(?=[$\u20ac\u00a3\d.])", re.MULTILINE)
@@ -93,13 +104,14 @@ def signs_of(text: str) -> str:
 
 
 _CURRENCY = (
-    r"(?:(?:US|AU|CA|NZ|HK|A|C|R)?\$|[\u20ac\u00a3\u00a5\u20b9\u20a9]"
-    r"|(?:USD|EUR|GBP|Rs\.?)(?=[ \d]))"
+    r"(?:(?:US|AU|CA|NZ|HK|A|C|R)?\$|[\u00a3\u00a5\u20a0-\u20bf\u0e3f]"
+    r"|(?:[A-Z]{3}|Rs\.?|kr\.?)(?=[ \d]))"
 )
 _HEAD = rf"(?P<sign>[-+]?)(?P<currency>{_CURRENCY}\s?)?(?P<inner>-?)"
-_WHOLE = r"\d[\d,]{0,30}"
+_WHOLE = r"\d[\d,]{0,30}(?:\.\d{1,30})?"
 _FRACTION = (
-    rf"(?:(?P<units>\d{{1,9}})[ ](?:and )?)?(?P<top>{_WHOLE})\s?/\s?(?P<bottom>{_WHOLE})"
+    rf"(?:(?P<units>\d{{1,9}})[ \u00a0]{{1,3}}(?:and )?)?(?P<top>{_WHOLE})\s?/"
+    rf"\s?(?P<bottom>{_WHOLE})"
     r"(?![\d,.]{0,30}\d)"
 )
 _POINT = r"(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d{1,3})?"
@@ -111,13 +123,15 @@ def _numbers(separators: str, more: str) -> re.Pattern[str]:
         r"|\d{1,2}(?:,\d{2})+,\d{3}(?!\d)(?:\.\d+)?"
     )
     return re.compile(
-        rf"{_HEAD}(?:(?P<hexadecimal>0[xX][0-9a-fA-F]+)|{_FRACTION}|(?P<grouped>{grouped}){more}"
+        rf"{_HEAD}(?:(?P<hexadecimal>0[xX][0-9a-fA-F]+)|{_FRACTION}{more}|(?P<grouped>{grouped})"
         rf"|(?P<point>{_POINT}))"
     )
 
 
 _PROSE = _numbers(
-    r",' \u00a0_", r"|(?P<decimal>\d{1,3}(?:\.\d{3})+,\d{1,2}(?!\d)|\d+,\d{1,2}(?!\d))"
+    r",' \u00a0_",
+    r"|(?P<decimal>\d{1,3}(?:[. \u00a0']\d{3})+,\d{1,2}(?!\d)|\d{1,3}(?:\.\d{3}){2,}(?!\d)"
+    r"|\d+,\d{1,2}(?![,\d]))",
 )
 """Numbers as people write them, also with spaces and a decimal comma."""
 
@@ -125,6 +139,7 @@ _STRICT = _numbers(r",'\u00a0_", "")
 """Numbers as programs write them, where a space or a comma parts two numbers."""
 
 _SEPARATORS = re.compile(r"[,' \u00a0_]")
+_DECIMAL_SEPARATORS = re.compile(r"[. \u00a0']")
 
 _NOT_THAT = re.compile(r"[eE][-+]?\d|[_']?\d|[.,:/]\d|[\u00b2\u00b3]")
 """What makes a number a part of something else: a time, a ratio, a date, a version, a square."""
@@ -132,12 +147,12 @@ _NOT_THAT = re.compile(r"[eE][-+]?\d|[_']?\d|[.,:/]\d|[\u00b2\u00b3]")
 _SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
 _SCALES |= {"trillion": 10**12, "dozen": 12, "k": 1000, "m": 10**6, "b": 10**9, "bn": 10**9}
 _SCALE = re.compile(
-    r"[ \u00a0-]?(?P<word>hundred|thousand|million|billion|trillion|dozen)s?\b"
+    r"[ \u00a0-]{0,3}(?P<word>hundred|thousand|million|billion|trillion|dozen)s?\b"
     r"|(?P<letter>[kK]|M|B|bn)\b",
     re.IGNORECASE,
 )
 _PERCENT = re.compile(r"\s?(?:%|percent\b)")
-BEGIN = re.compile(rf"(?<![\w.])(?=[-+]?(?:{_CURRENCY}\s?)?-?\.?\d)")
+BEGIN = re.compile(rf"(?<![\w.])(?<!\w/)(?=[-+]?(?:{_CURRENCY}\s?)?-?\.?\d)")
 """Where a number begins."""
 _REST = re.compile(r"(?:[\w.,:/'-]*\w)?")
 
@@ -195,7 +210,7 @@ def _value(match: re.Match[str]) -> Fraction | None:
     elif fields["grouped"]:
         value = Fraction(_SEPARATORS.sub("", fields["grouped"]))
     elif fields.get("decimal"):
-        value = Fraction(fields["decimal"].replace(".", "").replace(",", "."))
+        value = Fraction(_DECIMAL_SEPARATORS.sub("", fields["decimal"]).replace(",", "."))
     else:
         value = Fraction(fields["point"])
     return -value if (fields["sign"] == "-") != bool(fields["inner"]) else value
@@ -213,30 +228,31 @@ def _write(value: Fraction) -> str | None:
 
 _UNIT = r"(?:[A-Za-z][A-Za-z'/-]{0,20}[ \u00a0]{1,2})"
 _OPENING = re.compile(
-    r"(?:\s++|[(\[{<\"'~*|>:=]|(?:approximately|about|around|roughly|exactly|just|only|simply"
+    r"(?:\s++|[(\[{<\"'~*|>:=\u2248\u2245\u2192]|(?:approximately|about|around|roughly|exactly|just|only|simply"
     r"|therefore|thus|then|so|a total of|equal to)\b|approx\.|[A-Za-z]{1,10}\s?=){0,16}",
     re.IGNORECASE,
 )
 _OPERATOR = re.compile(
     rf"[)\]]{{0,3}}[ \u00a0]{{0,3}}(?P<unit>{_UNIT}{{0,4}}?)"
     r"(?P<sign>\*\*?|[-+/^]|x(?![a-z])|times\b|multiplied by\b|divided by\b"
-    r"|plus\b|minus\b|of\b|(?=\())[ \u00a0]{0,3}[(\[]{0,3} ?",
+    r"|plus\b|minus\b|off?\b|:(?= )|(?=\())[ \u00a0]{0,3}[(\[]{0,3} ?",
     re.IGNORECASE,
 )
-_DOUBTFUL = ("-", "plus", "minus", "of")
+_DOUBTFUL = ("-", "plus", "minus", "of", "off")
 """What is an operator behind words only if an equals sign follows: it may be a dash.
 
-So is a bracket right behind a number.
+So is a colon, and a bracket right behind a number.
 """
 
 _EQUALS = re.compile(
-    rf"[)\]}}*!]{{0,3}}\s{{0,3}}{_UNIT}{{0,6}}?"
+    rf"[)\]}}*!]{{0,3}}\s{{0,3}}\(?{_UNIT}{{0,6}}?"
     r"(?:={1,3}>?|[~\u2248\u2245\u2192\u21d2]|->|equals\b|(?:is )?equal to\b)",
     re.IGNORECASE,
 )
 _MEANS = re.compile(
-    r"[^\d.\n#]{0,40}?\b(?:which|that is|that's|or|so|gives|giving|makes|making|totals?|totall?ing"
-    rf"|equals|for a total of)\b[^\d.\n#]{{0,30}}?(?=[-+]?(?:{_CURRENCY}\s?)?\d)",
+    r"(?:[)\s]{0,4}:|[^\d.\n#]{0,40}?\b(?:i\.\s?e\.|(?:which|that is|that's|or|so|gives|giving"
+    r"|makes|making|totals?|totall?ing|equals|for a total of)\b))"
+    rf"[^\d.\n#]{{0,30}}?(?=[-+]?(?:{_CURRENCY}\s?)?\d)",
     re.IGNORECASE,
 )
 _EQUATION = re.compile(r"[-+*/^()$\d., \u00a0x]{1,200}=")
@@ -279,8 +295,8 @@ def _side(text: str, at: int) -> Stated:
     value = last.value
     while operator := _OPERATOR.match(text, last.end):
         sign = operator["sign"].lower()
-        doubtful = sign == "" or (sign in _DOUBTFUL and operator["unit"] != "")
-        doubtful = doubtful or (sign == "of" and not last.share)
+        doubtful = sign in ("", ":") or (sign in _DOUBTFUL and operator["unit"] != "")
+        doubtful = doubtful or (sign in ("of", "off") and not last.share)
         if _HERE.match(text, operator.end()) is None or (
             doubtful and "=" not in text[last.end : last.end + _NEAR].partition("\n")[0]
         ):
