@@ -23,6 +23,7 @@ from amp.types import Allocation, Candidate, Limits, Observation, StepContext, T
 PROGRAM = "x = 12\nanswer = x * 7"
 DEFINITION = "def f(x):\n    return 7 * x"
 USE = "answer = f(12)"
+CHANGED = "x = 12\nx = x * 7\nanswer = x"
 LANGUAGES = (
     *("python", "Python", "py", "python3", "ipython", "{python}", "{.python .numbered}", " python"),
     *("python3.11", 'python title="a.py"', "solve.py", "tool_code"),
@@ -98,6 +99,15 @@ def test_blocks_that_need_each_other_are_one_program(
         ("```python\nanswer = (1 +\n```", "answer = (1 +"),
         ("```\n84\n```\nSo 84.", None),
         ("```json\n{}\n```", None),
+        ("```python\nx = 12\n```\nThen:\n```python\nx = x * 7\nanswer = x\n```", CHANGED),
+        (
+            "```python\nx = 12\n```\n```\nx *= 7\nanswer = x\n```",
+            CHANGED.replace("= x * 7", "*= 7"),
+        ),
+        (f"```python\n{PROGRAM}\n```</s>", PROGRAM),
+        (f"```python\n{PROGRAM}\n```<|im_end|>", PROGRAM),
+        (f"```python\n{PROGRAM}\n```.", PROGRAM),
+        (f"```python\n{PROGRAM}\n```python", PROGRAM),
     ],
 )
 def test_which_block_is_meant(text: str, program: str | None) -> None:

@@ -21,6 +21,7 @@ from amp.execute.base import LONGEST_ANSWER
 _PYTHON = re.compile(r"(?:i?py(?:thon)?[\d.]*|pycon|(?:tool_)?code|\S+\.py)?", re.IGNORECASE)
 _OPENS = re.compile(r"[ \t>]*(?:(?:[-*+]|\d{1,3}[.)])[ \t]+)?(`{3,}|~{3,})(.*)")
 _AT_END = re.compile(r"(`{3,}|~{3,})[ \t]*([A-Za-z][\w+.#-]{0,20})?[ \t]*$")
+_NAMES_LANGUAGE = re.compile(r"[{.\s]*\w")  # and is no full stop or end mark behind a fence
 _LANGUAGE = re.compile(r"[\s{.]*([^\s{}`~:]*)")
 _SAYS_OUTPUT = re.compile(
     r"\b(?:outputs?|prints?|printed|results?|displays?|returns?|console)\b.*:\W*$", re.IGNORECASE
@@ -198,6 +199,8 @@ def _blocks(lines: Sequence[str]) -> Iterator[_Block]:
         if fence and mark.startswith(fence) and (not info or not before.strip()):
             body = [*lines[start:number], *([before] if before.strip() else [])]
             if info:  # a new block begins where the last one was never closed
+                if _is_python(language):
+                    yield _Block("\n".join(body), start, bool(language.strip()), closed=False)
                 start, language, fence, output = number + 1, info, mark, False
                 continue
             if _is_python(language):
@@ -229,7 +232,8 @@ def _fence_of(line: str) -> tuple[str, str, str]:
     A fence stands at the beginning of a line or at its end.
     """
     if match := _OPENS.match(line):
-        return "", match[1], match[2].strip()
+        info = match[2].strip()
+        return "", match[1], info if _NAMES_LANGUAGE.match(info) else ""
     tail = max(0, len(line) - 80)
     if match := _AT_END.search(line, tail):
         return line[: match.start()], match[1], match[2] or ""
@@ -279,7 +283,7 @@ def _around_inner_fences(text: str) -> str | None:
     lines = _cut(text).split("\n")
     fences = [(i, *_fence_of(line)) for i, line in enumerate(lines) if _fence_of(line)[1]]
     starts = [i for i, _, _, info in fences if info and _is_python(info)][:_MOST_STARTS]
-    for start in [*starts, -1]:  # or one that a prefix of the answer opened
+    for start in [*starts, -1] if fences else []:  # -1: one that a prefix of the answer opened
         ends = [i for i, _, _, info in fences if i > start and not info]
         for end in [*ends[-_MOST_ENDS:][::-1], len(lines)]:
             block = _Block("\n".join(lines[start + 1 : end]), start, marked=True, closed=True)
@@ -357,4 +361,27 @@ def _names(code: str) -> tuple[frozenset[str], frozenset[str]]:
                 bound.add(symbol.get_name())
             if symbol.is_referenced():
                 used.add(symbol.get_name())
-    return frozenset(bound), frozenset(used - bound - _BUILTINS)
+    return frozenset(bound), frozenset((used - bound) | _used_early(code)) - _BUILTINS
+
+
+def _used_early(code: str) -> set[str]:
+    """The names that an assignment of a program changes before any statement has set them."""
+    tree = _parse(code)
+    bound: set[str] = set()
+    early: set[str] = set()
+    for statement in tree.body if tree is not None else ():
+        match statement:
+            case ast.Assign(targets=targets, value=value):
+                early |= (_named(value) & _named(*targets)) - bound
+            case ast.AugAssign(target=target):
+                early |= _named(target) - bound
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                bound.add(name)
+            case ast.Import(names=names) | ast.ImportFrom(names=names):
+                bound |= {alias.asname or alias.name for alias in names}
+        bound |= _named(statement)
+    return early
+
+
+def _named(*nodes: ast.AST) -> set[str]:
+    return {part.id for node in nodes for part in ast.walk(node) if isinstance(part, ast.Name)}
