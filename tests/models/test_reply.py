@@ -51,6 +51,7 @@ async def test_a_body_is_what_was_sent(size: int) -> None:
         (b"x", "br", "encoding 'br'"),
         (gzip.compress(gzip.compress(b"x")), "gzip, gzip", "encoding"),
     ],
+    ids=["too long", "too long unpacked", "not packed", "brotli", "packed twice"],
 )
 async def test_what_is_too_large_or_packed_otherwise_is_refused(
     content: bytes, encoding: str, expected: str
