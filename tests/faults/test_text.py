@@ -14,9 +14,9 @@ from tests.faults.server import forms
 from tests.models.conformance import ask
 
 from amp.errors import AmpError, InvalidInputError, MissingDependencyError
+from amp.models.answer_text import cut_at_stop, without_thinking
 from amp.models.base import Message, Prompt, Request
 from amp.models.openai import OpenAIModel
-from amp.models.said import cut_at_stop, without_thinking
 from amp.models.secret import DUMMIES, SHORTEST, Secrets
 
 printable = st.text(string.ascii_letters + string.digits + string.punctuation, min_size=SHORTEST)

@@ -12,6 +12,7 @@ from tests.models.conformance import ask
 
 from amp.errors import ModelError
 from amp.models.base import Completion, Message, Prompt, Request
+from amp.models.bill import Spent
 from amp.models.chat import (
     as_messages,
     base_seed,
@@ -21,7 +22,6 @@ from amp.models.chat import (
     within,
     without_prefix,
 )
-from amp.models.tab import Spent
 from amp.types import Usage
 
 ASKED = Prompt((Message("system", "s"), Message("user", "u"), Message("assistant", "So: ")), 8)

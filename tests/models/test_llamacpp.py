@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from amp.errors import InvalidInputError, MissingDependencyError, ModelError
 from amp.models import catalog
 from amp.models.base import LanguageModel, Message, Prompt, Request
+from amp.models.bill import Bill, open_bill
 from amp.models.llamacpp import LlamaCppModel
 from amp.models.llamacpp_server import Call
-from amp.models.tab import Tab, open_tab
 from amp.types import Usage
 
 ENDLESS = "root ::= [a-z ] root"
@@ -153,18 +153,18 @@ async def test_a_call_cut_off_by_its_payer_costs_what_had_come(smol: LlamaCppMod
     prompt = ask(STORY, max_tokens=2000)
     request = Request(prompt, n=4, temperature=1.0, grammar=ENDLESS)
     prompt_tokens = await smol.count_tokens(prompt)
-    tabs = [Tab(Usage(1, prompt_tokens), 1, lambda samples: None) for _ in range(2)]
+    bills = [Bill(Usage(1, prompt_tokens), 1, lambda samples: None) for _ in range(2)]
 
-    async def paid(tab: Tab) -> None:
-        with open_tab(tab):
+    async def paid(bill: Bill) -> None:
+        with open_bill(bill):
             await smol.generate(request)
 
-    tasks = [asyncio.create_task(paid(tab)) for tab in tabs]
+    tasks = [asyncio.create_task(paid(bill)) for bill in bills]
     await asyncio.wait(tasks, timeout=0.7)
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
-    working, waiting = (sum(tab.usages() or (), Usage()) for tab in tabs)
+    working, waiting = (sum(bill.usages() or (), Usage()) for bill in bills)
     assert (working.model_calls, working.estimated_calls) == (1, 1)
     assert working.prompt_tokens == prompt_tokens
     assert 0 < working.completion_tokens < 8000

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
-from tests.models.test_said import odd
+from tests.models.test_answer_text import odd
 
 from amp.models.reply import (
     CUT_OFF,

@@ -21,8 +21,8 @@ from tests.models.conformance import ask
 from amp.errors import ModelError
 from amp.models.anthropic import AnthropicModel
 from amp.models.base import LanguageModel, Request
+from amp.models.bill import Bill, open_bill
 from amp.models.openai import OpenAIModel
-from amp.models.tab import Tab, open_tab
 from amp.types import Usage
 
 KEY = "sk-very-secret-0123456789"
@@ -233,12 +233,12 @@ async def test_a_try_costs_from_the_moment_in_which_it_reaches_the_server(kind: 
     """Cancelled while it is connecting, it is free; cancelled while it waits, it is not."""
 
     async def cancelled(address: str) -> Usage:
-        model, tab = kind.make(address), Tab(Usage(1, 9, estimated_calls=1), 9, lambda n: None)
-        with suppress(TimeoutError), open_tab(tab):
+        model, bill = kind.make(address), Bill(Usage(1, 9, estimated_calls=1), 9, lambda n: None)
+        with suppress(TimeoutError), open_bill(bill):
             async with asyncio.timeout(0.5):
                 await model.generate(Request(ask("x")))
         await model.close()
-        return sum(tab.usages() or (), Usage())
+        return sum(bill.usages() or (), Usage())
 
     with serving(slow_after(0, kind.fine)) as address:
         reached = await cancelled(address)

@@ -22,7 +22,7 @@ from tests.models.conformance import Conformance
 from amp.errors import InvalidInputError, MissingDependencyError, ModelError
 from amp.models import catalog
 from amp.models.base import LanguageModel, Message, Prompt, Request
-from amp.models.tab import Tab, open_tab
+from amp.models.bill import Bill, open_bill
 from amp.models.transformers import TransformersModel
 from amp.models.transformers_decode import draw
 from amp.types import Usage
@@ -293,12 +293,12 @@ async def test_time_that_ends_in_the_prompt_leaves_empty_answers(tiny: Transform
 
 
 async def test_a_call_cut_off_by_its_payer_costs_what_had_come(smol: TransformersModel) -> None:
-    tab = Tab(Usage(1, 1), 1, lambda samples: None)
+    bill = Bill(Usage(1, 1), 1, lambda samples: None)
     prompt = ask(STORY, max_tokens=2000)
-    with pytest.raises(TimeoutError), open_tab(tab):
+    with pytest.raises(TimeoutError), open_bill(bill):
         async with asyncio.timeout(0.7):
             await smol.generate(Request(prompt, n=2, temperature=1.0))
-    spent = sum(tab.usages() or (), Usage())
+    spent = sum(bill.usages() or (), Usage())
     assert (spent.model_calls, spent.estimated_calls) == (1, 1)
     assert spent.prompt_tokens == await smol.count_tokens(prompt)
     assert 0 < spent.completion_tokens < 4000

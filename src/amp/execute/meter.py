@@ -22,8 +22,8 @@ from amp.models.base import (
     Prompt,
     Request,
 )
+from amp.models.bill import Bill, open_bill
 from amp.models.chat import MIN_TOKENS
-from amp.models.tab import Tab, open_tab
 from amp.types import StepContext, ToolUse, Usage
 
 _TOOL_GRACE_SECONDS = 1.0
@@ -231,28 +231,28 @@ class Meter:
 
         A call without an answer is charged here: with what the model wrote down, and with its time.
         """
-        tab = self._tab(grants, thinking_tokens)
+        bill = self._bill(grants, thinking_tokens)
         begun = time.perf_counter()
         try:
             async with asyncio.timeout(grants[0].timeout_seconds) as deadline:
-                with open_tab(tab):
+                with open_bill(bill):
                     return await call
         except BaseException as error:
-            spent = tab.usages()
+            spent = bill.usages()
             if spent is None:  # at most all of it, if the model was at work
                 cut_off = isinstance(error, TimeoutError | asyncio.CancelledError)
-                spent = [tab.most(grant.n) for grant in grants if cut_off]
+                spent = [bill.most(grant.n) for grant in grants if cut_off]
             self._charge([*spent, Usage(seconds=time.perf_counter() - begun)])
             if isinstance(error, TimeoutError) and deadline.expired():
                 raise self.ledger.refuse("seconds", "a model call was cancelled") from None
             raise
         finally:
-            tab.calls = None  # they hold the tab, and so this meter, in a circle
+            bill.calls = None  # they hold the bill, and so this meter, in a circle
             for grant in grants:
                 self.ledger.release(grant)
 
-    def _tab(self, grants: list[Grant], thinking_tokens: int) -> Tab:
-        """A tab for calls that are granted; what is reserved beyond joins the grants."""
+    def _bill(self, grants: list[Grant], thinking_tokens: int) -> Bill:
+        """A bill for calls that are granted; what is reserved beyond joins the grants."""
         granted = grants[0]
         prompt_tokens = granted.tokens - granted.n * granted.max_tokens
         bound = Usage(
@@ -269,7 +269,7 @@ class Meter:
             card = self.model.card
             grants.append(self.ledger.reserve(card, prompt_tokens, samples, granted.max_tokens))
 
-        return Tab(bound, len(grants), more)
+        return Bill(bound, len(grants), more)
 
     def _charge(self, usages: Sequence[Usage]) -> None:
         usage = self.ledger.charge(self.model.card, usages)

@@ -32,6 +32,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from amp.errors import InvalidInputError, ModelError
+from amp.models.answer_text import answer_text, cut_at_stop, finish_reason
 from amp.models.base import (
     Capabilities,
     Completion,
@@ -41,6 +42,7 @@ from amp.models.base import (
     Prompt,
     Request,
 )
+from amp.models.bill import Spent
 from amp.models.chat import (
     ANTHROPIC_STYLES,
     AnthropicStyle,
@@ -57,9 +59,7 @@ from amp.models.chat import (
     without_prefix,
 )
 from amp.models.refusals import Refusals
-from amp.models.said import cut_at_stop, finish_reason, said
 from amp.models.sdk import Api, SdkClient
-from amp.models.tab import Spent
 from amp.models.usage import Came, Stated, believed, number, size, table
 from amp.types import Usage
 
@@ -75,7 +75,7 @@ def read(request: Request, answer: Mapping[str, Any], usage: Usage, seconds: flo
     """
     if answer.get("content") is None or "stop_reason" not in answer:
         raise ValueError("it has no content, or no stop_reason")
-    part = said(answer["content"])
+    part = answer_text(answer["content"])
     reasoned = usage.reasoning_tokens or estimated_tokens(
         usage.completion_tokens, part.thought, part.text
     )

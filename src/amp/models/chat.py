@@ -27,7 +27,7 @@ from typing import Any, Literal, get_args
 
 from amp.errors import InvalidInputError
 from amp.models.base import Completion, Prompt, Request
-from amp.models.tab import Spent, begin_call
+from amp.models.bill import Spent, begin_call
 from amp.types import Usage
 
 # Generous: the templates known to us need 3 to 8 tokens a message, and one adds a system prompt of

@@ -42,9 +42,9 @@ from amp.models.base import (
     Prompt,
     Request,
 )
+from amp.models.bill import begin_call
 from amp.models.chat import as_messages, base_seed, openai_fields, require_budget
 from amp.models.llamacpp_server import Call, LlamaServer, Stream, StreamedSample
-from amp.models.tab import begin_call
 from amp.types import Usage
 
 # Measured: 20 cost no more than 1 (within 3%); the mass beyond is one more outcome of the entropy.

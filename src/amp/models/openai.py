@@ -15,7 +15,7 @@ Sample i is asked for with the server seed `base(seed) + i`. Servers that honour
 vLLM) give equal samples to equal requests; none promises it. A recording makes a run repeatable.
 
 What is malformed in an answer counts as not told. Thinking is no part of a text, whether the server
-or `amp.models.said` takes it out; a model that thinks first cannot be probed.
+or `amp.models.answer_text` takes it out; a model that thinks first cannot be probed.
 
 Log-probabilities are those of the text, never of thinking, and as the server reports them: before
 temperature at OpenAI, llama.cpp, and vLLM in its default mode.
@@ -39,6 +39,7 @@ from amp.models.base import (
     Prompt,
     Request,
 )
+from amp.models.bill import Spent, begin_call
 from amp.models.chat import (
     OPENAI_STYLES,
     Call,
@@ -56,7 +57,6 @@ from amp.models.chat import (
 )
 from amp.models.refusals import Refusals
 from amp.models.sdk import Api, SdkClient
-from amp.models.tab import Spent, begin_call
 from amp.types import Usage
 
 OPENAI = Api(

@@ -7,19 +7,19 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from amp.models.base import Completion, Request
-from amp.models.chat import estimated_tokens, without_prefix
-from amp.models.reply import failure_of_choice
-from amp.models.said import (
-    Said,
+from amp.models.answer_text import (
+    AnswerText,
+    answer_text,
     cut_at_stop,
     entropies,
     finish_reason,
     listed,
-    said,
     tokens_of,
     without_thinking,
 )
+from amp.models.base import Completion, Request
+from amp.models.chat import estimated_tokens, without_prefix
+from amp.models.reply import failure_of_choice
 from amp.models.usage import Came, Stated, believed, number, size, table
 from amp.types import Usage
 
@@ -47,7 +47,7 @@ def read(
     good = [choice for choice in answer["choices"] if failure_of_choice(choice) is None]
     choices = sorted(good, key=lambda choice: number(choice.get("index")) or 0)[: request.n]
     counts = _counts([_listed(choice) for choice in choices], usage.completion_tokens)
-    parts = [_said(choice) for choice in choices]
+    parts = [_answer_text(choice) for choice in choices]
     reasoned = _reasoned(choices, parts, counts, usage.reasoning_tokens)
     call = dataclasses.replace(usage, completion_tokens=0, reasoning_tokens=0)
     completions = []
@@ -96,7 +96,7 @@ def next_token(choice: Mapping[str, Any]) -> dict[str, float] | None:
 
     None if the choice begins with thinking, so that they are not those of its text.
     """
-    part, told = _said(choice), listed(choice.get("logprobs"))
+    part, told = _answer_text(choice), listed(choice.get("logprobs"))
     first = told[0] if told else None
     if part.thought or part.unfinished or (first and without_thinking(first.text).unfinished):
         return None
@@ -149,7 +149,7 @@ def _counts(listed: Sequence[int], stated: int) -> list[int]:
 
 def _reasoned(
     choices: Sequence[Mapping[str, Any]],
-    parts: Sequence[Said],
+    parts: Sequence[AnswerText],
     counts: Sequence[int],
     stated: int,
 ) -> list[int]:
@@ -171,10 +171,10 @@ def _reasoned(
     return reasoned
 
 
-def _said(choice: Mapping[str, Any]) -> Said:
+def _answer_text(choice: Mapping[str, Any]) -> AnswerText:
     message = choice["message"]
     thought = next(filter(None, map(message.get, _THOUGHTS)), None)
-    part = said(message.get("content"), thought)
+    part = answer_text(message.get("content"), thought)
     refused = isinstance(message.get("refusal"), str) and message["refusal"] and not part.text
     return dataclasses.replace(part, withheld=bool(refused))
 

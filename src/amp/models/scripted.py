@@ -21,8 +21,8 @@ from amp.models.base import (
     Request,
     entropy,
 )
+from amp.models.bill import begin_call
 from amp.models.chat import require_budget
-from amp.models.tab import begin_call
 from amp.types import Usage
 
 Answers = Callable[[Prompt, int], str] | Mapping[str, str | Sequence[str]] | Sequence[str]

@@ -9,7 +9,7 @@ and Retry-After may be days. So one deadline holds for a request with all its tr
 
 A try that the server refused, and one that never reached it, cost nothing. What it generated for a
 try that broke off or was too slow is not known: the bound stands for it, and a try that could
-exceed a limit is not made (`amp.models.tab`).
+exceed a limit is not made (`amp.models.bill`).
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from typing import Any
 
 from amp.errors import InvalidInputError, LimitReachedError, MissingDependencyError, ModelError
 from amp.models.address import read_address
+from amp.models.answer_text import clean, mended
+from amp.models.bill import Spent
 from amp.models.connection import open_client
 from amp.models.refusals import blames_a_field
 from amp.models.reply import (
@@ -35,9 +37,7 @@ from amp.models.reply import (
     read_body,
     reason_of,
 )
-from amp.models.said import clean, mended
 from amp.models.secret import Secrets, clean_key, proxy_passwords
-from amp.models.tab import Spent
 
 # Every token may be listed with twenty others, their bytes and their log-probabilities.
 _BYTES_A_TOKEN = 8_000

@@ -36,7 +36,7 @@ from amp.models.base import (
     Prompt,
     Request,
 )
-from amp.models.tab import begin_call
+from amp.models.bill import begin_call
 from amp.models.transformers_decode import Call, Decoder, OutOfTimeError, Row, next_texts
 from amp.models.transformers_load import ChatText, Ending, load_weights
 from amp.types import Usage

@@ -37,7 +37,7 @@ _ROUNDING = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class AnswerText:
     """An answer without its thinking.
 
     Attributes:
@@ -53,7 +53,7 @@ class Said:
     withheld: bool = False
 
 
-def said(content: object, thought: object = None) -> Said:
+def answer_text(content: object, thought: object = None) -> AnswerText:
     """Reads the content of a message: a text, or parts of texts and of thinking.
 
     Args:
@@ -68,10 +68,10 @@ def said(content: object, thought: object = None) -> Said:
     for is_thought, text in _parts(content, _DEEPEST):
         (thoughts if is_thought else texts).append(text)
     apart = without_thinking("".join(texts))
-    return Said(apart.text, "".join([*thoughts, apart.thought]), apart.unfinished)
+    return AnswerText(apart.text, "".join([*thoughts, apart.thought]), apart.unfinished)
 
 
-def without_thinking(text: str) -> Said:
+def without_thinking(text: str) -> AnswerText:
     """Takes what stands in tags of thinking out of a text.
 
     An end without a beginning closes what the prompt's template opened: all before it is thinking.
@@ -93,7 +93,7 @@ def without_thinking(text: str) -> Said:
         position, thinks = tag.end(), bool(tag["open"])
     (thoughts if thinks else texts).append(text[position:])
     answer = "".join(texts)
-    return Said(answer.lstrip() if position else answer, "".join(thoughts), thinks)
+    return AnswerText(answer.lstrip() if position else answer, "".join(thoughts), thinks)
 
 
 def _parts(content: object, depth: int) -> Iterator[tuple[bool, str]]:
@@ -174,7 +174,7 @@ def _end(text: str, stop: str, prompt: Prompt) -> int:
     return len(text)
 
 
-def finish_reason(choice: Mapping[str, Any], part: Said, *, is_cut: bool) -> FinishReason:
+def finish_reason(choice: Mapping[str, Any], part: AnswerText, *, is_cut: bool) -> FinishReason:
     """Returns how an answer ended.
 
     Args:

@@ -1,12 +1,12 @@
 """What calls have spent whose answer may never be returned, for whoever has to pay.
 
 An answer carries its usage. A call that is cancelled, one whose connection breaks, and one whose
-answer is rejected return nothing, but were paid for. So the caller opens a `Tab`, and back ends
+answer is rejected return nothing, but were paid for. So the caller opens a `Bill`, and back ends
 write down on it, call by call, what was spent by now. A caller who gets an answer takes the usage
-from there; one who gets an error or is cancelled takes it from the tab.
+from there; one who gets an error or is cancelled takes it from the bill.
 
-The tab is found by a context variable, not passed along: it reaches a back end through every
-wrapper, and `LanguageModel` stays as small as it is. A model that knows nothing of tabs is charged
+The bill is found by a context variable, not passed along: it reaches a back end through every
+wrapper, and `LanguageModel` stays as small as it is. A model that knows nothing of bills is charged
 with the most that a cancelled call can have cost.
 """
 
@@ -21,7 +21,7 @@ from amp.types import Usage
 
 
 @dataclass(slots=True)
-class Tab:
+class Bill:
     """The calls of one request.
 
     Attributes:
@@ -29,7 +29,7 @@ class Tab:
         granted: how many calls the caller has reserved money for.
         more: reserves it for one more call of so many samples; raises LimitReachedError where the
             limits do not allow one.
-        calls: what was written down; None if the model knows nothing of tabs.
+        calls: what was written down; None if the model knows nothing of bills.
         sent: calls that were sent and may have cost something.
     """
 
@@ -40,7 +40,7 @@ class Tab:
     sent: int = 0
 
     def usages(self) -> list[Usage] | None:
-        """Returns what was spent, one usage a call; None if the model knows nothing of tabs."""
+        """Returns what was spent, one usage a call; None if the model knows nothing of bills."""
         return None if self.calls is None else [call.usage for call in self.calls]
 
     def most(self, samples: int) -> Usage:
@@ -56,12 +56,12 @@ class Spent:
     """What one call has spent by now, with all its tries.
 
     Args:
-        tab: where it stands; None if nobody reads it.
+        bill: where it stands; None if nobody reads it.
         samples: how many samples it asks for.
     """
 
-    def __init__(self, tab: Tab | None, samples: int) -> None:
-        self._tab = tab
+    def __init__(self, bill: Bill | None, samples: int) -> None:
+        self._bill = bill
         self._samples = samples
         self._lost = Usage()
         self._now = Usage()
@@ -69,7 +69,7 @@ class Spent:
     @property
     def is_read(self) -> bool:
         """Whether somebody reads it."""
-        return self._tab is not None
+        return self._bill is not None
 
     @property
     def usage(self) -> Usage:
@@ -78,7 +78,7 @@ class Spent:
 
     def prompt_bound(self, otherwise: int) -> int:
         """Returns the tokens that the caller has reserved for the prompt."""
-        return otherwise if self._tab is None else self._tab.bound.prompt_tokens
+        return otherwise if self._bill is None else self._bill.bound.prompt_tokens
 
     def send(self) -> None:
         """Notes that a try is sent: until it is told, it costs the bound.
@@ -86,19 +86,19 @@ class Spent:
         Raises:
             LimitReachedError: if the limits do not allow another try; it must not be sent.
         """
-        if self._tab is None:
+        if self._bill is None:
             return
         self._lost, self._now = self.usage, Usage()
-        if self._tab.sent >= self._tab.granted:
-            self._tab.more(self._samples)
-            self._tab.granted += 1
-        self._tab.sent += 1
-        self._now = self._tab.most(self._samples)
+        if self._bill.sent >= self._bill.granted:
+            self._bill.more(self._samples)
+            self._bill.granted += 1
+        self._bill.sent += 1
+        self._now = self._bill.most(self._samples)
 
     def free(self) -> None:
         """Notes that the last try cost nothing: it never arrived, or was refused."""
-        if self._tab is not None and self._now.model_calls:
-            self._tab.sent -= 1
+        if self._bill is not None and self._now.model_calls:
+            self._bill.sent -= 1
         self._now = Usage()
 
     def told(self, usage: Usage) -> Usage:
@@ -107,23 +107,23 @@ class Spent:
         return self._lost + usage
 
 
-_tab: ContextVar[Tab | None] = ContextVar("_tab", default=None)
+_bill: ContextVar[Bill | None] = ContextVar("_bill", default=None)
 
 
 @contextmanager
-def open_tab(tab: Tab) -> Iterator[None]:
-    """Has the back ends that are awaited inside write on this tab."""
-    token = _tab.set(tab)
+def open_bill(bill: Bill) -> Iterator[None]:
+    """Has the back ends that are awaited inside write on this bill."""
+    token = _bill.set(bill)
     try:
         yield
     finally:
-        _tab.reset(token)
+        _bill.reset(token)
 
 
 def begin_call(samples: int = 1) -> Spent:
     """Begins a call, which has spent nothing yet."""
-    tab = _tab.get()
-    spent = Spent(tab, samples)
-    if tab is not None:
-        tab.calls = [*(tab.calls or ()), spent]
+    bill = _bill.get()
+    spent = Spent(bill, samples)
+    if bill is not None:
+        bill.calls = [*(bill.calls or ()), spent]
     return spent

@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amp.models.base import Message, Prompt
-from amp.models.said import (
-    Said,
+from amp.models.answer_text import (
+    AnswerText,
+    answer_text,
     cut_at_stop,
     listed,
     log_probability,
     mended,
-    said,
     tokens_of,
     without_thinking,
 )
+from amp.models.base import Message, Prompt
 
 TAGS = [
     ("<think>", "</think>"),
@@ -61,7 +61,7 @@ few = settings(max_examples=30)
 @few
 @given(plain)
 def test_a_text_without_tags_is_itself(text: str) -> None:
-    assert without_thinking(text) == Said(text)
+    assert without_thinking(text) == AnswerText(text)
 
 
 @few
@@ -70,23 +70,25 @@ def test_what_is_between_the_tags_is_thinking(
     thought: str, answer: str, tags: tuple[str, str]
 ) -> None:
     begin, end = tags
-    assert without_thinking(f"{begin}{thought}{end}{answer}") == Said(answer.lstrip(), thought)
-    assert without_thinking(f"{thought}{end}{answer}") == Said(answer.lstrip(), thought)
-    assert without_thinking(f"{begin}{thought}") == Said("", thought, unfinished=True)
+    assert without_thinking(f"{begin}{thought}{end}{answer}") == AnswerText(
+        answer.lstrip(), thought
+    )
+    assert without_thinking(f"{thought}{end}{answer}") == AnswerText(answer.lstrip(), thought)
+    assert without_thinking(f"{begin}{thought}") == AnswerText("", thought, unfinished=True)
 
 
 @few
 @given(st.lists(st.sampled_from([*"ab ", *(tag for pair in TAGS for tag in pair)])))
 def test_no_tag_is_left(parts: list[str]) -> None:
     answer = without_thinking("".join(parts))
-    assert without_thinking(answer.text) == Said(answer.text)
+    assert without_thinking(answer.text) == AnswerText(answer.text)
 
 
 @few
 @given(odd, odd)
 def test_any_content_is_a_text_or_refused(content: Any, thought: Any) -> None:
     try:
-        found = said(content, thought)
+        found = answer_text(content, thought)
     except ValueError as error:
         assert "content" in str(error)
         return
@@ -148,14 +150,14 @@ def test_a_mended_text_can_be_written(text: str) -> None:
     ],
 )
 def test_parts_and_tags(content: Any, text: str, thought: str) -> None:
-    found = said(content)
+    found = answer_text(content)
     assert (found.text, found.thought) == (text, thought)
 
 
 @pytest.mark.parametrize("content", [7, True, 0.5, [7, None], [{"type": "video"}]])
 def test_what_is_no_text_is_refused(content: Any) -> None:
     with pytest.raises(ValueError, match="content"):
-        said(content)
+        answer_text(content)
 
 
 @pytest.mark.parametrize(
