@@ -99,11 +99,11 @@ class Failure:
 def _success_told(one: Versus) -> str:
     points = abs(one.difference) * 100
     if (sure := one.interval) is None:
-        return f"{one.name} and {one.against} did one task, which tells no difference"
+        return f"{one.name} and {one.against} did one task, too few to compare them"
     between = f"95 %: {sure.low * 100:+.1f} to {sure.high * 100:+.1f} on {one.tasks} tasks"
     if sure.low <= 0 <= sure.high:
         return (
-            f"Nothing tells the success of {one.name} from that of {one.against} "
+            f"No difference in success was found between {one.name} and {one.against} "
             f"({one.difference * 100:+.1f} points; {between})"
         )
     more = "more" if one.difference > 0 else "fewer"
