@@ -52,6 +52,7 @@ def test_long_texts_take_linear_time(piece: str) -> None:
         ("ALL_PROXY", "socks5://u:SECRET@127.0.0.1:9", "pip install socksio"),
         ("HTTPS_PROXY", "ftp://u:SECRET@127.0.0.1:9", "mend or unset"),
         ("HTTP_PROXY", "http://u:SECRET@127.0.0.1:x", "mend or unset"),
+        ("HTTP_PROXY", "http://u:SECRET@127.0.0.1:99999", "mend or unset"),
     ],
 )
 async def test_a_proxy_that_cannot_be_used_is_told(
@@ -67,3 +68,10 @@ async def test_a_proxy_that_cannot_be_used_is_told(
     model = OpenAIModel("m", base_url="http://127.0.0.1:9/v1", max_retries=0)
     with pytest.raises(AmpError, match="cannot be reached"):
         await model.generate(Request(ask("x")))
+
+
+def test_a_long_answer_is_searched_for_a_key_at_once() -> None:
+    secrets = Secrets(["sk-proj-" + "aB3" * 20])
+    begun = time.perf_counter()
+    secrets.hide("x" * 2_000_000 + "\\" * 1_000_000)
+    assert time.perf_counter() - begun < 3.0

@@ -248,3 +248,47 @@ async def test_a_try_costs_from_the_moment_in_which_it_reaches_the_server(kind: 
         full.listen(0)
         with socket.create_connection(full.getsockname()):
             assert await cancelled(f"http://127.0.0.1:{full.getsockname()[1]}/v1") == Usage()
+
+
+async def test_a_redirect_to_no_port_is_told(kind: Kind) -> None:
+    away = Answer(status=307, headers={"Location": "http://127.0.0.1:99999/v1"})
+    message, _ = await failure(kind, [away] * 9, max_retries=0)
+    assert "port must be 0-65535" in message
+
+
+async def test_counting_ends_where_the_server_drips(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("amp.models.openai._COUNT_TIMEOUT_SECONDS", 0.2)
+    drip = Answer(body=b" " * 400, headers=JSON, pause_seconds=0.01)
+    with serving(lambda question: drip) as address:
+        model = OpenAIModel("m", base_url=address, api_key=KEY)
+        begun = time.monotonic()
+        assert [await model.count_tokens(ask("x")) for _ in range(2)] == [113, 113]
+        assert time.monotonic() - begun < 1.0  # the second time it is not asked
+        await model.close()
+
+
+async def test_what_a_refused_try_may_have_cost_is_kept(kind: Kind) -> None:
+    """A server that breaks on n tells so in an answer that it has generated."""
+    body = {**kind.fine, "error": {"message": "broken", "code": 500}}
+    answers = [Answer(body=json.dumps(body).encode(), headers=JSON)] * 9
+    bill = Bill(Usage(1, 9, estimated_calls=1), 9, lambda n: None)
+    with in_turn(answers, [], kind.fine) as address, open_bill(bill):
+        model = kind.make(address, max_retries=0)
+        with pytest.raises(ModelError, match="broken"):
+            await model.generate(Request(ask("x"), n=2))
+        await model.close()
+    spent = sum(bill.usages() or (), Usage())
+    assert spent.model_calls == spent.estimated_calls >= 2
+
+
+@pytest.mark.parametrize("status", [504, 524])
+async def test_an_answer_that_a_gateway_did_not_wait_for_may_be_billed(
+    kind: Kind, status: int
+) -> None:
+    bill = Bill(Usage(1, 9, estimated_calls=1), 9, lambda n: None)
+    with serving(lambda question: Answer(status=status, headers=JSON)) as address, open_bill(bill):
+        model = kind.make(address, max_retries=0)
+        with pytest.raises(ModelError, match=str(status)):
+            await model.generate(Request(ask("x")))
+        await model.close()
+    assert sum(bill.usages() or (), Usage()).prompt_tokens == 9

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import logging
+import re
 import string
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amp.errors import InvalidInputError
-from amp.models.secret import SHORTEST, Secrets, clean_key, proxy_passwords
+from amp.models.secret import SHORTEST, Secrets, clean_key, login_secrets, proxy_logins
 
 few = settings(max_examples=30)
 
@@ -67,4 +69,30 @@ def test_the_log_shows_no_key() -> None:
 
 def test_passwords_of_proxies_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://me:pass@proxy:1")
-    assert "pass" in proxy_passwords()
+    assert "me:pass" in proxy_logins()
+
+
+@pytest.mark.parametrize("login", ["me:pass%40word", "sk-t0ken-12345", "sk-t0ken-12345:x"])
+def test_a_login_is_hidden_in_every_form_that_a_proxy_repeats(
+    login: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", f"http://{login}@proxy:1")
+    found = [login_secrets(each) for each in proxy_logins()]
+    secrets = Secrets(
+        [key for keys, _ in found for key in keys], [word for _, words in found for word in words]
+    )
+    user, _, password = login.replace("%40", "@").partition(":")
+    header = base64.b64encode(f"{user}:{password}".encode()).decode()
+    shown = secrets.hide(f"407 {user}:{password} Basic {header}")
+    assert not {"pass@word", "sk-t0ken-12345", header} & set(re.split(r"[ :]", shown)), shown
+
+
+@few
+@given(
+    st.text(string.ascii_letters + string.punctuation, min_size=SHORTEST),
+    st.text(string.ascii_letters, max_size=5),
+    st.text(string.ascii_letters, max_size=5),
+)
+def test_a_key_is_hidden_in_the_base64_of_a_longer_text(key: str, before: str, after: str) -> None:
+    whole = base64.b64encode(f"{before}{key}{after}".encode()).decode()
+    assert Secrets([key]).occur(f"Basic {whole}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from amp.errors import InvalidInputError
+from amp.models.secret import login_secrets
 
 _ENDPOINT = re.compile(r"/(?:chat/completions|completions|messages|models)\Z")
 _PLAIN = re.compile(r"[\w.-]+(?::\w*)?(?:/[\w./-]*)?\Z")
@@ -25,8 +26,8 @@ class Address:
         host: the name or number of its machine.
         query: parameters of every request, such as Azure's ``api-version``.
         login: user and password, if the address has them, as the header sends them.
-        keys: what is secret in the query.
-        passwords: what is secret in the login.
+        keys: what is secret in the query, and the user of the login, if it is long.
+        passwords: what is secret in the login, however short.
     """
 
     url: str
@@ -66,7 +67,7 @@ def read_address(text: str) -> Address:
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     user, password = parts.username, parts.password
     login = base64.b64encode(f"{unquote(user or '')}:{unquote(password or '')}".encode()).decode()
-    secret = password or user or ""  # a name without a password is a token
+    long, always = login_secrets(parts.netloc.rpartition("@")[0])
     shown = f"[{host}]" if ":" in host else host
     path = _ENDPOINT.sub("", parts.path.rstrip("/"))
     return Address(
@@ -74,8 +75,11 @@ def read_address(text: str) -> Address:
         host=host,
         query=query,
         login=None if user is None else f"Basic {login}",
-        keys=tuple(v for name, v in query.items() if name.lower() not in _PUBLIC_PARAMETERS),
-        passwords=(secret, unquote(secret), login) if secret else (),
+        keys=(
+            *(v or name for name, v in query.items() if name.lower() not in _PUBLIC_PARAMETERS),
+            *long,
+        ),
+        passwords=tuple(always),
     )
 
 

@@ -10,6 +10,7 @@ import importlib
 import logging
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from amp.errors import AmpError, InvalidInputError, MissingDependencyError
@@ -49,6 +50,7 @@ def open_client(
     plain = {"event_hooks": hooks, "headers": {"Accept-Encoding": "gzip, deflate"}}
     wrong: tuple[type[Exception], ...] = (ImportError, ValueError, OSError, *_invalid_urls(sdk))
     try:
+        _check_ports()
         http = sdk.DefaultAsyncHttpxClient(**plain)
     except wrong as error:
         if not proxy_bypass(server.host):
@@ -74,6 +76,17 @@ def open_client(
         if logger.partition(".")[0] in _LOGGERS:
             logging.getLogger(logger).addFilter(secrets)
     return client
+
+
+def _check_ports() -> None:
+    """The HTTP library takes any number for a port and fails only when it connects.
+
+    Raises:
+        ValueError: if the port of a proxy is no port.
+    """
+    proxies = getproxies()
+    for proxy in filter(None, map(proxies.get, ("http", "https", "all"))):
+        _ = urlsplit(proxy if "://" in proxy else f"http://{proxy}").port
 
 
 def _unusable(error: Exception, secrets: Secrets) -> AmpError:

@@ -23,6 +23,7 @@ temperature at OpenAI, llama.cpp, and vLLM in its default mode.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -56,7 +57,7 @@ from amp.models.chat import (
     within,
 )
 from amp.models.refusals import Refusals
-from amp.models.sdk import Api, SdkClient
+from amp.models.sdk import UNEXPECTED, Api, SdkClient
 from amp.types import Usage
 
 OPENAI = Api(
@@ -69,7 +70,7 @@ OPENAI = Api(
     variable="OPENAI",
 )
 
-_COUNT_TIMEOUT_SECONDS = 10.0
+_COUNT_TIMEOUT_SECONDS = 5.0
 
 
 class OpenAIClient(SdkClient):
@@ -110,9 +111,12 @@ class OpenAIClient(SdkClient):
             templated = await self._post(f"{root}/apply-template", {**extra, "messages": messages})
             body = {"content": templated["prompt"], "add_special": True, "parse_special": True}
             return len((await self._post(f"{root}/tokenize", body))["tokens"])
+        except self._sdk.APITimeoutError:
+            self._counts_exactly = False
+            return None
         except self._sdk.APIConnectionError:
             return None  # it may be back later
-        except (self._sdk.OpenAIError, ValueError, KeyError, TypeError, RecursionError):
+        except (self._sdk.OpenAIError, TimeoutError, KeyError, *UNEXPECTED):
             self._counts_exactly = False
             return None
 
@@ -120,7 +124,8 @@ class OpenAIClient(SdkClient):
         client = (await self.connected()).with_options(
             timeout=_COUNT_TIMEOUT_SECONDS, max_retries=0
         )
-        answer = await client.post(url, body=body, cast_to=object)
+        async with asyncio.timeout(_COUNT_TIMEOUT_SECONDS):  # the SDK's begins anew with every byte
+            answer = await client.post(url, body=body, cast_to=object)
         if not isinstance(answer, dict):
             raise TypeError("no JSON object")
         return answer
@@ -241,7 +246,8 @@ class OpenAIModel:
         if not self.capabilities.log_probs:
             raise ModelError(f"model {self._model} gives no log-probabilities; it cannot be probed")
         try:
-            log_probs = openai_response.next_token(answer["choices"][0])
+            hides = usage.reasoning_tokens > 0  # thinking, which its log-probabilities are of
+            log_probs = None if hides else openai_response.next_token(answer["choices"][0])
         except ValueError as error:
             raise self._client.garbage(error) from error
         if not log_probs:

@@ -37,13 +37,19 @@ from amp.models.reply import (
     read_body,
     reason_of,
 )
-from amp.models.secret import Secrets, clean_key, proxy_passwords
+from amp.models.secret import Secrets, clean_key, login_secrets, proxy_logins
 
 # Every token may be listed with twenty others, their bytes and their log-probabilities.
 _BYTES_A_TOKEN = 8_000
 _BYTES_OF_ANY_ANSWER = 8_000_000
-# Statuses with which some servers refuse a field, if they say so.
-_MAY_REFUSE = (403, 404, 405, 406, 415, 501)
+# Statuses that are no refusal of a field, whatever the server says; others from 403 to 501 may be.
+_NO_REFUSAL = (408, 429)
+# A gateway gave up waiting for an answer that the server behind it was at work on.
+_GAVE_UP_WAITING = (504, 524)
+
+
+UNEXPECTED = (ValueError, TypeError, RecursionError, OverflowError, ExceptionGroup)
+"""What the HTTP library raises beside its own errors: for a redirect to port 99999, for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +105,7 @@ class _Tries:
 
     def settle(self) -> None:
         """Notes that the last try cost nothing if it never arrived."""
-        if not self.arrived:
+        if self.sent and not self.arrived:  # else it would free a try of an earlier request
             self.spent.free()
 
     def __str__(self) -> str:
@@ -172,9 +178,10 @@ class SdkClient:
                 " api_key"
             )
         others = [os.environ.get(f"{api.variable}_{name}", "") for name in ("AUTH_TOKEN", "ORG_ID")]
+        logins = [login_secrets(login) for login in proxy_logins()]
         self._secrets = Secrets(
-            [self._key, *others, *self._server.keys],
-            [*self._server.passwords, *proxy_passwords()],
+            [self._key, *others, *self._server.keys, *(key for keys, _ in logins for key in keys)],
+            [*self._server.passwords, *(word for _, words in logins for word in words)],
         )
         self._timeout_seconds = timeout_seconds
         self._max_retries = max_retries
@@ -238,8 +245,8 @@ class SdkClient:
             if not failure.may_be_billed:
                 spent.free()
             raise self._refused(failure, tries) from None
-        except (getattr(sdk, self._api.errors), ValueError, TypeError, RecursionError) as error:
-            raise self.error(f"failed ({self._clean(str(error))})") from None
+        except (getattr(sdk, self._api.errors), *UNEXPECTED) as error:
+            raise self.error(f"failed ({self._clean(_cause(error))})") from None
         finally:
             _tries.reset(token)
         if tries.failure is not None:
@@ -302,7 +309,8 @@ class SdkClient:
         if status >= 300:
             text = content[:10_000].decode(errors="replace")
             reason, places = reason_of(text if parsed is None else parsed)
-            failure = Failure(status, reason or response.reason_phrase, places)
+            billed = status in _GAVE_UP_WAITING or (isinstance(parsed, dict) and "usage" in parsed)
+            failure = Failure(status, reason or response.reason_phrase, places, billed)
         elif isinstance(parsed, dict):
             text = content.decode(errors="replace")
             if self._secrets.occur(text) or "\\ud" in text.lower():
@@ -317,7 +325,7 @@ class SdkClient:
             tries.spent.free()
         if failure.status is not None and status < 300:
             response.status_code = tries.status = failure.status  # so the SDK tries again
-        if failure.status in (500, 501) and blames_a_field(
+        if failure.status in (409, 500, 501) and blames_a_field(
             failure.reason, failure.places, tries.body
         ):
             response.headers["x-should-retry"] = "false"
@@ -336,7 +344,7 @@ class SdkClient:
     def _refused(self, failure: Failure, tries: _Tries) -> ModelError:
         status, reason = failure.status or 0, self._clean(failure.reason)
         known = status in (400, 422, 500)
-        if not known and status in _MAY_REFUSE:
+        if not known and 403 <= status <= 501 and status not in _NO_REFUSAL:
             known = blames_a_field(reason, failure.places, tries.body) or "parameter" in reason
         if status in (401, 403) and not known:
             return self.error(
@@ -395,6 +403,11 @@ async def _count_try(request: Any) -> None:
 
 def _cause(error: BaseException) -> str:
     """The innermost reason: the SDK says only "Connection error."."""
-    while error.__cause__ is not None:
-        error = error.__cause__
+    while True:
+        if isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        elif error.__cause__ is not None:
+            error = error.__cause__
+        else:
+            break
     return str(error) or type(error).__name__

@@ -14,6 +14,7 @@ import html
 import logging
 import re
 from collections.abc import Iterable
+from urllib.parse import unquote
 from urllib.request import getproxies
 
 from amp.errors import InvalidInputError
@@ -65,12 +66,21 @@ class Secrets(logging.Filter):
     def __init__(self, keys: Iterable[str], passwords: Iterable[str] = ()) -> None:
         super().__init__()
         forms: list[str] = []
-        for secret in {*keys, *passwords}:
+        begins: set[str] = set()
+        always = set(passwords)
+        for secret in {*keys, *always}:
             if len(secret) >= SHORTEST and secret.lower() not in DUMMIES:
-                forms += _forms(secret)
-            elif secret and secret in set(passwords):
+                forms += _forms(secret) + _inside_base64(secret)
+            elif secret in always and secret:
                 forms += [rf"(?<!\w){form}(?!\w)" for form in _forms(secret)]
-        self._pattern = re.compile("|".join(forms), re.IGNORECASE) if forms else None
+            else:
+                continue
+            begins |= _begins(secret)
+        # Most characters begin no secret, which is found out at once, not form by form.
+        begin = f"(?=[{re.escape(''.join(sorted(begins)))}])"
+        self._pattern = (
+            re.compile(f"{begin}(?:{'|'.join(forms)})", re.IGNORECASE) if forms else None
+        )
 
     def hide(self, text: str) -> str:
         """Returns the text with a mark in place of every secret."""
@@ -95,16 +105,35 @@ class Secrets(logging.Filter):
         return True
 
 
-def proxy_passwords() -> list[str]:
-    """Returns the passwords of the proxies that the environment names."""
-    texts = (proxy.rpartition("@")[0].rpartition("//")[2] for proxy in getproxies().values())
-    return [text.partition(":")[2] for text in texts]
+def login_secrets(login: str) -> tuple[list[str], list[str]]:
+    """Returns what is secret in the login of an address, as `Secrets` wants it.
+
+    A token often stands in the place of the user, alone or beside a password that stands for none.
+
+    Args:
+        login: ``user:password`` as the address has it, without the ``@``.
+
+    Returns:
+        What is hidden if it is long, and what is hidden always: also as the header sends it, and as
+        a server reads it that knows only Latin-1.
+    """
+    user, _, password = login.partition(":")
+    header = f"{unquote(user)}:{unquote(password)}".encode()
+    secret = password or user
+    read = unquote(secret)
+    shown = [secret, read, read.encode().decode("latin-1"), base64.b64encode(header).decode()]
+    return [user, unquote(user)], shown if secret else []
+
+
+def proxy_logins() -> list[str]:
+    """Returns the logins of the proxies that the environment names."""
+    return [proxy.rpartition("@")[0].rpartition("//")[2] for proxy in getproxies().values()]
 
 
 def _forms(secret: str) -> list[str]:
     """Patterns of one secret: written out with any escapes, in base64, in hexadecimal."""
     compared = secret[:_COMPARED]
-    written = "".join(map(_any_escape, compared)) + (_REST if compared != secret else "")
+    written = _written(compared) + (_REST if compared != secret else "")
     data = secret.encode()
     encoded = {base64.b64encode(data), base64.urlsafe_b64encode(data)}
     # Servers that mean well show a part of a key: two thirds of it and more are hidden.
@@ -114,14 +143,39 @@ def _forms(secret: str) -> list[str]:
         after = f"(?:{_any_escape(character)}{after})?"
     return [
         written,
-        "".join(map(_any_escape, compared[:least])) + after,
-        "".join(map(_any_escape, compared[-least:])),
+        _written(compared[:least]) + after,
+        _written(compared[-least:]),
         *(re.escape(text.decode().rstrip("=")) for text in sorted(encoded)),
         data.hex(),
     ]
 
 
-def _any_escape(character: str) -> str:
+def _begins(secret: str) -> set[str]:
+    """The characters with which a form of a secret can begin."""
+    compared = secret[:_COMPARED]
+    data = secret.encode()
+    in_base64 = "".join(_inside_base64(secret)) + base64.b64encode(data).decode()
+    return {*compared, *in_base64, *data.hex(), *"\\%&+-_"}
+
+
+def _inside_base64(secret: str) -> list[str]:
+    """Patterns of a secret in the base64 of a longer text, wherever it begins there."""
+    found = []
+    for before, begin in enumerate((0, 2, 3)):
+        data = bytes(before) + secret.encode()
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            whole = encode(data).decode().rstrip("=")
+            found.append(re.escape(whole[begin : -1 if len(data) % 3 else None]))
+    return sorted(set(found))
+
+
+def _written(text: str) -> str:
+    """A pattern of a text in any escapes; backslashes before its first character stay."""
+    first = _any_escape(text[0], most=0)
+    return first + "".join(map(_any_escape, text[1:]))
+
+
+def _any_escape(character: str, most: int = 8) -> str:
     """A pattern of one character as it is, with backslashes, percent-encoded, or as an entity.
 
     Repetitions are bounded, so that a text of nothing but backslashes takes linear time.
@@ -129,10 +183,10 @@ def _any_escape(character: str) -> str:
     code, data = ord(character), character.encode()
     named = {html.escape(character), "&apos;" if character == "'" else character} - {character}
     ways = [
-        rf"\\{{0,8}}{re.escape(character)}",
+        rf"\\{{0,{most}}}{re.escape(character)}",
         "".join(f"%(?:25){{0,3}}{byte:02x}" for byte in data),
-        "".join(rf"\\{{1,8}}x{byte:02x}" for byte in data),
-        rf"\\{{1,8}}(?:u{{?0{{0,6}}|x0{{0,6}}){code:x}\}}?",
+        "".join(rf"\\{{1,{most or 1}}}x{byte:02x}" for byte in data),
+        rf"\\{{1,{most or 1}}}(?:u{{?0{{0,6}}|x0{{0,6}}){code:x}\}}?",
         f"&#0{{0,6}}{code};",
         f"&#x0{{0,6}}{code:x};",
         *map(re.escape, sorted(named)),
