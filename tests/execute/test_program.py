@@ -254,3 +254,17 @@ def test_fences_of_any_length_nest() -> None:
         program = f"s = '''\n{inner}\n'''\nanswer = 84"
         if len(inner) < len(outer):
             assert find_program(f"{outer}python\n{program}\n{outer}\nEnd") == program
+
+
+@pytest.mark.parametrize(
+    "loop",
+    ["for i in range(4):\n    t += 1", "while t < 84:\n    t = t + 1", "if t:\n    t = t + 4"],
+)
+def test_what_a_loop_changes_comes_from_an_earlier_block(loop: str) -> None:
+    text = f"```python\nt = 80\n```\nThen:\n```python\n{loop}\nanswer = t\n```"
+    assert find_program(text) == f"t = 80\n{loop}\nanswer = t"
+
+
+def test_what_a_loop_sets_first_comes_from_nowhere() -> None:
+    last = "for i in range(4):\n    t = 80\n    t += i\nanswer = t"
+    assert find_program(f"```python\nt = 1\n```\n```python\n{last}\n```") == last

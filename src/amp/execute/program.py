@@ -367,9 +367,13 @@ def _names(code: str) -> tuple[frozenset[str], frozenset[str]]:
 def _used_early(code: str) -> set[str]:
     """The names that an assignment of a program changes before any statement has set them."""
     tree = _parse(code)
-    bound: set[str] = set()
+    return _early(tree.body, set()) if tree is not None else set()
+
+
+def _early(statements: Sequence[ast.stmt], bound: set[str]) -> set[str]:
+    """The names that statements change before any has set them; adds to those that are bound."""
     early: set[str] = set()
-    for statement in tree.body if tree is not None else ():
+    for statement in statements:
         match statement:
             case ast.Assign(targets=targets, value=value):
                 early |= (_named(value) & _named(*targets)) - bound
@@ -379,6 +383,13 @@ def _used_early(code: str) -> set[str]:
                 bound.add(name)
             case ast.Import(names=names) | ast.ImportFrom(names=names):
                 bound |= {alias.asname or alias.name for alias in names}
+            case ast.For(target=target, body=body, orelse=after):
+                bound |= _named(target)
+                early |= _early([*body, *after], bound)
+            case ast.While(body=body, orelse=after) | ast.If(body=body, orelse=after):
+                early |= _early([*body, *after], bound)
+            case ast.With(body=body) | ast.Try(body=body):
+                early |= _early(body, bound)
         bound |= _named(statement)
     return early
 

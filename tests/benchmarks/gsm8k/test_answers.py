@@ -643,3 +643,20 @@ def test_no_text_makes_it_fail(text: str) -> None:
     for read in (read_answer, final_answer, normalise):
         answer = read(text)
         assert answer is None or normalise(answer) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("\\boxed{-\\frac{1}{2}}", "-0.5"),
+        ("#### -\\frac{7}{2}", "-3.5"),
+        ("\\boxed{7\\frac{1}{2}}", "7.5"),
+        ("#### 2 and a half", "2.5"),
+        ("The answer is 84 dollars and 50 cents.", "84.5"),
+        ("The answer is 5 hours and 30 minutes.", None),
+        ("#### 0b11", None),
+        ("#### 0o17", None),
+    ],
+)
+def test_no_part_of_a_number_is_lost(text: str, answer: str | None) -> None:
+    assert read_answer(text) == answer

@@ -67,9 +67,11 @@ _LATEX = (
     (re.compile(r"(?<=\d)(?:\{,\}|\\[,;:! ])(?=\d{3})"), ","),
     (re.compile(r"(?<=\S)~(?=\S)"), "\u00a0"),
     (re.compile(r"\\(?:text|math|mbox|operatorname)[a-z]{0,10}\s?\{([^{}]*)\}"), r" \1 "),
-    (re.compile(r"\\[dtc]?frac\s?(\d)\s?(\d)"), r" \1/\2"),
-    (re.compile(r"\\[dtc]?frac\s?\{([^{}]*)\}\s?\{-([^{}]*)\}"), r" -\1/\2"),
-    (re.compile(r"\\[dtc]?frac\s?\{([^{}]*)\}\s?\{([^{}]*)\}"), r" \1/\2"),
+    (re.compile(r"(?<=[-+])\s?(?=\\[dtc]?frac)"), ""),
+    (re.compile(r"(?<![-+])(?=\\[dtc]?frac)"), " "),
+    (re.compile(r"\\[dtc]?frac\s?(\d)\s?(\d)"), r"\1/\2"),
+    (re.compile(r"\\[dtc]?frac\s?\{([^{}]*)\}\s?\{-([^{}]*)\}"), r"-\1/\2"),
+    (re.compile(r"\\[dtc]?frac\s?\{([^{}]*)\}\s?\{([^{}]*)\}"), r"\1/\2"),
     (re.compile(r"\\(?:times|cdot|ast)(?![a-zA-Z])"), "*"),
     (re.compile(r"\\div(?![a-zA-Z])"), "/"),
     (re.compile(r"\\(?:approx|simeq|equiv)(?![a-zA-Z])"), "="),
@@ -123,8 +125,8 @@ def _numbers(separators: str, more: str) -> re.Pattern[str]:
         r"|\d{1,2}(?:,\d{2})+,\d{3}(?!\d)(?:\.\d+)?"
     )
     return re.compile(
-        rf"{_HEAD}(?:(?P<hexadecimal>0[xX][0-9a-fA-F]+)|{_FRACTION}{more}|(?P<grouped>{grouped})"
-        rf"|(?P<point>{_POINT}))"
+        rf"{_HEAD}(?:(?P<other_base>0[xX][0-9a-fA-F]+|0[bBoO]\d+)|{_FRACTION}{more}"
+        rf"|(?P<grouped>{grouped})|(?P<point>{_POINT}))"
     )
 
 
@@ -151,6 +153,20 @@ _SCALE = re.compile(
     r"|(?P<letter>[kK]|M|B|bn)\b",
     re.IGNORECASE,
 )
+_PART = re.compile(
+    r" and (?:a|one)[ -](?P<part>half|third|quarter)\b"
+    r"|(?: dollars?)?,? and (?P<cents>\d{1,2}) cents?\b",
+    re.IGNORECASE,
+)
+"""What is added to a whole number in words."""
+_PARTS = {"half": Fraction(1, 2), "third": Fraction(1, 3), "quarter": Fraction(1, 4)}
+_TWO_UNITS = re.compile(
+    r" (?:hours?|minutes?|days?|weeks?|months?|years?|feet|foot|yards?|pounds?),?(?: and)? \d{1,3}"
+    r" (?:seconds?|minutes?|hours?|days?|weeks?|months?|inch(?:es)?|feet|foot|ounces?)\b",
+    re.IGNORECASE,
+)
+"""What makes a number a part of a quantity in two units, which is no number before it is turned
+into one of them."""
 _PERCENT = re.compile(r"\s?(?:%|percent\b)")
 BEGIN = re.compile(rf"(?<![\w.])(?<!\w/)(?=[-+]?(?:{_CURRENCY}\s?)?-?\.?\d)")
 """Where a number begins."""
@@ -178,7 +194,7 @@ def _number(text: str, at: int, pattern: re.Pattern[str]) -> Stated:
     end = at if match is None else match.end()
     if (
         match is None
-        or match["hexadecimal"]
+        or match["other_base"]
         or _NOT_THAT.match(text, end)
         or len(match[0]) > _LONGEST_NUMBER
     ):
@@ -194,6 +210,11 @@ def _number(text: str, at: int, pattern: re.Pattern[str]) -> Stated:
             break  # a unit
         value *= _SCALES[letter or scale["word"].lower()]
         end = scale.end()
+    if value is not None and (part := _PART.match(text, end)):
+        value += _PARTS[part["part"].lower()] if part["part"] else Fraction(int(part["cents"]), 100)
+        end = part.end()
+    if units := _TWO_UNITS.match(text, end):
+        return Stated(None, units.end())
     if percent := _PERCENT.match(text, end):
         end = percent.end()
     return Stated(value, end, share=percent is not None or match["top"] is not None)
