@@ -183,3 +183,26 @@ def test_the_tokens_of_a_text_that_was_cut_on_both_sides() -> None:
 
 def test_half_a_character_is_replaced_once() -> None:
     assert mended(json.loads('"a\\ud83d b\\ud83d\\ude00"')) == "a\ufffd b\U0001f600"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "<|START_THINKING|>5<|END_THINKING|>84",
+        "<thought_process>5</thought_process>84",
+        "<mm:think>5</mm:think>84",
+        "<chain_of_thought>5</chain_of_thought>84",
+        "<inner_monologue>5</inner_monologue>84",
+        "< think >5</ think >84",
+        "&#60;think&#62;5&#60;/think&#62;84",
+        "<|channel>thought\n5<channel|>84",
+        "<|channel|>analysis<|message|>5<|end|><|start|>assistant<|channel|>final"
+        " <|constrain|>json<|message|>84",
+        "<think />84",
+        [{"text": "5", "thought": True}, {"text": "84"}],
+    ],
+)
+def test_thinking_in_the_forms_of_other_models(content: Any) -> None:
+    part = answer_text(content)
+    assert part.text.removeprefix("<think />") == "84"
+    assert not part.unfinished

@@ -126,3 +126,11 @@ async def test_the_first_refusal_is_told_where_nothing_helps() -> None:
     with pytest.raises(RefusedError, match="odd"):
         await Refusals("m").ask(body_without, server.send, thinks=False)
     assert len(server.asked) <= len(BODY) + 1
+
+
+async def test_a_model_that_refuses_some_parameter_is_asked_without_each() -> None:
+    refusals = Refusals("m")
+    said = "The model does not support one of the request parameters"
+    server = Server({"seed"}, refused({"error": said}))
+    await refusals.ask(body_without, server.send, thinks=False)
+    assert refusals.refused_fields(thinks=False) == {"seed"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import re
 import zlib
 from collections.abc import AsyncIterator
@@ -60,7 +61,7 @@ async def test_what_is_too_large_or_packed_otherwise_is_refused(
         await read_body(chunks(content), encoding, MOST)
 
 
-@pytest.mark.parametrize("content", [b"[" * 10**5, b'{"a":' * 10**5, b"", b"<p>", b"9" * 5000])
+@pytest.mark.parametrize("content", [b"[" * 10**5, b'{"a":' * 10**5, b"", b"<p>"])
 def test_what_is_no_json_is_told(content: bytes) -> None:
     with pytest.raises(BodyError, match="JSON"):
         parse(content, str)
@@ -135,3 +136,22 @@ def test_an_end_is_known_in_every_spelling(ended: str, pattern: re.Pattern[str])
     assert pattern.search(end_of({"finish_reason": ended}))
     for other in ("stop", "STOP", "end_turn", "stop_sequence", "eos_token", "tool_calls", None):
         assert not pattern.search(end_of({"finish_reason": other}))
+
+
+def test_a_number_too_long_to_read_spoils_nothing_else() -> None:
+    assert parse(b'{"a": 7, "b": ' + b"9" * 5000 + b"}", str) == {"a": 7, "b": math.inf}
+
+
+@pytest.mark.parametrize("ended", [{"type": "abort", "message": "x"}, ["error"], "killed"])
+def test_an_end_that_failed_is_known_in_every_form(ended: Any) -> None:
+    failure = failure_in({"choices": [{"finish_reason": ended, "message": {"content": "5"}}]})
+    assert failure is not None
+    assert failure.may_be_billed
+
+
+def test_an_error_beside_an_answer_is_a_failure_that_may_be_billed() -> None:
+    choice = {"message": {"content": "5", "error": {"message": "upstream"}}}
+    for body in ({"choices": [choice]}, {"choices": [{}], "error": {"message": "x", "code": 400}}):
+        failure = failure_in(body)
+        assert failure is not None
+        assert failure.may_be_billed

@@ -6,11 +6,12 @@ import dataclasses
 import math
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from amp.models.base import Message, Prompt, Request
-from amp.models.usage import Came, Stated, believed, number
+from amp.models.usage import Came, Stated, believed, number, size
 from amp.types import Usage
 
 REQUEST = Request(Prompt((Message("user", "How many eggs are in seven boxes?"),), 50), n=2)
@@ -102,3 +103,17 @@ def test_more_than_was_asked_for_is_charged_and_marked(prompt: int, completion: 
     assert found.prompt_tokens >= prompt
     assert found.completion_tokens >= completion
     assert found.estimated_calls == 1 or (prompt <= BOUND and completion <= 100)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"type": "text", "text": "abcd"},
+        [{"type": "text", "text": {"value": "abcd"}}],
+        [{"type": "thinking", "signature": "s" * 99, "thinking": [{"text": "abcd"}]}],
+        [{"type": "tool_use", "name": "f", "input": {"a": "ab", "b": ["cd"]}}],
+        "abcd",
+    ],
+)
+def test_every_text_in_parts_of_any_form_counts(content: Any) -> None:
+    assert size(content) == 4

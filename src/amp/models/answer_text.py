@@ -16,17 +16,25 @@ from typing import Any
 from amp.models.base import FinishReason, Prompt, entropy, normalised
 from amp.models.reply import CUT_OFF, WITHHELD, end_of
 
-_NAMES = "think|thinking|thoughts?|reasoning|reflection|analysis|scratchpad|seed:think|antthinking"
-# DeepSeek, Qwen and most; Mistral; Kimi; Open Thoughts; gpt-oss.
+_NAMES = (
+    r"(?:[a-z]{1,12}[:_-]){0,2}(?:think|thinking|thoughts?|reasoning|reflection|analysis|scratchpad"
+    r"|monologue|cot|chain[_-]of[_-]thoughts?|antthinking)(?:[:_-][a-z]{1,12}){0,2}"
+)
+_BEGIN, _END = "(?:<|&lt;|&#60;|&#x3c;)", "(?:>|&gt;|&#62;|&#x3e;)"
+_CHANNEL = r"(?: ?to=[\w.]{1,40})?(?: ?<\|constrain\|>\w{1,20})?<\|message\|>"
+# Qwen and most; Mistral; Kimi; Open Thoughts; Cohere; gpt-oss; Gemma.
 _TAGS = re.compile(
-    rf"(?P<open>(?:<|&lt;)(?:{_NAMES})(?:\s[^<>&]*)?(?:>|&gt;)|\[THINK\]|◁think▷"
-    r"|<\|begin_of_thought\|>|<\|channel\|>(?:analysis|commentary)<\|message\|>)"
-    rf"|(?P<close>(?:<|&lt;)/(?:{_NAMES})\s*(?:>|&gt;)|\[/THINK\]|◁/think▷|<\|end_of_thought\|>"
-    r"|(?:<\|end\|>)?(?:<\|start\|>assistant)?<\|channel\|>final<\|message\|>)",
+    rf"(?P<open>{_BEGIN} ?{_NAMES}(?:\s[^<>&]*)?(?<!/){_END}|\[THINK\]|◁think▷"
+    r"|<\|(?:begin_of_thought|START_THINKING|think)\|>|<\|channel>thought\b"
+    rf"|<\|channel\|>(?:analysis|commentary){_CHANNEL})"
+    rf"|(?P<close>{_BEGIN} ?/ ?{_NAMES}\s*{_END}|\[/THINK\]|◁/think▷"
+    r"|<\|(?:end_of_thought|END_THINKING|/think)\|>|<channel\|>"
+    rf"|(?:<\|end\|>)?(?:<\|start\|>assistant)?<\|channel\|>final{_CHANNEL})",
     re.IGNORECASE,
 )
 _FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})[ \t]*([^\s`]*)", re.MULTILINE)
 _THINKING = ("think", "reason", "thought", "analysis")
+_FLAGS = ("thought", "thinking", "reasoning", "is_thought", "is_thinking", "is_reasoning")
 _SILENT = {"refusal", "tool_use", "tool_call", "function_call", "image_url", "image", "audio"}
 _INNER = ("text", "value", "content", "parts")
 _DEEPEST = 8
@@ -115,7 +123,8 @@ def _parts(content: object, depth: int) -> Iterator[tuple[bool, str]]:
             continue
         kind = part.get("type")
         name = kind.lower() if isinstance(kind, str) else ""
-        if any(word in name for word in _THINKING):
+        flagged = any(part.get(flag) is True for flag in _FLAGS)
+        if flagged or any(word in name for word in _THINKING):
             known = True
             yield from ((True, text) for text in _texts(part, depth))
         elif (inner := next(filter(None, map(part.get, _INNER)), None)) is not None:

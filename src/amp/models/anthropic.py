@@ -112,12 +112,9 @@ def usage_of(request: Request, answer: Mapping[str, Any], prompt_bound: int, mod
         table(usage, "output_tokens_details").get("thinking_tokens"),
     )
     found = answer.get("content")
-    blocks = (
-        [block for block in found if isinstance(block, dict)] if isinstance(found, list) else []
-    )
-    said, thought = (
-        sum(size(block.get(name)) for block in blocks) for name in ("text", "thinking")
-    )
+    blocks = found if isinstance(found, list) else [found]
+    thought = sum(size(block.get("thinking")) for block in blocks if isinstance(block, dict))
+    said = size(found) - thought
     return believed(stated, Came(1, said, thought), request, prompt_bound, model)
 
 

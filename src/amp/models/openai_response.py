@@ -26,6 +26,10 @@ from amp.types import Usage
 _THOUGHTS = ("reasoning_content", "reasoning", "reasoning_text", "thinking", "thoughts")
 """The text of the thinking: llama.cpp, SGLang and DeepSeek call it so, others otherwise."""
 
+_ALL_THOUGHTS = (*_THOUGHTS, "reasoning_details", "thinking_blocks")
+_GENERATED = ("content", "refusal", "tool_calls", "function_call")
+"""What was generated and paid for, whether it is of use or not."""
+
 
 def read(
     request: Request, answer: Mapping[str, Any], usage: Usage, seconds: float
@@ -128,8 +132,9 @@ def usage_of(request: Request, answer: Mapping[str, Any], prompt_bound: int, mod
     found = found if isinstance(found, list) else []
     choices = [choice for choice in found if isinstance(choice, dict)]
     messages = [table(choice, "message") for choice in choices]
-    text = sum(size(message.get("content")) for message in messages)
-    thought = sum(size(message.get(name)) for message in messages for name in _THOUGHTS)
+    text = sum(size(message.get(name)) for message in messages for name in _GENERATED)
+    # The largest: some servers send the same thinking under two names.
+    thought = sum(max(size(message.get(name)) for name in _ALL_THOUGHTS) for message in messages)
     tokens = sum(_listed(choice) for choice in choices)
     came = Came(len(choices), text, thought, tokens)
     return believed(stated, came, request, prompt_bound, model)

@@ -125,6 +125,13 @@ _NO_FIELD = re.compile(
     re.IGNORECASE,
 )
 
+_SOME_FIELD = re.compile(
+    rf"(?:{_AS_SUCH.pattern}).{{0,60}}\b(?:parameter|field|argument|option|propert)"
+    rf"|\b(?:parameter|field|argument|option|propert).{{0,60}}(?:{_AS_SUCH.pattern})",
+    re.IGNORECASE,
+)
+"""What tells that a field is refused, if not which one."""
+
 Send = Callable[[dict[str, Any], bool], Awaitable[dict[str, Any]]]
 MakeBody = Callable[[Collection[str]], dict[str, Any]]
 
@@ -272,7 +279,7 @@ def _first_removed(names: list[str], sent: Collection[str]) -> str:
 
 def _next_suspect(error: RefusedError, sent: Collection[str]) -> str | None:
     """The next field to leave out, where a refusal does not say which."""
-    if _NO_FIELD.search(error.reason):
+    if _NO_FIELD.search(error.reason) and not _SOME_FIELD.search(error.reason):
         return None
     if any(_FIELDS[name].words.search(error.reason) for name in sent if _FIELDS[name].exact):
         return None  # a value out of range

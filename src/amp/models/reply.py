@@ -18,19 +18,23 @@ from amp.errors import ModelError
 
 FAILED = re.compile(
     r"error|fail|abort|cancel|timeout|ratelimit|resource|overload|malform|unavailable|interrupt"
-    r"|exception|crash|unspecified|^other$"
+    r"|exception|crash|kill|preempt|evict|disconnect|shutdown|quota|unspecified|^other$|^unknown$"
 )
 """How answers end that the server could not finish, as `end_of` writes it."""
 
 WITHHELD = re.compile(
     r"filter|safety|refus|block|prohibit|sensitive|guardrail|moderat|polic|recitation|spii|harm"
-    r"|violat|^language$"
+    r"|violat|toxic|copyright|^language$"
 )
 """How answers end that a provider's filter keeps back, or the model refuses to give."""
 
-CUT_OFF = re.compile(r"length|max\w*tok|tokenlimit|contextwindow|truncat|limit|maxout")
+CUT_OFF = re.compile(
+    r"length|max\w*tok|tokenlimit|contextwindow|truncat|limit|maxout|incomplete|partial|budget"
+    r"|repetition|pause"
+)
 """How answers end at a cap."""
 
+_MOST_DIGITS = 400  # more than any float has; Python reads no number of more than 4,300
 _BUSY = 503
 _BROKEN = 502
 _STATUS_OF_KIND = {
@@ -132,12 +136,17 @@ def parse(content: bytes, shown: Callable[[str], str]) -> Any:
         BodyError: if it is none.
     """
     try:
-        return json.loads(content)
+        return json.loads(content, parse_int=_integer)
     except RecursionError:
         raise BodyError("JSON that is nested too deeply") from None
     except ValueError:
         begin = shown(content[:1000].decode(errors="replace"))[:_SHOWN]
         raise BodyError(f"something that is no JSON ({begin!r})") from None
+
+
+def _integer(digits: str) -> float:
+    """A number too long to be read is infinite, and spoils nothing else in the answer."""
+    return int(digits) if len(digits) < _MOST_DIGITS else float(digits)
 
 
 def failure_in(answer: Mapping[str, Any]) -> Failure | None:
@@ -147,7 +156,8 @@ def failure_in(answer: Mapping[str, Any]) -> Failure | None:
     """
     if error := answer.get("error"):
         reason, places = reason_of(error)
-        return Failure(_status_of(error), reason, places, "usage" in answer)
+        came = "usage" in answer or bool(answer.get("choices") or answer.get("content"))
+        return Failure(_status_of(error), reason, places, came)
     choices = answer.get("choices")
     ends = choices if isinstance(choices, list) and choices else [answer]
     failures = [failure_of_choice(each) for each in ends]
@@ -158,7 +168,8 @@ def failure_of_choice(choice: object) -> Failure | None:
     """Returns why one choice, or the message of an API without choices, is no answer."""
     if not isinstance(choice, dict):
         return None
-    if error := choice.get("error"):
+    message = choice.get("message")
+    if error := choice.get("error") or (isinstance(message, dict) and message.get("error")):
         return Failure(_status_of(error) or _BROKEN, reason_of(error)[0], may_be_billed=True)
     ended = end_of(choice)
     if not FAILED.search(ended):
@@ -170,6 +181,10 @@ def failure_of_choice(choice: object) -> Failure | None:
 def end_of(choice: Mapping[str, Any]) -> str:
     """How a choice or a message ended, as small letters alone; empty if it does not say."""
     ended = choice.get("finish_reason") or choice.get("stop_reason")
+    if isinstance(ended, list):
+        ended = next(iter(ended), None)
+    if isinstance(ended, dict):  # SGLang's own form
+        ended = ended.get("type") or ended.get("reason")
     letters = re.sub(r"[^a-z]", "", ended.lower()) if isinstance(ended, str) else ""
     return letters.removeprefix("finishreason")
 

@@ -37,6 +37,11 @@ _MOST_TOKENS = 10_000_000
 _LONGEST_TOKEN = 256
 """Bytes. The longest tokens of the vocabularies known to us are runs of 128 spaces."""
 
+_DEEPEST = 8
+
+_NOT_GENERATED = {"type", "id", "name", "role", "index", "format", "signature", "data", "error"}
+"""Fields of parts of an answer that hold no text of the model's; a signature is long."""
+
 _log = logging.getLogger(__name__)
 _warned: set[str] = set()
 
@@ -154,12 +159,15 @@ def table(answer: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def size(content: object) -> int:
-    """Returns the bytes of a text, or of the texts in a list of parts."""
-    if isinstance(content, list):
-        parts = (part.get("text") if isinstance(part, dict) else part for part in content)
-        return sum(len(part.encode("utf-8", "replace")) for part in parts if isinstance(part, str))
-    return len(content.encode("utf-8", "replace")) if isinstance(content, str) else 0
+def size(content: object, depth: int = _DEEPEST) -> int:
+    """Returns the bytes of a text, or of all texts in parts that were generated."""
+    if isinstance(content, str):
+        return len(content.encode("utf-8", "replace"))
+    if isinstance(content, dict):
+        content = [part for name, part in content.items() if name not in _NOT_GENERATED]
+    if isinstance(content, list) and depth:
+        return sum(size(part, depth - 1) for part in content)
+    return 0
 
 
 def _most(came: Came, request: Request) -> int:
