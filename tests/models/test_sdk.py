@@ -292,3 +292,20 @@ async def test_an_answer_that_a_gateway_did_not_wait_for_may_be_billed(
             await model.generate(Request(ask("x")))
         await model.close()
     assert sum(bill.usages() or (), Usage()).prompt_tokens == 9
+
+
+async def test_headers_of_the_environment_are_not_shown(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OPENAI", "ANTHROPIC"):
+        monkeypatch.setenv(f"{name}_CUSTOM_HEADERS", "X-Gateway: gw-0123456789")
+
+    def respond(question: Question) -> Answer:
+        return Answer(401, json.dumps({"error": {"message": repr(question.headers)}}).encode())
+
+    with serving(respond) as address:
+        model = kind.make(address)
+        with pytest.raises(ModelError, match=r"status 401") as caught:
+            await model.generate(Request(ask("x")))
+        await model.close()
+    assert "gw-0123456789" not in str(caught.value)

@@ -12,7 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amp.errors import InvalidInputError
-from amp.models.secret import SHORTEST, Secrets, clean_key, login_secrets, proxy_logins
+from amp.models.secret import (
+    SHORTEST,
+    Secrets,
+    clean_key,
+    header_secrets,
+    login_secrets,
+    proxy_logins,
+)
 
 few = settings(max_examples=30)
 
@@ -96,3 +103,15 @@ def test_a_login_is_hidden_in_every_form_that_a_proxy_repeats(
 def test_a_key_is_hidden_in_the_base64_of_a_longer_text(key: str, before: str, after: str) -> None:
     whole = base64.b64encode(f"{before}{key}{after}".encode()).decode()
     assert Secrets([key]).occur(f"Basic {whole}")
+
+
+def test_values_of_headers_count() -> None:
+    found = header_secrets("X-Gateway: Bearer gw-0123456789\nX-Team: blue")
+    assert Secrets(found).hide("sent gw-0123456789, blue").endswith("[key], blue")
+
+
+@pytest.mark.parametrize("key", ["organis\nation", "organis\tation"])
+def test_a_control_character_is_known_as_python_writes_it(key: str) -> None:
+    assert Secrets([key]).hide(f"Illegal header value {key.encode()!r}") == (
+        "Illegal header value b'[key]'"
+    )

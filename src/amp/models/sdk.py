@@ -37,7 +37,7 @@ from amp.models.reply import (
     read_body,
     reason_of,
 )
-from amp.models.secret import Secrets, clean_key, login_secrets, proxy_logins
+from amp.models.secret import Secrets, clean_key, header_secrets, login_secrets, proxy_logins
 
 # Every token may be listed with twenty others, their bytes and their log-probabilities.
 _BYTES_A_TOKEN = 8_000
@@ -177,7 +177,9 @@ class SdkClient:
                 f"model {model} at {api.name} needs a key; set {api.variable}_API_KEY or pass"
                 " api_key"
             )
-        others = [os.environ.get(f"{api.variable}_{name}", "") for name in ("AUTH_TOKEN", "ORG_ID")]
+        names = ("AUTH_TOKEN", "ORG_ID", "PROJECT_ID")
+        others = [os.environ.get(f"{api.variable}_{name}", "") for name in names]
+        others += header_secrets(os.environ.get(f"{api.variable}_CUSTOM_HEADERS", ""))
         logins = [login_secrets(login) for login in proxy_logins()]
         self._secrets = Secrets(
             [self._key, *others, *self._server.keys, *(key for keys, _ in logins for key in keys)],

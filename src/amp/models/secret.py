@@ -125,6 +125,12 @@ def login_secrets(login: str) -> tuple[list[str], list[str]]:
     return [user, unquote(user)], shown if secret else []
 
 
+def header_secrets(headers: str) -> list[str]:
+    """Returns what may be secret in headers as the SDKs' variables have them, one a line."""
+    values = [line.partition(":")[2].strip() for line in headers.splitlines()]
+    return [*values, *(word for value in values for word in value.split())]
+
+
 def proxy_logins() -> list[str]:
     """Returns the logins of the proxies that the environment names."""
     return [proxy.rpartition("@")[0].rpartition("//")[2] for proxy in getproxies().values()]
@@ -191,5 +197,6 @@ def _any_escape(character: str, most: int = 8) -> str:
         f"&#x0{{0,6}}{code:x};",
         *map(re.escape, sorted(named)),
         *([r"\+"] if character == " " else []),
+        *([] if character.isprintable() else [r"\\{0,7}" + re.escape(repr(character)[1:-1])]),
     ]
     return f"(?:{'|'.join(ways)})"
