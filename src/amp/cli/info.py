@@ -168,6 +168,7 @@ def trace_show(
     console = new_console()
     for episode in episodes:
         console.print(render.episode_view(episode, full))
+    console.print(render.ALLOCATION_LEGEND, "")
     summary = summarise(episodes)
     console.print(render.summary_table([(str(path), summary)]))
     for note in summary.notes:
@@ -232,21 +233,25 @@ def models_list(as_json: Json = False) -> None:
         found += [{"name": name, "problem": problem} for name, problem in broken.items()]
         say_json(found)
         return
-    table = Table(box=None)
-    for column in ("name", "parameters", "size", "licence", "good for", "here"):
-        table.add_column(column)
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for column in ("name", "parameters", "size", "licence", "here"):
+        table.add_column(column, no_wrap=True)  # above all the name, to be typed
+    table.add_column("good for", min_width=12)
     for model in catalog.MODELS.values():
         table.add_row(
             model.name,
             f"{model.parameters / 1e9:.2f} B",
             f"{model.file.size_bytes / 1e6:,.0f} MB",
             model.licence,
+            "yes" if model.name in here else "no",
             model.remark,
-            "yes" if model.name in here else f"amp models pull {model.name}",
         )
     for name in brought:
-        table.add_row(name, "-", "-", "-", "of another package", "yes")
+        table.add_row(name, "-", "-", "-", "yes", "of another package")
     new_console().print(table)
+    for name in catalog.MODELS:
+        if name not in here:
+            say(f"amp models pull {name}")
     for line in broken.values():
         new_console(stderr=True).print(Text(line, "red"), soft_wrap=True)
 

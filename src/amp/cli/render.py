@@ -9,8 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -27,7 +29,14 @@ if TYPE_CHECKING:
 
 _ROWS_SHOWN = 14
 _WRITTEN_SHOWN = 400
+_ACTION_SHOWN = 160
 _FONT_FACE = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
+
+
+ALLOCATION_LEGEND = Text(
+    "d depth, t temperature, p top_p, b samples, v verification, then the tools", "dim"
+)
+"""What the codes of `allocation_text` stand for; stands once below the tables that have them."""
 
 
 def allocation_text(allocation: Allocation) -> str:
@@ -43,30 +52,45 @@ def allocation_text(allocation: Allocation) -> str:
     return " ".join(parts)
 
 
-def step_table(title: str | None = None) -> Table:
-    """An empty table of steps, to be filled by `add_step`."""
+def step_table(title: str | None = None, *, of_tasks: bool = False) -> Table:
+    """An empty table of steps, to be filled by `add_step`.
+
+    Args:
+        title: above it.
+        of_tasks: whether it has the steps of several tasks, with a column of their ids.
+    """
     table = Table(title=title, title_justify="left", expand=True, box=None, padding=(0, 1, 0, 0))
-    table.add_column("task", no_wrap=True, style="dim")
-    table.add_column("step", justify="right")
-    table.add_column("complexity before", min_width=11)
-    table.add_column("allocation, by round", overflow="fold")
+    if of_tasks:
+        table.add_column("task", style="dim")
+    table.add_column("step", justify="right", no_wrap=True)
+    table.add_column("complexity\nbefore", no_wrap=True)
+    # What is not wrapped above and below stays whole; these two share the rest of the width.
+    table.add_column("allocation,\nby round", min_width=14, overflow="fold")
     table.add_column("tokens", justify="right", no_wrap=True)
     table.add_column("seconds", justify="right", no_wrap=True)
-    table.add_column("action", min_width=14, overflow="ellipsis", no_wrap=True)
+    table.add_column("action", min_width=14, overflow="fold")
     return table
 
 
-def add_step(table: Table, task_id: str, number: int, step: StepRecord) -> None:
-    """Adds one step: a line a round for complexity and allocation, the rest once."""
+def add_step(table: Table, number: int, step: StepRecord, task_id: str | None = None) -> None:
+    """Adds one step: a line a round for complexity and allocation, the rest once.
+
+    Args:
+        table: from `step_table`.
+        number: of the step.
+        step: what is shown.
+        task_id: in a table of tasks; each of its rows has one line of the action.
+    """
     allocations = "\n".join(allocation_text(r.allocation) for r in step.rounds) or "-"
     complexities = [complexity_bar(executed.complexity.score) for executed in step.rounds]
-    action = (
-        Text(shown_in_line(step.action))
-        if step.action is not None
-        else Text(shown_in_line(step.failure or ""), "red")
-    )
+    done = shown_in_line((step.failure if step.action is None else step.action) or "")
+    style = "red" if step.action is None else ""
+    action: RenderableType = _OneLine(done, style)
+    if task_id is None:
+        cut = len(done) > _ACTION_SHOWN
+        action = Text(done[:_ACTION_SHOWN] + "…" if cut else done, style)
     table.add_row(
-        task_id,
+        *(() if task_id is None else [_OneLine(shown_in_line(task_id), keep_end=True)]),
         str(number),
         Text("\n").join(complexities or [complexity_bar(step.complexity.score)]),
         allocations,
@@ -81,6 +105,25 @@ def complexity_bar(score: float) -> Text:
     filled = round(max(0.0, min(1.0, score)) * 6)
     colour = "green" if score < 0.34 else "yellow" if score < 0.67 else "red"
     return Text("█" * filled + "░" * (6 - filled) + f" {score:.2f}", colour)
+
+
+class _OneLine:
+    """A text in as much of one line as there is room for; tells how wide it is, to a table."""
+
+    def __init__(self, text: str, style: str = "", *, keep_end: bool = False) -> None:
+        self._text, self._style, self._keep_end = text, style, keep_end
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(1, cell_len(self._text)).with_maximum(options.max_width)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        text, width = self._text, options.max_width
+        if cell_len(text) > width and self._keep_end:
+            end = text[-width:]
+            while cell_len(end) >= width:
+                end = end[1:]
+            text = f"…{end}"
+        yield Text(text, self._style, no_wrap=True, overflow="ellipsis")
 
 
 class _Now:
@@ -143,22 +186,23 @@ class LiveSteps:
             self._live.update(self._render())
 
     def _render(self) -> Group:
-        table = step_table()
+        table = step_table(of_tasks=True)
         for task_id, number, step in self._rows:
-            add_step(table, task_id, number, step)
-        return Group(table, _Now(lambda: self._written), self._progress)
+            add_step(table, number, step, task_id)
+        now = _Now(lambda: self._written)
+        return Group(table, ALLOCATION_LEGEND, now, self._progress)
 
 
 def summary_table(summaries: Sequence[tuple[str, Summary]], title: str | None = None) -> Table:
     """One row a run: success with its 95 % interval, mean cost an episode, failure rates."""
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
-    table.add_column("run", no_wrap=True)
+    table.add_column("run", min_width=12)
     for name in ("success", "95 % CI", "tokens", "written", "seconds", "cut off", "unread"):
         table.add_column(name, justify="right", no_wrap=True)
     for name, summary in summaries:
         n, usage, interval = summary.episodes, summary.usage, summary.success_interval
         table.add_row(
-            name,
+            _OneLine(shown_in_line(name), keep_end=True),
             f"{summary.successes}/{n}",
             f"{interval.low:.2f}-{interval.high:.2f}",
             f"{usage.tokens / n:,.0f}",
@@ -199,7 +243,7 @@ def episode_view(episode: Episode, full: bool = False) -> Group:
     table = step_table()
     parts: list[Text | Table] = [head, goal, table]
     for number, step in enumerate(episode.steps, start=1):
-        add_step(table, "", number, step)
+        add_step(table, number, step)
         if full:
             parts.extend(_round_texts(number, step))
     return Group(*parts, Text())

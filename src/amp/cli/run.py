@@ -61,7 +61,7 @@ def solve(
     table = render.step_table()
 
     def show(step: StepRecord) -> None:
-        render.add_step(table, "", 1, step)
+        render.add_step(table, 1, step)
 
     async def go() -> None:
         hidden = assembly.needs_hidden_states
@@ -76,7 +76,7 @@ def solve(
         if as_json:
             say_json(episode)
         else:
-            new_console().print(table)
+            new_console().print(table, render.ALLOCATION_LEGEND)
             say(episode.plan[-1] if episode.plan else "no answer")
         if not episode.plan:
             raise typer.Exit(1)
