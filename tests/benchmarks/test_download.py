@@ -227,6 +227,23 @@ def test_the_problems_of_gsm8k_lie_where_they_are_looked_for(
     assert sizes == {"train": 27, "dev": 3, "test": 30}
 
 
+def test_what_is_lacking_is_named_and_the_test_problems_come_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with site() as here:
+        files = [
+            replace(file, url=f"{here.address}/{file.name}", sha256=sha256(CONTENT))
+            for file in problems.PUBLISHED
+        ]
+        monkeypatch.setattr(problems, "PUBLISHED", files)
+        with pytest.raises(MissingDependencyError, match=r"test.jsonl \(.*train.jsonl \("):
+            get_data("gsm8k", tmp_path, silent)
+        here.files["test.jsonl"] = CONTENT
+        with pytest.raises(MissingDependencyError, match=r"or put train.jsonl \("):
+            get_data("gsm8k", tmp_path, silent)
+    assert (tmp_path / "gsm8k" / "test.jsonl").read_bytes() == CONTENT
+
+
 def test_webshop_says_which_files_a_person_has_to_get(tmp_path: Path) -> None:
     with pytest.raises(MissingDependencyError) as caught:
         get_data("webshop", tmp_path, silent)

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 from rich.console import Console
@@ -16,6 +17,7 @@ from amp import cli
 from amp.benchmarks import BENCHMARKS
 from amp.benchmarks.download import RemoteFile, survey
 from amp.benchmarks.gsm8k import problems
+from amp.cli import info
 from amp.cli.info import benchmark_view, benchmarks_view
 
 Amp = Callable[..., int]
@@ -108,4 +110,31 @@ def test_data_is_fetched_into_the_directory_that_is_named(
 
 def test_what_a_person_has_to_get_is_listed(amp: Amp, capsys: pytest.CaptureFixture[str]) -> None:
     assert amp("data", "get", "webshop") == 3
-    assert "items_ins_v2_1000.json" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "items_ins_v2_1000.json" in said
+    assert "\\n" not in said
+
+
+def test_no_bar_is_shown_before_anything_comes(amp: Amp, monkeypatch: pytest.MonkeyPatch) -> None:
+    bar = MagicMock()
+    monkeypatch.setattr(info, "progress", bar)
+    assert amp("data", "get", "gsm8") == 2
+    assert bar.called
+    bar.return_value.__enter__.return_value.add_task.assert_not_called()
+
+
+def test_help_names_what_has_data(amp: Amp, capsys: pytest.CaptureFixture[str]) -> None:
+    assert amp("data", "get", "--help") == 0
+    shown = capsys.readouterr().out
+    assert "alfworld, gsm8k, webshop" in " ".join(shown.split())
+    assert amp("models", "list", "--help") == 0
+    assert "--json <bool>" not in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_model_that_can_be_pulled_is_of_the_catalog(
+    amp: Amp, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert amp("models", "pull", "smolm2-135m") == 2
+    said = capsys.readouterr().err
+    assert "smollm2-135m'?" in said
+    assert "openai:" not in said

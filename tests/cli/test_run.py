@@ -116,6 +116,18 @@ def test_a_replay_that_misses_a_request_says_which(amp: Amp, pool: Path) -> None
     assert "(0 of 6 tasks are done)" in outcome.error
 
 
+def test_a_replay_of_more_tasks_than_are_recorded_says_how_many_are(amp: Amp) -> None:
+    run = ("run", "babyai", "--max-steps", "2", "--method", "direct")
+    recorded = amp(
+        *run, "--limit", "2", "--model", "random", "--record", "p.sqlite", "--out", "two"
+    )
+    assert recorded.code == 0, recorded.error
+    assert amp("trace", "show", "two").out.count("d depth, t temperature,") == 1
+    outcome = amp(*run, "--limit", "3", "--replay", "p.sqlite", "--out", "more")
+    assert outcome.code == 5
+    assert "(2 of 3 tasks are done; the first 2 are recorded: take --limit 2)" in outcome.error
+
+
 def test_an_interrupted_run_resumes_and_a_finished_one_is_left_alone(amp: Amp, pool: Path) -> None:
     options = ("run", "gsm8k", "--split", "demo", "--replay", str(pool / "pool.sqlite"))
     assert amp(*options, "--out", "r").code == 0

@@ -64,7 +64,7 @@ async def test_a_model_that_is_gone_ends_the_run_and_loses_nothing(tmp_path: Pat
 
 
 async def test_the_only_task_failing_is_enough(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="1 episodes in a row"):
+    with pytest.raises(ModelError, match=r"^1 episode ended by a model error: 503"):
         await run_all(tmp_path, ScriptedModel(Flaky(range(1, 99))), limit=1)
 
 

@@ -60,6 +60,12 @@ def test_an_unknown_name_suggests_the_nearest(empty: Path) -> None:
             call("smolm2-135m")
 
 
+@pytest.mark.parametrize("name", ["openai:gpt-4o", "openai:o3-mini", "anthropic:claude-opus-4"])
+def test_a_model_of_a_provider_is_told_with_it(empty: Path, name: str) -> None:
+    with pytest.raises(InvalidInputError, match=f"; say {name} "):
+        load_model(name.partition(":")[2])
+
+
 def test_a_model_that_was_not_pulled_says_what_to_run(empty: Path) -> None:
     with pytest.raises(MissingDependencyError, match="run: amp models pull smollm2-135m"):
         catalog.resolve("smollm2-135m")

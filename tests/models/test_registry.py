@@ -133,6 +133,17 @@ def test_a_model_of_unknown_price_says_so_once_it_is_loaded(
     assert dollars(Usage(prompt_tokens=100), model.card) == 0.0
 
 
+def test_a_model_that_cannot_be_opened_has_no_price_to_speak_of(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY", "ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    for model in ("openai:nobody", "anthropic:nobody"):
+        with pytest.raises(InvalidInputError, match="KEY"):
+            load_model(model)
+    assert "no price" not in caplog.text
+
+
 def test_local_models_cost_nothing_and_say_so() -> None:
     for model in catalog.MODELS.values():
         assert is_priced(model.card)

@@ -8,7 +8,7 @@ known here; what an interrupted download has fetched is kept, and the next one g
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,13 +37,16 @@ class RemoteFile:
     max_bytes: int = 10_000_000
 
 
-def fetch(file: RemoteFile, folder: Path, progress: Progress) -> Path:
+def fetch(
+    file: RemoteFile, folder: Path, progress: Progress, files: Sequence[RemoteFile] = ()
+) -> Path:
     """Brings a file into a folder; one that is there and right is kept.
 
     Args:
         file: the file.
         folder: a directory that is there.
         progress: gets the bytes that are there so far, and those of the whole (0 if unknown).
+        files: all files that belong into the folder, for the message that says what to do.
 
     Raises:
         InvalidInputError: if what came, or what is there under this name, has another hash.
@@ -61,9 +64,11 @@ def fetch(file: RemoteFile, folder: Path, progress: Progress) -> Path:
     try:
         go_on(file.url, partial, file.max_bytes, progress)
     except UnavailableError as error:
+        absent = [one for one in files if not (folder / one.name).is_file()]
+        names = " and ".join(f"{one.name} ({one.url})" for one in absent) or "the file"
         raise MissingDependencyError(
             f"cannot get {file.url}: {error}; run it again to go on from where it ended, or put "
-            f"the file into {folder.absolute()} by hand"
+            f"{names} into {folder.absolute()} by hand"
         ) from None
     return finish(partial, target, file.sha256, file.url)
 

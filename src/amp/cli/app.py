@@ -50,6 +50,9 @@ class _Commands(TyperGroup):
         for box, names in _BOXES.items():
             if cmd_name in names and command is not None:
                 command.rich_help_panel = box
+        for option in getattr(command, "params", ()):
+            if getattr(option, "is_flag", False):
+                option.metavar = ""  # nothing follows a flag
         return command
 
 
@@ -152,7 +155,7 @@ Model = Annotated[
     str | None,
     typer.Option(help=RunConfig.model_fields["model"].description),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Json = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON for machines.")]
 Data = Annotated[
     Path | None,
     typer.Option(help="Directory of the benchmarks' data; the setting data if left out."),

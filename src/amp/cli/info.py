@@ -331,7 +331,12 @@ app.add_typer(data_app, name="data")
 
 
 @data_app.command("get")
-def data_get(name: str, data: Data = None) -> None:
+def data_get(
+    name: Annotated[
+        str, typer.Argument(help="alfworld, gsm8k, webshop, or one of another package.")
+    ],
+    data: Data = None,
+) -> None:
     """Get a benchmark's data from its own project. Example: amp data get alfworld"""
     from rich.progress import BarColumn, DownloadColumn, TransferSpeedColumn
 
@@ -340,9 +345,11 @@ def data_get(name: str, data: Data = None) -> None:
 
     columns = BarColumn(), DownloadColumn(), TransferSpeedColumn()
     with progress(*columns, transient=True) as bar:
-        task = bar.add_task(name, total=None)
 
         def advance(done: int, total: int) -> None:
+            task = (
+                bar.task_ids[0] if bar.tasks else bar.add_task(name, total=None)
+            )  # once something comes
             bar.update(task, completed=done, total=total or None)
 
         try:

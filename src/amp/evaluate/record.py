@@ -162,9 +162,10 @@ async def record_grid(
             if failure is not None:
                 failures[task.id] = failure
             if in_a_row == min(_FAILED_TASKS_TO_GIVE_UP, len(tasks)):
-                raise ModelError(
-                    f"{in_a_row} tasks in a row ended by a model error, the last one by: {failure}"
-                )
+                which, last = f"{in_a_row} tasks in a row", ", the last one by"
+                if in_a_row == 1:
+                    which, last = "1 task", ""
+                raise ModelError(f"{which} ended by a model error{last}: {failure}")
             if on_task is not None:
                 on_task(task)
 

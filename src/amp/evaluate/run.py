@@ -386,12 +386,15 @@ async def run_tasks(
             failed = failed + 1 if episode.ended in FAULTS else 0
             if failed == min(_MODEL_ERRORS_TO_GIVE_UP, len(left)):
                 kind = ModelError if episode.ended == MODEL_ERROR else EnvironmentFailedError
-                raise kind(
-                    f"{failed} episodes in a row ended by a {episode.ended}, the last one by: "
-                    f"{episode.steps[-1].failure}"
-                )
+                which, last = f"{failed} episodes in a row", ", the last one by"
+                if failed == 1:
+                    which, last = "1 episode", ""
+                raise kind(f"{which} ended by a {episode.ended}{last}: {episode.steps[-1].failure}")
     except RecordingError as error:  # a replay of more than was recorded
-        count = f"{len(directory.done)} of {len(tasks)} tasks are done"
+        done = {episode.task.id for episode in directory.done}
+        first = next((n for n, task in enumerate(tasks) if task.id not in done), len(tasks))
+        advice = f"; the first {first} are recorded: take --limit {first}" if first else ""
+        count = f"{len(done)} of {len(tasks)} tasks are done{advice}"
         raise RecordingError(f"{error} ({count})") from None
     directory.finish([task.id for task in tasks])
     return directory.done

@@ -8,6 +8,7 @@ magic only, since hashing a gigabyte takes seconds.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,21 +129,32 @@ def directory() -> Path:
     return Path(cache).expanduser() / "amp" / "models"
 
 
-def find(name: str, others: Sequence[str] = ()) -> CatalogModel:
+_PROVIDERS = {"openai": re.compile(r"(chat)?gpt-|o\d"), "anthropic": re.compile("claude-")}
+"""How names of models begin that are behind the APIs of these providers."""
+
+
+def find(name: str, others: Sequence[str] | None = None) -> CatalogModel:
     """Returns a model of the catalog by its name.
 
     Args:
         name: as in `MODELS`.
-        others: names that are known elsewhere, for the message.
+        others: names that are known elsewhere, for the message, where a model need not be of the
+            catalog; None where it has to.
 
     Raises:
         InvalidInputError: if there is none; names the nearest and all.
     """
     if name not in MODELS:
-        known = [*MODELS, *others]
+        known = [*MODELS, *(others or ())]
+        nearest, more = did_you_mean(name, known), ""
+        if others is not None:
+            more = "; or a path to a .gguf file, openai:MODEL, anthropic:MODEL,"
+            more += " transformers:MODEL, random"
+            for provider, begin in _PROVIDERS.items():
+                if begin.match(name):
+                    nearest = f"; say {provider}:{name}"
         raise InvalidInputError(
-            f"unknown model {name!r}{did_you_mean(name, known)} (known: {', '.join(known)};"
-            " or a path to a .gguf file, openai:MODEL, anthropic:MODEL, transformers:MODEL, random)"
+            f"unknown model {name!r}{nearest} (known: {', '.join(known)}{more})"
         )
     return MODELS[name]
 

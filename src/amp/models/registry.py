@@ -116,7 +116,7 @@ def read_prices(path: Path) -> Mapping[tuple[str, str], Price]:
 def api_card(
     provider: str, model: str, own_prices: Path | None = None, *, own_server: bool = False
 ) -> ModelCard:
-    """Returns the card of a model behind an API, with its prices; logs it if they are not known.
+    """Returns the card of a model behind an API, with its prices; None if they are not known.
 
     Args:
         provider: ``openai`` or ``anthropic``.
@@ -129,12 +129,6 @@ def api_card(
     """
     price = find_price(provider, model, own_prices, own_only=own_server)
     if price is None:
-        _log.warning(
-            "no price known for model %s:%s, so its dollars count as 0; add it to a price table"
-            " (setting prices)",
-            provider,
-            model,
-        )
         return ModelCard(model, **_UNPRICED)
     return ModelCard(
         model,
@@ -143,6 +137,17 @@ def api_card(
         dollars_per_million_completion_tokens=price.completion,
         dollars_per_million_reasoning_tokens=price.reasoning,
     )
+
+
+def _note_price(provider: Provider, card: ModelCard) -> None:
+    """Says that a model which is open now has no price; one that cannot be opened needs none."""
+    if card.dollars_per_million_prompt_tokens is None:
+        _log.warning(
+            "no price known for model %s:%s, so its dollars count as 0; add it to a price table"
+            " (setting prices)",
+            provider,
+            card.name,
+        )
 
 
 def load_model(
@@ -195,7 +200,7 @@ def load_model(
         model = name.removeprefix(_OPENAI)
         own_server = _host(base_url, "OPENAI_BASE_URL") not in (None, "api.openai.com")
         card = api_card("openai", model, prices, own_server=own_server)
-        return OpenAIModel(
+        openai_model = OpenAIModel(
             model,
             base_url=base_url,
             api_key=api_key,
@@ -203,13 +208,15 @@ def load_model(
             prefix=prefix,
             thinking=cast("OpenAIStyle | None", thinking),
         )
+        _note_price("openai", card)
+        return openai_model
     if name.startswith(_ANTHROPIC):
         from amp.models.anthropic import AnthropicModel
 
         model = name.removeprefix(_ANTHROPIC)
         own_server = _host(base_url, "ANTHROPIC_BASE_URL") not in (None, "api.anthropic.com")
         card = api_card("anthropic", model, prices, own_server=own_server)
-        return AnthropicModel(
+        anthropic_model = AnthropicModel(
             model,
             base_url=base_url,
             api_key=api_key,
@@ -217,6 +224,8 @@ def load_model(
             prefix=prefix,
             thinking=cast("AnthropicStyle | None", thinking),
         )
+        _note_price("anthropic", card)
+        return anthropic_model
     if base_url is not None:
         raise InvalidInputError(
             f"base_url {read_address(base_url).url} goes with openai:MODEL or anthropic:MODEL, but"

@@ -36,23 +36,23 @@ _REPOSITORY = (
 
 PUBLISHED = (
     RemoteFile(
-        "train.jsonl",
-        f"{_REPOSITORY}train.jsonl",
-        "17f347dc51477c50d4efb83959dbb7c56297aba886e5544ee2aaed3024813465",
-    ),
-    RemoteFile(
         "test.jsonl",
         f"{_REPOSITORY}test.jsonl",
         "3730d312f6e3440559ace48831e51066acaca737f6eabec99bccb9e4b3c39d14",
     ),
+    RemoteFile(
+        "train.jsonl",
+        f"{_REPOSITORY}train.jsonl",
+        "17f347dc51477c50d4efb83959dbb7c56297aba886e5544ee2aaed3024813465",
+    ),
 )
-"""Both files of GSM8K's repository."""
+"""Both files of GSM8K's repository, first the one that replays of test runs need."""
 
 
 def fetch_problems(folder: Path, progress: Progress) -> None:
     """Brings both files into a folder."""
     for file in PUBLISHED:
-        fetch(file, folder, progress)
+        fetch(file, folder, progress, PUBLISHED)
 
 
 DEV_PROBLEMS = 500

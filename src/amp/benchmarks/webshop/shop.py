@@ -170,11 +170,11 @@ def fetch_products(folder: Path, progress: Progress) -> None:
     """
     missing = {name: entry for name, entry in PUBLISHED.items() if not (folder / name).is_file()}
     if missing:
-        listed = "".join(
-            f"\n  {name}: https://drive.google.com/uc?id={number} ({levels})"
+        listed = "; ".join(
+            f"{name}: https://drive.google.com/uc?id={number} ({levels})"
             for name, (number, levels) in missing.items()
         )
         raise MissingDependencyError(
             f"WebShop's project keeps its data on Google Drive, where a person has to get it; put "
-            f"the files of the level that you want into {folder.absolute()}:{listed}"
+            f"the files of the level that you want into {folder.absolute()}: {listed}"
         )
