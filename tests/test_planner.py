@@ -198,6 +198,15 @@ async def test_the_same_seed_gives_the_same_episode_and_another_seed_another() -
     assert await run(1) != await run(2)
 
 
+@pytest.mark.parametrize("value", [-3, 0, float("nan")])
+def test_limits_that_allow_nothing_are_refused_before_a_task_is_planned(value: float) -> None:
+    with pytest.raises(InvalidInputError, match="limit steps is .*, expected more than 0"):
+        Planner(walker(), limits={"steps": value})
+    if value != 0:  # which is what may be left of a limit
+        with pytest.raises(InvalidInputError, match="limit steps is .*, expected more than 0"):
+            Limits(steps=value)  # type: ignore[arg-type]
+
+
 def test_a_planner_without_rounds_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="max_rounds is 0"):
         Planner(

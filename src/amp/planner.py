@@ -91,6 +91,7 @@ class Planner:
         self.assessor = assessor or WeightedAssessor()
         self.allocator = _allocator(allocator)
         self.limits = limits if isinstance(limits, Limits) else _limits(limits)
+        Ledger(self.limits)  # refuses limits that allow nothing, before a task is planned
         self.max_rounds = max_rounds
         self.select = select
         self.probes = self.assessor.probes if probes is None else probes

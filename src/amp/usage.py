@@ -1,8 +1,10 @@
-"""What was spent, and what may be. Imports nothing of amp."""
+"""What was spent, and what may be. Imports nothing of amp but its errors."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from amp.errors import InvalidInputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +79,18 @@ class Limits:
         tokens: prompt and completion tokens, cached ones included.
         dollars: price of the calls.
         seconds: time inside models and tools.
+
+    Raises:
+        InvalidInputError: if one is negative or no number; 0 is what may be left of a limit.
     """
 
     steps: int | None = None
     tokens: int | None = None
     dollars: float | None = None
     seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "tokens", "dollars", "seconds"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise InvalidInputError(f"limit {name} is {value}, expected more than 0")
