@@ -91,7 +91,8 @@ async def test_what_cannot_be_run_or_saved_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "odd").exists()
     await refused([" "], Door, "the task is ' ', expected an amp.Task or a goal")
     await amp.run_many(planner(), GOALS, Door, out=tmp_path / "run")
-    await refused(GOALS, Door, "has a run already", out=tmp_path / "run")
+    said = "has a run already; name another directory as out, or delete this one"
+    await refused(GOALS, Door, said, out=tmp_path / "run")
 
 
 async def test_what_has_ended_is_saved_when_a_world_cannot_be_reset(tmp_path: Path) -> None:

@@ -90,6 +90,7 @@ def test_a_page_opens_with_its_conclusion() -> None:
         "No difference in success was found between like and fixed (+0.0"
     )
     assert "it spent 200% more tokens" in told["dear"]
+    assert told["like"].endswith("; it spent as many tokens.")
     alone = make_report([run("one", [True, False], 100)])
     assert alone.conclusion.startswith("one solved 50% of 2 tasks at 100 tokens each")
 

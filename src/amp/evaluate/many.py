@@ -17,7 +17,7 @@ from amp.evaluate.run import run_episodes, versions
 from amp.execute.boundary import task_of
 from amp.files import replace_file, require_output_file
 from amp.planner import Planner
-from amp.trace import RunDirectory, to_json
+from amp.trace import MANIFEST, RunDirectory, to_json
 from amp.types import Episode, Task
 
 if TYPE_CHECKING:
@@ -104,17 +104,20 @@ def save_run(
     """
     tasks = _distinct(episode.task for episode in episodes)
     _require_savable(tasks)
-    with RunDirectory.create(Path(out), _manifest(planner, tasks, name)) as directory:
+    with _created(planner, tasks, out, name) as directory:
         for episode in episodes:
             directory.append(episode)
 
 
-def report_runs(runs: Iterable[Path | str], html: Path | str | None = None) -> RunReport:
+def report_runs(
+    runs: Iterable[Path | str], html: Path | str | None = None, *, common: bool = False
+) -> RunReport:
     """Measures and compares saved runs on the same tasks, as `amp report` does.
 
     Args:
         runs: run directories, each with or without a name in front: ``NAME=DIRECTORY``.
         html: file to write as a page with figures, tables and the steps of failures.
+        common: compare on the tasks that all of them did, where they did not do the same.
 
     Raises:
         InvalidInputError: if there are none, or they cannot be compared; says why.
@@ -124,7 +127,7 @@ def report_runs(runs: Iterable[Path | str], html: Path | str | None = None) -> R
 
     if html is not None:
         require_output_file(Path(html))
-    read = comparable(read_runs([str(run) for run in runs]))
+    read = comparable(read_runs([str(run) for run in runs]), common)
     report = make_report(read)
     if html is not None:
         replace_file(Path(html), run_page(report, read).encode())
@@ -165,6 +168,14 @@ def _opened(
 ) -> AbstractContextManager[RunDirectory | None]:
     if out is None:
         return nullcontext()
+    return _created(planner, tasks, out, name)
+
+
+def _created(planner: Planner, tasks: Sequence[Task], out: Path | str, name: str) -> RunDirectory:
+    if (Path(out) / MANIFEST).exists():
+        raise InvalidInputError(
+            f"{out} has a run already; name another directory as out, or delete this one"
+        )
     return RunDirectory.create(Path(out), _manifest(planner, tasks, name))
 
 

@@ -114,10 +114,12 @@ def _saving_told(one: Versus, unit: str) -> str:
     if one.saving is None:
         return ""
     share, sure = one.saving.share, one.saving.interval
-    told = f"; it spent {abs(share):.0%} {'fewer' if share >= 0 else 'more'} {unit}"
-    if sure is None:
+    shown = f"{abs(share):.{0 if abs(share) >= 0.01 else 1}%}"
+    amount = "as many" if share == 0 else f"{shown} {'fewer' if share > 0 else 'more'}"
+    told = f"; it spent {amount} {unit}"
+    if sure is None or sure.low == sure.high == 0:
         return told
-    doubt = ", which may be chance" if sure.low <= 0 <= sure.high else ""
+    doubt = ", which may be chance" if share and sure.low <= 0 <= sure.high else ""
     return f"{told}{doubt} (95 % of what it saved: {sure.low:.0%} to {sure.high:.0%})"
 
 

@@ -161,7 +161,7 @@ def _joined(group: Sequence[Run]) -> Run:
         if other.seeds == first.seeds:
             raise InvalidInputError(
                 f"{first.paths[0]} and {other.paths[0]} are both called {first.name!r} and have "
-                f"the same seed; run one with another --seed, or name them apart"
+                f"the same seed; run one with another seed, or name them apart"
             )
     return replace(
         first,
@@ -221,7 +221,8 @@ def _check_origin(first: Run, other: Run) -> None:
     ):
         if one and two and one != two:
             raise InvalidInputError(
-                f"runs {first.name} and {other.name} cannot be compared: {what} {one} and {two}"
+                f"runs {first.name} and {other.name} cannot be compared: {what} {one} and {two}; "
+                f"a report compares allocations, with {what} the same"
             )
     # A method may have prompts of its own; what both use has to be the same version.
     versions = dict(_name_and_version(prompt) for prompt in first.prompts)
@@ -229,7 +230,8 @@ def _check_origin(first: Run, other: Run) -> None:
         if versions.get(name, version) != version:
             raise InvalidInputError(
                 f"runs {first.name} and {other.name} cannot be compared: prompts "
-                f"{name}/{versions[name]} and {name}/{version}; run one again"
+                f"{name}/{versions[name]} and {name}/{version}, which ask differently; run one "
+                "again"
             )
 
 
@@ -255,7 +257,7 @@ def _task_difference(
     return what + (
         "; no task was done by all"
         if common
-        else "; finish them, or add --common to compare on what all did"
+        else "; finish them, or compare on what all did: --common, or common=True in Python"
     )
 
 
