@@ -61,6 +61,20 @@ def test_steps_fit_into_80_columns_and_words_stay_whole(of_tasks: bool) -> None:
     assert len(text.splitlines()) < 14
 
 
+def test_each_round_begins_a_row_and_the_last_one_says_what_was_done() -> None:
+    step = a_step()
+    second = replace(step.rounds[0], allocation=Allocation(7, tools=TOOLS))
+    table = render.step_table(of_tasks=True)
+    render.add_step(table, 1, replace(step, rounds=(*step.rounds, second)), TASK)
+    bars = [line for line in drawn(table).splitlines() if "░ 0.50 " in line]
+    assert "v0/seed-41" in bars[0]
+    assert " d16 " in bars[0]
+    assert "1,234,567" not in bars[0]
+    assert " d7 " in bars[1]
+    assert "1,234,567" in bars[1]
+    assert len(bars) == 2
+
+
 def test_a_long_name_of_a_run_is_cut_at_its_beginning_and_no_header_is() -> None:
     episode = Episode(Task(TASK, ""), (a_step(),), True, 1.0, Usage(prompt_tokens=12_345), "done")
     row = f"{'runs/of-last-week/' * 6}heuristic", summarise([episode])

@@ -73,7 +73,7 @@ def step_table(title: str | None = None, *, of_tasks: bool = False) -> Table:
 
 
 def add_step(table: Table, number: int, step: StepRecord, task_id: str | None = None) -> None:
-    """Adds one step: a line a round for complexity and allocation, the rest once.
+    """Adds one step: a row a round, the last of them with what the step came to.
 
     Args:
         table: from `step_table`.
@@ -81,23 +81,21 @@ def add_step(table: Table, number: int, step: StepRecord, task_id: str | None = 
         step: what is shown.
         task_id: in a table of tasks; each of its rows has one line of the action.
     """
-    allocations = "\n".join(allocation_text(r.allocation) for r in step.rounds) or "-"
-    complexities = [complexity_bar(executed.complexity.score) for executed in step.rounds]
     done = shown_in_line((step.failure if step.action is None else step.action) or "")
     style = "red" if step.action is None else ""
     action: RenderableType = _OneLine(done, style)
     if task_id is None:
         cut = len(done) > _ACTION_SHOWN
         action = Text(done[:_ACTION_SHOWN] + "…" if cut else done, style)
-    table.add_row(
-        *(() if task_id is None else [_OneLine(shown_in_line(task_id), keep_end=True)]),
-        str(number),
-        Text("\n").join(complexities or [complexity_bar(step.complexity.score)]),
-        allocations,
-        f"{step.usage.tokens:,}",
-        f"{step.usage.seconds:.1f}",
-        action,
-    )
+    ids = () if task_id is None else (_OneLine(shown_in_line(task_id), keep_end=True),)
+    came_to = f"{step.usage.tokens:,}", f"{step.usage.seconds:.1f}", action
+    rounds = [
+        (complexity_bar(r.complexity.score), allocation_text(r.allocation)) for r in step.rounds
+    ]
+    rounds = rounds or [(complexity_bar(step.complexity.score), "-")]
+    for index, (bar, allocation) in enumerate(rounds):
+        begin = (*ids, str(number)) if index == 0 else ("",) * (len(ids) + 1)
+        table.add_row(*begin, bar, allocation, *(came_to if index == len(rounds) - 1 else ()))
 
 
 def complexity_bar(score: float) -> Text:
