@@ -183,3 +183,27 @@ def test_what_has_no_end_is_not_read_and_a_pipe_is_read_to_its_end(tmp_path: Pat
     for path in ("/dev/zero", "/dev/full", str(tmp_path), "n" * 300, "nul\0", f"{tmp_path}/loop"):
         with pytest.raises(InvalidInputError, match="cannot be read"):
             read_file(Path(path))
+
+
+def test_a_file_that_is_larger_than_the_memory_is_told(tmp_path: Path) -> None:
+    vast = tmp_path / "vast"
+    with vast.open("wb") as stream:
+        stream.truncate(2**42)
+    if (child := os.fork()) == 0:
+        resource.setrlimit(resource.RLIMIT_AS, (2**36, 2**36))
+        with pytest.raises(InvalidInputError, match="cannot be read: it does not fit into memory"):
+            read_file(vast)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_file_that_waits_for_more_is_not_waited_for() -> None:
+    log = Path("/proc/kmsg")  # seems to be a file, and has no end
+    if (child := os.fork()) == 0:
+        signal.alarm(5)
+        try:
+            read_file(log)
+        except InvalidInputError:
+            os._exit(0)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0

@@ -135,6 +135,7 @@ def test_what_is_wrong_is_one_line_with_file_field_found_and_expected(
         (".".join("a" * 20_000) + " = 1", "nested too deeply"),
         ("[" + ".".join("a" * 20_000) + "]", "nested too deeply"),
         ("\ufeffmodel = 3", "model is 3"),
+        ("threads = " + "1" * 5000, "is not TOML: Exceeds the limit"),
     ],
 )
 def test_a_file_nested_without_end_is_refused_at_once(tmp_path: Path, text: str, said: str) -> None:

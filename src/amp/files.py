@@ -63,8 +63,11 @@ def read_file(path: Path) -> bytes:
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             if not stat.S_ISREG(mode) and not stat.S_ISFIFO(mode):
                 raise InvalidInputError(f"{path} cannot be read: it is a device, expected a file")
-            os.set_blocking(descriptor, True)
-            return stream.read()
+            if stat.S_ISFIFO(mode):  # and not what only looks like a file, such as /proc/kmsg
+                os.set_blocking(descriptor, True)
+            return stream.read() or b""
+    except MemoryError:
+        raise InvalidInputError(f"{path} cannot be read: it does not fit into memory") from None
     except (OSError, ValueError) as error:  # ValueError: a name with a NUL
         reason = getattr(error, "strerror", None) or error
         raise InvalidInputError(f"{path} cannot be read: {reason}") from None

@@ -127,7 +127,7 @@ def read_tensors(
             tensors = {name: file.get_tensor(name) for name in names}
     except FileNotFoundError:
         raise InvalidInputError(f"there is no {what} {path}; check the path") from None
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, MemoryError) as error:  # the last: larger than the memory
         raise InvalidInputError(f"{path} is no safetensors file: {error}") from None
     if header.get("schema") != schema:
         raise InvalidInputError(

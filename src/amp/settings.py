@@ -123,7 +123,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(text)
     except RecursionError:
         raise InvalidInputError(f"{path} is nested too deeply, expected a few levels") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # a number of too many digits, too
         raise InvalidInputError(f"{path} is not TOML: {error}") from None
 
 
@@ -238,8 +238,14 @@ def settings_file() -> Path | None:
 
     One above it that belongs to another user is not read, since it could name a server for the key
     of this one.
+
+    Raises:
+        InvalidInputError: if this directory was removed.
     """
-    here = Path.cwd()
+    try:
+        here = Path.cwd()
+    except OSError as error:
+        raise InvalidInputError(f"this directory cannot be read: {error.strerror}") from None
     for folder in (here, *here.parents):
         file = folder / SETTINGS_FILE
         if not file.exists():

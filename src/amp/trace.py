@@ -194,7 +194,14 @@ class RunDirectory:
     def append(self, episode: Episode) -> None:
         """Adds an episode; when this returns, it is on disk."""
         self._lock.confirm()
-        append_line(self.path / EPISODES, to_json(episode))
+        try:
+            line = to_json(episode)
+            line.encode()
+        except (TypeError, ValueError, RecursionError) as error:  # other people's classes fill it
+            raise InvalidInputError(
+                f"the episode of task {episode.task.id!r} cannot be saved: {error}"
+            ) from None
+        append_line(self.path / EPISODES, line)
         self.done.append(episode)
 
     def finish(self, task_ids: list[str]) -> None:

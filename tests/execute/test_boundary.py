@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import enum
+import sys
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 from amp.allocate.base import FixedAllocator
 from amp.environment import Environment
 from amp.errors import EnvironmentFailedError, InvalidInputError
+from amp.evaluate.many import run_many
 from amp.execute.boundary import GymEnvironment, act, open_task
 from amp.methods.beam_search import BeamPlanner
 from amp.methods.react import ReActPlanner
@@ -58,6 +62,12 @@ async def planned(world: Environment, **limits: int) -> Episode:
         (Seen(actions=("a", 7)), "one of actions is 7 (int), expected a string"),
         (Seen(actions=("a", " ")), "one of actions is ' ' (str)"),
         (Seen(tool_actions={"map": "a"}), "tool_actions['map'] is 'a' (str)"),
+        (Seen(tool_actions={(1, 2): ("a",)}), "a key of tool_actions is (1, 2) (tuple)"),
+        (Seen(symbols=["door"]), "symbols is ['door'] (list), expected a mapping from names"),
+        (Seen(symbols={"door": ...}), "symbols is {'door': Ellipsis} (dict), expected a mapping"),
+        (Seen(symbols={"door": float("nan")}), "symbols is {'door': nan} (dict)"),
+        (Seen(symbols={"door": "\ud800"}), "symbols is "),
+        (Seen(symbols={(1, 2): "door"}), "symbols is {(1, 2): 'door'} (dict)"),
         (Seen(distance=7.0), "distance is 7.0 (float), expected a number from 0 to 1"),
     ],
 )
@@ -134,6 +144,42 @@ class ManyDoors(Door):
 
     def fork(self) -> ManyDoors:
         return ManyDoors(self.opening, self.answer)
+
+
+@pytest.mark.parametrize("raised", [SystemExit(3), asyncio.CancelledError()])
+async def test_an_environment_that_ends_the_program_ends_its_episode(raised: BaseException) -> None:
+    def leave(action: str) -> object:
+        raise raised
+
+    episode = await planned(Door(answer=leave))
+    assert (episode.ended, episode.plan) == ("environment error", ("push",))
+    assert f"Door.step failed: {type(raised).__name__}" in (episode.steps[-1].failure or "")
+    with pytest.raises(EnvironmentFailedError, match="no environment for task 'a': SystemExit"):
+        await run_many(Planner("random"), ["a"], lambda: sys.exit(3))
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        (Went, "expected an amp.Task or a goal in words"),
+        (Task(cast(str, 1), "go"), "task 1: id is 1, expected a string"),
+        (Task("a", cast(str, None)), "task 'a': goal is None, expected a string"),
+        (Task("a", "go", cast(Any, [1])), r"task 'a': data is \[1\], expected a mapping"),
+        (Task("a", "go", seed=cast(int, "x")), "task 'a': seed is 'x', expected a whole number"),
+    ],
+)
+async def test_a_task_that_could_not_be_saved_is_refused(task: Any, said: str) -> None:
+    with pytest.raises(InvalidInputError, match=said):
+        await Planner("random").run(task, Door())
+
+
+async def test_actions_that_are_enumerations_are_the_texts_that_they_stand_for() -> None:
+    class Move(str, enum.Enum):  # noqa: UP042 # unlike a StrEnum, it is written Move.PUSH
+        PUSH = "push"
+        PULL = "pull"
+
+    seen = await open_task(Door(Seen("a door", list(Move))), TASK)
+    assert [f"{action}" for action in seen.actions or ()] == ["push", "pull"]
 
 
 @pytest.mark.parametrize(
@@ -230,6 +276,16 @@ async def test_an_environment_of_gymnasium_is_planned_in() -> None:
     assert not (await planned(told)).success
     with pytest.raises(InvalidInputError, match="1 names of actions, expected 2"):
         GymEnvironment(gymnasium({}), ("push",))
+    with pytest.raises(InvalidInputError, match="actions is 'ab', expected a list of names"):
+        GymEnvironment(gymnasium({}), "ab")
+    for unlisted in ("push", {"push", "pull"}):  # would be letters, or in another order each time
+        with pytest.raises(EnvironmentFailedError, match="expected a tuple of different strings"):
+            await open_task(GymEnvironment(gymnasium({}), lambda *_, u=unlisted: u), TASK)
+    continuous = SimpleNamespace(action_space=SimpleNamespace(shape=(2,)))
+    flags = SimpleNamespace(action_space=SimpleNamespace(n=2, shape=(2,)))
+    for space in (continuous, flags):
+        with pytest.raises(InvalidInputError, match="is not discrete; expected a function"):
+            GymEnvironment(space, DOORS)
 
 
 async def test_an_environment_made_with_gymnasium_itself_is_planned_in() -> None:

@@ -15,9 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amp.errors import RecordingError
+from amp.models.base import NextToken
 from amp.models.recording import contents
-from amp.models.recording_store import Store
+from amp.models.recording_store import Sample, Store
 from amp.models.scripted import ALL_CAPABILITIES, ScriptedModel
+from amp.types import ToolUse, Usage
 
 RECORDINGS = Path(__file__).parents[2] / "recordings"
 MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
@@ -205,3 +207,82 @@ def test_a_name_that_cannot_be_is_one_line(name: str, folder: Path) -> None:
 @pytest.mark.parametrize("path", sorted(RECORDINGS.glob("*.sqlite")), ids=lambda path: path.stem)
 def test_what_ships_has_no_log(path: Path) -> None:
     assert path.read_bytes()[18:20] == b"\1\1"
+
+
+ENDLESS = "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r) SELECT x FROM r"
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        (
+            "ALTER TABLE meta RENAME TO m",
+            f"CREATE VIEW meta AS SELECT x, x AS value FROM ({ENDLESS})",
+        ),
+        (
+            "ALTER TABLE counts RENAME TO c",
+            f"CREATE VIEW counts AS SELECT x, x AS y FROM ({ENDLESS})",
+        ),
+        ("CREATE TRIGGER t AFTER INSERT ON counts BEGIN DELETE FROM counts; END",),
+        ("CREATE TABLE more (x)",),
+        ("DROP TABLE samples",),
+        ("ALTER TABLE samples DROP COLUMN seconds",),
+        ("ALTER TABLE samples ADD COLUMN more TEXT",),
+    ],
+)
+def test_a_file_with_other_tables_is_refused_before_anything_is_read(
+    statements: tuple[str, ...], tmp_path: Path
+) -> None:
+    path = made(tmp_path / "foreign.sqlite")
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+    for write in (False, True):
+        with pytest.raises(RecordingError, match="has other tables than one of format 2"):
+            Store(path, write=write)
+
+
+USAGE = Usage(model_calls=1, prompt_tokens=2, completion_tokens=1, seconds=0.5)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "samples SET prompt_tokens = -5",
+        "samples SET seconds = 9e999",
+        "samples SET log_probs = x'0102030405'",
+        "samples SET entropies = x'0000c07f'",
+        "probes SET dollars = -1.0",
+        "probes SET log_probs = '[]'",
+        "probes SET log_probs = '{\"a\": NaN}'",
+        "probes SET log_probs = '{\"a\": 1000}'",
+        'probes SET log_probs = \'{"a": "b"}\'',
+        "counts SET tokens = -1",
+        "tool_uses SET result = '{'",
+        "tool_uses SET result = '[]'",
+        'tool_uses SET result = \'{"tool": 1, "input": "", "output": ""}\'',
+        "tool_uses SET result = json_set(result, '$.seconds', -5)",
+        "tool_uses SET result = json_set(result, '$.seconds', 'NaN')",
+        "meta SET value = '{\"name\": 5}' WHERE name = 'card'",
+        "meta SET value = replace(hex(zeroblob(50000)), '00', '[') WHERE name = 'card'",
+    ],
+)
+def test_a_row_that_no_recording_has_is_told_in_one_line(change: str, tmp_path: Path) -> None:
+    path = made(tmp_path / "foreign.sqlite", 1)
+    with closing(Store(path, write=True)) as store:
+        sample = Sample("a", "stop", (-0.5,), (0.5,), USAGE, False)
+        store.add_samples(b"key", {0: sample}, b"key", 2)
+        store.add_next_token(b"key", NextToken({"a": -0.5}, USAGE))
+        store.add_tool_use(b"key", ToolUse("python", "1", "1", seconds=0.1))
+
+    def read() -> object:
+        with closing(Store(path, write=False)) as store:
+            rows = store.samples(b"key", 0, 1), store.next_token(b"key"), store.token_count(b"key")
+            return *rows, store.tool_use(b"key"), store.identity()
+
+    read()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        assert connection.execute(f"UPDATE {change}").rowcount > 0
+    with pytest.raises(RecordingError) as caught:
+        read()
+    assert "\n" not in str(caught.value)

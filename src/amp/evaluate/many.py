@@ -33,7 +33,7 @@ class _Own:
             return self.make()
         except AmpError:
             raise
-        except Exception as error:  # other people's code
+        except (Exception, SystemExit) as error:  # other people's code
             raise EnvironmentFailedError(
                 f"no environment for task {task.id!r}: {type(error).__name__}: {error}"
             ) from error
@@ -156,7 +156,7 @@ def _require_savable(tasks: Sequence[Task]) -> None:
     for task in tasks:
         try:
             to_json(task).encode()
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise InvalidInputError(
                 f"task {task.id!r} cannot be saved ({error}); its data have to be strings, numbers,"
                 " lists and mappings"

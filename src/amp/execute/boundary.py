@@ -7,14 +7,20 @@ the episode with its record. `GymEnvironment` makes an environment of a gymnasiu
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from amp.environment import AsyncEnvironment, Environment, Observation, Task, Transition
 from amp.errors import AmpError, EnvironmentFailedError, InvalidInputError
 
 _SHOWN = 60
+
+_FAILURES = (Exception, SystemExit, asyncio.CancelledError)
+"""What other people's code may raise; a cancellation only where nobody cancelled this task."""
 
 Value = TypeVar("Value")
 
@@ -34,7 +40,7 @@ async def open_task(environment: Environment | AsyncEnvironment, task: Task) -> 
         return _observation(await _awaited(environment.reset(task)), where)
     except AmpError:
         raise
-    except Exception as error:  # other people's code, whose failure the caller is told
+    except _FAILURES as error:  # other people's code, whose failure the caller is told
         raise _failed(where, error) from error
 
 
@@ -51,17 +57,31 @@ async def act(environment: Environment | AsyncEnvironment, action: str) -> Trans
         raise
     except AmpError as error:
         raise EnvironmentFailedError(str(error)) from error
-    except Exception as error:  # other people's code, whose failure ends the episode
+    except _FAILURES as error:  # other people's code, whose failure ends the episode
         raise _failed(where, error) from error
 
 
 def task_of(goal: Task | str) -> Task:
     """A task, or the task that a goal in words stands for; the goal is its id, too."""
     if isinstance(goal, Task):
+        _require_task(goal)
         return goal
     if not isinstance(goal, str) or not goal.strip():
         raise InvalidInputError(f"the task is {goal!r}, expected an amp.Task or a goal in words")
     return Task(goal, goal)
+
+
+def _require_task(task: Task) -> None:
+    fields: tuple[tuple[str, type, str], ...] = (
+        ("id", str, "a string"),
+        ("goal", str, "a string"),
+        ("data", Mapping, "a mapping"),
+        ("seed", int, "a whole number"),
+    )
+    for name, kind, expected in fields:
+        value = getattr(task, name)
+        if not isinstance(value, kind):
+            raise InvalidInputError(f"task {task.id!r}: {name} is {value!r}, expected {expected}")
 
 
 def is_dead_end(observation: Observation) -> bool:
@@ -73,7 +93,10 @@ async def _awaited(answer: Value | Awaitable[Value]) -> Value:
     return await answer if isinstance(answer, Awaitable) else answer
 
 
-def _failed(where: str, error: Exception) -> EnvironmentFailedError:
+def _failed(where: str, error: BaseException) -> EnvironmentFailedError:
+    task = asyncio.current_task()
+    if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+        raise error  # of the caller, and not of something that the environment awaits
     said = " ".join(_words(error, str).split())
     return EnvironmentFailedError(
         f"{where} failed: {type(error).__name__}{': ' if said else ''}{said}"
@@ -109,16 +132,30 @@ def _observation(answer: object, where: str) -> Observation:
     if not isinstance(tools, Mapping):
         raise _wrong(where, "tool_actions", tools, "a mapping from tools to actions")
     distance = answer.distance
+    symbols = answer.symbols
     return replace(
         answer,
         state=_text(answer.state, where, "state"),
         actions=None if answer.actions is None else _actions(answer.actions, where, "actions"),
         tool_actions={
-            name: _actions(actions, where, f"tool_actions[{name!r}]")
+            _text(name, where, "a key of tool_actions"): _actions(
+                actions, where, f"tool_actions[{name!r}]"
+            )
             for name, actions in tools.items()
         },
         distance=None if distance is None else _share(distance, where, "distance"),
+        symbols=None if symbols is None else _symbols(symbols, where),
     )
+
+
+def _symbols(value: object, where: str) -> dict[str, Any]:
+    """Symbols as they are, if a trace can hold them; a set is a sorted list there."""
+    if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
+        symbols = dict(value)
+        with suppress(TypeError, ValueError, RecursionError):
+            json.dumps(symbols, default=sorted, ensure_ascii=False, allow_nan=False).encode()
+            return symbols
+    raise _wrong(where, "symbols", value, "a mapping from names to what JSON can hold")
 
 
 def _actions(value: object, where: str, field: str) -> tuple[str, ...]:
@@ -131,7 +168,7 @@ def _actions(value: object, where: str, field: str) -> tuple[str, ...]:
     if len(set(value)) < len(value):
         twice = next(action for action in value if value.count(action) > 1)
         raise EnvironmentFailedError(f"{where}: {field} has {twice!r} twice, expected {expected}")
-    return tuple(value)
+    return tuple(_text(action, where, field) for action in value)  # plain ones, and no enums
 
 
 def _text(value: object, where: str, field: str) -> str:
@@ -192,8 +229,18 @@ class GymEnvironment:
         describe: Callable[[Any], str] | None = None,
         succeeded: Callable[[float, Mapping[str, Any]], bool] | None = None,
     ) -> None:
-        count = getattr(getattr(env, "action_space", None), "n", None)
-        if count is not None and not callable(actions) and len(actions or ()) != count:
+        space = getattr(env, "action_space", None)
+        count = getattr(space, "n", None)
+        is_discrete = count is not None and not getattr(space, "shape", ())
+        if actions is not None and not callable(actions):
+            if isinstance(actions, str) or not isinstance(actions, Sequence):
+                raise InvalidInputError(f"actions is {actions!r}, expected a list of names")
+            if space is not None and not is_discrete:
+                raise InvalidInputError(
+                    f"actions are names, but the action space {space} is not discrete; expected a"
+                    " function that returns what the environment takes, or None for free text"
+                )
+        if is_discrete and not callable(actions) and len(actions or ()) != count:
             raise InvalidInputError(
                 f"{len(actions or ())} names of actions, expected {count}, as many as the"
                 " environment has"
@@ -224,7 +271,7 @@ class GymEnvironment:
     def _observe(self, raw: Any, info: Mapping[str, Any]) -> Observation:
         actions = self._actions(raw, info) if callable(self._actions) else self._actions
         text = raw if self._describe is None else self._describe(raw)
-        return Observation(text, None if actions is None else tuple(actions))
+        return Observation(text, cast(tuple[str, ...] | None, actions))  # checked as all are
 
     def _is_success(self, reward: float, info: Mapping[str, Any]) -> bool:
         if self._succeeded is not None:

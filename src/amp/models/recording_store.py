@@ -14,12 +14,12 @@ import json
 import math
 import os
 import struct
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from amp.errors import RecordingError
 from amp.models.base import (
@@ -33,13 +33,15 @@ from amp.models.base import (
 from amp.models.recording_file import RecordingFile
 from amp.types import ToolUse, Usage
 
+Kind = TypeVar("Kind", ModelCard, Capabilities, ToolUse)
+
 FORMAT = "2"
 _APPLICATION_ID = 0x616D7072  # "ampr": tells our files from other SQLite files
 
 # Estimates have a table of their own, made when there is the first: files of before have none.
 _FIGURES = tuple(f for f in dataclasses.fields(Usage) if f.name != "estimated_calls")
 _ESTIMATES = (
-    "CREATE TABLE IF NOT EXISTS estimates (key BLOB NOT NULL, idx INTEGER NOT NULL,"
+    "CREATE TABLE estimates (key BLOB NOT NULL, idx INTEGER NOT NULL,"
     " calls INTEGER NOT NULL, PRIMARY KEY (key, idx)) STRICT, WITHOUT ROWID"
 )
 _USAGE = ", ".join(
@@ -154,8 +156,8 @@ class Store:
         if card is None or capabilities is None:
             return None
         try:
-            return ModelCard(**json.loads(card)), Capabilities(**json.loads(capabilities))
-        except (ValueError, TypeError) as error:
+            return _fields(ModelCard, card), _fields(Capabilities, capabilities)
+        except (ValueError, TypeError, RecursionError) as error:
             raise RecordingError(
                 f"recording {self.path} describes its model in a way unknown to this version"
                 f" ({error}); record it again"
@@ -184,7 +186,7 @@ class Store:
 
     def samples(self, key: bytes, first: int, n: int) -> dict[int, Sample]:
         """Returns those of the samples first .. first + n - 1 that are there, by index."""
-        with self._file.use() as connection:
+        with self._sound(), self._file.use() as connection:
             rows = connection.execute(
                 "SELECT idx, text, finish_reason, log_probs, entropies, alone, *"
                 " FROM samples WHERE key = ? AND idx BETWEEN ? AND ?",
@@ -195,8 +197,8 @@ class Store:
                 row[0]: Sample(
                     row[1],
                     row[2],
-                    _floats(row[3]),
-                    _floats(row[4]),
+                    _finite(_floats(row[3])),
+                    _finite(_floats(row[4])),
                     _usage(row, estimated.get(row[0], 0)),
                     bool(row[5]),
                 )
@@ -235,9 +237,10 @@ class Store:
         row = self._row("probes", key)
         if row is None:
             return None
-        hidden = None if row[2] is None else _floats(row[2])
-        usage = _usage(row, self._estimated(key).get(0, 0))
-        return NextToken(json.loads(row[1]), usage, hidden, bool(row[3]))
+        with self._sound():
+            hidden = None if row[2] is None else _floats(row[2])
+            usage = _usage(row, self._estimated(key).get(0, 0))
+            return NextToken(_distribution(row[1]), usage, hidden, bool(row[3]))
 
     def add_next_token(self, key: bytes, next_token: NextToken) -> None:
         hidden = None if next_token.hidden is None else _blob(next_token.hidden)
@@ -250,7 +253,9 @@ class Store:
         row = self._row("scores", key)
         if row is None:
             return None
-        return LogProbs(_floats(row[1]), _usage(row, self._estimated(key).get(0, 0)))
+        with self._sound():
+            log_probs = _finite(_floats(row[1]))
+            return LogProbs(log_probs, _usage(row, self._estimated(key).get(0, 0)))
 
     def add_score(self, key: bytes, score: LogProbs) -> None:
         if self._insert("scores", key, _blob(score.log_probs), *_figures(score.usage)):
@@ -258,7 +263,8 @@ class Store:
 
     def token_count(self, key: bytes) -> int | None:
         row = self._row("counts", key)
-        return None if row is None else int(row[1])
+        with self._sound():
+            return None if row is None else int(_counted(row[1:])[0])
 
     def add_token_count(self, key: bytes, tokens: int) -> None:
         self._insert("counts", key, tokens)
@@ -268,8 +274,8 @@ class Store:
         row = self._row("tool_uses", key)
         if row is None:
             return None
-        fields = json.loads(row[1])
-        return (None if fields is None else ToolUse(**fields),)
+        with self._sound():
+            return (None if row[1] == "null" else _tool_use(row[1]),)
 
     def add_tool_use(self, key: bytes, use: ToolUse | None) -> None:
         self._insert("tool_uses", key, _json(None if use is None else dataclasses.asdict(use)))
@@ -311,6 +317,35 @@ class Store:
             is_empty = not connection.execute("SELECT 1 FROM sqlite_master").fetchone()
         if application != _APPLICATION_ID and not (or_empty and is_empty):
             raise RecordingError(f"{self.path} is no recording of amp; choose another file")
+        if not is_empty:
+            self._require_tables(file)
+
+    def _require_tables(self, file: RecordingFile) -> None:
+        """Makes sure that a file has our tables and nothing else, before they are read.
+
+        A view in place of a table would be SQL of somebody else, which may never end, and in a
+        table with other columns figures would be read as others.
+        """
+        with file.use() as connection:
+            made = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")
+            # A column that was added later to files of before has a default.
+            found = {str(sql).replace(" DEFAULT 0", "") for (sql,) in made}
+        if found - {_ESTIMATES} != set(_SCHEMA):
+            raise RecordingError(
+                f"recording {self.path} has other tables than one of format {FORMAT};"
+                " record it again, or choose another file"
+            )
+
+    @contextmanager
+    def _sound(self) -> Iterator[None]:
+        """Says in one line that a row holds what no recording has."""
+        try:
+            yield
+        except (ValueError, TypeError, AttributeError, RecursionError, struct.error) as error:
+            raise RecordingError(
+                f"recording {self.path} is damaged: a row is none of a recording ({error}); record"
+                " it again, or choose another file"
+            ) from None
 
     def _meta(self, name: str) -> str | None:
         row = self._row("meta", name, column="name")
@@ -331,7 +366,7 @@ class Store:
     def _note_estimate(self, key: bytes, index: int, usage: Usage) -> None:
         if usage.estimated_calls:
             with self._file.use() as connection:
-                connection.execute(_ESTIMATES)
+                connection.execute(_ESTIMATES.replace("TABLE", "TABLE IF NOT EXISTS", 1))
             self._insert("estimates", key, index, usage.estimated_calls)
 
     def _estimated(self, key: bytes) -> dict[int, int]:
@@ -345,8 +380,51 @@ class Store:
 
 
 def _usage(row: Sequence[Any], estimated_calls: int) -> Usage:
-    usage = Usage(*row[-len(_FIGURES) :])
+    usage = Usage(*_counted(row[-len(_FIGURES) :]))
     return dataclasses.replace(usage, estimated_calls=estimated_calls) if estimated_calls else usage
+
+
+def _counted(figures: Sequence[Any]) -> Sequence[Any]:
+    """Figures that count something; ValueError if one of them cannot."""
+    for figure in figures:
+        if not 0 <= figure < math.inf:
+            raise ValueError(f"{figure} is no count")
+    return figures
+
+
+def _finite(values: tuple[float, ...]) -> tuple[float, ...]:
+    if not all(map(math.isfinite, values)):
+        raise ValueError("a log-probability or entropy is not finite")
+    return values
+
+
+def _distribution(text: str) -> dict[str, float]:
+    log_probs: dict[str, float] = json.loads(text)
+    if not all(log_prob <= 1.0 for log_prob in log_probs.values()):  # rounded; and no NaN
+        raise ValueError("a log-probability is none")
+    return log_probs
+
+
+def _tool_use(text: str) -> ToolUse:
+    use = _fields(ToolUse, text)
+    _counted([use.seconds])
+    return use
+
+
+def _fields(kind: type[Kind], text: str) -> Kind:
+    """A dataclass of plain fields from JSON; ValueError or TypeError if it does not fit."""
+    read = kind(**json.loads(text))
+    for name, types in _types(kind).items():
+        value = getattr(read, name)
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+            raise TypeError(f"{name} is {value!r}")
+    return read
+
+
+def _types(kind: type[Any]) -> dict[str, tuple[type, ...]]:
+    """What the fields of a dataclass may be; a whole number is a number, too."""
+    hints = {name: get_args(hint) or (hint,) for name, hint in get_type_hints(kind).items()}
+    return {name: (*types, int) if float in types else types for name, types in hints.items()}
 
 
 def _figures(usage: Usage) -> tuple[float, ...]:
