@@ -35,7 +35,9 @@ def test_csv_holds_values_and_no_formula(tmp_path: Path) -> None:
         first = next(csv.DictReader(file))
     assert first["run"] == "'=1+1"
     assert float(first["success"]) == 1 / 3
-    assert 0 < float(first["95 % low"]) < 1 / 3 < float(first["95 % high"]) < 1
+    assert (
+        0 < float(first["95 % of success low"]) < 1 / 3 < float(first["95 % of success high"]) < 1
+    )
 
 
 def test_a_frame_has_the_values_of_all_rows_and_an_interval_as_two_columns() -> None:

@@ -211,9 +211,9 @@ def _runs(report: RunReport) -> Table:
         Column("tasks", "tasks"),
         *([Column("seeds", "seeds")] if seeds else []),
         Column("success", "summary.success_rate", percent),
-        Column("95 %", "success_interval", percent),
+        Column("95 % of success", "success_interval", percent),
         Column(report.unit, "cost", figure),
-        Column("95 % of it", "cost_interval", figure),
+        Column(f"95 % of {report.unit}", "cost_interval", figure),
     )
     lines = [*report.lines, *([] if report.oracle is None else [report.oracle])]
     how = "by bootstrap over tasks"
@@ -257,7 +257,7 @@ def _savings(report: RunReport) -> Table:
         Column("run", "name"),
         Column("tasks", "tasks"),
         Column("saved", "saving.share", percent),
-        Column("95 %", "saving.interval", percent),
+        Column("95 % of saved", "saving.interval", percent),
         Column("p", "saving.p_value", p_value),
         Column("p (Holm)", "saving_holm", p_value),
         Column("detectable", "detectable_saving", percent),
@@ -282,7 +282,7 @@ def _gains(report: RunReport) -> Table:
         Column("run", "name"),
         Column("front there", "front", percent),
         Column("points gained", "gain", points),
-        Column("95 %", "interval", points),
+        Column("95 % of points", "interval", points),
         Column("of the oracle's", "share", percent),
         Column("of its saving", "saving_share", percent),
         Column("remark", "note"),
@@ -388,9 +388,9 @@ def _thirds(report: RunReport) -> Table:
         Column("third", "third"),
         Column("tasks", "tasks"),
         Column("success", "success_rate", percent),
-        Column("95 %", "success_interval", percent),
+        Column("95 % of success", "success_interval", percent),
         Column(f"{report.unit} a task", "cost", figure),
-        Column("95 % of it", "cost_interval", figure),
+        Column(f"95 % of {report.unit}", "cost_interval", figure),
     )
     note = "Thirds by the benchmark's own count, with boundaries from training tasks."
     return Table("thirds", "By difficulty", columns, report.thirds, note)
@@ -402,9 +402,9 @@ def _adapted(report: RunReport) -> Table:
         Column("allocated", "amount"),
         Column("against", "against"),
         Column("Spearman", "spearman.value", correlation),
-        Column("95 %", "spearman.interval", correlation),
+        Column("95 % of Spearman", "spearman.interval", correlation),
         Column("Kendall", "kendall.value", correlation),
-        Column("95 % of it", "kendall.interval", correlation),
+        Column("95 % of Kendall", "kendall.interval", correlation),
         Column("remark", "spearman.note"),
     )
     note = (
@@ -425,7 +425,7 @@ def _calibration(report: RunReport) -> Table:
         Column("Brier", "reliability.brier", "{:.3f}".format),
         Column("Brier of a constant", "reliability.constant_brier", "{:.3f}".format),
         Column("AUROC", "auroc.value", "{:.2f}".format),
-        Column("95 %", "auroc.interval", "{:.2f}".format),
+        Column("95 % of AUROC", "auroc.interval", "{:.2f}".format),
         Column("remark", lambda one: one.reliability.note or one.auroc.note),
     )
     note = (
