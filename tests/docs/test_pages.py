@@ -6,12 +6,18 @@ import configparser
 import importlib
 import importlib.util
 import re
+from typing import Any
 
 import pytest
+from experiments.site_links import on_page_markdown
 from tests.fakes.files import ROOT
 from typer.testing import CliRunner
 
+import amp
 from amp.cli import app
+from amp.models.base import Prompt
+from amp.models.scripted import ScriptedModel
+from amp.types import Complexity, Observation, StepContext, StepRecord, Task, Usage
 
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
@@ -92,3 +98,37 @@ def test_a_command_of_the_pages_exists_with_its_options(command: str) -> None:
     assert shown.exit_code == 0, shown.output
     for option in (word for word in words if word.startswith("--")):
         assert re.search(rf"{option}[ ,]", shown.output)
+
+
+GUIDE = (ROOT / "docs" / "guides" / "own-environment.md").read_text()
+
+
+def test_the_guide_shows_the_prompt_that_the_model_reads() -> None:
+    done, state = "fill the kettle", Observation("done so far: fill the kettle")
+    step = StepRecord(Observation(), (), Complexity(0.1), done, Usage(), feedback="ok")
+    context = StepContext(Task("kitchen/tea", "make a cup of tea"), state, (step,))
+    actions = ("boil the water", "fill the kettle", "pour the tea")
+    system, user, _ = amp.PlainPrompts().choose(context, actions, "123", "").messages
+    assert f"```\n{user.content}\n```" in GUIDE
+    assert f'"{system.content}"' in GUIDE
+
+
+async def test_the_guides_example_in_free_text_runs() -> None:
+    (code,) = re.findall(r"```python\n(import re\n.*?)```", GUIDE, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)
+
+    def answer(prompt: Prompt, sample: int) -> str:
+        return "Action: 5" if "10 is too high." in str(prompt.messages) else "Guess 10."
+
+    episode = await amp.Planner(ScriptedModel(answer)).run("find it", names["Guess"]())
+    assert (episode.plan, episode.success) == (("Guess 10.", "5"), True)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("docs/guides")])
+def test_an_example_that_a_guide_includes_is_linked_above_and_not_on_the_site(page: str) -> None:
+    text = (ROOT / page).read_text()
+    for name in re.findall(r'--8<-- "examples/(\w+\.py)"', text):
+        before = text.partition(f'--8<-- "examples/{name}"')[0]
+        assert f"[`examples/{name}`](../../examples/{name}).\n\n``` {{ .python }}\n" in before
+    assert "](../../examples" not in on_page_markdown(text)
