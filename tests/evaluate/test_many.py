@@ -76,6 +76,17 @@ async def test_saved_runs_are_compared_and_shown(tmp_path: Path) -> None:
     assert page.read_text().startswith("<!doctype html>")
 
 
+@pytest.mark.slow  # it resamples
+async def test_runs_of_other_tasks_are_compared_on_what_all_did_when_asked(tmp_path: Path) -> None:
+    pytest.importorskip("scipy")
+    for name, goals in (("fixed", GOALS), ("escalating", GOALS[:2])):
+        await amp.run_many(planner(name), goals, Door, out=tmp_path / name)
+    runs = [tmp_path / "fixed", tmp_path / "escalating"]
+    with pytest.raises(InvalidInputError, match="did not do the same tasks.*common=True in Python"):
+        amp.report_runs(runs)
+    assert [line.tasks for line in amp.report_runs(runs, common=True).lines] == [2, 2]
+
+
 async def test_what_cannot_be_run_or_saved_is_refused(tmp_path: Path) -> None:
     async def refused(tasks: Any, environment: Any, said: str, **options: Any) -> None:
         with pytest.raises(InvalidInputError, match=said):

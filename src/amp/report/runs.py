@@ -205,7 +205,9 @@ def comparable(runs: Sequence[Run], common: bool = False) -> tuple[Run, ...]:
 
 def _check_episodes(run: Run) -> None:
     if not run.episodes:
-        raise InvalidInputError(f"run {run.name} has no episodes; go on with it: amp run --resume")
+        raise InvalidInputError(
+            f"run {run.name} has no episodes; run it again, or go on with it by amp run --resume"
+        )
     twice = [key for key, count in Counter(map(_key, run.episodes)).items() if count > 1]
     if twice:
         raise InvalidInputError(
