@@ -171,6 +171,23 @@ def test_a_directory_that_stays_empty_does_not_stay(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["file"]
 
 
+def test_a_pipe_that_nobody_reads_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InvalidInputError, match="cannot be written"):
+        replace_file(tmp_path / "pipe", b"x")
+
+
+def test_a_lock_that_is_a_link_to_another_file_leaves_that_file_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("precious")
+    for name in ("notes.jsonl.lock", "notes.jsonl.partial"):
+        (tmp_path / name).symlink_to("mine")
+    with pytest.raises(InvalidInputError, match="notes.jsonl"):
+        lock_file(tmp_path / "notes.jsonl")
+    with pytest.raises(InvalidInputError, match="notes.jsonl"):
+        replace_file(tmp_path / "notes.jsonl", b"x")
+    assert (tmp_path / "mine").read_text() == "precious"
+
+
 def test_what_has_no_end_is_not_read_and_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert read_file(tmp_path / "pipe") == b""  # nobody writes

@@ -85,7 +85,11 @@ def replace_file(path: Path, content: bytes) -> None:
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not path.is_file():  # /dev/stdout; a directory is refused here
-            path.write_bytes(content)
+            # Without waiting for somebody who reads a pipe, which may never come.
+            descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            with open(descriptor, "wb") as stream:
+                os.set_blocking(descriptor, True)
+                stream.write(content)
             return
         path = path.resolve()  # what a link points to is replaced, and not the link
         partial = path.with_name(path.name + ".partial")
@@ -217,7 +221,7 @@ def _open_locked(path: Path, *, wait: bool) -> int:
         OSError: if it cannot be opened.
     """
     for _ in range(_TRIES):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError as error:

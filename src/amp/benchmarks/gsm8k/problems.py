@@ -160,7 +160,7 @@ SPLITS = ("train", "dev")
 HALF_EFFORT = 7.0
 """Effort of complexity one half: the median of whole solutions of the train split."""
 
-_ANNOTATION = re.compile(r"<<([^<>]*?)(?:=[^<>]*)?>>")
+_ANNOTATION = re.compile(r"<<([^<>=]*)(?:=[^<>]*)?>>")
 _OPERATOR = re.compile(r"(?<=[\d.)%])\s*(?://|[-+*/])")  # after an operand: a sign is no operator
 
 
