@@ -14,7 +14,7 @@ import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from amp.execute.base import LONGEST_ANSWER
 
@@ -56,6 +56,7 @@ _MOST_STARTS = 2
 _MOST_ENDS = 2
 
 
+@lru_cache(maxsize=32)  # the same answer is asked about several times in a row
 def find_program(text: str) -> str | None:
     """Returns the program in a text, or None.
 

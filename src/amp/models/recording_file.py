@@ -7,6 +7,7 @@ neither into the file nor beside it, so recordings are replayed from read-only p
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import time
@@ -47,6 +48,7 @@ class RecordingFile:
 
     def __init__(self, path: Path, *, write: bool) -> None:
         self.path = path
+        self._logs = [f"{path}{end}" for end in _LOGS]
         self._write = write
         self._closed = False
         self._copy: TemporaryDirectory[str] | None = None
@@ -146,8 +148,7 @@ class RecordingFile:
 
     def _state(self) -> _State:
         seen = self.path.stat()
-        logs = (self.path.with_name(self.path.name + end) for end in _LOGS)
-        has_log = any(log.exists() and log.stat().st_size > 0 for log in logs)
+        has_log = any(map(_holds_something, self._logs))
         return _State(seen.st_dev, seen.st_ino, seen.st_mtime_ns, seen.st_size, has_log)
 
     def _look_again(self) -> None:
@@ -181,3 +182,10 @@ class RecordingFile:
             raise RecordingError(
                 f"recording {self.path} is damaged or no recording ({error}); choose another file"
             ) from error
+
+
+def _holds_something(path: str) -> bool:
+    try:
+        return os.stat(path).st_size > 0
+    except FileNotFoundError:
+        return False

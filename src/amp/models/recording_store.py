@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -414,13 +415,15 @@ def _tool_use(text: str) -> ToolUse:
 def _fields(kind: type[Kind], text: str) -> Kind:
     """A dataclass of plain fields from JSON; ValueError or TypeError if it does not fit."""
     read = kind(**json.loads(text))
-    for name, types in _types(kind).items():
+    hashable: Any = kind  # which mypy does not see
+    for name, types in _types(hashable).items():
         value = getattr(read, name)
         if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
             raise TypeError(f"{name} is {value!r}")
     return read
 
 
+@cache
 def _types(kind: type[Any]) -> dict[str, tuple[type, ...]]:
     """What the fields of a dataclass may be; a whole number is a number, too."""
     hints = {name: get_args(hint) or (hint,) for name, hint in get_type_hints(kind).items()}
