@@ -213,29 +213,31 @@ def slow_after(first: int, fine: dict[str, Any]) -> Callable[[Question], Answer]
     def respond(question: Question) -> Answer:
         count[0] += 1
         if count[0] > first:
-            time.sleep(0.6)
+            time.sleep(2.5)
         return Answer(body=json.dumps(fine).encode(), headers=JSON)
 
     return respond
 
 
+@pytest.mark.slow
 async def test_samples_that_came_in_time_are_kept(kind: Kind) -> None:
     with serving(slow_after(1, kind.fine)) as address:
         model = kind.make(address)
-        samples = await model.generate(Request(ask("x"), n=3, timeout_seconds=0.4))
+        samples = await model.generate(Request(ask("x"), n=3, timeout_seconds=2.0))
         await model.close()
     assert sorted(sample.finish_reason for sample in samples) == ["stop", "timeout", "timeout"]
     assert [sample.usage.model_calls for sample in samples] == [1, 1, 1]
     assert all(sample.usage.prompt_tokens >= 5 for sample in samples)
 
 
+@pytest.mark.slow
 async def test_a_try_costs_from_the_moment_in_which_it_reaches_the_server(kind: Kind) -> None:
     """Cancelled while it is connecting, it is free; cancelled while it waits, it is not."""
 
     async def cancelled(address: str) -> Usage:
         model, bill = kind.make(address), Bill(Usage(1, 9, estimated_calls=1), 9, lambda n: None)
         with suppress(TimeoutError), open_bill(bill):
-            async with asyncio.timeout(0.5):
+            async with asyncio.timeout(2.0):  # a busy machine needs a second to connect
                 await model.generate(Request(ask("x")))
         await model.close()
         return sum(bill.usages() or (), Usage())
