@@ -230,7 +230,7 @@ class Ledger:
     """
 
     def __init__(self, limits: Limits) -> None:
-        for name in ("steps", "tokens", "dollars", "seconds"):
+        for name in ("steps", "tokens", "dollars", "seconds", "environment_seconds"):
             value = getattr(limits, name)
             if value is not None and not value > 0:
                 raise InvalidInputError(f"limit {name} is {value}, expected more than 0")

@@ -120,7 +120,8 @@ class Planner:
         ledger = Ledger(self.limits)
         meter = Meter(self.model, ledger, task.seed)
         steps: list[StepRecord] = []  # p <- {}, u <- 0
-        state = Transition(await open_task(environment, task), done=False)  # s <- s0
+        patience = self.limits.environment_seconds
+        state = Transition(await open_task(environment, task, patience), done=False)  # s <- s0
         while not state.done and ledger.begin_step():  # s != g and not timeout
             if is_dead_end(state.observation):
                 ledger.ended_by = DEAD_END
@@ -129,7 +130,8 @@ class Planner:
             step = await self._plan_step(context, meter)
             if step.action is not None:
                 try:
-                    state = await act(environment, step.action)  # s <- Execute(s, next_step)
+                    # s <- Execute(s, next_step)
+                    state = await act(environment, step.action, patience)
                     step = replace(step, feedback=state.feedback)
                 except EnvironmentFailedError as error:
                     step, ledger.ended_by = replace(step, failure=str(error)), ENVIRONMENT_ERROR

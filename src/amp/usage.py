@@ -79,6 +79,8 @@ class Limits:
         tokens: prompt and completion tokens, cached ones included.
         dollars: price of the calls.
         seconds: time inside models and tools.
+        environment_seconds: how long one ``reset`` or ``step`` of an async environment may take by
+            the clock. It counts for no other limit.
 
     Raises:
         InvalidInputError: if one is negative or no number; 0 is what may be left of a limit.
@@ -88,9 +90,10 @@ class Limits:
     tokens: int | None = None
     dollars: float | None = None
     seconds: float | None = None
+    environment_seconds: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("steps", "tokens", "dollars", "seconds"):
+        for name in ("steps", "tokens", "dollars", "seconds", "environment_seconds"):
             value = getattr(self, name)
             if value is not None and not value >= 0:
                 raise InvalidInputError(f"limit {name} is {value}, expected more than 0")

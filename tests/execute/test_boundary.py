@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import re
 import sys
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
@@ -17,7 +18,10 @@ from amp.allocate.base import FixedAllocator
 from amp.environment import Environment
 from amp.errors import EnvironmentFailedError, InvalidInputError
 from amp.evaluate.many import run_many
+from amp.execute.base import PlainPrompts
 from amp.execute.boundary import GymEnvironment, act, open_task
+from amp.execute.executor import Executor
+from amp.methods.base import AnyPlanner
 from amp.methods.beam_search import BeamPlanner
 from amp.methods.react import ReActPlanner
 from amp.models.base import Prompt
@@ -228,6 +232,36 @@ async def test_a_class_in_place_of_an_environment_is_told_apart() -> None:
         await open_task(cast(Any, Door), TASK)
 
 
+@pytest.mark.parametrize("planner", ["planner", "react", "beams"])
+@pytest.mark.parametrize("hangs", ["reset", "step"])
+async def test_an_async_environment_that_hangs_ends_the_episode(planner: str, hangs: str) -> None:
+    class Server(Door):
+        async def reset(self, task: Task) -> Any:
+            return await asyncio.sleep(60 * (hangs == "reset"), Observation("a door", DOORS))
+
+        async def step(self, action: str) -> Any:
+            await asyncio.sleep(60)
+
+        def fork(self) -> Any:
+            return Server()
+
+    model = ScriptedModel(["push"], next_tokens=lambda prompt: {"1": 0.9, "2": 0.1})
+    limits = Limits(steps=4, environment_seconds=0.01)
+    planners: dict[str, AnyPlanner] = {
+        "planner": Planner(model, limits=limits),
+        "react": ReActPlanner(model, Executor(PlainPrompts()), limits=limits),
+        "beams": BeamPlanner(model, limits=limits),
+    }
+    said = rf"Server\.{hangs} took longer than 0\.01 s \(limit environment_seconds\)"
+    if hangs == "reset":
+        with pytest.raises(EnvironmentFailedError, match=said):
+            await planners[planner].run(TASK, cast(Any, Server()))
+        return
+    episode = await planners[planner].run(TASK, cast(Any, Server()))
+    assert episode.ended == "environment error"
+    assert re.search(said, episode.steps[-1].failure or "")
+
+
 async def test_an_interruption_is_no_failure_of_the_environment() -> None:
     def answer(action: str) -> object:
         raise KeyboardInterrupt
@@ -256,6 +290,37 @@ async def test_of_any_number_of_actions_the_one_that_the_model_wants_is_chosen(
     assert step.probe is not None
     assert sum(step.probe.options.values()) == pytest.approx(1.0)
     assert tuple(step.probe.options) == actions
+
+
+@settings(max_examples=10)
+@given(count=st.integers(53, 200), react=st.booleans(), data=st.data())
+async def test_of_any_number_of_actions_the_likeliest_are_reasoned_about(
+    count: int, react: bool, data: st.DataObject
+) -> None:
+    actions = tuple(f"door {n}" for n in range(count))
+    wanted = data.draw(st.sampled_from(actions))
+
+    def next_token(prompt: Prompt) -> dict[str, float]:
+        lines = r"^- (door \d+) \((.)\)|^(.)\. (door \d+)$"
+        listed = re.findall(lines, asked(prompt), re.MULTILINE)
+        labels = {name or other: label or mark for name, label, mark, other in listed}
+        assert 0 < len(labels) <= 52
+        return {label: 0.9 if n == wanted else 0.1 / 52 for n, label in labels.items()}
+
+    def asked(prompt: Prompt) -> str:
+        return next(m.content for m in reversed(prompt.messages) if m.role == "user")
+
+    model = ScriptedModel(["Let me see."], next_tokens=next_token)
+    hall = Door(Observation("a hall", actions))
+    if react:
+        episode = await ReActPlanner(model, Executor(PlainPrompts())).run(TASK, hall)
+    else:
+        fixed = FixedAllocator(Allocation(depth=2))
+        episode = await Planner(model, allocator=fixed, limits={"steps": 1}).run(TASK, hall)
+    assert episode.steps[0].action == wanted
+    (thought,) = model.requests
+    assert wanted in asked(thought.prompt)
+    assert asked(thought.prompt).count("door ") <= 53
 
 
 def gymnasium(rewards: Mapping[int, float], **info: Any) -> Any:

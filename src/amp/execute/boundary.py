@@ -25,11 +25,18 @@ _FAILURES = (Exception, SystemExit, asyncio.CancelledError)
 Value = TypeVar("Value")
 
 
-async def open_task(environment: Environment | AsyncEnvironment, task: Task) -> Observation:
+async def open_task(
+    environment: Environment | AsyncEnvironment, task: Task, seconds: float | None = None
+) -> Observation:
     """Resets an environment and returns the first state.
 
+    Args:
+        environment: is reset.
+        task: for this task.
+        seconds: how long that may take where it is async.
+
     Raises:
-        EnvironmentFailedError: if it raises, or returns what is no observation.
+        EnvironmentFailedError: if it raises, takes longer, or returns what is no observation.
         AmpError: what it raises of these, such as `MissingDependencyError`, as it is.
     """
     if isinstance(environment, type):
@@ -37,22 +44,25 @@ async def open_task(environment: Environment | AsyncEnvironment, task: Task) -> 
         raise EnvironmentFailedError(f"the environment is the class {name}; pass {name}() instead")
     where = f"{type(environment).__name__}.reset"
     try:
-        return _observation(await _awaited(environment.reset(task)), where)
+        return _observation(await _awaited(environment.reset(task), where, seconds), where)
     except AmpError:
         raise
     except _FAILURES as error:  # other people's code, whose failure the caller is told
         raise _failed(where, error) from error
 
 
-async def act(environment: Environment | AsyncEnvironment, action: str) -> Transition:
-    """Carries an action out.
+async def act(
+    environment: Environment | AsyncEnvironment, action: str, seconds: float | None = None
+) -> Transition:
+    """Carries an action out, within so many seconds where the environment is async.
 
     Raises:
-        EnvironmentFailedError: if it raises, refuses the action, or returns what is no transition.
+        EnvironmentFailedError: if it raises, takes longer, refuses the action, or returns what is
+            no transition.
     """
     where = f"{type(environment).__name__}.step"
     try:
-        return _transition(await _awaited(environment.step(action)), where)
+        return _transition(await _awaited(environment.step(action), where, seconds), where)
     except EnvironmentFailedError:
         raise
     except AmpError as error:
@@ -89,8 +99,18 @@ def is_dead_end(observation: Observation) -> bool:
     return observation.actions == () and not any(observation.tool_actions.values())
 
 
-async def _awaited(answer: Value | Awaitable[Value]) -> Value:
-    return await answer if isinstance(answer, Awaitable) else answer
+async def _awaited(answer: Value | Awaitable[Value], where: str, seconds: float | None) -> Value:
+    if not isinstance(answer, Awaitable):
+        return answer
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            return await answer
+    except TimeoutError as error:
+        if not limit.expired():
+            raise  # the environment's own
+        raise EnvironmentFailedError(
+            f"{where} took longer than {seconds:g} s (limit environment_seconds)"
+        ) from error
 
 
 def _failed(where: str, error: BaseException) -> EnvironmentFailedError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from amp.errors import InvalidInputError, ModelError
@@ -74,13 +74,11 @@ async def ask(meter: Meter, prompt: Prompt, labels: Sequence[str]) -> list[float
 
 
 async def weigh(
-    meter: Meter,
-    prompts: Prompts,
-    context: StepContext,
-    actions: tuple[str, ...],
-    thought: str = "",
+    meter: Meter, question: Callable[[tuple[str, ...]], Prompt], actions: tuple[str, ...]
 ) -> list[float] | None:
     """Asks the model to choose an action and returns the probability of each, in their order.
+
+    `question` makes the prompt that the label of one of some actions follows (`labels_for`).
 
     More than `MAX_CHOICES` are asked about in parts of about equal size, then the best of each part
     against each other. An action's probability is that of its part's best times its own within the
@@ -90,24 +88,44 @@ async def weigh(
         Probabilities that add up to 1, or None if the answer names no action.
     """
     if len(actions) <= MAX_CHOICES:
-        labels = labels_for(len(actions))
-        return await ask(meter, prompts.choose(context, actions, labels, thought), labels)
+        return await ask(meter, question(actions), labels_for(len(actions)))
     count = math.ceil(len(actions) / MAX_CHOICES)
     size = math.ceil(len(actions) / count)
     parts = [actions[start : start + size] for start in range(0, len(actions), size)]
     inside: list[list[float]] = []
     for part in parts:
-        shares = await weigh(meter, prompts, context, part, thought)
+        shares = await weigh(meter, question, part)
         inside.append(shares or [1.0 / len(part)] * len(part))
     best = tuple(
         part[max(range(len(part)), key=shares.__getitem__)]
         for part, shares in zip(parts, inside, strict=True)
     )
-    between = await weigh(meter, prompts, context, best, thought)
+    between = await weigh(meter, question, best)
     if between is None:
         return None
     meter.notes.append(f"{len(actions)} actions chosen among in {len(parts)} parts")
     return [of_part * share for of_part, own in zip(between, inside, strict=True) for share in own]
+
+
+async def shortlist(
+    meter: Meter, question: Callable[[tuple[str, ...]], Prompt], actions: tuple[str, ...]
+) -> tuple[str, ...]:
+    """The actions that a model reasons about: where there are more, the `MAX_CHOICES` likeliest.
+
+    How likely they are is asked without a thought. They keep their order.
+    """
+    if len(actions) <= MAX_CHOICES:
+        return actions
+    shares = await weigh(meter, question, actions)
+    likely = sorted(range(len(actions)), key=lambda i: -shares[i] if shares else 0.0)
+    return tuple(actions[i] for i in sorted(likely[:MAX_CHOICES]))
+
+
+def at_once(
+    prompts: Prompts, context: StepContext, thought: str = ""
+) -> Callable[[tuple[str, ...]], Prompt]:
+    """The question of a step's `Prompts.choose`, for `weigh` and `shortlist`."""
+    return lambda part: prompts.choose(context, part, labels_for(len(part)), thought)
 
 
 async def ask_thinking(
@@ -170,7 +188,8 @@ class ChoiceStep:
         context: the step.
         allocation: what it may spend; its depth is that of reasoning in words.
         thinking_tokens: budget of native thinking.
-        actions: the admissible actions, two at least.
+        actions: the admissible actions, two at least; at most `MAX_CHOICES` where the model reasons
+            about them.
         meter: the way to the model.
     """
 
@@ -214,7 +233,8 @@ class ChoiceStep:
 
     async def _choose(self, thought: str, name: str, n: int) -> list[Candidate]:
         """Samples from the distribution over the actions after a thought."""
-        probabilities = await weigh(self.meter, self.prompts, self.context, self.actions, thought)
+        question = at_once(self.prompts, self.context, thought)
+        probabilities = await weigh(self.meter, question, self.actions)
         if probabilities is None:
             return [_unnamed(thought)] * n
         context, allocation = self.context, self.allocation
@@ -235,11 +255,6 @@ class ChoiceStep:
     async def _choose_thinking(self, prompt: Prompt) -> tuple[Candidate, ...]:
         """Samples labels after native thinking; its text is not known."""
         actions = self.actions
-        if len(actions) > MAX_CHOICES:
-            shares = await weigh(self.meter, self.prompts, self.context, actions)
-            likely = sorted(range(len(actions)), key=lambda i: -shares[i] if shares else 0.0)
-            actions = tuple(actions[i] for i in sorted(likely[:MAX_CHOICES]))
-            prompt = self.prompts.choose(self.context, actions, labels_for(len(actions)), "")
         answers = await ask_thinking(
             self.meter,
             prompt,

@@ -11,7 +11,15 @@ from weakref import WeakKeyDictionary
 
 from amp.errors import ModelError
 from amp.execute.base import Prompts, Question, Tool
-from amp.execute.choice_step import MAX_CHOICES, ChoiceStep, ask, labels_for, weigh
+from amp.execute.choice_step import (
+    MAX_CHOICES,
+    ChoiceStep,
+    ask,
+    at_once,
+    labels_for,
+    shortlist,
+    weigh,
+)
 from amp.execute.meter import Meter
 from amp.execute.open_step import OpenStep
 from amp.execute.select import check_rules, refine, self_check
@@ -53,7 +61,7 @@ async def probe_step(
     if actions is None and "next_token" in kinds:
         next_token = await _entropy(prompt, meter)
     if actions is not None and not no_choice and "options" in kinds:
-        shares = await weigh(meter, prompts, context, actions)
+        shares = await weigh(meter, at_once(prompts, context), actions)
         options = {} if shares is None else dict(zip(actions, shares, strict=True))
     surprise = await _perplexity(context, meter) if "perplexity" in kinds else None
     probe = Probe(next_token, options, surprise, hidden)
@@ -171,6 +179,12 @@ class Executor:
         thinking = _thinking_tokens(allocation, meter)
         # Native thinking takes the place of the reasoning that the prompt would ask for.
         in_words = replace(allocation, depth=0) if thinking else allocation
+        if actions is not None and allocation.depth > 0 and len(actions) > MAX_CHOICES:
+            direct, listed = replace(allocation, depth=0), actions
+            context, _ = await fit_history(
+                context, lambda step: step_prompt(self.prompts, step, direct, listed), 1, 0, meter
+            )
+            actions = await shortlist(meter, at_once(self.prompts, context), actions)
         context, prompt = await fit_history(
             context,
             lambda step: step_prompt(self.prompts, step, in_words, actions),

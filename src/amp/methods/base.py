@@ -131,7 +131,8 @@ class Trajectory:
         """
         self._action = action
         self.state = replace(self.state, feedback="")  # that of the last action, if this one fails
-        self.state = await act(self._environment, action)
+        patience = self.meter.ledger.limits.environment_seconds
+        self.state = await act(self._environment, action, patience)
 
     def close_step(self, failure: str | None = None) -> None:
         """Ends the open step and keeps its record, with why it has no action or ended early."""
@@ -206,7 +207,8 @@ class BaselinePlanner(ABC):
         ledger = Ledger(self.limits)
         task = task_of(task)
         meter = Meter(self.model, ledger, task.seed)
-        run = Trajectory(task, environment, await open_task(environment, task), meter, on_step)
+        opening = await open_task(environment, task, self.limits.environment_seconds)
+        run = Trajectory(task, environment, opening, meter, on_step)
         try:
             own_limit = await self._plan(run)
             if own_limit is not None and ledger.ended_by is None:

@@ -102,8 +102,13 @@ def _likelihood(candidate: Candidate) -> float:
     return -math.inf if candidate.log_prob is None else candidate.log_prob
 
 
-async def grow(beams: Sequence[Beam], kept: Sequence[Extension], step: StepRecord) -> list[Beam]:
-    """Carries the kept extensions out, each in an environment of its own."""
+async def grow(
+    beams: Sequence[Beam],
+    kept: Sequence[Extension],
+    step: StepRecord,
+    patience: float | None = None,
+) -> list[Beam]:
+    """Carries the kept extensions out, each in an environment of its own, in so many seconds."""
     left = [extension.beam for extension in kept]
     grown = []
     for extension in kept:
@@ -112,7 +117,7 @@ async def grow(beams: Sequence[Beam], kept: Sequence[Extension], step: StepRecor
         left.remove(extension.beam)
         # The last extension of a beam takes over its environment, which is not needed again.
         environment = beam.environment.fork() if extension.beam in left else beam.environment
-        state = await act(environment, action)
+        state = await act(environment, action, patience)
         record = replace(
             step, observation=beam.state.observation, action=action, feedback=state.feedback
         )
@@ -197,7 +202,9 @@ class BeamPlanner(Planner):
         task = task_of(task)
         ledger = Ledger(self.limits)
         meter = Meter(self.model, ledger, task.seed)
-        live = [Beam(environment, Transition(await open_task(environment, task), done=False))]
+        patience = self.limits.environment_seconds
+        opening = await open_task(environment, task, patience)
+        live = [Beam(environment, Transition(opening, done=False))]
         finished: list[Beam] = []
         steps: list[StepRecord] = []
         while live and ledger.begin_step():
@@ -208,7 +215,11 @@ class BeamPlanner(Planner):
             live = going
             step, kept = await self._extend_step(task, live, len(finished), meter)
             try:
-                grown = await grow(live, kept, step) if kept else [idle(b, step) for b in live]
+                grown = (
+                    await grow(live, kept, step, patience)
+                    if kept
+                    else [idle(beam, step) for beam in live]
+                )
             except EnvironmentFailedError as error:
                 ledger.ended_by = ENVIRONMENT_ERROR
                 steps.append(replace(step, failure=str(error)))

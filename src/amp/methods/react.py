@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from amp.execute.choice_step import ask, labels_for, sample_index
+from amp.execute.choice_step import labels_for, sample_index, shortlist, weigh
 from amp.methods.base import BaselinePlanner, Trajectory, candidate_of
 from amp.models.base import Message, Prompt
 from amp.types import Allocation, Candidate, StepContext, ToolUse
@@ -201,6 +201,7 @@ class ReActPlanner(BaselinePlanner):
             turns.append(Turn(f"Action: {actions[0]}", run.state.feedback))
             return None
         context = run.context
+        actions = await shortlist(run.meter, lambda part: choose(context, part, turns, ""), actions)
         thought = (
             await run.meter.generate(
                 think(context, actions, turns),
@@ -209,8 +210,9 @@ class ReActPlanner(BaselinePlanner):
             )
         )[0]
         said = thought.text.strip()
-        question = choose(context, actions, turns, said)
-        probabilities = await ask(run.meter, question, labels_for(len(actions)))
+        probabilities = await weigh(
+            run.meter, lambda part: choose(context, part, turns, said), actions
+        )
         said = said.partition("Action:")[0].strip()
         if probabilities is None:
             candidate = candidate_of(thought, None, "no listed action was named")
