@@ -21,8 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from amp.allocate.mlp_policy import MlpPolicy
-from amp.assess.assessor_file import load_assessor
-from amp.assess.neural import NeuralAssessor
+from amp.assess.neural import NeuralAssessor, load_assessor
 from amp.benchmarks import load_benchmark
 from amp.learn.config import TrainConfig, load_train_config
 from amp.learn.pipeline import load_dataset, served, train_policy

@@ -10,13 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amp.allocate.distributions import (
+from amp.allocate.mlp_policy import entropies, log_probs
+from amp.allocate.space import (
+    REALS,
     TOOLS_FROM,
     ActionDistribution,
+    Space,
+    sigmoid,
     stopped,
 )
-from amp.allocate.mlp_policy import entropies, log_probs
-from amp.allocate.space import REALS, Space, sigmoid
 
 locations = st.floats(-30, 30)
 WIDTH = TOOLS_FROM + 2

@@ -18,8 +18,7 @@ from typer.testing import CliRunner, Result
 from amp import cli
 from amp.allocate.mlp_policy import MlpPolicy
 from amp.allocate.policy_file import load_policy
-from amp.assess.assessor_file import Training, load_assessor, save_assessor
-from amp.assess.neural import NeuralAssessor
+from amp.assess.neural import NeuralAssessor, Training, load_assessor, save_assessor
 from amp.errors import AmpError
 from amp.learn.trainer import ASSESSOR, METRICS, POLICY
 

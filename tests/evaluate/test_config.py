@@ -187,8 +187,8 @@ def test_what_makes_no_sense_is_refused_in_one_line(values: dict[str, Any], mess
 
 
 def test_an_assessor_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from amp.assess.assessor_file import Training, save_assessor
     from amp.assess.base import WeightedAssessor
+    from amp.assess.neural import Training, save_assessor
     from amp.mlp import read_tensors
 
     model = ScriptedModel([""])
@@ -200,7 +200,7 @@ def test_an_assessor_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         opened.append(file)
         return read_tensors(file, *rest)
 
-    monkeypatch.setattr("amp.assess.assessor_file.read_tensors", counted)
+    monkeypatch.setattr("amp.assess.neural.read_tensors", counted)
     config = RunConfig(benchmark="gsm8k", planner=PlannerConfig(assessor=path))
     assembly = Assembly.of(config.planner, config.load_benchmark())
     assert not assembly.needs_hidden_states

@@ -26,7 +26,7 @@ from amp.execute.sandbox import (
     walls_of,
 )
 from amp.execute.tools import CalculatorTool, PythonTool
-from amp.execute.tools.recorded import RecordedTool
+from amp.execute.tools.simple import RecordedTool
 from amp.models.recording import Recording
 from amp.trace import RunDirectory, read_episodes, settings_of
 from amp.types import Episode, StepRecord, Task, ToolUse

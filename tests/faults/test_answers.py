@@ -242,7 +242,7 @@ async def test_azure_gets_its_version_and_its_key(monkeypatch: pytest.MonkeyPatc
         return Answer(404)
 
     with serving(respond) as address:
-        monkeypatch.setattr("amp.models.address._AZURE", ("127.0.0.1",))
+        monkeypatch.setattr("amp.models.connection._AZURE", ("127.0.0.1",))
         url = f"{address}/openai/deployments/m/chat/completions?api-version=2024-10-21"
         model = OpenAIModel("m", base_url=url, api_key="sk-1234567890")
         with pytest.raises(ModelError, match="status 404"):

@@ -17,17 +17,21 @@ from hypothesis import strategies as st
 from amp.assess.evidence import goal_distance, remaining_quantities, remaining_words, unused
 from amp.assess.features import observe
 from amp.assess.text import indicator_counts, numbers, structural, word_count
-from amp.benchmarks.alfworld.examples import situation_of as alfworld_situation
 from amp.benchmarks.alfworld.prompts import ALFWorldPrompts
+from amp.benchmarks.alfworld.prompts import situation_of as alfworld_situation
 from amp.benchmarks.alfworld.scene import Scene, read_goal
 from amp.benchmarks.babyai import mission
 from amp.benchmarks.babyai.prompts import BabyAIPrompts
 from amp.benchmarks.gsm8k import GSM8KPrompts
-from amp.benchmarks.gsm8k.answers import final_answer, official_answer, read_answer
-from amp.benchmarks.gsm8k.environment import GSM8KEnvironment
+from amp.benchmarks.gsm8k.environment import (
+    GSM8KEnvironment,
+    StepKind,
+    final_answer,
+    official_answer,
+    read_answer,
+)
 from amp.benchmarks.gsm8k.numbers import normalise
 from amp.benchmarks.gsm8k.problems import Problem, operations, solution_annotations
-from amp.benchmarks.gsm8k.prompts import StepKind
 from amp.benchmarks.webshop.browser import parse_action
 from amp.benchmarks.webshop.environment import read_request, rows_of_results
 from amp.benchmarks.webshop.prompts import WebShopPrompts

@@ -16,8 +16,8 @@ from tests.models.conformance import ask
 from amp.errors import AmpError, InvalidInputError, MissingDependencyError
 from amp.models.answer_text import cut_at_stop, without_thinking
 from amp.models.base import Message, Prompt, Request
+from amp.models.connection import DUMMIES, SHORTEST, Secrets
 from amp.models.openai import OpenAIModel
-from amp.models.secret import DUMMIES, SHORTEST, Secrets
 
 printable = st.text(string.ascii_letters + string.digits + string.punctuation, min_size=SHORTEST)
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from tests.fakes.problems import TwoArmed, UntilRight
 
-from amp.allocate.distributions import TOOLS_FROM
 from amp.allocate.mlp_policy import MlpPolicy
+from amp.allocate.space import TOOLS_FROM
 from amp.cost import Reward
 from amp.errors import InvalidInputError
 from amp.learn.config import PPOConfig

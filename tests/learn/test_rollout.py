@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from tests.allocate.test_mlp_policy import SPACE
 from tests.fakes.problems import TOKENS, TwoArmed, UntilRight
 
-from amp.allocate.distributions import ActionDistribution
 from amp.allocate.mlp_policy import EXTRAS, MlpPolicy
-from amp.allocate.space import Space, sigmoid
+from amp.allocate.space import ActionDistribution, Space, sigmoid
 from amp.cost import Charge, Reward
 from amp.errors import InvalidInputError
 from amp.learn import rollout

@@ -19,7 +19,7 @@ from torch.distributions import Bernoulli, Distribution, Independent, Normal
 from torchrl.objectives import ClipPPOLoss
 from torchrl.objectives.value.functional import generalized_advantage_estimate
 
-from amp.allocate.distributions import TOOLS_FROM
+from amp.allocate.space import TOOLS_FROM
 from amp.learn.networks import Networks
 from amp.learn.ppo import Batch
 from amp.mlp import Floats

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amp.errors import InvalidInputError
-from amp.models.address import read_address
+from amp.models.connection import read_address
 
 
 @settings(max_examples=30)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amp.errors import InvalidInputError
-from amp.models.secret import (
+from amp.models.connection import (
     SHORTEST,
     Secrets,
     clean_key,

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amp.models.base import Message, Prompt, Request
-from amp.models.usage import Came, Stated, believed, number, size
+from amp.models.bill import Came, Stated, believed, number, size
 from amp.types import Usage
 
 REQUEST = Request(Prompt((Message("user", "How many eggs are in seven boxes?"),), 50), n=2)

@@ -23,8 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from amp.allocate.base import Allocator
-from amp.allocate.distributions import TOOLS_FROM
-from amp.allocate.space import REALS, Space
+from amp.allocate.space import REALS, TOOLS_FROM, Space
 from amp.latency import CostModel
 from amp.types import Allocation, Complexity, Decision, Limits, StepContext, Usage
 

@@ -1,6 +1,6 @@
 """The policy network pi_theta(R | C) of spec 2.3: what it observes, and its formulas for arrays.
 
-`log_probs` and `entropies` are those of `amp.allocate.distributions` over many decisions at once:
+`log_probs` and `entropies` are those of `amp.allocate.space` over many decisions at once:
 every array has one row a decision. A learner's twin differs in the name of the array library.
 """
 
@@ -15,10 +15,9 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from amp.allocate.distributions import HALF_LOG_TWO_PI, TOOLS_FROM, ActionDistribution
 from amp.allocate.policy import INITIAL_LOG_STD, Policy, check_log_stds, check_positive
 from amp.allocate.rules import leaders
-from amp.allocate.space import REALS, Space
+from amp.allocate.space import HALF_LOG_TWO_PI, REALS, TOOLS_FROM, ActionDistribution, Space
 from amp.errors import InvalidInputError
 from amp.mlp import Floats, Layer, encode
 from amp.types import Complexity, StepContext

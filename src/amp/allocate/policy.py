@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from amp.allocate.base import Allocator
 from amp.allocate.budget import ActionMask, AllocationEnv, mask_actions
-from amp.allocate.distributions import ActionDistribution, stopped
-from amp.allocate.space import REALS, Line, Space
+from amp.allocate.space import REALS, ActionDistribution, Line, Space, stopped
 from amp.errors import InvalidInputError
 from amp.latency import CostModel
 from amp.types import STOP, Allocation, Complexity, Decision, Limits, StepContext, Usage

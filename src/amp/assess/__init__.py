@@ -9,8 +9,7 @@ from amp.assess.base import GROUPS, AblatedAssessor, Assessor, Group, WeightedAs
 from amp.assess.features import FEATURES, Feature, FeatureVector, observe
 
 if TYPE_CHECKING:
-    from amp.assess.assessor_file import load_assessor, save_assessor
-    from amp.assess.neural import NeuralAssessor
+    from amp.assess.neural import NeuralAssessor, load_assessor, save_assessor
 
 __all__ = [
     "FEATURES",
@@ -28,15 +27,11 @@ __all__ = [
     "save_assessor",
 ]
 
-_WITH_NUMPY = {
-    "NeuralAssessor": "neural",
-    "load_assessor": "assessor_file",
-    "save_assessor": "assessor_file",
-}
+_WITH_NUMPY = ("NeuralAssessor", "load_assessor", "save_assessor")
 
 
 def __getattr__(name: str) -> Any:
     """Exports what needs numpy without importing it yet."""
     if name not in _WITH_NUMPY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_WITH_NUMPY[name]}"), name)
+    return getattr(import_module(f"{__name__}.neural"), name)

@@ -190,7 +190,7 @@ class WeightedAssessor(Assessor):
         return features.complexity(min(1.0, max(0.0, self.bias + total)))
 
     def to_tensors(self) -> dict[str, Sequence[float]]:
-        """The parameters by name, for `amp.assess.assessor_file`."""
+        """The parameters by name, for `amp.assess.neural`."""
         tensors: dict[str, Sequence[float]] = {
             "weights": (self.alpha, self.beta, self.gamma),
             "bias": (self.bias,),

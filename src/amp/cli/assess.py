@@ -54,7 +54,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train an assessor. Example: amp assess train runs/train --out cam.safetensors"""
-    from amp.assess.assessor_file import save_assessor
+    from amp.assess.neural import save_assessor
     from amp.assess.text import find_parser
     from amp.learn.pretrain import train_assessor, training_of
 
@@ -127,7 +127,7 @@ def report(
         inside, held_out = held_out.train_test_split()
     outside_notes, inside_notes = _judged(held_out), _judged(inside)
     if assessor:
-        from amp.assess.assessor_file import load_assessor
+        from amp.assess.neural import load_assessor
 
         assessors = {}
         for path in assessor:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from amp.allocate.distributions import TOOLS_FROM
 from amp.allocate.policy import Policy
-from amp.allocate.space import Space, sigmoid
+from amp.allocate.space import TOOLS_FROM, Space, sigmoid
 from amp.cli.app import Json, app, output_file
 from amp.cli.terminal import new_console, say_json
 from amp.types import (

@@ -1,11 +1,15 @@
-"""Commands that plan: solve and run."""
+"""Commands that plan: solve, run, and a whole sweep of runs."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
 from datetime import datetime
+from fnmatch import fnmatch
+from itertools import product
 from pathlib import Path
+from shlex import quote
+from textwrap import shorten
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,12 +26,17 @@ from amp.cli.app import (
     run_async,
     takes,
 )
-from amp.cli.terminal import new_console, say, say_json
+from amp.cli.terminal import new_console, progress, say, say_json
 from amp.errors import InvalidInputError, ModelError
 from amp.evaluate.config import PlannerConfig, RunConfig
 from amp.files import require_output_directory
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from amp.evaluate.sweep import PreparedTrial, Sweep, Trial, TrialResult
     from amp.types import StepRecord
 
 
@@ -155,3 +164,152 @@ def run(
                 say(f"settings: {file}")
 
     run_async(go())
+
+
+_FAILURE_CHARACTERS = 400
+"""Of one failure in the terminal: what differs from an earlier run may be a list of all tasks."""
+
+
+@app.command()
+def sweep(
+    config: Annotated[Path, typer.Argument(help="A TOML file as those in configs/.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Directory of the sweep; runs/NAME if left out.")
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Trials whose name matches, such as '*/heuristic/*'; repeat for several."
+        ),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Tasks a benchmark at most.")] = None,
+    show: Annotated[bool, typer.Option("--list", help="List the trials and run none.")] = False,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Run benchmarks x models x allocators x seeds. Example: amp sweep configs/gsm8k.toml
+
+    Each trial is a run of its own in the directory of the sweep. The same command goes on where it
+    was interrupted, and runs again what failed.
+    """
+    from amp.evaluate.sweep import load_sweep, prepare, run_trials, summaries
+    from amp.settings import load_settings
+
+    chosen = load_sweep(config)
+    trials = _matching(chosen.trials(), only)
+    folder = out or Path("runs") / config.stem
+    if show:
+        names = [trial.name for trial in trials]
+        if as_json:
+            say_json(names)
+        else:
+            say("\n".join(names))
+        return
+    require_output_directory(folder)
+    console = new_console(stderr=True)
+    ready, results = prepare(chosen, trials, folder, data or load_settings().data, limit)
+
+    async def go() -> list[TrialResult]:
+        with _Progress(console, ready) as progress:
+            try:
+                return await run_trials(
+                    chosen,
+                    ready,
+                    lambda name, path, prompts, hidden: open_model(
+                        name, path, None, prompts, hidden
+                    ),
+                    progress.on_trial,
+                    lambda episode: progress.advance(1),
+                )
+            except asyncio.CancelledError:
+                console.print("interrupted; the same command goes on")
+                raise
+
+    results += run_async(go())
+    rows_by_key = summaries(results)
+    failed = [result for result in results if result.failure is not None]
+    if as_json:
+        rows = [
+            dict(zip(("benchmark", "model", "allocator"), key, strict=True))
+            | {"success_rate": summary.success_rate, "summary": summary}
+            for key, summary in rows_by_key.items()
+        ]
+        failures = [{"trial": r.trial.name, "failure": r.failure} for r in failed]
+        say_json({"out": str(folder), "rows": rows, "failures": failures})
+    else:
+        _show(chosen, results, folder)
+        for result in failed:
+            failure = shorten(str(result.failure), _FAILURE_CHARACTERS)
+            console.print(f"failed: {result.trial.name}: {failure}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _matching(trials: list[Trial], patterns: Sequence[str] | None) -> list[Trial]:
+    for pattern in patterns or ():
+        if not any(fnmatch(trial.name, pattern) for trial in trials):
+            raise InvalidInputError(
+                f"--only {pattern!r} matches no trial; they are called as {trials[0].name} "
+                "(all: --list)"
+            )
+    if not patterns:
+        return trials
+    return [trial for trial in trials if any(fnmatch(trial.name, pattern) for pattern in patterns)]
+
+
+class _Progress:
+    """Episodes of all trials in one bar, with the trial at hand; a context manager."""
+
+    def __init__(self, console: Console, trials: Sequence[PreparedTrial]) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, TimeElapsedColumn
+
+        self._bars = progress(
+            *(BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._bar = self._bars.add_task("", total=sum(len(trial.tasks) for trial in trials))
+
+    def __enter__(self) -> _Progress:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bars.stop()
+
+    def on_trial(self, prepared: PreparedTrial, done: int) -> None:
+        self._bars.update(self._bar, description=prepared.trial.name)
+        self.advance(done)
+
+    def advance(self, episodes: int) -> None:
+        self._bars.advance(self._bar, episodes)
+
+
+def _show(chosen: Sweep, results: Sequence[TrialResult], folder: Path) -> None:
+    """A table for each benchmark and model, and the command that reports its runs."""
+    from amp.cli import render
+    from amp.evaluate.sweep import slug, summaries
+
+    console = new_console()
+    for benchmark, model in product(chosen.benchmarks, chosen.models):
+        here = [r for r in results if (r.trial.benchmark, r.trial.model) == (benchmark, model)]
+        found = {key[-1]: summary for key, summary in summaries(here).items()}
+        rows = [(name, found[name]) for name in chosen.allocators if name in found]
+        if not rows:
+            continue
+        console.print(render.summary_table(rows, title=f"{benchmark}, {model}"))
+        for name, summary in rows:
+            for note in summary.notes:
+                say(f"{name}: {note}")
+        runs = [f"{name}={_seeds(here, name)}" for name, _ in rows]
+        page = quote(str(folder / f"{benchmark}-{slug(model)}.html"))
+        say(f"\namp report {' '.join(runs)} --html {page}\n")
+
+
+def _seeds(results: Sequence[TrialResult], allocator: str) -> str:
+    """The finished runs of an allocator, as a shell takes them."""
+    paths = [r.path for r in results if r.trial.allocator == allocator and r.failure is None]
+    names = [path.name for path in paths]
+    last = names[0] if len(names) == 1 else f"{{{','.join(names)}}}"
+    return f"{quote(str(paths[0].parent))}/{last}"

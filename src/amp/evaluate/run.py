@@ -33,7 +33,7 @@ from amp.execute.base import Tool
 from amp.execute.executor import Executor
 from amp.execute.sandbox import Sandbox, ask_walls, load_sandbox
 from amp.execute.tools import LargerModelTool, load_tool, plugin_tools
-from amp.execute.tools.recorded import RecordedTool
+from amp.execute.tools.simple import RecordedTool
 from amp.latency import CostModel, find_profile
 from amp.methods import BASELINES, AnyPlanner, BeamPlanner, Method
 from amp.models.base import LanguageModel, ModelCard
@@ -44,7 +44,7 @@ from amp.trace import CONTENTS, EPISODES, SANDBOX, RunDirectory, read_episodes
 from amp.types import FAULTS, MODEL_ERROR, Episode, ProbeKind, StepRecord, Task
 
 if TYPE_CHECKING:
-    from amp.assess.assessor_file import Training
+    from amp.assess.neural import Training
 
 _MAX_ROUNDS = 64
 _MODEL_ERRORS_TO_GIVE_UP = 3
@@ -163,7 +163,7 @@ class Assembly:
         allocator = self._allocator()
         assessor, path = self.assessor, config.assessor
         if path is not None and self.trained_on is not None:
-            from amp.assess.assessor_file import check_fit  # needs numpy
+            from amp.assess.neural import check_fit  # needs numpy
 
             check_fit(path, self.trained_on, model=model.card)
         probes = self._probes(is_used=allocator.uses_complexity or path is not None)
@@ -238,7 +238,7 @@ def _load_assessor(config: PlannerConfig, environment: str) -> tuple[Assessor, T
     assessor: Assessor = WeightedAssessor()
     trained_on = None
     if config.assessor is not None:
-        from amp.assess.assessor_file import load_assessor  # needs numpy
+        from amp.assess.neural import load_assessor  # needs numpy
 
         assessor, trained_on = load_assessor(config.assessor, environment=environment)
     excluded = config.exclude

@@ -18,9 +18,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from amp.allocate.distributions import stopped
 from amp.allocate.mlp_policy import EXTRAS, Mask, MlpPolicy
-from amp.allocate.space import Space
+from amp.allocate.space import Space, stopped
 from amp.cost import Reward
 from amp.errors import InvalidInputError
 from amp.learn.networks import LOG_STDS, Networks, encoded, normalisation, one_thread

@@ -1,6 +1,6 @@
 """The policy network of `amp.allocate.policy` in torch, with a value function beside it.
 
-Log-probabilities and entropies are those of `amp.allocate.distributions`, with gradients.
+Log-probabilities and entropies are those of `amp.allocate.space`, with gradients.
 The network of an assessor (spec 3.2) may stand before both: then the gradients reach it
 through its score.
 """
@@ -16,8 +16,8 @@ import torch
 from torch import nn
 from torch.nn.functional import softplus
 
-from amp.allocate.distributions import HALF_LOG_TWO_PI, TOOLS_FROM
 from amp.allocate.mlp_policy import EXTRAS, MlpPolicy
+from amp.allocate.space import HALF_LOG_TWO_PI, TOOLS_FROM
 from amp.assess.neural import NeuralAssessor
 from amp.errors import InvalidInputError
 from amp.mlp import FAR, Floats, Layer

@@ -18,7 +18,7 @@ import numpy as np
 from amp.allocate.base import Allocator
 from amp.allocate.mlp_policy import MlpPolicy
 from amp.allocate.policy_file import CurvePoint, Origin, load_policy, save_policy
-from amp.assess import assessor_file
+from amp.assess import neural
 from amp.assess.base import Assessor, WeightedAssessor
 from amp.assess.features import BY_NAME
 from amp.assess.neural import NeuralAssessor
@@ -52,8 +52,8 @@ _REPEATS = 20
 class Scorer:
     """A trained assessor, and what it has learned from."""
 
-    assessor: assessor_file.TrainedAssessor
-    trained_on: assessor_file.Training
+    assessor: neural.TrainedAssessor
+    trained_on: neural.Training
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ def load_dataset(
 def _scorer(config: TrainConfig, card: ModelCard) -> Scorer | None:
     if config.assessor is None:
         return None
-    assessor, trained_on = assessor_file.load_assessor(
+    assessor, trained_on = neural.load_assessor(
         config.assessor, model=card, environment=config.benchmark
     )
     if assessor.network is not None:
@@ -202,9 +202,9 @@ def train_policy(
         assert start is not None  # `load_train_config` sees to it
         policy = start
     if assessor is not None:
-        assessor = _network(assessor_file.load_assessor(directory / ASSESSOR)[0])
+        assessor = _network(neural.load_assessor(directory / ASSESSOR)[0])
     elif scorer is not None:
-        assessor_file.save_assessor(scorer.assessor, scorer.trained_on, directory / ASSESSOR)
+        neural.save_assessor(scorer.assessor, scorer.trained_on, directory / ASSESSOR)
     own = directory / ASSESSOR
     origin = Origin(
         config.benchmark,
@@ -347,9 +347,7 @@ def _cloned(config: TrainConfig, table: TableEnv) -> MlpPolicy:
     return replace(cloned, max_samples=table.max_samples)
 
 
-def _learning(
-    scorer: Scorer | None, table: TableEnv
-) -> tuple[NeuralAssessor, assessor_file.Training]:
+def _learning(scorer: Scorer | None, table: TableEnv) -> tuple[NeuralAssessor, neural.Training]:
     """The assessor that is to learn, and what it will have learned from."""
     assert scorer is not None  # `load_train_config` sees to it
     tasks = tuple(sorted({*scorer.trained_on.tasks, *table.tasks}))

@@ -19,10 +19,9 @@ import torch
 from torch import nn
 
 from amp.annotations.store import Annotation
-from amp.assess.assessor_file import TrainedAssessor, Training
 from amp.assess.base import TERMS, WeightedAssessor
 from amp.assess.features import FEATURES, FeatureVector, observe
-from amp.assess.neural import NeuralAssessor, Projection, transformed
+from amp.assess.neural import NeuralAssessor, Projection, TrainedAssessor, Training, transformed
 from amp.assess.text import Parser
 from amp.benchmarks.labels import blinded, context_at
 from amp.errors import InvalidInputError

@@ -23,7 +23,7 @@ import numpy as np
 
 from amp.allocate.mlp_policy import EXTRAS, MlpPolicy
 from amp.allocate.policy_file import save_policy
-from amp.assess import assessor_file
+from amp.assess import neural
 from amp.assess.neural import NeuralAssessor
 from amp.errors import InvalidInputError, LimitReachedError
 from amp.files import append_line, replace_file
@@ -89,7 +89,7 @@ def train(
     *,
     start: MlpPolicy | None = None,
     assessor: NeuralAssessor | None = None,
-    trained_on: assessor_file.Training | None = None,
+    trained_on: neural.Training | None = None,
     resume: bool = False,
     on_update: Callable[[Metrics], None] = lambda metrics: None,
 ) -> MlpPolicy:
@@ -113,7 +113,7 @@ def train_on(
     *,
     start: MlpPolicy | None = None,
     assessor: NeuralAssessor | None = None,
-    trained_on: assessor_file.Training | None = None,
+    trained_on: neural.Training | None = None,
     resume: bool = False,
     on_update: Callable[[Metrics], None] = lambda metrics: None,
 ) -> MlpPolicy:
@@ -179,11 +179,11 @@ def _save(
     training: Training,
     settings: PPOConfig,
     directory: Path,
-    trained_on: assessor_file.Training | None,
+    trained_on: neural.Training | None,
 ) -> None:
     save_policy(training.policy, directory / POLICY)
     if training.assessor is not None and trained_on is not None:
-        assessor_file.save_assessor(training.assessor, trained_on, directory / ASSESSOR)
+        neural.save_assessor(training.assessor, trained_on, directory / ASSESSOR)
     save_checkpoint(training, settings, directory / CHECKPOINT)
 
 

@@ -42,7 +42,7 @@ from amp.models.base import (
     Prompt,
     Request,
 )
-from amp.models.bill import Spent
+from amp.models.bill import Came, Spent, Stated, believed, number, size, table
 from amp.models.chat import (
     ANTHROPIC_STYLES,
     AnthropicStyle,
@@ -60,7 +60,6 @@ from amp.models.chat import (
 )
 from amp.models.refusals import Refusals
 from amp.models.sdk import Api, SdkClient
-from amp.models.usage import Came, Stated, believed, number, size, table
 from amp.types import Usage
 
 

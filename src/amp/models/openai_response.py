@@ -18,9 +18,9 @@ from amp.models.answer_text import (
     without_thinking,
 )
 from amp.models.base import Completion, Request
+from amp.models.bill import Came, Stated, believed, number, size, table
 from amp.models.chat import estimated_tokens, without_prefix
 from amp.models.reply import failure_of_choice
-from amp.models.usage import Came, Stated, believed, number, size, table
 from amp.types import Usage
 
 _THOUGHTS = ("reasoning_content", "reasoning", "reasoning_text", "thinking", "thoughts")

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 from annotated_types import Ge, Le
 
 from amp.errors import InvalidInputError
-from amp.models.address import read_address
 from amp.models.base import LanguageModel, ModelCard
 from amp.models.catalog import DEFAULT, MODELS, resolve
+from amp.models.connection import read_address
 from amp.models.download import sha256_of
 from amp.plugins import make_plugin, note_shadowed, plugin_names
 

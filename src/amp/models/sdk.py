@@ -23,10 +23,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from amp.errors import InvalidInputError, LimitReachedError, MissingDependencyError, ModelError
-from amp.models.address import read_address
 from amp.models.answer_text import clean, mended
 from amp.models.bill import Spent
-from amp.models.connection import open_client
+from amp.models.connection import (
+    Secrets,
+    clean_key,
+    header_secrets,
+    login_secrets,
+    open_client,
+    proxy_logins,
+    read_address,
+)
 from amp.models.refusals import blames_a_field
 from amp.models.reply import (
     BodyError,
@@ -37,7 +44,6 @@ from amp.models.reply import (
     read_body,
     reason_of,
 )
-from amp.models.secret import Secrets, clean_key, header_secrets, login_secrets, proxy_logins
 
 # Every token may be listed with twenty others, their bytes and their log-probabilities.
 _BYTES_A_TOKEN = 8_000

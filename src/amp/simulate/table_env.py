@@ -15,9 +15,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from amp.allocate.distributions import TOOLS_FROM
 from amp.allocate.mlp_policy import EXTRAS, Mask
-from amp.allocate.space import FALLING, REALS, Space
+from amp.allocate.space import FALLING, REALS, TOOLS_FROM, Space
 from amp.cost import Reward
 from amp.errors import InvalidInputError
 from amp.mlp import Floats

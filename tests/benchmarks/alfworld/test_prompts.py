@@ -6,8 +6,14 @@ import hashlib
 
 import pytest
 
-from amp.benchmarks.alfworld.examples import EXAMPLES, Situation, situation_of
-from amp.benchmarks.alfworld.prompts import VERSION, ALFWorldPrompts, where
+from amp.benchmarks.alfworld.prompts import (
+    EXAMPLES,
+    VERSION,
+    ALFWorldPrompts,
+    Situation,
+    situation_of,
+    where,
+)
 from amp.benchmarks.alfworld.scene import Scene
 from amp.execute.choice_step import labels_for
 from amp.models.base import Prompt

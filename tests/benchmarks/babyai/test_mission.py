@@ -7,12 +7,12 @@ import re
 import pytest
 
 from amp.benchmarks.babyai import PATH_FINDER, BabyAI
-from amp.benchmarks.babyai.examples import (
+from amp.benchmarks.babyai.mission import Situation, clauses, sighting_in, status_in
+from amp.benchmarks.babyai.prompts import (
     INDIRECT_EXAMPLES,
     PRIMITIVE_EXAMPLES,
     SUBGOAL_EXAMPLES,
 )
-from amp.benchmarks.babyai.mission import Situation, clauses, sighting_in, status_in
 from amp.benchmarks.babyai.world import PRIMITIVES
 from amp.benchmarks.choice_prompts import Example
 from amp.execute.choice_step import labels_for

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amp.benchmarks.gsm8k.answers import final_answer, official_answer, read_answer
+from amp.benchmarks.gsm8k.environment import final_answer, official_answer, read_answer
 from amp.benchmarks.gsm8k.numbers import normalise
 
 

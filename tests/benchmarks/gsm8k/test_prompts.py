@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from amp.benchmarks.gsm8k import GSM8K, GSM8KPrompts
-from amp.benchmarks.gsm8k.prompts import StepKind
+from amp.benchmarks.gsm8k.environment import StepKind
 from amp.execute.base import Prompts
 from amp.models.base import Message, Prompt
 from amp.types import Allocation, Candidate, Observation, StepContext, Task, ToolUse

@@ -9,7 +9,7 @@ from pathlib import Path
 from amp.allocate.space import Space
 from amp.benchmarks.base import Defaults, Difficulty, DifficultyScale, Requirements, count_in
 from amp.benchmarks.download import find_data
-from amp.benchmarks.gsm8k.environment import GSM8KEnvironment, GSM8KJudge
+from amp.benchmarks.gsm8k.environment import GSM8KEnvironment, GSM8KJudge, StepKind
 from amp.benchmarks.gsm8k.problems import (
     Problem,
     fetch_problems,
@@ -17,7 +17,7 @@ from amp.benchmarks.gsm8k.problems import (
     read_problems,
     split_training,
 )
-from amp.benchmarks.gsm8k.prompts import GSM8KPrompts, StepKind
+from amp.benchmarks.gsm8k.prompts import GSM8KPrompts
 from amp.errors import InvalidInputError, MissingDependencyError, did_you_mean
 from amp.execute.base import Tool
 from amp.execute.tools import TOOLS

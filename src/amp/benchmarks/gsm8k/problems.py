@@ -25,7 +25,7 @@ from pathlib import Path
 
 from amp.annotations.store import Annotation
 from amp.benchmarks.download import RemoteFile, fetch, find_data
-from amp.benchmarks.gsm8k.answers import official_answer
+from amp.benchmarks.gsm8k.environment import official_answer
 from amp.errors import InvalidInputError, MissingDependencyError
 from amp.models.download import Progress
 

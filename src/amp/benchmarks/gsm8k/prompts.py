@@ -12,16 +12,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import Literal
 
-from amp.benchmarks.gsm8k.answers import final_answer, read_answer
+from amp.benchmarks.gsm8k.environment import StepKind, final_answer, read_answer
 from amp.benchmarks.gsm8k.numbers import normalise
 from amp.models.base import Message, Prompt
 from amp.types import Allocation, Candidate, StepContext, ToolUse
 
 VERSION = "gsm8k/1"
-
-StepKind = Literal["solution", "reasoning"]
 
 _PROGRAM_SYSTEM = "You are a careful solver of math word problems."
 _PROGRAM = (

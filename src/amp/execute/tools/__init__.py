@@ -12,9 +12,8 @@ from collections.abc import Callable, Mapping
 from amp.errors import InvalidInputError, did_you_mean
 from amp.execute.base import Tool
 from amp.execute.tools.calculator import CalculatorTool
-from amp.execute.tools.larger_model import LargerModelTool
-from amp.execute.tools.memory import MemoryTool
 from amp.execute.tools.python import PythonTool
+from amp.execute.tools.simple import LargerModelTool, MemoryTool
 from amp.execute.tools.symbolic_planner import SymbolicPlannerTool
 from amp.plugins import make_plugin, plugin_names
 
