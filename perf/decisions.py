@@ -6,8 +6,7 @@ import statistics
 import timeit
 from dataclasses import replace
 
-from amp.allocate.base import Allocator
-from amp.allocate.budget import AllocationEnv
+from amp.allocate.base import AllocationEnv, Allocator
 from amp.allocate.mlp_policy import MlpPolicy
 from amp.allocate.policy import SigmoidPolicy
 from amp.allocate.rules import HeuristicAllocator

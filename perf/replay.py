@@ -17,7 +17,7 @@ from amp.allocate.base import FixedAllocator
 from amp.allocate.rules import UntilAgreement
 from amp.benchmarks import load_benchmark
 from amp.execute.executor import Executor
-from amp.execute.tools.simple import RecordedTool
+from amp.execute.tools import RecordedTool
 from amp.models.recorded import RecordedModel
 from amp.models.scripted import ScriptedModel
 from amp.planner import Planner

@@ -10,8 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.fakes.worlds import RIDDLE
 
-from amp.allocate.base import Allocator, FixedAllocator
-from amp.allocate.budget import AllocationEnv, BudgetedAllocator, mask_actions
+from amp.allocate.base import (
+    AllocationEnv,
+    Allocator,
+    BudgetedAllocator,
+    FixedAllocator,
+    mask_actions,
+)
 from amp.allocate.space import Space
 from amp.latency import CostModel, Lengths, Profile
 from amp.models.base import ModelCard

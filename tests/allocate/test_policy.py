@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.fakes.worlds import RIDDLE, context
 
-from amp.allocate.budget import AllocationEnv
+from amp.allocate.base import AllocationEnv
 from amp.allocate.policy import SigmoidPolicy
 from amp.allocate.rules import HeuristicAllocator
 from amp.allocate.space import REALS, Line, Space, sigmoid

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amp.annotations.agreement import Level, krippendorff_alpha, measure_agreement
+from amp.annotations.collect import Level, krippendorff_alpha, measure_agreement
 from amp.annotations.store import Annotation
 
 LEVELS: tuple[Level, ...] = ("nominal", "ordinal", "interval")

@@ -7,9 +7,8 @@ import io
 from rich.console import Console, RenderableType
 
 from amp.cli.render import comparison_table, reliability_table, report_view, score_table
-from amp.report.calibration import reliability
 from amp.report.metrics import Interval
-from amp.report.validity import Difference, Estimate, Importance, Oriented
+from amp.report.validity import Difference, Estimate, Importance, Oriented, reliability
 from amp.report.validity_report import Kind, ScoreLine, Stage, ValidityReport
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from amp.benchmarks import load_benchmark
 from amp.errors import InvalidInputError, RecordingError
-from amp.evaluate.dataset import EpisodeDataset, benchmark_of
+from amp.evaluate.record import EpisodeDataset, benchmark_of
 from amp.models.base import ModelCard
 from amp.types import Episode, Task, Usage
 

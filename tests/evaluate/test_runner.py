@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from amp.allocate.base import FixedAllocator, OverrideAllocator, RandomAllocator
-from amp.allocate.budget import BudgetedAllocator
+from amp.allocate.base import BudgetedAllocator, FixedAllocator, OverrideAllocator, RandomAllocator
 from amp.allocate.mlp_policy import MlpPolicy
 from amp.allocate.policy import SigmoidPolicy
 from amp.allocate.policy_file import save_policy

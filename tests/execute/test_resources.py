@@ -12,8 +12,7 @@ from amp.cost import Ledger
 from amp.execute.base import PlainPrompts, Tool
 from amp.execute.executor import TOKENS_A_REASONING_STEP, Executor
 from amp.execute.meter import Meter
-from amp.execute.tools import CalculatorTool
-from amp.execute.tools.simple import LargerModelTool
+from amp.execute.tools import CalculatorTool, LargerModelTool
 from amp.models.base import Capabilities, ModelCard, Request
 from amp.models.scripted import ALL_CAPABILITIES, ScriptedModel
 from amp.types import Allocation, Candidate, Evidence, Limits, StepContext

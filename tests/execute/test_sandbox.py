@@ -25,8 +25,7 @@ from amp.execute.sandbox import (
     load_sandbox,
     walls_of,
 )
-from amp.execute.tools import CalculatorTool, PythonTool
-from amp.execute.tools.simple import RecordedTool
+from amp.execute.tools import CalculatorTool, PythonTool, RecordedTool
 from amp.models.recording import Recording
 from amp.trace import RunDirectory, read_episodes, settings_of
 from amp.types import Episode, StepRecord, Task, ToolUse

@@ -11,7 +11,7 @@ from amp.allocate.base import Allocator, FixedAllocator
 from amp.assess.base import Assessor, WeightedAssessor
 from amp.benchmarks import load_benchmark
 from amp.execute.executor import Executor
-from amp.execute.tools.simple import RecordedTool
+from amp.execute.tools import RecordedTool
 from amp.models.base import ModelCard, Prompt
 from amp.models.recorded import RecordedModel
 from amp.models.scripted import ScriptedModel

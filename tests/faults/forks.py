@@ -29,12 +29,12 @@ SECRET = "KEYMARK-9f31-c0ffee"
 """The key that every child has, and that nothing may show."""
 
 _MODULES = (
-    *("amp.evaluate.sweep", "amp.evaluate.record", "amp.evaluate.dataset", "amp.report.pages"),
+    *("amp.evaluate.sweep", "amp.evaluate.record", "amp.evaluate.record", "amp.report.pages"),
     *("amp.simulate.compare", "amp.simulate.build", "amp.report.validity_report", "amp.latency"),
     *("amp.models.recorded", "amp.models.catalog", "amp.benchmarks.gsm8k", "amp.learn.pipeline"),
     *("scipy.stats", "pandas", "plotly.graph_objects", "plotly.offline", "jinja2"),
     *(
-        "amp.annotations.agreement",
+        "amp.annotations.collect",
         "amp.annotations.collect",
         "amp.learn.pretrain",
         "amp.cli.render",

@@ -13,12 +13,11 @@ from amp.benchmarks.base import Difficulty
 from amp.benchmarks.gsm8k import GSM8K
 from amp.errors import MissingDependencyError
 from amp.report import figures
-from amp.report.calibration import reliability
 from amp.report.metrics import Interval
 from amp.report.pages import run_page, trace, validity_page
 from amp.report.report import make_report
 from amp.report.tables import tables_of
-from amp.report.validity import Difference, Estimate, Importance, Oriented
+from amp.report.validity import Difference, Estimate, Importance, Oriented, reliability
 from amp.report.validity_report import ScoreLine, Stage, ValidityReport
 
 RUNS = (

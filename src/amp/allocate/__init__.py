@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from amp.allocate.base import (
     CONTROLS,
     Allocator,
+    BudgetedAllocator,
     FixedAllocator,
     OverrideAllocator,
     RandomAllocator,
     ShuffledAllocator,
     shuffled_control,
 )
-from amp.allocate.budget import BudgetedAllocator
 from amp.allocate.policy import Policy, SigmoidPolicy
 from amp.allocate.rules import (
     AdaptiveConsistency,

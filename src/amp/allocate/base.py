@@ -1,17 +1,34 @@
-"""The resource allocation controller (RAC, spec 2.3): its protocol, and allocators that ignore C.
+"""The resource allocation controller (RAC, spec 2.3): its protocol, and what a budget allows.
 
-Fixed, random and shuffled allocations are what adaptive ones are compared with.
+Fixed, random and shuffled allocations ignore C; adaptive ones are compared with them.
+
+What a budget allows is a mask and bounds before anything is sampled, and narrowing afterwards:
+
+1. A tool is masked where it does not exist, and where one candidate with it does not fit what the
+   limits still allow.
+2. The upper bound of the beam width is lowered to the number of candidates that still fit, but
+   not below its lower bound. The map stays a map, onto fewer beams.
+3. There is no stop before the first round. It is forced after the last one, and after any round
+   that leaves too little for the lowest number of beams.
+4. Where a policy may take so many samples with tools and without, it takes no more: the beam width
+   is cut, and where no samples of one kind are left, the other kind remains.
+
+Something fits if it takes no more tokens, dollars and seconds than are left, by the estimates of
+`AllocationEnv`; what has no estimate fits. They are only estimates: the ledger enforces the limits.
+
+`BudgetedAllocator` narrows what any other allocator grants to what the hardware and the prices
+allow (spec 4.3, hardware-aware).
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from amp.allocate.space import Space
+from amp.allocate.space import REALS, TOOLS_FROM, Space
 from amp.errors import InvalidInputError
 from amp.latency import CostModel
 from amp.types import STOP, Allocation, Complexity, Decision, Episode, Limits, StepContext, Usage
@@ -197,3 +214,198 @@ def shuffled_control(how: str, episodes: Sequence[Episode], seed: int) -> Shuffl
         return ShuffledAllocator(pool, {})
     permuted = random.Random(seed).sample(pool, len(pool))
     return ShuffledAllocator(pool, dict(zip(rounds, permuted, strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationEnv:
+    """What a policy has to know of where it runs. Not a part of the policy, so not saved with it.
+
+    Attributes:
+        candidate: about what one candidate takes: its share of the prompt, and its answer.
+        tools: the tools that the executor has, each with about what one use takes (`Tool.cost`);
+            None if all tools of the space exist, at unknown costs. Tools that the
+            observation brings along exist in any case.
+        limits: the limits of a whole episode; the remaining budget is a share of them.
+    """
+
+    candidate: Usage = field(default_factory=Usage)
+    tools: Mapping[str, Usage] | None = None
+    limits: Limits = Limits()
+
+    def budget_share(self, remaining: Limits) -> float:
+        """The share in [0, 1] of the scarcest limited resource that is left; 1 without limits."""
+        shares = [1.0]
+        for name in ("steps", "tokens", "dollars", "seconds"):
+            limit, left = getattr(self.limits, name), getattr(remaining, name)
+            if limit is not None and left is not None:
+                shares.append(left / limit)
+        return min(shares)
+
+
+@dataclass(frozen=True, slots=True)
+class ActionMask:
+    """What may be decided now.
+
+    Attributes:
+        space: the policy's space with bounds that the remaining budget allows.
+        free: for each of `Space.dims`, whether it is left to the policy.
+        must_stop: whether the only option is to stop; then nothing is free.
+        left: samples that may still be taken without tools, and with them.
+        forced: tools that have to be used, as no sample without is left.
+    """
+
+    space: Space
+    free: tuple[bool, ...]
+    must_stop: bool = False
+    left: tuple[float, float] = (math.inf, math.inf)
+    forced: frozenset[str] = frozenset()
+
+    def allocation(self, latents: Sequence[float]) -> Allocation:
+        """What latents stand for here: the maps of `space`, and no more samples than are left."""
+        if self.forced:
+            forced = (float(name in self.forced) for name in self.space.tool_names)
+            latents = (*latents[:TOOLS_FROM], *forced)
+        allocation = self.space.allocation(latents)
+        samples = min(allocation.beam_width, self.left[bool(allocation.tools)])
+        return replace(allocation, beam_width=int(samples))
+
+
+def mask_actions(
+    space: Space,
+    context: StepContext,
+    env: AllocationEnv,
+    max_rounds: int,
+    max_samples: int | None = None,
+) -> ActionMask:
+    """Applies the rules of this module to the step at hand.
+
+    Args:
+        space: the policy's whole space.
+        context: the step, with what the limits still allow.
+        env: what exists and what it costs.
+        max_rounds: rounds a step at most.
+        max_samples: with tools or without, at most; None for any number.
+    """
+    rounds, remaining = context.evidence.rounds, context.remaining
+    usable = [_usable(name, context, env) for name in space.tool_names]
+    left = _left(context, max_samples, any(usable))
+    room = _room(remaining, env.candidate)
+    low, high = space.beam_width
+    if rounds >= max_rounds or not any(left) or (rounds and room < low):
+        return ActionMask(space, (False,) * (1 + len(REALS) + len(usable)), must_stop=True)
+    if room < high:
+        space = replace(space, beam_width=(low, max(low, int(room))))
+    return ActionMask(
+        space,
+        (
+            rounds > 0,
+            *(low < high for low, high in _bounds(space)),
+            *(fine and all(left) for fine in usable),
+        ),
+        left=left,
+        forced=frozenset()
+        if left[False]
+        else frozenset(n for n, fine in zip(space.tool_names, usable, strict=True) if fine),
+    )
+
+
+def _bounds(space: Space) -> Iterator[tuple[float, float]]:
+    """Of every real resource; of the depth, those that leave more to decide."""
+    yield max(space.depths(False), space.depths(True), key=lambda bounds: bounds[1] - bounds[0])
+    yield from (getattr(space, name) for name in REALS[1:])
+
+
+def _left(context: StepContext, max_samples: int | None, tools: bool) -> tuple[float, float]:
+    if max_samples is None:
+        return math.inf, math.inf
+    evidence = context.evidence
+    without = len(evidence.candidates) - evidence.with_tools
+    with_tools = max(0, max_samples - evidence.with_tools) if tools else 0
+    return max(0, max_samples - without), with_tools
+
+
+def _usable(tool: str, context: StepContext, env: AllocationEnv) -> bool:
+    costs = env.tools
+    if costs is None:
+        return True
+    if tool not in costs:
+        return tool in context.observation.tool_actions
+    return _room(context.remaining, env.candidate + costs[tool]) >= 1.0
+
+
+def _room(remaining: Limits, need: Usage) -> float:
+    """How many times a usage fits what is left; infinite if nothing limits it."""
+    room = math.inf
+    for left, needed in (
+        (remaining.tokens, need.tokens),
+        (remaining.dollars, need.dollars),
+        (remaining.seconds, need.seconds),
+    ):
+        if left is not None and needed > 0:
+            room = min(room, left / needed)
+    return room
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetedAllocator(Allocator):
+    """Narrows what another allocator grants until its expected cost fits what the limits allow.
+
+    Beams go first, then verification, then depth: fewer candidates still act, and a step without
+    thought is the last resort. What fits is left as it is. If nothing fits, the narrowest goes on,
+    and the ledger refuses the call. A decision keeps the log-probability and the latents of what
+    the other allocator sampled: the narrowing is a part of the world that its policy acts in.
+
+    Attributes:
+        inner: the allocator that decides.
+        costs: what allocations cost here. After the first step, the prompts of the last step that
+            called a model stand for the typical one. Without a profile of this machine, a limit of
+            seconds narrows nothing.
+    """
+
+    inner: Allocator
+    costs: CostModel
+
+    @property
+    def uses_complexity(self) -> bool:
+        return self.inner.uses_complexity
+
+    def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
+        decision = self.inner.allocate(context, complexity)
+        if decision.allocation is None:
+            return decision
+        prompt_tokens = _last_prompt_tokens(context)
+        narrowed = decision.allocation
+        for narrowed in _narrower(decision.allocation):
+            choice = context.actions(narrowed.tools) is not None
+            cost = self.costs.expected(narrowed, prompt_tokens=prompt_tokens, choice=choice)
+            if _fits(cost, context.remaining):
+                break
+        return (
+            decision if narrowed == decision.allocation else replace(decision, allocation=narrowed)
+        )
+
+
+def _last_prompt_tokens(context: StepContext) -> int | None:
+    """Mean length of the prompts of the last step that called a model; None if none did."""
+    for step in reversed(context.steps):
+        if step.usage.model_calls:
+            return round(step.usage.prompt_tokens / step.usage.model_calls)
+    return None
+
+
+def _narrower(allocation: Allocation) -> Iterator[Allocation]:
+    """The allocation, then ever narrower ones, down to one beam, no verification, no depth."""
+    yield allocation
+    for name, lowest in (("beam_width", 1), ("verification", 0), ("depth", 0)):
+        while getattr(allocation, name) > lowest:
+            smaller = {name: getattr(allocation, name) - 1}
+            allocation = replace(allocation, **smaller)
+            yield allocation
+
+
+def _fits(cost: Usage, remaining: Limits) -> bool:
+    return (
+        (remaining.tokens is None or cost.tokens <= remaining.tokens)
+        and (remaining.seconds is None or cost.seconds <= remaining.seconds)
+        and (remaining.dollars is None or cost.dollars <= remaining.dollars)
+    )

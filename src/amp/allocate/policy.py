@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from amp.allocate.base import Allocator
-from amp.allocate.budget import ActionMask, AllocationEnv, mask_actions
+from amp.allocate.base import ActionMask, AllocationEnv, Allocator, mask_actions
 from amp.allocate.space import REALS, ActionDistribution, Line, Space, stopped
 from amp.errors import InvalidInputError
 from amp.latency import CostModel

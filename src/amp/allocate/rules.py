@@ -14,8 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from amp.allocate.base import Allocator
-from amp.allocate.budget import BudgetedAllocator
+from amp.allocate.base import Allocator, BudgetedAllocator
 from amp.allocate.space import Line, Space, falling, rising, sigmoid
 from amp.errors import InvalidInputError
 from amp.latency import CostModel

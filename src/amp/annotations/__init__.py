@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from amp.annotations.agreement import Agreement, krippendorff_alpha, measure_agreement
 from amp.annotations.collect import (
+    Agreement,
     AnnotationItem,
     AnnotationSession,
     annotation_items,
     import_annotations,
+    krippendorff_alpha,
+    measure_agreement,
 )
 from amp.annotations.store import (
     Annotation,

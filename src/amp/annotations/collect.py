@@ -1,4 +1,4 @@
-"""Collects annotations: imports files, and lets a person rate steps one by one.
+"""Collects annotations (imports files, lets a person rate steps), and measures their agreement.
 
 A file is CSV with a header, or JSON lines. Columns: ``task``, ``step``; ``rating`` from 1 to 5, or
 ``complexity`` from 0 to 1; ``by``, or ``annotator``, where a bare name is a person's; ``goal`` and
@@ -10,6 +10,11 @@ steps of one plan in a row compare each with the one before it. The steps of one
 order, since the plan so far shows what was done in earlier steps. All people with the same seed get
 the same order, so that even those who stop early have rated the same steps, and their agreement can
 be measured.
+
+How far annotators agree is Krippendorff's alpha (K. Krippendorff, "Computing Krippendorff's
+Alpha-Reliability", 2011): one minus the disagreement that was observed over the disagreement that
+chance would bring. 1 is perfect agreement, 0 that of chance, below 0 worse than chance. It takes
+any number of annotators, and ratings may be missing.
 """
 
 from __future__ import annotations
@@ -17,10 +22,13 @@ from __future__ import annotations
 import csv
 import io
 import random
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, combinations
+from math import fsum
 from pathlib import Path
+from typing import Literal
 
 from amp.annotations.store import (
     Annotation,
@@ -286,3 +294,104 @@ class AnnotationSession:
         """Goes on to the next step without a rating."""
         if self._waiting:
             self._waiting.popleft()
+
+
+Level = Literal["nominal", "ordinal", "interval"]
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How far annotators agree.
+
+    Attributes:
+        alpha: Krippendorff's alpha, at most 1; None where it is not defined.
+        level: how differences count.
+        annotators: who annotated, sorted.
+        shared_steps: steps that at least two of them annotated, which alpha is from.
+    """
+
+    alpha: float | None
+    level: Level
+    annotators: tuple[str, ...]
+    shared_steps: int
+
+
+def measure_agreement(
+    annotations: Iterable[Annotation], level: Level = "ordinal", rules: bool = False
+) -> Agreement:
+    """Measures how far annotators agree on the complexity of steps.
+
+    Steps are the same where task, index and state are. Of several annotations of one step by one
+    annotator the last counts.
+
+    Args:
+        annotations: of any number of annotators.
+        level: how differences count; see `krippendorff_alpha`.
+        rules: whether rules count as annotators, beside the people.
+    """
+    units: defaultdict[Place, dict[str, float]] = defaultdict(dict)
+    annotators = set()
+    for annotation in annotations:
+        if rules or annotation.by.startswith("person:"):
+            annotators.add(annotation.by)
+            units[annotation.place][annotation.by] = annotation.complexity
+    shared = [list(unit.values()) for unit in units.values() if len(unit) > 1]
+    alpha = krippendorff_alpha(shared, level)
+    return Agreement(alpha, level, tuple(sorted(annotators)), len(shared))
+
+
+def krippendorff_alpha(units: Iterable[Sequence[float]], level: Level = "ordinal") -> float | None:
+    """Krippendorff's alpha of ratings (module docstring).
+
+    Args:
+        units: for each unit the ratings that it got, without the missing ones. Who gave which is
+            of no matter to alpha.
+        level: ``nominal``: ratings are equal or not; ``ordinal``: their ranks count;
+            ``interval``: their differences count.
+
+    Returns:
+        Alpha, at most 1; None where no unit has two ratings or all ratings are equal, since then
+        there is no disagreement to be had by chance.
+    """
+    paired = [unit for unit in units if len(unit) > 1]
+    counts = Counter(value for unit in paired for value in unit)
+    difference = _DIFFERENCES[level](counts)
+    observed = fsum(
+        difference(one, other) / (len(unit) - 1)
+        for unit in paired
+        for one, other in combinations(unit, 2)
+    )
+    expected = fsum(
+        counts[one] * counts[other] * difference(one, other)
+        for one, other in combinations(counts, 2)
+    )
+    if expected == 0:
+        return None
+    return 1 - (counts.total() - 1) * observed / expected
+
+
+Difference = Callable[[float, float], float]
+"""The squared difference of two values; 0 for equal ones."""
+
+
+def _nominal(counts: Mapping[float, int]) -> Difference:
+    return lambda one, other: float(one != other)
+
+
+def _ordinal(counts: Mapping[float, int]) -> Difference:
+    """Squared number of ratings from the one value to the other, those at the ends by half."""
+    values = sorted(counts)
+    below = accumulate((counts[value] for value in values), initial=0)
+    rank = {value: before + counts[value] / 2 for value, before in zip(values, below, strict=False)}
+    return lambda one, other: (rank[one] - rank[other]) ** 2
+
+
+def _interval(counts: Mapping[float, int]) -> Difference:
+    return lambda one, other: (one - other) ** 2
+
+
+_DIFFERENCES: Mapping[Level, Callable[[Mapping[float, int]], Difference]] = {
+    "nominal": _nominal,
+    "ordinal": _ordinal,
+    "interval": _interval,
+}

@@ -22,8 +22,7 @@ from amp.errors import InvalidInputError, did_you_mean
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from amp.annotations.agreement import Agreement
-    from amp.annotations.collect import AnnotationItem, AnnotationSession
+    from amp.annotations.collect import Agreement, AnnotationItem, AnnotationSession
     from amp.annotations.store import Annotation, BadLine
 
 
@@ -101,8 +100,7 @@ def annotate(
     seed: Annotated[int, typer.Option(help="Order of the steps; use one seed for all.")] = 0,
 ) -> None:
     """Rate how complex a run's steps are. Example: amp annotate runs/gsm8k --by ann"""
-    from amp.annotations.agreement import measure_agreement
-    from amp.annotations.collect import AnnotationSession, annotation_items
+    from amp.annotations.collect import AnnotationSession, annotation_items, measure_agreement
     from amp.annotations.store import read_annotations
     from amp.trace import read_episodes
 
@@ -212,7 +210,7 @@ def annotations_agreement(
     as_json: Json = False,
 ) -> None:
     """Tell how far annotators agree. Example: amp annotations agreement annotations.jsonl"""
-    from amp.annotations.agreement import measure_agreement
+    from amp.annotations.collect import measure_agreement
     from amp.annotations.store import read_annotations
 
     annotations: list[Annotation] = []
@@ -267,7 +265,7 @@ def annotations_outcomes(
     """
     from amp.annotations.store import add_annotations
     from amp.benchmarks.labels import RULES, label_steps
-    from amp.evaluate.dataset import EpisodeDataset
+    from amp.evaluate.record import EpisodeDataset
     from amp.settings import load_settings
 
     if rule not in RULES:

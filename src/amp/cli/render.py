@@ -22,9 +22,8 @@ from amp.files import replace_file
 from amp.types import Allocation, Episode, StepRecord, Task
 
 if TYPE_CHECKING:
-    from amp.report.calibration import Bin, Reliability
     from amp.report.metrics import Interval, Summary
-    from amp.report.validity import Difference, Importance
+    from amp.report.validity import Bin, Difference, Importance, Reliability
     from amp.report.validity_report import ScoreLine, Stage, ValidityReport
 
 _ROWS_SHOWN = 14

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from amp.evaluate.config import PlannerConfig, RunConfig, TaskConfig
-    from amp.evaluate.dataset import EpisodeDataset
     from amp.evaluate.many import report_runs, run_many, save_run
-    from amp.evaluate.record import Grid, arms_of, complete_tasks, record_grid
+    from amp.evaluate.record import EpisodeDataset, Grid, arms_of, complete_tasks, record_grid
     from amp.evaluate.run import Assembly, build_planner, manifest, run_episodes, run_tasks
     from amp.evaluate.sweep import Sweep, Trial, load_sweep, prepare, run_trials, summaries
 

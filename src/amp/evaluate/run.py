@@ -32,8 +32,7 @@ from amp.evaluate.config import PlannerConfig, RunConfig, check_effects
 from amp.execute.base import Tool
 from amp.execute.executor import Executor
 from amp.execute.sandbox import Sandbox, ask_walls, load_sandbox
-from amp.execute.tools import LargerModelTool, load_tool, plugin_tools
-from amp.execute.tools.simple import RecordedTool
+from amp.execute.tools import LargerModelTool, RecordedTool, load_tool, plugin_tools
 from amp.latency import CostModel, find_profile
 from amp.methods import BASELINES, AnyPlanner, BeamPlanner, Method
 from amp.models.base import LanguageModel, ModelCard

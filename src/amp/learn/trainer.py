@@ -27,10 +27,16 @@ from amp.assess import neural
 from amp.assess.neural import NeuralAssessor
 from amp.errors import InvalidInputError, LimitReachedError
 from amp.files import append_line, replace_file
-from amp.learn.checkpoint import Training, load_checkpoint, save_checkpoint
 from amp.learn.config import PPOConfig, success_by_tercile, terciles_of
 from amp.learn.networks import normalisation, one_thread
-from amp.learn.ppo import NothingToLearnError, Update, update
+from amp.learn.ppo import (
+    NothingToLearnError,
+    Training,
+    Update,
+    load_checkpoint,
+    save_checkpoint,
+    update,
+)
 from amp.learn.rollout import EnvRollouts, Rollout, Rollouts
 from amp.mlp import FAR, Layer
 from amp.simulate.table_env import Ints, VectorEnv

@@ -7,6 +7,10 @@ rank correlations, and by means over thirds of the tasks.
 The samples of a failure rate should be others than those of the run, and the tasks not those of the
 training; else the two correlate by luck that they share. A failure rate of few samples is noisy,
 which moves the correlation towards 0: the figures are lower bounds.
+
+`calibrations` asks whether the complexity that a run allocated by is the probability that a task
+fails. A run has an outcome for each task and not for each step, so there a task counts once; `amp
+assess report` compares every step.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from statistics import fmean
 
 import numpy as np
 
@@ -32,7 +37,16 @@ from amp.report.stats import (
     weighted_kendall,
     weighted_spearman,
 )
-from amp.report.validity import RESAMPLES, Estimate, estimate
+from amp.report.validity import (
+    RESAMPLES,
+    Estimate,
+    Oriented,
+    Reliability,
+    Row,
+    auroc_on,
+    estimate,
+    reliability,
+)
 from amp.types import Episode
 
 
@@ -298,3 +312,64 @@ def _failure_rates(runs: Sequence[Run], judge: Benchmark | None) -> tuple[str, d
         if marks:
             rates[episode.task.id] = sum(marks) / len(marks)
     return f"failure rate among the candidates of {most.name}", rates
+
+
+_SCORE = "complexity"
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The complexity of a run's tasks, taken as the probability that they fail.
+
+    Attributes:
+        run: its name.
+        episodes: how many have a complexity.
+        score: their mean complexity.
+        failure_rate: of them.
+        reliability: bins, expected calibration error and Brier's score, beside that of the run's
+            own failure rate said everywhere.
+        auroc: how well complexity tells which fail, by bootstrap over tasks; 0.5 knows nothing.
+    """
+
+    run: str
+    episodes: int
+    score: float
+    failure_rate: float
+    reliability: Reliability
+    auroc: Estimate
+
+
+def calibrations(runs: Sequence[Run]) -> tuple[Calibration, ...]:
+    """One a run that adapts and whose traces have rounds."""
+    return tuple(
+        _calibration(run.name, rows)
+        for run in runs
+        if run.kind == "adaptive" and (rows := _rows(run))
+    )
+
+
+def _calibration(name: str, rows: Sequence[Row]) -> Calibration:
+    scores, failed = [row.scores[_SCORE] for row in rows], [row.failed for row in rows]
+    rate = fmean(failed)
+    return Calibration(
+        run=name,
+        episodes=len(rows),
+        score=fmean(scores),
+        failure_rate=rate,
+        reliability=reliability(scores, failed, rate),
+        auroc=auroc_on(rows, Oriented(_SCORE), resamples_for(len(rows))),
+    )
+
+
+def _rows(run: Run) -> list[Row]:
+    return [
+        Row(episode.task.id, episode.success is not True, {_SCORE: score})
+        for episode in run.episodes
+        if (score := _complexity(episode)) is not None
+    ]
+
+
+def _complexity(episode: Episode) -> float | None:
+    """Mean over the steps of what was said before their first rounds; None without rounds."""
+    scores = [step.rounds[0].complexity.score for step in episode.steps if step.rounds]
+    return fmean(scores) if scores else None

@@ -20,12 +20,11 @@ from typing import TYPE_CHECKING, Any
 from amp.benchmarks.base import Benchmark
 from amp.benchmarks.labels import label_steps
 from amp.report import figures
-from amp.report.calibration import Reliability
 from amp.report.report import RunReport
 from amp.report.runs import Run
 from amp.report.stats import optional
 from amp.report.tables import Table, tables_of
-from amp.report.validity import Difference
+from amp.report.validity import Difference, Reliability
 from amp.report.validity_report import Stage, ValidityReport
 from amp.types import Allocation, Candidate, Episode, Probe, Round, StepRecord, Usage
 

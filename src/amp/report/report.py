@@ -12,8 +12,15 @@ from typing import Literal, get_args
 
 from amp.benchmarks.base import Benchmark
 from amp.errors import InvalidInputError, did_you_mean
-from amp.report.adaptivity import Adapted, Third, adapted, task_difficulties, thirds
-from amp.report.calibration import Calibration, calibrations
+from amp.report.adaptivity import (
+    Adapted,
+    Calibration,
+    Third,
+    adapted,
+    calibrations,
+    task_difficulties,
+    thirds,
+)
 from amp.report.frontier import Curve, Front, performance_curve
 from amp.report.paired import Versus, against, comparisons, detectable_with_one_seed
 from amp.report.runs import Kind, Run, RunLine, SuccessInterval, measure_run, oracle_of

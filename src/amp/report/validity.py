@@ -1,8 +1,10 @@
-"""Whether a complexity score tells failures from successes (spec 2.6, 2.7).
+"""Whether a complexity score tells failures from successes (spec 2.2, 2.6, 2.7).
 
 Every figure is of rows: the states in which one could act, each with its scores and its outcome.
 Rows of one task are not independent, so every interval resamples whole tasks. The direction of a
 score and the best single feature are learned on training rows; figures are of held-out rows.
+
+`reliability` asks whether a score is a probability of failure: of those scored 0.3, do 30 % fail?
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 
-from amp.report.metrics import Interval
+from amp.report.metrics import Interval, wilson
 from amp.report.stats import Array, auroc, bootstrap, weighted_auroc, weighted_spearman
 
 RESAMPLES = 2000
@@ -297,3 +299,101 @@ def _undefined(rows: Sequence[Row]) -> str:
         return "not defined: no row has it"
     kind = "failure" if rows[0].failed else "success"
     return f"not defined: every row is a {kind}"
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """Rows of similar scores.
+
+    Attributes:
+        score: their mean score.
+        failure_rate: how many of them failed.
+        interval: Wilson's, of the failure rate. It takes rows for independent; those of one task
+            are not, so the truth is wider where tasks have many rows.
+        rows: how many.
+    """
+
+    score: float
+    failure_rate: float
+    interval: Interval
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    """A score taken as the probability of failure.
+
+    Attributes:
+        bins: in ascending order of score; empty without rows.
+        calibration_error: expected calibration error: mean distance of score and failure rate over
+            the bins, weighted by rows (Naeini et al. 2015). Chance alone keeps it above 0, the more
+            the fewer rows a bin has.
+        brier: mean squared distance of score and outcome (Brier 1950).
+        constant_brier: that of the training rows' failure rate said everywhere, which a score that
+            knows anything has to beat; None without that rate, too.
+        note: why nothing is defined (no bins, all figures None); empty otherwise.
+    """
+
+    bins: tuple[Bin, ...]
+    calibration_error: float | None
+    brier: float | None
+    constant_brier: float | None
+    note: str = ""
+
+
+def reliability(
+    scores: Sequence[float], failed: Sequence[bool], base_rate: float | None, bins: int = 10
+) -> Reliability:
+    """Compares scores with failure rates in bins of equal counts.
+
+    Equal scores stay in one bin, so there may be fewer and less equal bins than requested.
+
+    Args:
+        scores: probabilities of failure; where one leaves [0, 1], nothing is defined.
+        failed: the outcomes.
+        base_rate: failure rate of the training rows in [0, 1]; None if there are none.
+        bins: how many, at least 1.
+
+    Raises:
+        ValueError: if the lengths differ, or the base rate is no probability.
+    """
+    pairs = sorted(zip(scores, failed, strict=True))
+    if base_rate is not None and not 0.0 <= base_rate <= 1.0:
+        raise ValueError(f"base rate is {base_rate}, expected 0 to 1")
+    if not pairs:
+        return Reliability((), None, None, None, "not defined: no row has it")
+    for score in (pairs[0][0], pairs[-1][0]):
+        if not 0.0 <= score <= 1.0:
+            why = f"not defined: {score:.3g} is no probability, it leaves [0, 1]"
+            return Reliability((), None, None, None, why)
+    made = tuple(_bin(part) for part in _equal_counts(pairs, bins))
+    return Reliability(
+        bins=made,
+        calibration_error=sum(b.rows * abs(b.score - b.failure_rate) for b in made) / len(pairs),
+        brier=_brier(scores, failed),
+        constant_brier=None if base_rate is None else _brier([base_rate] * len(pairs), failed),
+    )
+
+
+def _equal_counts(pairs: list[tuple[float, bool]], bins: int) -> list[list[tuple[float, bool]]]:
+    """Cuts sorted pairs into parts of equal size, each cut moved up to the end of its ties."""
+    parts, start, n = [], 0, len(pairs)
+    for number in range(1, bins + 1):
+        end = max(start, round(number * n / bins))
+        while start < end < n and pairs[end][0] == pairs[end - 1][0]:
+            end += 1
+        if end > start:
+            parts.append(pairs[start:end])
+        start = end
+    return parts
+
+
+def _bin(part: list[tuple[float, bool]]) -> Bin:
+    n, failures = len(part), sum(failed for _, failed in part)
+    mean = sum(score for score, _ in part) / n
+    return Bin(mean, failures / n, wilson(failures, n), n)
+
+
+def _brier(scores: Sequence[float], failed: Sequence[bool]) -> float:
+    squares = ((score - outcome) ** 2 for score, outcome in zip(scores, failed, strict=True))
+    return sum(squares) / len(scores)

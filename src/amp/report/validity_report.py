@@ -20,13 +20,13 @@ from amp.assess.features import FEATURES
 from amp.assess.neural import NeuralAssessor
 from amp.benchmarks.base import Benchmark
 from amp.benchmarks.labels import candidates_of, context_at, label_steps, settling
-from amp.report.calibration import Reliability, reliability
 from amp.report.validity import (
     RESAMPLES,
     Difference,
     Estimate,
     Importance,
     Oriented,
+    Reliability,
     Row,
     auroc_on,
     best_single,
@@ -34,6 +34,7 @@ from amp.report.validity import (
     difference_on,
     orient,
     permutation_importance,
+    reliability,
 )
 from amp.types import Episode
 

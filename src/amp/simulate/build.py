@@ -14,7 +14,7 @@ from amp.benchmarks.base import Benchmark
 from amp.benchmarks.labels import label_steps
 from amp.errors import InvalidInputError, RecordingError
 from amp.execute.executor import Executor
-from amp.execute.tools.simple import RecordedTool
+from amp.execute.tools import RecordedTool
 from amp.models.recorded import RecordedModel
 from amp.planner import Planner
 from amp.simulate.samples import Arm, ArmSamples, RecordedSample, SampleTable, TaskSamples

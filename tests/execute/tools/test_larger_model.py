@@ -4,7 +4,7 @@ import pytest
 from tests.fakes.worlds import context
 
 from amp.cost import flops
-from amp.execute.tools.simple import TYPICAL_CALL, LargerModelTool
+from amp.execute.tools import TYPICAL_CALL, LargerModelTool
 from amp.models.base import ModelCard
 from amp.models.scripted import ScriptedModel
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.fakes.worlds import CORRIDOR
 
-from amp.execute.tools.simple import MemoryTool
+from amp.execute.tools import MemoryTool
 from amp.types import Complexity, Observation, StepContext, StepRecord, Usage
 
 

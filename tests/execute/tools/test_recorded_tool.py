@@ -12,8 +12,7 @@ from amp.errors import RecordingError
 from amp.execute.base import PlainPrompts, Question
 from amp.execute.executor import Executor
 from amp.execute.meter import Meter
-from amp.execute.tools import TOOLS, CalculatorTool, MemoryTool, SymbolicPlannerTool
-from amp.execute.tools.simple import RecordedTool
+from amp.execute.tools import TOOLS, CalculatorTool, MemoryTool, RecordedTool, SymbolicPlannerTool
 from amp.models.base import Message, Prompt
 from amp.models.recorded import RecordedModel
 from amp.models.recording import Mode, Recording

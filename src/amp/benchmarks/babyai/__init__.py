@@ -22,7 +22,7 @@ from amp.benchmarks.babyai.prompts import BabyAIPrompts
 from amp.benchmarks.base import Defaults, Difficulty, DifficultyScale, Requirements
 from amp.errors import InvalidInputError, did_you_mean
 from amp.execute.base import Tool
-from amp.execute.tools.simple import MemoryTool
+from amp.execute.tools import MemoryTool
 from amp.latency import Lengths
 from amp.types import Allocation, Task
 

@@ -18,7 +18,7 @@ from amp.benchmarks.webshop.prompts import WebShopPrompts
 from amp.benchmarks.webshop.shop import LEVELS, Shop, fetch_products, load_shop
 from amp.errors import InvalidInputError, did_you_mean
 from amp.execute.base import Tool
-from amp.execute.tools.simple import MemoryTool
+from amp.execute.tools import MemoryTool
 from amp.latency import Lengths
 from amp.types import Allocation, Task
 
