@@ -50,7 +50,7 @@ async def main() -> None:
     planner = amp.Planner(model, limits=amp.Limits(steps=8, tokens=20_000))
     episode = await planner.run(TASK, Kitchen())
     for step in episode.steps:
-        spent = f"{len(step.rounds)} rounds, depth {step.rounds[-1].allocation.depth}"
+        spent = f"rounds {len(step.rounds)}, depth {step.rounds[-1].allocation.depth}"
         complexity = step.rounds[0].complexity.score
         print(f"{step.action!s:16} complexity {complexity:.2f}: {spent},", end=" ")
         print(f"{step.usage.tokens} tokens; {step.feedback}")

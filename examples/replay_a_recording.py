@@ -7,10 +7,12 @@ carries out, and by primitive actions alone.
 
 import asyncio
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
 from amp.benchmarks import load_benchmark
+from amp.errors import MissingDependencyError
 from amp.evaluate.config import PlannerConfig
 from amp.evaluate.run import build_planner, run_episodes
 from amp.models.recorded import RecordedModel
@@ -39,4 +41,7 @@ async def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(main(Path(folder)))
+        try:
+            asyncio.run(main(Path(folder)))
+        except MissingDependencyError as missing:
+            sys.exit(str(missing))

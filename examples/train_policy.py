@@ -6,19 +6,24 @@ commands are `amp record gsm8k`, `amp train config.toml` and `amp run gsm8k --al
 
 import asyncio
 import random
+import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from amp.allocate.policy_file import load_origin
 from amp.benchmarks import load_benchmark
 from amp.evaluate.config import PlannerConfig
 from amp.evaluate.run import build_planner
-from amp.learn.config import PPOConfig, TrainConfig
-from amp.learn.pipeline import load_dataset, train_policy
 from amp.models.base import Prompt
 from amp.models.recorded import RecordedModel
 from amp.models.scripted import ScriptedModel
+
+try:
+    from amp.allocate.policy_file import load_origin
+    from amp.learn.config import PPOConfig, TrainConfig
+    from amp.learn.pipeline import load_dataset, train_policy
+except ModuleNotFoundError as missing:
+    sys.exit(f"this needs {missing.name}: pip install 'adaptive-meta-planning[train]'")
 
 GSM8K = load_benchmark("gsm8k")
 TASKS = GSM8K.tasks("demo")

@@ -11,7 +11,7 @@ import pytest
 from tests.fakes.files import ROOT
 
 SHOWN = {
-    "own_environment": r"boil the water +complexity 0\.\d+: 2 rounds, depth 2.*solved for \d+",
+    "own_environment": r"boil the water +complexity 0\.\d+: rounds 2, depth 2.*solved for \d+",
     "own_tool": r"tools \[\]: talc \(wrong\).*\ntools \['handbook'\]: quartz \(right\)",
     "own_benchmark": r"easy   sun        right, 2 samples",
     "own_allocator": r"vote of six   20/20 +18\.0  18\.0\nown           20/20           6\.0",
@@ -42,3 +42,23 @@ def test_an_example_shows_what_it_promises(name: str) -> None:
     assert done.returncode == 0, done.stderr
     assert re.search(SHOWN[name], done.stdout, re.DOTALL), done.stdout
     assert done.stderr == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "package"), NEEDED.items())
+def test_an_example_without_its_packages_names_their_extra(name: str, package: str) -> None:
+    path = str(ROOT / "examples" / f"{name}.py")
+    begin = (
+        f"import runpy, sys; sys.modules[{package!r}] = None;"
+        f" runpy.run_path({path!r}, run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", begin],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert re.search(rf"needs {package}.*pip install 'adaptive-meta-planning\[\w+\]'", line)

@@ -222,7 +222,7 @@ def test_finishing_puts_episodes_in_the_order_of_their_tasks(tmp_path: Path) -> 
 
 def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
     RunDirectory.create(tmp_path, MANIFEST)
-    with pytest.raises(InvalidInputError, match="has a run already; add --resume"):
+    with pytest.raises(InvalidInputError, match="has a run already; resume it"):
         RunDirectory.create(tmp_path, MANIFEST)
 
 
@@ -277,7 +277,7 @@ def test_a_run_of_version_0_1_is_read_in_the_form_of_today() -> None:
 
 def test_a_run_of_version_0_1_is_not_resumed(tmp_path: Path) -> None:
     shutil.copytree(OLD, tmp_path / "run")
-    with pytest.raises(InvalidInputError, match=r"by version 0\.1, .* choose another --out"):
+    with pytest.raises(InvalidInputError, match=r"by version 0\.1, .* choose another directory"):
         RunDirectory.resume(tmp_path / "run", MANIFEST)
 
 

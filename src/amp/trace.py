@@ -160,7 +160,7 @@ class RunDirectory:
         with _released_on_error(lock):
             if (path / MANIFEST).exists():
                 raise InvalidInputError(
-                    f"{path} has a run already; add --resume or choose another --out"
+                    f"{path} has a run already; resume it (--resume) or choose another directory"
                 )
             return cls._begun(path, manifest, lock)
 
@@ -240,7 +240,7 @@ def _require_same(path: Path, manifest: Mapping[str, Any]) -> None:
     if "config" not in _read_json(path / MANIFEST):
         raise InvalidInputError(
             f"{path} was run by version 0.1, which can be read but not resumed; choose another"
-            " --out"
+            " directory"
         )
     earlier = read_manifest(path)
     # By way of JSON, since what was written has lists where the manifest may have tuples.
@@ -252,7 +252,7 @@ def _require_same(path: Path, manifest: Mapping[str, Any]) -> None:
         if earlier.get(key) != now:
             raise InvalidInputError(
                 f"{path} was run with {key} {earlier.get(key)!r}, not {now!r}; "
-                "repeat its options or choose another --out"
+                "repeat its options or choose another directory"
             )
 
 

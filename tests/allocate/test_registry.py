@@ -105,7 +105,7 @@ def test_a_policy_takes_its_trade_off_from_the_run_or_from_a_budget_on_its_curve
 
 def test_a_policy_with_an_assessor_of_its_own_is_not_run_without_one(shipped: Path) -> None:
     save_policy(POLICY, shipped, Origin("gsm8k", "base", "aa", (), CURVE, assessor="ff"))
-    with pytest.raises(InvalidInputError, match="an assessor of its own; name it with --assessor"):
+    with pytest.raises(InvalidInputError, match="an assessor of its own; name that assessor, too"):
         make_allocator(str(shipped), AllocatorOptions(benchmark="gsm8k"))
     make_allocator(str(shipped), AllocatorOptions(benchmark="gsm8k", has_assessor=True))
 

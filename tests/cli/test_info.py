@@ -127,8 +127,14 @@ def test_help_names_what_has_data(amp: Amp, capsys: pytest.CaptureFixture[str]) 
     assert amp("data", "get", "--help") == 0
     shown = capsys.readouterr().out
     assert "alfworld, gsm8k, webshop" in " ".join(shown.split())
-    assert amp("models", "list", "--help") == 0
-    assert "--json <bool>" not in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("line", ["", "run", "trace show", "models list", "annotations agreement"])
+def test_help_names_no_value_of_a_flag(
+    line: str, amp: Amp, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert amp(*line.split(), "--help") == 0
+    assert "<bool>" not in capsys.readouterr().out
 
 
 def test_a_model_that_can_be_pulled_is_of_the_catalog(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -98,6 +100,28 @@ def test_what_is_learned_is_told_as_json_too() -> None:
     assert told["tasks"] == [task.id for task in TASKS]
     assert (told["model"], told["benchmark"]) == (CARD.name, "gsm8k")
     assert [point["trade_off"] for point in told["curve"]][-1] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "message"),
+    [
+        ('split = "train"\nrecording = "pool.sqlite"', 3, "no data of gsm8k: "),
+        ('split = "demo"\nrecording = "none.sqlite"', 5, "no recording at "),
+    ],
+)
+def test_what_lacks_is_told_before_pytorch_is_loaded(line: str, code: int, message: str) -> None:
+    Path("lacks.toml").write_text(f'benchmark = "gsm8k"\n{line}\n')
+    begin = "import sys; sys.modules['torch'] = None; from amp.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", begin, "train", "lacks.toml", "--out", "new"],
+        env=os.environ | {"AMP_DATA": "nowhere"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code
+    assert done.stderr.splitlines()[-1].startswith(f"amp: {message}")
+    assert not Path("new").exists()
 
 
 def test_a_training_that_is_there_is_gone_on_with_or_left_alone(

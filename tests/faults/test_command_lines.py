@@ -250,7 +250,9 @@ def test_a_missing_package_is_a_line_that_names_its_extra(
     place: Place, package: str, extra: str, line: str
 ) -> None:
     folder = place()
-    folder.joinpath("train.toml").write_text('benchmark = "gsm8k"\nrecording = "pool.sqlite"\n')
+    folder.joinpath("train.toml").write_text(
+        'benchmark = "gsm8k"\nsplit = "demo"\nrecording = "pool.sqlite"\n'
+    )
     begin = (
         "import importlib.abc, sys\n"
         "class Without(importlib.abc.MetaPathFinder):\n"

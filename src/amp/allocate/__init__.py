@@ -248,7 +248,7 @@ def _policy(path: Path, options: AllocatorOptions) -> Policy:
         policy = policy.transferred(options.space)
     if origin is not None and origin.assessor and not options.has_assessor:
         raise InvalidInputError(
-            f"policy {path} was learned with an assessor of its own; name it with --assessor (it"
+            f"policy {path} was learned with an assessor of its own; name that assessor, too (it"
             " lies beside the policy that amp train made)"
         )
     trade_off = options.trade_off

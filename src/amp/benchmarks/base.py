@@ -264,7 +264,7 @@ class Benchmark(Protocol):
         """
         if level is not None:
             raise InvalidInputError(
-                f"level is {level!r}, but {cls.__name__} has no levels; leave --level out"
+                f"level is {level!r}, but {cls.__name__} has no levels; leave it out"
             )
         if step is not None:
             raise InvalidInputError(

@@ -97,7 +97,7 @@ def data_directory(explicit: Path | None = None) -> DataDirectory:
     ``amp.toml`` for `explicit` where no option is given.)
     """
     if explicit is not None:
-        return DataDirectory(explicit.expanduser(), "--data")
+        return DataDirectory(explicit.expanduser(), "as it was named")
     if from_environment := os.environ.get(ENVIRONMENT_VARIABLE):
         return DataDirectory(Path(from_environment).expanduser(), ENVIRONMENT_VARIABLE)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()

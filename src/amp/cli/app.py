@@ -50,10 +50,27 @@ class _Commands(TyperGroup):
         for box, names in _BOXES.items():
             if cmd_name in names and command is not None:
                 command.rich_help_panel = box
-        for option in getattr(command, "params", ()):
-            if getattr(option, "is_flag", False):
-                option.metavar = ""  # nothing follows a flag
+        if command is not None:
+            _without_types_below(command, ctx)
         return command
+
+    def get_help_option(self, ctx: Any) -> Any:
+        option = super().get_help_option(ctx)
+        _without_types(*self.params, option)
+        return option
+
+
+def _without_types(*options: Any) -> None:
+    """Has --help show ``--json`` and not ``--json <bool>``: nothing follows a flag."""
+    for option in options:
+        if getattr(option, "is_flag", False):
+            option.metavar = ""
+
+
+def _without_types_below(command: Any, ctx: Any) -> None:
+    _without_types(*command.params, command.get_help_option(ctx))
+    for inner in getattr(command, "commands", {}).values():
+        _without_types_below(inner, ctx)
 
 
 app = typer.Typer(
@@ -155,7 +172,7 @@ Model = Annotated[
     str | None,
     typer.Option(help=RunConfig.model_fields["model"].description),
 ]
-Json = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON for machines.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Data = Annotated[
     Path | None,
     typer.Option(help="Directory of the benchmarks' data; the setting data if left out."),

@@ -222,9 +222,13 @@ def episode_line(episode: Episode) -> Text:
     return Text.assemble(
         mark,
         f" {episode.usage.tokens:>6,} tokens {episode.usage.seconds:>5.1f} s ",
-        f"steps {len(episode.steps):>2} rounds {rounds:>2}  ",
+        f"{_counted(len(episode.steps), 'step'):>8} {_counted(rounds, 'round'):>9}  ",
         (shown_in_line(episode.task.goal), "italic"),
     )
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def episode_view(episode: Episode, full: bool = False) -> Group:
@@ -249,7 +253,10 @@ def episode_view(episode: Episode, full: bool = False) -> Group:
 def _round_texts(number: int, step: StepRecord) -> list[Text]:
     texts = []
     for index, executed in enumerate(step.rounds, start=1):
-        features = " ".join(f"{k} {v:.2f}" for k, v in executed.complexity.features.items())
+        found = executed.complexity.features
+        features = " ".join(f"{name} {value:.2f}" for name, value in found.items() if value)
+        if zeros := sum(not value for value in found.values()):
+            features += f" and {_counted(zeros, 'other')} of 0"
         stood_in = "; ".join((*executed.complexity.substitutes, *executed.substitutes))
         texts.append(Text(f"\nstep {number} round {index}  {shown_in_line(features)}", "bold"))
         if stood_in:

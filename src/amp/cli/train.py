@@ -76,7 +76,7 @@ def train(
     from amp.benchmarks import load_benchmark
     from amp.files import lock_directory
     from amp.learn.config import OnlineConfig, load_train_config
-    from amp.learn.trainer import CHECKPOINT, POLICY
+    from amp.models.recording_store import Store
     from amp.settings import load_settings
 
     chosen = load_train_config(config)
@@ -89,8 +89,6 @@ def train(
             raise InvalidInputError(
                 f"--{name} is for training online; add --online or leave it out"
             )
-    if out.joinpath(POLICY).exists() and not resume:
-        raise InvalidInputError(f"{out} has a policy already; resume it or choose another --out")
     live = chosen.online
     benchmark = load_benchmark(
         chosen.benchmark,
@@ -98,6 +96,15 @@ def train(
         level=None if live is None else live.level,
         step=None if live is None else live.step,
     )
+    if live is None:
+        benchmark.tasks(chosen.split, chosen.limit)  # what lacks is told before PyTorch is loaded
+        assert chosen.recording is not None  # `load_train_config` sees to it
+        Store(chosen.recording, write=False).close()
+
+    from amp.learn.trainer import CHECKPOINT, POLICY
+
+    if out.joinpath(POLICY).exists() and not resume:
+        raise InvalidInputError(f"{out} has a policy already; resume it or choose another --out")
     ended = None
     try:
         with lock_directory(out):

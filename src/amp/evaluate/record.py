@@ -361,6 +361,6 @@ def benchmark_of(path: Path) -> str:
         store.close()
     if len(found) != 1:
         raise InvalidInputError(
-            f"recording {path} is of {', '.join(found) or 'no benchmark'}; say which: --benchmark"
+            f"recording {path} is of {', '.join(found) or 'no benchmark'}; say of which"
         )
     return found[0]

@@ -9,17 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import numpy as np
 from pydantic import AliasChoices, Field, field_validator, model_validator
 
 from amp.cost import Charge, Reward, dual_step
 from amp.errors import InvalidInputError, did_you_mean
-from amp.learn.rollout import Rollout
 from amp.mlp import Floats
 from amp.settings import Config, FilePath, checked, read_toml
 from amp.simulate.table_env import Ints
+
+if TYPE_CHECKING:  # it loads PyTorch, which takes seconds
+    from amp.learn.rollout import Rollout
 
 Count = Annotated[int, Field(ge=1)]
 Amount = Annotated[float, Field(ge=0.0)]

@@ -63,7 +63,7 @@ class Recording:
         known = self.store.identity()
         if known is None:
             raise RecordingError(
-                f"recording {self.store.path} is empty; record it first with --record"
+                f"recording {self.store.path} is empty; record it first (amp run --record)"
             )
         if model is not None:
             made, now = known[0], model.card
@@ -161,7 +161,7 @@ class Recording:
         """Returns the error of a replay that needs something that is not recorded."""
         of = f" of a prompt of {version}" if version else ""
         return RecordingError(
-            f"recording {self.store.path} has no {what}{of}; record again with --record"
+            f"recording {self.store.path} has no {what}{of}; record it, too (amp run --record)"
         )
 
     def present(self, value: T | None) -> T:

@@ -103,9 +103,7 @@ class GSM8K:
     def load(cls, data: Path | None, level: str | None, step: str | None) -> GSM8K:
         """Makes it from what the command line names; see `Benchmark.load`."""
         if level is not None:
-            raise InvalidInputError(
-                f"level is {level!r}, but gsm8k has no levels; leave --level out"
-            )
+            raise InvalidInputError(f"level is {level!r}, but gsm8k has no levels; leave it out")
         return cls(data) if step is None else cls(data, step)
 
     @property
