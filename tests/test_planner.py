@@ -16,11 +16,11 @@ from amp.assess.base import WeightedAssessor
 from amp.errors import InvalidInputError, ModelError
 from amp.execute.base import PlainPrompts
 from amp.execute.executor import Executor
-from amp.execute.select import most_likely
 from amp.models.base import Prompt
 from amp.models.scripted import ScriptedModel
 from amp.planner import Planner
 from amp.types import STOP, Allocation, Complexity, Decision, Limits, StepContext, Usage
+from amp.votes import most_likely
 
 
 def planner(

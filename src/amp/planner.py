@@ -17,7 +17,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from amp.allocate import AUTO, Allocator, EscalatingAllocator, make_allocator
-from amp.assess.base import Assessor, WeightedAssessor
+from amp.assess.base import Assessor, Rater, WeightedAssessor
 from amp.cost import Ledger
 from amp.environment import AsyncEnvironment, Environment
 from amp.errors import (
@@ -31,7 +31,6 @@ from amp.execute.base import PlainPrompts
 from amp.execute.boundary import act, is_dead_end, open_task, task_of
 from amp.execute.executor import Executor
 from amp.execute.meter import Meter
-from amp.execute.select import vote
 from amp.models.base import LanguageModel
 from amp.models.registry import load_model
 from amp.types import (
@@ -53,6 +52,7 @@ from amp.types import (
     decided_by,
     first_failure,
 )
+from amp.votes import weighted_vote
 
 
 class Planner:
@@ -68,7 +68,9 @@ class Planner:
         limits: hard limits of one episode, as `Limits` or a mapping of its fields; a call that
             would exceed one is not made.
         max_rounds: most rounds of a step, whatever the allocator decides.
-        select: chooses the candidate whose action is carried out; by default by vote.
+        rater: says of each candidate how probably it is right; None weighs all votes alike.
+        select: chooses the candidate whose action is carried out; by default by the vote that
+            weighs what the rater says.
         probes: measurements of the model before the first round of each step; by default those that
             the assessor needs.
     """
@@ -81,8 +83,9 @@ class Planner:
         allocator: Allocator | str | None = None,
         limits: Limits | Mapping[str, Any] = Limits(steps=100),
         max_rounds: int = 16,
-        select: Callable[[Sequence[Candidate]], Candidate | None] = vote,
+        select: Callable[[Sequence[Candidate]], Candidate | None] = weighted_vote,
         probes: frozenset[ProbeKind] | None = None,
+        rater: Rater | None = None,
     ) -> None:
         if max_rounds < 1:
             raise InvalidInputError(f"max_rounds is {max_rounds}, expected at least 1")
@@ -94,6 +97,7 @@ class Planner:
         Ledger(self.limits)  # refuses limits that allow nothing, before a task is planned
         self.max_rounds = max_rounds
         self.select = select
+        self.rater = rater
         self.probes = self.assessor.probes if probes is None else probes
 
     async def run(
@@ -167,6 +171,8 @@ class Planner:
                 candidates: tuple[Candidate, ...] = ()
                 with ledger.at_most(decision.max_tokens):
                     candidates = await self.executor.execute(context, decision.allocation, meter)
+                if self.rater is not None:
+                    candidates = self.rater.rate(context, candidates)
                 rounds.append(
                     Round(
                         complexity=complexity,

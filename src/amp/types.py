@@ -16,6 +16,7 @@ from typing import Literal
 from amp.environment import Observation as Observation
 from amp.environment import Task as Task
 from amp.environment import Transition as Transition
+from amp.tokens import TokenFigures as TokenFigures
 from amp.usage import Limits as Limits
 from amp.usage import Usage as Usage
 
@@ -168,6 +169,12 @@ class Candidate:
         attempt: the new attempt that verification 3 made in the light of the critique.
         refined_from: the action that it stood for before a better attempt replaced it.
         failure: why no action could be read.
+        tokens: what its tokens tell beside `log_prob` and `entropy`; None if the model gives no
+            log-probabilities.
+        looks: what it looks like against what the step asks, as numbers by name; the benchmark says
+            which.
+        p_right: probability that it is right by these figures, whatever others answer; None where
+            nothing was trained to tell.
     """
 
     text: str
@@ -185,6 +192,9 @@ class Candidate:
     refined_from: str | None = None
     failure: str | None = None
     first_entropy: float | None = None
+    tokens: TokenFigures | None = None
+    looks: Mapping[str, float] = field(default_factory=dict, hash=False)
+    p_right: float | None = None
 
     @property
     def valid(self) -> bool:

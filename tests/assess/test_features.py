@@ -136,13 +136,14 @@ def test_h_i_and_d_are_those_of_their_own_functions(goal: str, state: str) -> No
     assert "uncertainty" not in values
 
 
-def test_the_schema_of_version_1_is_this() -> None:
-    assert VERSION == 1
+def test_the_schema_of_version_2_is_this() -> None:
+    assert VERSION == 2
     assert " ".join(feature.name for feature in FEATURES) == (
         "entropy choice_entropy choice_margin perplexity divergence token_entropy log_prob "
         "uncertainty causal conditional contrastive hypothetical quantitative temporal indicators "
         "words quantities entities relations syntactic_depth distance options plan_steps revisits "
-        "candidates agreement margin answer_entropy answer_tokens cut_off unread unused p_correct"
+        "candidates agreement margin answer_entropy answer_tokens cut_off unread unused p_correct "
+        "p_right leader_right runner_up_right gain_with_tools gain_without_tools"
     )
     assert all(feature.low < feature.high for feature in FEATURES)
     assert len(BY_NAME) == len(FEATURES)

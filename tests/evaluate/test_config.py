@@ -233,12 +233,18 @@ def test_a_run_of_version_0_1_is_reported_shown_and_learned_from(tmp_path: Path)
     assert (done.exit_code, out.is_file()) == (0, True), done.output
 
 
-def test_an_assessor_and_a_policy_of_version_0_1_are_read() -> None:
+def test_an_assessor_of_version_0_1_is_refused_in_one_line() -> None:
     trained = OLD.with_name("assessor-0.1.safetensors")
     config = RunConfig(benchmark="gsm8k", planner=PlannerConfig(assessor=trained))
-    assembly = Assembly.of(config.planner, config.load_benchmark())
-    assert assembly.trained_on is not None
-    assert assembly.assessor.probes == frozenset()
+    with pytest.raises(InvalidInputError) as refused:
+        Assembly.of(config.planner, config.load_benchmark())
+    assert str(refused.value) == (
+        f"assessor {trained} does not fit: it reads features of version 1, this is version 2; train"
+        " it again"
+    )
+
+
+def test_a_policy_of_version_0_1_is_read() -> None:
     read = load_policy(OLD.with_name("policy-0.1.safetensors"))
     assert (read.max_rounds, read.max_samples) == (4, 4)
 

@@ -14,10 +14,11 @@ from amp.cost import Ledger
 from amp.execute.base import PlainPrompts
 from amp.execute.executor import Executor
 from amp.execute.meter import Meter
-from amp.execute.select import is_better, vote
+from amp.execute.select import is_better
 from amp.models.base import Prompt
 from amp.models.scripted import ScriptedModel
 from amp.types import Allocation, Candidate, Limits, StepContext
+from amp.votes import vote
 
 CHOICE = context(CORRIDOR, Corridor().reset(CORRIDOR))
 REFINED = Allocation(verification=3)

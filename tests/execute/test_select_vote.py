@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amp.execute.select import vote
 from amp.types import Candidate
+from amp.votes import vote
 
 candidates = st.lists(
     st.builds(

@@ -68,5 +68,5 @@ def replayed(
 
 def planner_of(model: RecordedModel, allocator: Allocator, assessor: Assessor = SILENT) -> Planner:
     tools = {name: RecordedTool(tool, model.recording) for name, tool in GSM8K.tools.items()}
-    executor = Executor(GSM8K.prompts, tools)
+    executor = Executor(GSM8K.prompts, tools, GSM8K.defaults.plausibility)
     return Planner(model, executor, assessor, allocator, Limits(steps=1), max_rounds=64)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 from amp.assess.features import FeatureVector, observe
 from amp.assess.text import INDICATORS, Parser, structural
 from amp.errors import InvalidInputError
-from amp.types import Complexity, ProbeKind, StepContext
+from amp.types import Candidate, Complexity, ProbeKind, StepContext
 
 if TYPE_CHECKING:
     from amp.assess.neural import NeuralAssessor
@@ -49,6 +49,18 @@ class Assessor(Protocol):
         return self.score(self.observe(context))
 
 
+class Rater(Protocol):
+    """Says how probably candidates are right."""
+
+    def rate(self, context: StepContext, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+        """Returns the candidates of one round with `p_right`, where it can be told.
+
+        It makes no model calls. What other candidates answered is not looked at: that is counted
+        when they vote.
+        """
+        ...
+
+
 Group = Literal["uncertainty", "indicators", "structure", "distance", "evidence", "hidden"]
 """Groups of features that an ablation can exclude."""
 
@@ -62,7 +74,8 @@ GROUPS: Mapping[Group, frozenset[str]] = {
     "distance": frozenset({"distance", "options", "plan_steps", "revisits"}),
     "evidence": frozenset(
         {"candidates", "agreement", "margin", "answer_entropy", "answer_tokens", "cut_off"}
-        | {"unread", "unused", "p_correct"}
+        | {"unread", "unused", "p_correct", "p_right", "leader_right", "runner_up_right"}
+        | {"gain_with_tools", "gain_without_tools"}
     ),
     "hidden": frozenset(),
 }

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
@@ -25,7 +25,8 @@ from amp.assess.uncertainty import (
     saturating,
 )
 from amp.models.base import perplexity
-from amp.types import Evidence, StepContext
+from amp.types import Candidate, Evidence, StepContext
+from amp.votes import posterior
 
 _NUMBER_WORDS = {
     word: Decimal(value)
@@ -68,10 +69,10 @@ def remaining_quantities(goal: str, *texts: str) -> list[str]:
     """
     named: Counter[Decimal] = Counter()
     for text in texts:
-        named |= Counter(map(_value, numbers(text)))
+        named |= Counter(map(value_of, numbers(text)))
     remaining = []
     for number in numbers(goal):
-        value = _value(number)
+        value = value_of(number)
         if named[value] > 0:
             named[value] -= 1
         else:
@@ -96,7 +97,8 @@ def _text_distance(goal: str, state: str, plan: str) -> tuple[float, str]:
     return saturating(left, _TYPICAL_REMAINDER), phrase
 
 
-def _value(number: str) -> Decimal:
+def value_of(number: str) -> Decimal:
+    """The value of a number as `text.numbers` finds it: "two" is 2, "1,200" is 1200."""
     return _NUMBER_WORDS.get(number) or Decimal(number.replace(",", ""))
 
 
@@ -190,7 +192,7 @@ def unused(evidence: Evidence, goal: str) -> float | None:
     None for a goal without numbers or candidates without text.
     """
     texts = [c.text for c in evidence.candidates if c.text.strip()]
-    return _mean(_share_unused(goal, text) for text in texts)
+    return _mean(share_unused(goal, text) for text in texts)
 
 
 def p_correct(evidence: Evidence) -> float | None:
@@ -198,8 +200,35 @@ def p_correct(evidence: Evidence) -> float | None:
     return _mean((c.p_correct for c in evidence.candidates), 0.0, 1.0)
 
 
+def expectations(evidence: Evidence) -> dict[str, float]:
+    """What the candidates' `p_right` let expect, by the name of the feature.
+
+    The next candidate is taken to be right as often as those so far that came about likewise, with
+    tools or without; where there is none, as often as all so far.
+    """
+    known = [c for c in evidence.candidates if c.p_right is not None]
+    if not known:
+        return {}
+    now = posterior(evidence.candidates)
+    usual = _usual(known)
+    with_tools = [c for c in known if c.tool_uses]
+    without = [c for c in known if not c.tool_uses]
+    return {
+        "p_right": usual,
+        "leader_right": now.leader,
+        "runner_up_right": now.runner_up,
+        "gain_with_tools": now.gain(_usual(with_tools) if with_tools else usual),
+        "gain_without_tools": now.gain(_usual(without) if without else usual),
+    }
+
+
+def _usual(candidates: Sequence[Candidate]) -> float:
+    return math.fsum(c.p_right or 0.0 for c in candidates) / len(candidates)
+
+
 @lru_cache(maxsize=_CACHED_TEXTS)
-def _share_unused(goal: str, text: str) -> float | None:
+def share_unused(goal: str, text: str) -> float | None:
+    """Share of the goal's numbers that a text does not name, in [0, 1]; None if it has none."""
     total = len(numbers(goal))
     return len(remaining_quantities(goal, text)) / total if total else None
 

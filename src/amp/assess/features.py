@@ -32,7 +32,7 @@ from amp.assess.uncertainty import (
 )
 from amp.types import Complexity, Evidence, Probe, StepContext
 
-VERSION = 1
+VERSION = 2
 """Of `FEATURES`, their meaning and order; weights trained with another version are refused."""
 
 _CACHED_TEXTS = 512
@@ -117,6 +117,17 @@ FEATURES: tuple[Feature, ...] = (
     Feature("unread", "share", "evidence", "answers without a valid action", high=1.0),
     Feature("unused", "share", "evidence", "the goal's numbers that answers leave out", high=1.0),
     Feature("p_correct", "probability", "evidence", "mean verdict of the self-check", high=1.0),
+    Feature("p_right", "probability", "evidence", "mean P(right) of the candidates", high=1.0),
+    Feature("leader_right", "probability", "evidence", "P(leading answer is right)", high=1.0),
+    Feature("runner_up_right", "probability", "evidence", "P(the next answer is right)", high=1.0),
+    Feature(
+        "gain_with_tools",
+        "probability",
+        "evidence",
+        "by how much one more candidate with tools would raise leader_right",
+        high=1.0,
+    ),
+    Feature("gain_without_tools", "probability", "evidence", "likewise without tools", high=1.0),
 )
 """The schema. A step before its first round lacks what needs a round."""
 
@@ -271,3 +282,5 @@ def _from_evidence(features: _Builder, evidence: Evidence, goal: str) -> None:
     features.put("unread", rounds.unread(evidence))
     features.put("unused", rounds.unused(evidence, goal))
     features.put("p_correct", rounds.p_correct(evidence))
+    for name, value in rounds.expectations(evidence).items():
+        features.put(name, value)

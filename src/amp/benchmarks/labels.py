@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 from amp.annotations.store import Annotation
 from amp.benchmarks.base import Benchmark
 from amp.errors import InvalidInputError
-from amp.execute.select import vote
 from amp.types import Candidate, Episode, Evidence, StepContext, StepRecord
+from amp.votes import weighted_vote
 
 
 def candidates_of(step: StepRecord) -> tuple[Candidate, ...]:
@@ -169,7 +169,7 @@ def _vote_mistaken(
     candidates: Sequence[Candidate], labels: StepLabels, known: Iterable[int]
 ) -> bool | None:
     """Whether the vote of these candidates is a mistake; to name no action is one."""
-    winner = vote([candidates[index] for index in known])
+    winner = weighted_vote([candidates[index] for index in known])
     return True if winner is None else labels.mistaken[candidates.index(winner)]
 
 

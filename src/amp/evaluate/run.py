@@ -155,7 +155,7 @@ class Assembly:
             tools = {name: RecordedTool(tool, model.recording) for name, tool in tools.items()}
         if larger is not None:
             tools = {**tools, LargerModelTool.name: LargerModelTool(larger)}
-        executor = Executor(self.benchmark.prompts, tools)
+        executor = Executor(self.benchmark.prompts, tools, self.benchmark.defaults.plausibility)
         if self.method.planner in BASELINES:
             baseline = BASELINES[self.method.planner]
             return baseline(model, executor, self.defaults.fixed, limits)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from amp.execute.base import PlainPrompts, Prompts, Question, Tool, ToolLimits
 from amp.execute.executor import Executor, step_prompt
 from amp.execute.meter import Meter
-from amp.execute.select import most_likely, vote
 
 __all__ = [
     "Executor",
@@ -15,7 +14,5 @@ __all__ = [
     "Question",
     "Tool",
     "ToolLimits",
-    "most_likely",
     "step_prompt",
-    "vote",
 ]

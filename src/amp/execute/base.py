@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -179,6 +179,19 @@ class Prompts(Protocol):
         the critique becomes the `thought` of `choose`.
         """
         ...
+
+
+Plausibility = Callable[[StepContext, Candidate], Mapping[str, float]]
+"""What a candidate looks like against what the step asks, as numbers by name (`Candidate.looks`).
+
+It makes no model calls and may not know the right answer. A name is left out where its number can't
+be told.
+"""
+
+
+def no_looks(context: StepContext, candidate: Candidate) -> Mapping[str, float]:
+    """The `Plausibility` of answers of which nothing is known."""
+    return {}
 
 
 _SYSTEM = "You carry a task out step by step. Keep to the point."

@@ -10,7 +10,7 @@ from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 from amp.errors import ModelError
-from amp.execute.base import Prompts, Question, Tool
+from amp.execute.base import Plausibility, Prompts, Question, Tool, no_looks
 from amp.execute.choice_step import (
     MAX_CHOICES,
     ChoiceStep,
@@ -118,11 +118,18 @@ class Executor:
     Attributes:
         prompts: all texts for this kind of task.
         tools: the tools that can run here, by name. Tools of the environment need no entry.
+        plausibility: what candidates look like; by default nothing is told.
     """
 
-    def __init__(self, prompts: Prompts, tools: Mapping[str, Tool] | None = None) -> None:
+    def __init__(
+        self,
+        prompts: Prompts,
+        tools: Mapping[str, Tool] | None = None,
+        plausibility: Plausibility = no_looks,
+    ) -> None:
         self.prompts = prompts
         self.tools = dict(tools or {})
+        self.plausibility = plausibility
         self._answers: WeakKeyDictionary[Meter, dict[Question, list[float] | None]]
         self._answers = WeakKeyDictionary()  # there is one meter for each episode
 
@@ -205,7 +212,10 @@ class Executor:
             candidates = await self_check(candidates, context, self.prompts, meter)
         if allocation.verification >= 3:
             candidates = await refine(candidates, context, actions, step, self.prompts, meter)
-        return tuple(replace(c, tool_uses=advice + c.tool_uses) for c in candidates)
+        return tuple(
+            replace(c, tool_uses=advice + c.tool_uses, looks=self.plausibility(context, c))
+            for c in candidates
+        )
 
     async def advise(
         self, context: StepContext, allocation: Allocation, meter: Meter

@@ -10,7 +10,7 @@ from amp.execute.base import Prompts, Tool
 from amp.execute.meter import Meter
 from amp.execute.program import ends_before_program, is_fence
 from amp.models.base import Completion, Message, Prompt
-from amp.types import WITHHELD, Allocation, Candidate, StepContext, ToolUse
+from amp.types import WITHHELD, Allocation, Candidate, StepContext, TokenFigures, ToolUse
 
 _MAX_RESUMES = 8
 """A tool may have the model go on so many times in one candidate; then it stands as it is."""
@@ -78,6 +78,7 @@ class OpenStep:
             log_prob=_sum(tuple(p.log_prob for p in parts)),
             entropy=completion.entropy,
             first_entropy=completion.entropies[0] if completion.entropies else None,
+            tokens=TokenFigures.of(completion.log_probs, completion.entropies),
             completion_tokens=sum(p.usage.completion_tokens for p in parts),
             cut_off=parts[-1].cut_off,
             tool_uses=tuple(uses),

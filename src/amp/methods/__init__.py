@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from amp.errors import InvalidInputError, did_you_mean
-from amp.execute.select import most_likely, vote
 from amp.execute.tools.symbolic_planner import first_step
 from amp.methods.adaplanner import AdaPlanner
 from amp.methods.adapt import ADaPTPlanner
@@ -24,6 +23,7 @@ from amp.methods.base import AnyPlanner, BaselinePlanner, Trajectory
 from amp.methods.beam_search import BeamPlanner
 from amp.methods.react import ReActPlanner
 from amp.types import Candidate
+from amp.votes import most_likely, vote
 
 __all__ = [
     "BASELINES",

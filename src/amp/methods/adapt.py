@@ -13,10 +13,10 @@ from typing import Literal
 from amp.errors import InvalidInputError
 from amp.execute.choice_step import ask
 from amp.execute.executor import Executor
-from amp.execute.select import vote
 from amp.methods.base import BaselinePlanner, Trajectory, candidate_of
 from amp.models.base import LanguageModel, Message, Prompt
 from amp.types import Allocation, Limits, StepContext
+from amp.votes import vote
 
 VERSION = "adapt/1"
 

@@ -16,7 +16,6 @@ from amp.environment import AsyncEnvironment, Environment, Forkable
 from amp.errors import EnvironmentFailedError, InvalidInputError, LimitReachedError, ModelError
 from amp.execute.boundary import act, is_dead_end, open_task, task_of
 from amp.execute.meter import Meter
-from amp.execute.select import vote
 from amp.methods.base import OnStep
 from amp.planner import Planner
 from amp.types import (
@@ -36,6 +35,7 @@ from amp.types import (
     decided_by,
     first_failure,
 )
+from amp.votes import vote
 
 
 @dataclass(frozen=True, slots=True)

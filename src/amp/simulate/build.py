@@ -98,7 +98,7 @@ async def _rows(
 ) -> tuple[list[TaskSamples], dict[str, str]]:
     """The complete rows, and by task the first arm that an incomplete one lacks."""
     tools = {name: RecordedTool(tool, model.recording) for name, tool in benchmark.tools.items()}
-    executor = Executor(benchmark.prompts, tools)
+    executor = Executor(benchmark.prompts, tools, benchmark.defaults.plausibility)
     rows: list[TaskSamples] = []
     lacking: dict[str, str] = {}
     try:

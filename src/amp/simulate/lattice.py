@@ -20,11 +20,11 @@ from amp.allocate.space import Space
 from amp.assess.base import Assessor
 from amp.cost import Reward
 from amp.errors import InvalidInputError
-from amp.execute.select import vote
 from amp.mlp import Floats
 from amp.simulate.samples import Arm, SampleTable, StepSamples
 from amp.simulate.table_env import END, Ints, TableEnv, oracle
 from amp.types import Complexity, Evidence, Observation, StepContext, Task
+from amp.votes import weighted_vote
 
 ORDERED = frozenset({"divergence"})
 """Features that tell the order of the samples."""
@@ -330,7 +330,7 @@ def subsets(
         shown[subset] = np.array(
             observe(features, now, complexity, trade_off=0.0, budget_share=1.0), float
         )
-        winner = vote(candidates)
+        winner = weighted_vote(candidates)
         chosen = None if winner is None else known[candidates.index(winner)][0]
         right[subset] = chosen is not None and chosen.right
         then.append(step.no_action if chosen is None else chosen.next)

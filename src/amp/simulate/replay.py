@@ -16,7 +16,6 @@ from amp.allocate.base import Allocator
 from amp.assess.base import Assessor
 from amp.cost import Ledger
 from amp.errors import InvalidInputError
-from amp.execute.select import vote
 from amp.simulate.samples import SampleTable, StepSamples, TaskSamples
 from amp.types import (
     STOP,
@@ -35,6 +34,7 @@ from amp.types import (
     decided_by,
     first_failure,
 )
+from amp.votes import weighted_vote
 
 _NOT_ASSESSED = Complexity(0.0)
 _UNSEEN = Observation()
@@ -158,7 +158,7 @@ class State:
             observation: the state in which the step was decided, for its record.
         """
         candidates = self.evidence.candidates
-        winner = vote(candidates)
+        winner = weighted_vote(candidates)
         if winner is None:
             right, target = False, self.step.no_action
         else:

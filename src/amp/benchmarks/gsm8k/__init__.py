@@ -10,6 +10,7 @@ from amp.allocate.space import Space
 from amp.benchmarks.base import Defaults, Difficulty, DifficultyScale, Requirements, count_in
 from amp.benchmarks.download import find_data
 from amp.benchmarks.gsm8k.environment import GSM8KEnvironment, GSM8KJudge, StepKind
+from amp.benchmarks.gsm8k.plausibility import plausibility
 from amp.benchmarks.gsm8k.problems import (
     Problem,
     fetch_problems,
@@ -46,6 +47,7 @@ _OF_STEPS = Defaults(
     ),
     lengths=Lengths(prompt_tokens=110, answer_tokens=112, thought_tokens=32),
     allocator="heuristic",
+    plausibility=plausibility,
 )
 # The arms are allocations to prompt for a whole solution.
 _OF_SOLUTIONS = replace(

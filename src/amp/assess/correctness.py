@@ -1,0 +1,199 @@
+"""How probably a candidate is right, before others agree with it (part of the CAM, spec 2.2).
+
+What tells it is how sure the model was of its tokens, and what the answer looks like against what
+the step asks. A head weighs these features for each way to ask, since what is usual in a program is
+not in a text. The planner has every candidate rated before the votes are counted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+
+from amp.assess.base import Rater
+from amp.assess.evidence import share_unused
+from amp.errors import InvalidInputError
+from amp.mlp import Floats, Layer, encode
+from amp.types import Candidate, StepContext
+
+VERSION = 1
+"""Of the features below and their meaning; heads trained with another version are refused."""
+
+TOKENS = (
+    "log_prob",  # mean over the tokens
+    "log_prob_sum",  # log(1 - sum over the tokens)
+    "least",
+    "window",
+    "tail",
+    "first",
+    "doubtful",  # log(1 + count); as shares below
+    "unlikely",
+    "doubtful_share",
+    "unlikely_share",
+    "entropy",  # mean over the tokens
+    "highest",
+    "first_entropy",
+    "choice",  # log-probability of the action among the options
+)
+"""Features of the model's confidence; see `TokenFigures`."""
+
+LOOKS = (
+    "tool_error",
+    "cut_off",
+    "broken_rule",
+    "length",  # log(1 + tokens)
+    "lines",  # log(1 + lines)
+    "unused",  # share of the goal's numbers that the text does not name
+)
+"""Features of any answer's look; those of `Candidate.looks` come on top, by their own names."""
+
+Group = Literal["tokens", "looks"]
+
+
+def candidate_features(context: StepContext, candidate: Candidate) -> dict[str, float]:
+    """The features of one candidate by name; what is not known or no finite number is absent."""
+    told: dict[str, float | None] = {
+        "tool_error": any(use.error is not None for use in candidate.tool_uses),
+        "cut_off": candidate.cut_off,
+        "broken_rule": candidate.broken_rule is not None,
+        "length": math.log1p(candidate.completion_tokens),
+        "lines": math.log1p(candidate.text.count("\n")),
+        "unused": share_unused(context.task.goal, candidate.text) if candidate.text else None,
+        **candidate.looks,
+        "entropy": candidate.entropy,
+        "first_entropy": candidate.first_entropy,
+        "choice": _log(candidate.probability),
+    }
+    count, total = candidate.completion_tokens, candidate.log_prob
+    if count > 0 and total is not None and total <= 0.0:
+        told |= {"log_prob": total / count, "log_prob_sum": math.log1p(-total)}
+    if (tokens := candidate.tokens) is not None:
+        told |= {
+            "least": tokens.least,
+            "window": tokens.window,
+            "tail": tokens.tail,
+            "first": tokens.first,
+            "highest": tokens.highest,
+        }
+        for name, number in (("doubtful", tokens.doubtful), ("unlikely", tokens.unlikely)):
+            if number is not None and count > 0:
+                told |= {name: math.log1p(number), f"{name}_share": number / count}
+    return {
+        name: float(value)
+        for name, value in told.items()
+        if value is not None and math.isfinite(value)
+    }
+
+
+def group_of(name: str) -> Group:
+    """The group of a feature."""
+    return "tokens" if name in TOKENS else "looks"
+
+
+def way_of(context: StepContext, candidate: Candidate) -> str:
+    """How the candidate came about: ``choice``, ``text``, or the names of the tools that ran."""
+    if candidate.probability is not None or context.observation.actions is not None:
+        return "choice"
+    return "+".join(sorted({use.tool for use in candidate.tool_uses})) or "text"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Head:
+    """P(right) of the candidates of one way to ask: layers of tanh, and a sigmoid.
+
+    One layer is a logistic regression. A missing feature counts as usual, with a flag of its own.
+
+    Attributes:
+        names: of the features.
+        mean: of each in training; shape (n,).
+        std: likewise, more than 0.
+        layers: 2 n inputs, hidden ones, one output.
+
+    Raises:
+        InvalidInputError: if shapes do not fit or a number is not finite.
+    """
+
+    names: tuple[str, ...]
+    mean: Floats
+    std: Floats
+    layers: tuple[Layer, ...]
+
+    def __post_init__(self) -> None:
+        n = len(self.names)
+        if self.mean.shape != (n,) or self.std.shape != (n,) or not (self.std > 0).all():
+            raise InvalidInputError(f"mean and std of the head, expected {n} numbers, std > 0")
+        widths = [2 * n, *(layer.weight.shape[-1] for layer in self.layers)]
+        if not self.layers or widths[-1] != 1:
+            raise InvalidInputError(f"the head ends in {widths[-1]} numbers, expected 1")
+        for number, (layer, shape) in enumerate(zip(self.layers, pairwise(widths), strict=True)):
+            if layer.weight.shape != shape or layer.bias.shape != shape[1:]:
+                raise InvalidInputError(
+                    f"layer {number} of the head has the shape {layer.weight.shape}, expected"
+                    f" {shape}"
+                )
+        arrays = [self.mean, self.std, *(a for ly in self.layers for a in (ly.weight, ly.bias))]
+        if not all(np.isfinite(array).all() for array in arrays):
+            raise InvalidInputError("the head has a number that is not finite")
+
+    def encode(self, features: Mapping[str, float]) -> Floats:
+        """The input of the layers, shape (2 n,)."""
+        return encode([features.get(name) for name in self.names], self.mean, self.std)
+
+    def logits(self, inputs: Floats) -> Floats:
+        """log(p / (1 - p)) of each row of inputs, shape (rows, 2 n) to (rows,)."""
+        x = inputs
+        for layer in self.layers[:-1]:
+            x = np.tanh(layer(x))
+        return np.asarray(self.layers[-1](x)[:, 0])
+
+    def p_right(self, features: Mapping[str, float]) -> float:
+        """The probability that a candidate with these features is right."""
+        logit = float(self.logits(self.encode(features)[None])[0])
+        return 1.0 / (1.0 + math.exp(-min(max(logit, -_FAR), _FAR)))
+
+
+_FAR = 30.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Correctness(Rater):
+    """A trained head for each way to ask.
+
+    Attributes:
+        heads: by the name that `way_of` gives.
+        kind: ``logistic`` or ``network``.
+
+    Raises:
+        InvalidInputError: if there is no head.
+    """
+
+    heads: Mapping[str, Head]
+    kind: str = "logistic"
+
+    def __post_init__(self) -> None:
+        if not self.heads:
+            raise InvalidInputError("a correctness head for no way to ask, expected at least one")
+
+    def rate(self, context: StepContext, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+        """See `Rater`; a candidate without an action is right with probability 0.
+
+        One of a way that was not seen in training keeps `p_right` as it is.
+        """
+        return tuple(self._rated(context, candidate) for candidate in candidates)
+
+    def _rated(self, context: StepContext, candidate: Candidate) -> Candidate:
+        if candidate.action is None:
+            return replace(candidate, p_right=0.0)
+        head = self.heads.get(way_of(context, candidate))
+        if head is None:
+            return candidate
+        return replace(candidate, p_right=head.p_right(candidate_features(context, candidate)))
+
+
+def _log(probability: float | None) -> float | None:
+    return None if probability is None or not 0.0 < probability <= 1.0 else math.log(probability)
