@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
-import time
 import zlib
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from tests.faults.forks import SECONDS, seconds_of
 from tests.faults.server import DIALECTS, Dialect, forms, of, serving
 
 from amp.cli import main
@@ -23,7 +24,8 @@ SECRETS = [MARK, *forms(KEY).split(" | ")]
 
 
 def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
-    """The exit code of a command and all that it wrote to the terminal."""
+    """The exit code of a command and all that it wrote to the terminal; it has to end in time."""
+    began = seconds_of(os.getpid())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["amp", *arguments])
         try:
@@ -31,6 +33,8 @@ def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
             code = 0
         except SystemExit as done:
             code = done.code if isinstance(done.code, int) else 1
+    seconds = seconds_of(os.getpid()) - began
+    assert seconds <= SECONDS, f"{arguments} took {seconds:.1f} s"
     said = capsys.readouterr()
     return code, said.out + said.err
 
@@ -73,14 +77,11 @@ def test_no_behaviour_of_a_server_gets_a_key_out(
     faults = []
     with serving() as server:
         for name in names:
-            begun = time.monotonic()
             try:
                 all_of_it = session(capsys, tmp_path / name, dialect, server.of(dialect, name), KEY)
             except Exception as error:  # any is a finding, and the others are wanted as well
                 faults.append((name, f"{type(error).__name__}: {error}"[:300]))
                 continue
-            if time.monotonic() - begun > 20.0:
-                faults.append((name, f"{time.monotonic() - begun:.1f} s"))
             faults += [(name, secret) for secret in SECRETS if secret in all_of_it]
     assert not faults
 
