@@ -76,7 +76,7 @@ def measure(
     for trade_off in TRADE_OFFS:
         came = served(policy, table, trade_off, ORDERS, assessor, seed=fold)
         success.append(tuple(came.success.reshape(count, ORDERS).mean(1).tolist()))
-        tokens.append(tuple(came.tokens.reshape(count, ORDERS).mean(1).tolist()))
+        tokens.append(tuple(came.cost.reshape(count, ORDERS).mean(1).tolist()))
     settings = config.ppo
     return Measured(
         *(name, settings.decisions, settings.seed, fold, table.tasks),
@@ -111,8 +111,9 @@ def fixed(table: TableEnv) -> tuple[Floats, Floats]:
     subsets = np.arange(1, table.right.shape[1])
     bits = subsets[:, None] >> np.arange(arms * samples) & 1
     counts = bits.reshape(len(subsets), arms, samples).sum(-1)
-    written = table.completion_tokens.reshape(len(table.tasks), -1) @ bits.T
-    tokens = written + table.prompt_tokens @ (counts > 0).T
+    costs = table.costs["tokens"]
+    written = costs.samples.reshape(len(table.tasks), -1) @ bits.T
+    tokens = written + costs.calls[..., 0] @ (counts > 0).T
     plans, plan = np.unique(counts, axis=0, return_inverse=True)
     share = (plan.reshape(-1) == np.arange(len(plans))[:, None]).astype(float)
     share /= share.sum(1, keepdims=True)

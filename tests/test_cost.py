@@ -12,19 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amp.cost import (
-    Charge,
-    Ledger,
-    Reward,
-    dollars,
-    dual_step,
-    flops,
-    is_priced,
-    reward,
-    worst_dollars,
-)
+from amp.cost import Ledger, dollars, flops, is_priced, worst_dollars
 from amp.errors import InvalidInputError, LimitReachedError
 from amp.models.base import ModelCard
+from amp.reward import Charge, Reward, dual_step, reward
 from amp.types import Limits, Usage
 
 CARD = ModelCard(
@@ -285,7 +276,7 @@ def test_where_success_is_binary_a_share_of_it_is_none(s: float, trade: float) -
 
 @pytest.mark.parametrize("budget", [0.0, -1.0, math.nan, math.inf])
 def test_a_reference_budget_that_is_none_is_refused(budget: float) -> None:
-    with pytest.raises(InvalidInputError, match="reference_tokens is .*, expected a number above"):
+    with pytest.raises(InvalidInputError, match="reference_cost is .*, expected a number above"):
         Reward(budget)
     with pytest.raises(InvalidInputError, match="charge is 'never', expected one of always, on_su"):
         Reward(1.0, "never")  # type: ignore[arg-type]

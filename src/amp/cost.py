@@ -1,33 +1,35 @@
-"""From usage to FLOPs and dollars, the ledger that enforces an episode's limits, and the reward.
+"""From usage to FLOPs and dollars, what comparisons are made in, and the ledger of the limits.
 
-The reward is defined here and nowhere else.
+Whatever is compared is compared by a `Cost`, which `costing` turns into the one function of a usage
+that both sides are measured by. The ledger enforces the limits of an episode.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, TypeVar, get_args
+from typing import Literal
 
-from amp.errors import InvalidInputError, LimitReachedError
+from amp.errors import InvalidInputError, LimitReachedError, did_you_mean
 from amp.models.base import ModelCard
 from amp.types import Limits, Usage
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+Cost = Literal["tokens", "written", "flops", "dollars", "seconds"]
+"""What a comparison is made in: all tokens, those that were written, floating point operations (a
+cached prompt token costs its attention alone), dollars by a price list (cached ones at their price
+there), or seconds inside models and tools, which a replay has from its recording."""
 
-Charge = Literal["always", "on_success", "log"]
-"""What is charged: the cost, the cost in proportion to the success, or log(1 + cost).
+COSTS: Mapping[Cost, str] = {
+    "tokens": "tokens",
+    "written": "written tokens",
+    "flops": "FLOPs",
+    "dollars": "dollars",
+    "seconds": "seconds",
+}
+"""Every cost, in words."""
 
-A cost on failures, too, may collapse a policy to the cheapest allocation of all; without one,
-nothing is gained by giving up early. The logarithm charges the first tokens as `always` does and
-each further one less, half as much at the reference budget.
-"""
-
-Number = TypeVar("Number", float, "npt.NDArray[np.floating]")
+_FORMER_NAMES: Mapping[str, Cost] = {"completion_tokens": "written"}
 
 
 def flops(usages: Sequence[Usage], card: ModelCard) -> float:
@@ -70,6 +72,12 @@ def attended(before: float, tokens: float) -> float:
     return tokens * before + tokens * (tokens + 1.0) / 2.0
 
 
+def charged(card: ModelCard, usages: Sequence[Usage]) -> Usage:
+    """The usage of one request, of one usage a sample, with its FLOPs and dollars worked out."""
+    usage = sum(usages, Usage())
+    return replace(usage, flops=flops(usages, card), dollars=dollars(usage, card))
+
+
 def is_priced(card: ModelCard) -> bool:
     """Whether the model's price is known; that of a local model is known to be 0."""
     prices = (
@@ -98,6 +106,100 @@ def dollars(usage: Usage, card: ModelCard) -> float:
     ) / 1e6
 
 
+def read_cost(name: str) -> Cost:
+    """The cost of this name.
+
+    Raises:
+        InvalidInputError: if there is none; names the nearest and all.
+    """
+    for cost in COSTS:
+        if cost in (name, _FORMER_NAMES.get(name)):
+            return cost
+    known: list[str] = list(COSTS)
+    raise InvalidInputError(
+        f"unknown cost {name!r}{did_you_mean(name, known)} (costs: {', '.join(known)})"
+    )
+
+
+def cost_of(usage: Usage, cost: Cost = "tokens", prices: ModelCard | None = None) -> float:
+    """What a usage costs; that of several calls is the sum of theirs.
+
+    Args:
+        usage: what was spent, with its FLOPs and dollars, as the ledger works them out.
+        cost: in which unit.
+        prices: by which dollars are worked out anew from the tokens; None takes those charged.
+    """
+    match cost:
+        case "tokens":
+            return float(usage.tokens)
+        case "written":
+            return float(usage.completion_tokens)
+        case "flops":
+            return usage.flops
+        case "dollars":
+            return usage.dollars if prices is None else dollars(usage, prices)
+        case "seconds":
+            return usage.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Costing:
+    """How whatever is compared is measured: by one cost, and dollars by one list of prices.
+
+    Attributes:
+        cost: in which unit.
+        prices: card of the model with a reference price, where its own is 0; else None.
+        note: which price that is, in a sentence; else empty.
+    """
+
+    cost: Cost = "tokens"
+    prices: ModelCard | None = None
+    note: str = ""
+
+    def of(self, usage: Usage) -> float:
+        """What a usage of the model costs."""
+        return cost_of(usage, self.cost, self.prices)
+
+
+BY_TOKENS = Costing()
+"""By all tokens."""
+
+
+def costing(cost: Cost, card: ModelCard) -> Costing:
+    """How usages of a model are measured by a cost.
+
+    A model on this machine costs no dollars, but to compare in dollars it has the price of a hosted
+    model of its size (`amp.models.registry.reference_price`).
+
+    Raises:
+        InvalidInputError: if FLOPs are asked for and the model's size is not known, or dollars and
+            neither its price is nor that of a hosted model of its size.
+    """
+    if cost == "flops" and not card.parameters:
+        raise InvalidInputError(
+            f"FLOPs of model {card.name} are not known, since its number of parameters is not;"
+            " compare by another cost"
+        )
+    if cost != "dollars" or worst_dollars(1, 1, card) > 0:
+        return Costing(cost)
+    if not is_priced(card):
+        raise InvalidInputError(
+            f"no price is known for model {card.name}, so it can't be compared in dollars; add it"
+            " to a price table (setting prices), or compare by another cost"
+        )
+    from amp.models.registry import reference_price  # reads a file, which few comparisons need
+
+    price = reference_price(card)
+    prices = replace(
+        card,
+        dollars_per_million_prompt_tokens=price.prompt,
+        dollars_per_million_cached_tokens=price.cached,
+        dollars_per_million_completion_tokens=price.completion,
+        dollars_per_million_reasoning_tokens=price.reasoning,
+    )
+    return Costing(cost, prices, f"dollars: {card.name} at the price of {price}")
+
+
 def worst_dollars(prompt_tokens: int, completion_tokens: int, card: ModelCard) -> float:
     """The most that a call can cost: each token at the dearest price that it may have."""
     cached = Usage(prompt_tokens=prompt_tokens, cached_prompt_tokens=prompt_tokens)
@@ -105,97 +207,6 @@ def worst_dollars(prompt_tokens: int, completion_tokens: int, card: ModelCard) -
     return max(dollars(Usage(prompt_tokens=prompt_tokens), card), dollars(cached, card)) + max(
         dollars(Usage(completion_tokens=completion_tokens), card), dollars(thought, card)
     )
-
-
-def reward(
-    success: float, normalised_cost: float, trade_off: float, charge: Charge = "always"
-) -> float:
-    """lambda * success - (1 - lambda) * cost (spec 2.4).
-
-    Args:
-        success: quality of the plan in [0, 1]; 0 or 1 where success is binary.
-        normalised_cost: cost relative to a reference budget, at least 0.
-        trade_off: lambda in [0, 1], the weight of success against cost.
-        charge: ``always``, ``on_success`` to multiply the cost with the success, or ``log`` to
-            take log(1 + cost) for it (see `Charge`).
-
-    Raises:
-        InvalidInputError: if a value is out of its range or NaN.
-    """
-    if not 0.0 <= trade_off <= 1.0:
-        raise InvalidInputError(f"trade_off is {trade_off}, expected 0 to 1")
-    if not 0.0 <= success <= 1.0:
-        raise InvalidInputError(f"success is {success}, expected 0 to 1")
-    if not normalised_cost >= 0.0:
-        raise InvalidInputError(f"normalised_cost is {normalised_cost}, expected at least 0")
-    return _reward(success, normalised_cost, trade_off, charge)
-
-
-def _reward(success: Number, cost: Number, trade_off: Number, charge: Charge) -> Number:
-    match charge:
-        case "always":
-            charged = cost
-        case "on_success":
-            charged = success * cost
-        case "log":
-            charged = _log1p(cost)
-    return trade_off * success - (1.0 - trade_off) * charged
-
-
-def _log1p(cost: Number) -> Number:
-    """log(1 + cost); an array knows its own library, so that none is imported here."""
-    if isinstance(cost, float | int):
-        return math.log1p(cost)
-    logarithms: npt.NDArray[np.floating] = cost.__array_namespace__().log1p(cost)
-    return logarithms
-
-
-@dataclass(frozen=True, slots=True)
-class Reward:
-    """How a learner is rewarded, for one episode or for arrays of them.
-
-    Attributes:
-        reference_tokens: the reference budget of a benchmark, in tokens: the cost that counts as 1.
-        charge: what is charged (see `Charge`).
-        binary: whether only a whole success counts; else its share does, as WebShop's score.
-
-    Raises:
-        InvalidInputError: if the budget is not a finite number above 0, or there is no such charge.
-    """
-
-    reference_tokens: float
-    charge: Charge = "always"
-    binary: bool = False
-
-    def __post_init__(self) -> None:
-        if not 0.0 < self.reference_tokens < float("inf"):
-            raise InvalidInputError(
-                f"reference_tokens is {self.reference_tokens}, expected a number above 0"
-            )
-        if self.charge not in get_args(Charge):
-            raise InvalidInputError(
-                f"charge is {self.charge!r}, expected one of {', '.join(get_args(Charge))}"
-            )
-
-    def of(self, success: Number, tokens: Number, trade_off: Number) -> Number:
-        """`reward` of values that are known to be in their ranges."""
-        counted = (success >= 1.0) * 1.0 if self.binary else success
-        return _reward(counted, tokens / self.reference_tokens, trade_off, self.charge)
-
-
-def dual_step(trade_off: float, normalised_cost: float, rate: float) -> float:
-    """The trade-off after a step of dual ascent, which holds the mean cost at the reference budget.
-
-    The Lagrangian success - m * (cost - 1) is (spec 2.4's reward) / lambda but for a constant, with
-    m = (1 - lambda) / lambda. Its multiplier goes up by rate * (cost - 1), not below 0.
-
-    Args:
-        trade_off: lambda so far, above 0.
-        normalised_cost: mean cost of late, relative to the reference budget.
-        rate: step of the multiplier for a cost of twice the budget.
-    """
-    multiplier = (1.0 - trade_off) / trade_off + rate * (normalised_cost - 1.0)
-    return 1.0 / (1.0 + max(0.0, multiplier))
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,10 +362,9 @@ class Ledger:
         Returns:
             The usage of the whole request, so completed.
         """
-        usage = sum(usages, Usage())
-        priced = replace(usage, flops=flops(usages, card), dollars=dollars(usage, card))
-        self.usage += priced
-        return priced
+        usage = charged(card, usages)
+        self.usage += usage
+        return usage
 
     def charge_tool(self, seconds: float) -> None:
         """Adds one run of a tool."""

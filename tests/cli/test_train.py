@@ -210,8 +210,8 @@ def test_online_episodes_can_be_recorded_and_replayed(tmp_path: Path) -> None:
     assert amp("--replay", "r.sqlite").exit_code == 0
     assert _same(load_policy(policy), first)
     again = Path("out", METRICS).read_text().splitlines()
-    assert [json.loads(line)["tokens"] for line in again] == [
-        json.loads(line)["tokens"] for line in told
+    assert [json.loads(line)["cost"] for line in again] == [
+        json.loads(line)["cost"] for line in told
     ]
 
 

@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from amp.cost import reward
 from amp.models.base import ModelCard
 from amp.report.frontier import Point
+from amp.reward import reward
 from amp.simulate.policies import Price, fixed_plans
 from amp.simulate.replay import Plan
 from amp.simulate.samples import Arm, ArmSamples, RecordedSample, SampleTable, TaskSamples

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amp.cost import Reward
 from amp.errors import InvalidInputError
 from amp.learn.config import PAPER, PPOConfig, load_train_config, with_preset
+from amp.reward import Reward
 from amp.settings import checked
 
 ROOT = Path(__file__).parents[2]

@@ -26,7 +26,7 @@ def outcome(tasks: Ints, success: Floats, tokens: float = 1000.0) -> Rollout:
         tasks=tasks,
         trade_offs=none,
         success=success,
-        tokens=np.full(len(tasks), tokens),
+        cost=np.full(len(tasks), tokens),
     )
 
 
@@ -84,11 +84,11 @@ def test_the_trade_off_moves_towards_efficiency_and_keeps_success() -> None:
 
 
 def test_dual_ascent_holds_one_trade_off_and_moves_it_by_the_cost() -> None:
-    settings = SETTINGS.replace(dual_rate=0.1, reference_tokens=1000.0)
+    settings = SETTINGS.replace(dual_rate=0.1, reference_cost=1000.0)
     now = Curriculum.beginning(settings)
     assert now.trade_offs(settings, 0.5) == (0.8, 0.8)
-    dear = now.after(replace(EASY_SOLVED, tokens=np.full(2, 2000.0)), TERCILES, settings)
-    cheap = now.after(replace(EASY_SOLVED, tokens=np.full(2, 500.0)), TERCILES, settings)
+    dear = now.after(replace(EASY_SOLVED, cost=np.full(2, 2000.0)), TERCILES, settings)
+    cheap = now.after(replace(EASY_SOLVED, cost=np.full(2, 500.0)), TERCILES, settings)
     assert dear.trade_off < now.trade_off < cheap.trade_off
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from tests.simulate.test_table_env import DRAWS, SAMPLES, SPACE, TABLE
 
-from amp.cost import Reward
 from amp.learn.behaviour_cloning import demonstrate, imitate
+from amp.reward import Reward
 from amp.simulate.replay import Pull, State
 
 REWARD = Reward(1000.0)

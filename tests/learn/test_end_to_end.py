@@ -22,7 +22,6 @@ from amp.allocate.space import Space
 from amp.assess import neural
 from amp.assess.features import FEATURES
 from amp.assess.neural import NeuralAssessor, load_assessor
-from amp.cost import Reward
 from amp.errors import InvalidInputError
 from amp.learn.config import PPOConfig
 from amp.learn.networks import Networks, encoded
@@ -30,6 +29,7 @@ from amp.learn.ppo import Batch, batch_of, losses, update
 from amp.learn.rollout import Rollout, roll_out
 from amp.learn.trainer import ASSESSOR, CHECKPOINT, POLICY, Metrics, train
 from amp.mlp import Floats, Layer
+from amp.reward import Reward
 from amp.simulate.table_env import BatchObservation, Ints, StepResult, VectorEpisodes, allocations
 
 NAMES = tuple(feature.name for feature in FEATURES[:6])
@@ -245,7 +245,7 @@ def test_an_assessor_that_does_not_learn_trains_the_policy_of_its_frozen_score(
 
 def test_end_to_end_learns_what_a_useless_frozen_score_hides(tmp_path: Path) -> None:
     settings = PPOConfig(
-        reference_tokens=400.0,
+        reference_cost=400.0,
         decisions=6_000,
         episodes=250,
         hidden=16,

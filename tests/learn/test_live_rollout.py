@@ -27,7 +27,6 @@ from amp.allocate.base import Allocator
 from amp.allocate.mlp_policy import EXTRAS, MlpPolicy
 from amp.allocate.space import Space
 from amp.assess.base import WeightedAssessor
-from amp.cost import Reward
 from amp.environment import Environment
 from amp.errors import InvalidInputError, ModelError
 from amp.execute.base import PlainPrompts
@@ -43,6 +42,7 @@ from amp.models.base import Prompt
 from amp.models.recorded import RecordedModel
 from amp.models.scripted import ScriptedModel
 from amp.planner import Planner
+from amp.reward import Reward
 from amp.simulate.build import opening_contexts, table_from_recording
 from amp.simulate.lattice import env_from_samples
 from amp.simulate.table_env import TableEnv
@@ -218,7 +218,7 @@ def traced(one: MlpPolicy, rollout: Rollout, limits: Limits = Limits(steps=6)) -
 
 def gains(tokens: Sequence[int], score: float, trade_off: float) -> list[float]:
     """Rewards of decisions that cost so much, one after the other."""
-    gained = [-(1.0 - trade_off) * spent / REWARD.reference_tokens for spent in tokens]
+    gained = [-(1.0 - trade_off) * spent / REWARD.reference_cost for spent in tokens]
     gained[-1] += trade_off * score
     return gained
 
@@ -271,10 +271,10 @@ def test_rewards_add_up_whatever_ended_an_episode_and_whatever_was_forced() -> N
     ):
         rollout = walked(made, limits=limits)
         episodes = traced(made, rollout, limits)
-        worth = REWARD.of(rollout.success, rollout.tokens, rollout.trade_offs)
+        worth = REWARD.of(rollout.success, rollout.cost, rollout.trade_offs)
         assert rollout.returns == pytest.approx(worth)
         assert rollout.success.tolist() == [episode.score for episode in episodes]
-        assert rollout.tokens.tolist() == [episode.usage.tokens for episode in episodes]
+        assert rollout.cost.tolist() == [episode.usage.tokens for episode in episodes]
         assert rollout.free.any(1).all()
         if made is forced:  # nothing is left to decide before the first round of a step
             assert rollout.free[:, 0].all()
@@ -310,7 +310,7 @@ def test_ppo_learns_from_the_decisions_of_a_planner(rolled: Any) -> None:
     frame = policy(0, WALKS, ("distance",))
     networks = Networks(frame, 0)
     rollout = rolled(networks.export(frame))
-    settings = PPOConfig(reference_tokens=400.0, hidden=16, batch_size=10_000, epochs=1)
+    settings = PPOConfig(reference_cost=400.0, hidden=16, batch_size=10_000, epochs=1)
     batch, _ = batch_of(rollout, networks, settings)
     log_probs, _ = networks.log_probs(batch.inputs, batch.latents, batch.free)
     assert log_probs.detach().numpy() == pytest.approx(rollout.log_probs, abs=1e-5)

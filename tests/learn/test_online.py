@@ -98,8 +98,8 @@ def test_a_recording_of_it_trains_the_same_policy_and_what_was_broken_off_goes_o
     assert trained(tmp_path / "again", replay, ppo=ppo, resume=True) is None
     assert np.array_equal(weights(tmp_path / "again"), weights(tmp_path / "live"))
     for one, two in zip(metrics(tmp_path / "again"), metrics(tmp_path / "live"), strict=True):
-        assert (one["success"], one["tokens"], one["kl"]) == (
-            *(two["success"], two["tokens"], two["kl"]),
+        assert (one["success"], one["cost"], one["kl"]) == (
+            *(two["success"], two["cost"], two["kl"]),
         )
 
 

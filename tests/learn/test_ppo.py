@@ -15,16 +15,16 @@ from tests.fakes.problems import TwoArmed, UntilRight
 
 from amp.allocate.mlp_policy import MlpPolicy
 from amp.allocate.space import TOOLS_FROM
-from amp.cost import Reward
 from amp.errors import InvalidInputError
 from amp.learn.config import PPOConfig
 from amp.learn.networks import Networks
 from amp.learn.ppo import Batch, advantages, batch_of, losses, update
 from amp.learn.rollout import Rollout, roll_out
 from amp.mlp import Floats
+from amp.reward import Reward
 
 REWARD = Reward(400.0)
-SETTINGS = PPOConfig(reference_tokens=400.0, hidden=16, batch_size=64, epochs=2)
+SETTINGS = PPOConfig(reference_cost=400.0, hidden=16, batch_size=64, epochs=2)
 shares = st.floats(0, 1)
 
 

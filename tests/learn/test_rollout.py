@@ -15,11 +15,11 @@ from tests.fakes.problems import TOKENS, TwoArmed, UntilRight
 
 from amp.allocate.mlp_policy import EXTRAS, MlpPolicy
 from amp.allocate.space import ActionDistribution, Space, sigmoid
-from amp.cost import Charge, Reward
 from amp.errors import InvalidInputError
 from amp.learn import rollout
 from amp.learn.rollout import Rollout, draw, most_likely, roll_out
 from amp.mlp import Floats
+from amp.reward import Charge, Reward
 from amp.simulate.table_env import BatchObservation, Ints, StepResult, VectorEpisodes, allocations
 
 PROBLEM = UntilRight()
@@ -119,7 +119,7 @@ def test_nothing_masked_is_ever_decided(seed: int, deterministic: bool) -> None:
 def test_the_rewards_of_an_episode_add_up_to_that_of_its_outcome(charge: Charge, seed: int) -> None:
     reward = Reward(400.0, charge)
     rollout = played(reward=reward, seed=seed, episodes=20)
-    whole = reward.of(rollout.success, rollout.tokens, rollout.trade_offs)
+    whole = reward.of(rollout.success, rollout.cost, rollout.trade_offs)
     assert rollout.returns == pytest.approx(whole, abs=1e-9)
     table = rollout.grid(rollout.rewards)
     assert table.sum(0) == pytest.approx(whole, abs=1e-9)
@@ -163,7 +163,7 @@ def test_what_the_best_policy_earns_is_what_the_closed_form_says() -> None:
         latents[:, -1] = better[problem.level[tasks[live]]]
         latents[latents[:, 0] > 0, 1:] = 0.0
         came = episodes.step(live, latents)
-        tokens[live] += came.tokens
+        tokens[live] += came.cost
         success[live] = came.success
         live = live[~came.done]
     earned = Reward(400.0).of(success, tokens, np.full(len(tasks), 0.9))
@@ -200,8 +200,8 @@ class _BrokenEpisodes:
     [
         ({"success": np.full(4, math.nan)}, "success of a decision is nan, expected 0 to 1"),
         ({"success": np.full(4, 1.5)}, "success of a decision is 1.5, expected 0 to 1"),
-        ({"tokens": np.full(4, -1.0)}, "tokens of a decision is -1.0, expected 0 or more"),
-        ({"tokens": np.full(4, math.inf)}, "tokens of a decision is inf, expected 0 or more"),
+        ({"cost": np.full(4, -1.0)}, "cost of a decision is -1.0, expected 0 or more"),
+        ({"cost": np.full(4, math.inf)}, "cost of a decision is inf, expected 0 or more"),
         ({"values": np.full((4, WIDTH), math.inf)}, "complexity score is infinite"),
         (
             {"values": np.zeros((4, WIDTH - 1))},

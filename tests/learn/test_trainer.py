@@ -16,15 +16,15 @@ from tests.fakes.problems import Level, TwoArmed, UntilRight
 
 from amp.allocate.mlp_policy import MlpPolicy
 from amp.allocate.policy_file import load_policy
-from amp.cost import Reward
 from amp.errors import InvalidInputError
 from amp.learn.config import PPOConfig
 from amp.learn.rollout import roll_out
 from amp.learn.trainer import CHECKPOINT, METRICS, POLICY, Metrics, train
 from amp.mlp import Floats, read_tensors, write_tensors
+from amp.reward import Reward
 
 SHORT = PPOConfig(
-    reference_tokens=400.0,
+    reference_cost=400.0,
     decisions=1_200,
     episodes=40,
     hidden=8,
@@ -93,7 +93,7 @@ def test_the_trained_policy_earns_most_of_what_the_oracle_gains_over_the_best_fi
 ) -> None:
     problem = UntilRight()
     settings = PPOConfig(
-        reference_tokens=400.0,
+        reference_cost=400.0,
         decisions=150_000,
         hidden=32,
         min_trade_off=0.9,

@@ -35,9 +35,9 @@ def own(tmp_path: Path) -> Path:
 
 def test_the_shipped_table_prices_models_of_both_apis_sensibly() -> None:
     table = registry.shipped_prices()
-    assert {provider for provider, _ in table} == {"openai", "anthropic"}
-    for price in table.values():
-        assert 0 < price.cached < price.prompt < price.completion
+    assert {provider for provider, _ in table.models} == {"openai", "anthropic"}
+    for price in (*table.models.values(), *table.reference):
+        assert 0 < price.cached < price.prompt <= price.completion
 
 
 @given(amounts, amounts, amounts, st.none() | amounts)
@@ -53,7 +53,7 @@ def test_a_written_table_reads_back_as_it_was(
         lines.append(f"reasoning = {reasoning!r}")
     path = tmp_path_factory.mktemp("prices") / "prices.toml"
     path.write_text("\n".join(['[anthropic."a.b"]', *lines]))
-    assert registry.read_prices(path) == {
+    assert registry.read_prices(path).models == {
         ("anthropic", "a.b"): Price(prompt, cached, completion, reasoning)
     }
 
@@ -85,6 +85,8 @@ def test_a_server_of_ones_own_has_no_shipped_price(own: Path) -> None:
         ("[openai.m]\nprompt=nan\ncached=1\ncompletion=1", r"prompt is nan, expected"),
         ("[openai.m]\nprompt=inf\ncached=1\ncompletion=1", r"prompt is inf, expected"),
         ("[openai.m]\nprompt=1\ncached=true\ncompletion=1", r"cached is True, expected a number"),
+        ("reference = 3", r"my-prices.toml: reference is 3, expected a table"),
+        ("[reference.s]\nprompt=1\ncached=1\ncompletion=1", r"reference.s.parameters is missing"),
         ("[openai.m]\nprompt=1\ncached=1\ncompletion='2'", r"completion is '2', expected a num"),
     ],
 )

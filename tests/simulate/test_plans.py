@@ -18,12 +18,12 @@ from amp.allocate.base import FixedAllocator
 from amp.allocate.mlp_policy import EXTRAS, MlpPolicy
 from amp.allocate.rules import UntilAgreement
 from amp.assess.base import WeightedAssessor
-from amp.cost import Reward
 from amp.errors import InvalidInputError
 from amp.learn.config import PPOConfig
 from amp.learn.rollout import roll_out
 from amp.learn.trainer import train
 from amp.mlp import Floats
+from amp.reward import Reward
 from amp.simulate import policies
 from amp.simulate.lattice import Edge, Node, env_from_lattice, env_from_samples
 from amp.simulate.policies import Price, fixed, fixed_plans, reward_oracle
@@ -106,7 +106,7 @@ def test_ppo_learns_a_lattice_of_two_steps(tmp_path: Path) -> None:
     config = PPOConfig(
         decisions=30_000,
         hidden=16,
-        reference_tokens=400.0,
+        reference_cost=400.0,
         learning_rate=3e-3,
         min_trade_off=0.7,
         max_trade_off=0.7,
@@ -129,8 +129,8 @@ def _always(env: TableEnv, arms: Sequence[int]) -> tuple[Floats, Floats]:
     """Success and tokens where the same arm is pulled in the same plan step of every task."""
     nodes, tokens = env.first, np.zeros(len(env.tasks))
     for arm in arms:
-        tokens += env.prompt_tokens[env.costs[nodes], arm]
-        tokens += env.completion_tokens[env.costs[nodes], arm, 0]
+        tokens += env.read(nodes, np.full(len(nodes), arm))
+        tokens += env.costs["tokens"].samples[env.cost_rows[nodes], arm, 0]
         ends = env.next[nodes, arm, 0]
         nodes = env.then[ends]
     return env.score[ends], tokens
@@ -261,7 +261,7 @@ def test_the_oracle_of_the_table_is_that_of_its_lattice_where_one_call_an_arm_is
 ) -> None:
     """No step gains by a second call of an arm, as each reads its prompt again."""
     table = plan_table(seed, tasks=2)
-    price = Price(trade_off, REWARD.reference_tokens)
+    price = Price(trade_off, REWARD.reference_cost)
     env = env_of(table)
     success, tokens = oracle(env, REWARD, trade_off)
     replayed = [price.of(episode) for episode in reward_oracle(table, price)]
@@ -283,7 +283,7 @@ def test_a_policy_walks_a_table_of_plans_as_the_planner_would(seed: int) -> None
     silent = WeightedAssessor(probes=frozenset())
     episodes = replay_allocator(table, one, silent, contexts(table))
     assert came.success.tolist() == [episode.score for episode in episodes]
-    assert came.tokens.tolist() == [episode.usage.tokens for episode in episodes]
+    assert came.cost.tolist() == [episode.usage.tokens for episode in episodes]
 
 
 def test_a_plan_of_two_steps_is_replayed_step_by_step() -> None:

@@ -14,11 +14,11 @@ from amp.allocate.space import Space
 from amp.assess.base import WeightedAssessor
 from amp.assess.features import FEATURES as SCHEMA
 from amp.assess.neural import NeuralAssessor
-from amp.cost import Reward
 from amp.errors import InvalidInputError
 from amp.learn.behaviour_cloning import latents_of
 from amp.learn.rollout import roll_out
 from amp.mlp import Layer
+from amp.reward import Reward
 from amp.simulate.lattice import ORDERED, env_from_samples
 from amp.simulate.replay import pulls, replay_allocator
 from amp.simulate.samples import Arm, ArmSamples, RecordedSample, SampleTable, TaskSamples
@@ -174,7 +174,7 @@ def _in_order(
         np.random.default_rng(0),
         assessor,
     )
-    return list(zip(came.success.tolist(), came.tokens.tolist(), strict=True))
+    return list(zip(came.success.tolist(), came.cost.tolist(), strict=True))
 
 
 def test_every_order_of_the_samples_is_as_likely() -> None:
@@ -192,7 +192,7 @@ def test_a_part_is_the_same_table_of_fewer_tasks() -> None:
     nodes = [*range(3 * SCORED.subsets, 4 * SCORED.subsets)]
     nodes += range(SCORED.subsets, 2 * SCORED.subsets)
     assert (part.assessed == SCORED.assessed[nodes]).all()
-    assert (part.completion_tokens == SCORED.completion_tokens[[3, 1]]).all()
+    assert (part.costs["tokens"].samples == SCORED.costs["tokens"].samples[[3, 1]]).all()
     assert (part.right == SCORED.right[[3, 1]]).all()
     assert part.next[part.next != -1].max() < len(part.next) == 2 * SCORED.subsets
     assert part.tasks == (TABLE.tasks[3], TABLE.tasks[1])

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from amp.allocate.mlp_policy import INPUTS_VERSION, MlpPolicy
 from amp.allocate.policy import Policy, SigmoidPolicy
 from amp.allocate.space import Line, Space
+from amp.cost import Cost
 from amp.errors import InvalidInputError
 from amp.mlp import Layer, read_tensors, write_tensors
 from amp.models.base import ModelCard
@@ -29,11 +30,14 @@ class CurvePoint:
         trade_off: lambda.
         tokens: mean, a task.
         success: success rate.
+        dollars: mean, a task, at the model's price or that of a hosted model of its size
+            (`amp.cost.costing`); None if it is not known.
     """
 
     trade_off: float
     tokens: float
     success: float
+    dollars: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ class Origin:
         tasks: ids of the training tasks: no evaluation may use them.
         curve: by trade-off.
         assessor: sha256 of the assessor that it was learned with; empty for the weighted sum.
+        cost: what was charged while it was learned.
     """
 
     benchmark: str
@@ -55,26 +60,36 @@ class Origin:
     tasks: tuple[str, ...]
     curve: tuple[CurvePoint, ...] = ()
     assessor: str = ""
+    cost: Cost = "tokens"
 
-    def trade_off_for(self, tokens: float) -> float:
-        """The largest trade-off whose mean cost on the training tasks is at most so many tokens.
+    def trade_off_for(self, budget: float, unit: Literal["tokens", "dollars"] = "tokens") -> float:
+        """The largest trade-off whose mean cost on the training tasks is at most so much.
 
         Between the points of the curve it is on the line that joins them.
 
         Raises:
-            InvalidInputError: if not even the cheapest is; the message says how many it takes.
+            InvalidInputError: if not even the cheapest is, the message says how much it takes; or
+                if the curve does not say what the policy takes in this unit.
         """
-        affordable = [index for index, point in enumerate(self.curve) if point.tokens <= tokens]
-        if not affordable:
-            lowest = min((point.tokens for point in self.curve), default=math.nan)
+        known = (p.tokens if unit == "tokens" else p.dollars for p in self.curve)
+        costs = [cost for cost in known if cost is not None]
+        if len(costs) < len(self.curve) or not costs:
             raise InvalidInputError(
-                f"mean_tokens is {tokens:g}, expected at least {lowest:.0f}, what the policy takes"
+                f"mean_{unit} is {budget:g}, but the policy does not say what it costs in {unit};"
+                " set trade_off in its place"
+            )
+        affordable = [index for index, cost in enumerate(costs) if cost <= budget]
+        if not affordable:
+            lowest = f"{min(costs):.0f}" if unit == "tokens" else f"{min(costs):.3g}"
+            raise InvalidInputError(
+                f"mean_{unit} is {budget:g}, expected at least {lowest}, what the policy takes"
                 " where it spends least"
             )
-        one, *further = self.curve[affordable[-1] :]
+        at = affordable[-1]
+        one, *further = self.curve[at:]
         if not further:
             return one.trade_off
-        share = (tokens - one.tokens) / (further[0].tokens - one.tokens)
+        share = (budget - costs[at]) / (costs[at + 1] - costs[at])
         return one.trade_off + share * (further[0].trade_off - one.trade_off)
 
 

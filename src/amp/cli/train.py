@@ -158,7 +158,11 @@ def _online(
 
 def _notes(bars: Progress, config: TrainConfig) -> Callable[[Metrics], None]:
     """Shows the metrics of each update on a bar of its own."""
+    from amp.cost import COSTS
+    from amp.report.tables import figure
+
     learned = bars.add_task("decisions learned from", total=config.ppo.decisions)
+    unit = COSTS[config.ppo.cost]
 
     def note(metrics: Metrics) -> None:
         spent = metrics.get("spent_model_calls")
@@ -166,8 +170,8 @@ def _notes(bars: Progress, config: TrainConfig) -> Callable[[Metrics], None]:
         bars.update(
             learned,
             completed=int(metrics["decisions"] or 0),
-            description=f"PPO: success {metrics['success']:.2f}, {metrics['tokens']:.0f}"
-            f" tokens{calls}",
+            description=f"PPO: success {metrics['success']:.2f},"
+            f" {figure(metrics['cost'] or 0.0)} {unit}{calls}",
         )
 
     return note

@@ -20,10 +20,10 @@ import torch
 
 from amp.allocate.mlp_policy import EXTRAS, Mask, MlpPolicy
 from amp.allocate.space import Space, stopped
-from amp.cost import Reward
 from amp.errors import InvalidInputError
 from amp.learn.networks import LOG_STDS, Networks, encoded, normalisation, one_thread
 from amp.mlp import Floats
+from amp.reward import Reward
 from amp.simulate.table_env import Ints, TableEnv
 from amp.types import Allocation
 
@@ -207,7 +207,7 @@ def demonstrate(
         rows.append((view.values, view.free, latents_of(table.space, wanted, view.free), gain))
         tried = [_any_call(table, left, rng) for left in plays.left(live)]
         came = plays.step(live, latents_of(table.space, tried, view.free))
-        spent[live] += came.tokens
+        spent[live] += came.cost
         live = live[~came.done]
     values, free, latents, weights = map(np.concatenate, zip(*rows, strict=True))
     return Demonstrations(values, free, latents, weights)
@@ -226,14 +226,14 @@ def _worth(
     every = np.arange(right.shape[1])
     bits = every[:, None] >> np.arange(arms * table.max_samples) & 1
     counts = bits.reshape(len(every), arms, -1).sum(-1)
-    written = table.completion_tokens.reshape(len(table.tasks), -1) @ bits.T
+    taken = table.costs[table.unit].samples.reshape(len(table.tasks), -1) @ bits.T
     worth = np.full((len(tasks), base**arms), np.nan)
     for row, (task, subset) in enumerate(zip(tasks, subsets, strict=True)):
         further = every[every & subset == subset]
         more = counts[further] - counts[subset]
-        tokens = written[task, further] - written[task, subset]
-        tokens = tokens + (more > 0) @ table.prompt_tokens[task]
-        earned = reward.of(right[task, further].astype(float), spent[row] + tokens, lambdas[row])
+        read = table.read(table.first[task] + subset, np.arange(arms))
+        cost = taken[task, further] - taken[task, subset] + (more > 0) @ read
+        earned = reward.of(right[task, further].astype(float), spent[row] + cost, lambdas[row])
         plans = more @ base ** np.arange(arms)
         number = np.bincount(plans, minlength=base**arms)
         known = number > 0

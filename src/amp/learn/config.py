@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 import numpy as np
 from pydantic import AliasChoices, Field, field_validator, model_validator
 
-from amp.cost import Charge, Reward, dual_step
+from amp.cost import COSTS, Cost
 from amp.errors import InvalidInputError, did_you_mean
 from amp.mlp import Floats
+from amp.reward import Charge, Reward, dual_step
 from amp.settings import Config, FilePath, checked, read_toml
 from amp.simulate.table_env import Ints
 
@@ -46,9 +47,10 @@ class PPOConfig(Config):
     """How PPO trains; the defaults are the preset ``small``.
 
     Attributes:
-        reference_tokens: the cost that counts as 1: the reference budget of the benchmark, about
-            what its best fixed allocation takes.
-        charge: what is charged (`amp.cost.Charge`).
+        cost: what is charged: tokens, written, flops, dollars or seconds (`amp.cost.Cost`).
+        reference_cost: the cost that counts as 1: the reference budget of the benchmark, about what
+            its best fixed allocation takes; ``reference_tokens`` in files before there were others.
+        charge: how it is charged (`amp.reward.Charge`).
         binary: whether only a whole success counts, and not its share.
         decisions: to train on, at least; the last update is not cut short.
         episodes: that each update learns from.
@@ -79,7 +81,15 @@ class PPOConfig(Config):
         seed: of everything random.
     """
 
-    reference_tokens: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] = 1000.0
+    cost: Cost = "tokens"
+    reference_cost: Annotated[
+        float,
+        Field(
+            gt=0.0,
+            allow_inf_nan=False,
+            validation_alias=AliasChoices("reference_cost", "reference_tokens"),
+        ),
+    ] = 1000.0
     charge: Charge = "always"
     binary: bool = False
     decisions: Count = 500_000
@@ -107,6 +117,18 @@ class PPOConfig(Config):
     checkpoint_every: Count = 10
     seed: Annotated[int, Field(ge=0, le=2**31)] = 0
 
+    @model_validator(mode="before")
+    @classmethod
+    def _reference_is_of_the_cost(cls, values: Any) -> Any:
+        cost = values.get("cost", "tokens")
+        if cost in COSTS and cost != "tokens" and "reference_cost" not in values:
+            found = "in tokens" if "reference_tokens" in values else "missing"
+            raise ValueError(
+                f"reference_cost is {found}, expected what counts as 1 in {COSTS[cost]}, about what"
+                " the best fixed allocation takes (amp simulate --cost says)"
+            )
+        return values
+
     @model_validator(mode="after")
     def _range_of_trade_offs(self) -> Self:
         if self.min_trade_off > self.max_trade_off:
@@ -121,7 +143,7 @@ class PPOConfig(Config):
     @property
     def reward(self) -> Reward:
         """What pays."""
-        return Reward(self.reference_tokens, self.charge, self.binary)
+        return Reward(self.reference_cost, self.charge, self.binary)
 
 
 def with_preset(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -310,7 +332,7 @@ class Curriculum:
         """Where it stands after an update: the next tercile opens by success, or by patience."""
         trade_off = self.trade_off
         if settings.dual_rate:
-            cost = float(rollout.tokens.mean()) / settings.reference_tokens
+            cost = float(rollout.cost.mean()) / settings.reference_cost
             trade_off = dual_step(trade_off, cost, settings.dual_rate)
         hardest = success_by_tercile(rollout, terciles)[self.opened - 1]
         waited = self.waited + 1

@@ -20,15 +20,16 @@ from amp.allocate.mlp_policy import MlpPolicy, observe
 from amp.allocate.space import Space
 from amp.assess.neural import NeuralAssessor
 from amp.benchmarks.base import Benchmark
-from amp.cost import Reward
+from amp.cost import BY_TOKENS, Costing
 from amp.errors import InvalidInputError, LimitReachedError, ModelError
 from amp.evaluate.run import run_episodes
 from amp.learn.networks import encoded
 from amp.learn.rollout import Rollout, most_likely
 from amp.mlp import Floats
 from amp.planner import Planner
+from amp.reward import Reward
 from amp.simulate.table_env import Ints
-from amp.types import MODEL_ERROR, Complexity, Decision, Episode, StepContext, Task
+from amp.types import MODEL_ERROR, Complexity, Decision, Episode, StepContext, Task, Usage
 
 
 async def play(
@@ -40,6 +41,7 @@ async def play(
     trade_offs: Floats,
     jobs: int = 1,
     on_episode: Callable[[Episode], None] = lambda episode: None,
+    costing: Costing = BY_TOKENS,
 ) -> Rollout:
     """Plays an episode for each task, with its trade-off.
 
@@ -63,6 +65,7 @@ async def play(
         trade_offs: one an episode.
         jobs: episodes at a time at most. More change nothing but the time.
         on_episode: called with each episode when it ends; an exception of it ends the others.
+        costing: measures what is spent.
 
     Raises:
         InvalidInputError: if there is no task, one comes twice, there are more or fewer trade-offs,
@@ -94,7 +97,7 @@ async def play(
     if not kept:
         why = next((s.failure for e in ended for s in e.steps if s.failure), "nothing to decide")
         raise ModelError(f"none of {len(tasks)} episodes can be learned from: {why}")
-    return _rollout(kept, policy, reward, trade_offs)
+    return _rollout(kept, policy, reward, trade_offs, costing)
 
 
 _SPENT = ("model_calls", "tokens", "dollars")
@@ -119,6 +122,7 @@ class LiveRollouts:
         limits: of ``model_calls``, ``tokens`` and ``dollars``, by name.
         spent: of these, by an earlier part of a resumed training.
         jobs: episodes at a time at most.
+        costing: measures what an episode costs.
 
     Attributes:
         exhausted: the limit that was reached; None as long as none was.
@@ -141,6 +145,7 @@ class LiveRollouts:
         limits: Mapping[str, float] = {},
         spent: Mapping[str, float] = {},
         jobs: int = 1,
+        costing: Costing = BY_TOKENS,
     ) -> None:
         self.space, self.features = space, features
         self.max_rounds, self.max_samples = max_rounds, max_samples
@@ -149,6 +154,7 @@ class LiveRollouts:
         self.exhausted: str | None = None
         self._planner_of, self._benchmark, self._tasks = planner_of, benchmark, tuple(tasks)
         self._reward, self._run, self._limits, self._jobs = reward, run, dict(limits), jobs
+        self._costing = costing
         self._spent = {name: float(spent.get(name, 0.0)) for name in _SPENT}
 
     @property
@@ -183,6 +189,7 @@ class LiveRollouts:
                 *(self._planner_of, self._benchmark, chosen, policy, self._reward, trade_offs),
                 jobs=self._jobs,
                 on_episode=self._charge,
+                costing=self._costing,
             )
         )
         return replace(made, tasks=tasks[made.tasks])
@@ -275,12 +282,16 @@ def _check(tasks: Sequence[Task], trade_offs: Floats) -> None:
 
 
 def _rollout(
-    kept: Sequence[_Played], policy: MlpPolicy, reward: Reward, trade_offs: Floats
+    kept: Sequence[_Played],
+    policy: MlpPolicy,
+    reward: Reward,
+    trade_offs: Floats,
+    measure: Costing,
 ) -> Rollout:
     """The episodes in columns, all first decisions before the second ones."""
     rows: list[_Row] = []
     for number, played in enumerate(kept):
-        gained = _rewards(played, reward, float(trade_offs[played.task]))
+        gained = _rewards(played, reward, measure, float(trade_offs[played.task]))
         rows += [
             _Row(turn, number, moment, more)
             for turn, (moment, more) in enumerate(zip(played.moments, gained, strict=True))
@@ -307,11 +318,11 @@ def _rollout(
         tasks=tasks,
         trade_offs=trade_offs[tasks],
         success=np.array([played.episode.score for played in kept]),
-        tokens=np.array([float(played.episode.usage.tokens) for played in kept]),
+        cost=np.array([measure.of(played.episode.usage) for played in kept]),
     )
 
 
-def _rewards(played: _Played, reward: Reward, trade_off: float) -> list[float]:
+def _rewards(played: _Played, reward: Reward, measure: Costing, trade_off: float) -> list[float]:
     """What each decision added to the reward of its episode."""
     episode = played.episode
     if episode.success is None:
@@ -319,19 +330,19 @@ def _rewards(played: _Played, reward: Reward, trade_off: float) -> list[float]:
             f"it is not known whether task {episode.task.id} is solved; leave it out"
         )
     spent = [
-        *(_spent_before(moment, episode) for moment in played.moments[1:]),
-        episode.usage.tokens,
+        measure.of(usage)
+        for usage in (*(_spent_before(m, episode) for m in played.moments[1:]), episode.usage)
     ]
-    worth = [reward.of(0.0, tokens, trade_off) for tokens in spent[:-1]]
+    worth = [reward.of(0.0, cost, trade_off) for cost in spent[:-1]]
     worth.append(reward.of(episode.score, spent[-1], trade_off))
     return [now - before for before, now in zip([0.0, *worth], worth, strict=False)]
 
 
-def _spent_before(moment: _Moment, episode: Episode) -> int:
-    """Tokens that the decisions before this one are charged."""
-    spent = sum(step.usage.tokens for step in episode.steps[: moment.step])
+def _spent_before(moment: _Moment, episode: Episode) -> Usage:
+    """What the decisions before this one are charged."""
+    spent = sum((step.usage for step in episode.steps[: moment.step]), Usage())
     if moment.rounds:
         step = episode.steps[moment.step]
-        following = sum(made.usage.tokens for made in step.rounds[moment.rounds :])
-        spent += step.usage.tokens - following
+        following = sum((made.usage for made in step.rounds[moment.rounds :]), Usage())
+        spent += step.usage - following
     return spent

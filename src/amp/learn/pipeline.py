@@ -23,7 +23,7 @@ from amp.assess.base import Assessor, WeightedAssessor
 from amp.assess.features import BY_NAME
 from amp.assess.neural import NeuralAssessor
 from amp.benchmarks.base import Benchmark
-from amp.cost import Reward, is_priced
+from amp.cost import costing, is_priced
 from amp.errors import InvalidInputError, did_you_mean
 from amp.evaluate.config import PlannerConfig
 from amp.evaluate.run import build_planner
@@ -36,6 +36,7 @@ from amp.learn.trainer import ASSESSOR, METRICS, POLICY, Metrics, train, train_o
 from amp.mlp import Layer, content_hash
 from amp.models.base import LanguageModel, ModelCard
 from amp.planner import Planner
+from amp.reward import Reward
 from amp.simulate.build import opening_contexts, table_from_recording
 from amp.simulate.lattice import ORDERED, check_arms, env_from_samples
 from amp.simulate.samples import Arm
@@ -113,6 +114,7 @@ def load_dataset(
         config.recording, benchmark, tasks, arms, config.samples, incomplete="leave out"
     )
     scorer = _scorer(config, samples.card)
+    costing(config.ppo.cost, samples.card)  # refuses what is not known, before the work
     made = env_from_samples(
         samples,
         space,
@@ -121,7 +123,7 @@ def load_dataset(
         opening_contexts(benchmark, tasks),
         config.rounds,
         on_task,
-    )
+    ).in_unit(config.ppo.cost)
     return Dataset(made, samples.card, scorer)
 
 
@@ -213,6 +215,7 @@ def train_policy(
         table.tasks,
         curve(policy, table, CURVE, assessor),
         "" if scorer is None else content_hash(own),
+        table.unit,
     )
     save_policy(policy, directory / POLICY, origin)
     return policy
@@ -289,6 +292,7 @@ def train_online(
                 limits=limits,
                 spent=_spent_before(directory) if resume else {},
                 jobs=online.jobs,
+                costing=costing(config.ppo.cost, model.card),
             )
             policy = train_on(
                 rollouts, config.ppo, directory, start=start, resume=resume, on_update=on_update
@@ -300,7 +304,8 @@ def train_online(
         replace_file(directory / ASSESSOR, read_file(config.assessor))
         digest = content_hash(directory / ASSESSOR)
     names = tuple(task.id for task in tasks)
-    origin = Origin(benchmark.name, model.card.name, model.card.sha256, names, assessor=digest)
+    who = (benchmark.name, model.card.name, model.card.sha256)
+    origin = Origin(*who, names, assessor=digest, cost=config.ppo.cost)
     save_policy(policy, directory / POLICY, origin)
     return rollouts.exhausted
 
@@ -370,15 +375,22 @@ def curve(
 
     Args:
         policy: what is measured.
-        table: where.
+        table: where; a point has the dollars, too, if they are known there.
         trade_offs: one point each.
         assessor: gives the scores; None takes those of the table.
         seed: of the order of the samples.
     """
+    known = "dollars" in table.costs
     points = []
     for trade_off in trade_offs:
-        came = served(policy, table, trade_off, _REPEATS, assessor, seed)
-        points.append(CurvePoint(trade_off, float(came.tokens.mean()), float(came.success.mean())))
+        came = served(policy, table.in_unit("tokens"), trade_off, _REPEATS, assessor, seed)
+        dollars = None
+        if known:  # the same episodes
+            again = served(policy, table.in_unit("dollars"), trade_off, _REPEATS, assessor, seed)
+            dollars = float(again.cost.mean())
+        points.append(
+            CurvePoint(trade_off, float(came.cost.mean()), float(came.success.mean()), dollars)
+        )
     return tuple(points)
 
 

@@ -245,7 +245,11 @@ def _minibatches(
 
 SCHEMA = "amp-training/1"
 
-_RENAMED_SINCE_0_1 = {"least_trade_off": "min_trade_off", "most_trade_off": "max_trade_off"}
+_RENAMED_SINCE_0_1 = {
+    "least_trade_off": "min_trade_off",
+    "most_trade_off": "max_trade_off",
+    "reference_tokens": "reference_cost",
+}
 
 
 @dataclass(slots=True)
@@ -333,6 +337,7 @@ def load_checkpoint(
     try:
         then = json.loads(header["settings"])
         then = {_RENAMED_SINCE_0_1.get(name, name): value for name, value in then.items()}
+        then.setdefault("cost", "tokens")
         _compare(then, settings.model_dump())
         for name, value in _frame(frame, assessor).items():
             if header[name] != value:

@@ -11,10 +11,10 @@ import numpy as np
 from amp.allocate.mlp_policy import EXTRAS, Mask, MlpPolicy, log_probs
 from amp.allocate.space import REALS, Space
 from amp.assess.neural import NeuralAssessor
-from amp.cost import Reward
 from amp.errors import InvalidInputError
 from amp.learn.networks import encoded
 from amp.mlp import Floats
+from amp.reward import Reward
 from amp.simulate.table_env import BatchObservation, Ints, StepResult, VectorEnv, VectorEpisodes
 
 
@@ -130,7 +130,7 @@ class Rollout:
         tasks: index of the task.
         trade_offs: lambda.
         success: quality of the result.
-        tokens: that all decisions cost.
+        cost: of all decisions, in the unit of the environment.
     """
 
     values: Floats
@@ -146,7 +146,7 @@ class Rollout:
     tasks: Ints
     trade_offs: Floats
     success: Floats
-    tokens: Floats
+    cost: Floats
 
     @property
     def returns(self) -> Floats:
@@ -173,7 +173,7 @@ def roll_out(
 
     A decision's reward is what it changed: the reward of the episode if it ended now without
     success, less that before it; the last decision has the success as well. So the rewards of an
-    episode add up to `Reward.of` its success and tokens, and what costs something is charged at
+    episode add up to `Reward.of` its success and cost, and what costs something is charged at
     once, but for ``on_success``.
 
     Args:
@@ -193,7 +193,7 @@ def roll_out(
         raise InvalidInputError("there are no tasks to play, expected at least one")
     episodes = env.reset(tasks, rng)
     log_stds = np.array(policy.log_stds, np.float32)
-    success, tokens = np.zeros(len(tasks)), np.zeros(len(tasks))
+    success, cost = np.zeros(len(tasks)), np.zeros(len(tasks))
     worth = np.zeros(len(tasks))
     live = np.arange(len(tasks))
     columns: list[tuple[Floats | Mask | Ints, ...]] = []
@@ -208,9 +208,9 @@ def roll_out(
         else:
             latents = draw(locations, log_stds, view.free, rng)
         came = _checked(episodes.step(live, latents))
-        tokens[live] += came.tokens
+        cost[live] += came.cost
         success[live] = came.success
-        now = reward.of(came.success, tokens[live], trade_offs[live])
+        now = reward.of(came.success, cost[live], trade_offs[live])
         columns.append(
             (
                 view.values,
@@ -246,7 +246,7 @@ def roll_out(
         tasks=tasks,
         trade_offs=trade_offs,
         success=success,
-        tokens=tokens,
+        cost=cost,
     )
 
 
@@ -319,7 +319,7 @@ def _assessed(view: BatchObservation, assessor: NeuralAssessor) -> Floats:
 
 
 def _checked(turn: StepResult) -> StepResult:
-    for name, array, high in (("tokens", turn.tokens, np.inf), ("success", turn.success, 1.0)):
+    for name, array, high in (("cost", turn.cost, np.inf), ("success", turn.success, 1.0)):
         wrong = ~((array >= 0.0) & (array <= high) & np.isfinite(array))
         if wrong.any():
             raise InvalidInputError(

@@ -228,7 +228,7 @@ def _update(training: Training, rollouts: Rollouts, terciles: Ints, settings: PP
         "decisions": training.decisions,
         "reward": float(rollout.returns.mean()),
         "success": float(rollout.success.mean()),
-        "tokens": float(rollout.tokens.mean()),
+        "cost": float(rollout.cost.mean()),
         "terciles_open": opened,
         "success_easy": easy,
         "success_medium": medium,

@@ -68,6 +68,43 @@ class Price:
     reasoning: Dollars | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferencePrice(Price):
+    """Price of a hosted model, by which models on this machine are compared in dollars.
+
+    Attributes:
+        parameters: of models of at most so many, and more than the next smaller reference has.
+        model: name of the hosted model.
+        provider: who hosts it.
+        date: when that was its price.
+        note: what of the price is assumed, if anything.
+    """
+
+    parameters: Annotated[int, Ge(1)]
+    model: str
+    provider: str
+    date: str
+    note: str = ""
+
+    def __str__(self) -> str:
+        prices = f"{self.prompt:g} prompt, {self.cached:g} cached, {self.completion:g} completion"
+        note = f"; {self.note}" if self.note else ""
+        return f"{self.model} ({self.provider}, {self.date}: {prices}, a million tokens{note})"
+
+
+@dataclass(frozen=True, slots=True)
+class PriceTable:
+    """A price table.
+
+    Attributes:
+        models: of models behind an API, by provider and name.
+        reference: of hosted models that stand in for models on this machine, the smallest first.
+    """
+
+    models: Mapping[tuple[str, str], Price]
+    reference: tuple[ReferencePrice, ...] = ()
+
+
 def find_price(
     provider: str, model: str, own_table: Path | None = None, *, own_only: bool = False
 ) -> Price | None:
@@ -84,33 +121,60 @@ def find_price(
         InvalidInputError: if the user's table can't be read; names file, model and field.
     """
     if own_table is not None:
-        own = read_prices(own_table).get((provider, model))
+        own = read_prices(own_table).models.get((provider, model))
         if own is not None or own_only:
             return own
-    return None if own_only else shipped_prices().get((provider, model))
+    return None if own_only else shipped_prices().models.get((provider, model))
+
+
+def reference_price(card: ModelCard) -> ReferencePrice:
+    """Price of the hosted model that a model on this machine is compared by in dollars.
+
+    The user's price table (setting prices) wins, if it has one for the model's size.
+
+    Raises:
+        InvalidInputError: if the model's size is not known, or no table has a price for it.
+    """
+    from amp.settings import load_settings  # slow to import, and planning does not need it
+
+    own = load_settings().prices
+    tables = [shipped_prices()] if own is None else [read_prices(own), shipped_prices()]
+    for table in tables:
+        for price in table.reference:
+            if card.parameters is not None and card.parameters <= price.parameters:
+                return price
+    size = "unknown size" if card.parameters is None else f"{card.parameters:,} parameters"
+    raise InvalidInputError(
+        f"no reference price is known for model {card.name} of {size}, so it can't be compared in"
+        " dollars; add a table [reference] to a price table (setting prices), or compare by another"
+        " cost"
+    )
 
 
 @cache
-def shipped_prices() -> Mapping[tuple[str, str], Price]:
-    """The table that comes with AMP, by provider and model."""
+def shipped_prices() -> PriceTable:
+    """The table that comes with AMP."""
     return read_prices(Path(__file__).parents[1] / "data" / "prices.toml")
 
 
-def read_prices(path: Path) -> Mapping[tuple[str, str], Price]:
-    """Reads a price table, by provider and model.
+def read_prices(path: Path) -> PriceTable:
+    """Reads a price table.
 
     Raises:
         InvalidInputError: if there is no such file, or it is no such table; names file, model and
             field.
     """
-    from amp.settings import load_toml  # slow to import, and planning does not need it
+    from amp.settings import checked, read_toml  # slow to import, and planning does not need it
 
-    table = load_toml(dict[Provider, dict[str, Price]], path.expanduser())
-    return {
-        (provider, model): price
-        for provider, models in table.items()
-        for model, price in models.items()
-    }
+    values = read_toml(path.expanduser())
+    named = {"reference": values.pop("reference", {})}
+    models = checked(dict[Provider, dict[str, Price]], values, str(path))
+    kind = dict[Literal["reference"], dict[str, ReferencePrice]]
+    reference = checked(kind, named, str(path))["reference"].values()
+    return PriceTable(
+        {(api, name): price for api, prices in models.items() for name, price in prices.items()},
+        tuple(sorted(reference, key=lambda price: price.parameters)),
+    )
 
 
 def api_card(

@@ -18,11 +18,11 @@ from itertools import pairwise
 from math import nan
 from typing import Literal
 
-from amp.cost import reward
 from amp.errors import InvalidInputError
 from amp.report.metrics import Interval
 from amp.report.runs import Run, tasks_of
 from amp.report.stats import Array, bootstrap_interval, mean_interval
+from amp.reward import reward
 from amp.types import Episode
 
 _ROUNDING = 1e-12  # a gain below it is none

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from amp.errors import InvalidInputError
+from amp.models.base import ModelCard
 from amp.report.metrics import Interval, Summary, summarise, wilson
 from amp.report.stats import clustered_rate_interval, mean_interval, optional
 from amp.trace import EPISODES, MANIFEST, read_episodes, read_manifest, settings_of
@@ -21,6 +22,7 @@ from amp.types import Episode, Usage
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+_CARD = fields(ModelCard)
 _NOT_SETTINGS = frozenset({"seed", "versions", "tasks", "sha256 of source_run"})
 
 Kind = Literal["fixed", "rule", "adaptive", "control", "oracle"]
@@ -45,6 +47,8 @@ class Run:
         planned: how many episodes it was to have; None if unknown.
         paths: where its traces are, one a seed.
         settings: what else its manifest says, seeds and versions aside.
+        card: of the base model; None if unknown.
+        larger_model: the model behind the tool of that name; empty without one.
     """
 
     name: str
@@ -57,6 +61,8 @@ class Run:
     planned: int | None = None
     paths: tuple[Path, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    card: ModelCard | None = None
+    larger_model: str = ""
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -110,6 +116,8 @@ def read_run(path: Path, name: str) -> Run:
             prompts=tuple(map(str, manifest["prompts"])),
             planned=len(manifest["tasks"]),
             paths=(path,),
+            card=ModelCard(**{part.name: model[part.name] for part in _CARD if part.name in model}),
+            larger_model=str(manifest["config"].get("larger_model") or ""),
             settings={k: v for k, v in settings_of(manifest).items() if k not in _NOT_SETTINGS},
         )
     except (KeyError, TypeError, AttributeError) as error:

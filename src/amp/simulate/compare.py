@@ -19,9 +19,11 @@ from amp.allocate.mlp_policy import MlpPolicy
 from amp.allocate.policy_file import Origin, load_origin, load_policy
 from amp.assess.base import Assessor
 from amp.benchmarks import load_benchmark
+from amp.cost import Cost, costing
 from amp.errors import InvalidInputError
 from amp.report.runs import Kind, Run
 from amp.simulate.policies import (
+    CostOf,
     Price,
     fixed,
     fixed_plans,
@@ -60,6 +62,7 @@ def simulate(
     adaptive: Mapping[str, Adaptive],
     contexts: Mapping[str, StepContext],
     orders: int = 10,
+    cost: Cost = "tokens",
 ) -> tuple[tuple[Run, ...], str]:
     """Replays every policy on the test tasks, with the samples in several orders.
 
@@ -71,18 +74,21 @@ def simulate(
         contexts: the first step of each test task, by its id (`build.opening_contexts`); empty if
             no allocator reads it.
         orders: of the samples, at least 1; each is a seed of the runs.
+        cost: by which the reference and the length rule are chosen.
 
     Returns:
         A run of each policy, and the name of the reference: the fixed allocation that succeeds
         most often on the training tasks.
 
     Raises:
-        InvalidInputError: if the tables share a task, or differ in model, prompts or arms.
+        InvalidInputError: if the tables share a task, or differ in model, prompts or arms; or
+            the cost is not known of the model.
     """
     _check(test, training, orders)
-    reference = _best_fixed(training, orders)
-    budget = fmean(o.usage.tokens for o in replay_plans(training, lambda row: reference))
-    length = learn_threshold(training, Price(LENGTH_TRADE_OFF, budget))
+    measure = costing(cost, training.card).of
+    reference = _best_fixed(training, orders, measure)
+    budget = fmean(measure(o.usage) for o in replay_plans(training, lambda row: reference))
+    length = learn_threshold(training, Price(LENGTH_TRADE_OFF, budget, measure))
     by_policy: dict[tuple[Kind, str], list[Episode]] = defaultdict(list)
     for seed in range(orders):
         table = test.permuted(seed)
@@ -135,6 +141,7 @@ def simulated_run(
         kind=kind,
         benchmark=table.benchmark,
         model=table.card.name,
+        card=table.card,
         checksum=table.card.sha256 or "",
         prompts=(table.prompts,),
     )
@@ -159,12 +166,12 @@ def _check(test: SampleTable, training: SampleTable, orders: int) -> None:
             )
 
 
-def _best_fixed(table: SampleTable, orders: int) -> Plan:
+def _best_fixed(table: SampleTable, orders: int, measure: CostOf) -> Plan:
     """The fixed allocation that succeeds most often; of equals the cheaper one."""
 
     def worth(plan: Plan) -> tuple[float, float]:
         came = [o for seed in range(orders) for o in fixed(table.permuted(seed), plan)]
-        return fmean(o.score for o in came), -fmean(o.usage.tokens for o in came)
+        return fmean(o.score for o in came), -fmean(measure(o.usage) for o in came)
 
     return max(fixed_plans(table), key=worth)
 

@@ -18,9 +18,10 @@ import numpy as np
 from amp.allocate.mlp_policy import EXTRAS, Mask, observe
 from amp.allocate.space import Space
 from amp.assess.base import Assessor
-from amp.cost import Reward
 from amp.errors import InvalidInputError
 from amp.mlp import Floats
+from amp.reward import Reward
+from amp.simulate.costs import Costs, costs_of
 from amp.simulate.samples import Arm, SampleTable, StepSamples
 from amp.simulate.table_env import END, Ints, TableEnv, oracle
 from amp.types import Complexity, Evidence, Observation, StepContext, Task
@@ -120,7 +121,6 @@ def env_from_samples(
         base += len(moves) * len(steps)
         on_task(row.task)
     plan_steps = [step for row in table.tasks for step in row.steps().values()]
-    found = [[step.by_arm[arm.name] for arm in table.arms] for step in plan_steps]
     offsets = len(moves) * np.arange(len(plan_steps))[:, None, None, None]
     return TableEnv(
         space=space,
@@ -137,11 +137,8 @@ def env_from_samples(
         score=np.concatenate([one.right for one in known]) * 1.0 * (np.array(then) == END),
         left=np.tile(left, (len(plan_steps), 1)),
         next=np.where(moves == END, END, moves + offsets).reshape(-1, *moves.shape[1:]),
-        costs=np.repeat(np.arange(len(plan_steps)), len(moves)),
-        prompt_tokens=np.array([[arm.prompt_tokens for arm in row] for row in found]),
-        completion_tokens=np.array(
-            [[[s.usage.completion_tokens for s in arm.samples] for arm in row] for row in found]
-        ),
+        cost_rows=np.repeat(np.arange(len(plan_steps)), len(moves)),
+        costs=costs_of(table),
         subsets=len(moves) if len(plan_steps) == len(table.tasks) else 0,
     )
 
@@ -182,7 +179,7 @@ def env_from_lattice(
     width = max((len(several) for several in pulled.values()), default=1)
     shape = (len(order), len(arms))
     following = np.full((*shape, width), END)
-    prompt, completion = np.zeros(shape, int), np.zeros((*shape, width), int)
+    prompt, completion = np.zeros((*shape, width)), np.zeros((*shape, width))
     chains = np.zeros(shape, int)
     for (at, arm), several in sorted(pulled.items(), reverse=True):
         targets = [index[edge.next] for edge in several]
@@ -226,9 +223,8 @@ def env_from_lattice(
         score=np.array([node.score if node.then is None else 0.0 for node in order]),
         left=left,
         next=following,
-        costs=np.arange(len(order)),
-        prompt_tokens=prompt,
-        completion_tokens=completion,
+        cost_rows=np.arange(len(order)),
+        costs={"tokens": Costs(prompt, completion)},
     )
     success, _ = oracle(made, Reward(1.0), 1.0)
     return replace(made, difficulties=1.0 - success)

@@ -11,18 +11,18 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, permutations, product, takewhile
-from operator import attrgetter
 
 from amp.allocate.base import Allocator
 from amp.allocate.rules import AdaptiveConsistency, EarlyStopping, UntilAgreement
-from amp.cost import reward
+from amp.cost import BY_TOKENS
 from amp.errors import InvalidInputError
+from amp.reward import reward
 from amp.simulate.replay import Plan, Pull, State, pulls, replay_plan, replay_plans
 from amp.simulate.samples import SampleTable, TaskSamples
 from amp.types import Episode, Usage
 
-Cost = Callable[[Usage], float]
-TOKENS: Cost = attrgetter("tokens")
+CostOf = Callable[[Usage], float]
+TOKENS: CostOf = BY_TOKENS.of
 
 TWO_AGREE = "aabababb"
 """The order in which two arms take turns until two samples agree: a is the better one."""
@@ -33,12 +33,12 @@ THREE_AGREE = "aaababbb"
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """The reward to maximise: `amp.cost.reward` with its trade-off, and the cost that counts as 1.
+    """The reward to maximise: `amp.reward.reward` with its trade-off, and what counts as 1.
 
     Attributes:
         trade_off: lambda of spec 2.4, in [0, 1].
         budget: above 0, in the unit of the cost.
-        cost: the cost of a usage, such as its tokens.
+        cost: the cost of a usage, as `amp.cost.Costing.of` measures it.
 
     Raises:
         InvalidInputError: if the budget is not above 0.
@@ -46,7 +46,7 @@ class Price:
 
     trade_off: float
     budget: float
-    cost: Cost = TOKENS
+    cost: CostOf = TOKENS
 
     def __post_init__(self) -> None:
         if not self.budget > 0.0:
@@ -244,7 +244,7 @@ def until(
 # --------------------------------------------------------------------------- oracles
 
 
-def oracle(table: SampleTable, cost: Cost = TOKENS) -> list[Episode]:
+def oracle(table: SampleTable, cost: CostOf = TOKENS) -> list[Episode]:
     """The cheapest allocations that solve a task, task by task; the cheapest of all if none do.
 
     It knows the verdicts beforehand: no policy reaches it, and its success bounds that of all
@@ -273,7 +273,7 @@ def best_fixed(table: SampleTable, price: Price) -> Plan:
     return max(fixed_plans(table), key=lambda plan: sum(map(price.of, fixed(table, plan))))
 
 
-def _ends(table: SampleTable, row: TaskSamples, cost: Cost) -> list[State]:
+def _ends(table: SampleTable, row: TaskSamples, cost: CostOf) -> list[State]:
     """The possible ends of a task's plan, after the cheapest way to reach each plan step.
 
     Dynamic programming over the plan steps in order: what follows a step does not depend on how it

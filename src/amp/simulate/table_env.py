@@ -2,13 +2,15 @@
 
 `VectorEnv` is the protocol: it knows tasks and what comes of every allocation, decides nothing and
 rewards nothing. `TableEnv` is one on recorded samples. A node is what is known in a plan step:
-which samples were taken of it. An edge is a sample of an arm: it costs its tokens, and a call the
-prompt's, and leads to the node that knows it, too. To settle a node leads to the first node of the
-next plan step, or ends the plan with success or not. `amp.simulate.lattice` builds it.
+which samples were taken of it. An edge is a sample of an arm: it has its cost, and a call that of
+its prompt (`amp.simulate.costs`), and leads to the node that knows it, too. To settle a node leads
+to the first node of the next plan step, or ends the plan with success or not.
+`amp.simulate.lattice` builds it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -17,9 +19,11 @@ import numpy.typing as npt
 
 from amp.allocate.mlp_policy import EXTRAS, Mask
 from amp.allocate.space import FALLING, REALS, TOOLS_FROM, Space
-from amp.cost import Reward
+from amp.cost import Cost
 from amp.errors import InvalidInputError
 from amp.mlp import Floats
+from amp.reward import Reward
+from amp.simulate.costs import Costs
 from amp.types import Allocation
 
 Ints = npt.NDArray[np.intp]
@@ -47,12 +51,12 @@ class StepResult:
     """The results of a decision, one value per row.
 
     Attributes:
-        tokens: that it cost.
+        cost: in the unit of the environment.
         success: quality of the result in [0, 1] where the episode is done, else 0.
         done: whether the episode is over: the last step is settled, or a limit reached.
     """
 
-    tokens: Floats
+    cost: Floats
     success: Floats
     done: Mask
 
@@ -174,9 +178,9 @@ class TableEnv:
         score: shape (nodes,), quality of the result where settling ends the plan.
         left: shape (nodes, 2), samples that can still be taken without and with tools.
         next: shape (nodes, arms, samples), where each sample leads, `END` where there is none.
-        costs: shape (nodes,), the row of the two arrays below that holds what a node's edges cost.
-        prompt_tokens: shape (rows, arms), of a call.
-        completion_tokens: shape (rows, arms, samples).
+        cost_rows: shape (nodes,), the row of the costs that holds what a node's edges cost.
+        costs: of calls and samples, in every unit in which they are known.
+        unit: that of what a decision costs.
         subsets: nodes a task where each is a subset of its samples, a number in which bit
             ``arm * max_samples + index`` stands for a sample; 0 in any other lattice.
         shuffled: whether an episode takes the samples of an arm in an order of chance; else as
@@ -197,9 +201,9 @@ class TableEnv:
     score: Floats
     left: Ints
     next: Ints
-    costs: Ints
-    prompt_tokens: Ints
-    completion_tokens: Ints
+    cost_rows: Ints
+    costs: Mapping[Cost, Costs]
+    unit: Cost = "tokens"
     subsets: int = 0
     shuffled: bool = True
 
@@ -210,7 +214,9 @@ class TableEnv:
         nodes = np.concatenate(rows)
         begin = np.cumsum([0, *map(len, rows)])[:-1]
         moved = np.repeat(begin - self.first[tasks], list(map(len, rows)))
-        old, first_of, costs = np.unique(self.costs[nodes], return_index=True, return_inverse=True)
+        old, first_of, costs = np.unique(
+            self.cost_rows[nodes], return_index=True, return_inverse=True
+        )
         rank = np.argsort(np.argsort(first_of))  # rows of costs in the order of their nodes
         kept = old[np.argsort(first_of)]
 
@@ -229,9 +235,8 @@ class TableEnv:
             score=self.score[nodes],
             left=self.left[nodes],
             next=shifted(self.next[nodes]),
-            costs=rank[costs.reshape(-1)],
-            prompt_tokens=self.prompt_tokens[kept],
-            completion_tokens=self.completion_tokens[kept],
+            cost_rows=rank[costs.reshape(-1)],
+            costs={unit: costs.rows(kept) for unit, costs in self.costs.items()},
         )
 
     @property
@@ -247,6 +252,23 @@ class TableEnv:
                 " one plan step a task"
             )
         return self.score.reshape(len(self.tasks), self.subsets) > 0.0
+
+    def in_unit(self, unit: Cost) -> TableEnv:
+        """The same with costs in another unit.
+
+        Raises:
+            InvalidInputError: if they are not known in that.
+        """
+        if unit not in self.costs:
+            known = ", ".join(self.costs)
+            raise InvalidInputError(f"the table has no costs in {unit}, expected one of {known}")
+        return replace(self, unit=unit)
+
+    def read(self, nodes: Ints, arms: Ints) -> Floats:
+        """What the next call of an arm reads, by what of the arm was taken already."""
+        taken = (self.next[nodes, arms] == END).sum(-1)
+        at = self.cost_rows[nodes], arms, np.minimum(taken, self.next.shape[-1] - 1)
+        return np.asarray(self.costs[self.unit].calls[at])
 
     def arm_of(self, wanted: Allocations) -> Ints:
         """Index of the arm that each allocation asks for.
@@ -330,11 +352,11 @@ class TableEpisodes:
     def step(self, rows: Ints, latents: Floats) -> StepResult:
         """Takes the samples that the latents ask for, or settles the step by the vote so far."""
         table = self._table
-        tokens = np.zeros(len(rows))
+        cost = np.zeros(len(rows))
         going = np.asarray(latents[:, 0] <= 0)
         asking = rows[going]
         if len(asking):
-            tokens[going] = self._pull(asking, latents[going])
+            cost[going] = self._pull(asking, latents[going])
             self._rounds[asking] += 1
         nodes = self.node[rows]
         exhausted = ~(table.left[nodes] > 0).any(1)
@@ -345,14 +367,14 @@ class TableEpisodes:
         moved = settled & ~done
         self.node[rows[moved]] = then[moved]
         self._rounds[rows[moved]] = 0
-        return StepResult(tokens, success, done)
+        return StepResult(cost, success, done)
 
     def left(self, rows: Ints) -> Ints:
         """Samples left without tools and with them, shape (rows, 2), as `budget.options`."""
         return self._table.left[self.node[rows]]
 
     def _pull(self, rows: Ints, latents: Floats) -> Floats:
-        """Takes the next samples of an arm in each row; returns the tokens of the call."""
+        """Takes the next samples of an arm in each row; returns what the call costs."""
         table, left = self._table, self.left(rows)
         latents = np.array(latents)
         latents[left[:, 0] == 0, TOOLS_FROM:] = 1.0
@@ -361,19 +383,19 @@ class TableEpisodes:
         each = np.arange(len(rows))
         count = np.minimum(wanted.beam_width, left[each, wanted.tools.any(1) * 1])
         order = self._orders[rows, arm]
-        tokens = table.prompt_tokens[table.costs[self.node[rows]], arm].astype(float)
+        cost = table.read(self.node[rows], arm)
         for taken in range(int(count.max())):
             nodes = self.node[rows]
             there = table.next[nodes[:, None], arm[:, None], order] != END
             sample = order[each, there.argmax(1)]
             more = taken < count
-            tokens += table.completion_tokens[table.costs[nodes], arm, sample] * more
+            cost += table.costs[table.unit].samples[table.cost_rows[nodes], arm, sample] * more
             self.node[rows] = np.where(more, table.next[nodes, arm, sample], nodes)
-        return tokens
+        return cost
 
 
 def oracle(table: TableEnv, reward: Reward, trade_off: float) -> tuple[Floats, Floats]:
-    """Success and tokens of the best way through each task, known beforehand, by exact search.
+    """Success and cost of the best way through each task, known beforehand, by exact search.
 
     By dynamic programming from the ends of plans to their beginnings: the cheapest way to each
     quality of the result, of which the most rewarding one counts. Samples are taken in the order in
@@ -389,14 +411,14 @@ def oracle(table: TableEnv, reward: Reward, trade_off: float) -> tuple[Floats, F
         cheapest[node] = settled
         cheapest[node, 0] = np.inf if calls else settled
         for rounds in range(table.max_rounds):
-            for tokens, to in calls:
-                on = tokens + cheapest[to, rounds + 1]
+            for cost, to in calls:
+                on = cost + cheapest[to, rounds + 1]
                 cheapest[node, rounds] = np.minimum(cheapest[node, rounds], on)
     ways = cheapest[table.first, 0]
     finite = np.isfinite(ways)
     rewards = np.full(ways.shape, -np.inf)
-    tokens, score = ways[finite], np.broadcast_to(scores, ways.shape)[finite]
-    rewards[finite] = reward.of(score, tokens, np.full(len(score), trade_off))
+    costs, score = ways[finite], np.broadcast_to(scores, ways.shape)[finite]
+    rewards[finite] = reward.of(score, costs, np.full(len(score), trade_off))
     best = rewards.argmax(1)
     return scores[best], ways[np.arange(len(best)), best]
 
@@ -406,17 +428,17 @@ def _only(here: Mask) -> Floats:
 
 
 def _calls(table: TableEnv, node: int) -> list[tuple[float, int]]:
-    """Tokens and end of each call that can be made at a node, samples in their listed order."""
+    """Cost and end of each call that can be made at a node, samples in their listed order."""
     made = []
     low, high = table.space.beam_width
     for arm, allocation in enumerate(table.arms):
         left = int(table.left[node, int(bool(allocation.tools))])
         counts = {min(beam, left) for beam in range(low, high + 1)} - {0}
-        tokens, at = float(table.prompt_tokens[table.costs[node], arm]), node
+        cost, at = float(table.read(np.array(node), np.array(arm))), node
         for taken in range(1, max(counts, default=0) + 1):
             sample = int((table.next[at, arm] != END).argmax())
-            tokens += float(table.completion_tokens[table.costs[at], arm, sample])
+            cost += float(table.costs[table.unit].samples[table.cost_rows[at], arm, sample])
             at = int(table.next[at, arm, sample])
             if taken in counts:
-                made.append((tokens, at))
+                made.append((cost, at))
     return made
