@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,16 @@ def test_the_public_names_exist_and_are_sorted() -> None:
         amp.__all__, key=lambda name: (not name.isupper(), name.islower(), name)
     )
     assert constants_first == amp.__all__
+
+
+def test_all_that_a_package_exports_is_there() -> None:
+    packages = [
+        path.parent.relative_to(ROOT / "src") for path in ROOT.glob("src/amp/**/__init__.py")
+    ]
+    for name in (".".join(package.parts) for package in packages):
+        package = import_module(name)
+        exported = getattr(package, "__all__", ())
+        assert [each for each in exported if not hasattr(package, each)] == [], name
 
 
 def test_the_readmes_python_succeeds_on_a_real_model(smollm2: str, tmp_path: Path) -> None:

@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "config": ("PlannerConfig", "RunConfig", "TaskConfig"),
-    "dataset": ("EpisodeDataset",),
     "many": ("report_runs", "run_many", "save_run"),
-    "record": ("Grid", "arms_of", "complete_tasks", "record_grid"),
+    "record": ("EpisodeDataset", "Grid", "arms_of", "complete_tasks", "record_grid"),
     "run": ("Assembly", "build_planner", "manifest", "run_episodes", "run_tasks"),
     "sweep": ("Sweep", "Trial", "load_sweep", "prepare", "run_trials", "summaries"),
 }
