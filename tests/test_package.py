@@ -10,8 +10,10 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import amp
+from amp.cli.app import app
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -73,8 +75,7 @@ def test_the_readmes_commands_exist_with_their_options() -> None:
         words = re.match(r"((?:models|trace|assess|annotations|record|policy) \w+|\w+)", command)
         assert words is not None
         arguments = [*words.group(1).split(), "--help"]
-        code = f"import sys; sys.argv = ['amp', *{arguments!r}]; from amp.cli import main; main()"
-        text = python(code)
+        text = CliRunner().invoke(app, [*arguments]).output
         for option in re.findall(r"--[\w-]+", command):
             assert option in text, command
 

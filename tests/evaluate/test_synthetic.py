@@ -93,17 +93,18 @@ def test_without_luck_the_oracle_is_who_knows_the_level_to_the_token() -> None:
 
 
 def test_an_oracle_gets_all_of_the_gap_and_the_best_fixed_plan_none() -> None:
-    front = [point(fixed(MANY, plan)) for plan in fixed_plans(MANY)]
-    best = best_fixed(MANY, PRICE)
-    paid = reward_oracle(MANY, PRICE)
+    some = replace(MANY, tasks=MANY.tasks[:300])
+    front = [point(fixed(some, plan)) for plan in fixed_plans(some)]
+    best = best_fixed(some, PRICE)
+    paid = reward_oracle(some, PRICE)
     known = point(paid)
 
     def share(outcomes: Sequence[Episode]) -> float | None:
         return reward_share(point(outcomes), front, known, PRICE.trade_off, PRICE.budget)
 
     assert share(paid) == pytest.approx(1.0)
-    assert share(fixed(MANY, best)) == pytest.approx(0.0, abs=1e-9)
-    told = share(replay_plans(MANY, lambda row: informed(MANY, row)))
+    assert share(fixed(some, best)) == pytest.approx(0.0, abs=1e-9)
+    told = share(replay_plans(some, lambda row: informed(some, row)))
     assert told is not None
     assert 0.3 < told < 1.0
 
@@ -162,6 +163,7 @@ def test_a_feature_that_tells_the_level_gains_all_there_is_on_tasks_not_seen() -
     assert interval.low > 0.5
 
 
+@pytest.mark.slow
 def test_a_useless_feature_gains_nothing_and_is_not_adaptive() -> None:
     found = [held_out(perplexity, seed) for seed in range(1, 13, 2)]
     assert mean(share for share, _ in found) < 0.02
