@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 import amp
 from amp.benchmarks.base import Benchmark, Defaults, Difficulty, DifficultyScale
+from amp.evaluate.assembly import build_planner
 from amp.evaluate.config import PlannerConfig
-from amp.evaluate.run import build_planner, run_episodes
+from amp.evaluate.run import run_episodes
 from amp.latency import Lengths
 from amp.models.base import Prompt
 from amp.models.scripted import ScriptedModel

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from amp.benchmarks import load_benchmark
 from amp.errors import MissingDependencyError
+from amp.evaluate.assembly import build_planner
 from amp.evaluate.config import PlannerConfig
-from amp.evaluate.run import build_planner, run_episodes
+from amp.evaluate.run import run_episodes
 from amp.models.recorded import RecordedModel
 from amp.report.metrics import summarise
 

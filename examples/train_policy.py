@@ -12,8 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from amp.benchmarks import load_benchmark
+from amp.evaluate.assembly import build_planner
 from amp.evaluate.config import PlannerConfig
-from amp.evaluate.run import build_planner
 from amp.models.base import Prompt
 from amp.models.recorded import RecordedModel
 from amp.models.scripted import ScriptedModel

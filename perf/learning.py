@@ -17,7 +17,7 @@ from tests.fakes.problems import UntilRight
 from tests.fakes.synthetic import CARD
 from tests.simulate.test_table_env import FEATURES, SPACE, contexts, draws, network
 
-from amp.assess.neural import Training
+from amp.assess.base import Training
 from amp.learn.config import PRESETS, PPOConfig, TrainConfig, with_preset
 from amp.learn.pipeline import Dataset, train_policy
 from amp.learn.trainer import Metrics, train

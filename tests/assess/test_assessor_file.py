@@ -14,8 +14,8 @@ from tests.fakes.assessors import network
 from tests.fakes.worlds import RIDDLE, context
 
 from amp.assess import features
-from amp.assess.base import TERMS, WeightedAssessor
-from amp.assess.neural import NeuralAssessor, Training, load_assessor, save_assessor
+from amp.assess.base import TERMS, Training, WeightedAssessor
+from amp.assess.neural import NeuralAssessor, load_assessor, save_assessor
 from amp.assess.text import parse_dependencies
 from amp.errors import InvalidInputError
 from amp.models.base import ModelCard

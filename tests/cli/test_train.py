@@ -20,7 +20,8 @@ from typer.testing import CliRunner, Result
 from amp import cli
 from amp.allocate.mlp_policy import MlpPolicy
 from amp.allocate.policy_file import load_policy
-from amp.assess.neural import NeuralAssessor, Training, load_assessor, save_assessor
+from amp.assess.base import Training
+from amp.assess.neural import NeuralAssessor, load_assessor, save_assessor
 from amp.errors import AmpError
 from amp.learn.trainer import ASSESSOR, METRICS, POLICY
 
@@ -198,7 +199,6 @@ curriculum = false
 """
 
 
-@pytest.mark.slow
 def test_online_episodes_can_be_recorded_and_replayed(tmp_path: Path) -> None:
     Path("config.toml").write_text(ONLINE)
     live = amp("--online", "--model", "random", "--record", "r.sqlite")

@@ -187,8 +187,8 @@ def test_what_makes_no_sense_is_refused_in_one_line(values: dict[str, Any], mess
 
 
 def test_an_assessor_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from amp.assess.base import WeightedAssessor
-    from amp.assess.neural import Training, save_assessor
+    from amp.assess.base import Training, WeightedAssessor
+    from amp.assess.neural import save_assessor
     from amp.mlp import read_tensors
 
     model = ScriptedModel([""])

@@ -19,7 +19,7 @@ from tests.learn.test_trainer import SHORT, metrics, same, stored
 
 from amp.allocate.mlp_policy import EXTRAS, MlpPolicy
 from amp.allocate.space import Space
-from amp.assess import neural
+from amp.assess.base import Training
 from amp.assess.features import FEATURES
 from amp.assess.neural import NeuralAssessor, load_assessor
 from amp.errors import InvalidInputError
@@ -33,7 +33,7 @@ from amp.reward import Reward
 from amp.simulate.table_env import BatchObservation, Ints, StepResult, VectorEpisodes, allocations
 
 NAMES = tuple(feature.name for feature in FEATURES[:6])
-TRAINED_ON = neural.Training(model="chance", environment="hinted", tasks=("a",))
+TRAINED_ON = Training(model="chance", environment="hinted", tasks=("a",))
 SCORE = EXTRAS.index("score")
 SETTINGS = SHORT.replace(episodes=100, decisions=1_000, curriculum=False, min_trade_off=0.9)
 seeds = st.integers(0, 2**32 - 1)

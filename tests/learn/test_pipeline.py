@@ -23,9 +23,9 @@ from tests.simulate.test_table_env import (
 
 from amp.allocate.mlp_policy import MlpPolicy
 from amp.allocate.policy_file import load_origin, load_policy
-from amp.assess.base import WeightedAssessor
+from amp.assess.base import Training, WeightedAssessor
 from amp.assess.features import FEATURES as SCHEMA
-from amp.assess.neural import NeuralAssessor, Training, load_assessor, save_assessor
+from amp.assess.neural import NeuralAssessor, load_assessor, save_assessor
 from amp.benchmarks import load_benchmark
 from amp.errors import InvalidInputError, RecordingError
 from amp.learn.config import PPOConfig, TrainConfig

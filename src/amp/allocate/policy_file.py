@@ -51,6 +51,7 @@ class Origin:
         tasks: ids of the training tasks: no evaluation may use them.
         curve: by trade-off.
         assessor: sha256 of the assessor that it was learned with; empty for the weighted sum.
+        correctness: sha256 of the heads that rated the candidates; empty if none did.
         cost: what was charged while it was learned.
     """
 
@@ -60,6 +61,7 @@ class Origin:
     tasks: tuple[str, ...]
     curve: tuple[CurvePoint, ...] = ()
     assessor: str = ""
+    correctness: str = ""
     cost: Cost = "tokens"
 
     def trade_off_for(self, budget: float, unit: Literal["tokens", "dollars"] = "tokens") -> float:

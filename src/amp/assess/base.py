@@ -5,6 +5,7 @@ The weighted sum is C = alpha * H + beta * I + gamma * D.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 from amp.assess.features import FeatureVector, observe
 from amp.assess.text import INDICATORS, Parser, structural
 from amp.errors import InvalidInputError
+from amp.models.base import ModelCard
 from amp.types import Candidate, Complexity, ProbeKind, StepContext
 
 if TYPE_CHECKING:
@@ -59,6 +61,61 @@ class Rater(Protocol):
         when they vote.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What weights were trained on; signs and sizes of effects hold there and nowhere else.
+
+    Attributes:
+        model: name of the base model.
+        environment: name of the benchmark or environment.
+        sha256: hash of the model's weights; empty where there is no file.
+        tasks: ids of the training tasks, which no validation may use.
+    """
+
+    model: str
+    environment: str
+    sha256: str = ""
+    tasks: tuple[str, ...] = ()
+
+    def to_header(self) -> dict[str, str]:
+        """For the header of the weights' file."""
+        return {
+            "model": self.model,
+            "sha256": self.sha256,
+            "environment": self.environment,
+            "tasks": json.dumps(self.tasks),
+        }
+
+    @classmethod
+    def from_header(cls, header: Mapping[str, str]) -> Training:
+        """The inverse of `to_header`.
+
+        Raises:
+            KeyError: if the header lacks something.
+            ValueError: if it is damaged.
+        """
+        tasks = tuple(json.loads(header["tasks"]))
+        return cls(header["model"], header["environment"], header["sha256"], tasks)
+
+    def check_fit(
+        self, what: str, *, model: ModelCard | None = None, environment: str | None = None
+    ) -> None:
+        """Refuses weights that were trained for another model or environment; None takes any.
+
+        Raises:
+            InvalidInputError: if they were; names `what` and both.
+        """
+        if model is not None and (model.name, model.sha256) != (self.model, self.sha256):
+            raise InvalidInputError(
+                f"{what} does not fit: it was trained on model {self.model} {self.sha256[:8]}, "
+                f"this is {model.name} {model.sha256[:8]}".rstrip()
+            )
+        if environment not in (None, self.environment):
+            raise InvalidInputError(
+                f"{what} does not fit: it was trained on {self.environment}, this is {environment}"
+            )
 
 
 Group = Literal["uncertainty", "indicators", "structure", "distance", "evidence", "hidden"]

@@ -7,18 +7,21 @@ not in a text. The planner has every candidate rated before the votes are counte
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal
+from pathlib import Path
+from typing import Literal, cast, get_args
 
 import numpy as np
 
-from amp.assess.base import Rater
+from amp.assess.base import Rater, Training
 from amp.assess.evidence import share_unused
 from amp.errors import InvalidInputError
-from amp.mlp import Floats, Layer, encode
+from amp.mlp import Floats, Layer, encode, read_tensors, write_tensors
+from amp.models.base import ModelCard
 from amp.types import Candidate, StepContext
 
 VERSION = 1
@@ -53,6 +56,7 @@ LOOKS = (
 """Features of any answer's look; those of `Candidate.looks` come on top, by their own names."""
 
 Group = Literal["tokens", "looks"]
+Kind = Literal["logistic", "network"]
 
 
 def candidate_features(context: StepContext, candidate: Candidate) -> dict[str, float]:
@@ -173,7 +177,7 @@ class Correctness(Rater):
     """
 
     heads: Mapping[str, Head]
-    kind: str = "logistic"
+    kind: Kind = "logistic"
 
     def __post_init__(self) -> None:
         if not self.heads:
@@ -193,6 +197,86 @@ class Correctness(Rater):
         if head is None:
             return candidate
         return replace(candidate, p_right=head.p_right(candidate_features(context, candidate)))
+
+
+SCHEMA = "amp-correctness/1"
+
+
+def save_correctness(correctness: Correctness, training: Training, path: Path) -> None:
+    """Writes heads with the version of their features and what they were trained on."""
+    header = {
+        "schema": SCHEMA,
+        "features": str(VERSION),
+        "kind": correctness.kind,
+        "ways": json.dumps({way: head.names for way, head in correctness.heads.items()}),
+        **training.to_header(),
+    }
+    tensors: dict[str, Floats] = {}
+    for way, head in correctness.heads.items():
+        tensors |= {f"{way}.mean": head.mean, f"{way}.std": head.std}
+        for number, layer in enumerate(head.layers):
+            tensors[f"{way}.{number}.weight"] = np.ascontiguousarray(layer.weight)
+            tensors[f"{way}.{number}.bias"] = np.ascontiguousarray(layer.bias)
+    write_tensors(path, header, tensors)
+
+
+def load_correctness(
+    path: Path, *, model: ModelCard | None = None, environment: str | None = None
+) -> tuple[Correctness, Training]:
+    """Reads what `save_correctness` wrote.
+
+    Args:
+        path: the file.
+        model: the base model whose candidates it will rate; None takes any.
+        environment: the benchmark or environment; None takes any.
+
+    Raises:
+        InvalidInputError: if there is no such file, or it was trained for something else.
+    """
+    header, tensors = read_tensors(path, "correctness head", SCHEMA)
+    try:
+        if header["features"] != str(VERSION):
+            raise InvalidInputError(
+                f"it reads features of version {header['features']}, "
+                f"this is version {VERSION}; train it again"
+            )
+        if header["kind"] not in get_args(Kind):
+            raise InvalidInputError(
+                f"kind is {header['kind']!r}, expected {' or '.join(get_args(Kind))}"
+            )
+        training = Training.from_header(header)
+        correctness = Correctness(
+            {way: _head(way, names, tensors) for way, names in json.loads(header["ways"]).items()},
+            cast(Kind, header["kind"]),
+        )
+    except KeyError as error:
+        raise InvalidInputError(f"correctness head {path} lacks {error}; train it again") from None
+    except (AttributeError, InvalidInputError, TypeError, ValueError) as error:
+        raise InvalidInputError(f"correctness head {path} does not fit: {error}") from None
+    training.check_fit(f"correctness head {path}", model=model, environment=environment)
+    return correctness, training
+
+
+def _head(way: str, names: Sequence[str], tensors: Mapping[str, Floats]) -> Head:
+    count = sum(name.startswith(f"{way}.") and name.endswith(".weight") for name in tensors)
+    layers = tuple(
+        Layer(tensors[f"{way}.{number}.weight"], tensors[f"{way}.{number}.bias"])
+        for number in range(count)
+    )
+    return Head(tuple(names), tensors[f"{way}.mean"], tensors[f"{way}.std"], layers)
+
+
+def bundled_correctness(benchmark: str, card: ModelCard) -> Path | None:
+    """The heads that come with this package for a benchmark and model; None if there are none."""
+    for path in sorted(_BUNDLED.glob("*.safetensors")):
+        _, training = load_correctness(path)
+        same = training.sha256 == card.sha256 if card.sha256 else training.model == card.name
+        if same and training.environment == benchmark:
+            return path
+    return None
+
+
+_BUNDLED = Path(__file__).parents[1] / "data" / "correctness"
 
 
 def _log(probability: float | None) -> float | None:

@@ -19,7 +19,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from amp.assess import features
-from amp.assess.base import Assessor, WeightedAssessor
+from amp.assess.base import Assessor, Training, WeightedAssessor
 from amp.assess.features import BY_NAME, FeatureVector, observe
 from amp.assess.text import Parser, find_parser, parser_name, structural
 from amp.errors import InvalidInputError
@@ -246,23 +246,6 @@ def transformed(name: str, value: float | None) -> float | None:
 SCHEMA = "amp-assessor/1"
 
 
-@dataclass(frozen=True, slots=True)
-class Training:
-    """What an assessor was trained on; signs and sizes of effects hold there and nowhere else.
-
-    Attributes:
-        model: name of the base model.
-        sha256: hash of its weights; empty where there is no file.
-        environment: name of the benchmark or environment.
-        tasks: ids of the training tasks, which no validation may use.
-    """
-
-    model: str
-    environment: str
-    sha256: str = ""
-    tasks: tuple[str, ...] = ()
-
-
 class TrainedAssessor(Assessor, Protocol):
     """An assessor with parameters that can be saved.
 
@@ -302,12 +285,9 @@ def save_assessor(assessor: TrainedAssessor, training: Training, path: Path) -> 
         "features": str(features.VERSION),
         "parser": parser_name(assessor.parse),
         "probes": json.dumps(sorted(assessor.probes)),
-        "model": training.model,
-        "sha256": training.sha256,
-        "environment": training.environment,
-        "tasks": json.dumps(training.tasks),
         "kind": assessor.kind,
         "names": json.dumps(assessor.names),
+        **training.to_header(),
     }
     tensors = {n: np.ascontiguousarray(tensor) for n, tensor in assessor.to_tensors().items()}
     write_tensors(path, header, tensors)
@@ -333,12 +313,7 @@ def load_assessor(
                 f"it reads features of version {header['features']}, "
                 f"this is version {features.VERSION}; train it again"
             )
-        training = Training(
-            model=header["model"],
-            sha256=header["sha256"],
-            environment=header["environment"],
-            tasks=tuple(json.loads(header["tasks"])),
-        )
+        training = Training.from_header(header)
         if header["kind"] not in KINDS:
             raise InvalidInputError(f"kind is {header['kind']!r}, expected {' or '.join(KINDS)}")
         assessor = KINDS[header["kind"]](
@@ -351,29 +326,5 @@ def load_assessor(
         raise InvalidInputError(f"assessor {path} lacks {error}; train it again") from None
     except (InvalidInputError, ValueError) as error:
         raise InvalidInputError(f"assessor {path} does not fit: {error}") from None
-    check_fit(path, training, model=model, environment=environment)
+    training.check_fit(f"assessor {path}", model=model, environment=environment)
     return assessor, training
-
-
-def check_fit(
-    path: Path,
-    training: Training,
-    *,
-    model: ModelCard | None = None,
-    environment: str | None = None,
-) -> None:
-    """Refuses an assessor that was trained for another model or environment; None takes any.
-
-    Raises:
-        InvalidInputError: if it was; names the file and both.
-    """
-    if model is not None and (model.name, model.sha256) != (training.model, training.sha256):
-        raise InvalidInputError(
-            f"assessor {path} does not fit: it was trained on model {training.model} "
-            f"{training.sha256[:8]}, this is {model.name} {model.sha256[:8]}".rstrip()
-        )
-    if environment not in (None, training.environment):
-        raise InvalidInputError(
-            f"assessor {path} does not fit: it was trained on {training.environment}, "
-            f"this is {environment}"
-        )

@@ -51,7 +51,7 @@ def demo(
     """Watch a local model plan, once fixed and once adaptively. Example: amp demo --svg demo.svg"""
     from amp.benchmarks import load_benchmark
     from amp.cli import render
-    from amp.evaluate.run import Assembly
+    from amp.evaluate.assembly import Assembly
     from amp.models import catalog
     from amp.settings import load_settings
 
@@ -158,7 +158,8 @@ async def _plan(
 ) -> list[Episode]:
     from amp.benchmarks import load_benchmark
     from amp.cli.render import LiveSteps, episode_line
-    from amp.evaluate.run import build_planner, run_episodes
+    from amp.evaluate.assembly import build_planner
+    from amp.evaluate.run import run_episodes
     from amp.types import MODEL_ERROR
 
     benchmark = load_benchmark("gsm8k")

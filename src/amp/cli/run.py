@@ -54,7 +54,7 @@ def solve(
     """Answer one question. Example: amp solve "A box holds 12 eggs. How many in 7 boxes?" """
     from amp.benchmarks import load_benchmark
     from amp.cli import render
-    from amp.evaluate.run import Assembly
+    from amp.evaluate.assembly import Assembly
     from amp.types import MODEL_ERROR, Task
 
     try:
@@ -109,7 +109,8 @@ def run(
 ) -> None:
     """Run a benchmark. Example: amp run gsm8k --limit 20 --allocator fixed"""
     from amp.cli import render
-    from amp.evaluate.run import Assembly, manifest, run_tasks
+    from amp.evaluate.assembly import Assembly
+    from amp.evaluate.run import manifest, run_tasks
     from amp.report.metrics import summarise
     from amp.settings import load_settings, settings_file
     from amp.trace import RunDirectory

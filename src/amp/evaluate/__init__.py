@@ -12,17 +12,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from amp.evaluate.assembly import Assembly, build_planner
     from amp.evaluate.config import PlannerConfig, RunConfig, TaskConfig
     from amp.evaluate.many import report_runs, run_many, save_run
     from amp.evaluate.record import EpisodeDataset, Grid, arms_of, complete_tasks, record_grid
-    from amp.evaluate.run import Assembly, build_planner, manifest, run_episodes, run_tasks
+    from amp.evaluate.run import manifest, run_episodes, run_tasks
     from amp.evaluate.sweep import Sweep, Trial, load_sweep, prepare, run_trials, summaries
 
 _PLACES = {
+    "assembly": ("Assembly", "build_planner"),
     "config": ("PlannerConfig", "RunConfig", "TaskConfig"),
     "many": ("report_runs", "run_many", "save_run"),
     "record": ("EpisodeDataset", "Grid", "arms_of", "complete_tasks", "record_grid"),
-    "run": ("Assembly", "build_planner", "manifest", "run_episodes", "run_tasks"),
+    "run": ("manifest", "run_episodes", "run_tasks"),
     "sweep": ("Sweep", "Trial", "load_sweep", "prepare", "run_trials", "summaries"),
 }
 

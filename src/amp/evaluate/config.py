@@ -7,7 +7,7 @@ are views of `RunConfig`; a Python caller writes ``PlannerConfig(allocator="fixe
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, PlainSerializer, ValidationInfo, model_validator
 
@@ -26,6 +26,9 @@ OVERRIDES = ("depth", "temperature", "top_p", "beam_width", "tools", "verificati
 LIMITS = ("max_steps", "budget_tokens", "max_seconds", "max_dollars")
 """Fields that become `Limits` of an episode."""
 
+NO_CORRECTNESS = "none"
+"""Value of `PlannerConfig.correctness` that leaves candidates unrated."""
+
 _FORMER_NAMES = {"amp": AUTO}
 _SORTED = PlainSerializer(lambda names: sorted(names), when_used="json-unless-none")
 
@@ -37,6 +40,13 @@ def _policy_of_the_file(allocator: str | None, info: ValidationInfo) -> str | No
         return allocator
     path = Path(info.context) / Path(allocator).expanduser()
     return str(path) if is_policy_path(path) else allocator
+
+
+def _correctness_of_the_file(correctness: str | None, info: ValidationInfo) -> str | None:
+    """A path is relative to the file that names it."""
+    if correctness is None or correctness in (AUTO, NO_CORRECTNESS) or info.context is None:
+        return correctness
+    return str(Path(info.context) / Path(correctness).expanduser())
 
 
 Count = Annotated[int, Field(ge=1)]
@@ -57,6 +67,11 @@ class PlannerConfig(Config):
     """A published method in place of an allocator: amp benchmarks --methods."""
     assessor: FilePath | None = None
     """File of a trained assessor (amp assess train); a weighted sum if left out."""
+    correctness: Annotated[str | None, AfterValidator(_correctness_of_the_file)] = None
+    """What says how probably each candidate is right: auto (the default: bundled heads that fit,
+    else nothing), none, or the file of trained heads (amp assess train --of candidates)."""
+    vote: Literal["weighted", "plain"] = "weighted"
+    """Whether a vote weighs what is said of its candidate, or all votes weigh alike."""
     probes: Annotated[frozenset[ProbeKind], _SORTED] = frozenset()
     """What to ask the model before each step: options, next_token, hidden or perplexity."""
     exclude: Annotated[frozenset[Group], _SORTED] = frozenset()

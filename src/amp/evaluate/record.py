@@ -22,8 +22,8 @@ from amp.allocate.space import REALS, Space
 from amp.benchmarks import benchmark_names
 from amp.benchmarks.base import Benchmark
 from amp.errors import InvalidInputError, ModelError, RecordingError, did_you_mean
+from amp.evaluate.assembly import build_planner
 from amp.evaluate.config import PlannerConfig, RunConfig
-from amp.evaluate.run import build_planner
 from amp.methods import AnyPlanner
 from amp.models.base import ModelCard
 from amp.models.recorded import RecordedModel

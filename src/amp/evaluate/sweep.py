@@ -19,8 +19,9 @@ from pydantic import AfterValidator, Field, model_validator
 
 from amp.benchmarks.base import Benchmark
 from amp.errors import AmpError, InvalidInputError, RecordingError, did_you_mean
+from amp.evaluate.assembly import Assembly
 from amp.evaluate.config import Count, PlannerConfig, RunConfig, TaskConfig
-from amp.evaluate.run import Assembly, manifest, run_tasks
+from amp.evaluate.run import manifest, run_tasks
 from amp.models.base import LanguageModel
 from amp.models.recorded import RecordedModel
 from amp.report.metrics import Summary, summarise

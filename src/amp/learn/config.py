@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 import numpy as np
 from pydantic import AliasChoices, Field, field_validator, model_validator
 
+from amp.assess.correctness import Kind
 from amp.cost import COSTS, Cost
 from amp.errors import InvalidInputError, did_you_mean
 from amp.mlp import Floats
@@ -203,6 +204,9 @@ class TrainConfig(Config):
         assessor: file of a trained assessor of this model and benchmark that asks for no probe; its
             score is what the policy sees. None takes the weighted sum with its initial weights.
         end_to_end: whether that assessor, a network, learns with the policy in PPO (spec 2.5, 4b).
+        correctness: trains heads that rate each candidate, of this kind, and has the policy see the
+            votes as these weigh them; None for votes of equal weight. What the policy learns from
+            are ratings by heads that were trained without the task.
         demonstrations: episodes on which the oracle is imitated before PPO; 0 for no pre-training.
         hidden: units of each hidden layer.
         epochs: passes over the demonstrations.
@@ -222,6 +226,7 @@ class TrainConfig(Config):
     features: tuple[str, ...] = ()
     assessor: FilePath | None = None
     end_to_end: bool = False
+    correctness: Kind | None = None
     demonstrations: Annotated[
         int, Field(ge=0, validation_alias=AliasChoices("demonstrations", "lessons"))
     ] = 6000

@@ -19,17 +19,19 @@ from amp.allocate.base import Allocator
 from amp.allocate.mlp_policy import MlpPolicy
 from amp.allocate.policy_file import CurvePoint, Origin, load_policy, save_policy
 from amp.assess import neural
-from amp.assess.base import Assessor, WeightedAssessor
+from amp.assess.base import Assessor, Training, WeightedAssessor
+from amp.assess.correctness import Correctness, save_correctness
 from amp.assess.features import BY_NAME
 from amp.assess.neural import NeuralAssessor
 from amp.benchmarks.base import Benchmark
 from amp.cost import costing, is_priced
 from amp.errors import InvalidInputError, did_you_mean
+from amp.evaluate.assembly import build_planner
 from amp.evaluate.config import PlannerConfig
-from amp.evaluate.run import build_planner
 from amp.files import read_file, replace_file
 from amp.learn.behaviour_cloning import ImitationSettings, demonstrate, imitate
 from amp.learn.config import TrainConfig
+from amp.learn.correctness import CorrectnessSettings, judged_samples, train_correctness
 from amp.learn.live_rollout import LiveRollouts
 from amp.learn.rollout import Rollout, roll_out
 from amp.learn.trainer import ASSESSOR, METRICS, POLICY, Metrics, train, train_on
@@ -37,10 +39,13 @@ from amp.mlp import Layer, content_hash
 from amp.models.base import LanguageModel, ModelCard
 from amp.planner import Planner
 from amp.reward import Reward
-from amp.simulate.build import opening_contexts, table_from_recording
+from amp.simulate.build import opening_contexts, table_from_recording, with_p_right
 from amp.simulate.lattice import ORDERED, check_arms, env_from_samples
 from amp.simulate.samples import Arm
 from amp.simulate.table_env import TableEnv
+
+CORRECTNESS = "correctness.safetensors"
+"""File of the heads beside a policy."""
 
 CURVE = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98, 1.0)
 """Trade-offs at which a new policy is measured on its training tasks."""
@@ -54,7 +59,7 @@ class Scorer:
     """A trained assessor, and what it has learned from."""
 
     assessor: neural.TrainedAssessor
-    trained_on: neural.Training
+    trained_on: Training
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +70,13 @@ class Dataset:
         table: the recorded samples as an environment.
         card: the model that they are from.
         scorer: what the scores of the table are of; None for the weighted sum as it begins.
+        correctness: the heads that were trained on its samples; None if these are not rated.
     """
 
     table: TableEnv
     card: ModelCard
     scorer: Scorer | None = None
+    correctness: Correctness | None = None
 
 
 def load_dataset(
@@ -113,6 +120,13 @@ def load_dataset(
     samples = table_from_recording(
         config.recording, benchmark, tasks, arms, config.samples, incomplete="leave out"
     )
+    contexts = opening_contexts(benchmark, tasks)
+    heads = None
+    if config.correctness is not None:
+        settings = CorrectnessSettings(kind=config.correctness, seed=config.ppo.seed)
+        heads = train_correctness(judged_samples(samples, contexts), settings)
+        # A head is too sure of what it was trained on, and a policy would learn to trust it.
+        samples = with_p_right(samples, heads.held_out.tolist())
     scorer = _scorer(config, samples.card)
     costing(config.ppo.cost, samples.card)  # refuses what is not known, before the work
     made = env_from_samples(
@@ -120,11 +134,11 @@ def load_dataset(
         space,
         config.features,
         WeightedAssessor(probes=frozenset()) if scorer is None else scorer.assessor,
-        opening_contexts(benchmark, tasks),
+        contexts,
         config.rounds,
         on_task,
     ).in_unit(config.ppo.cost)
-    return Dataset(made, samples.card, scorer)
+    return Dataset(made, samples.card, scorer, None if heads is None else heads.correctness)
 
 
 def _scorer(config: TrainConfig, card: ModelCard) -> Scorer | None:
@@ -207,7 +221,12 @@ def train_policy(
         assessor = _network(neural.load_assessor(directory / ASSESSOR)[0])
     elif scorer is not None:
         neural.save_assessor(scorer.assessor, scorer.trained_on, directory / ASSESSOR)
-    own = directory / ASSESSOR
+    own, heads = directory / ASSESSOR, directory / CORRECTNESS
+    if dataset.correctness is not None:
+        trained = Training(
+            dataset.card.name, config.benchmark, dataset.card.sha256, dataset.table.tasks
+        )
+        save_correctness(dataset.correctness, trained, heads)
     origin = Origin(
         config.benchmark,
         dataset.card.name,
@@ -215,6 +234,7 @@ def train_policy(
         table.tasks,
         curve(policy, table, CURVE, assessor),
         "" if scorer is None else content_hash(own),
+        "" if dataset.correctness is None else content_hash(heads),
         table.unit,
     )
     save_policy(policy, directory / POLICY, origin)
@@ -352,7 +372,7 @@ def _cloned(config: TrainConfig, table: TableEnv) -> MlpPolicy:
     return replace(cloned, max_samples=table.max_samples)
 
 
-def _learning(scorer: Scorer | None, table: TableEnv) -> tuple[NeuralAssessor, neural.Training]:
+def _learning(scorer: Scorer | None, table: TableEnv) -> tuple[NeuralAssessor, Training]:
     """The assessor that is to learn, and what it will have learned from."""
     assert scorer is not None  # `load_train_config` sees to it
     tasks = tuple(sorted({*scorer.trained_on.tasks, *table.tasks}))

@@ -19,9 +19,9 @@ import torch
 from torch import nn
 
 from amp.annotations.store import Annotation
-from amp.assess.base import TERMS, WeightedAssessor
+from amp.assess.base import TERMS, Training, WeightedAssessor
 from amp.assess.features import FEATURES, FeatureVector, observe
-from amp.assess.neural import NeuralAssessor, Projection, TrainedAssessor, Training, transformed
+from amp.assess.neural import NeuralAssessor, Projection, TrainedAssessor, transformed
 from amp.assess.text import Parser
 from amp.benchmarks.labels import blinded, context_at
 from amp.errors import InvalidInputError

@@ -24,6 +24,7 @@ import numpy as np
 from amp.allocate.mlp_policy import EXTRAS, MlpPolicy
 from amp.allocate.policy_file import save_policy
 from amp.assess import neural
+from amp.assess.base import Training as TrainedOn
 from amp.assess.neural import NeuralAssessor
 from amp.errors import InvalidInputError, LimitReachedError
 from amp.files import append_line, replace_file
@@ -95,7 +96,7 @@ def train(
     *,
     start: MlpPolicy | None = None,
     assessor: NeuralAssessor | None = None,
-    trained_on: neural.Training | None = None,
+    trained_on: TrainedOn | None = None,
     resume: bool = False,
     on_update: Callable[[Metrics], None] = lambda metrics: None,
 ) -> MlpPolicy:
@@ -119,7 +120,7 @@ def train_on(
     *,
     start: MlpPolicy | None = None,
     assessor: NeuralAssessor | None = None,
-    trained_on: neural.Training | None = None,
+    trained_on: TrainedOn | None = None,
     resume: bool = False,
     on_update: Callable[[Metrics], None] = lambda metrics: None,
 ) -> MlpPolicy:
@@ -185,7 +186,7 @@ def _save(
     training: Training,
     settings: PPOConfig,
     directory: Path,
-    trained_on: neural.Training | None,
+    trained_on: TrainedOn | None,
 ) -> None:
     save_policy(training.policy, directory / POLICY)
     if training.assessor is not None and trained_on is not None:

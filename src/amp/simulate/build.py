@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from amp.allocate.rules import UntilAgreement
-from amp.assess.base import WeightedAssessor
+from amp.assess.base import Rater, WeightedAssessor
 from amp.benchmarks.base import Benchmark
 from amp.benchmarks.labels import label_steps
 from amp.errors import InvalidInputError, RecordingError
@@ -18,7 +19,17 @@ from amp.execute.tools import RecordedTool
 from amp.models.recorded import RecordedModel
 from amp.planner import Planner
 from amp.simulate.samples import Arm, ArmSamples, RecordedSample, SampleTable, TaskSamples
-from amp.types import Episode, Limits, ProbeKind, Round, StepContext, StepRecord, Task, Usage
+from amp.types import (
+    Candidate,
+    Episode,
+    Limits,
+    ProbeKind,
+    Round,
+    StepContext,
+    StepRecord,
+    Task,
+    Usage,
+)
 
 
 def table_from_recording(
@@ -81,6 +92,56 @@ def table_from_recording(
         probes=probes,
         seed=seeds.pop(),
     )
+
+
+def rate_samples(
+    table: SampleTable, rater: Rater, contexts: Mapping[str, StepContext]
+) -> SampleTable:
+    """The table with every sample rated, as the planner rates candidates before they vote.
+
+    Args:
+        table: the samples, of one plan step a task.
+        rater: says how probably each is right.
+        contexts: the first step of each task, by its id.
+    """
+    return _with_candidates(
+        table, lambda row, one: rater.rate(contexts[row.task], [one.candidate])[0]
+    )
+
+
+def with_p_right(table: SampleTable, p_right: Iterable[float]) -> SampleTable:
+    """The table with these probabilities of its samples, task by task and arm by arm.
+
+    NaN stands for one that is not known. A sample without an action is right with probability 0,
+    whatever is given.
+    """
+    given = iter(p_right)
+
+    def rated(row: TaskSamples, sample: RecordedSample) -> Candidate:
+        p, candidate = next(given), sample.candidate
+        known = 0.0 if candidate.action is None else p
+        return replace(candidate, p_right=None if math.isnan(known) else known)
+
+    return _with_candidates(table, rated)
+
+
+def _with_candidates(
+    table: SampleTable, change: Callable[[TaskSamples, RecordedSample], Candidate]
+) -> SampleTable:
+    def changed(row: TaskSamples) -> TaskSamples:
+        by_arm = {
+            arm.name: replace(
+                row.by_arm[arm.name],
+                samples=tuple(
+                    replace(sample, candidate=change(row, sample))
+                    for sample in row.by_arm[arm.name].samples
+                ),
+            )
+            for arm in table.arms
+        }
+        return replace(row, by_arm=by_arm)
+
+    return replace(table, tasks=tuple(changed(row) for row in table.tasks))
 
 
 def opening_contexts(benchmark: Benchmark, tasks: Sequence[Task]) -> dict[str, StepContext]:

@@ -47,11 +47,11 @@ _OF_STEPS = Defaults(
     ),
     lengths=Lengths(prompt_tokens=110, answer_tokens=112, thought_tokens=32),
     allocator="heuristic",
-    plausibility=plausibility,
 )
 # The arms are allocations to prompt for a whole solution.
 _OF_SOLUTIONS = replace(
     _OF_STEPS,
+    plausibility=plausibility,
     arms={
         "program": replace(_PROGRAMS, beam_width=1),
         "chain": Allocation(depth=4, temperature=0.7, top_p=0.95, verification=1),

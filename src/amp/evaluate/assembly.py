@@ -1,0 +1,293 @@
+"""A planner from its configuration: `build_planner` is the only place that builds one.
+
+The command line, sweeps, recordings, training and tests all come here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from amp.allocate import (
+    AUTO,
+    Allocator,
+    AllocatorOptions,
+    find_allocator,
+    make_allocator,
+    resolve_auto,
+)
+from amp.assess.base import AblatedAssessor, Assessor, Rater, WeightedAssessor
+from amp.benchmarks.base import Benchmark, Defaults
+from amp.errors import InvalidInputError
+from amp.evaluate.config import NO_CORRECTNESS, PlannerConfig, check_effects
+from amp.execute.base import Tool, no_looks
+from amp.execute.executor import Executor
+from amp.execute.sandbox import Sandbox, ask_walls, load_sandbox
+from amp.execute.tools import LargerModelTool, RecordedTool, load_tool, plugin_tools
+from amp.latency import CostModel, find_profile
+from amp.methods import BASELINES, AnyPlanner, BeamPlanner, Method
+from amp.models.base import LanguageModel, ModelCard
+from amp.models.recorded import RecordedModel
+from amp.planner import Planner
+from amp.settings import load_settings
+from amp.trace import read_episodes
+from amp.types import ProbeKind
+from amp.votes import vote, weighted_vote
+
+if TYPE_CHECKING:
+    from amp.assess.base import Training
+
+_MAX_ROUNDS = 64
+
+
+def build_planner(
+    config: PlannerConfig,
+    model: LanguageModel,
+    benchmark: Benchmark,
+    *,
+    seed: int = 0,
+    larger: LanguageModel | None = None,
+) -> AnyPlanner:
+    """Builds a planner.
+
+    Args:
+        config: its configuration.
+        model: the base model.
+        benchmark: has the prompts, tools and defaults.
+        seed: of the run; the controls shuffle with it.
+        larger: the model behind the tool ``larger_model``; without one there is no such tool.
+
+    Raises:
+        InvalidInputError: for an unknown method, allocator, tool or value, or a setting that the
+            allocator does not have.
+    """
+    return Assembly.of(config, benchmark, seed).planner(model, larger)
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """A planner's configuration, checked and with its files loaded, before a model is opened.
+
+    Attributes:
+        config: the planner's configuration.
+        benchmark: the benchmark that it plans.
+        seed: of the run.
+        method: the method; for an allocator, a method that consists of it.
+        defaults: the benchmark's, overridden by the method and then by the user.
+        assessor: without the excluded features.
+        trained_on: what the assessor was trained on; None for the default weighted sum.
+        sandbox: what stands around the programs that its tools run.
+    """
+
+    config: PlannerConfig
+    benchmark: Benchmark
+    seed: int
+    method: Method
+    defaults: Defaults
+    assessor: Assessor
+    trained_on: Training | None
+    sandbox: Sandbox
+
+    @classmethod
+    def of(cls, config: PlannerConfig, benchmark: Benchmark, seed: int = 0) -> Assembly:
+        """Checks a configuration as far as that is possible without a model.
+
+        Raises:
+            InvalidInputError: as `build_planner`.
+        """
+        check_effects(config)
+        method = config.resolved_method
+        assessor, trained_on = _load_assessor(config, benchmark.name)
+        defaults = _defaults(config, method, benchmark)
+        sandbox = load_sandbox(config.sandbox or load_settings().sandbox)
+        assembly = cls(config, benchmark, seed, method, defaults, assessor, trained_on, sandbox)
+        if method.allocator != AUTO and "episodes" not in find_allocator(method.allocator).takes:
+            assembly._allocator()  # for its errors; one that reads a whole run is made only once
+        return assembly
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """Versions of all prompts that may be used: the benchmark's, and a method's own."""
+        planner = BASELINES.get(self.method.planner)
+        own = () if planner is None else (planner.version,)
+        return (self.benchmark.prompts.version, *own)
+
+    @property
+    def needs_hidden_states(self) -> bool:
+        """Whether hidden states are probed; some models have to be loaded with an option then."""
+        return "hidden" in self._probes(is_used=self.config.assessor is not None)
+
+    def resolved(self, card: ModelCard) -> Assembly:
+        """The assembly with ``auto`` replaced by the allocator for this model.
+
+        Raises:
+            InvalidInputError: for a setting that this allocator does not have.
+        """
+        if self.config.method is not None:
+            return self
+        default = self.benchmark.defaults.allocator
+        name = resolve_auto(self.method.allocator, self.benchmark.name, card, default)
+        config = self.config.replace(allocator=name)
+        check_effects(config)
+        return replace(self, config=config, method=config.resolved_method)
+
+    def planner(self, model: LanguageModel, larger: LanguageModel | None = None) -> AnyPlanner:
+        """Builds the planner for a model, as `build_planner` does."""
+        return self.resolved(model.card)._planner(model, larger)
+
+    def _planner(self, model: LanguageModel, larger: LanguageModel | None) -> AnyPlanner:
+        config, limits = self.config, self.config.limits
+        if limits.steps is None:
+            limits = replace(limits, steps=self.benchmark.max_steps)
+        self.walls(is_replay=is_replay(model))  # for its error
+        tools = self._tools()
+        if isinstance(model, RecordedModel):
+            tools = {name: RecordedTool(tool, model.recording) for name, tool in tools.items()}
+        if larger is not None:
+            tools = {**tools, LargerModelTool.name: LargerModelTool(larger)}
+        executor = Executor(self.benchmark.prompts, tools, self.benchmark.defaults.plausibility)
+        if self.method.planner in BASELINES:
+            baseline = BASELINES[self.method.planner]
+            return baseline(model, executor, self.defaults.fixed, limits)
+        allocator = self._allocator()
+        assessor, path = self.assessor, config.assessor
+        if path is not None and self.trained_on is not None:
+            self.trained_on.check_fit(f"assessor {path}", model=model.card)
+        probes = self._probes(is_used=allocator.uses_complexity or path is not None)
+        profile = find_profile(model.card) if limits.seconds is not None else None
+        costs = CostModel(model.card, self.defaults.lengths, profile)
+        tool_costs = {name: tool.cost for name, tool in executor.tools.items()}
+        if config.overrides:
+            allocator = allocator.with_overrides(config.overrides)
+        allocator = allocator.with_limits(limits, costs, tool_costs)
+        rounds = config.rounds or _MAX_ROUNDS
+        if self.method.planner == "beam":
+            return BeamPlanner(model, executor, assessor, allocator, limits, rounds, probes=probes)
+        select = self.method.select
+        if config.method is None:
+            select = vote if config.vote == "plain" else weighted_vote
+        rater = self._rater(model.card)
+        if rater is None:
+            self._check_needs_none()
+        return Planner(model, executor, assessor, allocator, limits, rounds, select, probes, rater)
+
+    def correctness(self, card: ModelCard) -> Path | None:
+        """The file of the heads that rate the candidates of a model; None rates none."""
+        config = self.config
+        named = config.correctness or AUTO
+        if named not in (AUTO, NO_CORRECTNESS):
+            return Path(named)
+        is_told = self.defaults.plausibility is not no_looks
+        if named == NO_CORRECTNESS or config.method is not None or not is_told:
+            return None
+        from amp.assess.correctness import bundled_correctness  # needs numpy
+
+        return bundled_correctness(self.benchmark.name, card)
+
+    def _rater(self, card: ModelCard) -> Rater | None:
+        path = self.correctness(card)
+        if path is None:
+            return None
+        from amp.assess.correctness import load_correctness  # needs numpy
+
+        return load_correctness(path, model=card, environment=self.benchmark.name)[0]
+
+    def _check_needs_none(self) -> None:
+        """Refuses a policy that was learned with rated candidates, as none will be."""
+        path = find_allocator(self.method.allocator).path
+        if path is None:
+            return
+        from amp.allocate.policy_file import load_origin  # needs numpy
+
+        origin = load_origin(path)
+        if origin is not None and origin.correctness:
+            raise InvalidInputError(
+                f"policy {path} was learned with correctness heads, which rate each candidate; name"
+                " them with --correctness (they lie beside the policy that amp train made)"
+            )
+
+    def walls(self, *, is_replay: bool) -> str:
+        """Which walls stand around the programs that its tools run; empty where none will be run.
+
+        Args:
+            is_replay: whether all answers come from a recording, so that nothing is run.
+
+        Raises:
+            MissingDependencyError: if walls are missing, so that no program could be run.
+        """
+        if is_replay:
+            return ""
+        used = self.defaults.space.tools | self.defaults.fixed.tools
+        runs = any(tool.sandbox is not None for name, tool in self._tools().items() if name in used)
+        return ask_walls(self.sandbox) if runs else ""
+
+    def _tools(self) -> dict[str, Tool]:
+        """The benchmark's tools, and those of other packages that allocations may have."""
+        own = {*self.benchmark.tools, *self.benchmark.environment_tools}
+        brought = self.defaults.space.tools.intersection(plugin_tools()) - own
+        tools = {name: load_tool(name) for name in sorted(brought)} | dict(self.benchmark.tools)
+        return {name: tool.within(self.sandbox) for name, tool in tools.items()}
+
+    def _probes(self, *, is_used: bool) -> frozenset[ProbeKind]:
+        """The probes of each step: the user's, and the assessor's if its score is used."""
+        return self.config.probes | (self.assessor.probes if is_used else frozenset())
+
+    def _allocator(self) -> Allocator:
+        """The allocator.
+
+        Raises:
+            InvalidInputError: if an option does not fit it, or features are excluded that it would
+                not use anyway.
+        """
+        config = self.config
+        source = config.source_run
+        options = AllocatorOptions(
+            space=self.defaults.space,
+            fixed=self.defaults.fixed,
+            benchmark=self.benchmark.name,
+            has_assessor=config.assessor is not None,
+            max_samples=config.max_samples,
+            trade_off=config.trade_off,
+            mean_tokens=config.mean_tokens,
+            episodes=None if source is None else list(read_episodes(source)),
+            seed=self.seed,
+        )
+        allocator = make_allocator(self.method.allocator, options)
+        if config.exclude and config.assessor is None and not allocator.uses_complexity:
+            raise InvalidInputError(
+                "exclude is for allocators that use the complexity, not for "
+                f"{config.method or self.method.allocator}; leave it out"
+            )
+        return allocator
+
+
+def _load_assessor(config: PlannerConfig, environment: str) -> tuple[Assessor, Training | None]:
+    assessor: Assessor = WeightedAssessor()
+    trained_on = None
+    if config.assessor is not None:
+        from amp.assess.neural import load_assessor  # needs numpy
+
+        assessor, trained_on = load_assessor(config.assessor, environment=environment)
+    excluded = config.exclude
+    return (AblatedAssessor(assessor, excluded) if excluded else assessor), trained_on
+
+
+def _defaults(config: PlannerConfig, method: Method, benchmark: Benchmark) -> Defaults:
+    """The benchmark's defaults, overridden by the method and then by the user."""
+    pinned = dict(method.pinned)
+    if method.in_words:
+        default_tools = benchmark.defaults.fixed.tools
+        pinned["tools"] = sorted(default_tools & set(benchmark.environment_tools))
+    missing = {*pinned.get("tools", ())} - {*benchmark.tools, *benchmark.environment_tools}
+    if missing:
+        raise InvalidInputError(
+            f"method {config.method} needs the tool {', '.join(sorted(missing))}, which "
+            f"{benchmark.name} lacks; choose another method"
+        )
+    return benchmark.defaults.overridden(pinned | config.overrides, benchmark)
+
+
+def is_replay(model: LanguageModel) -> bool:
+    """Whether all answers of a model come from a recording."""
+    return isinstance(model, RecordedModel) and model.recording.replaying
