@@ -6,11 +6,14 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import amp
+from amp.cli.app import app
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -46,6 +49,16 @@ def test_the_public_names_exist_and_are_sorted() -> None:
     assert constants_first == amp.__all__
 
 
+def test_all_that_a_package_exports_is_there() -> None:
+    packages = [
+        path.parent.relative_to(ROOT / "src") for path in ROOT.glob("src/amp/**/__init__.py")
+    ]
+    for name in (".".join(package.parts) for package in packages):
+        package = import_module(name)
+        exported = getattr(package, "__all__", ())
+        assert [each for each in exported if not hasattr(package, each)] == [], name
+
+
 def test_the_readmes_python_succeeds_on_a_real_model(smollm2: str, tmp_path: Path) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     out = python(code.replace("qwen2.5-coder-1.5b", smollm2), tmp_path)
@@ -62,8 +75,7 @@ def test_the_readmes_commands_exist_with_their_options() -> None:
         words = re.match(r"((?:models|trace|assess|annotations|record|policy) \w+|\w+)", command)
         assert words is not None
         arguments = [*words.group(1).split(), "--help"]
-        code = f"import sys; sys.argv = ['amp', *{arguments!r}]; from amp.cli import main; main()"
-        text = python(code)
+        text = CliRunner().invoke(app, [*arguments]).output
         for option in re.findall(r"--[\w-]+", command):
             assert option in text, command
 

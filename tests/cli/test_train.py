@@ -199,6 +199,7 @@ curriculum = false
 """
 
 
+@pytest.mark.slow
 def test_online_episodes_can_be_recorded_and_replayed(tmp_path: Path) -> None:
     Path("config.toml").write_text(ONLINE)
     live = amp("--online", "--model", "random", "--record", "r.sqlite")

@@ -385,6 +385,7 @@ def table(path: Path, order: int, monkeypatch: pytest.MonkeyPatch) -> SampleTabl
         return table_from_recording(path, benchmark, tasks, [Arm("program", ARMS["program"])], 4)
 
 
+@pytest.mark.slow
 @pytest.mark.data("gsm8k")
 def test_the_planner_plays_an_order_as_the_table_of_that_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

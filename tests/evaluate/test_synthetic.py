@@ -92,6 +92,7 @@ def test_without_luck_the_oracle_is_who_knows_the_level_to_the_token() -> None:
     assert cost_share(found, front, [truth]) == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_an_oracle_gets_all_of_the_gap_and_the_best_fixed_plan_none() -> None:
     front = [point(fixed(MANY, plan)) for plan in fixed_plans(MANY)]
     best = best_fixed(MANY, PRICE)
@@ -162,6 +163,7 @@ def test_a_feature_that_tells_the_level_gains_all_there_is_on_tasks_not_seen() -
     assert interval.low > 0.5
 
 
+@pytest.mark.slow
 def test_a_useless_feature_gains_nothing_and_is_not_adaptive() -> None:
     found = [held_out(perplexity, seed) for seed in range(1, 13, 2)]
     assert mean(share for share, _ in found) < 0.02

@@ -174,19 +174,30 @@ async def in_order(path: Path, order: int | None, n: int, seed: int = 0) -> list
     return answers
 
 
+@pytest.fixture(scope="module")
+def five(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recording of five samples of one prompt."""
+    path = tmp_path_factory.mktemp("five") / "pool.sqlite"
+    model = RecordedModel(scripted(), path)
+    asyncio.run(model.generate(Request(ask(), n=5, temperature=0.7)))
+    asyncio.run(model.close())
+    return path
+
+
 @given(st.integers(1, 99), st.integers(1, 5))
 def test_an_order_deals_the_same_samples_and_leaves_the_costs_of_the_prompt(
-    order: int, n: int
+    five: Path, order: int, n: int
 ) -> None:
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "pool.sqlite"
-        model = RecordedModel(scripted(), path)
-        asyncio.run(model.generate(Request(ask(), n=5, temperature=0.7)))
-        asyncio.run(model.close())
-        recorded = asyncio.run(in_order(path, None, 5))
-        whole = asyncio.run(in_order(path, order, 5, seed=order))
-        some = asyncio.run(in_order(path, order, n, seed=order))
-        assert asyncio.run(in_order(path, 0, 5, seed=order)) == recorded
+    async def dealt() -> list[list[Completion]]:
+        return [
+            await in_order(five, None, 5),
+            await in_order(five, order, 5, seed=order),
+            await in_order(five, order, n, seed=order),
+            await in_order(five, 0, 5, seed=order),
+        ]
+
+    recorded, whole, some, first = asyncio.run(dealt())
+    assert first == recorded
     assert sorted(c.text for c in whole) == sorted(c.text for c in recorded)
     assert some == whole[:n]
     for place, moved in zip(recorded, whole, strict=True):

@@ -43,6 +43,7 @@ def test_the_values_are_the_rank_correlations_of_the_columns() -> None:
     assert found.spearman.rows == 120
 
 
+@pytest.mark.slow
 def test_the_intervals_cover_as_often_as_they_say() -> None:
     rng = np.random.default_rng(1)
     truth = rank_correlations(make(rng, 20_000, effect=1.5), resamples=1)

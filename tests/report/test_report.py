@@ -154,6 +154,7 @@ def test_the_interval_of_a_gain_over_the_front_covers_as_often_as_it_says(
     assert abs(held / data_sets - 0.95) <= 3 * math.sqrt(0.95 * 0.05 / data_sets)
 
 
+@pytest.mark.slow
 def test_in_null_comparisons_with_the_best_fixed_run_hardly_any_wins() -> None:
     rng, families, false = np.random.default_rng(9), 200, 0
     for _ in range(families):

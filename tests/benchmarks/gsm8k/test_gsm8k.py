@@ -158,7 +158,7 @@ def test_the_first_place_that_is_given_counts(
 
 def test_missing_data_says_where_it_looked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AMP_DATA", str(tmp_path / "variable"))
-    with pytest.raises(MissingDependencyError, match=r"option.gsm8k \(--data\)"):
+    with pytest.raises(MissingDependencyError, match=r"option.gsm8k \(as it was named\)"):
         find_data("gsm8k", tmp_path / "option")
     with pytest.raises(MissingDependencyError, match=r"variable.gsm8k \(AMP_DATA\)") as caught:
         find_data("gsm8k")

@@ -53,7 +53,7 @@ def total(plan: tuple[Action, ...]) -> int:
     return sum(action.cost for action in plan)
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(problems(), st.booleans())
 def test_a_plan_can_be_carried_out_and_reaches_the_goal(problem: Problem, cheapest: bool) -> None:
     plan = solve(problem, cheapest=cheapest)
@@ -62,7 +62,7 @@ def test_a_plan_can_be_carried_out_and_reaches_the_goal(problem: Problem, cheape
         assert problem.goal <= carried_out(problem, plan)
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(problems())
 def test_on_demand_no_plan_is_cheaper(problem: Problem) -> None:
     plan = solve(problem, cheapest=True)
@@ -119,10 +119,10 @@ def test_a_long_chain_heeds_the_time_even_before_its_first_state() -> None:
         Action(f"step {n}", frozenset({f"at {n}"}), frozenset({f"at {n + 1}"}))
         for n in reversed(range(20_000))
     )
-    started = time.monotonic()
+    started = time.process_time()  # others may keep the machine busy
     with pytest.raises(SearchLimitError):
         solve(Problem(frozenset({"at 0"}), frozenset({"at 20000"}), chain), seconds=0.2)
-    assert time.monotonic() - started < 3
+    assert time.process_time() - started < 3
 
 
 def test_what_an_action_deletes_and_adds_holds_after_it() -> None:
