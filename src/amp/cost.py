@@ -78,14 +78,19 @@ def charged(card: ModelCard, usages: Sequence[Usage]) -> Usage:
     return replace(usage, flops=flops(usages, card), dollars=dollars(usage, card))
 
 
-def is_priced(card: ModelCard) -> bool:
-    """Whether the model's price is known; that of a local model is known to be 0."""
-    prices = (
+def prices_of(card: ModelCard) -> tuple[float | None, ...]:
+    """Prices of prompt, cached, completion and reasoning tokens, as the card has them."""
+    return (
         card.dollars_per_million_prompt_tokens,
         card.dollars_per_million_cached_tokens,
         card.dollars_per_million_completion_tokens,
+        card.dollars_per_million_reasoning_tokens,
     )
-    return all(price is not None for price in prices)
+
+
+def is_priced(card: ModelCard) -> bool:
+    """Whether the model's price is known; that of a local model is known to be 0."""
+    return None not in prices_of(card)[:3]
 
 
 def dollars(usage: Usage, card: ModelCard) -> float:
@@ -149,7 +154,7 @@ class Costing:
     Attributes:
         cost: in which unit.
         prices: card of the model with a reference price, where its own is 0; else None.
-        note: which price that is, in a sentence; else empty.
+        note: which price that is; else empty.
     """
 
     cost: Cost = "tokens"

@@ -11,7 +11,9 @@ import pytest
 from tests.fakes.runs import episode, run, step
 
 from amp import report as package
+from amp.cost import Cost
 from amp.errors import InvalidInputError
+from amp.models.base import ModelCard
 from amp.report import frontier
 from amp.report.frontier import performance_curve
 from amp.report.metrics import Interval
@@ -258,7 +260,7 @@ def test_different_limits_are_said() -> None:
 
 
 def test_nothing_spent_draws_no_curve_and_bad_names_are_refused() -> None:
-    report = make_report([CHEAP, DEAR], cost="dollars")
+    report = make_report([CHEAP, DEAR], cost="written")
     assert report.curve is None
     assert report.comparisons[0].saving is None
     with pytest.raises(InvalidInputError, match="reference 'deer' is none of the runs"):
@@ -270,3 +272,60 @@ def test_the_package_exports_what_it_says_and_nothing_else() -> None:
         assert getattr(package, name).__module__.startswith("amp.report."), name
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = package.nothing
+
+
+LOCAL = ModelCard("local", parameters=1_500_000_000)
+HOSTED = replace(
+    LOCAL,
+    dollars_per_million_prompt_tokens=2.0,
+    dollars_per_million_cached_tokens=0.2,
+    dollars_per_million_completion_tokens=8.0,
+)
+
+
+def test_another_unit_changes_costs_and_never_successes() -> None:
+    runs = [replace(one, card=LOCAL) for one in (CHEAP, DEAR, CLEVER)]
+    tokens, dollars = make_report(runs), make_report(runs, cost="dollars")
+    assert tokens.price == ""
+    assert "at the price of Ministral 3B (Mistral" in dollars.price
+    assert dollars.price in dollars.notes
+    for one, other in zip(tokens.lines, dollars.lines, strict=True):
+        assert one.summary.success_rate == other.summary.success_rate
+        assert other.cost == pytest.approx(one.cost * 0.1 / 1e6)  # they only read
+    for told, again in zip(tokens.comparisons, dollars.comparisons, strict=True):
+        assert (told.won, told.lost, told.p_value) == (again.won, again.lost, again.p_value)
+        assert told.saving is not None
+        assert again.saving is not None
+        assert told.saving.share == pytest.approx(again.saving.share)
+
+
+@pytest.mark.parametrize(
+    ("cards", "cost", "said"),
+    [
+        ((HOSTED, LOCAL), "dollars", "cheap and dear can't be compared in dollars: .* different"),
+        ((HOSTED, replace(HOSTED, dollars_per_million_cached_tokens=1.0)), "dollars", "different"),
+        ((None, None), "dollars", "dollars of run cheap are not known: it does not say"),
+        ((None, None), "flops", "FLOPs of run cheap are not known"),
+        ((replace(LOCAL, parameters=None),) * 2, "dollars", "no reference price is known"),
+        ((replace(LOCAL, parameters=None),) * 2, "flops", "FLOPs of model local are not known"),
+        (
+            (replace(HOSTED, dollars_per_million_prompt_tokens=None),) * 2,
+            "dollars",
+            "no price is known for model local, so it can't be compared in dollars",
+        ),
+    ],
+)
+def test_what_cannot_be_known_of_both_sides_alike_is_refused(
+    cards: tuple[ModelCard | None, ModelCard | None], cost: Cost, said: str
+) -> None:
+    runs = [replace(one, card=card) for one, card in zip((CHEAP, DEAR), cards, strict=True)]
+    with pytest.raises(InvalidInputError, match=said) as caught:
+        make_report(runs, cost=cost)
+    assert "\n" not in str(caught.value)
+    make_report(runs)  # tokens are always known
+
+
+def test_a_second_model_has_no_share_in_a_reference_price() -> None:
+    run_of_two = replace(CHEAP, card=LOCAL, larger_model="qwen2.5-7b")
+    with pytest.raises(InvalidInputError, match=r"it does not tell the tokens of qwen2.5-7b"):
+        make_report([run_of_two], cost="dollars")

@@ -87,6 +87,7 @@ class AllocatorOptions:
         max_samples: most samples of a step for the rules on votes; a window is half of it.
         trade_off: lambda of a trained policy that takes it; None for its own.
         mean_tokens: what a task may cost on average, which finds lambda on a policy's curve.
+        mean_dollars: likewise.
         episodes: of the run whose allocations a shuffled control hands out.
         seed: of the control.
     """
@@ -98,6 +99,7 @@ class AllocatorOptions:
     max_samples: int | None = None
     trade_off: float | None = None
     mean_tokens: float | None = None
+    mean_dollars: float | None = None
     episodes: Sequence[Episode] | None = None
     seed: int = 0
 
@@ -108,7 +110,8 @@ class AllocatorKind:
 
     Attributes:
         make: makes one.
-        takes: which of ``max_samples``, ``trade_off``, ``mean_tokens`` and ``episodes`` it takes.
+        takes: which of ``max_samples``, ``trade_off``, ``mean_tokens``, ``mean_dollars`` and
+            ``episodes`` it takes.
         path: the file of a trained policy; None for any other allocator.
     """
 
@@ -146,7 +149,8 @@ def _control(how: str) -> Callable[[AllocatorOptions], Allocator]:
     return make
 
 
-_SAMPLES, _POLICY = frozenset({"max_samples"}), frozenset({"trade_off", "mean_tokens"})
+_SAMPLES = frozenset({"max_samples"})
+_POLICY = frozenset({"trade_off", "mean_tokens", "mean_dollars"})
 
 ALLOCATORS: dict[str, AllocatorKind] = {
     "fixed": AllocatorKind(lambda options: FixedAllocator(options.fixed)),
@@ -252,12 +256,14 @@ def _policy(path: Path, options: AllocatorOptions) -> Policy:
             " lies beside the policy that amp train made)"
         )
     trade_off = options.trade_off
-    if options.mean_tokens is not None:
+    for name, budget in (("tokens", options.mean_tokens), ("dollars", options.mean_dollars)):
+        if budget is None:
+            continue
         if origin is None or not origin.curve:
             raise InvalidInputError(
-                f"policy {path} does not say what it costs; set trade_off in place of mean_tokens"
+                f"policy {path} does not say what it costs; set trade_off in place of mean_{name}"
             )
-        trade_off = origin.trade_off_for(options.mean_tokens)
+        trade_off = origin.trade_off_for(budget, name)
     return policy if trade_off is None else policy.with_trade_off(trade_off)
 
 

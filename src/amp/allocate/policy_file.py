@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -53,6 +52,7 @@ class Origin:
         assessor: sha256 of the assessor that it was learned with; empty for the weighted sum.
         correctness: sha256 of the heads that rated the candidates; empty if none did.
         cost: what was charged while it was learned.
+        price: the price that stands in for the model's own in dollars, if one does.
     """
 
     benchmark: str
@@ -63,11 +63,16 @@ class Origin:
     assessor: str = ""
     correctness: str = ""
     cost: Cost = "tokens"
+    price: str = ""
 
-    def trade_off_for(self, budget: float, unit: Literal["tokens", "dollars"] = "tokens") -> float:
+    def trade_off_for(self, budget: float, unit: str = "tokens") -> float:
         """The largest trade-off whose mean cost on the training tasks is at most so much.
 
         Between the points of the curve it is on the line that joins them.
+
+        Args:
+            budget: what a task may cost on average.
+            unit: ``tokens`` or ``dollars``.
 
         Raises:
             InvalidInputError: if not even the cheapest is, the message says how much it takes; or

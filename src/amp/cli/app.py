@@ -104,6 +104,16 @@ def common(
     return
 
 
+CostName = Annotated[
+    str,
+    typer.Option(
+        "--cost",
+        help="What is compared, of all alike: tokens, written (tokens), flops, dollars, seconds.",
+    ),
+]
+"""Of a command that compares; `amp.cost.read_cost` reads it."""
+
+
 def larger_recording(recording: Path | None) -> Path | None:
     """The larger model has a recording of its own beside that of the base model."""
     return recording and recording.with_stem(f"{recording.stem}-larger")

@@ -183,13 +183,24 @@ def trace_show(
 def trace_compare(
     first: Annotated[Path, typer.Argument(help="Run directory that is compared with.")],
     second: Annotated[Path, typer.Argument(help="Run directory on the same tasks.")],
+    cost: Annotated[
+        str | None,
+        typer.Option(help="tokens, written, flops, dollars or seconds; some of them if left out."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare two runs task by task. Example: amp trace compare runs/fixed runs/adaptive"""
-    from amp.report.paired import compare
+    from amp.cost import COSTS, read_cost
+    from amp.report.paired import MEASURED, compare
+    from amp.report.report import measure_of
+    from amp.report.runs import read_run
     from amp.trace import read_episodes
 
-    result = compare(list(read_episodes(first)), list(read_episodes(second)))
+    measures = MEASURED
+    if cost is not None:
+        runs = [read_run(path, str(path)) for path in (first, second)]
+        measures = (measure_of(runs, read_cost(cost)),)
+    result = compare(*map(list, map(read_episodes, (first, second))), costs=measures)
     if as_json:
         say_json(result)
         return
@@ -201,7 +212,10 @@ def trace_compare(
         sure = "no interval: one task"
         if (interval := saving.interval) is not None:
             sure = f"paired bootstrap {interval.low:.0%} to {interval.high:.0%}"
-        say(f"saved {saving.share:.0%} of {name} ({sure})")
+        say(f"saved {saving.share:.0%} of {COSTS[name]} ({sure})")
+    for measure in measures:
+        if measure.note:
+            say(measure.note)
 
 
 models_app = typer.Typer(help="List, get and remove local models.", no_args_is_help=True)

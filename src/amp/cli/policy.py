@@ -180,15 +180,19 @@ def show(
 
 
 def cost_curve(origin: Origin) -> Table:
-    """Mean tokens and success of a policy on its training tasks, by trade-off."""
+    """Mean cost and success of a policy on its training tasks, by trade-off."""
     from rich.table import Table
 
     caption = f"on its {len(origin.tasks)} training tasks of {origin.benchmark}, {origin.model}"
+    if origin.price:
+        caption += f"\n{origin.price}"
     table = Table(box=None, caption=caption, caption_justify="left")
-    for name in ("trade-off", "tokens", "success"):
+    priced = any(point.dollars is not None for point in origin.curve)
+    for name in ("trade-off", "tokens", *(["dollars"] if priced else []), "success"):
         table.add_column(name, justify="right")
     for point in origin.curve:
-        table.add_row(f"{point.trade_off:g}", f"{point.tokens:.0f}", f"{point.success:.3f}")
+        paid = [] if not priced else [f"{point.dollars:.3g}" if point.dollars is not None else "-"]
+        table.add_row(f"{point.trade_off:g}", f"{point.tokens:.0f}", *paid, f"{point.success:.3f}")
     return table
 
 

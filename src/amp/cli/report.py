@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from amp.cli.app import Data, Json, app, output_directory, output_file
+from amp.cli.app import CostName, Data, Json, app, output_directory, output_file
 from amp.cli.terminal import new_console, say, say_json
 from amp.errors import InvalidInputError, MissingDependencyError, did_you_mean
 from amp.files import replace_file, writing
@@ -41,9 +41,7 @@ def report(
         str | None,
         typer.Option(help="Run that the others are compared with; else the best fixed one."),
     ] = None,
-    cost: Annotated[
-        str, typer.Option(help="tokens, completion_tokens, flops, seconds or dollars.")
-    ] = "tokens",
+    cost: CostName = "tokens",
     common: Annotated[
         bool, typer.Option("--common", help="Compare on the tasks that all runs did.")
     ] = False,
@@ -64,7 +62,8 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Report runs on the same tasks. Example: amp report runs/fixed runs/adaptive --html r.html"""
-    from amp.report.report import Cost, make_report
+    from amp.cost import read_cost
+    from amp.report.report import make_report
     from amp.report.runs import comparable, read_runs
     from amp.report.tables import markdown as markdown_of
     from amp.report.tables import tables_of, write_csv
@@ -72,7 +71,7 @@ def report(
     with _uncollected():
         read = comparable(read_runs(runs), common)
         benchmark, notice = _judge(read, data) if judge else (None, "")
-        made = make_report(read, reference, cast(Cost, cost), benchmark)
+        made = make_report(read, reference, read_cost(cost), benchmark)
     tables = tables_of(made)
     written = []
     if html is not None:
@@ -123,6 +122,7 @@ def simulate(
     ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Samples of each arm.")] = 4,
     orders: Annotated[int, typer.Option(min=1, help="Orders of the samples.")] = 10,
+    cost: CostName = "tokens",
     data: Data = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
     csv: Annotated[
@@ -140,6 +140,7 @@ def simulate(
     from amp.allocate.rules import HeuristicAllocator
     from amp.assess.base import WeightedAssessor
     from amp.benchmarks import load_benchmark
+    from amp.cost import read_cost
     from amp.report.overview import duels, overview, overview_markdown, write_overview
     from amp.report.report import OF_SAMPLES, make_report
     from amp.report.runs import comparable
@@ -150,7 +151,7 @@ def simulate(
 
     if trade_off and not policy:
         raise InvalidInputError("--trade-off is of learned policies; name one with --policy")
-    files = _files(policy or [])
+    unit, files = read_cost(cost), _files(policy or [])
     if csv is not None and csv.suffix != ".csv":
         raise InvalidInputError(f"--csv is {csv}, expected a file whose name ends in .csv")
     benchmark = load_benchmark("gsm8k", data=data)
@@ -171,8 +172,9 @@ def simulate(
     contexts = opening_contexts(benchmark, benchmark.tasks("test"))
     learned = _learned(files, trade_off or [0.85], test)
     adaptive = {"heuristic": Adaptive((heuristic,), WeightedAssessor()), **learned}
-    runs, reference = simulated(test, table(train, "train"), adaptive, contexts, orders)
-    made = make_report(comparable(runs), reference, analysis=OF_SAMPLES, duels=list(learned)[:1])
+    runs, reference = simulated(test, table(train, "train"), adaptive, contexts, orders, unit)
+    duellists = list(learned)[:1]
+    made = make_report(comparable(runs), reference, unit, analysis=OF_SAMPLES, duels=duellists)
     if html is not None:
         from amp.report.pages import run_page
 
@@ -189,6 +191,8 @@ def simulate(
             if shown.rows:
                 console.print(_view(shown))
         console.print(overview(made).note)
+        if made.price:
+            console.print(made.price)
 
 
 def _files(named: list[str]) -> dict[str, list[Path]]:

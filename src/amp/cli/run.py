@@ -305,7 +305,8 @@ def _show(chosen: Sweep, results: Sequence[TrialResult], folder: Path) -> None:
                 say(f"{name}: {note}")
         runs = [f"{name}={_seeds(here, name)}" for name, _ in rows]
         page = quote(str(folder / f"{benchmark}-{slug(model)}.html"))
-        say(f"\namp report {' '.join(runs)} --html {page}\n")
+        cost = "" if chosen.cost == "tokens" else f" --cost {chosen.cost}"
+        say(f"\namp report {' '.join(runs)}{cost} --html {page}\n")
 
 
 def _seeds(results: Sequence[TrialResult], allocator: str) -> str:

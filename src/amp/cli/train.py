@@ -51,6 +51,15 @@ def train(
         ),
     ],
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the config's.")] = None,
+    cost: Annotated[
+        str | None,
+        typer.Option(
+            help="What is charged instead: tokens, written (tokens), flops, dollars, seconds."
+        ),
+    ] = None,
+    reference_cost: Annotated[
+        float | None, typer.Option(help="What counts as 1, in the unit of the cost.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the one in --out.")] = False,
     online: Annotated[
         bool,
@@ -82,6 +91,7 @@ def train(
     chosen = load_train_config(config)
     if seed is not None:
         chosen = chosen.replace(ppo=chosen.ppo.replace(seed=seed))
+    chosen = _charged(chosen, cost, reference_cost)
     if online and chosen.online is None:
         chosen = chosen.replace(online=OnlineConfig())
     for name, value in (("model", model), ("record", record), ("replay", replay)):
@@ -128,6 +138,21 @@ def train(
         new_console(stderr=True).print(
             f"ended at its limit of {ended}; raise it and go on with --out {out} --resume"
         )
+
+
+def _charged(config: TrainConfig, cost: str | None, reference: float | None) -> TrainConfig:
+    """The config with another cost, or another reference budget."""
+    from amp.cost import read_cost
+    from amp.settings import checked
+
+    unit = config.ppo.cost if cost is None else read_cost(cost)
+    if unit != config.ppo.cost and reference is None:
+        raise InvalidInputError(
+            f"--cost is {unit}, but the config's reference_cost is in {config.ppo.cost}; add"
+            " --reference-cost, about what the best fixed allocation takes (amp simulate --cost)"
+        )
+    changes = {"cost": unit} | ({} if reference is None else {"reference_cost": reference})
+    return config.replace(ppo=checked(type(config.ppo), config.ppo.model_dump() | changes, "ppo"))
 
 
 def _bars() -> Progress:

@@ -250,6 +250,7 @@ class Assembly:
             max_samples=config.max_samples,
             trade_off=config.trade_off,
             mean_tokens=config.mean_tokens,
+            mean_dollars=config.mean_dollars,
             episodes=None if source is None else list(read_episodes(source)),
             seed=self.seed,
         )

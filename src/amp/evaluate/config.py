@@ -6,6 +6,7 @@ are views of `RunConfig`; a Python caller writes ``PlannerConfig(allocator="fixe
 
 from __future__ import annotations
 
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -81,6 +82,8 @@ class PlannerConfig(Config):
     """Weight of success against cost (lambda), of a trained policy; 0.85 if left out."""
     mean_tokens: Annotated[float, Field(ge=1.0)] | None = None
     """Tokens that a task may take on average, of a trained policy; in place of trade_off."""
+    mean_dollars: Positive | None = None
+    """Dollars likewise; of a model on this machine, at the price of a hosted one of its size."""
     max_samples: Count | None = None
     """Samples a step at most, of adaptive_consistency and early_stopping."""
     source_run: FilePath | None = None
@@ -116,7 +119,8 @@ class PlannerConfig(Config):
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:
-        for one, other in (("allocator", "method"), ("trade_off", "mean_tokens")):
+        budgets = ("trade_off", "mean_tokens", "mean_dollars")
+        for one, other in (("allocator", "method"), *combinations(budgets, 2)):
             if getattr(self, one) is not None and getattr(self, other) is not None:
                 raise ValueError(f"{one} and {other} exclude each other; leave one out")
         return self
@@ -204,6 +208,7 @@ def check_effects(config: PlannerConfig) -> None:
         ("rounds", method.planner not in BASELINES, "planners that have rounds"),
         ("trade_off", "trade_off" in takes, "trained policies"),
         ("mean_tokens", "mean_tokens" in takes, "trained policies"),
+        ("mean_dollars", "mean_dollars" in takes, "trained policies"),
         ("max_samples", "max_samples" in takes, _names_that_take("max_samples")),
         ("source_run", "episodes" in takes, _names_that_take("episodes")),
     ):

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from amp.benchmarks.base import Benchmark
+from amp.cost import Cost
 from amp.errors import AmpError, InvalidInputError, RecordingError, did_you_mean
 from amp.evaluate.assembly import Assembly
 from amp.evaluate.config import Count, PlannerConfig, RunConfig, TaskConfig
@@ -116,6 +117,8 @@ class Sweep(Config):
     """Names as for ``amp run --model``."""
     jobs: Count = 1
     """Episodes at a time within a run."""
+    cost: Cost = "tokens"
+    """What its reports compare: tokens, written, flops, dollars or seconds."""
     benchmarks: Annotated[dict[str, BenchmarkTable], Field(min_length=1), AfterValidator(_named)]
     """By the name of the table."""
     allocators: Annotated[dict[str, AllocatorTable], Field(min_length=1), AfterValidator(_named)]

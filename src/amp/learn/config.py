@@ -121,6 +121,8 @@ class PPOConfig(Config):
     @model_validator(mode="before")
     @classmethod
     def _reference_is_of_the_cost(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
         cost = values.get("cost", "tokens")
         if cost in COSTS and cost != "tokens" and "reference_cost" not in values:
             found = "in tokens" if "reference_tokens" in values else "missing"

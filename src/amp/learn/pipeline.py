@@ -236,6 +236,7 @@ def train_policy(
         "" if scorer is None else content_hash(own),
         "" if dataset.correctness is None else content_hash(heads),
         table.unit,
+        costing("dollars", dataset.card).note if "dollars" in table.costs else "",
     )
     save_policy(policy, directory / POLICY, origin)
     return policy

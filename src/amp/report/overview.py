@@ -12,7 +12,7 @@ from amp.report.metrics import Interval
 from amp.report.paired import Saving, Versus
 from amp.report.report import RunReport
 from amp.report.runs import Kind, RunLine
-from amp.report.tables import Column, Table, markdown_rows, write_csv
+from amp.report.tables import Column, Table, figure, markdown_rows, write_csv
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +77,15 @@ def overview(report: RunReport) -> Table:
         Column("policy", name),
         Column("success", success),
         Column("written", lambda one: one.mean("completion_tokens"), "{:.0f}".format),
-        Column(report.unit, "line.cost", "{:.0f}".format),
+        *_all_tokens(report),
+        *([] if report.cost == "written" else [_paid(report)]),
         Column("calls", lambda one: one.mean("model_calls"), "{:.1f}".format),
         Column("above the front", above),
         Column(
             "of the oracle's gain",
             lambda one: "" if not one.gain or one.gain.share is None else f"{one.gain.share:.0%}",
         ),
-        Column("tokens saved", lambda one: _saved(one.versus and one.versus.saving)),
+        Column(f"{report.unit} saved", lambda one: _saved(one.versus and one.versus.saving)),
         Column(
             "p (Holm)",
             lambda one: (
@@ -97,13 +98,26 @@ def overview(report: RunReport) -> Table:
     note = (
         f"{first.tasks} tasks, samples in {first.seeds} orders{smallest}\n"
         "of the oracle's gain: success above the front by that of the oracle, each at its own "
-        "tokens"
+        f"{report.unit}"
     )
     return Table("overview", "Policies", columns, policies_of(report), note)
 
 
+def _all_tokens(report: RunReport) -> list[Column]:
+    """All tokens beside another cost."""
+    if report.cost == "tokens":
+        return []
+    return [Column("tokens", lambda one: one.mean("tokens"), "{:.0f}".format)]
+
+
+def _paid(report: RunReport) -> Column:
+    text = "{:.0f}".format if report.cost == "tokens" else figure
+    return Column(report.unit, "line.cost", text)
+
+
 def overview_data(report: RunReport) -> Table:
     """The same with every digit, for a data frame or a CSV file."""
+    saved = f"{report.cost}_saved"
     columns = (
         Column("kind", "line.kind"),
         Column("policy", "name"),
@@ -111,17 +125,14 @@ def overview_data(report: RunReport) -> Table:
         Column("success", "line.summary.success_rate"),
         Column("success", "line.success_interval"),
         Column("completion_tokens", lambda one: one.mean("completion_tokens")),
-        Column("tokens", "line.cost"),
+        *_all_tokens(report),
+        Column(report.cost, "line.cost"),
         Column("calls", lambda one: one.mean("model_calls")),
         Column("above_front", lambda one: one.gain and one.gain.gain),
         Column("above_front", lambda one: one.gain and one.gain.interval),
         Column("oracle_share", lambda one: one.gain and one.gain.share),
-        Column(
-            "tokens_saved", lambda one: getattr(one.versus and one.versus.saving, "share", None)
-        ),
-        Column(
-            "tokens_saved", lambda one: getattr(one.versus and one.versus.saving, "interval", None)
-        ),
+        Column(saved, lambda one: getattr(one.versus and one.versus.saving, "share", None)),
+        Column(saved, lambda one: getattr(one.versus and one.versus.saving, "interval", None)),
         Column("p_holm", lambda one: one.versus and one.versus.holm),
     )
     return Table("overview", "Policies", columns, policies_of(report))
@@ -131,7 +142,7 @@ def overview_markdown(report: RunReport) -> str:
     """The overview and the duels as Markdown, with no heading."""
     shown = [table for table in (overview(report), duels(report)) if table.rows]
     lines = [line for table in shown for line in (*markdown_rows(table), "")]
-    return "\n".join([*lines, shown[0].note])
+    return "\n".join([*lines, shown[0].note, *filter(None, [report.price])])
 
 
 def write_overview(report: RunReport, path: Path) -> None:
@@ -151,7 +162,7 @@ def duels(report: RunReport) -> Table:
         Column("policy", "name"),
         Column("against", "against"),
         Column("success gained", lambda one: _difference(one.difference, one.interval)),
-        Column("tokens saved", lambda one: _saved(one.saving)),
+        Column(f"{report.unit} saved", lambda one: _saved(one.saving)),
         Column("won : lost", lambda one: f"{one.won} : {one.lost}"),
         Column("p", "p_value", "{:.2f}".format),
     )

@@ -16,6 +16,7 @@ from typing import get_args
 
 import numpy as np
 
+from amp.cost import Cost, Costing
 from amp.errors import InvalidInputError
 from amp.report.metrics import Interval
 from amp.report.runs import Kind, Run, tasks_of
@@ -30,6 +31,9 @@ from amp.report.stats import (
     task_totals,
 )
 from amp.types import Episode
+
+MEASURED: tuple[Costing, ...] = (Costing("tokens"), Costing("written"), Costing("seconds"))
+"""What every model's runs tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,7 @@ class Comparison:
         p_value: of won against lost, two-sided.
         test: what the p-value is of: the exact McNemar test or, as pairs of one task are not
             independent, sign flips over tasks if there are several seeds.
-        savings: by name: tokens, completion_tokens, seconds.
+        savings: by cost.
     """
 
     tasks: int
@@ -68,7 +72,7 @@ class Comparison:
     lost: int
     p_value: float
     test: str
-    savings: dict[str, Saving]
+    savings: dict[Cost, Saving]
 
 
 def exact_mcnemar(won: int, lost: int) -> float:
@@ -123,14 +127,14 @@ def compare(
     first: Sequence[Episode],
     second: Sequence[Episode],
     *,
-    costs: Sequence[str] = ("tokens", "completion_tokens", "seconds"),
+    costs: Sequence[Costing] = MEASURED,
 ) -> Comparison:
     """Compares two runs task by task.
 
     Args:
         first: the run that is compared with.
         second: the other.
-        costs: the fields of `Usage` to report savings of, as far as the first run spent any.
+        costs: by which savings are reported, as far as the first run spent any.
 
     Raises:
         InvalidInputError: if they did not do the same tasks, or one did a task twice with the same
@@ -155,13 +159,11 @@ def compare(
     else:
         test, p_value = "sign flips over tasks", sign_flip_test(list(net_of.values()))
     savings = {
-        name: paired_saving(
-            [getattr(a.usage, name) for a, _ in pairs],
-            [getattr(b.usage, name) for _, b in pairs],
-            tasks,
+        cost.cost: paired_saving(
+            [cost.of(a.usage) for a, _ in pairs], [cost.of(b.usage) for _, b in pairs], tasks
         )
-        for name in costs
-        if any(getattr(a.usage, name) for a, _ in pairs)
+        for cost in costs
+        if any(cost.of(a.usage) for a, _ in pairs)
     }
     return Comparison(len(net_of), len(pairs), won, lost, p_value, test, savings)
 

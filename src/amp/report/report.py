@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 from amp.benchmarks.base import Benchmark
+from amp.cost import COSTS, Cost, Costing, costing, prices_of
 from amp.errors import InvalidInputError, did_you_mean
 from amp.report.adaptivity import (
     Adapted,
@@ -26,15 +26,7 @@ from amp.report.paired import Versus, against, comparisons, detectable_with_one_
 from amp.report.runs import Kind, Run, RunLine, SuccessInterval, measure_run, oracle_of
 from amp.types import Episode
 
-Cost = Literal["tokens", "completion_tokens", "flops", "seconds", "dollars"]
 _FAILURES = 10
-_UNITS = {
-    "tokens": "tokens",
-    "completion_tokens": "written tokens",
-    "flops": "FLOPs",
-    "seconds": "seconds",
-    "dollars": "dollars",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +129,7 @@ class RunReport:
     Attributes:
         benchmark: its name; empty if unknown.
         model: the base model's name; empty if unknown.
-        cost: what costs are: a field of `amp.types.Usage`.
+        cost: what costs are.
         reference: the run that the others are compared with.
         analysis: how figures were worked out where there are several ways.
         lines: one a run.
@@ -153,6 +145,7 @@ class RunReport:
         thirds: success and cost by thirds of difficulty.
         calibrations: of the complexity that adaptive runs went by.
         failures: the dearest failed episodes.
+        price: the price that stands in for the model's own, if one does; also among the notes.
         notes: what a reader has to know of the data.
     """
 
@@ -172,6 +165,7 @@ class RunReport:
     thirds: tuple[Third, ...]
     calibrations: tuple[Calibration, ...]
     failures: tuple[Failure, ...]
+    price: str
     notes: tuple[str, ...]
 
     @property
@@ -198,7 +192,7 @@ class RunReport:
     @property
     def unit(self) -> str:
         """What its costs are, in words."""
-        return _UNITS[self.cost]
+        return COSTS[self.cost]
 
 
 def make_report(
@@ -221,17 +215,14 @@ def make_report(
         duels: names of runs that are compared one by one, too.
 
     Raises:
-        InvalidInputError: for an unknown cost, or a reference or duel that is none of the runs.
+        InvalidInputError: if the cost is not known of every run (`measure_of`), or the reference or
+            a duel is none of the runs.
         MissingDependencyError: if two runs are compared and scipy is not installed.
     """
-    if cost not in get_args(Cost):
-        known = get_args(Cost)
-        raise InvalidInputError(
-            f"unknown cost {cost!r}{did_you_mean(cost, known)} (costs: {', '.join(known)})"
-        )
+    measure = measure_of(runs, cost)
 
     def cost_of(episode: Episode) -> float:
-        return float(getattr(episode.usage, cost))
+        return measure.of(episode.usage)
 
     lines = tuple(measure_run(run, cost_of, analysis.success_interval) for run in runs)
     chosen = _best(lines) if reference is None else reference
@@ -277,8 +268,57 @@ def make_report(
         thirds=thirds(runs, cost_of, difficulties),
         calibrations=calibrations(runs),
         failures=_failures(runs, cost_of),
-        notes=(*_notes(runs, lines), *_choice(lines, chosen, reference), *difficulties.notes),
+        price=measure.note,
+        notes=(
+            *filter(None, [measure.note]),
+            *_notes(runs, lines),
+            *_choice(lines, chosen, reference),
+            *difficulties.notes,
+        ),
     )
+
+
+def measure_of(runs: Sequence[Run], cost: Cost) -> Costing:
+    """How the runs are measured: all of them by one cost and, in dollars, by one list of prices.
+
+    Raises:
+        InvalidInputError: if the cost is not known of a run (`amp.cost.costing`), a second model
+            takes a part in its dollars that a reference price can't tell, or the runs were charged
+            at different prices.
+    """
+    first, *others = runs
+    measure = _measure(first, cost)
+    for run in others:
+        if _measure(run, cost) != measure or (cost == "dollars" and not _alike(first, run)):
+            raise InvalidInputError(
+                f"runs {first.name} and {run.name} can't be compared in dollars: they were charged"
+                " at different prices; compare by another cost"
+            )
+    return measure
+
+
+def _measure(run: Run, cost: Cost) -> Costing:
+    if run.card is not None:
+        measure = costing(cost, run.card)
+        if measure.prices is not None and run.larger_model:
+            raise InvalidInputError(
+                f"run {run.name} can't be compared in dollars: it does not tell the tokens of"
+                f" {run.larger_model} from those of {run.card.name}; compare by another cost"
+            )
+        return measure
+    if cost in ("flops", "dollars") and not any(getattr(e.usage, cost) for e in run.episodes):
+        raise InvalidInputError(
+            f"{COSTS[cost]} of run {run.name} are not known: it does not say what its model is;"
+            " compare by another cost"
+        )
+    return Costing(cost)
+
+
+def _alike(one: Run, other: Run) -> bool:
+    """Whether both were charged by the same prices, as far as they say."""
+    if one.card is None or other.card is None:
+        return True
+    return prices_of(one.card) == prices_of(other.card)
 
 
 def _cost(line: RunLine) -> float:
