@@ -185,13 +185,15 @@ def costing(cost: Cost, card: ModelCard) -> Costing:
             f"FLOPs of model {card.name} are not known, since its number of parameters is not;"
             " compare by another cost"
         )
-    if cost != "dollars" or worst_dollars(1, 1, card) > 0:
+    if cost != "dollars":
         return Costing(cost)
     if not is_priced(card):
         raise InvalidInputError(
             f"no price is known for model {card.name}, so it can't be compared in dollars; add it"
             " to a price table (setting prices), or compare by another cost"
         )
+    if worst_dollars(1, 1, card) > 0:
+        return Costing(cost)
     from amp.models.registry import reference_price  # reads a file, which few comparisons need
 
     price = reference_price(card)
