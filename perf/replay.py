@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from amp.allocate.base import FixedAllocator
-from amp.allocate.rules import UntilAgreement
+from amp.allocate.stopping import UntilAgreement
 from amp.benchmarks import load_benchmark
 from amp.execute.executor import Executor
 from amp.execute.tools import RecordedTool

@@ -12,7 +12,8 @@ from amp.allocate.base import BudgetedAllocator, FixedAllocator, OverrideAllocat
 from amp.allocate.mlp_policy import MlpPolicy
 from amp.allocate.policy import SigmoidPolicy
 from amp.allocate.policy_file import save_policy
-from amp.allocate.rules import AdaptiveConsistency, EarlyStopping, HeuristicAllocator
+from amp.allocate.rules import HeuristicAllocator
+from amp.allocate.stopping import AdaptiveConsistency, EarlyStopping
 from amp.assess.base import AblatedAssessor
 from amp.benchmarks import load_benchmark
 from amp.errors import InvalidInputError, ModelError
@@ -221,7 +222,7 @@ def test_excluded_features_are_hidden_from_the_assessor() -> None:
     [
         (
             {"max_samples": 4},
-            "max_samples is for adaptive_consistency and early_stopping, not for f",
+            "max_samples is for adaptive_consistency, .* and until_sure_mixed, not for f",
         ),
         ({"trade_off": 0.5}, "trade_off is for trained policies, not for fixed"),
         ({"exclude": {"distance"}}, "exclude is for allocators that use"),

@@ -16,7 +16,7 @@ from tests.simulate.test_table_env import CHAIN, FEATURES, PROGRAM, SPACE, polic
 
 from amp.allocate.base import FixedAllocator
 from amp.allocate.mlp_policy import EXTRAS, MlpPolicy
-from amp.allocate.rules import UntilAgreement
+from amp.allocate.stopping import UntilAgreement
 from amp.assess.base import WeightedAssessor
 from amp.errors import InvalidInputError
 from amp.learn.config import PPOConfig

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.fakes.synthetic import CERTAIN_LEVELS, synthetic
 
-from amp.allocate.rules import UntilAgreement
+from amp.allocate.stopping import UntilAgreement
 from amp.errors import InvalidInputError
 from amp.simulate.policies import (
     THREE_AGREE,

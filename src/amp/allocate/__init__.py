@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,15 +20,18 @@ from amp.allocate.base import (
     ShuffledAllocator,
     shuffled_control,
 )
+from amp.allocate.confidence import ByGain, ConfidenceStop, ReliabilityStop, UntilSure, Way
 from amp.allocate.policy import Policy, SigmoidPolicy
-from amp.allocate.rules import (
-    AdaptiveConsistency,
-    EarlyStopping,
-    EscalatingAllocator,
-    HeuristicAllocator,
-    UntilAgreement,
-)
+from amp.allocate.rules import EscalatingAllocator, HeuristicAllocator
 from amp.allocate.space import Line, Space
+from amp.allocate.stopping import (
+    AdaptiveConsistency,
+    BayesianStop,
+    EarlyStopping,
+    InOrder,
+    UntilAgreement,
+    in_turn,
+)
 from amp.errors import InvalidInputError, did_you_mean
 from amp.models.base import ModelCard
 from amp.plugins import make_plugin, note_shadowed, plugin_names
@@ -45,7 +49,10 @@ __all__ = [
     "Allocator",
     "AllocatorKind",
     "AllocatorOptions",
+    "BayesianStop",
     "BudgetedAllocator",
+    "ByGain",
+    "ConfidenceStop",
     "EarlyStopping",
     "EscalatingAllocator",
     "FixedAllocator",
@@ -55,10 +62,13 @@ __all__ = [
     "OverrideAllocator",
     "Policy",
     "RandomAllocator",
+    "ReliabilityStop",
     "ShuffledAllocator",
     "SigmoidPolicy",
     "Space",
     "UntilAgreement",
+    "UntilSure",
+    "Way",
     "find_allocator",
     "is_policy_path",
     "load_policy",
@@ -129,15 +139,31 @@ def _early_stopping(options: AllocatorOptions) -> Allocator:
     return EarlyStopping(options.fixed, window=max(1, samples // 2), max_samples=samples)
 
 
-def _until_agreement(pattern: str) -> Callable[[AllocatorOptions], Allocator]:
-    """Rounds with the tools of the fixed allocation (t) and with none (n)."""
+def _in_order(
+    rule: Callable[[tuple[Allocation, ...]], InOrder], pattern: str
+) -> Callable[[AllocatorOptions], Allocator]:
+    """A rule on rounds with the tools of the fixed allocation (t) and with none (n).
+
+    Args:
+        rule: takes the sequence of rounds.
+        pattern: that of the sequence; where the rule takes a number of samples, it is repeated.
+    """
 
     def make(options: AllocatorOptions) -> Allocator:
-        fixed = options.fixed
-        tools = [fixed.tools if letter == "t" else frozenset() for letter in pattern]
-        return UntilAgreement.of_tool_sets(fixed, tools)
+        fixed, most = options.fixed, options.max_samples
+        letters = pattern if most is None else islice(cycle(pattern), most)
+        tools = [fixed.tools if letter == "t" else frozenset[str]() for letter in letters]
+        return rule(in_turn(fixed, tools))
 
     return make
+
+
+def _by_gain(options: AllocatorOptions) -> Allocator:
+    """One way with the tools of the fixed allocation, if it has any, and one without."""
+    most = options.max_samples or _MAX_SAMPLES
+    kinds = sorted({options.fixed.tools, frozenset[str]()}, key=len)
+    ways = tuple(Way(one, most) for one in in_turn(options.fixed, kinds))
+    return ByGain(ways, max_samples=most)
 
 
 def _control(how: str) -> Callable[[AllocatorOptions], Allocator]:
@@ -149,6 +175,7 @@ def _control(how: str) -> Callable[[AllocatorOptions], Allocator]:
     return make
 
 
+_ONE_WAY, _MIXED = "t" * _MAX_SAMPLES, "ttntntnn"
 _SAMPLES = frozenset({"max_samples"})
 _POLICY = frozenset({"trade_off", "mean_tokens", "mean_dollars"})
 
@@ -161,8 +188,14 @@ ALLOCATORS: dict[str, AllocatorKind] = {
     "random": AllocatorKind(lambda options: RandomAllocator(options.space)),
     "adaptive_consistency": AllocatorKind(_adaptive_consistency, _SAMPLES),
     "early_stopping": AllocatorKind(_early_stopping, _SAMPLES),
-    "until_agreement": AllocatorKind(_until_agreement("tttt")),
-    "until_agreement_mixed": AllocatorKind(_until_agreement("ttntntnn")),
+    "until_agreement": AllocatorKind(_in_order(UntilAgreement, "tttt")),
+    "until_agreement_mixed": AllocatorKind(_in_order(UntilAgreement, _MIXED)),
+    "bayesian_stop": AllocatorKind(_in_order(BayesianStop, _ONE_WAY), _SAMPLES),
+    "until_sure": AllocatorKind(_in_order(UntilSure, _ONE_WAY), _SAMPLES),
+    "until_sure_mixed": AllocatorKind(_in_order(UntilSure, _MIXED), _SAMPLES),
+    "cges": AllocatorKind(_in_order(ConfidenceStop, _ONE_WAY), _SAMPLES),
+    "reasc": AllocatorKind(_in_order(ReliabilityStop, _ONE_WAY), _SAMPLES),
+    "by_gain": AllocatorKind(_by_gain, _SAMPLES),
     "sigmoid": AllocatorKind(lambda options: SigmoidPolicy.initial(options.space)),
     **{how: AllocatorKind(_control(how), frozenset({"episodes"})) for how in CONTROLS},
 }

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from amp.allocate.policy import INITIAL_LOG_STD, Policy, check_log_stds, check_positive
-from amp.allocate.rules import leaders
 from amp.allocate.space import HALF_LOG_TWO_PI, REALS, TOOLS_FROM, ActionDistribution, Space
+from amp.allocate.stopping import leaders
 from amp.errors import InvalidInputError
 from amp.mlp import Floats, Layer, encode
 from amp.types import Complexity, StepContext

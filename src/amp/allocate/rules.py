@@ -1,10 +1,7 @@
-"""Allocators by rule: the heuristic, and published rules that sample until the votes agree.
+"""Allocators by rule that use the complexity: the heuristic, and one that reasons only in trouble.
 
-The heuristic gives harder steps more of every resource, by the sigmoid maps of spec 3.3. The other
-rules ignore the complexity; they take sample after sample and differ only in when they stop. All
-decide between rounds, on `Evidence`, so they run in the same loop and on the same recorded samples
-as every allocator. The planner's `max_rounds` has to allow their rounds, and the temperature has to
-be above 0, as greedy samples are all equal.
+The heuristic gives harder steps more of every resource, by the sigmoid maps of spec 3.3. Rules that
+ignore the complexity and differ only in when they stop are in `amp.allocate.stopping`.
 """
 
 from __future__ import annotations
@@ -16,6 +13,7 @@ from typing import Any
 
 from amp.allocate.base import Allocator, BudgetedAllocator
 from amp.allocate.space import Line, Space, falling, rising, sigmoid
+from amp.allocate.stopping import leaders
 from amp.errors import InvalidInputError
 from amp.latency import CostModel
 from amp.types import (
@@ -23,7 +21,6 @@ from amp.types import (
     Allocation,
     Complexity,
     Decision,
-    Evidence,
     Limits,
     StepContext,
     StepRecord,
@@ -185,151 +182,3 @@ def steps_here(context: StepContext) -> tuple[StepRecord, ...]:
             feedback = step.feedback
     now = (context.observation.state, context.observation.actions, feedback)
     return tuple(step for step, seen in zip(context.steps, situations, strict=True) if seen == now)
-
-
-@dataclass(frozen=True, slots=True)
-class AdaptiveConsistency(Allocator):
-    """Adaptive-Consistency (Aggarwal et al. 2023, arXiv 2305.11860, section 3, Beta criterion).
-
-    Takes one sample per round. Stops when the posterior probability that the leading answer has
-    the majority against the runner-up exceeds the threshold, or after `max_samples` samples.
-    Candidates without an answer have no vote but count as samples.
-
-    Attributes:
-        allocation: of one sample; its beam width is not used.
-        threshold: the paper's 0.95.
-        max_samples: the paper's 40.
-    """
-
-    allocation: Allocation = Allocation()
-    threshold: float = 0.95
-    max_samples: int = 40
-
-    uses_complexity = False
-
-    def __post_init__(self) -> None:
-        if not 0.5 <= self.threshold < 1.0:
-            raise InvalidInputError(f"threshold is {self.threshold}, expected 0.5 to below 1")
-        _check_count("max_samples", self.max_samples)
-
-    def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
-        evidence = context.evidence
-        first, second = leaders(evidence)
-        if evidence.rounds >= self.max_samples:
-            return STOP
-        if majority_probability(first, second) > self.threshold:
-            return STOP
-        return Decision(replace(self.allocation, beam_width=1))
-
-    def with_overrides(self, fields: Mapping[str, Any]) -> AdaptiveConsistency:
-        return replace(self, allocation=replace(self.allocation, **fields))
-
-
-def majority_probability(first: int, second: int) -> float:
-    """P(p > 1/2) for p ~ Beta(first + 1, second + 1): the leading answer stays ahead.
-
-    The posterior of the leader's share against the runner-up under a uniform prior (Aggarwal et al.
-    2023, section 3). With whole numbers the Beta's distribution function is a sum of binomials:
-    P(p > 1/2) = P(X <= first) for X ~ Binomial(first + second + 1, 1/2).
-
-    Args:
-        first: votes of the leading answer.
-        second: votes of the runner-up.
-    """
-    n = first + second + 1
-    return sum(math.comb(n, k) for k in range(first + 1)) / (1 << n)
-
-
-@dataclass(frozen=True, slots=True)
-class EarlyStopping(Allocator):
-    """Early-stopping self-consistency (Li et al. 2024, arXiv 2401.10480, section 3).
-
-    Takes a window of samples per round. Stops when all samples of the last window give the same
-    answer (the entropy of its answers is zero), or after `max_samples` samples. A window with a
-    sample that has no answer is not unanimous.
-
-    Attributes:
-        allocation: of one sample; its beam width is not used.
-        window: samples per round, w in the paper.
-        max_samples: most samples of a step, L in the paper.
-    """
-
-    allocation: Allocation = Allocation()
-    window: int = 5
-    max_samples: int = 40
-
-    uses_complexity = False
-
-    def __post_init__(self) -> None:
-        _check_count("window", self.window)
-        _check_count("max_samples", self.max_samples)
-
-    def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
-        evidence = context.evidence
-        left = self.max_samples - evidence.rounds * self.window
-        if left <= 0 or self._unanimous(evidence):
-            return STOP
-        return Decision(replace(self.allocation, beam_width=min(self.window, left)))
-
-    def with_overrides(self, fields: Mapping[str, Any]) -> EarlyStopping:
-        return replace(self, allocation=replace(self.allocation, **fields))
-
-    def _unanimous(self, evidence: Evidence) -> bool:
-        answers = {candidate.action for candidate in evidence.candidates[-self.window :]}
-        return len(answers) == 1 and None not in answers
-
-
-@dataclass(frozen=True, slots=True)
-class UntilAgreement(Allocator):
-    """Samples until `agree` candidates have the same answer, or the sequence is at its end.
-
-    The rounds of the sequence can use different tools in turn: an error that the model repeats with
-    one tool is less likely with another.
-
-    Attributes:
-        sequence: the allocations of the first, second, ... round.
-        agree: votes for one answer that end a step.
-    """
-
-    sequence: tuple[Allocation, ...]
-    agree: int = 2
-
-    uses_complexity = False
-
-    def __post_init__(self) -> None:
-        _check_count("length of the sequence", len(self.sequence))
-        _check_count("agree", self.agree)
-
-    @classmethod
-    def of_tool_sets(
-        cls, allocation: Allocation, tool_sets: Sequence[frozenset[str]], agree: int = 2
-    ) -> UntilAgreement:
-        """One sample per round: `allocation` with the tools of each of `tool_sets` in turn."""
-        return cls(
-            tuple(replace(allocation, beam_width=1, tools=tools) for tools in tool_sets), agree
-        )
-
-    def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
-        evidence = context.evidence
-        first, _ = leaders(evidence)
-        if evidence.rounds >= len(self.sequence) or first >= self.agree:
-            return STOP
-        return Decision(self.sequence[evidence.rounds])
-
-    def with_overrides(self, fields: Mapping[str, Any]) -> UntilAgreement:
-        """Ignores beam width and tools, which the sequence itself decides."""
-        kept = {
-            name: value for name, value in fields.items() if name not in ("beam_width", "tools")
-        }
-        return replace(self, sequence=tuple(replace(each, **kept) for each in self.sequence))
-
-
-def leaders(evidence: Evidence) -> tuple[int, int]:
-    """Votes of the leading answer and of the runner-up; 0 where there is none."""
-    first, second, *_ = [*sorted(evidence.votes.values(), reverse=True), 0, 0]
-    return first, second
-
-
-def _check_count(name: str, value: int) -> None:
-    if value < 1:
-        raise InvalidInputError(f"{name} is {value}, expected at least 1")

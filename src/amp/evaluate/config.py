@@ -85,7 +85,7 @@ class PlannerConfig(Config):
     mean_dollars: Positive | None = None
     """Dollars likewise; of a model on this machine, at the price of a hosted one of its size."""
     max_samples: Count | None = None
-    """Samples a step at most, of adaptive_consistency and early_stopping."""
+    """Samples a step at most, of the rules that sample until a step is settled."""
     source_run: FilePath | None = None
     """Finished run whose allocations histogram and shuffled hand out."""
     rounds: Count | None = None
@@ -235,4 +235,5 @@ def check_effects(config: PlannerConfig) -> None:
 
 
 def _names_that_take(option: str) -> str:
-    return " and ".join(sorted(name for name, kind in ALLOCATORS.items() if option in kind.takes))
+    *names, last = sorted(name for name, kind in ALLOCATORS.items() if option in kind.takes)
+    return f"{', '.join(names)} and {last}"

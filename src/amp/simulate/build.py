@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from amp.allocate.rules import UntilAgreement
+from amp.allocate.stopping import UntilAgreement
 from amp.assess.base import Rater, WeightedAssessor
 from amp.benchmarks.base import Benchmark
 from amp.benchmarks.labels import label_steps

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, permutations, product, takewhile
 
 from amp.allocate.base import Allocator
-from amp.allocate.rules import AdaptiveConsistency, EarlyStopping, UntilAgreement
+from amp.allocate.stopping import AdaptiveConsistency, EarlyStopping, UntilAgreement
 from amp.cost import BY_TOKENS
 from amp.errors import InvalidInputError
 from amp.reward import reward

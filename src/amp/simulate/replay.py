@@ -205,7 +205,7 @@ class State:
 
 def pulls(table: SampleTable, step: StepRecord) -> Plan:
     """The rounds of a plan step that was replayed on a table."""
-    return tuple(_pull(table, executed.allocation) for executed in step.rounds)
+    return tuple(pull_of(table, executed.allocation) for executed in step.rounds)
 
 
 def replay_plan(table: SampleTable, row: TaskSamples, plan: Sequence[Pull]) -> Episode:
@@ -281,7 +281,7 @@ def _decide(
             return state.settled(complexity, decision, context.observation)
         if len(state.rounds) == max_rounds:
             return state.settled(complexity, None, context.observation)
-        state = state.after(_pull(state.table, decision.allocation), complexity, decision)
+        state = state.after(pull_of(state.table, decision.allocation), complexity, decision)
 
 
 def _context(
@@ -301,7 +301,12 @@ def _context(
     return StepContext(task, Observation(), state.steps, remaining=left)
 
 
-def _pull(table: SampleTable, allocation: Allocation) -> Pull:
+def pull_of(table: SampleTable, allocation: Allocation) -> Pull:
+    """The round that an allocation stands for.
+
+    Raises:
+        InvalidInputError: if it is no arm of the table; the message names all.
+    """
     one = replace(allocation, beam_width=1)
     for arm in table.arms:
         if arm.allocation == one:

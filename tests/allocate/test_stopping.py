@@ -1,4 +1,4 @@
-"""Rules that sample until the votes agree, each against its paper."""
+"""Rules that count votes, each against its paper."""
 
 from __future__ import annotations
 
@@ -9,17 +9,24 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.fakes.worlds import context
 
 from amp.allocate import AllocatorOptions, make_allocator
 from amp.allocate.base import Allocator
-from amp.allocate.rules import (
+from amp.allocate.stopping import (
     AdaptiveConsistency,
+    BayesianStop,
     EarlyStopping,
+    Shape,
     UntilAgreement,
+    flat_prior,
+    in_turn,
+    learn_prior,
     majority_probability,
+    mode_probability,
+    tally_of,
 )
 from amp.errors import InvalidInputError
 from amp.types import Allocation, Candidate, Complexity, Evidence, StepContext
@@ -29,6 +36,7 @@ RULES: list[Allocator] = [
     AdaptiveConsistency(SAMPLE, max_samples=12),
     EarlyStopping(SAMPLE, window=3, max_samples=12),
     UntilAgreement((SAMPLE,) * 12, agree=3),
+    BayesianStop((SAMPLE,) * 12),
 ]
 answers = st.lists(st.sampled_from(("a", "b", "c", None)), min_size=40, max_size=40)
 
@@ -143,9 +151,8 @@ def test_the_last_window_is_as_wide_as_what_is_left() -> None:
 
 def test_tool_sets_take_turns_until_two_agree() -> None:
     python, none = frozenset({"python"}), frozenset[str]()
-    rule = UntilAgreement.of_tool_sets(
-        replace(SAMPLE, beam_width=4), [python, python, none, python]
-    )
+    sequence = in_turn(replace(SAMPLE, beam_width=4), [python, python, none, python])
+    rule = UntilAgreement(sequence)
     bought, _ = play(rule, ["a", "b", None, "b"])
     assert [allocation.tools for allocation in bought] == [python, python, none, python]
     assert {allocation.beam_width for allocation in bought} == {1}
@@ -163,7 +170,83 @@ def test_the_named_rules_are_those_of_the_table(name: str, tools: str) -> None:
     assert "".join("p" if allocation.tools else "c" for allocation in bought) == tools
 
 
+# ------------------------------------------------------------------ Bayesian stop
+
+TWO_TO_ONE = ((Shape(2 / 3, 1 / 3, 0), 1.0),)
+
+
+@pytest.mark.parametrize(
+    ("tally", "probability"),
+    [
+        ((1, 0, 0), 2 / 3),
+        ((2, 0, 0), 4 / 5),
+        ((3, 0, 0), 8 / 9),
+        ((1, 1, 0), 1 / 2),
+        ((2, 1, 0), 2 / 3),
+    ],
+)
+def test_with_a_known_shape_the_mode_is_as_probable_as_bayes_says(
+    tally: tuple[int, int, int], probability: float
+) -> None:
+    assert mode_probability(TWO_TO_ONE, tally) == pytest.approx(probability)
+
+
+def test_a_shape_with_others_is_summed_over_who_is_who() -> None:
+    # Four answers, 0.4 and three of 0.2: by hand, all ways in which "aab" can come about.
+    prior = ((Shape(0.4, 0.2, 2), 1.0),)
+    of_mode = 0.4**2 * 3 * 0.2
+    total = of_mode + 3 * 0.2**2 * (0.4 + 2 * 0.2)
+    assert mode_probability(prior, (2, 1, 0)) == pytest.approx(of_mode / total)
+
+
+def test_who_knows_that_tasks_are_easy_is_content_with_one_sample() -> None:
+    sure, open_minded = ((Shape(0.95, 0.05, 0), 1.0),), flat_prior()
+    assert len(play(BayesianStop((SAMPLE,) * 12, 0.1, sure), list("a" * 12))[0]) == 1
+    assert len(play(BayesianStop((SAMPLE,) * 12, 0.1, open_minded), list("a" * 12))[0]) > 1
+
+
+@settings(max_examples=20)
+@given(answers, st.floats(0.01, 0.99), st.floats(0.01, 0.99))
+def test_a_smaller_error_never_takes_fewer_samples(
+    stream: list[str | None], one: float, other: float
+) -> None:
+    small, large = sorted((one, other))
+    rules = [BayesianStop((SAMPLE,) * 12, delta) for delta in (small, large)]
+    more, fewer = (len(play(rule, stream)[0]) for rule in rules)
+    assert fewer <= more
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=6))
+def test_the_leader_is_the_mode_with_a_probability(votes: list[int]) -> None:
+    tally = tally_of({str(index): n for index, n in enumerate(votes)})
+    assert 0.0 <= mode_probability(flat_prior(), tally) <= 1.0 + 1e-12
+    assert sum(tally) == sum(votes)
+
+
+def test_a_learned_prior_is_that_of_the_tasks() -> None:
+    assert sum(weight for _, weight in flat_prior()) == pytest.approx(1.0)
+    rng = random.Random(0)
+
+    def tally(first: float) -> tuple[int, int, int]:
+        drawn = ["a" if rng.random() < first else "b" for _ in range(20)]
+        return tally_of({answer: drawn.count(answer) for answer in set(drawn)})
+
+    # Half of the tasks have one answer, half are tossed up between two.
+    learned = learn_prior([tally(1.0) for _ in range(200)] + [tally(0.6) for _ in range(200)])
+    assert sum(weight for _, weight in learned) == pytest.approx(1.0)
+    assert sum(w for shape, w in learned if shape.first > 0.9) == pytest.approx(0.5, abs=0.03)
+    assert sum(w for s, w in learned if 0.5 <= s.first <= 0.7) == pytest.approx(0.5, abs=0.05)
+    # Nothing recorded, nothing learned.
+    assert [w for _, w in learn_prior([(0, 0, 0)])] == pytest.approx([w for _, w in flat_prior()])
+
+
 # ------------------------------------------------------------------ refusals
+
+
+@pytest.mark.parametrize("numbers", [(0.4, 0.5, 1), (0.5, 0.2, 0), (0.5, 0.1, 2), (0.9, 0.2, 1)])
+def test_what_is_no_distribution_is_no_shape(numbers: tuple[float, float, int]) -> None:
+    with pytest.raises(InvalidInputError, match="is no shape, expected first >= second"):
+        Shape(*numbers)
 
 
 @pytest.mark.parametrize(
@@ -176,6 +259,8 @@ def test_the_named_rules_are_those_of_the_table(name: str, tools: str) -> None:
         (lambda: EarlyStopping(max_samples=0), "max_samples is 0"),
         (lambda: UntilAgreement(()), "length of the sequence is 0"),
         (lambda: UntilAgreement((SAMPLE,), agree=0), "agree is 0"),
+        (lambda: BayesianStop((SAMPLE,), delta=0.0), "delta is 0.0, expected above 0 and below 1"),
+        (lambda: BayesianStop((SAMPLE,), prior=()), "weights of the prior do not add up to 1"),
     ],
 )
 def test_rules_that_make_no_sense_are_refused(make: Callable[[], Allocator], message: str) -> None:
