@@ -21,7 +21,7 @@ RUNS_A_PAGE = 20
 """A page takes as long as a run, so runs share one."""
 
 RUN = ("run", "gsm8k", "--split", "demo", "--limit", "2", "--allocator", "fixed")
-LIMITS = ("--max-seconds", "4", "--out", "run", "--record", "recording.sqlite")
+LIMITS = ("--max-seconds", "4", "--jobs", "2", "--out", "run", "--record", "recording.sqlite")
 SECRETS = [MARK, *forms(KEY).split(" | ")]
 
 
