@@ -50,13 +50,10 @@ def test_the_public_names_exist_and_are_sorted() -> None:
 
 
 def test_all_that_a_package_exports_is_there() -> None:
-    packages = [
-        path.parent.relative_to(ROOT / "src") for path in ROOT.glob("src/amp/**/__init__.py")
-    ]
-    for name in (".".join(package.parts) for package in packages):
-        package = import_module(name)
+    for path in (ROOT / "src" / "amp").rglob("__init__.py"):
+        package = import_module(".".join(path.parent.relative_to(ROOT / "src").parts))
         exported = getattr(package, "__all__", ())
-        assert [each for each in exported if not hasattr(package, each)] == [], name
+        assert [name for name in exported if not hasattr(package, name)] == [], path
 
 
 def test_the_readmes_python_succeeds_on_a_real_model(smollm2: str, tmp_path: Path) -> None:

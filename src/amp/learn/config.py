@@ -74,7 +74,7 @@ class PPOConfig(Config):
         efficiency_from: share of the training after which all of that range is drawn from. Before,
             its lower end, where costs weigh most, is closed; it opens linearly (spec 3.4.3).
         dual_rate: above 0, lambda is not drawn: it is what holds the mean cost at the reference
-            budget, by steps of dual ascent at this rate (`amp.cost.dual_step`).
+            budget, by steps of dual ascent at this rate (`amp.reward.dual_step`).
         curriculum: whether to start with the tasks of the easiest tercile.
         opens_at: mean success in the hardest open tercile at which the next one opens.
         patience: updates after which it opens in any case.
@@ -199,7 +199,7 @@ class TrainConfig(Config):
         recording: holds the samples; needed but for training online.
         split: of the tasks.
         limit: tasks at most, the first ones; None for all that are recorded.
-        arms: by name (`amp.evaluate.record.grid`).
+        arms: by name (`amp.evaluate.arms_of`).
         samples: of each.
         rounds: a task at most.
         features: of the complexity, that the policy reads.

@@ -176,7 +176,7 @@ def reward_share(
 ) -> float | None:
     """Share of the oracle's gain in reward that a policy realises.
 
-    (policy - best fixed) / (oracle - best fixed), each the mean of `amp.cost.reward` (spec 2.4).
+    (policy - best fixed) / (oracle - best fixed), each the mean of `amp.reward.reward` (spec 2.4).
     Mixtures of fixed policies need not be considered: none has more reward than its better part.
 
     Args:
