@@ -131,21 +131,26 @@ def test_a_trace_without_final_complexities_tells_what_decided() -> None:
     assert episode_from_json(json.dumps(old)) == episode
 
 
-@given(cut=st.integers(0, 400))
-def test_a_run_cut_at_any_byte_keeps_its_whole_lines(
-    cut: int, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
     path = tmp_path_factory.mktemp("run")
     with RunDirectory.create(path, MANIFEST) as run:
         run.append(episode("a"))
         run.append(episode("b"))
-    whole = (path / EPISODES).read_bytes()
+    return path, (path / EPISODES).read_bytes()
+
+
+@given(cut=st.integers(0, 400))
+def test_a_run_cut_at_any_byte_keeps_its_whole_lines(
+    cut: int, whole_run: tuple[Path, bytes]
+) -> None:
+    path, whole = whole_run
     (path / EPISODES).write_bytes(whole[:cut])
     kept = [e.task.id for e in read_episodes(path)]
     assert kept == ["a", "b"][: whole[:cut].count(b"\n")]
-    resumed = RunDirectory.resume(path, MANIFEST)
-    for task in ["a", "b"][len(kept) :]:
-        resumed.append(episode(task))
+    with RunDirectory.resume(path, MANIFEST) as resumed:
+        for task in ["a", "b"][len(kept) :]:
+            resumed.append(episode(task))
     assert (path / EPISODES).read_bytes() == whole
 
 

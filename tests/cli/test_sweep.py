@@ -101,6 +101,7 @@ def missing(config: Path) -> str:
     return ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_a_shipped_sweep_runs_from_the_shipped_recordings(config: Path, tmp_path: Path) -> None:
     if needed := missing(config):

@@ -243,6 +243,7 @@ def test_an_assessor_that_does_not_learn_trains_the_policy_of_its_frozen_score(
         assert (mine.bias == its.bias).all()
 
 
+@pytest.mark.slow
 def test_end_to_end_learns_what_a_useless_frozen_score_hides(tmp_path: Path) -> None:
     settings = PPOConfig(
         reference_cost=400.0,

@@ -212,6 +212,7 @@ def decisions_to_go_on(networks: Networks, rows: int) -> Batch:
     return Batch(inputs, torch.zeros(rows, 0), latents, free, log_probs, gained, returns)
 
 
+@pytest.mark.slow
 def test_loss_and_advantages_are_those_of_torchrl() -> None:
     # Here, since its import takes longer than all tests of this file.
     from tests.learn import torchrl_values
