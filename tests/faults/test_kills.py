@@ -176,9 +176,17 @@ class Train(Job):
         return forks.start(words.split(), folder, name=name)
 
     def kept(self, folder: Path) -> frozenset[object]:
-        # The last update may be made again, if the process ended before its checkpoint.
-        lines = lines_of(folder / "out" / "metrics.jsonl")[:-1]
-        return once([json.loads(line)["update"] for line in lines if isinstance(line, bytes)])
+        # What is behind the checkpoint is made again, and its lines are dropped until then.
+        checkpoint = folder / "out" / "checkpoint.safetensors"
+        if not checkpoint.exists():
+            return frozenset()
+        content = checkpoint.read_bytes()
+        size = int.from_bytes(content[:8], "little")
+        updates = int(json.loads(content[8 : 8 + size])["__metadata__"]["updates"])
+        lines = lines_of(folder / "out" / "metrics.jsonl")
+        made = once([json.loads(line)["update"] for line in lines if isinstance(line, bytes)])
+        assert set(range(1, updates + 1)) <= made
+        return frozenset(range(1, updates + 1))
 
     def result(self, folder: Path) -> object:
         files = ("policy.safetensors", "checkpoint.safetensors")
