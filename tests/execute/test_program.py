@@ -208,6 +208,21 @@ def test_a_program_with_an_error_is_not_asked_for_again() -> None:
     assert len(model.requests) == 1
 
 
+def test_a_model_that_writes_no_programs_is_asked_again_once_an_episode() -> None:
+    async def rounds(model: ScriptedModel) -> None:
+        meter, executor = Meter(model, Ledger(Limits())), Executor(GSM.prompts, GSM.tools)
+        allocation = Allocation(temperature=0.7, beam_width=2, tools=frozenset({"python"}))
+        for _ in range(3):
+            await executor.execute(CONTEXT, allocation, meter)
+
+    prose = ScriptedModel(["Let me think about the tulips."])
+    asyncio.run(rounds(prose))
+    assert len(prose.requests) == 3 + 1
+    late = ScriptedModel([f"Here is the program:\n```\n{PROGRAM}\n```\n"])
+    asyncio.run(rounds(late))
+    assert len(late.requests) == 3 + 3
+
+
 def test_where_limits_or_a_recording_allow_no_second_answer_the_first_stands(
     tmp_path: Path,
 ) -> None:

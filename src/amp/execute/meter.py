@@ -45,6 +45,7 @@ class Meter:
         ledger: where everything is charged.
         notes: what was replaced, reduced or missing since the last `take_notes`, one phrase each;
             a round records them as its `substitutes`.
+        writes_programs: False once the model was asked for programs again, and wrote none.
     """
 
     def __init__(self, model: LanguageModel, ledger: Ledger, seed: int = 0) -> None:
@@ -52,6 +53,7 @@ class Meter:
         self.ledger = ledger
         self.seed = seed
         self.notes: list[str] = []
+        self.writes_programs = True
         self._others: dict[int, Meter] = {}
         self._drawn: Counter[Prompt] = Counter()
         self._probes: dict[Prompt, NextToken] = {}

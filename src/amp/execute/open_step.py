@@ -106,7 +106,8 @@ async def written(
     The fence that ends an answer behind its program matches an opening fence as well if no language
     follows it, and the fence behind a block of definitions. An answer that was ended there holds no
     program. It is asked for once more without that stop string, and stands as it is where the
-    limits or the recording do not allow that.
+    limits or the recording do not allow that, or where that brought no program earlier in the
+    episode (`Meter.writes_programs`).
     """
     answers = await meter.generate(
         prompt, n=n, temperature=temperature, top_p=top_p, thinking_tokens=thinking_tokens
@@ -116,6 +117,7 @@ async def written(
         index
         for index, answer in enumerate(answers)
         if longer != prompt
+        and meter.writes_programs
         and answer.finish_reason == "stop"
         and answer.usage.completion_tokens  # what says nothing would say nothing again
         and ends_before_program(answer.text)
@@ -134,6 +136,7 @@ async def written(
         meter.notes.append("answers without a program that their stop string ended too early")
         return answers
     meter.notes.append("a second answer, without the stop string that ended the first too early")
+    meter.writes_programs = not all(ends_before_program(answer.text) for answer in again)
     for index, answer in zip(ended, again, strict=False):  # the limits may allow fewer
         answers[index] = replace(answer, usage=answers[index].usage + answer.usage)
     return answers
