@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -12,7 +13,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amp.cost import Ledger, dollars, flops, is_priced, worst_dollars
+from amp.cost import (
+    COSTS,
+    Ledger,
+    attended,
+    charged,
+    costing,
+    dollars,
+    flops,
+    is_priced,
+    read_cost,
+    worst_dollars,
+)
 from amp.errors import InvalidInputError, LimitReachedError
 from amp.models.base import ModelCard
 from amp.reward import Charge, Reward, dual_step, reward
@@ -26,6 +38,8 @@ CARD = ModelCard(
     dollars_per_million_completion_tokens=4.0,
 )
 DECODER = ModelCard("decoder", parameters=5000, layers=4, attention_width=96)
+LOCAL = replace(DECODER, name="local", parameters=1_500_000_000)
+HOSTED = replace(CARD, layers=4, attention_width=96)
 calls = st.lists(
     st.tuples(st.integers(0, 500), st.integers(1, 8), st.integers(1, 300), st.floats(0, 1)),
     max_size=30,
@@ -133,6 +147,72 @@ def test_flops_rise_with_every_token_and_a_cache_only_saves(call: list[Usage]) -
     )
     assert flops([replace(first, prompt_tokens=first.prompt_tokens + 1), *others], DECODER) > spent
     assert flops([replace(first, cached_prompt_tokens=0), *others], DECODER) >= spent
+
+
+@given(st.lists(model_calls(), min_size=1, max_size=4), st.sampled_from([LOCAL, HOSTED]))
+def test_every_cost_is_the_sum_over_calls_and_a_cache_only_saves(
+    calls: list[list[Usage]], card: ModelCard
+) -> None:
+    whole = charged(card, [usage for call in calls for usage in call])
+    for cost in COSTS:
+        measure = costing(cost, card)
+        each = [measure.of(charged(card, call)) for call in calls]
+        assert min(each) >= 0
+        assert measure.of(whole) == pytest.approx(sum(each), rel=1e-12)
+        uncached = [[replace(u, cached_prompt_tokens=0) for u in call] for call in calls]
+        dearer = sum(measure.of(charged(card, call)) for call in uncached)
+        assert sum(each) <= dearer * (1 + 1e-12)
+
+
+@given(st.integers(1, 500), st.integers(1, 50))
+def test_of_a_cached_prompt_flops_count_the_attention_to_it_alone(prompt: int, new: int) -> None:
+    known = Usage(1, prompt, prompt)
+    assert flops([known], DECODER) == 0
+    assert flops([replace(known, completion_tokens=new)], DECODER) == pytest.approx(
+        2 * 5000 * new + 4 * 4 * 96 * attended(prompt, new)
+    )
+
+
+def test_a_cost_is_read_by_its_name_and_by_the_one_that_it_had() -> None:
+    assert [read_cost(name) for name in COSTS] == list(COSTS)
+    assert read_cost("completion_tokens") == "written"
+    with pytest.raises(InvalidInputError, match=r"unknown cost 'dollar'; did you mean 'dollars'"):
+        read_cost("dollar")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "model"),
+    [(494_032_768, "Qwen3.5-0.8B"), (1_543_714_304, "Ministral 3B"), (4 * 10**9, "Ministral 3B")],
+)
+def test_a_local_model_is_compared_at_the_price_of_a_hosted_one_of_its_size(
+    parameters: int, model: str
+) -> None:
+    card = ModelCard("local", parameters=parameters)
+    usage = charged(card, [Usage(1, 100, 60, 30)])
+    assert usage.dollars == 0  # for limits it costs nothing
+    measure = costing("dollars", card)
+    assert measure.prices is not None
+    assert measure.of(usage) == dollars(usage, measure.prices) > 0
+    assert f"local at the price of {model}" in measure.note
+    assert costing("tokens", card).note == costing("dollars", HOSTED).note == ""
+
+
+def test_ones_own_table_has_reference_prices_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "prices.toml"
+    own.write_text(
+        '[reference.mine]\nparameters = 2_000_000_000\nmodel = "M"\nprovider = "P"\n'
+        'date = "2027-01"\nprompt = 3\ncached = 1\ncompletion = 5\nnote = "a guess"\n'
+    )
+    monkeypatch.setenv("AMP_PRICES", str(own))
+    card = ModelCard("local", parameters=1_500_000_000)
+    assert costing("dollars", card).note == (
+        "dollars: local at the price of M (P, 2027-01: 3 prompt, 1 cached, 5 completion, a million"
+        " tokens; a guess)"
+    )
+    larger = replace(card, parameters=3_000_000_000)
+    assert "Ministral 3B" in costing("dollars", larger).note
 
 
 def test_two_equal_calls_in_one_usage_cost_what_they_cost_apart() -> None:

@@ -98,6 +98,13 @@ def test_a_policy_takes_its_trade_off_from_the_run_or_from_a_budget_on_its_curve
     assert trade_off(mean_tokens=9999.0) == 1.0
     with pytest.raises(InvalidInputError, match="mean_tokens is 100, expected at least 240"):
         trade_off(mean_tokens=100.0)
+    with pytest.raises(InvalidInputError, match="does not say what it costs in dollars"):
+        trade_off(mean_dollars=1e-4)
+    priced = tuple(replace(point, dollars=point.tokens * 1e-7) for point in CURVE)
+    save_policy(POLICY, shipped, Origin("gsm8k", "base", "aa", (), priced))
+    assert trade_off(mean_dollars=555e-7) == pytest.approx(trade_off(mean_tokens=555.0))
+    with pytest.raises(InvalidInputError, match="mean_dollars is 1e-06, expected at least 2.4e-05"):
+        trade_off(mean_dollars=1e-6)
     save_policy(POLICY, shipped)
     with pytest.raises(InvalidInputError, match="does not say what it costs"):
         trade_off(mean_tokens=500.0)
@@ -113,6 +120,8 @@ def test_a_policy_with_an_assessor_of_its_own_is_not_run_without_one(shipped: Pa
 def test_trade_off_and_mean_tokens_exclude_each_other() -> None:
     with pytest.raises(InvalidInputError, match="exclude each other"):
         checked(PlannerConfig, {"trade_off": 0.5, "mean_tokens": 300.0})
+    with pytest.raises(InvalidInputError, match="mean_tokens and mean_dollars exclude each other"):
+        checked(PlannerConfig, {"mean_dollars": 0.5, "mean_tokens": 300.0})
     with pytest.raises(InvalidInputError, match="mean_tokens is for trained policies"):
         Assembly.of(PlannerConfig(allocator="fixed", mean_tokens=300.0), load_benchmark("gsm8k"))
 

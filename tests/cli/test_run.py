@@ -160,6 +160,8 @@ def test_two_runs_can_be_compared(amp: Amp, pool: Path) -> None:
     assert "6 tasks" in amp("trace", "compare", run, run).out
     result = json.loads(amp("trace", "compare", run, run, "--json").out)
     assert (result["won"], result["lost"], result["savings"]["tokens"]["share"]) == (0, 0, 0.0)
+    told = amp("trace", "compare", run, run, "--cost", "written").out
+    assert "saved 0% of written tokens" in told
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,13 @@ def test_a_sweep_ends_in_a_table_and_the_report_that_goes_with_it(folder: Path) 
     ]
 
 
+def test_the_report_of_a_sweep_compares_by_its_cost(folder: Path) -> None:
+    config = folder / "sweep.toml"
+    config.write_text('cost = "flops"\n' + config.read_text())
+    done = amp("sweep.toml", "--only", "*/one/seed-0")
+    assert " --cost flops --html " in done.output
+
+
 def test_only_some_trials_are_run_and_the_rest_later(folder: Path) -> None:
     some = json.loads(amp("sweep.toml", "--only", "*/one/*", "--out", "o", "--json").stdout)
     assert [(row["allocator"], row["summary"]["episodes"]) for row in some["rows"]] == [("one", 9)]

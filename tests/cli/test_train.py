@@ -22,7 +22,7 @@ from amp.allocate.mlp_policy import MlpPolicy
 from amp.allocate.policy_file import load_policy
 from amp.assess.base import Training
 from amp.assess.neural import NeuralAssessor, load_assessor, save_assessor
-from amp.errors import AmpError
+from amp.errors import AmpError, InvalidInputError
 from amp.learn.trainer import ASSESSOR, METRICS, POLICY
 
 RECIPE = """
@@ -69,6 +69,15 @@ def amp(*arguments: str) -> Result:
     if isinstance(result.exception, AmpError):
         raise result.exception
     return result
+
+
+def test_another_cost_is_charged_with_a_reference_of_its_own() -> None:
+    with pytest.raises(InvalidInputError, match=r"--cost is written, .* add --reference-cost"):
+        amp("--cost", "written")
+    done = amp("--cost", "written", "--reference-cost", "100", "--json")
+    assert json.loads(done.stdout)["cost"] == "written"
+    with pytest.raises(InvalidInputError, match="setting cost was written, now it is tokens"):
+        amp("--resume")
 
 
 def failed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, str]:

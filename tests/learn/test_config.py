@@ -79,6 +79,9 @@ def test_what_a_checkpoint_keeps_reads_back_as_it_was(
         ({"curriculum": 1}, "curriculum is 1, expected true or false"),
         ({"charge": "alway"}, "charge is 'alway', expected 'always', .*; did you mean 'always'"),
         ({"reference_tokens": 0.0}, "reference_tokens is 0.0, expected more than 0"),
+        ({"cost": "dollar"}, "cost is 'dollar', expected .*; did you mean 'dollars'"),
+        ({"cost": "dollars"}, "reference_cost is missing, expected what counts as 1 in dollars"),
+        ({"cost": "flops", "reference_tokens": 400}, "reference_cost is in tokens, expected .* FL"),
         ({"seed": -1}, "seed is -1, expected at least 0"),
     ],
 )
