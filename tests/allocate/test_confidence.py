@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -15,13 +15,10 @@ from amp.allocate.base import Allocator
 from amp.allocate.confidence import (
     ByGain,
     ConfidenceStop,
-    FittedGain,
-    Gain,
-    PosteriorGain,
     ReliabilityStop,
     UntilSure,
     Way,
-    gain_features,
+    expected_gain,
     lead_probability,
 )
 from amp.allocate.stopping import AdaptiveConsistency, InOrder, majority_probability
@@ -31,7 +28,6 @@ from amp.types import Allocation, Candidate, Evidence
 
 PLAIN = replace(SAMPLE, tools=frozenset())
 SIX = (SAMPLE,) * 6
-BY_POSTERIOR = PosteriorGain()
 rated = st.builds(
     lambda action, p, window: Candidate(
         "",
@@ -47,16 +43,6 @@ streams = st.lists(rated, min_size=6, max_size=6)
 few = settings(max_examples=12)
 
 
-@dataclass(frozen=True)
-class Same(Gain):
-    """The same gain of every sample."""
-
-    value: float = 0.1
-
-    def __call__(self, evidence: Evidence, way: Way) -> float:
-        return self.value
-
-
 def play(rule: Allocator, stream: list[Candidate]) -> list[Allocation]:
     """The rounds of a step in which sample i is stream[i]."""
     evidence, bought = Evidence(), list[Allocation]()
@@ -67,8 +53,8 @@ def play(rule: Allocator, stream: list[Candidate]) -> list[Allocation]:
     return bought
 
 
-def by_gain(worth: float, gain: Gain = BY_POSTERIOR) -> ByGain:
-    return ByGain((Way(SAMPLE, 3), Way(PLAIN, 3, cost=2.0)), worth, gain)
+def by_gain(worth: float) -> ByGain:
+    return ByGain((Way(SAMPLE, 3), Way(PLAIN, 3, 2.0, chances=(0.2, 0.9))), worth)
 
 
 FAMILIES: dict[str, Callable[[float], Allocator]] = {
@@ -108,6 +94,7 @@ def test_where_nothing_rates_the_candidates_two_that_agree_are_enough() -> None:
     assert len(play(UntilSure(SIX), [Candidate("", "a", p_right=0.71)])) == 1
 
 
+@few
 @given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=9), st.floats(0.2, 0.9))
 def test_with_equal_confidences_cges_is_a_function_of_the_votes_and_led_by_their_leader(
     answers: list[str], c: float
@@ -134,6 +121,7 @@ def test_one_candidate_is_believed_as_much_as_it_says() -> None:
 # ------------------------------------------------------------------ ReASC
 
 
+@few
 @given(st.lists(st.sampled_from(("a", "b", "c", None)), min_size=6, max_size=6))
 def test_without_token_probabilities_reasc_is_adaptive_consistency(
     answers: list[str | None],
@@ -143,11 +131,13 @@ def test_without_token_probabilities_reasc_is_adaptive_consistency(
     assert play(ReliabilityStop(SIX, threshold=0.9), stream) == play(counting, stream)
 
 
+@few
 @given(st.integers(0, 30), st.integers(0, 30))
 def test_the_lead_of_whole_masses_is_that_of_votes(first: int, second: int) -> None:
     assert lead_probability(first, second) == pytest.approx(majority_probability(first, second))
 
 
+@few
 @given(st.floats(0.0, 30.0), st.floats(0.0, 30.0))
 def test_the_lead_is_a_probability_that_the_other_side_completes(a: float, b: float) -> None:
     assert lead_probability(a, b) + lead_probability(b, a) == pytest.approx(1.0)
@@ -182,27 +172,35 @@ def test_of_equal_gains_the_cheaper_way_is_taken_until_its_samples_are_out(
 ) -> None:
     ways = (Way(SAMPLE, 2, costs[0]), Way(PLAIN, 2, costs[1]))
     cheap, dear = sorted(ways, key=lambda way: way.cost)
-    bought = play(ByGain(ways, 0.01, Same()), plain("abcdef"))
+    stream = [Candidate("", answer, p_right=0.3) for answer in "abcd"]
+    bought = play(ByGain(ways, 0.0), stream)
     assert bought == [cheap.allocation] * 2 + [dear.allocation] * 2
-    # 0.1 for a cost of 3 is worth less than 0.05 for one of 1.
-    assert play(ByGain(ways, 0.05, Same()), plain("abcdef")) == [cheap.allocation] * 2
+    gain = expected_gain(stream[:2], dear)
+    assert gain > 0.0
+    # The dear one costs 3.
+    assert len(play(ByGain(ways, gain / 3.01), stream)) > 2
+    assert len(play(ByGain(ways, gain / 2.99), stream)) == 2
 
 
-def test_a_way_that_is_right_more_often_is_worth_more() -> None:
-    gain, evidence = PosteriorGain(), Evidence((Candidate("", "a", p_right=0.4),))
-    assert gain(evidence, Way(SAMPLE, p_right=0.9)) > gain(evidence, Way(SAMPLE, p_right=0.3))
-    assert gain(Evidence(), Way(SAMPLE, p_right=0.6)) == pytest.approx(0.6)
+def test_before_the_first_sample_its_gain_is_its_chance() -> None:
+    assert expected_gain((), Way(SAMPLE, chances=(0.2, 0.7, 0.9))) == pytest.approx(0.6)
 
 
-def test_a_fitted_gain_is_linear_in_what_the_candidates_tell() -> None:
-    evidence = Evidence((Candidate("", "a", p_right=0.4),), 1)
-    features = gain_features(evidence)
-    weights = tuple(0.1 * i for i in range(len(features)))
-    told = FittedGain({SAMPLE.tools: weights, PLAIN.tools: (0.0,) * len(features)})
-    expected = sum(w * x for w, x in zip(weights, features, strict=True))
-    assert told(evidence, Way(SAMPLE)) == pytest.approx(expected)
-    assert told(evidence, Way(PLAIN)) == 0.0
-    assert all(map(math.isfinite, gain_features(Evidence())))
+@few
+@given(streams, st.lists(st.floats(0.0, 1.0), min_size=1, max_size=4))
+def test_the_gain_is_the_mean_over_the_chances(
+    stream: list[Candidate], chances: list[float]
+) -> None:
+    each = [expected_gain(stream, Way(SAMPLE, chances=(p,))) for p in chances]
+    whole = expected_gain(stream, Way(SAMPLE, chances=tuple(chances)))
+    assert whole == pytest.approx(sum(each) / len(each))
+    assert whole >= 0.0
+
+
+def test_a_way_that_may_look_surely_right_is_worth_more_than_one_that_is_always_in_doubt() -> None:
+    stream = [Candidate("", "a", p_right=0.6)]
+    usual, spread = (Way(SAMPLE, chances=chances) for chances in ((0.5,), (0.05, 0.95)))
+    assert expected_gain(stream, spread) > expected_gain(stream, usual) + 0.05
 
 
 # ------------------------------------------------------------------ refusals
@@ -218,7 +216,8 @@ def test_a_fitted_gain_is_linear_in_what_the_candidates_tell() -> None:
         (lambda: ReliabilityStop(SIX, gate=math.nan), "gate is nan"),
         (lambda: ReliabilityStop(SIX, threshold=0.4), "threshold is 0.4, expected 0.5 to"),
         (lambda: Way(SAMPLE, cost=0.0), "cost is 0.0, expected a number above 0"),
-        (lambda: Way(SAMPLE, p_right=math.nan), "p_right is nan"),
+        (lambda: Way(SAMPLE, chances=(0.5, math.nan)), "chances are .*nan"),
+        (lambda: Way(SAMPLE, chances=()), "chances are "),
         (lambda: ByGain(()), "ways are 0"),
         (lambda: ByGain((Way(SAMPLE), Way(SAMPLE))), "ways are 2, 2 of them with tools"),
         (lambda: by_gain(math.nan), "worth is nan"),

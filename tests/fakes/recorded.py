@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from amp.allocate.base import Allocator, FixedAllocator
-from amp.assess.base import Assessor, WeightedAssessor
+from amp.assess.base import Assessor, Rater, WeightedAssessor
 from amp.benchmarks import load_benchmark
 from amp.execute.executor import Executor
 from amp.execute.tools import RecordedTool
@@ -56,11 +56,16 @@ def record(
 
 
 def replayed(
-    path: Path, allocator: Allocator, assessor: Assessor = SILENT, tasks: Sequence[Task] = TASKS
+    path: Path,
+    allocator: Allocator,
+    assessor: Assessor = SILENT,
+    tasks: Sequence[Task] = TASKS,
+    rater: Rater | None = None,
 ) -> list[Episode]:
     """The episodes of an allocator in the real planner, from a recording."""
     model = RecordedModel(None, path, mode="replay")
     planner = planner_of(model, allocator, assessor)
+    planner.rater = rater
     episodes = [asyncio.run(planner.run(task, GSM8K.environment(task))) for task in tasks]
     asyncio.run(model.close())
     return episodes

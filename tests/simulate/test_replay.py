@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,15 +28,15 @@ from amp.allocate.stopping import (
     EarlyStopping,
     UntilAgreement,
 )
-from amp.assess.base import WeightedAssessor
+from amp.assess.base import Rater, WeightedAssessor
 from amp.benchmarks import load_benchmark
 from amp.errors import InvalidInputError
 from amp.report.paired import compare
-from amp.simulate.build import opening_contexts, table_from_recording
+from amp.simulate.build import opening_contexts, rate_samples, table_from_recording
 from amp.simulate.policies import by_turns, until
 from amp.simulate.replay import Pull, State, pulls, replay_allocator, replay_plan, replay_plans
 from amp.simulate.samples import SampleTable
-from amp.types import Allocation, Episode, Round, Task, Usage
+from amp.types import Allocation, Candidate, Episode, Round, StepContext, Task, Usage
 
 ONE = PROGRAM.allocation
 ALLOCATORS: dict[str, Allocator] = {
@@ -104,6 +105,28 @@ def test_every_allocator_ends_as_in_the_real_planner(
 ) -> None:
     allocator = ALLOCATORS[name]
     agree(table, allocator, replayed(path, allocator), list(TASKS))
+
+
+@pytest.mark.parametrize("name", ["bayesian_stop", "until_sure", "cges", "by_gain"])
+def test_rated_samples_are_decided_and_voted_for_as_in_the_real_planner(
+    path: Path, table: SampleTable, name: str
+) -> None:
+    contexts = opening_contexts(GSM8K, list(TASKS))
+    allocator, rater = ALLOCATORS[name], ByLength()
+    outcomes = replay_allocator(rate_samples(table, rater, contexts), allocator, SILENT, contexts)
+    episodes = replayed(path, allocator, rater=rater)
+    assert [o.success for o in outcomes] == [e.success for e in episodes]
+    for outcome, episode in zip(outcomes, episodes, strict=True):
+        rounds, others = outcome.steps[0].rounds, episode.steps[0].rounds
+        assert [plain(one) for one in rounds] == [plain(one) for one in others]
+        assert all(c.p_right is not None for one in others for c in one.candidates)
+
+
+class ByLength(Rater):
+    """The longer an answer, the more it looks right."""
+
+    def rate(self, context: StepContext, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+        return tuple(replace(c, p_right=min(0.9, len(c.text) / 50)) for c in candidates)
 
 
 @pytest.mark.data("gsm8k")

@@ -16,14 +16,12 @@ from amp.simulate.samples import SampleTable
 from amp.simulate.tuning import (
     Tried,
     best_at,
-    fit_gain,
     front,
     rule_settings,
     tried_rules,
     tuned_rules,
     ways_of,
 )
-from amp.types import Candidate, Evidence
 
 
 @cache
@@ -110,21 +108,20 @@ def test_a_way_costs_what_its_samples_cost_alone() -> None:
     )
     written = ways_of(table(), lambda usage: usage.completion_tokens)
     assert written["long"].cost == long.completion_tokens / short.completion_tokens
+
+
+def test_chances_are_parts_of_the_ratings_or_else_the_share_of_right_samples() -> None:
     right = [s.right for row in table().tasks for s in row.by_arm["long"].samples]
-    assert ways["long"].p_right == fmean(right)
+    chances = ways_of(table())["long"].chances
+    assert (chances[0], chances[-1]) == pytest.approx((0.3, 0.8))
+    unrated = ways_of(synthetic(8, seed=1, samples=2))["long"]
+    assert unrated.chances == (fmean(right),)
 
 
 def test_the_prior_of_easy_tasks_believes_one_answer() -> None:
     rule = rule_settings(table())["bayesian_stop"]["long, 0.1"]
     assert isinstance(rule, BayesianStop)
     assert 0.5 < mode_probability(rule.prior, (1, 0, 0)) < mode_probability(rule.prior, (2, 0, 0))
-
-
-def test_a_fitted_gain_is_larger_where_the_leader_looks_wrong() -> None:
-    gain, way = fit_gain(table()), ways_of(table())["long"]
-    sure, doubtful = (gain(Evidence((Candidate("", "a", p_right=p),), 1), way) for p in (0.8, 0.3))
-    assert sure < doubtful
-    assert sure < 0.05 < doubtful
 
 
 def test_arms_that_candidates_do_not_tell_apart_are_no_choice() -> None:

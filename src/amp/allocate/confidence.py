@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from amp.allocate.base import Allocator
-from amp.allocate.stopping import InOrder, check_count, check_share, leaders
+from amp.allocate.stopping import InOrder, check_count, check_share
 from amp.errors import InvalidInputError
 from amp.types import STOP, Allocation, Candidate, Complexity, Decision, Evidence, StepContext
 from amp.votes import ballots, posterior
@@ -170,89 +170,35 @@ class Way:
         allocation: of one sample.
         samples: most of a step.
         cost: of one, above 0, in any unit that all ways share.
-        p_right: how often such a sample is right, in [0, 1].
+        chances: P(right) of such samples, in [0, 1], each of equal weight. Their spread matters: a
+            sample that may look surely right is worth more than one that is always in doubt.
     """
 
     allocation: Allocation
     samples: int = 4
     cost: float = 1.0
-    p_right: float = 0.5
+    chances: tuple[float, ...] = (0.5,)
 
     def __post_init__(self) -> None:
         check_count("samples", self.samples)
         if not 0.0 < self.cost < math.inf:
             raise InvalidInputError(f"cost is {self.cost}, expected a number above 0")
-        if not 0.0 <= self.p_right <= 1.0:
-            raise InvalidInputError(f"p_right is {self.p_right}, expected 0 to 1")
+        if not self.chances or not all(0.0 <= p <= 1.0 for p in self.chances):
+            raise InvalidInputError(f"chances are {self.chances}, expected numbers in [0, 1]")
 
 
-class Gain(Protocol):
-    """Predicts by how much one more sample raises the probability of a right answer."""
+def expected_gain(candidates: Sequence[Candidate], way: Way) -> float:
+    """By how much one more sample is expected to raise P(the leading answer is right).
 
-    def __call__(self, evidence: Evidence, way: Way) -> float:
-        """The gain of one more sample of this way."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class PosteriorGain(Gain):
-    """What the posterior of the answers lets expect (`amp.votes.Posterior.gain`).
-
-    The next candidate is taken to be right as often as those so far, the way's own mean being one
-    of them.
+    The mean over the chances of what the posterior lets expect (`amp.votes.Posterior.gain`).
     """
-
-    def __call__(self, evidence: Evidence, way: Way) -> float:
-        known = [c.p_right for c in evidence.candidates if c.p_right is not None]
-        p_right = (way.p_right + math.fsum(known)) / (1 + len(known))
-        return posterior(evidence.candidates).gain(p_right)
-
-
-@dataclass(frozen=True, slots=True)
-class FittedGain(Gain):
-    """A regression on what the candidates tell (`gain_features`), fitted to recorded samples.
-
-    Attributes:
-        weights: of the features, for each way by its tools.
-    """
-
-    weights: Mapping[frozenset[str], tuple[float, ...]]
-
-    def __call__(self, evidence: Evidence, way: Way) -> float:
-        weights = self.weights[way.allocation.tools]
-        return sum(w * x for w, x in zip(weights, gain_features(evidence), strict=True))
-
-
-def gain_features(evidence: Evidence) -> tuple[float, ...]:
-    """What a regression of the gain sees: the posterior, the votes and how many candidates.
-
-    Functions of where the step stands, so that a linear model can tell a sure leader from a
-    doubtful one, and a second opinion from a fifth.
-    """
-    candidates = evidence.candidates
     now = posterior(candidates)
-    count = len(candidates)
-    first, second = leaders(evidence)
-    known = [c.p_right for c in candidates if c.p_right is not None]
-    usual = math.fsum(known) / len(known) if known else 0.5
-    return (
-        1.0,
-        now.leader,
-        now.leader**2,
-        now.runner_up,
-        usual,
-        usual * now.leader,
-        first / count if count else 0.0,
-        float(first == 1),
-        float(first == second),
-        1.0 / (1 + count),
-        sum(bool(c.tool_uses) for c in candidates) / (1 + count),
-    )
+    return math.fsum(map(now.gain, way.chances)) / len(way.chances)
 
 
 @dataclass(frozen=True, slots=True)
 class ByGain(Allocator):
-    """Takes the sample of the highest predicted gain for its cost; stops when none is worth it.
+    """Takes the sample of the highest expected gain for its cost; stops when none is worth it.
 
     The greedy rule of optimal stopping, one sample ahead. Evidence tells samples with tools from
     those without, so there is at most one way of each kind.
@@ -261,13 +207,11 @@ class ByGain(Allocator):
         ways: to choose from; of equal ones the cheaper, then the first.
         worth: least gain for a cost of 1, below which it stops; 0 or less takes all samples,
             infinity one.
-        gain: predicts.
         max_samples: most samples of a step, of all ways together.
     """
 
     ways: tuple[Way, ...]
     worth: float = 0.02
-    gain: Gain = PosteriorGain()
     max_samples: int = 40
 
     uses_complexity = False
@@ -288,9 +232,9 @@ class ByGain(Allocator):
         left = [way for way in self.ways if self._taken(evidence, way) < way.samples]
         if not left or len(evidence.candidates) >= self.max_samples:
             return STOP
-        worth = {way: self.gain(evidence, way) / way.cost for way in left}
+        worth = {way: expected_gain(evidence.candidates, way) / way.cost for way in left}
         best = max(left, key=lambda way: (worth[way], -way.cost))
-        if evidence.rounds and max(0.0, worth[best]) < self.worth:
+        if evidence.rounds and worth[best] < self.worth:
             return STOP
         return Decision(replace(best.allocation, beam_width=1))
 

@@ -20,13 +20,9 @@ from amp.allocate.base import Allocator
 from amp.allocate.confidence import (
     ByGain,
     ConfidenceStop,
-    FittedGain,
-    Gain,
-    PosteriorGain,
     ReliabilityStop,
     UntilSure,
     Way,
-    gain_features,
 )
 from amp.allocate.stopping import (
     AdaptiveConsistency,
@@ -39,9 +35,8 @@ from amp.allocate.stopping import (
 from amp.reward import reward
 from amp.simulate.policies import TOKENS, TWO_AGREE, CostOf, Price, by_turns, until
 from amp.simulate.replay import Pull, State, pull_of
-from amp.simulate.samples import RecordedSample, SampleTable, StepSamples
+from amp.simulate.samples import SampleTable, StepSamples
 from amp.types import Complexity, Evidence, Observation, StepContext, Task
-from amp.votes import weighted_vote
 
 Settings = Mapping[str, Allocator]
 """The settings of a rule, by what they are called."""
@@ -177,7 +172,7 @@ def rule_settings(table: SampleTable, cost: CostOf = TOKENS) -> dict[str, Settin
     orders = _orders(table)
     sequences = {name: until(table, arms, 2).sequence for name, arms in orders.items()}
     alone = [(arm, table.arm(arm).allocation, most) for arm, most in table.samples.items()]
-    rules: dict[str, Settings] = {
+    return {
         "until_agreement": {
             f"{name}, {agree}{', first ones at once' if at_once else ''}": until(
                 table, arms, agree, at_once=at_once
@@ -215,20 +210,18 @@ def rule_settings(table: SampleTable, cost: CostOf = TOKENS) -> dict[str, Settin
             for name, sequence in sequences.items()
             for gate, threshold in product(_gates(table, orders[name][0]), _LEADS)
         },
-    }
-    gains: dict[str, Gain] = {"by_gain": PosteriorGain(), "by_fitted_gain": fit_gain(table)}
-    for rule, gain in gains.items():
-        rules[rule] = {
-            f"{name}, worth {worth:g}": ByGain(ways, worth, gain)
+        "by_gain": {
+            f"{name}, worth {worth:g}": ByGain(ways, worth)
             for (name, ways), worth in product(_choices(table, cost).items(), _WORTHS)
-        }
-    return rules
+        },
+    }
 
 
 _THRESHOLDS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 _LEADS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 _DELTAS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
-_WORTHS = (0.0, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12, 0.2, math.inf)
+_WORTHS = (0.0, 0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.15, math.inf)
+_PARTS = 6
 
 
 def _orders(table: SampleTable) -> dict[str, list[str]]:
@@ -266,20 +259,25 @@ def _choices(table: SampleTable, cost: CostOf) -> dict[str, tuple[Way, ...]]:
 
 
 def ways_of(table: SampleTable, cost: CostOf = TOKENS) -> dict[str, Way]:
-    """What a sample of each arm costs, if taken alone, and how often it is right.
+    """What a sample of each arm costs, if taken alone, and how probably such samples are right.
 
-    The cheapest costs 1.
+    The cheapest costs 1. The chances are means of equal parts of the samples by their P(right), or
+    where nothing rates them the share of right ones.
     """
-    costs, right = {}, {}
+    costs, chances = {}, {}
     for arm, most in table.samples.items():
         ends = [State.begin(table, row) for row in table.tasks]
         for _ in range(most):
             ends = [end.after(Pull(arm)) for end in ends]
         costs[arm] = fmean(cost(end.usage) for end in ends) / most
-        right[arm] = fmean(one.right for step in _steps(table) for one in step.by_arm[arm].samples)
+        samples = [one for step in _steps(table) for one in step.by_arm[arm].samples]
+        known = [one.candidate.p_right for one in samples if one.candidate.p_right is not None]
+        parts = np.array_split(np.sort(known), min(_PARTS, len(known))) if known else ()
+        right = fmean(one.right for one in samples)
+        chances[arm] = tuple(float(part.mean()) for part in parts) or (right,)
     least = min(costs.values()) or 1.0
     return {
-        arm: Way(table.arm(arm).allocation, most, costs[arm] / least, right[arm])
+        arm: Way(table.arm(arm).allocation, most, costs[arm] / least, chances[arm])
         for arm, most in table.samples.items()
     }
 
@@ -287,50 +285,3 @@ def ways_of(table: SampleTable, cost: CostOf = TOKENS) -> dict[str, Way]:
 def _steps(table: SampleTable) -> Iterator[StepSamples]:
     for row in table.tasks:
         yield from row.steps().values()
-
-
-# --------------------------------------------------------------------------- a fitted gain
-
-
-def fit_gain(table: SampleTable, ridge: float = 1.0) -> FittedGain:
-    """Fits the gain of one more sample, from what it would have brought on these tasks.
-
-    The target is whether the vote is right with the sample, less whether it is so without, averaged
-    over all samples of the arm that are left; the regression is linear with an L2 penalty. Where
-    arms share their tools, the last one is meant.
-
-    Args:
-        table: of training tasks.
-        ridge: the penalty, in tasks.
-    """
-    weights = {}
-    for arm in table.arms:
-        rows = [found for step in _steps(table) for found in _gains(step, arm.name)]
-        x = np.array([features for features, _ in rows])
-        y = np.array([gain for _, gain in rows])
-        solved = np.linalg.solve(x.T @ x + ridge * np.eye(x.shape[1]), x.T @ y)
-        weights[arm.allocation.tools] = tuple(map(float, solved))
-    return FittedGain(weights)
-
-
-def _gains(step: StepSamples, arm: str) -> Iterator[tuple[tuple[float, ...], float]]:
-    """The features after so many samples of each arm, and what one more of this arm brings."""
-    counts = product(*(range(len(found.samples) + 1) for found in step.by_arm.values()))
-    more = step.by_arm[arm].samples
-    for numbers in counts:
-        taken = [
-            sample
-            for number, found in zip(numbers, step.by_arm.values(), strict=True)
-            for sample in found.samples[:number]
-        ]
-        left = more[dict(zip(step.by_arm, numbers, strict=True))[arm] :]
-        if taken and left:
-            evidence = Evidence(tuple(one.candidate for one in taken), len(taken))
-            now = _right(taken)
-            yield gain_features(evidence), fmean(_right([*taken, one]) - now for one in left)
-
-
-def _right(samples: Sequence[RecordedSample]) -> bool:
-    candidates = [sample.candidate for sample in samples]
-    winner = weighted_vote(candidates)
-    return winner is not None and samples[candidates.index(winner)].right
