@@ -66,6 +66,7 @@ def test_markdown_says_what_the_share_of_the_oracle_is(made: RunReport) -> None:
         ("--arm programm", "unknown arm 'programm'; did you mean 'program'"),
         ("--policy mine=", "--policy is 'mine=', expected FILE or NAME=FILE"),
         ("--trade-off 0.9", "--trade-off is of learned policies; name one with --policy"),
+        ("--correctness logistik", "unknown kind 'logistik'; did you mean 'logistic'"),
         ("--csv rows.txt", "--csv is rows.txt, expected a file whose name ends in .csv"),
     ],
 )

@@ -14,8 +14,10 @@ from amp.report.frontier import success_at
 from amp.report.overview import Policy, policies_of
 from amp.report.report import OF_SAMPLES, RunReport, make_report
 from amp.simulate.compare import Adaptive, simulate
-from amp.simulate.replay import Pull
+from amp.simulate.policies import Price, fixed
+from amp.simulate.replay import Pull, replay_allocator
 from amp.simulate.samples import SampleTable
+from amp.simulate.tuning import rule_settings, tuned_rules
 
 TASKS = 90
 
@@ -173,6 +175,24 @@ def test_there_is_no_share_of_a_gain_that_there_is_not() -> None:
 
 
 @pytest.mark.slow
+def test_rules_are_tuned_on_training_tasks_and_replayed_on_the_test() -> None:
+    test, training = (
+        table.with_tasks([row.task for row in table.tasks[:6]]).with_arms("short")
+        for table in (TEST, TRAINING)
+    )
+    runs, reference = simulate(test, training, {}, {}, 1, tuned=[0.5])
+    found = {run.name: run for run in runs if " tuned at 0.5: " in run.name}
+    assert {name.split()[0] for name in found} == set(rule_settings(training))
+    (name,) = (name for name in found if name.startswith("until_sure"))
+    spent = fixed(training, (Pull("short", int(reference.removesuffix(" short"))),))
+    budget = sum(o.usage.tokens for o in spent) / len(spent)
+    best = tuned_rules(training, Price(0.5, budget))["until_sure"]
+    assert name == f"until_sure tuned at 0.5: {best.name}"
+    assert [e.success for e in found[name].episodes] == [
+        e.success for e in replay_allocator(test.permuted(0), best.allocator)
+    ]
+
+
 def test_the_same_runs_give_the_same_figures() -> None:
     assert simulated(1) == simulated(1)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -17,7 +17,9 @@ from amp.errors import InvalidInputError, MissingDependencyError, did_you_mean
 from amp.files import replace_file, writing
 
 if TYPE_CHECKING:
+    from amp.assess.correctness import Kind as Heads
     from amp.benchmarks.base import Benchmark
+    from amp.learn.correctness import CorrectnessSettings
     from amp.report.runs import Run
     from amp.report.tables import Table
     from amp.simulate.compare import Adaptive
@@ -120,6 +122,20 @@ def simulate(
         list[float] | None,
         typer.Option(min=0.0, max=1.0, help="Of learned policies; repeat. Default: 0.85."),
     ] = None,
+    tuned: Annotated[
+        list[float] | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Also rules tuned on the training tasks at this trade-off; repeat.",
+        ),
+    ] = None,
+    correctness: Annotated[
+        str | None,
+        typer.Option(
+            help="Weigh votes by heads trained on the training tasks: logistic or network."
+        ),
+    ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Samples of each arm.")] = 4,
     orders: Annotated[int, typer.Option(min=1, help="Orders of the samples.")] = 10,
     cost: CostName = "tokens",
@@ -141,6 +157,7 @@ def simulate(
     from amp.assess.base import WeightedAssessor
     from amp.benchmarks import load_benchmark
     from amp.cost import read_cost
+    from amp.learn.correctness import CorrectnessSettings
     from amp.report.overview import duels, overview, overview_markdown, write_overview
     from amp.report.report import OF_SAMPLES, make_report
     from amp.report.runs import comparable
@@ -152,6 +169,7 @@ def simulate(
     if trade_off and not policy:
         raise InvalidInputError("--trade-off is of learned policies; name one with --policy")
     unit, files = read_cost(cost), _files(policy or [])
+    heads = None if correctness is None else CorrectnessSettings(kind=cast("Heads", correctness))
     if csv is not None and csv.suffix != ".csv":
         raise InvalidInputError(f"--csv is {csv}, expected a file whose name ends in .csv")
     benchmark = load_benchmark("gsm8k", data=data)
@@ -170,9 +188,12 @@ def simulate(
     test = table(recording, "test")
     heuristic = HeuristicAllocator(benchmark.defaults.space)
     contexts = opening_contexts(benchmark, benchmark.tasks("test"))
+    training = table(train, "train")
+    if heads is not None:
+        training, test = _rated(heads, training, test, benchmark)
     learned = _learned(files, trade_off or [0.85], test)
     adaptive = {"heuristic": Adaptive((heuristic,), WeightedAssessor()), **learned}
-    runs, reference = simulated(test, table(train, "train"), adaptive, contexts, orders, unit)
+    runs, reference = simulated(test, training, adaptive, contexts, orders, unit, tuned or ())
     duellists = list(learned)[:1]
     made = make_report(comparable(runs), reference, unit, analysis=OF_SAMPLES, duels=duellists)
     if html is not None:
@@ -193,6 +214,24 @@ def simulate(
         console.print(overview(made).note)
         if made.price:
             console.print(made.price)
+
+
+def _rated(
+    settings: CorrectnessSettings, training: SampleTable, test: SampleTable, benchmark: Benchmark
+) -> tuple[SampleTable, SampleTable]:
+    """Both tables with P(right) of every sample, by heads that have not seen its task."""
+    from amp.learn.correctness import judged_samples, train_correctness
+    from amp.simulate.build import opening_contexts, rate_samples, with_p_right
+
+    contexts = {
+        split: opening_contexts(benchmark, benchmark.tasks(split)) for split in ("train", "test")
+    }
+    judged = judged_samples(training, contexts["train"])
+    heads = train_correctness(judged, settings)
+    return (
+        with_p_right(training, heads.held_out.tolist()),
+        rate_samples(test, heads.correctness, contexts["test"]),
+    )
 
 
 def _files(named: list[str]) -> dict[str, list[Path]]:

@@ -34,6 +34,7 @@ from amp.simulate.policies import (
 )
 from amp.simulate.replay import Plan, replay_allocator, replay_plans
 from amp.simulate.samples import SampleTable
+from amp.simulate.tuning import tuned_rules
 from amp.types import Episode, StepContext
 
 LENGTH_TRADE_OFF = 0.9
@@ -63,6 +64,7 @@ def simulate(
     contexts: Mapping[str, StepContext],
     orders: int = 10,
     cost: Cost = "tokens",
+    tuned: Sequence[float] = (),
 ) -> tuple[tuple[Run, ...], str]:
     """Replays every policy on the test tasks, with the samples in several orders.
 
@@ -75,6 +77,8 @@ def simulate(
             no allocator reads it.
         orders: of the samples, at least 1; each is a seed of the runs.
         cost: by which the reference and the length rule are chosen.
+        tuned: trade-offs at which every rule is there with the setting that pays best on the
+            training tasks (`tuning.tuned_rules`), beside those of the papers.
 
     Returns:
         A run of each policy, and the name of the reference: the fixed allocation that succeeds
@@ -89,12 +93,17 @@ def simulate(
     reference = _best_fixed(training, orders, measure)
     budget = fmean(measure(o.usage) for o in replay_plans(training, lambda row: reference))
     length = learn_threshold(training, Price(LENGTH_TRADE_OFF, budget, measure))
+    rules = {
+        f"{rule} tuned at {price.trade_off:g}: {best.name}": best.allocator
+        for price in (Price(trade_off, budget, measure) for trade_off in tuned)
+        for rule, best in tuned_rules(training, price).items()
+    }
     by_policy: dict[tuple[Kind, str], list[Episode]] = defaultdict(list)
     for seed in range(orders):
         table = test.permuted(seed)
         for plan in fixed_plans(table):
             by_policy["fixed", _name(plan)] += fixed(table, plan)
-        for name, rule in vote_rules(table).items():
+        for name, rule in (*vote_rules(table).items(), *rules.items()):
             by_policy["rule", name] += replay_allocator(table, rule)
         for name, policy in adaptive.items():
             allocator = policy.allocators[seed % len(policy.allocators)]
