@@ -36,6 +36,7 @@ from amp.models.registry import load_model
 from amp.types import (
     DEAD_END,
     ENVIRONMENT_ERROR,
+    GIVEN_UP,
     MODEL_ERROR,
     Candidate,
     Complexity,
@@ -164,6 +165,8 @@ class Planner:
                 decision = self.allocator.allocate(context, complexity)
                 if decision.allocation is None:
                     stop = decision
+                    if decision.give_up:
+                        failure, ledger.ended_by = f"{GIVEN_UP}: {decision.give_up}", GIVEN_UP
                     break
                 if len(rounds) == self.max_rounds:
                     break  # only now, so that a stop of the allocator itself is recorded as one

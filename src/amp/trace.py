@@ -53,7 +53,9 @@ _TABLES = ("model", "sha256", CONTENTS, "versions", "limits", "pinned")
 SANDBOX = "sandbox"
 """Key of ``run.json``: which walls stood around programs; no part of what was run."""
 
-_ELSEWHERE = frozenset({"model", "limit", "allocator", "assessor", "source_run", SANDBOX})
+_ELSEWHERE = frozenset(
+    {"model", "limit", "allocator", "assessor", "source_run", "give_up", SANDBOX}
+)
 """Keys of a configuration whose meaning ``run.json`` holds, too: cards, hashes, tasks."""
 
 

@@ -94,12 +94,21 @@ class Decision:
             for learning, else empty.
         max_tokens: what the round may take at most; a call that could take more is not made. None
             for what the limits allow.
+        give_up: why the episode is given up: it ends with this step. Empty where it goes on.
+
+    Raises:
+        ValueError: if the episode is given up and another round allocated.
     """
 
     allocation: Allocation | None
     log_prob: float = 0.0
     latents: tuple[float, ...] = ()
     max_tokens: int | None = None
+    give_up: str = ""
+
+    def __post_init__(self) -> None:
+        if self.give_up and self.allocation is not None:
+            raise ValueError("a decision gives up and allocates a round, expected one of the two")
 
     @property
     def stop(self) -> bool:
@@ -110,6 +119,9 @@ STOP = Decision(None)
 
 MODEL_ERROR = "model error"
 """`Episode.ended` where a model that could not answer ended it."""
+
+GIVEN_UP = "given up"
+"""`Episode.ended` where the allocator gave it up (`Decision.give_up`)."""
 
 ENVIRONMENT_ERROR = "environment error"
 """`Episode.ended` where the environment failed, or refused an action."""
@@ -356,7 +368,8 @@ class StepRecord:
             step without rounds, the only one.
         action: what was done; None if no round named an action (a counted failure of this step).
         usage: all that the step cost, probes included.
-        failure: why there is no action, or the limit that ended the step early.
+        failure: why there is no action, the limit that ended the step early, or why the episode was
+            given up.
         stop: the allocator's decision to stop, if that ended the step; a learner needs its
             log-probability and latents like those of the rounds.
         feedback: the environment's answer to the action.
@@ -387,8 +400,8 @@ class Episode:
         success: whether the goal was reached; None where it is not known.
         score: quality in [0, 1].
         usage: all that was spent, the sum over the steps.
-        ended: why it ended: ``done``, the limit that was reached, ``dead end``, or ``model error``
-            or ``environment error`` (the last step's `failure` says which).
+        ended: why it ended: ``done``, the limit that was reached, ``dead end``, ``given up``, or
+            ``model error`` or ``environment error`` (the last step's `failure` says which).
     """
 
     task: Task

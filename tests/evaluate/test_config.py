@@ -42,6 +42,8 @@ def planners() -> st.SearchStrategy[PlannerConfig]:
         "max_samples": counts,
         "source_run": words,
         "rounds": counts,
+        "give_up": words,
+        "recall": shares,
         "depth": st.integers(-5, 99),
         "temperature": shares,
         "top_p": shares,
@@ -133,10 +135,8 @@ def test_the_command_line_toml_and_run_json_are_views_of_one_configuration(
     file.write_text(as_toml(config))
     read = load_toml(RunConfig, file)
     planner = config.planner  # its paths are relative to the file
-    beside = {
-        name: path and file.parent / path
-        for name, path in {"assessor": planner.assessor, "source_run": planner.source_run}.items()
-    }
+    paths = {name: getattr(planner, name) for name in ("assessor", "source_run", "give_up")}
+    beside = {name: path and file.parent / path for name, path in paths.items()}
     assert read == config.replace(planner=planner.replace(**beside))
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from amp.allocate.base import BudgetedAllocator, FixedAllocator, OverrideAllocator, RandomAllocator
+from amp.allocate.giving_up import FailureHead, GivingUp
 from amp.allocate.mlp_policy import MlpPolicy
 from amp.allocate.policy import SigmoidPolicy
-from amp.allocate.policy_file import save_policy
+from amp.allocate.policy_file import load_head, save_head, save_policy
 from amp.allocate.rules import HeuristicAllocator
 from amp.allocate.stopping import AdaptiveConsistency, EarlyStopping
 from amp.assess.base import AblatedAssessor
@@ -19,6 +20,7 @@ from amp.benchmarks import load_benchmark
 from amp.errors import InvalidInputError, ModelError
 from amp.evaluate import Assembly, PlannerConfig, RunConfig, build_planner, manifest, run_tasks
 from amp.latency import CostModel, Profile, cores, machine
+from amp.mlp import content_hash
 from amp.models.base import Prompt
 from amp.models.scripted import ScriptedModel
 from amp.planner import Planner
@@ -193,6 +195,19 @@ def test_a_pinned_tool_is_always_used_even_by_chance() -> None:
     assert isinstance(allocator.inner, RandomAllocator)
 
 
+def test_giving_up_goes_before_any_allocator_and_its_head_is_hashed(tmp_path: Path) -> None:
+    path = tmp_path / "head.safetensors"
+    save_head(FailureHead("steps", ("refused",), (0.5,), (0.1,), (5.0,), 0.0, (0.2,) * 40), path)
+    allocator = planned(allocator="fixed", give_up=path, recall=0.9).allocator
+    assert isinstance(allocator, GivingUp)
+    assert (allocator.head, allocator.recall) == (load_head(path), 0.9)
+    assert allocator.inner == planned(allocator="fixed").allocator
+    usual = planned(allocator="fixed", give_up=path).allocator
+    assert isinstance(usual, GivingUp)
+    assert usual.recall == 0.95
+    assert told(allocator="fixed", give_up=path)["sha256"]["give_up"] == content_hash(path)
+
+
 def test_rounds_bound_any_allocator() -> None:
     assert planned(allocator="until_agreement", rounds=1).max_rounds == 1
     assert told(allocator="fixed", rounds=1)["config"]["planner"]["rounds"] == 1
@@ -232,6 +247,12 @@ def test_excluded_features_are_hidden_from_the_assessor() -> None:
         ),
         ({"source_run": "x"}, "source_run is for histogram and shuffled, not for fixed"),
         ({"allocator": "shuffled"}, "shuffled needs source_run"),
+        ({"recall": 0.9}, "recall is for giving up; name a head as give_up"),
+        ({"give_up": "none.safetensors"}, "there is no head none.safetensors; check the path"),
+        (
+            {"method": "react", "allocator": None, "give_up": "x"},
+            "give_up is for planners that have an allocator, not for react",
+        ),
         (
             {"allocator": "heuristic", "exclude": {"structure"}},
             "exclude is structure, but the weighted sum reads",

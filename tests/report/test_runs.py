@@ -21,7 +21,7 @@ from amp.simulate.compare import simulated_run
 from amp.simulate.policies import fixed, fixed_plans, oracle
 from amp.simulate.replay import Pull
 from amp.trace import RunDirectory
-from amp.types import Episode, Usage
+from amp.types import GIVEN_UP, Episode, Usage
 
 
 def manifest(**changed: Any) -> dict[str, Any]:
@@ -227,3 +227,13 @@ def test_over_the_runs_of_all_fixed_plans_the_oracle_is_that_of_the_table(tmp_pa
     assert [(e.task.id, e.success, e.usage.tokens) for e in best.episodes] == [
         (one.task.id, one.success, one.usage.tokens) for one in oracle(table)
     ]
+
+
+def test_the_endings_of_a_run_are_counted_and_shared() -> None:
+    done = [episode(f"t{task}", True, 10) for task in range(3)]
+    line = measure_run(Run("mine", tuple(done)), tokens_of)
+    assert line.endings == "done 3"
+    lost = replace(episode("t3", False, 10), ended=GIVEN_UP)
+    line = measure_run(Run("mine", (*done, lost)), tokens_of)
+    assert line.endings == "done 3 (75%), given up 1 (25%)"
+    assert line.summary.given_up == 1

@@ -21,6 +21,7 @@ from amp.allocate.base import (
     shuffled_control,
 )
 from amp.allocate.confidence import ByGain, ConfidenceStop, ReliabilityStop, UntilSure, Way
+from amp.allocate.giving_up import FailureHead, GivingUp
 from amp.allocate.policy import Policy, SigmoidPolicy
 from amp.allocate.rules import EscalatingAllocator, HeuristicAllocator
 from amp.allocate.space import Line, Space
@@ -39,7 +40,7 @@ from amp.types import Allocation, Episode
 
 if TYPE_CHECKING:
     from amp.allocate.mlp_policy import MlpPolicy
-    from amp.allocate.policy_file import load_policy, save_policy
+    from amp.allocate.policy_file import load_head, load_policy, save_head, save_policy
 
 __all__ = [
     "ALLOCATORS",
@@ -55,7 +56,9 @@ __all__ = [
     "ConfidenceStop",
     "EarlyStopping",
     "EscalatingAllocator",
+    "FailureHead",
     "FixedAllocator",
+    "GivingUp",
     "HeuristicAllocator",
     "Line",
     "MlpPolicy",
@@ -71,15 +74,18 @@ __all__ = [
     "Way",
     "find_allocator",
     "is_policy_path",
+    "load_head",
     "load_policy",
     "make_allocator",
     "resolve_auto",
+    "save_head",
     "save_policy",
 ]
 
 AUTO = "auto"
 """Stands for the bundled policy for a benchmark and model, or else for the benchmark's default."""
 
+_FILES = ("load_head", "load_policy", "save_head", "save_policy")
 _FORMER_NAMES = {"amp": AUTO}
 _MAX_SAMPLES = 8
 """Twice the usual vote. The papers go up to 40, which recordings on a laptop can hardly reach."""
@@ -302,7 +308,7 @@ def _policy(path: Path, options: AllocatorOptions) -> Policy:
 
 def __getattr__(name: str) -> Any:
     """Exports what needs numpy without importing it yet."""
-    places = {"MlpPolicy": "mlp_policy", "load_policy": "policy_file", "save_policy": "policy_file"}
+    places = {"MlpPolicy": "mlp_policy"} | dict.fromkeys(_FILES, "policy_file")
     if name not in places:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{places[name]}"), name)

@@ -1,4 +1,4 @@
-"""Learned policies on disk: safetensors with a header that says what they are for."""
+"""Learned policies, and heads that give up, on disk: safetensors whose header says what for."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from amp.allocate.behaviour import BEHAVIOUR_VERSION
+from amp.allocate.giving_up import FailureHead
 from amp.allocate.mlp_policy import INPUTS_VERSION, MlpPolicy
 from amp.allocate.policy import Policy, SigmoidPolicy
 from amp.allocate.space import Line, Space
@@ -17,6 +19,7 @@ from amp.mlp import Layer, read_tensors, write_tensors
 from amp.models.base import ModelCard
 
 SCHEMA = "amp-policy/1"
+HEAD_SCHEMA = "amp-giving-up/1"
 
 _BUNDLED = Path(__file__).parents[1] / "data" / "policies"
 
@@ -215,6 +218,46 @@ def load_policy(
         raise InvalidInputError(f"policy {path} lacks {error}; train it again") from None
     except (InvalidInputError, ValueError) as error:
         raise InvalidInputError(f"policy {path} does not fit: {error}") from None
+
+
+def save_head(head: FailureHead, path: Path) -> None:
+    """Writes a head as safetensors; a file that exists is replaced only when it is complete."""
+    header = {
+        "schema": HEAD_SCHEMA,
+        "version": str(BEHAVIOUR_VERSION),
+        "when": head.when,
+        "features": json.dumps(head.features),
+    }
+    tensors = {
+        name: np.array(getattr(head, name), np.float64)
+        for name in ("mean", "std", "weights", "bias", "survived")
+    }
+    write_tensors(path, header, tensors)
+
+
+def load_head(path: Path) -> FailureHead:
+    """Reads a head that `save_head` wrote.
+
+    Raises:
+        InvalidInputError: if there is no such file, or it was made for other features.
+    """
+    header, tensors = read_tensors(path, "head", HEAD_SCHEMA)
+    if header.get("version") != str(BEHAVIOUR_VERSION):
+        raise InvalidInputError(
+            f"head {path} reads features of version {header.get('version')}, this is version"
+            f" {BEHAVIOUR_VERSION}; train it again"
+        )
+    try:
+        values = {name: tuple(tensors[name].ravel().tolist()) for name in tensors}
+        (bias,) = values.pop("bias")
+        return FailureHead(
+            when=header["when"],  # type: ignore[arg-type]  # checked when it is made
+            features=tuple(json.loads(header["features"])),
+            bias=bias,
+            **values,
+        )
+    except (KeyError, TypeError, ValueError, InvalidInputError) as error:
+        raise InvalidInputError(f"head {path} does not fit: {error}; train it again") from None
 
 
 def _difference(own: Space, other: Space) -> str:

@@ -13,6 +13,8 @@ from amp.allocate import (
     AUTO,
     Allocator,
     AllocatorOptions,
+    FailureHead,
+    GivingUp,
     find_allocator,
     make_allocator,
     resolve_auto,
@@ -102,6 +104,8 @@ class Assembly:
         defaults = _defaults(config, method, benchmark)
         sandbox = load_sandbox(config.sandbox or load_settings().sandbox)
         assembly = cls(config, benchmark, seed, method, defaults, assessor, trained_on, sandbox)
+        if config.give_up is not None:
+            _load_head(config.give_up)  # for its errors
         if method.allocator != AUTO and "episodes" not in find_allocator(method.allocator).takes:
             assembly._allocator()  # for its errors; one that reads a whole run is made only once
         return assembly
@@ -161,6 +165,9 @@ class Assembly:
         if config.overrides:
             allocator = allocator.with_overrides(config.overrides)
         allocator = allocator.with_limits(limits, costs, tool_costs)
+        if config.give_up is not None:
+            recall = 0.95 if config.recall is None else config.recall
+            allocator = GivingUp(allocator, _load_head(config.give_up), recall)
         rounds = config.rounds or _MAX_ROUNDS
         if self.method.planner == "beam":
             return BeamPlanner(model, executor, assessor, allocator, limits, rounds, probes=probes)
@@ -261,6 +268,12 @@ class Assembly:
                 f"{config.method or self.method.allocator}; leave it out"
             )
         return allocator
+
+
+def _load_head(path: Path) -> FailureHead:
+    from amp.allocate.policy_file import load_head  # needs numpy
+
+    return load_head(path)
 
 
 def _load_assessor(config: PlannerConfig, environment: str) -> tuple[Assessor, Training | None]:

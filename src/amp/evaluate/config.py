@@ -90,6 +90,10 @@ class PlannerConfig(Config):
     """Finished run whose allocations histogram and shuffled hand out."""
     rounds: Count | None = None
     """Rounds a step at most."""
+    give_up: FilePath | None = None
+    """File of a trained head (amp.learn.giving_up): episodes that look hopeless are given up."""
+    recall: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    """Share of the successes that giving up is to keep; 0.95 if left out."""
 
     depth: int | None = None
     """Reasoning steps at most."""
@@ -211,11 +215,14 @@ def check_effects(config: PlannerConfig) -> None:
         ("mean_dollars", "mean_dollars" in takes, "trained policies"),
         ("max_samples", "max_samples" in takes, _names_that_take("max_samples")),
         ("source_run", "episodes" in takes, _names_that_take("episodes")),
+        ("give_up", method.planner not in BASELINES, "planners that have an allocator"),
     ):
         if getattr(config, name) is not None and not fits:
             raise InvalidInputError(
                 f"{name} is for {owner}, not for {config.method or method.allocator}; leave it out"
             )
+    if config.recall is not None and config.give_up is None:
+        raise InvalidInputError("recall is for giving up; name a head as give_up, or leave it out")
     if "episodes" in takes and config.source_run is None:
         raise InvalidInputError(
             f"allocator {method.allocator} needs source_run, the finished run whose allocations "

@@ -51,6 +51,7 @@ def manifest(
         "assessor": config.planner.assessor,
         "correctness": resolved.correctness(model.card),
         "source_run": source and source / EPISODES,
+        "give_up": config.planner.give_up,
     }
     split = config.split or assembly.benchmark.splits[0]
     hashes = {name: _sha256(file) for name, file in files.items() if file is not None}

@@ -21,6 +21,7 @@ from amp.planner import Planner
 from amp.types import (
     DEAD_END,
     ENVIRONMENT_ERROR,
+    GIVEN_UP,
     MODEL_ERROR,
     Candidate,
     Complexity,
@@ -263,6 +264,8 @@ class BeamPlanner(Planner):
                 allocation = decision.allocation
                 if allocation is None:
                     stop = decision
+                    if decision.give_up:
+                        failure, ledger.ended_by = f"{GIVEN_UP}: {decision.give_up}", GIVEN_UP
                     break
                 if len(rounds) == self.max_rounds:
                     break

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from amp.errors import InvalidInputError
-from amp.types import MODEL_ERROR, WITHHELD, Candidate, Episode, Usage
+from amp.types import GIVEN_UP, MODEL_ERROR, WITHHELD, Candidate, Episode, Usage
 
 _Z_95 = 1.959963984540054
 
@@ -58,6 +58,7 @@ class Summary:
         failed_steps: plan steps without an action.
         limited: episodes that ended before they were done.
         model_errors: those of them that a model error ended.
+        given_up: those of them that the allocator gave up.
         withheld: candidates whose answer the provider's filter kept back.
     """
 
@@ -72,6 +73,7 @@ class Summary:
     limited: int
     model_errors: int
     withheld: int = 0
+    given_up: int = 0
 
     @property
     def success_rate(self) -> float:
@@ -85,6 +87,12 @@ class Summary:
             notes.append(
                 f"{_episodes(self.model_errors)} ended by a model error, which counts as a failure;"
                 " amp run --resume tries again"
+            )
+        if self.given_up:
+            notes.append(
+                f"{self.given_up} of {_episodes(self.episodes)}"
+                f" ({self.given_up / self.episodes:.0%}) were given up as hopeless, which counts as"
+                " a failure"
             )
         if self.withheld:
             notes.append(
@@ -121,6 +129,7 @@ def summarise(episodes: Sequence[Episode]) -> Summary:
         failed_steps=sum(step.action is None for e in episodes for step in e.steps),
         limited=sum(episode.ended != "done" for episode in episodes),
         model_errors=sum(episode.ended == MODEL_ERROR for episode in episodes),
+        given_up=sum(episode.ended == GIVEN_UP for episode in episodes),
         withheld=sum(c.failure == WITHHELD for c in candidates),
     )
 

@@ -354,6 +354,15 @@ class RunLine:
     parts: tuple[Part, ...]
     ended: Mapping[str, int]
 
+    @property
+    def endings(self) -> str:
+        """Why episodes ended: how many, and which share where there is more than one reason."""
+        whole = sum(self.ended.values())
+        return ", ".join(
+            f"{why} {n} ({100 * n / whole:.0f}%)" if n < whole else f"{why} {n}"
+            for why, n in self.ended.items()
+        )
+
 
 SuccessInterval = Literal["wilson", "bootstrap"]
 """How the interval of a success rate is worked out.

@@ -373,11 +373,11 @@ def _unread(report: RunReport) -> Table:
         Column("unread", "summary.unread_rate", percent),
         Column("steps without an action", "summary.failed_steps"),
         Column("episodes not done", "summary.limited"),
-        Column("ended", lambda line: ", ".join(f"{why} {n}" for why, n in line.ended.items())),
+        Column("ended", "endings"),
     )
     note = (
         "Cut off: written candidates that their cap ended. Unread: candidates from which no action "
-        "could be read. Not done: episodes that a limit or an error ended."
+        "could be read. Not done: episodes that a limit or an error ended, or that were given up."
     )
     return Table("unread", "What could not be read or finished", columns, report.lines, note)
 

@@ -18,6 +18,7 @@ from amp.cost import Ledger
 from amp.errors import InvalidInputError
 from amp.simulate.samples import SampleTable, StepSamples, TaskSamples
 from amp.types import (
+    GIVEN_UP,
     STOP,
     Allocation,
     Complexity,
@@ -71,6 +72,7 @@ class State:
         usage: total usage.
         steps: the plan steps before this one.
         success: whether the task is solved; None while the plan is not finished.
+        ended: why the plan is finished, as `Episode.ended`.
     """
 
     table: SampleTable
@@ -84,6 +86,7 @@ class State:
     usage: Usage = field(default_factory=Usage)
     steps: tuple[StepRecord, ...] = ()
     success: bool | None = None
+    ended: str = "done"
 
     @classmethod
     def begin(cls, table: SampleTable, row: TaskSamples) -> State:
@@ -165,6 +168,10 @@ class State:
             arm, index = self.taken[candidates.index(winner)]
             sample = self.step.by_arm[arm].samples[index]
             right, target = sample.right, sample.next
+        failure = None if winner is not None else first_failure(self.rounds)
+        given_up = stop is not None and stop.give_up
+        if given_up:
+            failure = f"{GIVEN_UP}: {given_up}"
         decided, final = decided_by(self.rounds, complexity)
         record = StepRecord(
             observation=observation,
@@ -172,12 +179,14 @@ class State:
             complexity=decided,
             action=None if winner is None else winner.action,
             usage=self.usage - self.before,
-            failure=None if winner is not None else first_failure(self.rounds),
+            failure=failure,
             stop=stop,
             probe=self.evidence.probe,
             final_complexity=final,
         )
         steps = (*self.steps, record)
+        if given_up and (winner is None or target is not None):
+            return replace(self, steps=steps, success=False, ended=GIVEN_UP)
         if target is None:
             return replace(self, steps=steps, success=right)
         return State(
@@ -199,7 +208,7 @@ class State:
             success=self.success,
             score=float(self.success or False),
             usage=self.usage,
-            ended="done",
+            ended=self.ended,
         )
 
 
