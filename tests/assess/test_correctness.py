@@ -21,7 +21,7 @@ from amp.assess.correctness import (
 from amp.errors import InvalidInputError
 from amp.mlp import Layer
 from amp.tokens import WINDOW, TokenFigures
-from amp.types import Candidate, Observation, StepContext, Task, ToolUse
+from amp.types import Candidate, Evidence, Observation, Probe, StepContext, Task, ToolUse
 
 CONTEXT = StepContext(Task("t", "Tom has 3 apples and 4 pears. How many has he?"), Observation(""))
 LOG_PROBS = st.lists(st.floats(-20.0, 0.0), min_size=1, max_size=60)
@@ -91,6 +91,30 @@ def test_the_way_is_told_by_the_tools_that_ran() -> None:
     assert way_of(CONTEXT, Candidate("x", "1")) == "text"
     choice = replace(CONTEXT, observation=Observation("", actions=("a", "b")))
     assert way_of(choice, Candidate("", "a", probability=0.4)) == "choice"
+
+
+@given(st.lists(st.floats(0.01, 1.0), min_size=2, max_size=6))
+def test_a_choice_is_told_by_its_place_among_the_options(weights: list[float]) -> None:
+    shares = [weight / math.fsum(weights) for weight in weights]
+    options = {str(number): share for number, share in enumerate(shares)}
+    context = replace(CONTEXT, evidence=Evidence(probe=Probe(options=options)))
+    told = [candidate_features(context, Candidate("", action)) for action in options]
+    best = max(range(len(shares)), key=shares.__getitem__)
+    assert told[best]["rank"] == 0.0
+    assert told[best]["lead"] >= 0.0
+    for one, share in zip(told, shares, strict=True):
+        assert one["rank"] == math.log1p(sum(other > share for other in shares))
+        assert (one["lead"] >= 0.0) == (one["rank"] == 0.0)
+        assert 0.0 <= one["option_entropy"] <= 1.0
+
+
+@pytest.mark.parametrize("options", [{}, {"a": 0.9, "b": 0.9}, {"a": math.nan, "b": 0.5}, {"b": 1}])
+def test_options_that_are_no_distribution_or_lack_the_action_tell_nothing(
+    options: dict[str, float],
+) -> None:
+    context = replace(CONTEXT, evidence=Evidence(probe=Probe(options=options)))
+    told = candidate_features(context, Candidate("", "a"))
+    assert not {"rank", "lead", "option_entropy"} & told.keys()
 
 
 def test_features_of_tokens_and_looks_are_told_apart() -> None:

@@ -19,6 +19,7 @@ import numpy as np
 
 from amp.assess.base import Rater, Training
 from amp.assess.evidence import share_unused
+from amp.assess.uncertainty import probe_entropy
 from amp.errors import InvalidInputError
 from amp.mlp import Floats, Layer, encode, read_tensors, write_tensors
 from amp.models.base import ModelCard
@@ -42,6 +43,9 @@ TOKENS = (
     "highest",
     "first_entropy",
     "choice",  # log-probability of the action among the options
+    "rank",  # log(1 + options of the probe that are likelier)
+    "lead",  # its probability in the probe less that of the likeliest other
+    "option_entropy",  # of the probe, of the largest possible
 )
 """Features of the model's confidence; see `TokenFigures`."""
 
@@ -76,6 +80,7 @@ def candidate_features(context: StepContext, candidate: Candidate) -> dict[str, 
     count, total = candidate.completion_tokens, candidate.log_prob
     if count > 0 and total is not None and total <= 0.0:
         told |= {"log_prob": total / count, "log_prob_sum": math.log1p(-total)}
+    told |= _among_options(context, candidate)
     if (tokens := candidate.tokens) is not None:
         told |= {
             "least": tokens.least,
@@ -91,6 +96,21 @@ def candidate_features(context: StepContext, candidate: Candidate) -> dict[str, 
         name: float(value)
         for name, value in told.items()
         if value is not None and math.isfinite(value)
+    }
+
+
+def _among_options(context: StepContext, candidate: Candidate) -> dict[str, float]:
+    """How the action stands among the options of the probe, if it is one of them."""
+    probe, action = context.evidence.probe, candidate.action
+    spread = probe_entropy(context.evidence)
+    if probe is None or spread is None or action is None or action not in probe.options:
+        return {}
+    own = probe.options[action]
+    others = [share for other, share in probe.options.items() if other != action]
+    return {
+        "rank": math.log1p(sum(share > own for share in others)),
+        "lead": own - max(others, default=0.0),
+        "option_entropy": spread,
     }
 
 

@@ -25,6 +25,7 @@ from amp.benchmarks.alfworld.games import (
     games_directory,
 )
 from amp.benchmarks.alfworld.planning import planner_tools
+from amp.benchmarks.alfworld.plausibility import plausibility
 from amp.benchmarks.alfworld.process import GameSession, Workers
 from amp.benchmarks.alfworld.prompts import ALFWorldPrompts
 from amp.benchmarks.base import Defaults, Difficulty, DifficultyScale, Requirements, count_in
@@ -85,6 +86,7 @@ class ALFWorld:
         ),
         lengths=Lengths(prompt_tokens=1350, answer_tokens=1, thought_tokens=20),
         allocator="heuristic",
+        plausibility=plausibility,
     )
     difficulty_scale = DifficultyScale("commands of the solution that the game brings", (4, 6))
     requirements = Requirements(

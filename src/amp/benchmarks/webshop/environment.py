@@ -100,14 +100,15 @@ def distance(instruction: str, seen: Iterable[str], chosen: Mapping[str, str]) -
         chosen: the values that were chosen, by the option's name.
     """
     request = read_request(instruction)
-    wanted = _content(request.words)
+    wanted = content_words(request.words)
     limited = request.price_limit is not None
     parts = len(wanted) + len(request.options) + limited
     if parts == 0:
         return 0.0
     open_options = sum(chosen.get(name) != value for name, value in request.options)
     missing = [
-        len(_content(request.words, text)) + (limited and not _cheaper(text, request.price_limit))
+        len(content_words(request.words, text))
+        + (limited and not cheaper(text, request.price_limit))
         for text in seen
     ]
     return (min(missing, default=len(wanted) + limited) + open_options) / parts
@@ -121,11 +122,14 @@ def rows_of_results(text: str) -> list[str]:
     return [" ".join(rows[i + 1 : i + 3]) for i in range(0, len(rows), 3)]
 
 
-def _content(words: str, *texts: str) -> list[str]:
-    return [word for word in remaining_words(words, *texts) if word not in _ASKING]
+@lru_cache(maxsize=256)
+def content_words(words: str, *texts: str) -> tuple[str, ...]:
+    """The words that say what is wanted and that no text names, each once."""
+    return tuple(word for word in remaining_words(words, *texts) if word not in _ASKING)
 
 
-def _cheaper(text: str, limit: float | None) -> bool:
+def cheaper(text: str, limit: float | None) -> bool:
+    """Whether the first price of a text, the lowest of a range, is below a limit."""
     price = _PRICE.search(text)
     return price is not None and limit is not None and float(price[1]) < limit
 

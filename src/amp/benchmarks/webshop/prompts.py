@@ -83,7 +83,7 @@ def situation_of(context: StepContext, actions: Sequence[str]) -> Situation:
     body = pieces[:-1] if left_out else pieces
     if tuple(body[-len(_END) :]) == _END:
         situation = _product(context, body[4 : -len(_END)], texts, left_out)
-    elif _is_results(pieces):
+    elif is_results(pieces):
         situation = _results(context, pieces, texts)
     elif pieces[0] == "WebShop":
         situation = Situation("You are on the search page.", tuple(texts))
@@ -101,7 +101,7 @@ def searches(context: StepContext) -> tuple[str, ...]:
 
 
 def _product(context: StepContext, pieces: list[str], texts: list[str], left_out: str) -> Situation:
-    *options, title, price = ["", *pieces]  # a title without text is no piece
+    *options, title, price = ["", "", *pieces]  # a title without text is no piece
     values = {*texts, *left_out.removeprefix(NOT_LISTED).split("; ")} - _BUTTONS
     names: dict[str, str] = {}
     name = ""
@@ -152,11 +152,12 @@ def _opened(context: StepContext) -> set[str]:
     return {
         _clicked_text(step.action or "") or ""
         for step in context.steps
-        if _is_results(step.observation.state.split(SEPARATOR))
+        if is_results(step.observation.state.split(SEPARATOR))
     } - _BUTTONS
 
 
-def _is_results(pieces: Sequence[str]) -> bool:
+def is_results(pieces: Sequence[str]) -> bool:
+    """Whether the pieces of a state are those of a page of results."""
     return len(pieces) > 3 and _RESULTS.fullmatch(pieces[3]) is not None
 
 
@@ -164,7 +165,7 @@ def _clicks_on_product(context: StepContext) -> list[str]:
     """What was clicked on since the product that is looked at was opened, in order."""
     clicked: list[str] = []
     for step in reversed(context.steps):
-        if _is_results(step.observation.state.split(SEPARATOR)):
+        if is_results(step.observation.state.split(SEPARATOR)):
             break
         if step.action in (step.observation.actions or ()):
             clicked.append(_clicked_text(step.action) or "")
