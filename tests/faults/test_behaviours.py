@@ -6,10 +6,11 @@ import asyncio
 import json
 import logging
 import math
-import time
+import os
 import zlib
 
 import pytest
+from tests.faults.forks import seconds_of
 from tests.faults.server import DIALECTS, Dialect, Server, forms, of, serving
 from tests.faults.test_server import PROMPT
 
@@ -62,7 +63,7 @@ def is_sound(sample: Completion) -> bool:
 async def outcome(server: Server, dialect: Dialect, name: str) -> tuple[str, float]:
     """What comes of one behaviour, as a text that nothing is left out of, and after how long."""
     model = make(dialect, server.of(dialect, name))
-    begun = time.monotonic()
+    begun = seconds_of(os.getpid())
     prompt = PROMPT.__class__(PROMPT.messages, PROMPT.max_tokens, ("\nQuestion:",))
     request = Request(prompt, n=2, temperature=0.7, top_p=0.9, timeout_seconds=6.0)
     try:
@@ -78,7 +79,7 @@ async def outcome(server: Server, dialect: Dialect, name: str) -> tuple[str, flo
         assert len(found) < 700, name
     finally:
         await model.close()
-    return found, time.monotonic() - begun
+    return found, seconds_of(os.getpid()) - begun
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

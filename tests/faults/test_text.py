@@ -33,17 +33,17 @@ def test_every_form_of_a_key_is_hidden(key: str, before: str, after: str) -> Non
 @pytest.mark.parametrize("piece", ["\\", "%25", "&#0", "sk-proj-", "s"])
 def test_hiding_takes_linear_time(piece: str) -> None:
     secrets = Secrets(["sk-proj-" + "aB3" * 1000])
-    begun = time.perf_counter()
+    begun = time.process_time()
     secrets.hide(piece * (300_000 // len(piece)))
-    assert time.perf_counter() - begun < 2.0
+    assert time.process_time() - begun < 2.0
 
 
 @pytest.mark.parametrize("piece", ["<think>", "</think>", "`", "\n```\n", "<", "a\n"])
 def test_long_texts_take_linear_time(piece: str) -> None:
     text = piece * (300_000 // len(piece))
-    begun = time.perf_counter()
+    begun = time.process_time()
     cut_at_stop(without_thinking(text).text, Prompt((Message("user", "?"),), 9, ("\n```\n", "x")))
-    assert time.perf_counter() - begun < 2.0
+    assert time.process_time() - begun < 2.0
 
 
 @pytest.mark.parametrize(
@@ -72,6 +72,6 @@ async def test_a_proxy_that_cannot_be_used_is_told(
 
 def test_a_long_answer_is_searched_for_a_key_at_once() -> None:
     secrets = Secrets(["sk-proj-" + "aB3" * 20])
-    begun = time.perf_counter()
+    begun = time.process_time()
     secrets.hide("x" * 2_000_000 + "\\" * 1_000_000)
-    assert time.perf_counter() - begun < 3.0
+    assert time.process_time() - begun < 3.0
