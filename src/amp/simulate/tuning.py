@@ -181,7 +181,7 @@ def rule_settings(table: SampleTable, cost: CostOf = TOKENS) -> dict[str, Settin
         },
         "adaptive_consistency": {
             f"{arm}, {threshold:g}": AdaptiveConsistency(one, threshold, most)
-            for (arm, one, most), threshold in product(alone, _THRESHOLDS)
+            for (arm, one, most), threshold in product(alone, _MAJORITIES)
         },
         "early_stopping": {
             f"{arm}, windows of {window}": EarlyStopping(one, window, most)
@@ -217,10 +217,11 @@ def rule_settings(table: SampleTable, cost: CostOf = TOKENS) -> dict[str, Settin
     }
 
 
-_THRESHOLDS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
-_LEADS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+_MAJORITIES = (0.5, 0.6, 0.7, 0.75, 0.85, 0.9, 0.95)
+_THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98)
+_LEADS = (0.6, 0.7, 0.8, 0.9, 0.95)
 _DELTAS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
-_WORTHS = (0.0, 0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.15, math.inf)
+_WORTHS = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.15, math.inf)
 _PARTS = 6
 
 
