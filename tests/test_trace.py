@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amp.errors import InvalidInputError
+from amp.tokens import TokenFigures
 from amp.trace import (
     EPISODES,
     RunDirectory,
@@ -117,6 +118,30 @@ def test_an_episode_reads_back_equal_and_writes_equal_bytes(original: Episode) -
     assert again == original
     assert to_json(again) == line
     assert "\n" not in line
+
+
+def test_what_is_known_of_candidates_comes_back_and_old_traces_do_without() -> None:
+    figures = TokenFigures(least=-2.0, window=-1.0, tail=-0.5, first=-0.1, doubtful=3, highest=1.5)
+    rated = Candidate("a", "a", tokens=figures, looks={"negative": 1.0}, p_right=0.25)
+    executed = Round(Complexity(0.2), Allocation(), 0.0, (rated,), Usage())
+    step = StepRecord(Observation(), (executed,), Complexity(0.2), "a", Usage())
+    line = to_json(replace(episode("t"), steps=(step,)))
+    assert episode_from_json(line).steps[0].rounds[0].candidates == (rated,)
+    told = json.loads(line)
+    for name in ("tokens", "looks", "p_right"):
+        del told["steps"][0]["rounds"][0]["candidates"][0][name]
+    old = episode_from_json(json.dumps(told)).steps[0].rounds[0].candidates
+    assert old == (Candidate("a", "a"),)
+
+
+def test_a_run_from_before_votes_were_weighed_can_be_gone_on_with(tmp_path: Path) -> None:
+    config = {"benchmark": "b", "planner": {"allocator": "fixed"}}
+    RunDirectory.create(tmp_path / "run", {"config": config}).close()
+    now = {"benchmark": "b", "planner": {"allocator": "fixed", "vote": "weighted"}}
+    RunDirectory.resume(tmp_path / "run", {"config": now}).close()
+    plain = {"benchmark": "b", "planner": {"allocator": "fixed", "vote": "plain"}}
+    with pytest.raises(InvalidInputError, match="with vote 'weighted', not 'plain'"):
+        RunDirectory.resume(tmp_path / "run", {"config": plain})
 
 
 def test_a_trace_without_final_complexities_tells_what_decided() -> None:

@@ -9,8 +9,16 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from amp.types import Candidate
-from amp.votes import COINCIDENCE, posterior, vote, weighted_vote
+from amp.types import (
+    Allocation,
+    Candidate,
+    Complexity,
+    Observation,
+    Round,
+    StepRecord,
+    Usage,
+)
+from amp.votes import COINCIDENCE, p_chosen, posterior, vote, weighted_vote
 
 ACTIONS = st.sampled_from(["1", "2", "3", None])
 SHARES = st.floats(0.0, 1.0)
@@ -122,3 +130,25 @@ def test_what_breaks_a_rule_votes_only_alone() -> None:
 def test_an_unrated_candidate_counts_as_the_others_do() -> None:
     rated, unrated = [candidate("1", 0.7)], candidate("1")
     assert posterior([*rated, unrated]).shares == posterior([*rated, candidate("1", 0.7)]).shares
+
+
+@given(RATED, st.floats(0.05, 0.95))
+def test_who_is_not_rated_votes_with_the_mean_of_the_others(
+    rated: list[Candidate], p: float
+) -> None:
+    assume(rated)
+    mean = math.fsum(one.p_right or 0.0 for one in rated) / len(rated)
+    unrated, usual = candidate("1"), candidate("1", mean)
+    assert posterior([*rated, unrated]).scores == pytest.approx(posterior([*rated, usual]).scores)
+
+
+@given(CANDIDATES)
+def test_a_step_says_how_sure_the_vote_is_of_its_action(candidates: list[Candidate]) -> None:
+    chosen = weighted_vote(candidates)
+    action = None if chosen is None else chosen.action
+    made = Round(Complexity(0.0), Allocation(), 0.0, tuple(candidates), Usage())
+    found = p_chosen(StepRecord(Observation(), (made,), Complexity(0.0), action, Usage()))
+    if action is None or all(one.p_right is None for one in candidates):
+        assert found is None
+    else:
+        assert found == posterior(candidates).leader

@@ -34,9 +34,14 @@ class TokenFigures:
 
     @classmethod
     def of(cls, log_probs: Sequence[float], entropies: Sequence[float] = ()) -> TokenFigures | None:
-        """The figures of an answer's tokens; None if the model tells of no token."""
-        highest = max(entropies, default=None)
-        if not log_probs:
+        """The figures of an answer's tokens; None if the model tells of no token.
+
+        Where one value cannot be, such as NaN or a positive log-probability, none of its kind tells
+        anything.
+        """
+        known = all(0.0 <= entropy < math.inf for entropy in entropies)
+        highest = max(entropies, default=None) if known else None
+        if not log_probs or not all(-math.inf < value <= _ROUNDING for value in log_probs):
             return None if highest is None else cls(highest=highest)
         size = min(WINDOW, len(log_probs))
         total = math.fsum(log_probs[:size])
@@ -57,4 +62,5 @@ class TokenFigures:
 
 WINDOW = 16
 """Tokens over which a mean of `TokenFigures` is taken."""
+_ROUNDING = 1e-6
 _DOUBTFUL, _UNLIKELY = math.log(0.8), math.log(0.5)

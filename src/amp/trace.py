@@ -54,7 +54,7 @@ SANDBOX = "sandbox"
 """Key of ``run.json``: which walls stood around programs; no part of what was run."""
 
 _ELSEWHERE = frozenset(
-    {"model", "limit", "allocator", "assessor", "source_run", "give_up", SANDBOX}
+    {"model", "limit", "allocator", "assessor", "correctness", "source_run", "give_up", SANDBOX}
 )
 """Keys of a configuration whose meaning ``run.json`` holds, too: cards, hashes, tasks."""
 
@@ -333,7 +333,7 @@ def settings_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
     Paths and names of models are left out, since their hashes and cards are there.
     """
     config = dict(manifest.get("config", {}))
-    config |= config.pop("planner", {})
+    config |= {"vote": "weighted"} | config.pop("planner", {})  # earlier runs do not say so
     told = ("config", "sha256", CONTENTS, SANDBOX)
     files = manifest.get("sha256", {}) | manifest.get(CONTENTS, {})
     hashes = {f"sha256 of {key}": value for key, value in files.items()}

@@ -17,7 +17,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from amp.types import Candidate
+from amp.types import Candidate, StepRecord
 
 COINCIDENCE = 0.2
 """q, the probability that two wrong candidates have the same wrong answer.
@@ -129,6 +129,14 @@ def posterior(candidates: Sequence[Candidate]) -> Posterior:
     weights = {action: math.exp(score - top) for action, score in scores.items()}
     total = math.fsum(weights.values()) + math.exp(-top)
     return Posterior(scores, {action: weight / total for action, weight in weights.items()})
+
+
+def p_chosen(step: StepRecord) -> float | None:
+    """How probably the action of a step is right; None without one, or if no candidate is rated."""
+    candidates = [candidate for made in step.rounds for candidate in made.candidates]
+    if step.action is None or all(candidate.p_right is None for candidate in candidates):
+        return None
+    return posterior(candidates).shares.get(step.action)
 
 
 def ballots(candidates: Sequence[Candidate]) -> list[tuple[str, Candidate]]:

@@ -71,6 +71,15 @@ def test_what_is_no_finite_number_is_absent_and_never_a_zero(
     assert 0.0 <= one.p_right <= 1.0
 
 
+@pytest.mark.parametrize("bad", [math.nan, -math.inf, math.inf, 0.1])
+def test_one_value_that_cannot_be_makes_no_figure_of_it(bad: float) -> None:
+    assert TokenFigures.of([-0.5, bad, -0.1], [0.2]) == TokenFigures(highest=0.2)
+    if bad != 0.1:
+        told = TokenFigures.of([-0.5], [0.2, bad])
+        assert told is not None
+        assert (told.least, told.highest) == (-0.5, None)
+
+
 def test_a_feature_moves_p_right_by_its_weight() -> None:
     rater = Correctness({"text": head("negative", weight=-2.0)})
     plain, odd = (replace(Candidate("x", "1"), looks={"negative": v}) for v in (0.0, 1.0))
@@ -130,6 +139,7 @@ def test_features_of_tokens_and_looks_are_told_apart() -> None:
         ({"layers": ()}, "expected 1"),
         ({"layers": (Layer(np.zeros((3, 1)), np.zeros(1)),)}, r"expected \(2, 1\)"),
         ({"layers": (Layer(np.full((2, 1), np.nan), np.zeros(1)),)}, "not finite"),
+        ({"layers": (Layer(np.full((2, 1), 3e38), np.zeros(1)),)}, "a weight of 3e.38, expected"),
     ],
 )
 def test_a_head_that_does_not_fit_together_is_refused(broken: dict[str, object], said: str) -> None:

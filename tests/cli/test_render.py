@@ -26,6 +26,7 @@ from amp.types import (
     Task,
     Usage,
 )
+from amp.votes import posterior
 
 TASK = "BabyAI-PutNextLocalS6N4-v0/seed-41"
 ACTION = "go to the grey ball 1 step behind you " * 20
@@ -59,6 +60,18 @@ def test_steps_fit_into_80_columns_and_words_stay_whole(of_tasks: bool) -> None:
     assert words >= {"d16", "t0.75", "p0.95", "b16", "v3", "1,234,567", "1234.5"}
     assert ("v0/seed-41" in text) is of_tasks
     assert len(text.splitlines()) < 14
+
+
+def test_a_trace_says_how_probably_each_candidate_and_the_chosen_answer_are_right() -> None:
+    made = tuple(Candidate("", action, p_right=p) for action, p in (("5", 0.8), ("6", 0.35)))
+    executed = replace(a_step().rounds[0], candidates=made)
+    step = replace(a_step(), rounds=(executed,), action="5")
+    episode = Episode(Task("t", "goal"), (step,), True, 1.0, Usage(), "done")
+    shown = drawn(render.episode_view(episode, full=True))
+    assert "-> 5  P(right) 0.80" in shown
+    assert "-> 6  P(right) 0.35" in shown
+    assert f"P(right) {posterior(made).leader:.2f}" in shown.partition("->")[0]
+    assert "P(right)" not in drawn(render.episode_view(replace(episode, steps=(a_step(),)), True))
 
 
 def test_each_round_begins_a_row_and_the_last_one_says_what_was_done() -> None:

@@ -19,7 +19,9 @@ from amp.cli.app import app, takes
 from amp.errors import InvalidInputError
 from amp.evaluate import Assembly, EpisodeDataset, PlannerConfig, RunConfig, manifest
 from amp.evaluate.config import LIMITS, OVERRIDES
+from amp.models.base import ModelCard
 from amp.models.scripted import ScriptedModel
+from amp.planner import Planner
 from amp.settings import checked, load_toml
 from amp.trace import RunDirectory, read_episodes, read_manifest, to_json
 from amp.types import Limits
@@ -207,6 +209,48 @@ def test_an_assessor_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assembly.planner(model)
     manifest(config, assembly, model, [])
     assert opened == [path]
+
+
+def test_named_heads_are_read_once_and_those_of_something_else_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import numpy as np
+
+    from amp.assess.base import Training
+    from amp.assess.correctness import Correctness, Head, save_correctness
+    from amp.mlp import Layer, read_tensors
+
+    model, path = ScriptedModel([""]), tmp_path / "heads.safetensors"
+    one = np.ones(1, np.float32)
+    layers = (Layer(np.zeros((2, 1), np.float32), one),)
+    rater = Correctness({"text": Head(("length",), one, one, layers)})
+    save_correctness(rater, Training(model.card.name, "gsm8k", model.card.sha256), path)
+    opened: list[Path] = []
+
+    def counted(file: Path, *rest: str) -> Any:
+        opened.append(file)
+        return read_tensors(file, *rest)
+
+    monkeypatch.setattr("amp.assess.correctness.read_tensors", counted)
+    config = RunConfig(benchmark="gsm8k", planner=PlannerConfig(correctness=str(path)))
+    benchmark = config.load_benchmark()
+    assembly = Assembly.of(config.planner, benchmark)
+    planner = assembly.planner(model)
+    assert isinstance(planner, Planner)
+    assert planner.rater is not None
+    assert opened == [path]
+    assert manifest(config, assembly, model, [])["correctness"] == "heads"
+    unrated = Assembly.of(PlannerConfig(correctness="none"), benchmark)
+    assert "correctness" not in manifest(config, unrated, model, [])
+    with pytest.raises(InvalidInputError, match="trained on model scripted , this is other"):
+        assembly.planner(ScriptedModel([""], card=ModelCard("other")))
+    save_correctness(rater, Training(model.card.name, "babyai"), path)
+    with pytest.raises(InvalidInputError, match="trained on babyai, this is gsm8k"):
+        Assembly.of(config.planner, benchmark)
+    for values in ({"correctness": str(path)}, {"vote": "plain"}):
+        named = PlannerConfig.model_validate({"method": "self_consistency", **values})
+        with pytest.raises(InvalidInputError, match="is for allocators, not for self_consist"):
+            Assembly.of(named, benchmark)
 
 
 @pytest.mark.slow

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -10,6 +12,7 @@ from tests.fakes.tools import CorrectingTool, ShoutingTool
 from tests.fakes.worlds import CORRIDOR, RIDDLE, Corridor, context
 
 from amp.cost import Ledger
+from amp.errors import InvalidInputError
 from amp.execute.base import PlainPrompts, Tool
 from amp.execute.executor import Executor
 from amp.execute.meter import Meter
@@ -40,6 +43,18 @@ async def execute(
     meter = Meter(model, Ledger(limits))
     at = context(RIDDLE if observation is None else CORRIDOR, observation)
     return await Executor(PlainPrompts(), tools).execute(at, allocation, meter), meter
+
+
+async def test_looks_that_are_no_finite_numbers_are_left_out() -> None:
+    told = {"odd": True, "far": math.inf, "lost": math.nan, "unknown": None, "size": 2}
+    meter = Meter(ScriptedModel(["Action: x"]), Ledger(Limits()))
+    executor = Executor(PlainPrompts(), plausibility=lambda at, candidate: told)  # type: ignore[arg-type, return-value]  # None is not promised, but likely
+    (candidate,) = await executor.execute(context(RIDDLE), Allocation(), meter)
+    assert candidate.looks == {"odd": 1.0, "size": 2.0}
+    json.dumps(dict(candidate.looks), allow_nan=False)
+    told["size"] = "two"  # type: ignore[assignment]  # what is to be refused
+    with pytest.raises(InvalidInputError, match="plausibility says 'size' is 'two', expected a"):
+        await executor.execute(context(RIDDLE), Allocation(), meter)
 
 
 async def test_depth_zero_acts_at_once_and_depth_writes_first() -> None:

@@ -19,6 +19,7 @@ from amp.report.report import make_report
 from amp.report.tables import tables_of
 from amp.report.validity import Difference, Estimate, Importance, Oriented, reliability
 from amp.report.validity_report import ScoreLine, Stage, ValidityReport
+from amp.votes import p_chosen
 
 RUNS = (
     run("fixed", [True, False, False], 100),
@@ -174,6 +175,18 @@ def test_a_trace_shows_what_a_step_was_given_and_what_came_of_it() -> None:
         "100 tokens, 1.5 s",
     ):
         assert text in shown, text
+
+
+def test_a_trace_shows_how_probably_candidates_and_the_action_are_right() -> None:
+    episode = RUNS[0].episodes[0]
+    plan = episode.steps[0]
+    made = plan.rounds[0]
+    rated = tuple(replace(one, p_right=0.625) for one in made.candidates)
+    step = replace(plan, rounds=(replace(made, candidates=rated), *plan.rounds[1:]))
+    shown = trace(replace(episode, steps=(step,)), "fixed", "here")
+    assert "P(right) 0.625" in shown
+    assert f"its action is right with P {p_chosen(step):.3f}" in shown
+    assert "right with P" not in trace(episode, "fixed", "here")
 
 
 LINK = "<img src=x onerror=alert(1)></script><a href='http://evil.example'>"

@@ -163,6 +163,11 @@ class Head:
         arrays = [self.mean, self.std, *(a for ly in self.layers for a in (ly.weight, ly.bias))]
         if not all(np.isfinite(array).all() for array in arrays):
             raise InvalidInputError("the head has a number that is not finite")
+        largest = max(float(np.abs(layer.weight).max(initial=0.0)) for layer in self.layers)
+        if largest > _LARGEST:  # sums of such could be no number any more
+            raise InvalidInputError(
+                f"the head has a weight of {largest:.3g}, expected at most {_LARGEST:.0g}"
+            )
 
     def encode(self, features: Mapping[str, float]) -> Floats:
         """The input of the layers, shape (2 n,)."""
@@ -182,6 +187,7 @@ class Head:
 
 
 _FAR = 30.0
+_LARGEST = 1e6
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from typer.exceptions import Abort, TyperException
 
-from amp.cli import annotate, demo, info, record, report, run, terminal, train
+from amp.cli import annotate, assess, demo, info, record, report, run, terminal, train
 from amp.cli.app import INTERRUPTED, app
 from amp.errors import (
     AmpError,
@@ -32,6 +32,7 @@ __all__ = [
     "INTERRUPTED",
     "annotate",
     "app",
+    "assess",
     "demo",
     "info",
     "main",

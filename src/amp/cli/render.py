@@ -20,6 +20,7 @@ from rich.text import Text
 from amp.cli.terminal import progress, shown, shown_in_line
 from amp.files import replace_file
 from amp.types import Allocation, Episode, StepRecord, Task
+from amp.votes import p_chosen
 
 if TYPE_CHECKING:
     from amp.report.metrics import Interval, Summary
@@ -86,6 +87,8 @@ def add_step(table: Table, number: int, step: StepRecord, task_id: str | None = 
     if task_id is None:
         cut = len(done) > _ACTION_SHOWN
         action = Text(done[:_ACTION_SHOWN] + "…" if cut else done, style)
+        if (p := p_chosen(step)) is not None:
+            action.append(f"  P(right) {p:.2f}", "dim")
     ids = () if task_id is None else (_OneLine(shown_in_line(task_id), keep_end=True),)
     came_to = f"{step.usage.tokens:,}", f"{step.usage.seconds:.1f}", action
     rounds = [
@@ -263,7 +266,10 @@ def _round_texts(number: int, step: StepRecord) -> list[Text]:
             texts.append(Text(f"  stood in: {shown_in_line(stood_in)}", "yellow"))
         for candidate in executed.candidates:
             said = candidate.action if candidate.action is not None else candidate.failure
-            texts.append(Text(f"  -> {shown(str(said))}", "cyan" if candidate.valid else "red"))
+            line = Text(f"  -> {shown(str(said))}", "cyan" if candidate.valid else "red")
+            if candidate.p_right is not None:
+                line.append(f"  P(right) {candidate.p_right:.2f}", "dim")
+            texts.append(line)
             texts.extend(Text(f"     {shown(line)}", "dim") for line in candidate.text.split("\n"))
     return texts
 
@@ -291,7 +297,7 @@ def report_view(report: ValidityReport, features: int | None = None) -> Group:
         f"Complexity scores of {shown_in_line(report.model)} on {shown_in_line(report.benchmark)}"
     )
     parts: list[RenderableType] = [Text(title, "bold")]
-    for stage in report.stages:
+    for stage in (*report.stages, *report.candidates):
         parts += [Text(), _head(stage), score_table(stage.lines, features)]
         if stage.comparisons:
             parts += [Text(), comparison_table(stage.comparisons)]
@@ -299,6 +305,8 @@ def report_view(report: ValidityReport, features: int | None = None) -> Group:
             parts += [Text(), reliability_table(name, result)]
         if stage.importances:
             parts += [Text(), importance_table(stage.importances)]
+    if report.candidates_note:
+        parts += [Text(), Text(shown_in_line(report.candidates_note), "dim")]
     return Group(*parts)
 
 

@@ -26,7 +26,7 @@ from amp.cli.app import (
     run_async,
     takes,
 )
-from amp.cli.terminal import new_console, progress, say, say_json
+from amp.cli.terminal import new_console, progress, say, say_json, shown_in_line
 from amp.errors import InvalidInputError, ModelError
 from amp.evaluate.config import PlannerConfig, RunConfig
 from amp.files import require_output_directory
@@ -153,13 +153,17 @@ def run(
             if larger is not None:
                 await larger.close()
         summary = summarise(episodes)
+        heads = settings.get("correctness")
         if as_json:
             more = {"success_rate": summary.success_rate, "out": path, "settings": settings_file()}
+            more |= {} if heads is None else {"correctness": heads}
             say_json(asdict(summary) | more)
         else:
             new_console().print(render.summary_table([(title, summary)]))
             for note in summary.notes:
                 say(note)
+            if heads is not None:
+                say(f"candidates rated by {shown_in_line(heads)}, votes {config.planner.vote}")
             say(f"trace: {path}  (amp trace show {path})")
             if (file := settings_file()) is not None:
                 say(f"settings: {file}")

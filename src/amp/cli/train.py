@@ -1,9 +1,8 @@
-"""What learns: `amp train` a policy, on a recording or online; `amp assess` an assessor."""
+"""`amp train`: a policy learns, on a recording or online."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,29 +12,22 @@ from amp.cli.app import (
     INTERRUPTED,
     Data,
     Json,
-    MaxSteps,
     Model,
-    Probe,
     Record,
     Replay,
     app,
     open_model,
     output_directory,
-    output_file,
-    probes_of,
 )
 from amp.cli.policy import cost_curve
-from amp.cli.terminal import new_console, progress, say, say_json, shown_in_line, tracked
-from amp.errors import InvalidInputError, did_you_mean
-from amp.files import replace_file
+from amp.cli.terminal import new_console, progress, say_json
+from amp.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
     from amp.allocate.policy_file import Origin
-    from amp.annotations.store import Annotation
     from amp.benchmarks.base import Benchmark
-    from amp.evaluate.record import EpisodeDataset
     from amp.learn.config import TrainConfig
     from amp.learn.trainer import Metrics
     from amp.models.base import LanguageModel
@@ -219,208 +211,3 @@ def _show(origin: Origin, out: Path, config: TrainConfig) -> None:
         console.print(f"assessor: {out / ASSESSOR}  (run the policy with it)", soft_wrap=True)
     path = out / POLICY
     console.print(f"policy: {path}  (amp policy show {path})", soft_wrap=True)
-
-
-assess_app = typer.Typer(help="Train and validate the complexity of steps.", no_args_is_help=True)
-app.add_typer(assess_app, name="assess")
-
-KINDS = ("neural", "weighted")
-
-Runs = Annotated[
-    list[Path], typer.Argument(metavar="RUN...", help="Run directories, or recordings (.sqlite).")
-]
-Split = Annotated[str | None, typer.Option(help="Split of the tasks in a recording.")]
-Level = Annotated[
-    list[str] | None, typer.Option(help="Level of the tasks in a recording; repeat for several.")
-]
-Limit = Annotated[int | None, typer.Option(min=1, help="Tasks to look for in a recording at most.")]
-Parser = Annotated[str, typer.Option(help="Structure of text: structural, or dependency (spaCy).")]
-
-
-@assess_app.command("train")
-def train_assessor(
-    runs: Runs,
-    out: Annotated[Path, typer.Option(callback=output_file, help="File of the assessor.")],
-    annotations: Annotated[
-        list[Path] | None,
-        typer.Option(help="Learn from these annotations; without, from what the judge says."),
-    ] = None,
-    kind: Annotated[str, typer.Option(help="neural or weighted.")] = "neural",
-    parser: Parser = "structural",
-    benchmark: Annotated[str | None, typer.Option(help="Benchmark of a recording.")] = None,
-    split: Split = "train",
-    level: Level = None,
-    limit: Limit = None,
-    probe: Probe = None,
-    max_steps: MaxSteps = None,
-    seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
-    data: Data = None,
-    as_json: Json = False,
-) -> None:
-    """Train an assessor. Example: amp assess train runs/train --out cam.safetensors"""
-    from amp.assess.neural import save_assessor
-    from amp.assess.text import find_parser
-    from amp.learn.pretrain import train_assessor, training_of
-
-    if kind not in KINDS:
-        raise InvalidInputError(f"unknown kind {kind!r}{did_you_mean(kind, KINDS)}")
-    source = _source(runs, benchmark, split, level, limit, probe, max_steps, data)
-    notes = _read(annotations) if annotations else _judged(source)
-    made = train_assessor(kind, source.episodes, notes, find_parser(parser), seed)
-    save_assessor(made.assessor, training_of(source.card, source.benchmark.name, notes), out)
-    fit = made.fit
-    if as_json:
-        say_json({"out": str(out), "kind": kind} | asdict(fit))
-        return
-    say(
-        f"{kind} assessor of {fit.examples} examples from {fit.tasks} tasks: squared error "
-        f"{fit.error:.4f} on tasks left out, {fit.constant_error:.4f} for a constant; {out}"
-    )
-
-
-@assess_app.command("report")
-def report_assessors(
-    runs: Runs,
-    train: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Runs or recordings of other tasks to learn from; without, a third of the tasks "
-            "is held out and the others are learned from."
-        ),
-    ] = None,
-    assessor: Annotated[
-        list[Path] | None,
-        typer.Option(help="Examine these; without, both kinds are trained on --train."),
-    ] = None,
-    parser: Parser = "structural",
-    benchmark: Annotated[str | None, typer.Option(help="Benchmark of a recording.")] = None,
-    split: Split = None,
-    train_split: Annotated[
-        str, typer.Option(help="Split of the tasks in a recording of --train.")
-    ] = "train",
-    level: Level = None,
-    limit: Limit = None,
-    probe: Probe = None,
-    max_steps: MaxSteps = None,
-    seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
-    html: Annotated[
-        Path | None, typer.Option(callback=output_file, help="Write a page with figures, too.")
-    ] = None,
-    features: Annotated[
-        int | None, typer.Option(min=0, help="Features that a table shows at most.")
-    ] = 12,
-    data: Data = None,
-    as_json: Json = False,
-) -> None:
-    """Say how well complexity tells failures.
-
-    Example: amp assess report recordings/gsm8k.sqlite --train recordings/gsm8k-train.sqlite
-    """
-    from amp.assess.text import find_parser
-    from amp.report.validity_report import make_validity_report
-
-    held_out = _source(runs, benchmark, split, level, limit, probe, max_steps, data)
-    if train:
-        inside = _source(train, benchmark, train_split, level, limit, probe, max_steps, data)
-        if shared := {e.task.id for e in inside.episodes} & {e.task.id for e in held_out.episodes}:
-            raise InvalidInputError(
-                f"{len(shared)} of these tasks are in --train, too, such as {min(shared)}; "
-                "report on others"
-            )
-    else:
-        inside, held_out = held_out.train_test_split()
-    outside_notes, inside_notes = _judged(held_out), _judged(inside)
-    if assessor:
-        from amp.assess.neural import load_assessor
-
-        assessors = {}
-        for path in assessor:
-            loaded, training = load_assessor(
-                path, model=held_out.card, environment=held_out.benchmark.name
-            )
-            if seen := {e.task.id for e in held_out.episodes} & set(training.tasks):
-                raise InvalidInputError(
-                    f"{path} was trained on {len(seen)} of these tasks, such as {min(seen)}; "
-                    "report on others"
-                )
-            assessors[path.stem] = loaded
-    else:
-        from amp.learn.pretrain import train_assessor
-
-        assessors = {
-            kind: train_assessor(
-                kind, inside.episodes, inside_notes, find_parser(parser), seed
-            ).assessor
-            for kind in KINDS
-        }
-    made = make_validity_report(
-        held_out.card.name,
-        held_out.benchmark.name,
-        (inside.episodes, inside_notes),
-        (held_out.episodes, outside_notes),
-        assessors,
-    )
-    if html is not None:
-        from amp.report.pages import validity_page
-
-        replace_file(html, validity_page(made).encode())
-    if as_json:
-        say_json(made)
-        return
-    from amp.cli.render import report_view
-
-    new_console().print(report_view(made, features))
-    if html is not None:
-        say(f"page: {html}")
-
-
-def _source(
-    paths: list[Path],
-    benchmark: str | None,
-    split: str | None,
-    level: list[str] | None,
-    limit: int | None,
-    probe: list[str] | None,
-    max_steps: int | None,
-    data: Path | None,
-) -> EpisodeDataset:
-    """The episodes of runs and recordings; a progress bar, since a recording is planned again."""
-    from amp.benchmarks import load_benchmark
-    from amp.evaluate.record import EpisodeDataset, benchmark_of
-    from amp.settings import load_settings
-
-    data = data or load_settings().data
-    probes = probes_of(probe)
-    datasets = []
-    for path in paths:
-        if path.suffix != ".sqlite":
-            datasets.append(EpisodeDataset.from_run(path, data))
-            continue
-        levels: list[str | None] = [*level] if level else [None]
-        for one in levels:
-            chosen = load_benchmark(benchmark or benchmark_of(path), data=data, level=one)
-            tasks = tracked(
-                chosen.tasks(split or chosen.splits[0], limit),
-                " ".join(filter(None, [path.name, one])),
-            )
-            datasets.append(EpisodeDataset.from_recording(path, chosen, tasks, probes, max_steps))
-    return EpisodeDataset.merge(datasets)
-
-
-def _judged(source: EpisodeDataset) -> list[Annotation]:
-    from amp.report.validity_report import judge_episodes
-
-    episodes = tracked(source.episodes, "judging")
-    return [note for episode in episodes for note in judge_episodes([episode], source.benchmark)]
-
-
-def _read(paths: list[Path]) -> list[Annotation]:
-    from amp.annotations.store import read_annotations
-
-    notes: list[Annotation] = []
-    for path in paths:
-        read = read_annotations(path)
-        notes += read.good
-        for bad in read.bad:
-            say(f"{path} line {bad.number}: {shown_in_line(bad.reason)}", error=True)
-    return notes

@@ -80,6 +80,7 @@ class Assembly:
         assessor: without the excluded features.
         trained_on: what the assessor was trained on; None for the default weighted sum.
         sandbox: what stands around the programs that its tools run.
+        heads: that the user named to rate candidates, and what they were trained on; None if none.
     """
 
     config: PlannerConfig
@@ -90,6 +91,7 @@ class Assembly:
     assessor: Assessor
     trained_on: Training | None
     sandbox: Sandbox
+    heads: tuple[Rater, Training] | None = None
 
     @classmethod
     def of(cls, config: PlannerConfig, benchmark: Benchmark, seed: int = 0) -> Assembly:
@@ -103,7 +105,10 @@ class Assembly:
         assessor, trained_on = _load_assessor(config, benchmark.name)
         defaults = _defaults(config, method, benchmark)
         sandbox = load_sandbox(config.sandbox or load_settings().sandbox)
-        assembly = cls(config, benchmark, seed, method, defaults, assessor, trained_on, sandbox)
+        heads = _load_heads(config, benchmark.name)
+        assembly = cls(
+            config, benchmark, seed, method, defaults, assessor, trained_on, sandbox, heads
+        )
         if config.give_up is not None:
             _load_head(config.give_up)  # for its errors
         if method.allocator != AUTO and "episodes" not in find_allocator(method.allocator).takes:
@@ -183,7 +188,7 @@ class Assembly:
         """The file of the heads that rate the candidates of a model; None rates none."""
         config = self.config
         named = config.correctness or AUTO
-        if named not in (AUTO, NO_CORRECTNESS):
+        if config.names_heads:
             return Path(named)
         is_told = self.defaults.plausibility is not no_looks
         if named == NO_CORRECTNESS or config.method is not None or not is_told:
@@ -196,6 +201,10 @@ class Assembly:
         path = self.correctness(card)
         if path is None:
             return None
+        if self.heads is not None:
+            rater, trained_on = self.heads
+            trained_on.check_fit(f"correctness head {path}", model=card)
+            return rater
         from amp.assess.correctness import load_correctness  # needs numpy
 
         return load_correctness(path, model=card, environment=self.benchmark.name)[0]
@@ -285,6 +294,14 @@ def _load_assessor(config: PlannerConfig, environment: str) -> tuple[Assessor, T
         assessor, trained_on = load_assessor(config.assessor, environment=environment)
     excluded = config.exclude
     return (AblatedAssessor(assessor, excluded) if excluded else assessor), trained_on
+
+
+def _load_heads(config: PlannerConfig, environment: str) -> tuple[Rater, Training] | None:
+    if not config.names_heads:
+        return None
+    from amp.assess.correctness import load_correctness  # needs numpy
+
+    return load_correctness(Path(str(config.correctness)), environment=environment)
 
 
 def _defaults(config: PlannerConfig, method: Method, benchmark: Benchmark) -> Defaults:

@@ -130,6 +130,11 @@ class PlannerConfig(Config):
         return self
 
     @property
+    def names_heads(self) -> bool:
+        """Whether `correctness` is a file."""
+        return self.correctness not in (None, AUTO, NO_CORRECTNESS)
+
+    @property
     def overrides(self) -> dict[str, Any]:
         """The fields of `Allocation` that the user set, by name."""
         values = {name: getattr(self, name) for name in OVERRIDES}
@@ -223,6 +228,12 @@ def check_effects(config: PlannerConfig) -> None:
             )
     if config.recall is not None and config.give_up is None:
         raise InvalidInputError("recall is for giving up; name a head as give_up, or leave it out")
+    for name, given in (("correctness", config.names_heads), ("vote", config.vote == "plain")):
+        if given and config.method is not None:
+            raise InvalidInputError(
+                f"{name} is for allocators, not for {config.method}, which chooses among its "
+                "candidates in its own way; leave it out"
+            )
     if "episodes" in takes and config.source_run is None:
         raise InvalidInputError(
             f"allocator {method.allocator} needs source_run, the finished run whose allocations "

@@ -322,16 +322,25 @@ class EpisodeDataset:
             InvalidInputError: if there are fewer than three tasks.
         """
         episodes = self.episodes
-        if len(episodes) < _FOLDS:
-            raise InvalidInputError(
-                f"{len(episodes)} tasks, expected at least {_FOLDS} to hold some out; run more"
-            )
-        order = sorted(episodes, key=lambda e: hashlib.sha256(e.task.id.encode()).digest())
-        test = {episode.task.id for episode in order[: len(episodes) // _FOLDS]}
+        test = held_out_tasks([episode.task.id for episode in episodes])
         return (
             replace(self, episodes=tuple(e for e in episodes if e.task.id not in test)),
             replace(self, episodes=tuple(e for e in episodes if e.task.id in test)),
         )
+
+
+def held_out_tasks(tasks: Sequence[str]) -> frozenset[str]:
+    """A third of some tasks; which ones depends on their ids alone.
+
+    Raises:
+        InvalidInputError: if there are fewer than three.
+    """
+    if len(tasks) < _FOLDS:
+        raise InvalidInputError(
+            f"{len(tasks)} tasks, expected at least {_FOLDS} to hold some out; run more"
+        )
+    order = sorted(tasks, key=lambda task: hashlib.sha256(task.encode()).digest())
+    return frozenset(order[: len(tasks) // _FOLDS])
 
 
 async def _replayed(

@@ -54,6 +54,7 @@ def manifest(
         "give_up": config.planner.give_up,
     }
     split = config.split or assembly.benchmark.splits[0]
+    heads = files["correctness"]
     hashes = {name: _sha256(file) for name, file in files.items() if file is not None}
     contents = {name: _contents_sha256(file) for name, file in files.items() if file is not None}
     return {
@@ -61,6 +62,7 @@ def manifest(
         "model": asdict(model.card),
         "prompts": assembly.prompts,
         "allocator": resolved.method.allocator if policy is None else policy.stem,
+        **({} if heads is None else {"correctness": heads.stem}),
         "fixed": _plain(asdict(assembly.defaults.fixed)),
         "space": _plain(asdict(assembly.defaults.space)),
         "sha256": hashes,

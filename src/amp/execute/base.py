@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from amp.errors import InvalidInputError
 from amp.execute.sandbox import Sandbox
 from amp.models.base import LanguageModel, Message, Prompt
 from amp.types import Allocation, Candidate, StepContext, ToolUse, Usage
@@ -187,6 +189,28 @@ Plausibility = Callable[[StepContext, Candidate], Mapping[str, float]]
 It makes no model calls and may not know the right answer. A name is left out where its number can't
 be told.
 """
+
+
+def looks_of(
+    plausibility: Plausibility, context: StepContext, candidate: Candidate
+) -> dict[str, float]:
+    """What a candidate looks like, without what is None or no finite number.
+
+    Raises:
+        InvalidInputError: if it is told by something else than numbers.
+    """
+    looks = {}
+    for name, value in plausibility(context, candidate).items():
+        if value is None:
+            continue
+        if not isinstance(value, int | float):
+            raise InvalidInputError(
+                f"plausibility says {name!r} is {value!r}, expected a number, or no such name where"
+                " it can't be told"
+            )
+        if math.isfinite(value):
+            looks[name] = float(value)
+    return looks
 
 
 def no_looks(context: StepContext, candidate: Candidate) -> Mapping[str, float]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 from amp.errors import ModelError
-from amp.execute.base import Plausibility, Prompts, Question, Tool, no_looks
+from amp.execute.base import Plausibility, Prompts, Question, Tool, looks_of, no_looks
 from amp.execute.choice_step import (
     MAX_CHOICES,
     ChoiceStep,
@@ -213,7 +213,9 @@ class Executor:
         if allocation.verification >= 3:
             candidates = await refine(candidates, context, actions, step, self.prompts, meter)
         return tuple(
-            replace(c, tool_uses=advice + c.tool_uses, looks=self.plausibility(context, c))
+            replace(
+                c, tool_uses=advice + c.tool_uses, looks=looks_of(self.plausibility, context, c)
+            )
             for c in candidates
         )
 

@@ -27,6 +27,7 @@ from amp.report.tables import Table, tables_of
 from amp.report.validity import Difference, Reliability
 from amp.report.validity_report import Stage, ValidityReport
 from amp.types import Allocation, Candidate, Episode, Probe, Round, StepRecord, Usage
+from amp.votes import p_chosen
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -150,6 +151,7 @@ def _environment() -> Environment:
         "clip": _clip,
         "cost": _cost,
         "facts": _facts,
+        "p_chosen": p_chosen,
         "probed": _probed,
     }
     return made
@@ -184,6 +186,8 @@ def _facts(candidate: Candidate) -> str:
         facts.append(f"log-probability {candidate.log_prob:.2f}")
     if candidate.p_correct is not None:
         facts.append(f"self-check {candidate.p_correct:.3f}")
+    if candidate.p_right is not None:
+        facts.append(f"P(right) {candidate.p_right:.3f}")
     if candidate.cut_off:
         facts.append("cut off")
     if candidate.refined_from is not None:
@@ -345,7 +349,10 @@ def validity_page(report: ValidityReport) -> str:
     return page(
         "validity_report.html",
         f"Complexity scores of {report.model} on {report.benchmark}",
-        stages=[_stage(place, stage) for place, stage in enumerate(report.stages)],
+        stages=[
+            _stage(place, stage) for place, stage in enumerate((*report.stages, *report.candidates))
+        ],
+        note=report.candidates_note,
     )
 
 

@@ -94,11 +94,21 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class ValidityReport:
-    """All stages of one model on one benchmark; `amp.trace.to_json` makes JSON of it."""
+    """All stages of one model on one benchmark; `amp.trace.to_json` makes JSON of it.
+
+    Attributes:
+        model: name of the base model.
+        benchmark: its name.
+        stages: of complexity: whether to act fails, with so many candidates known.
+        candidates: of correctness: whether one candidate is wrong, for each way to ask.
+        candidates_note: why there are none of these; empty if there are.
+    """
 
     model: str
     benchmark: str
     stages: tuple[Stage, ...]
+    candidates: tuple[Stage, ...] = ()
+    candidates_note: str = ""
 
 
 def measure_stage(

@@ -24,8 +24,8 @@ _CACHED_GOALS = 512
 def plausibility(context: StepContext, candidate: Candidate) -> dict[str, float]:
     """What a candidate looks like, as numbers by name.
 
-    Those about the answer are missing where it is no number; those about the question are there in
-    any case.
+    Those about the answer are missing where it is no number, those that compare it with the numbers
+    of the question where there are none; those about the question are there in any case.
     """
     goal = context.task.goal
     asked = _asked(goal)
@@ -36,7 +36,7 @@ def plausibility(context: StepContext, candidate: Candidate) -> dict[str, float]
     whole = abs(answer - round(answer)) < _NOISE
     named = _values(goal)
     size = math.log1p(abs(answer))
-    return looks | {
+    looks |= {
         "negative": float(answer < 0.0),
         "zero": float(answer == 0.0),
         "below_one": float(0.0 < answer < 1.0),
@@ -45,9 +45,11 @@ def plausibility(context: StepContext, candidate: Candidate) -> dict[str, float]
         "fraction_of_money": float(not whole and asked["asks_money"]),
         "below_cents": float(abs(answer * 100.0 - round(answer * 100.0)) >= _NOISE),
         "size": size,
-        "over_largest": size - math.log1p(max(named, default=0.0)),
-        "repeats": float(answer in named),
     }
+    if named:
+        looks["over_largest"] = size - math.log1p(max(named))
+        looks["repeats"] = float(answer in named)
+    return looks
 
 
 _NOISE = 1e-6
@@ -77,4 +79,5 @@ def _asked(goal: str) -> dict[str, float]:
 
 @lru_cache(maxsize=_CACHED_GOALS)
 def _values(goal: str) -> frozenset[float]:
-    return frozenset(float(value_of(number)) for number in numbers(goal))
+    values = (float(value_of(number)) for number in numbers(goal))
+    return frozenset(value for value in values if value < _LARGEST)
