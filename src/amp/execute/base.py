@@ -199,8 +199,9 @@ def looks_of(
     Raises:
         InvalidInputError: if it is told by something else than numbers.
     """
+    told: Mapping[str, object] = plausibility(context, candidate)  # who knows what others return
     looks = {}
-    for name, value in plausibility(context, candidate).items():
+    for name, value in told.items():
         if value is None:
             continue
         if not isinstance(value, int | float):
