@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.allocate.test_stopping import SAMPLE, ask
 
+from amp.allocate import ALLOCATORS, AllocatorOptions, make_allocator
 from amp.allocate.base import Allocator
 from amp.allocate.confidence import (
     ByGain,
@@ -49,7 +50,8 @@ def play(rule: Allocator, stream: list[Candidate]) -> list[Allocation]:
     while (allocation := ask(rule, evidence)) is not None:
         begin = len(evidence.candidates)
         bought.append(allocation)
-        evidence = evidence.after(tuple(stream[begin : begin + 1]), allocation.tools)
+        brought = stream[begin : begin + allocation.beam_width]
+        evidence = evidence.after(tuple(brought), allocation.tools)
     return bought
 
 
@@ -83,6 +85,15 @@ def test_a_higher_threshold_never_takes_fewer_of_one_to_six_samples(
         assert len(fewer) <= len(more)
     assert 1 <= len(fewer) <= 6
     assert 1 <= len(more) <= 6
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, kind in ALLOCATORS.items() if "max_samples" in kind.takes]
+)
+def test_a_named_rule_takes_no_more_samples_than_the_user_allows(name: str) -> None:
+    options = AllocatorOptions(fixed=replace(SAMPLE, beam_width=4), max_samples=3)
+    silent = [Candidate("", None)] * 8
+    assert sum(one.beam_width for one in play(make_allocator(name, options), silent)) == 3
 
 
 # ------------------------------------------------------------------ until sure, CGES

@@ -22,7 +22,6 @@ from amp.allocate.stopping import (
     Shape,
     UntilAgreement,
     flat_prior,
-    in_turn,
     learn_prior,
     majority_probability,
     mode_probability,
@@ -151,8 +150,8 @@ def test_the_last_window_is_as_wide_as_what_is_left() -> None:
 
 def test_tool_sets_take_turns_until_two_agree() -> None:
     python, none = frozenset({"python"}), frozenset[str]()
-    sequence = in_turn(replace(SAMPLE, beam_width=4), [python, python, none, python])
-    rule = UntilAgreement(sequence)
+    other = replace(SAMPLE, tools=none)
+    rule = UntilAgreement((SAMPLE, SAMPLE, other, SAMPLE))
     bought, _ = play(rule, ["a", "b", None, "b"])
     assert [allocation.tools for allocation in bought] == [python, python, none, python]
     assert {allocation.beam_width for allocation in bought} == {1}
@@ -165,8 +164,10 @@ def test_tool_sets_take_turns_until_two_agree() -> None:
     [("until_agreement", "pppp"), ("until_agreement_mixed", "ppcpcpcc")],
 )
 def test_the_named_rules_are_those_of_the_table(name: str, tools: str) -> None:
-    rule = make_allocator(name, AllocatorOptions(fixed=replace(SAMPLE, beam_width=4)))
-    bought, _ = play(rule, list("abcdefgh"))
+    chain = Allocation(depth=4, temperature=0.7)
+    options = AllocatorOptions(fixed=replace(SAMPLE, beam_width=4), arms=(SAMPLE, chain))
+    bought, _ = play(make_allocator(name, options), list("abcdefgh"))
+    assert {one for one in bought if not one.tools} <= {chain}
     assert "".join("p" if allocation.tools else "c" for allocation in bought) == tools
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from itertools import cycle, islice
@@ -31,7 +31,6 @@ from amp.allocate.stopping import (
     EarlyStopping,
     InOrder,
     UntilAgreement,
-    in_turn,
 )
 from amp.errors import InvalidInputError, did_you_mean
 from amp.models.base import ModelCard
@@ -98,6 +97,8 @@ class AllocatorOptions:
     Attributes:
         space: bounds of adaptive allocations; a trained policy has its own.
         fixed: what the fixed allocator grants, and the rules that sample until the votes agree.
+        arms: the benchmark's ways to ask for one sample; rules that mix ways take the first one
+            without tools.
         benchmark: where it is to allocate; a policy that was trained elsewhere is transferred.
         has_assessor: whether the user names a trained assessor, which some policies need.
         max_samples: most samples of a step for the rules on votes; a window is half of it.
@@ -110,6 +111,7 @@ class AllocatorOptions:
 
     space: Space = Space()
     fixed: Allocation = Allocation()
+    arms: Sequence[Allocation] = ()
     benchmark: str = ""
     has_assessor: bool = False
     max_samples: int | None = None
@@ -148,7 +150,7 @@ def _early_stopping(options: AllocatorOptions) -> Allocator:
 def _in_order(
     rule: Callable[[tuple[Allocation, ...]], InOrder], pattern: str
 ) -> Callable[[AllocatorOptions], Allocator]:
-    """A rule on rounds with the tools of the fixed allocation (t) and with none (n).
+    """A rule on rounds of the fixed allocation (t), and of a way to ask without tools (n).
 
     Args:
         rule: takes the sequence of rounds.
@@ -156,20 +158,25 @@ def _in_order(
     """
 
     def make(options: AllocatorOptions) -> Allocator:
-        fixed, most = options.fixed, options.max_samples
+        most, ways = options.max_samples, _ways(options)
         letters = pattern if most is None else islice(cycle(pattern), most)
-        tools = [fixed.tools if letter == "t" else frozenset[str]() for letter in letters]
-        return rule(in_turn(fixed, tools))
+        return rule(tuple(ways[0 if letter == "t" else -1] for letter in letters))
 
     return make
 
 
 def _by_gain(options: AllocatorOptions) -> Allocator:
-    """One way with the tools of the fixed allocation, if it has any, and one without."""
     most = options.max_samples or _MAX_SAMPLES
-    kinds = sorted({options.fixed.tools, frozenset[str]()}, key=len)
-    ways = tuple(Way(one, most) for one in in_turn(options.fixed, kinds))
-    return ByGain(ways, max_samples=most)
+    return ByGain(tuple(Way(one, most) for one in _ways(options)), max_samples=most)
+
+
+def _ways(options: AllocatorOptions) -> tuple[Allocation, ...]:
+    """One sample of the fixed allocation, and if that has tools, of the first arm without."""
+    fixed = replace(options.fixed, beam_width=1)
+    if not fixed.tools:
+        return (fixed,)
+    others = (arm for arm in options.arms if not arm.tools)
+    return fixed, next(others, replace(fixed, tools=frozenset()))
 
 
 def _control(how: str) -> Callable[[AllocatorOptions], Allocator]:

@@ -10,7 +10,7 @@ all equal. Rules that look at more than the votes are in `amp.allocate.confidenc
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -56,11 +56,6 @@ class InOrder(Allocator):
             name: value for name, value in fields.items() if name not in ("beam_width", "tools")
         }
         return replace(self, sequence=tuple(replace(each, **kept) for each in self.sequence))
-
-
-def in_turn(allocation: Allocation, tool_sets: Iterable[frozenset[str]]) -> tuple[Allocation, ...]:
-    """One sample per round: `allocation` with the tools of each of `tool_sets` in turn."""
-    return tuple(replace(allocation, beam_width=1, tools=tools) for tools in tool_sets)
 
 
 @dataclass(frozen=True, slots=True)

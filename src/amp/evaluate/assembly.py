@@ -261,6 +261,7 @@ class Assembly:
         options = AllocatorOptions(
             space=self.defaults.space,
             fixed=self.defaults.fixed,
+            arms=tuple(self.defaults.arms.values()),
             benchmark=self.benchmark.name,
             has_assessor=config.assessor is not None,
             max_samples=config.max_samples,
