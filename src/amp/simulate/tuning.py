@@ -63,14 +63,14 @@ class Tried:
     tokens: float
 
 
-def tuned_rules(table: SampleTable, price: Price, orders: int = 3) -> dict[str, Tried]:
+def tuned_rules(table: SampleTable, price: Price, orders: int = 5) -> dict[str, Tried]:
     """The setting of each rule that pays best on these tasks; for other tasks than these.
 
     Args:
         table: the training tasks. Rules that weigh candidates read their `p_right`, which has to
             come from a head that was not trained on the same tasks, or they trust it too much.
         price: what pays.
-        orders: of the samples.
+        orders: of the samples; with few of them, luck chooses the order of the arms.
     """
     return {
         rule: best_at(settings, price)
@@ -95,7 +95,7 @@ def front(settings: Iterable[Tried]) -> tuple[Tried, ...]:
 
 
 def tried_rules(
-    table: SampleTable, cost: CostOf = TOKENS, orders: int = 3
+    table: SampleTable, cost: CostOf = TOKENS, orders: int = 5
 ) -> dict[str, tuple[Tried, ...]]:
     """What every setting of every rule reaches on a table, by the name of the rule."""
     rules = rule_settings(table, cost)
