@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from tests.fakes.tools import FakeTool
@@ -203,3 +205,32 @@ async def test_a_failure_costs_its_time_and_no_tokens_that_nobody_wrote_down() -
         await meter.next_token(PROMPT)
     assert meter.ledger.usage.tokens == 0
     assert meter.ledger.usage.seconds > 0.0
+
+
+class Unsure(ScriptedModel):
+    """Gives these log-probabilities and entropies with each answer."""
+
+    def __init__(self, log_probs: tuple[float, ...], entropies: tuple[float, ...]) -> None:
+        super().__init__(["x"])
+        self._told = {"log_probs": log_probs, "entropies": entropies}
+
+    async def generate(self, request: Request) -> list[Completion]:
+        return [replace(c, **self._told) for c in await super().generate(request)]
+
+
+@pytest.mark.parametrize("bad", [math.nan, -math.inf, math.inf, 0.5])
+async def test_log_probabilities_that_are_none_are_left_out_and_noted(bad: float) -> None:
+    meter = meter_for(Unsure((-0.5, bad), (0.1,)))
+    (completion,) = await meter.generate(PROMPT)
+    assert (completion.log_prob, completion.entropies) == (None, (0.1,))
+    (note,) = meter.take_notes()
+    assert "no log-probabilities of tokens" in note
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -0.5])
+async def test_entropies_that_are_none_are_left_out_and_noted(bad: float) -> None:
+    meter = meter_for(Unsure((-0.5, 1e-9), (0.1, bad)))
+    (completion,) = await meter.generate(PROMPT)
+    assert (completion.log_probs, completion.entropy) == ((-0.5, 1e-9), None)
+    (note,) = meter.take_notes()
+    assert "no entropies of tokens" in note

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 
 from amp.assess.base import Training
-from amp.assess.correctness import Correctness, load_correctness, save_correctness
+from amp.assess.correctness import SCHEMA, Correctness, load_correctness, save_correctness
 from amp.errors import InvalidInputError
 from amp.learn.correctness import CorrectnessSettings, Judged, train_correctness
+from amp.mlp import read_tensors, write_tensors
 from amp.models.base import ModelCard
 
 TASKS = 250
@@ -124,6 +126,29 @@ def test_heads_of_something_else_are_refused_in_one_line(tmp_path: Path) -> None
         load_correctness(path, environment="babyai")
     with pytest.raises(InvalidInputError, match="it was trained on model m ab, this is other cd"):
         load_correctness(path, model=ModelCard("other", sha256="cd"))
+    header, tensors = read_tensors(path, "correctness head", SCHEMA)
+    for change, said in (
+        ({"features": "0"}, "features of version 0, this is version 1; train it again"),
+        ({"kind": "tree"}, "kind is 'tree', expected logistic or network"),
+        ({"ways": "[]"}, "does not fit"),
+        ({"ways": "{}"}, "for no way to ask"),
+        ({"ways": "not json"}, "does not fit"),
+    ):
+        write_tensors(path, header | change, tensors)
+        with pytest.raises(InvalidInputError, match=said) as refused:
+            load_correctness(path)
+        assert "\n" not in str(refused.value)
+    del header["kind"]
+    write_tensors(path, header, tensors)
+    with pytest.raises(InvalidInputError, match="lacks 'kind'; train it again"):
+        load_correctness(path)
+    save_correctness(made, Training("m", "gsm8k", "ab"), path)
+    whole = path.read_bytes()
+    for cut in (0, 7, 60, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(InvalidInputError, match=re.escape(str(path))) as refused:
+            load_correctness(path)
+        assert "\n" not in str(refused.value)
     path.write_text("nothing")
     with pytest.raises(InvalidInputError, match="no safetensors file"):
         load_correctness(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import Counter
 from collections.abc import Awaitable, Sequence
@@ -28,6 +29,9 @@ from amp.types import StepContext, ToolUse, Usage
 
 _TOOL_GRACE_SECONDS = 1.0
 """A tool with a timeout of its own may end a little after it, and its error is more precise."""
+
+_ROUNDING = 1e-6
+"""By which a log-probability or entropy of 0 may miss it."""
 
 ESTIMATED = "an estimate of the tokens, which the model did not tell"
 
@@ -128,7 +132,7 @@ class Meter:
         completions = await self._granted(grants, self.model.generate(request), thinking)
         self._charge([c.usage for c in completions])
         self._note_sampling(temperature, top_p)
-        return completions
+        return [self._told(completion) for completion in completions]
 
     async def next_token(self, prompt: Prompt, *, hidden: bool = False) -> NextToken:
         """Returns the next-token distribution after a prompt; a repeated call costs nothing.
@@ -252,6 +256,19 @@ class Meter:
             bill.calls = None  # they hold the bill, and so this meter, in a circle
             for grant in grants:
                 self.ledger.release(grant)
+
+    def _told(self, completion: Completion) -> Completion:
+        """The completion without figures of its tokens of which one cannot be, which is noted."""
+        surprises = [-log_prob for log_prob in completion.log_probs]
+        if not all(-_ROUNDING <= surprise < math.inf for surprise in surprises):
+            self.notes.append(
+                "no log-probabilities of tokens, since the model gave one that is none"
+            )
+            completion = replace(completion, log_probs=())
+        if not all(-_ROUNDING <= entropy < math.inf for entropy in completion.entropies):
+            self.notes.append("no entropies of tokens, since the model gave one that is none")
+            completion = replace(completion, entropies=())
+        return completion
 
     def _bill(self, grants: list[Grant], thinking_tokens: int) -> Bill:
         """A bill for calls that are granted; what is reserved beyond joins the grants."""

@@ -411,7 +411,7 @@ class Stream:
                 sample.thinking_tokens += 1
                 sample.tokens += 1
                 continue
-            sample.log_probs.append(min(0.0, token["logprob"]))
+            sample.log_probs.append(min(token["logprob"], 0.0))  # in this order NaN stays NaN
             top = [entry["logprob"] for entry in token["top_logprobs"]]
             sample.entropies.append(entropy(normalised(top)))
             sample.tokens += 1
