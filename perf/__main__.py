@@ -26,6 +26,7 @@ from amp.models.registry import load_model
 from amp.types import Candidate, Evidence, StepContext, Task, Usage
 from perf.assessments import assessments
 from perf.babyai_steps import PROMISED, speed
+from perf.correctness import ratings
 from perf.decisions import decisions
 from perf.learning import learning
 from perf.replay import replays
@@ -132,6 +133,7 @@ async def main() -> int:
         ("4 beams / 4 calls on a warm prefix cache", cached, ">", 1.0),
         ("4 samples / 1 sample on PyTorch, time", samples, "<", 1.6),
         *decisions(),
+        *ratings(),
         *replays(),
         *reports(),
         *learning(),
