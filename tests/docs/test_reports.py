@@ -19,6 +19,8 @@ from amp.assess.text import structural
 from amp.benchmarks import load_benchmark
 from amp.benchmarks.labels import label_steps
 from amp.evaluate import EpisodeDataset
+from amp.learn.candidates import CandidateDataset, candidate_stages
+from amp.learn.correctness import CorrectnessSettings
 from amp.learn.pretrain import train_assessor
 from amp.report.stats import auroc, spearman
 from amp.report.validity import Row
@@ -189,3 +191,47 @@ def test_the_summary_of_the_results_repeats_rows_of_the_long_table() -> None:
 def test_the_picture_of_the_results_is_drawn_from_the_long_table() -> None:
     page, picture = (ROOT / "docs" / name for name in ("tables/gsm8k.md", "success.svg"))
     assert draw(read(page.read_text())) == picture.read_text()
+
+
+@pytest.mark.data("gsm8k")
+def test_the_tables_of_heads_are_what_the_recordings_give() -> None:
+    benchmark = load_benchmark("gsm8k", data=DATA)
+    train, held_out = (
+        CandidateDataset.from_recording(ROOT / "recordings" / name, benchmark, tasks)
+        for name, tasks in (
+            ("gsm8k-train-500.sqlite", benchmark.tasks("train", 267)),
+            ("gsm8k.sqlite", benchmark.tasks("test", 125)),
+        )
+    )
+    assert (len(train.steps), len(held_out.steps)) == (267, 125)
+    programs, chains = candidate_stages(
+        train.steps, held_out.steps, CorrectnessSettings(), resamples=200
+    )
+    text = PAGE.partition("\n## Is this candidate right?\n")[2]
+    rows = {
+        name: [re.findall(r"[\d.]+", cell) for cell in cells]
+        for name, *cells in (
+            [cell.strip() for cell in line.split("|")[1:-1]]
+            for line in text.splitlines()
+            if line.startswith("| ")
+        )
+    }
+    told = text.split("| Brier score", 1)
+    for place, stage in enumerate((programs, chains)):
+        assert rows["candidates, wrong"][place] == [str(stage.rows), str(stage.failures)]
+        for line in stage.lines:
+            if line.name == "constant":
+                continue
+            (row,) = re.findall(rf"^\| {line.name} \|(.*)\|$", told[0], re.MULTILINE)
+            value, low, high = map(float, re.findall(r"\d\.\d+", row.split("|")[place]))
+            assert line.auroc.value == pytest.approx(value, abs=ROUNDING), line.name
+            assert line.auroc.interval is not None
+            assert line.auroc.interval.low == pytest.approx(low, abs=0.03)
+            assert line.auroc.interval.high == pytest.approx(high, abs=0.03)
+        for name, found in stage.reliability.items():
+            (row,) = re.findall(rf"^\| {name} \|(.*)\|$", told[1], re.MULTILINE)
+            brier, error = map(float, re.findall(r"\d\.\d+", row.split("|")[place]))
+            assert found.brier == pytest.approx(brier, abs=0.005)
+            assert found.calibration_error == pytest.approx(error, abs=ROUNDING)
+            constant = float(rows["constant"][place][0])
+            assert found.constant_brier == pytest.approx(constant, abs=0.0006)
