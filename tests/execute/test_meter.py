@@ -212,10 +212,13 @@ class Unsure(ScriptedModel):
 
     def __init__(self, log_probs: tuple[float, ...], entropies: tuple[float, ...]) -> None:
         super().__init__(["x"])
-        self._told = {"log_probs": log_probs, "entropies": entropies}
+        self._log_probs, self._entropies = log_probs, entropies
 
     async def generate(self, request: Request) -> list[Completion]:
-        return [replace(c, **self._told) for c in await super().generate(request)]
+        return [
+            replace(c, log_probs=self._log_probs, entropies=self._entropies)
+            for c in await super().generate(request)
+        ]
 
 
 @pytest.mark.parametrize("bad", [math.nan, -math.inf, math.inf, 0.5])

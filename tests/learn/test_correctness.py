@@ -134,12 +134,11 @@ def test_heads_of_something_else_are_refused_in_one_line(tmp_path: Path) -> None
         ({"ways": "{}"}, "for no way to ask"),
         ({"ways": "not json"}, "does not fit"),
     ):
-        write_tensors(path, header | change, tensors)
+        write_tensors(path, {**header, **change}, tensors)
         with pytest.raises(InvalidInputError, match=said) as refused:
             load_correctness(path)
         assert "\n" not in str(refused.value)
-    del header["kind"]
-    write_tensors(path, header, tensors)
+    write_tensors(path, {key: header[key] for key in header if key != "kind"}, tensors)
     with pytest.raises(InvalidInputError, match="lacks 'kind'; train it again"):
         load_correctness(path)
     save_correctness(made, Training("m", "gsm8k", "ab"), path)
