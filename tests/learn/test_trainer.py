@@ -179,6 +179,9 @@ def test_a_training_of_version_0_1_goes_on_as_if_it_were_one_of_today(tmp_path: 
         for name, value in header.items()
     }
     assert old != header
+    charged = '"cost": "tokens", "reference_cost"'  # there was nothing else to charge
+    assert charged in old["settings"]
+    old["settings"] = old["settings"].replace(charged, '"reference_tokens"')
     write_tensors(path, old, tensors)
     longer = SHORT.replace(decisions=1_400)
     now, resumed = (

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from tests.fakes.runs import evil, run
 
+from amp.cost import read_cost
+from amp.models.base import ModelCard
 from amp.report.metrics import Interval
 from amp.report.report import make_report
 from amp.report.tables import Column, Table, markdown, tables_of, write_csv
@@ -56,3 +58,13 @@ def test_every_table_of_a_report_is_a_frame_with_its_rows() -> None:
         frame = table.frame()
         assert len(frame) == len(list(table.texts())) == len(table.rows)
         assert list(frame.iloc[:, 0]) == [texts[0] for texts in table.texts()]
+
+
+def test_dollars_spent_are_those_that_are_compared() -> None:
+    card = ModelCard("local", parameters=1_500_000_000)
+    runs = [replace(run(name, [True, False], 1000), card=card) for name in ("one", "two")]
+    for cost, said in (("dollars", "0.0001"), ("tokens", "0.00000")):
+        tables = {table.name: table for table in tables_of(make_report(runs, cost=read_cost(cost)))}
+        spent = tables["spent"]
+        place = spent.heads.index("dollars")
+        assert [row[place] for row in spent.texts()] == [said, said]

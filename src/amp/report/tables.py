@@ -186,9 +186,6 @@ def short(text: str) -> str:
     return words if len(words) <= _SHORT_CHARACTERS else words[: _SHORT_CHARACTERS - 1] + "…"
 
 
-# --------------------------------------------------------------------------- the whole report
-
-
 def tables_of(report: RunReport) -> list[Table]:
     """All tables that have rows, in the order in which they are read."""
     made = (
@@ -316,6 +313,9 @@ def _spent(report: RunReport) -> Table:
     def mean(name: str) -> Callable[[RunLine], float]:
         return lambda line: float(getattr(line.summary.usage, name)) / line.summary.episodes
 
+    paid = Column("dollars", mean("dollars"), "{:.5f}".format)
+    if report.cost == "dollars":  # perhaps at a reference price
+        paid = Column("dollars", "cost", figure)
     columns = (
         Column("run", "name"),
         Column("model calls", mean("model_calls"), figure),
@@ -323,7 +323,7 @@ def _spent(report: RunReport) -> Table:
         Column("of them cached", mean("cached_prompt_tokens"), figure),
         Column("written tokens", mean("completion_tokens"), figure),
         Column("FLOPs", mean("flops"), "{:.2e}".format),
-        Column("dollars", mean("dollars"), "{:.5f}".format),
+        paid,
         Column("seconds", mean("seconds"), "{:.2f}".format),
     )
     note = (
