@@ -250,13 +250,19 @@ class Evidence:
         candidates: all candidates of all rounds of this step, oldest first.
         rounds: executed rounds.
         probe: what was measured before the first round; None if nothing was.
-        with_tools: how many of the candidates were allocated a tool, whether it ran or not.
+        tools: the tools that each candidate was allocated, whether they ran or not; shorter than
+            the candidates where that is not known, and then counted as none.
     """
 
     candidates: tuple[Candidate, ...] = ()
     rounds: int = 0
     probe: Probe | None = None
-    with_tools: int = 0
+    tools: tuple[frozenset[str], ...] = ()
+
+    @property
+    def with_tools(self) -> int:
+        """How many of the candidates were allocated a tool."""
+        return sum(map(bool, self.tools))
 
     @property
     def votes(self) -> Counter[str]:
@@ -283,7 +289,7 @@ class Evidence:
             self.candidates + candidates,
             self.rounds + 1,
             self.probe,
-            self.with_tools + (len(candidates) if tools else 0),
+            self.tools + (tools,) * len(candidates),
         )
 
 

@@ -155,7 +155,9 @@ def test_no_more_samples_are_drawn_of_a_way_to_ask_than_it_has(
     most: int, plain: int, tooled: int, drawn: list[float]
 ) -> None:
     plain, tooled = min(plain, most), min(tooled, most)
-    evidence = Evidence((Candidate("", "a"),) * (plain + tooled), 1, with_tools=tooled)
+    evidence = Evidence(
+        (Candidate("", "a"),) * (plain + tooled), 1, tools=(frozenset({"python"}),) * tooled
+    )
     at = replace(step(), evidence=evidence)
     now = mask_actions(SPACE, at, AllocationEnv(tools={"python": Usage()}), 4, most)
     assert now.must_stop == (plain == tooled == most)

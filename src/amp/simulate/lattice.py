@@ -303,7 +303,7 @@ def subsets(
         context: the step before anything is taken.
     """
     samples = [
-        (sample, bool(arm.allocation.tools))
+        (sample, arm.allocation.tools)
         for arm in table.arms
         for sample in step.by_arm[arm.name].samples
     ]
@@ -316,8 +316,8 @@ def subsets(
     for subset in range(count):
         known = [sample for bit, sample in enumerate(samples) if subset >> bit & 1]
         candidates = tuple(sample.candidate for sample, _ in known)
-        with_tools = sum(tools for _, tools in known)
-        evidence = Evidence(candidates, rounds=int(bool(known)), with_tools=with_tools)
+        tools = tuple(tools for _, tools in known)
+        evidence = Evidence(candidates, rounds=int(bool(known)), tools=tools)
         now = replace(context, evidence=evidence)
         seen = assessor.observe(now)
         if network is not None:
