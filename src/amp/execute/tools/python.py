@@ -70,13 +70,13 @@ class PythonTool(Tool):
         sandbox: Sandbox | None = None,
         name: str = "python",
     ) -> None:
-        for name, value in (
+        for limit, value in (
             ("wall_seconds", wall_seconds),
             ("memory_bytes", memory_bytes),
             ("output_bytes", output_bytes),
         ):
             if not (value > 0 and math.isfinite(value)):
-                raise InvalidInputError(f"python tool: {name} is {value}, expected more than 0")
+                raise InvalidInputError(f"python tool: {limit} is {value}, expected more than 0")
         if os.name != "posix":
             raise InvalidInputError("the python tool needs Linux or macOS: it relies on rlimits")
         self.limits = ToolLimits(wall_seconds, output_bytes)
