@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from amp.allocate.base import BudgetedAllocator, FixedAllocator, OverrideAllocator, RandomAllocator
@@ -15,13 +16,14 @@ from amp.allocate.policy import SigmoidPolicy
 from amp.allocate.policy_file import load_head, save_head, save_policy
 from amp.allocate.rules import HeuristicAllocator
 from amp.allocate.stopping import AdaptiveConsistency, EarlyStopping
-from amp.assess.base import AblatedAssessor
+from amp.assess.base import AblatedAssessor, Training
+from amp.assess.correctness import Correctness, Head, save_correctness
 from amp.benchmarks import load_benchmark
 from amp.errors import InvalidInputError, ModelError
 from amp.evaluate import Assembly, PlannerConfig, RunConfig, build_planner, manifest, run_tasks
 from amp.latency import CostModel, Profile, cores, machine
-from amp.mlp import content_hash
-from amp.models.base import Prompt
+from amp.mlp import Layer, content_hash
+from amp.models.base import ModelCard, Prompt
 from amp.models.scripted import ScriptedModel
 from amp.planner import Planner
 from amp.trace import RunDirectory, read_episodes
@@ -269,3 +271,28 @@ def test_a_setting_that_would_do_nothing_is_refused(settings: dict[str, Any], me
     config = PlannerConfig(**{"allocator": "fixed", **settings})
     with pytest.raises(InvalidInputError, match=message):
         Assembly.of(config, load_benchmark("gsm8k"))
+
+
+def test_choices_are_rated_by_heads_of_their_own_benchmark_alone(tmp_path: Path) -> None:
+    layer = Layer(np.array([[-1.0], [0.0]], np.float32), np.zeros(1, np.float32))
+    head = Head(("tried",), np.zeros(1, np.float32), np.ones(1, np.float32), (layer,))
+    config = PlannerConfig(correctness=str(tmp_path / "heads.safetensors"))
+    save_correctness(
+        Correctness({"choice": head}), Training("m", "webshop"), tmp_path / "heads.safetensors"
+    )
+    model = ScriptedModel([], card=ModelCard("m"))
+    planner = build_planner(config, model, load_benchmark("webshop"))
+    assert isinstance(planner, Planner)
+    assert planner.rater is not None
+    with pytest.raises(
+        InvalidInputError, match="it was trained on webshop, this is babyai"
+    ) as told:
+        build_planner(config, model, load_benchmark("babyai"))
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("name", ["babyai", "alfworld", "webshop"])
+def test_where_there_is_no_head_no_choice_is_rated(name: str) -> None:
+    planner = build_planner(PlannerConfig(), ScriptedModel([]), load_benchmark(name))
+    assert isinstance(planner, Planner)
+    assert planner.rater is None

@@ -14,6 +14,7 @@ from tests.fakes.worlds import CORRIDOR, RIDDLE, Corridor, context
 from amp.cost import Ledger
 from amp.errors import InvalidInputError
 from amp.execute.base import PlainPrompts, Tool
+from amp.execute.choice_looks import choice_looks
 from amp.execute.executor import Executor
 from amp.execute.meter import Meter
 from amp.models.base import ModelCard, Prompt
@@ -27,6 +28,7 @@ from amp.types import (
     Probe,
     StepContext,
     StepRecord,
+    Task,
     Usage,
 )
 
@@ -194,6 +196,10 @@ async def test_the_only_admissible_action_costs_nothing() -> None:
     assert [c.action for c in candidates] == ["walk"]
     assert meter.ledger.usage.tokens == 0
     assert meter.take_notes() == ("no model call for the only admissible action",)
+    executor = Executor(PlainPrompts(), plausibility=choice_looks)
+    at = StepContext(Task("t", "walk"), single)
+    (only,) = await executor.execute(at, Allocation(), meter)
+    assert only.looks == choice_looks(at, only) != {}
 
 
 # --------------------------------------------------------------------------- a plan too long for th

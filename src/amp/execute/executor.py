@@ -176,7 +176,8 @@ class Executor:
             return (Candidate(text="", action=None, failure="no action is admissible"),)
         if actions is not None and len(actions) == 1:
             meter.notes.append("no model call for the only admissible action")
-            return (Candidate(text="", action=actions[0], probability=1.0),)
+            only = Candidate(text="", action=actions[0], probability=1.0)
+            return (replace(only, looks=looks_of(self.plausibility, context, only)),)
         tools = self._allocated(context, allocation, meter)
         advice = await self._advice(context, tools, meter)
         context = _with_advice(context, advice)
