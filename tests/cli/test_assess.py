@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.fakes.files import DATA, ROOT
 from typer.testing import CliRunner
 
 from amp.annotations.store import read_annotations, write_annotations
 from amp.cli import app
 from amp.errors import InvalidInputError, MissingDependencyError
+from amp.trace import read_episodes
+from amp.votes import vote, weighted_vote
 
 pytestmark = pytest.mark.slow
 
@@ -114,7 +117,6 @@ def test_a_trained_assessor_runs_and_is_named_in_the_run(runs: Path, cam: Path) 
 
 def test_annotations_train_an_assessor(runs: Path) -> None:
     from amp.annotations.collect import annotation_items
-    from amp.trace import read_episodes
 
     notes = runs / "notes.jsonl"
     items = annotation_items(read_episodes(runs / "train"), 0)
@@ -179,3 +181,90 @@ def test_outcomes_become_annotations_and_those_an_assessor(
     assert "did you mean 'cheapest'?" in refused(
         "annotations", "outcomes", runs / "train", "--rule", "cheapst", "--out", notes
     )
+
+
+def test_heads_need_enough_candidates_and_options_that_go_together(runs: Path, cam: Path) -> None:
+    heads = ("assess", "train", runs / "train", "--out", runs / "heads", "--of")
+    assert "8 tasks with judged candidates, expected at least 10" in refused(*heads, "candidates")
+    assert "--of is 'candidate', expected steps or candidates" in refused(*heads, "candidate")
+    assert "unknown kind 'logistics'; did you mean 'logistic'?" in refused(
+        *heads, "candidates", "--kind", "logistics"
+    )
+    assert "unknown kind 'logistic' (of steps: neural, weighted)" in refused(
+        *heads, "steps", "--kind", "logistic"
+    )
+    assert "--samples is for heads" in refused(*heads, "steps", "--samples", 2)
+    assert "--annotations is for complexity" in refused(
+        *heads, "candidates", "--annotations", runs / "notes.jsonl"
+    )
+    report = ("assess", "report", runs / "test", "--train", runs / "train", "--assessor", cam)
+    told = json.loads(amp(*report, "--json"))
+    assert told["candidates"] == []
+    assert "8 tasks with judged candidates" in told["candidates_note"]
+    shown = amp(*report)
+    assert "candidates are not examined: 8 tasks" in " ".join(shown.split())
+
+
+RECORDINGS = ROOT / "recordings"
+HERE = ("--data", DATA)
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Heads of 40 recorded training problems of GSM8K."""
+    path = tmp_path_factory.mktemp("heads") / "heads.safetensors"
+    source = RECORDINGS / "gsm8k-train-500.sqlite"
+    found = ("assess", "train", "--of", "candidates", source, "--limit", 40, "--out", path, *HERE)
+    told = json.loads(amp(*found, "--json"))
+    assert set(told["ways"]) == {"python", "text"}
+    assert told["ways"]["text"]["tasks"] == 40
+    return path
+
+
+@pytest.mark.data("gsm8k")
+def test_heads_rate_candidates_of_a_run_which_names_them(heads: Path, tmp_path: Path) -> None:
+    replay = ("--replay", RECORDINGS / "gsm8k.sqlite", "--limit", 3, "--allocator", "fixed")
+    rated = ("run", "gsm8k", *replay, *HERE, "--correctness", heads)
+    shown = amp(*rated, "--vote", "plain", "--out", tmp_path / "plain")
+    assert "candidates rated by heads, votes plain" in shown
+    told = json.loads(amp(*rated, "--out", tmp_path / "weighted", "--json"))
+    assert told["correctness"] == "heads"
+    for name in ("plain", "weighted"):
+        manifest = json.loads((tmp_path / name / "run.json").read_text())
+        assert (manifest["correctness"], manifest["config"]["planner"]["vote"]) == ("heads", name)
+        for episode in read_episodes(tmp_path / name):
+            (step,) = episode.steps
+            candidates = [one for made in step.rounds for one in made.candidates]
+            assert all(one.p_right is not None and one.tokens for one in candidates)
+            best = (vote if name == "plain" else weighted_vote)(candidates)
+            assert step.action == (None if best is None else best.action)
+    assert "P(right) 0." in amp("trace", "show", tmp_path / "weighted", "--full")
+    assert "trained on gsm8k, this is babyai" in refused(
+        "run", "babyai", "--model", "random", "--correctness", heads, "--out", tmp_path / "no"
+    )
+    assert "it was trained on model qwen2.5-coder-1.5b" in refused(
+        "run", "gsm8k", "--split", "demo", "--model", "random", "--correctness", heads,
+        "--sandbox", "unsafe", "--out", tmp_path / "no",
+    )  # fmt: skip
+
+
+@pytest.mark.data("gsm8k")
+def test_a_report_has_candidates_for_each_way_to_ask(tmp_path: Path) -> None:
+    sides = (RECORDINGS / "gsm8k.sqlite", "--train", RECORDINGS / "gsm8k-train-500.sqlite")
+    page, cam = tmp_path / "page.html", tmp_path / "cam.safetensors"
+    amp("assess", "train", sides[-1], "--kind", "weighted", "--limit", 20, "--out", cam, *HERE)
+    more = ("--limit", 40, "--assessor", cam, *HERE, "--html", page, "--json")
+    told = json.loads(amp("assess", "report", *sides, *more))
+    programs, chains = told["candidates"]
+    assert (programs["name"], chains["name"]) == ("candidates: python", "candidates: text")
+    for stage in (programs, chains):
+        lines = {line["name"]: line["auroc"] for line in stage["lines"]}
+        assert {"logistic", "network", "tokens alone", "looks alone", "agreement alone"} <= set(
+            lines
+        )
+        assert lines["logistic"]["value"] > 0.7
+        assert lines["logistic"]["interval"] is not None
+        assert stage["tasks"] == 40
+        reliability = stage["reliability"]["logistic"]
+        assert reliability["brier"] < reliability["constant_brier"]
+    assert "candidates: python" in page.read_text()

@@ -112,6 +112,15 @@ def test_a_model_that_tells_nothing_has_looks_alone() -> None:
     assert "looks alone" in aurocs(one)
 
 
+def test_one_candidate_a_step_has_nothing_to_agree_with() -> None:
+    def first(side: list[JudgedStep]) -> list[JudgedStep]:
+        return [replace(s, candidates=s.candidates[:1], right=s.right[:1]) for s in side]
+
+    (one,) = stages(first(TRAIN), first(HELD_OUT))
+    assert {"logistic", "network", "constant"} <= aurocs(one).keys()
+    assert not {AGREEMENT, WITH_AGREEMENT} & aurocs(one).keys()
+
+
 def test_too_few_candidates_are_refused_in_one_line() -> None:
     with pytest.raises(
         InvalidInputError, match="2 tasks with judged candidates, expected at least 3"

@@ -197,7 +197,9 @@ def candidate_stages(
         names[name] = "baseline" if name in _ALONE else "scorer"
         _rate(name, inside, outside, chosen)
     _count_agreement(inside, outside)
-    names |= {WITH_AGREEMENT: "scorer", AGREEMENT: "baseline", CONSTANT: "baseline"}
+    names[CONSTANT] = "baseline"
+    if any(len(step.candidates) > 1 for step in held_out):  # with none beside it, none agrees
+        names |= {WITH_AGREEMENT: "scorer", AGREEMENT: "baseline"}
     stages = []
     for way in sorted({one.judged.way for one in inside if LOGISTIC in one.p_right}):
         learned, rows = ([one.row() for one in side if one.counts(way)] for side in sides)
