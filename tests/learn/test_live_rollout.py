@@ -27,6 +27,7 @@ from amp.allocate.base import Allocator
 from amp.allocate.mlp_policy import EXTRAS, MlpPolicy
 from amp.allocate.space import Space
 from amp.assess.base import WeightedAssessor
+from amp.cost import Cost, costing
 from amp.environment import Environment
 from amp.errors import InvalidInputError, ModelError
 from amp.execute.base import PlainPrompts
@@ -93,7 +94,9 @@ def table(path: Path) -> TableEnv:
     return replace(env, shuffled=False)
 
 
-def online(path: Path, one: MlpPolicy, jobs: int = 1, reward: Reward = REWARD) -> Rollout:
+def online(
+    path: Path, one: MlpPolicy, jobs: int = 1, reward: Reward = REWARD, cost: Cost = "tokens"
+) -> Rollout:
     model = RecordedModel(None, path, mode="replay")
 
     async def played() -> Rollout:
@@ -106,6 +109,7 @@ def online(path: Path, one: MlpPolicy, jobs: int = 1, reward: Reward = REWARD) -
                 reward,
                 TRADE_OFFS,
                 jobs,
+                costing=costing(cost, model.card),
             )
         finally:
             await model.close()
@@ -135,7 +139,10 @@ def test_the_planner_and_the_simulator_give_the_same_rollouts(
 ) -> None:
     one = replace(sampler(seed), deterministic=True)
     reward = Reward(400.0, ("always", "on_success", "log")[seed % 3])
-    agree(online(path, one, 1, reward), simulated(table, one, reward), "log_probs")
+    costs: tuple[Cost, ...] = ("tokens", "written", "seconds")
+    cost = costs[seed // 3 % 3]
+    played = online(path, one, 1, reward, cost)
+    agree(played, simulated(table.in_unit(cost), one, reward), "log_probs")
 
 
 @pytest.mark.parametrize("seed", range(12))
