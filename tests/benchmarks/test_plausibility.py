@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from amp.benchmarks import BENCHMARKS, load_benchmark
 from amp.benchmarks.alfworld.scene import Goal, Scene, facts
 from amp.benchmarks.babyai.world import PRIMITIVES
+from amp.benchmarks.base import Defaults
+from amp.execute.choice_looks import choice_looks
 from amp.types import Candidate, Complexity, Observation, StepContext, StepRecord, Task, Usage
 
 LOOKS = {name: load_benchmark(name).defaults.plausibility for name in BENCHMARKS}
@@ -89,6 +91,8 @@ def test_any_text_gives_finite_numbers_and_the_same_ones_again(
     told = LOOKS[name](context, Candidate("", action))
     assert all(math.isfinite(value) for value in told.values())
     assert told == LOOKS[name](context, Candidate("", action))
+    if name != "gsm8k":
+        assert choice_looks(context, Candidate("", action)).items() <= told.items()
     if listed is not None and action is not None and name != "gsm8k":
         assert told["tried"] == sum(before == action for before, _ in done)
 
@@ -244,3 +248,8 @@ def test_a_clean_mug_belongs_on_the_desk() -> None:
     action = "move mug 1 to desk 1"
     told = of("alfworld", action, at("", "s", (action,), symbols=symbols))
     assert (told["puts"], told["puts_elsewhere"]) == (1.0, 0.0)
+
+
+def test_a_benchmark_that_says_nothing_of_its_own_has_the_looks_of_any_choice() -> None:
+    ours = load_benchmark("babyai").defaults
+    assert Defaults(ours.fixed, ours.space, ours.lengths).plausibility is choice_looks

@@ -18,7 +18,8 @@ from typing import Any, Literal, Protocol, Self
 from amp.allocate.space import Space
 from amp.environment import Environment
 from amp.errors import InvalidInputError, MissingDependencyError, did_you_mean
-from amp.execute.base import Plausibility, Prompts, Tool, no_looks
+from amp.execute.base import Plausibility, Prompts, Tool
+from amp.execute.choice_looks import choice_looks
 from amp.execute.tools import TOOLS, LargerModelTool, plugin_tools
 from amp.latency import Lengths
 from amp.models.download import Progress
@@ -80,7 +81,8 @@ class Defaults:
         allocator: what ``auto`` is where no policy was trained for the model. The default acts at
             once and assumes nothing of `space`, which ``heuristic`` goes through with the
             complexity.
-        plausibility: what candidates look like against what a step asks.
+        plausibility: what candidates look like against what a step asks; the default knows of
+            listed actions what the plan shows of them.
     """
 
     fixed: Allocation
@@ -89,7 +91,7 @@ class Defaults:
     arms: Mapping[str, Allocation] = field(default_factory=dict)
     policy_space: Space | None = None
     allocator: str = "escalating"
-    plausibility: Plausibility = no_looks
+    plausibility: Plausibility = choice_looks
 
     def overridden(self, overrides: Mapping[str, Any], benchmark: Benchmark) -> Defaults:
         """Returns the defaults with the user's settings in place of their own.
