@@ -60,7 +60,9 @@ def p99(rater: Correctness) -> float:
 def _steps() -> Iterator[tuple[StepContext, tuple[Candidate, ...]]]:
     """Every recorded step with some candidates rated before, and the one that has just come."""
     benchmark = load_benchmark("gsm8k", data=load_settings().data)
-    recorded = CandidateDataset.from_recording(RECORDING, benchmark, benchmark.tasks("test", TASKS))
+    recorded = CandidateDataset.from_recording(
+        RECORDING, benchmark, benchmark.tasks("test", TASKS), arms=("program", "chain")
+    )
     for step in recorded.steps:
         known: tuple[Candidate, ...] = ()
         for index, candidate in enumerate(step.candidates):

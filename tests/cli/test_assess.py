@@ -194,6 +194,7 @@ def test_heads_need_enough_candidates_and_options_that_go_together(runs: Path, c
         *heads, "steps", "--kind", "logistic"
     )
     assert "--samples is for heads" in refused(*heads, "steps", "--samples", 2)
+    assert "--arm is for heads" in refused(*heads, "steps", "--arm", "chain")
     assert "--annotations is for complexity" in refused(
         *heads, "candidates", "--annotations", runs / "notes.jsonl"
     )
@@ -215,6 +216,8 @@ def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("heads") / "heads.safetensors"
     source = RECORDINGS / "gsm8k-train-500.sqlite"
     found = ("assess", "train", "--of", "candidates", source, "--limit", 40, "--out", path, *HERE)
+    told = json.loads(amp(*found, "--arm", "chain", "--json"))
+    assert set(told["ways"]) == {"text"}
     told = json.loads(amp(*found, "--json"))
     assert set(told["ways"]) == {"python", "text"}
     assert told["ways"]["text"]["tasks"] == 40

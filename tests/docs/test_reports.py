@@ -197,7 +197,9 @@ def test_the_picture_of_the_results_is_drawn_from_the_long_table() -> None:
 def test_the_tables_of_heads_are_what_the_recordings_give() -> None:
     benchmark = load_benchmark("gsm8k", data=DATA)
     train, held_out = (
-        CandidateDataset.from_recording(ROOT / "recordings" / name, benchmark, tasks)
+        CandidateDataset.from_recording(
+            ROOT / "recordings" / name, benchmark, tasks, arms=("program", "chain")
+        )
         for name, tasks in (
             ("gsm8k-train-500.sqlite", benchmark.tasks("train", 267)),
             ("gsm8k.sqlite", benchmark.tasks("test", 125)),

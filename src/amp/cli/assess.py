@@ -42,6 +42,13 @@ Samples = Annotated[
         min=1, help="Samples of each arm in a recording, to judge candidates; 4 if left out."
     ),
 ]
+ArmNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--arm",
+        help="Arms of a recording whose candidates are judged; repeat. Default: all that it has.",
+    ),
+]
 Parser = Annotated[str, typer.Option(help="Structure of text: structural, or dependency (spaCy).")]
 
 
@@ -68,6 +75,7 @@ def train_assessor(
     ] = None,
     parser: Parser = "structural",
     samples: Samples = None,
+    arm: ArmNames = None,
     benchmark: Annotated[str | None, typer.Option(help="Benchmark of a recording.")] = None,
     split: Split = "train",
     level: Level = None,
@@ -99,14 +107,15 @@ def train_assessor(
             raise InvalidInputError(
                 "--annotations is for complexity; heads learn from the judge, leave it out"
             )
-        found = _arm_samples(runs, benchmark, split, limit, samples, data)
+        found = _arm_samples(runs, benchmark, split, limit, samples, arm, data)
         if found is None:
             source = _source(runs, benchmark, split, level, limit, probe, max_steps, data)
             found = _candidates(source, _labels(source))
         _train_heads(found, kind, seed, out, as_json)
         return
-    if samples is not None:
-        raise InvalidInputError("--samples is for heads; add --of candidates or leave it out")
+    for name, value in (("samples", samples), ("arm", arm)):
+        if value:
+            raise InvalidInputError(f"--{name} is for heads; add --of candidates or leave it out")
     source = _source(runs, benchmark, split, level, limit, probe, max_steps, data)
     notes = _read(annotations) if annotations else _settled(source, _labels(source))
     made = train_assessor(kind, source.episodes, notes, find_parser(parser), seed)
@@ -162,6 +171,7 @@ def report_assessors(
     ] = None,
     parser: Parser = "structural",
     samples: Samples = None,
+    arm: ArmNames = None,
     benchmark: Annotated[str | None, typer.Option(help="Benchmark of a recording.")] = None,
     split: Split = None,
     train_split: Annotated[
@@ -234,14 +244,14 @@ def report_assessors(
 
     def candidates() -> tuple[CandidateDataset, CandidateDataset]:
         """Those of the same tasks: of all arms where they were recorded, else of the episodes."""
-        outside = _arm_samples(runs, benchmark, split, limit, samples, data)
+        outside = _arm_samples(runs, benchmark, split, limit, samples, arm, data)
         if outside is None:
             labelled = (inside, inside_labels), (held_out, outside_labels)
             one, other = (_candidates(*side) for side in labelled)
             return one, other
         if not train:
             return outside.train_test_split()
-        arms = _arm_samples(train, benchmark, train_split, limit, samples, data)
+        arms = _arm_samples(train, benchmark, train_split, limit, samples, arm, data)
         return arms or _candidates(inside, inside_labels), outside
 
     made = _with_candidates(made, candidates, seed)
@@ -323,6 +333,7 @@ def _arm_samples(
     split: str | None,
     limit: int | None,
     samples: int | None,
+    arms: list[str] | None,
     data: Path | None,
 ) -> CandidateDataset | None:
     """The samples of all arms; None unless all are recordings of a benchmark that has arms."""
@@ -340,7 +351,9 @@ def _arm_samples(
         if not has_arms(chosen):
             return None
         tasks = chosen.tasks(split or chosen.splits[0], limit)
-        datasets.append(CandidateDataset.from_recording(path, chosen, tasks, samples or SAMPLES))
+        datasets.append(
+            CandidateDataset.from_recording(path, chosen, tasks, samples or SAMPLES, arms or ())
+        )
     return CandidateDataset.merge(datasets)
 
 

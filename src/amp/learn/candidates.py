@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -14,16 +14,16 @@ from amp.assess.base import Training
 from amp.assess.correctness import Group, Kind, group_of
 from amp.benchmarks.base import Benchmark
 from amp.benchmarks.labels import StepLabels, candidates_of, context_at
-from amp.errors import InvalidInputError
+from amp.errors import InvalidInputError, RecordingError
 from amp.evaluate.record import arms_of, held_out_tasks
 from amp.learn.correctness import CorrectnessSettings, Judged, judged, train_correctness
-from amp.models.base import ModelCard
+from amp.models.base import ModelCard, Prompt
 from amp.report.validity import RESAMPLES, Row
 from amp.report.validity_report import CONSTANT, Stage, measure_stage
 from amp.report.validity_report import Kind as ScoreKind
 from amp.simulate.build import opening_contexts, table_from_recording
-from amp.simulate.samples import Arm
-from amp.types import Candidate, Episode, StepContext, Task
+from amp.simulate.samples import Arm, RecordedSample
+from amp.types import Allocation, Candidate, Episode, StepContext, Task
 from amp.votes import posterior
 
 SAMPLES = 4
@@ -62,6 +62,16 @@ def has_arms(benchmark: Benchmark) -> bool:
     return benchmark.max_steps == 1 and bool(benchmark.defaults.arms)
 
 
+def _different(
+    benchmark: Benchmark, arms: Mapping[str, Allocation], context: StepContext
+) -> list[Arm]:
+    """The arms without those that ask what one before them asks, since they share their samples."""
+    asked: dict[Prompt, Arm] = {}
+    for name, allocation in arms.items():
+        asked.setdefault(benchmark.prompts.solve(context, allocation), Arm(name, allocation))
+    return list(asked.values())
+
+
 @dataclass(frozen=True, slots=True)
 class CandidateDataset:
     """Judged candidates of one benchmark and one model, to train heads on or to examine them.
@@ -78,29 +88,52 @@ class CandidateDataset:
 
     @classmethod
     def from_recording(
-        cls, path: Path, benchmark: Benchmark, tasks: Sequence[Task], samples: int = SAMPLES
+        cls,
+        path: Path,
+        benchmark: Benchmark,
+        tasks: Sequence[Task],
+        samples: int = SAMPLES,
+        arms: Sequence[str] = (),
     ) -> Self:
-        """The samples of all arms of a recording; tasks that lack some are left out.
+        """The samples of the arms of a recording, of each task as many as there are.
 
         Args:
             path: the recording.
             benchmark: whose tasks they are; one with arms (`has_arms`).
             tasks: those to look for in it.
-            samples: how many of each arm.
+            samples: how many of each arm; a task that has fewer of one counts without that arm.
+            arms: names of those that count; without, all that were recorded.
 
         Raises:
-            RecordingError: if it is no recording, or has so many samples of all arms of no task.
+            InvalidInputError: if there is no arm of a name.
+            RecordingError: if it is no recording, or has so many samples of an arm that was named
+                of no task, or of no arm at all.
         """
-        arms = [Arm(name, allocation) for name, allocation in arms_of(benchmark).items()]
-        table = table_from_recording(path, benchmark, tasks, arms, samples, incomplete="leave out")
         contexts = opening_contexts(benchmark, tasks)
-        steps = []
-        for row in table.tasks:
-            drawn = [sample for arm in arms for sample in row.by_arm[arm.name].samples]
-            candidates = tuple(sample.candidate for sample in drawn)
-            right = tuple(sample.right for sample in drawn)
-            steps.append(JudgedStep(contexts[row.task], candidates, right))
-        return cls(tuple(steps), benchmark.name, table.card)
+        drawn: dict[str, list[RecordedSample]] = {task.id: [] for task in tasks}
+        table = None
+        missing: RecordingError | None = None
+        for arm in _different(benchmark, arms_of(benchmark, arms), contexts[tasks[0].id]):
+            try:
+                table = table_from_recording(
+                    path, benchmark, tasks, [arm], samples, incomplete="leave out"
+                )
+            except RecordingError as error:
+                if arms:
+                    raise
+                missing = error
+                continue
+            for row in table.tasks:
+                drawn[row.task] += row.by_arm[arm.name].samples
+        if table is None:
+            assert missing is not None
+            raise missing
+        steps = tuple(
+            JudgedStep(contexts[id], tuple(s.candidate for s in of), tuple(s.right for s in of))
+            for id, of in drawn.items()
+            if of
+        )
+        return cls(steps, benchmark.name, table.card)
 
     @classmethod
     def merge(cls, datasets: Sequence[CandidateDataset]) -> Self:
