@@ -6,7 +6,10 @@ Run as a module, on a directory with a ``pool.jsonl.gz`` of ALFWorld episodes, o
     python -m experiments.giving_up --data DIR [--train DIR] [--out head.safetensors]
 
 The games are split into halves. What is learned and calibrated on one is measured on the other;
-with ``--train`` another directory is learned from, but for the games that the tested one has.
+with ``--train`` another directory is learned from, but for the games that the tested one has. Runs
+of `amp run` serve as well, those to learn from and those to test on:
+
+    python -m experiments.giving_up --train RUN ... --data RUN ... --out head.safetensors
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import math
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,7 +34,8 @@ from amp.benchmarks.download import data_directory
 from amp.errors import AmpError, InvalidInputError, MissingDependencyError
 from amp.learn.giving_up import Trial, fit_head, in_folds, p_fails, trials_of
 from amp.report.metrics import Interval
-from amp.report.stats import auroc, bootstrap_interval, ratio
+from amp.report.stats import auroc, bootstrap_interval, ratio, weighted_auroc
+from amp.trace import EPISODES, read_episodes
 from amp.types import Complexity, Episode, Observation, StepRecord, Task, Usage
 
 POOL = "pools/alfworld_knowagent"
@@ -98,6 +103,28 @@ def read_pool(directory: Path) -> dict[str, Recorded]:
             " with text and correct"
         ) from None
     return found
+
+
+def read_runs(directories: Sequence[Path]) -> dict[str, Recorded]:
+    """The episodes of runs, by run and task.
+
+    Raises:
+        InvalidInputError: if one is no run.
+    """
+    return {
+        f"{directory} {trial.group}": Recorded("amp", episode, trial)
+        for directory in directories
+        for episode in read_episodes(directory)
+        for trial in trials_of([episode])
+    }
+
+
+def _read(directories: Sequence[Path]) -> dict[str, Recorded]:
+    if all((directory / EPISODES).is_file() for directory in directories):
+        return read_runs(directories)
+    if len(directories) > 1:
+        raise InvalidInputError(f"{directories[0]} is no run; name one pool, or runs of amp run")
+    return read_pool(directories[0])
 
 
 def _recorded(game: str, agent: str, sample: Mapping[str, Any]) -> Recorded:
@@ -232,11 +259,21 @@ def by_head(
     return head.survived, {key: p_fails(head, pool[key].trial) for key in test}
 
 
-def told_at(pool: Mapping[str, Recorded], scores: Scores, done: int) -> tuple[int, float | None]:
-    """Episodes longer than so many steps, and the AUROC of their scores then."""
+def told_at(
+    pool: Mapping[str, Recorded], scores: Scores, done: int
+) -> tuple[int, float | None, Interval]:
+    """Episodes longer than so many steps, and the AUROC of their scores then, with 95 %."""
     there = [key for key, told in scores.items() if len(told) >= done]
     failed = [not pool[key].episode.success for key in there]
-    return len(there), auroc([scores[key][done - 1] for key in there], failed)
+    now = [scores[key][done - 1] for key in there]
+    if len(set(failed)) < 2:
+        return len(there), None, Interval(math.nan, math.nan)
+    groups, member = np.unique([pool[key].trial.group for key in there], return_inverse=True)
+    even = [1 / len(groups)] * len(groups)
+    drawn = np.random.default_rng(0).multinomial(len(groups), even, 1000).astype(float)
+    resampled = weighted_auroc(np.array(now), np.array(failed, float), drawn[:, member])
+    low, high = np.nanquantile(resampled, (0.025, 0.975))
+    return len(there), auroc(now, failed), Interval(float(low), float(high))
 
 
 # --------------------------------------------------------------------------- tables
@@ -301,10 +338,15 @@ def ablation_table(
         learned = by_head(pool, train, test, features)
         told = [told_at(pool, learned[1], done) for done in STEPS]
         if name == "all":
-            yield f"| episodes | {' | '.join(str(count) for count, _ in told)} |" + " |" * len(
+            yield f"| episodes | {' | '.join(str(count) for count, *_ in told)} |" + " |" * len(
                 RECALLS
             )
-        cells = ["-" if value is None else f"{value:.2f}" for _, value in told]
+        cells = ["-" if value is None else f"{value:.2f}" for _, value, _ in told]
+        if name == "all":
+            cells = [
+                cell if cell == "-" else f"{cell} ({sure.low:.2f}-{sure.high:.2f})"
+                for cell, (*_, sure) in zip(cells, told, strict=True)
+            ]
         cells += [_point(pool, give_up(pool, *learned, recall)) for recall in RECALLS]
         yield f"| {name} | {' | '.join(cells)} |"
 
@@ -384,9 +426,14 @@ def _span(interval: Interval) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, help="directory of the pool; AMP_DATA if left out")
     parser.add_argument(
-        "--train", type=Path, help="learn from all of this pool, test on all of --data"
+        "--data", type=Path, nargs="+", help="directory of the pool, or runs; AMP_DATA if left out"
+    )
+    parser.add_argument(
+        "--train",
+        type=Path,
+        nargs="+",
+        help="learn from all of this pool or of these runs, test on all of --data",
     )
     parser.add_argument("--out", type=Path, help="keep the head that was learned")
     parser.add_argument("--splits", type=int, default=20, help="other halves to try")
@@ -399,10 +446,10 @@ def main() -> None:
 
 
 def _report(wanted: argparse.Namespace) -> None:
-    pool = read_pool(data_directory(wanted.data).path)
+    pool = _read(wanted.data or [data_directory().path])
     train, test = halves(pool)
     if wanted.train is not None:
-        others = read_pool(wanted.train)
+        others = _read(wanted.train)
         tested = {one.trial.group for one in pool.values()}
         test = list(pool)
         known = {f"trained {k}": one for k, one in others.items() if one.trial.group not in tested}
@@ -417,7 +464,9 @@ def _report(wanted: argparse.Namespace) -> None:
         groups = len({pool[key].trial.group for key in keys})
         steps = sum(pool[key].steps for key in keys)
         print(f"{name}: {len(keys)} episodes of {groups} tasks, {won} succeeded, {steps} steps")
-    tables = [main_table, ablation_table, transfer_table]
+    tables = [main_table, ablation_table]
+    if len({one.agent for one in pool.values()}) > 1:
+        tables.append(transfer_table)
     for table in tables:
         print("", *table(pool, train, test), sep="\n")
     if wanted.train is None and wanted.splits:

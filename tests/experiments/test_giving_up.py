@@ -8,10 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from experiments.giving_up import by_head, by_rule, counted, give_up, halves, read_pool, repeats
+from experiments.giving_up import (
+    by_head,
+    by_rule,
+    counted,
+    give_up,
+    halves,
+    read_pool,
+    read_runs,
+    repeats,
+)
 from tests.fakes.files import DATA
 
 from amp.errors import InvalidInputError, MissingDependencyError
+from amp.trace import RunDirectory
 from experiments import giving_up
 
 GOOD = """You are in the middle of a room. Looking quickly around you, you see a shelf 1.
@@ -102,3 +112,19 @@ def test_on_the_real_pool_the_head_saves_more_than_a_cut_and_keeps_what_it_says(
     others = [halves(pool, f"{number} ") for number in range(3)]
     kept = [giving_up._share(give_up(pool, *by_head(pool, *h), 0.9), pool, "kept") for h in others]
     assert np.mean(kept) == pytest.approx(0.9, abs=0.05)
+
+
+def test_runs_of_the_planner_serve_as_well_but_are_not_mixed_with_pools(
+    tmp_path: Path,
+) -> None:
+    pool = read_pool(made_pool(tmp_path))
+    run = tmp_path / "run"
+    with RunDirectory.create(run, {}) as directory:
+        for one in list(pool.values())[:6:2]:
+            directory.append(one.episode)
+    read = read_runs([run])
+    assert [one.episode.plan for one in read.values()] == [
+        one.episode.plan for one in list(pool.values())[:6:2]
+    ]
+    with pytest.raises(InvalidInputError, match="is no run; name one pool, or runs"):
+        giving_up._read([run, tmp_path])
