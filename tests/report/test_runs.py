@@ -52,6 +52,12 @@ def test_a_run_is_called_as_its_directory_or_as_it_is_named(tmp_path: Path) -> N
     assert plain.planned == 2
 
 
+def test_a_fixed_allocation_that_gives_up_is_adaptive(tmp_path: Path) -> None:
+    config = {"benchmark": "gsm8k", "planner": {"give_up": "head.safetensors"}}
+    (given,) = read_runs([str(saved(tmp_path / "given", config=config))])
+    assert given.kind == "adaptive"
+
+
 def test_runs_of_one_name_are_seeds_of_one_policy(tmp_path: Path) -> None:
     paths = [saved(tmp_path / f"s{seed}", seed) for seed in range(3)]
     (joined,) = read_runs([f"mine={path}" for path in paths])

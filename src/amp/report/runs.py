@@ -94,7 +94,7 @@ class Run:
 
 
 def read_run(path: Path, name: str) -> Run:
-    """Reads a run directory; every allocator but ``fixed`` counts as adaptive.
+    """Reads a run directory; what is not ``fixed``, or gives episodes up, is adaptive.
 
     Raises:
         InvalidInputError: if it is no run, or does not say what was run.
@@ -106,10 +106,11 @@ def read_run(path: Path, name: str) -> Run:
     manifest = read_manifest(path)
     try:
         model = manifest["model"]
+        gives_up = manifest["config"].get("planner", {}).get("give_up") is not None
         return Run(
             name=name,
             episodes=tuple(read_episodes(path)),
-            kind="fixed" if manifest["allocator"] == "fixed" else "adaptive",
+            kind="fixed" if manifest["allocator"] == "fixed" and not gives_up else "adaptive",
             benchmark=str(manifest["config"]["benchmark"]),
             model=str(model["name"]),
             checksum=str(model.get("sha256") or ""),
