@@ -247,6 +247,8 @@ def test_named_heads_are_read_once_and_those_of_something_else_are_refused(
     save_correctness(rater, Training(model.card.name, "babyai"), path)
     with pytest.raises(InvalidInputError, match="trained on babyai, this is gsm8k"):
         Assembly.of(config.planner, benchmark)
+    with pytest.raises(InvalidInputError, match="no file 'atuo'.* did you mean 'auto'"):
+        Assembly.of(PlannerConfig(correctness="atuo"), benchmark)
     for values in ({"correctness": str(path)}, {"vote": "plain"}):
         named = PlannerConfig.model_validate({"method": "self_consistency", **values})
         with pytest.raises(InvalidInputError, match="is for allocators, not for self_consist"):

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Collection, Coroutine, Iterator
 from pathlib import Path
 from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import typer
 from typer.core import TyperGroup
@@ -279,7 +279,12 @@ def options_of(
         elif isinstance(field.default, int | float | str) and field.default is not False:
             said = f"{said.removesuffix('.')}; {field.default} if left out."
         flags = _flag(name), *_FORMER.get(name, ())
-        shown = typer.Option(*flags, help=said, rich_help_panel=_panel(kind, name))
+        shown = typer.Option(
+            *flags,
+            help=said,
+            rich_help_panel=_panel(kind, name),
+            metavar=_choices(field.annotation),
+        )
         yield _parameter(name, Annotated[value | None, shown], None)
         if is_list and name == "tools":
             shown = typer.Option("--no-tools", help="No tools.", rich_help_panel=_panel(kind, name))
@@ -343,8 +348,15 @@ def _as_options(message: str) -> str:
     return re.sub(r"^\w+", option, message)
 
 
+def _choices(annotation: Any) -> str | None:
+    """What --help calls the value of a field with few possible ones."""
+    return "|".join(get_args(annotation)) if get_origin(annotation) is Literal else None
+
+
 def _value_type(annotation: Any) -> Any:
     """The type that the command line reads for a field: lists for sets, and nothing for None."""
     while get_origin(annotation) in (Annotated, Union, UnionType):
         annotation = next(one for one in get_args(annotation) if one is not type(None))
+    if get_origin(annotation) is Literal:
+        return str  # the configuration says in its own words what it expects
     return list[str] if get_origin(annotation) is frozenset else annotation

@@ -21,7 +21,7 @@ from amp.allocate import (
 )
 from amp.assess.base import AblatedAssessor, Assessor, Rater, WeightedAssessor
 from amp.benchmarks.base import Benchmark, Defaults
-from amp.errors import InvalidInputError
+from amp.errors import InvalidInputError, did_you_mean
 from amp.evaluate.config import NO_CORRECTNESS, PlannerConfig, check_effects
 from amp.execute.base import Tool, no_looks
 from amp.execute.executor import Executor
@@ -302,7 +302,13 @@ def _load_heads(config: PlannerConfig, environment: str) -> tuple[Rater, Trainin
         return None
     from amp.assess.correctness import load_correctness  # needs numpy
 
-    return load_correctness(Path(str(config.correctness)), environment=environment)
+    named, known = str(config.correctness), (AUTO, NO_CORRECTNESS)
+    if not Path(named).exists():
+        raise InvalidInputError(
+            f"no file {named!r} of correctness heads{did_you_mean(named, known)} (expected "
+            f"{', '.join(known)} or a file that amp assess train --of candidates made)"
+        )
+    return load_correctness(Path(named), environment=environment)
 
 
 def _defaults(config: PlannerConfig, method: Method, benchmark: Benchmark) -> Defaults:
