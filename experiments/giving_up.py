@@ -43,6 +43,8 @@ FILE = "pool.jsonl.gz"
 RECALLS = (0.95, 0.90)
 STEPS = (1, 2, 3, 5, 8, 12, 16, 20)
 """Numbers of steps done, at which failure is told."""
+_FEWEST = 10
+"""Successes of an agent below which nothing is learned from it alone."""
 _THOUGHTS = ("Think:", "ActionPath:")
 
 
@@ -359,12 +361,14 @@ def transfer_table(
     yield "|---|---|---|---|---|---|"
     agents = sorted({one.agent for one in pool.values()})
     for teacher in agents:
+        taught = [key for key in train if pool[key].agent == teacher]
+        if sum(bool(pool[key].episode.success) for key in taught) < _FEWEST:
+            continue
         for other in agents:
-            learned = by_head(
-                pool,
-                [key for key in train if pool[key].agent == teacher],
-                [key for key in test if pool[key].agent == other],
-            )
+            tested = [key for key in test if pool[key].agent == other]
+            if not any(pool[key].episode.success for key in tested):
+                continue
+            learned = by_head(pool, taught, tested)
             for recall in RECALLS:
                 line = _line(pool, "", f"{recall:.2f}", give_up(pool, *learned, recall))
                 cells = line.split(" | ")
