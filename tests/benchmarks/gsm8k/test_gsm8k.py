@@ -36,7 +36,7 @@ def data(tmp_path: Path) -> Path:
 def test_it_is_a_benchmark() -> None:
     benchmark: Benchmark = GSM8K()
     assert benchmark.name == "gsm8k"
-    assert set(benchmark.tools) == {*TOOLS, "formula"}
+    assert set(benchmark.tools) == set(TOOLS)
     assert benchmark.environment_tools == ()
     assert (GSM8K().max_steps, GSM8K(step="reasoning").max_steps) == (1, 12)
 

@@ -85,20 +85,6 @@ def test_python_asks_for_a_program_and_depth_for_a_plan_in_it() -> None:
     assert planned.messages[-1].content == "```python\n"
 
 
-def test_formula_asks_for_a_program_without_comments_and_shares_most_of_its_prompt() -> None:
-    prompts, tools = GSM8KPrompts(), frozenset({"formula"})
-    asked, usual = (prompts.solve(CONTEXT, a) for a in (Allocation(tools=tools), PYTHON))
-    assert "without comments" in texts(asked)
-    assert (asked.stop, asked.max_tokens) == (usual.stop, usual.max_tokens)
-    pairs = zip(texts(asked), texts(usual), strict=False)
-    shared = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
-    assert GOAL in texts(asked)[:shared]
-    ran = (ToolUse("formula", "answer = 3 * 4", "12"),)
-    assert prompts.read(CONTEXT, Allocation(tools=tools), "answer = 3 * 4  # 5", ran) == "12"
-    failed = (ToolUse("formula", "answer = 1 / 0", "", "ZeroDivisionError"),)
-    assert prompts.read(CONTEXT, Allocation(tools=tools), "the answer is 12.", failed) is None
-
-
 @pytest.mark.parametrize("depth", [0, 3])
 @pytest.mark.parametrize("opened", ["", "```python\n"])
 async def test_the_tool_finds_the_program_however_the_fences_fall(depth: int, opened: str) -> None:

@@ -460,12 +460,3 @@ async def test_a_command_that_does_not_exist_is_an_error(tmp_path: Path) -> None
             wall_seconds=1,
             output_bytes=1,
         )
-
-
-async def test_a_benchmark_may_have_it_under_another_name() -> None:
-    tool = PythonTool(name="formula")
-    assert (tool.name, PythonTool().name) == ("formula", "python")
-    assert tool.within(tool.sandbox).name == "formula"
-    use = await tool.use("```python\nanswer = 3 * 4\n```")
-    assert use is not None
-    assert (use.tool, use.output) == ("formula", "12")

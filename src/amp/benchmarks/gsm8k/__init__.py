@@ -18,11 +18,10 @@ from amp.benchmarks.gsm8k.problems import (
     read_problems,
     split_training,
 )
-from amp.benchmarks.gsm8k.prompts import FORMULA, GSM8KPrompts
+from amp.benchmarks.gsm8k.prompts import GSM8KPrompts
 from amp.errors import InvalidInputError, MissingDependencyError, did_you_mean
 from amp.execute.base import Tool
 from amp.execute.tools import TOOLS
-from amp.execute.tools.python import PythonTool
 from amp.latency import Lengths
 from amp.types import Allocation, Task
 
@@ -55,7 +54,6 @@ _OF_SOLUTIONS = replace(
     plausibility=plausibility,
     arms={
         "program": replace(_PROGRAMS, beam_width=1),
-        "formula": replace(_PROGRAMS, beam_width=1, tools=frozenset({FORMULA})),
         "chain": Allocation(depth=4, temperature=0.7, top_p=0.95, verification=1),
     },
     policy_space=Space(
@@ -102,7 +100,6 @@ class GSM8K:
         self._step = _STEPS[step]
         self._prompts = GSM8KPrompts(self._step)
         self._tools: dict[str, Tool] = {name: tool() for name, tool in TOOLS.items()}
-        self._tools[FORMULA] = PythonTool(name=FORMULA)
 
     @classmethod
     def load(cls, data: Path | None, level: str | None, step: str | None) -> GSM8K:

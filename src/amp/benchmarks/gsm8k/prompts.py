@@ -19,8 +19,6 @@ from amp.models.base import Message, Prompt
 from amp.types import Allocation, Candidate, StepContext, ToolUse
 
 VERSION = "gsm8k/1"
-FORMULA = "formula"
-"""Name of the tool that runs a program without comments."""
 
 _PROGRAM_SYSTEM = "You are a careful solver of math word problems."
 _PROGRAM = (
@@ -29,12 +27,6 @@ _PROGRAM = (
 )
 _PLAN = (
     " Begin the program with a plan: at most {depth} short comment lines, one reasoning step each."
-)
-# Without comments a program is a third as long, and right less often: cheap where that is enough.
-# It differs behind the question alone, so that one prompt finds most of the other one in the cache.
-_FORMULA = (
-    "Write a short Python program, without comments, that solves the problem and stores the "
-    "result, a number, in the variable `answer`. Give only the program."
 )
 _PROGRAM_TOKENS = 320
 # Asked for a plan, a small model writes pages of prose before the program; begun for it, the code
@@ -117,7 +109,7 @@ class GSM8KPrompts:
         return VERSION
 
     def solve(self, context: StepContext, allocation: Allocation) -> Prompt:
-        """Asks for a program if the tool ``python`` or ``formula`` is allocated, else for a chain.
+        """Asks for a program if the tool ``python`` is allocated, else for a chain of thought.
 
         A chain has at most `depth` steps; with depth 0 the answer comes at once. A program begins
         with at most `depth` lines of plan. Where a plan step is a piece of reasoning, the answer
@@ -126,8 +118,6 @@ class GSM8KPrompts:
         """
         if "python" in allocation.tools:
             return self._program(context, allocation.depth)
-        if FORMULA in allocation.tools:
-            return self._formula(context)
         if allocation.depth == 0:
             return self._direct(context)
         if self._step == "reasoning":
@@ -146,8 +136,8 @@ class GSM8KPrompts:
         answer is an action itself, in one spelling of white space; one with it is only ``#### N``,
         so that pieces that end alike agree.
         """
-        programs = [use for use in uses if use.tool in ("python", FORMULA)]
-        computed = not allocation.tools.isdisjoint(("python", FORMULA))
+        programs = [use for use in uses if use.tool == "python"]
+        computed = "python" in allocation.tools
         at_once = allocation.depth == 0 and not computed
         if programs:
             answer = normalise(programs[-1].output) if programs[-1].error is None else None
@@ -211,10 +201,6 @@ class GSM8KPrompts:
         messages = _messages(_PROGRAM_SYSTEM, question, _PROGRAM_BEGIN if depth else None)
         max_tokens = _PROGRAM_TOKENS + _TOKENS_A_STEP * depth
         return Prompt(messages, max_tokens, (_PROGRAM_END,), VERSION)
-
-    def _formula(self, context: StepContext) -> Prompt:
-        messages = _messages(_PROGRAM_SYSTEM, f"{_goal(context)}\n\n{_FORMULA}", None)
-        return Prompt(messages, _PROGRAM_TOKENS, (_PROGRAM_END,), VERSION)
 
     def _direct(self, context: StepContext) -> Prompt:
         if context.observation.state:

@@ -48,12 +48,12 @@ class PythonTool(Tool):
         memory_bytes: limit of the address space.
         output_bytes: longest result, and how much printed text is kept.
         sandbox: what stands around the program; the kernel's walls if left out.
-        name: what allocations call it; a benchmark may have another one for programs of a kind.
 
     Raises:
         InvalidInputError: if a limit is not positive, or the system is not POSIX.
     """
 
+    name = "python"
     description = "runs a Python program and returns the value of its variable `answer`"
     schema: Mapping[str, Any] = {
         "type": "string",
@@ -68,26 +68,23 @@ class PythonTool(Tool):
         memory_bytes: int = 512 * 1024 * 1024,
         output_bytes: int = 10_000,
         sandbox: Sandbox | None = None,
-        name: str = "python",
     ) -> None:
-        for limit, value in (
+        for name, value in (
             ("wall_seconds", wall_seconds),
             ("memory_bytes", memory_bytes),
             ("output_bytes", output_bytes),
         ):
             if not (value > 0 and math.isfinite(value)):
-                raise InvalidInputError(f"python tool: {limit} is {value}, expected more than 0")
+                raise InvalidInputError(f"python tool: {name} is {value}, expected more than 0")
         if os.name != "posix":
             raise InvalidInputError("the python tool needs Linux or macOS: it relies on rlimits")
         self.limits = ToolLimits(wall_seconds, output_bytes)
         self.sandbox = sandbox or LocalSandbox()
-        self.name = name
         self._programs = ProgramLimits(wall_seconds, memory_bytes, output_bytes)
 
     def within(self, sandbox: Sandbox) -> PythonTool:
         limits = self._programs
-        bounds = (limits.seconds, limits.memory_bytes, limits.output_bytes)
-        return PythonTool(*bounds, sandbox, self.name)
+        return PythonTool(limits.seconds, limits.memory_bytes, limits.output_bytes, sandbox)
 
     async def use(self, text: str) -> ToolUse | None:
         """Runs the program in the text; None if there is none.
@@ -114,7 +111,7 @@ class PythonTool(Tool):
         walls = walls_of(self.sandbox, head) if line else ""
         output, error = self._outcome(finished, report)
         seconds = time.perf_counter() - started
-        return ToolUse(self.name, program, output, error, seconds, walls=walls)
+        return ToolUse("python", program, output, error, seconds, walls=walls)
 
     def _outcome(self, finished: Finished, report: bytes) -> tuple[str, str | None]:
         """The output and the error of a run; exactly one of them says something."""
