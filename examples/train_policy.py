@@ -21,7 +21,8 @@ from amp.models.scripted import ScriptedModel
 try:
     from amp.allocate.policy_file import load_origin
     from amp.learn.config import PPOConfig, TrainConfig
-    from amp.learn.pipeline import load_dataset, train_policy
+    from amp.learn.dataset import load_dataset
+    from amp.learn.pipeline import train_policy
 except ModuleNotFoundError as missing:
     sys.exit(f"this needs {missing.name}: pip install 'adaptive-meta-planning[train]'")
 

@@ -24,7 +24,8 @@ from amp.allocate.mlp_policy import MlpPolicy
 from amp.assess.neural import NeuralAssessor, load_assessor
 from amp.benchmarks import load_benchmark
 from amp.learn.config import TrainConfig, load_train_config
-from amp.learn.pipeline import load_dataset, served, train_policy
+from amp.learn.dataset import load_dataset
+from amp.learn.pipeline import served, train_policy
 from amp.learn.trainer import ASSESSOR
 from amp.report.frontier import Point, hull
 from amp.report.stats import bootstrap_interval, holm, ratio, sign_flip_test

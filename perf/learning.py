@@ -19,7 +19,8 @@ from tests.simulate.test_table_env import FEATURES, SPACE, contexts, draws, netw
 
 from amp.assess.base import Training
 from amp.learn.config import PRESETS, PPOConfig, TrainConfig, with_preset
-from amp.learn.pipeline import Dataset, train_policy
+from amp.learn.dataset import Dataset
+from amp.learn.pipeline import train_policy
 from amp.learn.trainer import Metrics, train
 from amp.simulate.lattice import env_from_samples
 from amp.simulate.table_env import TableEnv

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.simulate.test_table_env import CONTEXTS, DRAWS, SAMPLES, network
 
 from amp.assess.features import FEATURES, FeatureVector
-from amp.learn.pipeline import without
+from amp.learn.dataset import without
 from amp.simulate.lattice import ORDERED, subsets
 from amp.types import Evidence
 

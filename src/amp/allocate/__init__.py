@@ -39,7 +39,8 @@ from amp.types import Allocation, Episode
 
 if TYPE_CHECKING:
     from amp.allocate.mlp_policy import MlpPolicy
-    from amp.allocate.policy_file import load_head, load_policy, save_head, save_policy
+    from amp.allocate.policy_file import Origin, load_head, load_policy, save_head, save_policy
+    from amp.allocate.value_policy import ValuePolicy
 
 __all__ = [
     "ALLOCATORS",
@@ -70,6 +71,7 @@ __all__ = [
     "Space",
     "UntilAgreement",
     "UntilSure",
+    "ValuePolicy",
     "Way",
     "find_allocator",
     "is_policy_path",
@@ -288,12 +290,20 @@ def _plugin(name: str, options: AllocatorOptions) -> Allocator:
     return allocator
 
 
-def _policy(path: Path, options: AllocatorOptions) -> Policy:
+def _policy(path: Path, options: AllocatorOptions) -> Allocator:
     """Reads a trained policy, for the benchmark and at the trade-off of the options."""
-    from amp.allocate.policy_file import load_origin, load_policy  # needs numpy
+    from amp.allocate import policy_file  # needs numpy
 
-    policy = load_policy(path)
-    origin = load_origin(path)
+    origin = policy_file.load_origin(path)
+    if policy_file.decides_by_value(path):
+        if origin is not None and origin.benchmark != options.benchmark:
+            raise InvalidInputError(
+                f"policy {path} was learned on {origin.benchmark} and chooses among the ways to ask"
+                f" there, this is {options.benchmark}; learn one here"
+            )
+        values, at = policy_file.load_values(path), _trade_off(path, origin, options)
+        return values if at is None else values.with_trade_off(at)
+    policy = policy_file.load_policy(path)
     if origin is not None and origin.benchmark != options.benchmark:
         policy = policy.transferred(options.space)
     if origin is not None and origin.assessor and not options.has_assessor:
@@ -301,6 +311,12 @@ def _policy(path: Path, options: AllocatorOptions) -> Policy:
             f"policy {path} was learned with an assessor of its own; name that assessor, too (it"
             " lies beside the policy that amp train made)"
         )
+    trade_off = _trade_off(path, origin, options)
+    return policy if trade_off is None else policy.with_trade_off(trade_off)
+
+
+def _trade_off(path: Path, origin: Origin | None, options: AllocatorOptions) -> float | None:
+    """The trade-off that is wanted, or the one that spends what is wanted; None for the usual."""
     trade_off = options.trade_off
     for name, budget in (("tokens", options.mean_tokens), ("dollars", options.mean_dollars)):
         if budget is None:
@@ -310,12 +326,13 @@ def _policy(path: Path, options: AllocatorOptions) -> Policy:
                 f"policy {path} does not say what it costs; set trade_off in place of mean_{name}"
             )
         trade_off = origin.trade_off_for(budget, name)
-    return policy if trade_off is None else policy.with_trade_off(trade_off)
+    return trade_off
 
 
 def __getattr__(name: str) -> Any:
     """Exports what needs numpy without importing it yet."""
-    places = {"MlpPolicy": "mlp_policy"} | dict.fromkeys(_FILES, "policy_file")
+    places = {"MlpPolicy": "mlp_policy", "ValuePolicy": "value_policy"}
+    places |= dict.fromkeys(_FILES, "policy_file")
     if name not in places:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{places[name]}"), name)

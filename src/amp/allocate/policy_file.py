@@ -13,12 +13,16 @@ from amp.allocate.giving_up import FailureHead
 from amp.allocate.mlp_policy import INPUTS_VERSION, MlpPolicy
 from amp.allocate.policy import Policy, SigmoidPolicy
 from amp.allocate.space import Line, Space
+from amp.allocate.value_policy import BASIS_VERSION, ValuePolicy
 from amp.cost import Cost
 from amp.errors import InvalidInputError
 from amp.mlp import Layer, read_tensors, write_tensors
 from amp.models.base import ModelCard
+from amp.types import Allocation
 
 SCHEMA = "amp-policy/1"
+VALUES = "values"
+"""Kind of a policy that decides by value."""
 HEAD_SCHEMA = "amp-giving-up/1"
 
 _BUNDLED = Path(__file__).parents[1] / "data" / "policies"
@@ -139,6 +143,69 @@ def save_policy(policy: Policy, path: Path, origin: Origin | None = None) -> Non
         header["inputs"] = str(INPUTS_VERSION)
     tensors = {name: np.ascontiguousarray(values) for name, values in policy.to_tensors().items()}
     write_tensors(path, header, tensors)
+
+
+def save_values(policy: ValuePolicy, path: Path, origin: Origin | None = None) -> None:
+    """Writes a policy that decides by value; the trade-off at which it runs is not a part of it."""
+    header = {
+        "schema": SCHEMA,
+        "kind": VALUES,
+        "basis": str(BASIS_VERSION),
+        "samples": json.dumps(policy.samples),
+        "arms": json.dumps(
+            {name: asdict(arm) | {"tools": sorted(arm.tools)} for name, arm in policy.arms.items()}
+        ),
+    }
+    if origin is not None:
+        header["origin"] = json.dumps(asdict(origin))
+    tensors = {
+        "chances": policy.chances,
+        "trade_offs": policy.trade_offs,
+        "weights": np.ascontiguousarray(policy.weights),
+    }
+    write_tensors(path, header, tensors)
+
+
+def load_values(path: Path) -> ValuePolicy:
+    """Reads a policy that `save_values` wrote.
+
+    Raises:
+        InvalidInputError: if there is no such policy, or it is damaged.
+    """
+    header, tensors = read_tensors(path, "policy", SCHEMA)
+    try:
+        if header["kind"] != VALUES:
+            raise InvalidInputError(f"kind is {header['kind']!r}, expected {VALUES!r}")
+        if header["basis"] != str(BASIS_VERSION):
+            raise InvalidInputError(
+                f"it reads votes by version {header['basis']}, this is version {BASIS_VERSION};"
+                " train it again"
+            )
+        arms = {
+            name: Allocation(**{**fields, "tools": frozenset(fields["tools"])})
+            for name, fields in json.loads(header["arms"]).items()
+        }
+        return ValuePolicy(
+            arms,
+            tuple(json.loads(header["samples"])),
+            tensors["chances"],
+            tensors["trade_offs"],
+            tensors["weights"],
+        )
+    except KeyError as error:
+        raise InvalidInputError(f"policy {path} lacks {error}; train it again") from None
+    except (AttributeError, InvalidInputError, TypeError, ValueError) as error:
+        raise InvalidInputError(f"policy {path} does not fit: {error}") from None
+
+
+def decides_by_value(path: Path) -> bool:
+    """Whether a file holds what `load_values` reads, and not what `load_policy` does.
+
+    Raises:
+        InvalidInputError: if there is no such policy.
+    """
+    header, _ = read_tensors(path, "policy", SCHEMA)
+    return header.get("kind") == VALUES
 
 
 def load_origin(path: Path) -> Origin | None:

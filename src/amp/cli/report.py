@@ -17,6 +17,8 @@ from amp.errors import InvalidInputError, MissingDependencyError, did_you_mean
 from amp.files import replace_file, writing
 
 if TYPE_CHECKING:
+    from amp.allocate.mlp_policy import MlpPolicy
+    from amp.allocate.value_policy import ValuePolicy
     from amp.assess.correctness import Kind as Heads
     from amp.benchmarks.base import Benchmark
     from amp.learn.correctness import CorrectnessSettings
@@ -249,13 +251,19 @@ def _learned(
     files: dict[str, list[Path]], trade_offs: list[float], test: SampleTable
 ) -> dict[str, Adaptive]:
     """The learned policies at every trade-off, with controls at the first one."""
+    from amp.allocate.policy_file import decides_by_value
     from amp.assess.base import WeightedAssessor
-    from amp.simulate.compare import Adaptive, learned
+    from amp.simulate.compare import Adaptive, learned, learned_values
 
-    policies = {name: [learned(path, test) for path in paths] for name, paths in files.items()}
+    def read(path: Path) -> MlpPolicy | ValuePolicy:
+        if decides_by_value(path):
+            return learned_values(path, test)
+        return replace(learned(path, test), deterministic=True)
+
+    policies = {name: [read(path) for path in paths] for name, paths in files.items()}
     return {
         f"{name}, trade-off {trade_off:g}": Adaptive(
-            tuple(replace(one, deterministic=True, trade_off=trade_off) for one in several),
+            tuple(one.with_trade_off(trade_off) for one in several),
             WeightedAssessor(probes=frozenset()),
             controls=trade_off == trade_offs[0],
         )

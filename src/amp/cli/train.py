@@ -103,7 +103,7 @@ def train(
         assert chosen.recording is not None  # `load_train_config` sees to it
         Store(chosen.recording, write=False).close()
 
-    from amp.learn.trainer import CHECKPOINT, POLICY
+    from amp.learn.config import CHECKPOINT, POLICY
 
     if out.joinpath(POLICY).exists() and not resume:
         raise InvalidInputError(f"{out} has a policy already; resume it or choose another --out")
@@ -154,7 +154,15 @@ def _bars() -> Progress:
 
 
 def _on_recording(config: TrainConfig, benchmark: Benchmark, out: Path, resume: bool) -> None:
-    from amp.learn.pipeline import load_dataset, train_policy
+    if config.learner == "value":
+        from amp.learn.fitted_value import train_values
+
+        with _bars() as bars:
+            bars.add_task("values learned from recorded samples", total=None)
+            train_values(config, benchmark, out)
+        return
+    from amp.learn.dataset import load_dataset
+    from amp.learn.pipeline import train_policy
 
     with _bars() as bars:
         tabled = bars.add_task("tasks worked out", total=None)
@@ -195,12 +203,17 @@ def _notes(bars: Progress, config: TrainConfig) -> Callable[[Metrics], None]:
 
 
 def _show(origin: Origin, out: Path, config: TrainConfig) -> None:
-    from amp.learn.trainer import ASSESSOR, METRICS, POLICY, has_tensorboard
+    from amp.learn.config import CORRECTNESS, POLICY
+
+    if config.learner == "ppo":
+        from amp.learn.trainer import ASSESSOR, METRICS, has_tensorboard
 
     console = new_console()
     if origin.curve:
         console.print(cost_curve(origin))
-    if config.learn:
+    if config.learner == "value":
+        console.print(f"heads: {out / CORRECTNESS}  (run the policy with them)", soft_wrap=True)
+    elif config.learn:
         events = (
             "event files for TensorBoard"
             if has_tensorboard()

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from amp.learn.behaviour_cloning import Demonstrations, ImitationSettings, demonstrate, imitate
     from amp.learn.config import OnlineConfig, PPOConfig, TrainConfig, load_train_config
+    from amp.learn.dataset import Dataset, load_dataset
     from amp.learn.live_rollout import LiveRollouts
-    from amp.learn.pipeline import Dataset, curve, load_dataset, served, train_online, train_policy
+    from amp.learn.pipeline import curve, served, train_online, train_policy
     from amp.learn.pretrain import PretrainSettings, train_assessor
     from amp.learn.rollout import Rollout, Rollouts, roll_out
     from amp.learn.trainer import train, train_on

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import AliasChoices, Field, field_validator, model_validator
@@ -21,6 +21,13 @@ from amp.mlp import Floats
 from amp.reward import Charge, Reward, dual_step
 from amp.settings import Config, FilePath, checked, read_toml
 from amp.simulate.table_env import Ints
+
+POLICY = "policy.safetensors"
+"""File of the policy in the directory of a training."""
+CHECKPOINT = "checkpoint.safetensors"
+"""File of the state of a training that goes on."""
+CORRECTNESS = "correctness.safetensors"
+"""File of the heads beside it, if candidates are rated."""
 
 if TYPE_CHECKING:  # it loads PyTorch, which takes seconds
     from amp.learn.rollout import Rollout
@@ -209,6 +216,10 @@ class TrainConfig(Config):
         correctness: trains heads that rate each candidate, of this kind, and has the policy see the
             votes as these weigh them; None for votes of equal weight. What the policy learns from
             are ratings by heads that were trained without the task.
+        learner: ``ppo`` for the policy network of spec 2.3, pre-trained by imitation and trained by
+            PPO; ``value`` for one that stops by value (`amp.learn.fitted_value`), which learns from
+            fewer tasks and of the settings below reads the cost and its reference alone.
+        ridge: of ``value``, the penalty on the squares of its weights.
         demonstrations: episodes on which the oracle is imitated before PPO; 0 for no pre-training.
         hidden: units of each hidden layer.
         epochs: passes over the demonstrations.
@@ -229,6 +240,8 @@ class TrainConfig(Config):
     assessor: FilePath | None = None
     end_to_end: bool = False
     correctness: Kind | None = None
+    learner: Literal["ppo", "value"] = "ppo"
+    ridge: Annotated[float, Field(ge=0.0)] = 3.0
     demonstrations: Annotated[
         int, Field(ge=0, validation_alias=AliasChoices("demonstrations", "lessons"))
     ] = 6000

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,162 +19,32 @@ from amp.allocate.base import Allocator
 from amp.allocate.mlp_policy import MlpPolicy
 from amp.allocate.policy_file import CurvePoint, Origin, load_policy, save_policy
 from amp.assess import neural
-from amp.assess.base import Assessor, Training, WeightedAssessor
-from amp.assess.correctness import Correctness, save_correctness
-from amp.assess.features import BY_NAME
+from amp.assess.base import Assessor, Training
+from amp.assess.correctness import save_correctness
 from amp.assess.neural import NeuralAssessor
 from amp.benchmarks.base import Benchmark
 from amp.cost import costing, is_priced
-from amp.errors import InvalidInputError, did_you_mean
+from amp.errors import InvalidInputError
 from amp.evaluate.assembly import build_planner
 from amp.evaluate.config import PlannerConfig
 from amp.files import read_file, replace_file
 from amp.learn.behaviour_cloning import ImitationSettings, demonstrate, imitate
-from amp.learn.config import TrainConfig
-from amp.learn.correctness import CorrectnessSettings, judged_samples, train_correctness
+from amp.learn.config import CORRECTNESS, TrainConfig
+from amp.learn.dataset import Dataset, Scorer, load_dataset
 from amp.learn.live_rollout import LiveRollouts
 from amp.learn.rollout import Rollout, roll_out
 from amp.learn.trainer import ASSESSOR, METRICS, POLICY, Metrics, train, train_on
-from amp.mlp import Layer, content_hash
-from amp.models.base import LanguageModel, ModelCard
+from amp.mlp import content_hash
+from amp.models.base import LanguageModel
 from amp.planner import Planner
 from amp.reward import Reward
-from amp.simulate.build import opening_contexts, table_from_recording, with_p_right
-from amp.simulate.lattice import ORDERED, check_arms, env_from_samples
-from amp.simulate.samples import Arm
 from amp.simulate.table_env import TableEnv
-
-CORRECTNESS = "correctness.safetensors"
-"""File of the heads beside a policy."""
 
 CURVE = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98, 1.0)
 """Trade-offs at which a new policy is measured on its training tasks."""
 
 _REPEATS = 20
 """Orders of the samples for that."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scorer:
-    """A trained assessor, and what it has learned from."""
-
-    assessor: neural.TrainedAssessor
-    trained_on: Training
-
-
-@dataclass(frozen=True, slots=True)
-class Dataset:
-    """What a config learns from.
-
-    Attributes:
-        table: the recorded samples as an environment.
-        card: the model that they are from.
-        scorer: what the scores of the table are of; None for the weighted sum as it begins.
-        correctness: the heads that were trained on its samples; None if these are not rated.
-    """
-
-    table: TableEnv
-    card: ModelCard
-    scorer: Scorer | None = None
-    correctness: Correctness | None = None
-
-
-def load_dataset(
-    config: TrainConfig, benchmark: Benchmark, on_task: Callable[[str], None] = lambda task: None
-) -> Dataset:
-    """The recorded samples of a config, as its assessor scores them.
-
-    What tells the order of the samples (`amp.simulate.lattice.ORDERED`) is taken from an assessor
-    that is a network: it is missing to it from here on, and so it is to the one that is kept.
-
-    Args:
-        config: says which.
-        benchmark: that of the config.
-        on_task: called with each task when its part of the table is done.
-
-    Raises:
-        InvalidInputError: for an unknown arm or feature, arms that lack one that a policy may
-            choose, a benchmark of several steps, or an assessor that is of another model or
-            benchmark, probes, or cannot learn as the config wants it.
-        RecordingError: if the recording is none or lacks samples.
-    """
-    space, known_arms = benchmark.defaults.policy_space, benchmark.defaults.arms
-    if space is None:
-        raise InvalidInputError(
-            f"no policy can be learned on {benchmark.name}: its defaults have no policy_space,"
-            " since a task is not one plan step or has no arms to choose from"
-        )
-    for what, names, known in (
-        ("arm", config.arms, tuple(known_arms)),
-        ("feature", config.features, tuple(BY_NAME)),
-    ):
-        for name in names:
-            if name not in known:
-                raise InvalidInputError(
-                    f"unknown {what} {name!r}{did_you_mean(name, known)} ({', '.join(known)})"
-                )
-    arms = tuple(Arm(name, known_arms[name]) for name in config.arms)
-    check_arms(arms, space)
-    tasks = benchmark.tasks(config.split, config.limit)
-    assert config.recording is not None  # training online may do without
-    samples = table_from_recording(
-        config.recording, benchmark, tasks, arms, config.samples, incomplete="leave out"
-    )
-    contexts = opening_contexts(benchmark, tasks)
-    heads = None
-    if config.correctness is not None:
-        settings = CorrectnessSettings(kind=config.correctness, seed=config.ppo.seed)
-        heads = train_correctness(judged_samples(samples, contexts), settings)
-        # A head is too sure of what it was trained on, and a policy would learn to trust it.
-        samples = with_p_right(samples, heads.held_out.tolist())
-    scorer = _scorer(config, samples.card)
-    costing(config.ppo.cost, samples.card)  # refuses what is not known, before the work
-    made = env_from_samples(
-        samples,
-        space,
-        config.features,
-        WeightedAssessor(probes=frozenset()) if scorer is None else scorer.assessor,
-        contexts,
-        config.rounds,
-        on_task,
-    ).in_unit(config.ppo.cost)
-    return Dataset(made, samples.card, scorer, None if heads is None else heads.correctness)
-
-
-def _scorer(config: TrainConfig, card: ModelCard) -> Scorer | None:
-    if config.assessor is None:
-        return None
-    assessor, trained_on = neural.load_assessor(
-        config.assessor, model=card, environment=config.benchmark
-    )
-    if assessor.network is not None:
-        return Scorer(without(assessor.network, ORDERED), trained_on)
-    if config.end_to_end:
-        raise InvalidInputError(
-            f"assessor {config.assessor} is a weighted sum, expected a network where end_to_end is"
-            " true: amp assess train --kind neural"
-        )
-    return Scorer(assessor, trained_on)
-
-
-def without(assessor: NeuralAssessor, names: Collection[str]) -> NeuralAssessor:
-    """The assessor to which these features are missing for good: it does not read them any more.
-
-    It says of every step what the whole one says where they cannot be had.
-    """
-    count = len(assessor.names)
-    kept = [index for index, name in enumerate(assessor.names) if name not in names]
-    gone = sorted(set(range(count)) - set(kept))
-    first, *others = assessor.layers
-    missing = first.weight[[2 * count + index for index in gone]].sum(0)
-    rows = [block * count + index for block in range(3) for index in kept]
-    return replace(
-        assessor,
-        names=tuple(assessor.names[index] for index in kept),
-        mean=assessor.mean[kept],
-        std=assessor.std[kept],
-        layers=(Layer(first.weight[rows], first.bias + missing), *others),
-    )
 
 
 def train_policy(

@@ -28,6 +28,8 @@ from amp.assess.base import Training as TrainedOn
 from amp.assess.neural import NeuralAssessor
 from amp.errors import InvalidInputError, LimitReachedError
 from amp.files import append_line, replace_file
+from amp.learn.config import CHECKPOINT as CHECKPOINT
+from amp.learn.config import POLICY as POLICY
 from amp.learn.config import PPOConfig, success_by_tercile, terciles_of
 from amp.learn.networks import normalisation, one_thread
 from amp.learn.ppo import (
@@ -77,9 +79,7 @@ def scalars(
         yield add
 
 
-CHECKPOINT = "checkpoint.safetensors"
 METRICS = "metrics.jsonl"
-POLICY = "policy.safetensors"
 ASSESSOR = "assessor.safetensors"
 
 _MIN_SCORE_STD = 1.0 / FAR

@@ -16,7 +16,8 @@ from statistics import fmean
 
 from amp.allocate.base import Allocator
 from amp.allocate.mlp_policy import MlpPolicy
-from amp.allocate.policy_file import Origin, load_origin, load_policy
+from amp.allocate.policy_file import Origin, load_origin, load_policy, load_values
+from amp.allocate.value_policy import ValuePolicy
 from amp.assess.base import Assessor
 from amp.benchmarks import load_benchmark
 from amp.cost import Cost, costing
@@ -189,6 +190,29 @@ def _name(plan: Plan) -> str:
     return " + ".join(f"{pull.samples} {pull.arm}" for pull in plan)
 
 
+def learned_values(path: Path, test: SampleTable) -> ValuePolicy:
+    """Reads a policy that decides by value, as `learned` reads others.
+
+    Raises:
+        InvalidInputError: if there is no such policy, it does not say where it was learned, was
+            learned elsewhere or on a task of the table, or asks for what the table has not.
+    """
+    policy = load_values(path)
+    _check_origin(path, _origin(path), test)
+    arms = [arm.allocation for arm in test.arms]
+    for (name, allocation), samples in zip(policy.arms.items(), policy.samples, strict=True):
+        if allocation not in arms:
+            raise InvalidInputError(
+                f"policy {path} may ask for a {name}, of which the table has none; name that, too"
+            )
+        if samples > min(test.samples.values()):
+            raise InvalidInputError(
+                f"policy {path} may ask for {samples} samples of {name}, the table has"
+                f" {min(test.samples.values())}; take more"
+            )
+    return policy
+
+
 def learned(path: Path, test: SampleTable) -> MlpPolicy:
     """Reads a policy that was learned from samples like these, and on none of their tasks.
 
@@ -209,12 +233,7 @@ def learned(path: Path, test: SampleTable) -> MlpPolicy:
     policy = load_policy(path, space=defaults.policy_space).network
     if policy is None:
         raise InvalidInputError(f"policy {path} takes no trade-off; name one of amp train")
-    origin = load_origin(path)
-    if origin is None:
-        raise InvalidInputError(
-            f"policy {path} does not say where it was learned, so it may know the test tasks; let"
-            " amp train finish it"
-        )
+    origin = _origin(path)
     if origin.assessor:
         raise InvalidInputError(
             f"policy {path} was learned with an assessor of its own, which a table has not; compare"
@@ -233,6 +252,16 @@ def learned(path: Path, test: SampleTable) -> MlpPolicy:
             f" arm, the table has {samples}; take more"
         )
     return policy
+
+
+def _origin(path: Path) -> Origin:
+    origin = load_origin(path)
+    if origin is None:
+        raise InvalidInputError(
+            f"policy {path} does not say where it was learned, so it may know the test tasks; let"
+            " amp train finish it"
+        )
+    return origin
 
 
 def _check_origin(path: Path, origin: Origin, test: SampleTable) -> None:
