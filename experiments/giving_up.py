@@ -35,7 +35,7 @@ from amp.errors import AmpError, InvalidInputError, MissingDependencyError
 from amp.learn.giving_up import Trial, fit_head, in_folds, p_fails, trials_of
 from amp.report.metrics import Interval
 from amp.report.stats import auroc, bootstrap_interval, ratio, weighted_auroc
-from amp.trace import EPISODES, read_episodes
+from amp.trace import EPISODES, MANIFEST, read_episodes, read_manifest
 from amp.types import Complexity, Episode, Observation, StepRecord, Task, Usage
 
 POOL = "pools/alfworld_knowagent"
@@ -127,6 +127,12 @@ def _read(directories: Sequence[Path]) -> dict[str, Recorded]:
     if len(directories) > 1:
         raise InvalidInputError(f"{directories[0]} is no run; name one pool, or runs of amp run")
     return read_pool(directories[0])
+
+
+def _benchmark(directories: Sequence[Path]) -> str:
+    """Whose episodes these are, of runs; those of a pool are ALFWorld's."""
+    runs = [directory for directory in directories if (directory / MANIFEST).is_file()]
+    return str(read_manifest(runs[0])["config"]["benchmark"]) if runs else "alfworld"
 
 
 def _recorded(game: str, agent: str, sample: Mapping[str, Any]) -> Recorded:
@@ -459,7 +465,9 @@ def _report(wanted: argparse.Namespace) -> None:
         known = {f"trained {k}": one for k, one in others.items() if one.trial.group not in tested}
         train, pool = list(known), {**pool, **known}
     if wanted.out is not None:
-        save_head(fit_head([pool[key].trial for key in train]), wanted.out)
+        benchmark = _benchmark(wanted.train or wanted.data or ())
+        trials = [pool[key].trial for key in train]
+        save_head(fit_head(trials, benchmark=benchmark), wanted.out)
     if wanted.lost is not None:
         print("\n".join(lost(pool, train, test, wanted.lost)))
         return

@@ -304,7 +304,7 @@ def test_a_replay_on_a_table_gives_up_as_the_planner_does() -> None:
 
 
 def test_a_head_is_read_as_it_was_written(tmp_path: Path) -> None:
-    made = head("rounds", "leading", (0.1, 0.25))
+    made = replace(head("rounds", "leading", (0.1, 0.25)), benchmark="gsm8k")
     save_head(made, tmp_path / "head.safetensors")
     assert load_head(tmp_path / "head.safetensors") == made
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,9 @@ def test_giving_up_goes_before_any_allocator_and_its_head_is_hashed(tmp_path: Pa
     assert isinstance(usual, GivingUp)
     assert usual.recall == 0.95
     assert told(allocator="fixed", give_up=path)["sha256"]["give_up"] == content_hash(path)
+    save_head(replace(load_head(path), benchmark="babyai"), path)
+    with pytest.raises(InvalidInputError, match="was learned on babyai, where episodes behave"):
+        planned(allocator="fixed", give_up=path)
 
 
 def test_rounds_bound_any_allocator() -> None:

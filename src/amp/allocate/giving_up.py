@@ -47,6 +47,7 @@ class FailureHead:
         bias: log-odds at the mean.
         survived: the highest p_fail of each training episode that succeeded, told by heads that had
             not seen it; in order.
+        benchmark: whose episodes it was learned from; empty if that is not known.
 
     Raises:
         InvalidInputError: if a feature is unknown, or the numbers are too few or not finite.
@@ -59,6 +60,7 @@ class FailureHead:
     weights: tuple[float, ...]
     bias: float
     survived: tuple[float, ...]
+    benchmark: str = ""
 
     def __post_init__(self) -> None:
         if self.when not in get_args(When):

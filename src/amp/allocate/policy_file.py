@@ -293,6 +293,7 @@ def save_head(head: FailureHead, path: Path) -> None:
         "schema": HEAD_SCHEMA,
         "version": str(BEHAVIOUR_VERSION),
         "when": head.when,
+        "benchmark": head.benchmark,
         "features": json.dumps(head.features),
     }
     tensors = {
@@ -321,6 +322,7 @@ def load_head(path: Path) -> FailureHead:
             when=header["when"],  # type: ignore[arg-type]  # checked when it is made
             features=tuple(json.loads(header["features"])),
             bias=bias,
+            benchmark=header.get("benchmark", ""),
             **values,
         )
     except (KeyError, TypeError, ValueError, InvalidInputError) as error:

@@ -110,7 +110,7 @@ class Assembly:
             config, benchmark, seed, method, defaults, assessor, trained_on, sandbox, heads
         )
         if config.give_up is not None:
-            _load_head(config.give_up)  # for its errors
+            _load_head(config.give_up, benchmark.name)  # for its errors
         if method.allocator != AUTO and "episodes" not in find_allocator(method.allocator).takes:
             assembly._allocator()  # for its errors; one that reads a whole run is made only once
         return assembly
@@ -172,7 +172,7 @@ class Assembly:
         allocator = allocator.with_limits(limits, costs, tool_costs)
         if config.give_up is not None:
             recall = 0.95 if config.recall is None else config.recall
-            allocator = GivingUp(allocator, _load_head(config.give_up), recall)
+            allocator = GivingUp(allocator, _load_head(config.give_up, self.benchmark.name), recall)
         rounds = config.rounds or _MAX_ROUNDS
         if self.method.planner == "beam":
             return BeamPlanner(model, executor, assessor, allocator, limits, rounds, probes=probes)
@@ -280,10 +280,16 @@ class Assembly:
         return allocator
 
 
-def _load_head(path: Path) -> FailureHead:
+def _load_head(path: Path, benchmark: str) -> FailureHead:
     from amp.allocate.policy_file import load_head  # needs numpy
 
-    return load_head(path)
+    head = load_head(path)
+    if head.benchmark not in ("", benchmark):
+        raise InvalidInputError(
+            f"head {path} was learned on {head.benchmark}, where episodes behave otherwise than on"
+            f" {benchmark}; learn one here (amp.learn.giving_up)"
+        )
+    return head
 
 
 def _load_assessor(config: PlannerConfig, environment: str) -> tuple[Assessor, Training | None]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -67,6 +67,7 @@ def fit_head(
     features: Sequence[str] | None = None,
     folds: int = 5,
     penalty: float = PENALTY,
+    benchmark: str = "",
 ) -> FailureHead:
     """Learns a head.
 
@@ -76,6 +77,7 @@ def fit_head(
         features: to read; all if None.
         folds: of groups.
         penalty: of the squared weights.
+        benchmark: of the episodes; a run of another one refuses the head.
 
     Raises:
         InvalidInputError: if there is no success or no failure to learn from.
@@ -90,9 +92,7 @@ def fit_head(
             head = _fitted(others, when, names, penalty)
             survived += [max(p_fails(head, trial), default=0.0) for trial in won]
     whole = _fitted(trials, when, names, penalty)
-    return FailureHead(
-        when, names, whole.mean, whole.std, whole.weights, whole.bias, tuple(sorted(survived))
-    )
+    return replace(whole, survived=tuple(sorted(survived)), benchmark=benchmark)
 
 
 def p_fails(head: FailureHead, trial: Trial) -> list[float]:
