@@ -131,8 +131,11 @@ def posterior_of(answers: Answers, known: Mask) -> tuple[Floats, Ints, Mask]:
     top = np.maximum(0.0, scores.max(1, initial=0.0))[:, None]
     weights = np.exp(scores - top)
     shares = weights / (weights.sum(1, keepdims=True) + np.exp(-top))
-    leader = shares.argmax(1) if count else np.zeros(len(known), np.intp)
-    return shares, leader, voters
+    if not count:
+        return shares, np.zeros(len(known), np.intp), voters
+    # Among equal shares that of the candidate who was there first leads.
+    backed = np.where(voters, shares[:, answers.answer].round(12), -1.0)
+    return shares, np.maximum(0, answers.answer[backed.argmax(1)]), voters
 
 
 def gain_of(shares: Floats, lead: Floats, chances: Floats, own: Floats) -> Floats:
