@@ -37,15 +37,18 @@ async def test_the_honest_server_bills_what_it_states(dialect: Dialect) -> None:
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 async def test_a_call_that_is_cancelled_is_billed_for_what_was_generated(dialect: Dialect) -> None:
-    with serving() as server:
-        model = make(dialect, server.of(dialect, "slow"))
-        with suppress(ModelError):
-            await model.generate(Request(PROMPT, timeout_seconds=0.5))
-        await model.close()
-        (billed,) = server.billed
-        assert billed.cancelled
-        assert billed.prompt_tokens > 0
-        assert 1 <= billed.completion_tokens <= 3
+    for seconds in (0.5, 2.0, 5.0):  # on a busy machine the first token takes its time
+        with serving() as server:
+            model = make(dialect, server.of(dialect, "slow"))
+            with suppress(ModelError):
+                await model.generate(Request(PROMPT, timeout_seconds=seconds))
+            await model.close()
+            (billed,) = server.billed
+        if billed.completion_tokens:
+            break
+    assert billed.cancelled
+    assert billed.prompt_tokens > 0
+    assert 1 <= billed.completion_tokens <= 3
 
 
 def test_there_are_more_than_a_hundred_quirks_of_each_dialect() -> None:
