@@ -112,6 +112,38 @@ def test_the_results_of_gsm8k_are_what_the_recordings_give(
 
 
 @pytest.mark.data("gsm8k")
+def test_the_table_of_weighed_votes_is_what_the_recordings_give(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (ROOT / "docs" / "learning.md").read_text()
+    section = page[page.index("{ #rated }") : page.index("## What ships")]
+    (block,) = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    shutil.copytree(ROOT / "recordings", tmp_path / "recordings")
+    monkeypatch.chdir(tmp_path)
+    made: list[dict[str, list[str]]] = []
+    for command in block.replace("\\\n", "").strip().splitlines():
+        arguments = [*shlex.split(command), "--markdown", "--data", str(DATA)]
+        monkeypatch.setattr(sys, "argv", arguments)
+        with pytest.raises(SystemExit) as exit_info:
+            cli.main()
+            raise SystemExit(0)
+        assert not exit_info.value.code
+        lines = capsys.readouterr().out.splitlines()
+        rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+        by_name = {row[1].removesuffix(" (reference)"): row for row in rows if len(row) > 9}
+        made.append(by_name)
+    rated, plain = made
+    told = [line for line in section.splitlines() if line.startswith("| ")][1:]
+    assert len(told) == 13
+    for line in told:
+        name, success, written, flops, saved = (cell.strip() for cell in line.split("|")[1:-1])
+        source = plain if name.endswith(", plain votes") else rated
+        found = source[name.removesuffix(", plain votes")]
+        assert [success, written, flops] == [found[2], found[3], found[5]], name
+        assert saved in ("", found[9]), name
+
+
+@pytest.mark.data("gsm8k")
 def test_the_training_problems_of_gsm8k_are_what_the_pages_say(tmp_path: Path) -> None:
     recording = tmp_path / "gsm8k-train.sqlite"
     shutil.copy(ROOT / "recordings" / recording.name, recording)
