@@ -131,6 +131,11 @@ FEATURES: tuple[Feature, ...] = (
 )
 """The schema. A step before its first round lacks what needs a round."""
 
+RATED = frozenset(
+    {"p_right", "leader_right", "runner_up_right", "gain_with_tools", "gain_without_tools"}
+)
+"""Features that are there only where a rater says how probably candidates are right."""
+
 BY_NAME: Mapping[str, Feature] = {feature.name: feature for feature in FEATURES}
 
 

@@ -20,7 +20,7 @@ from torch import nn
 
 from amp.annotations.store import Annotation
 from amp.assess.base import TERMS, Training, WeightedAssessor
-from amp.assess.features import FEATURES, FeatureVector, observe
+from amp.assess.features import FEATURES, RATED, FeatureVector, observe
 from amp.assess.neural import NeuralAssessor, Projection, TrainedAssessor, transformed
 from amp.assess.text import Parser
 from amp.benchmarks.labels import blinded, context_at
@@ -241,7 +241,10 @@ def _untrained(
     # The same step comes with more and with less evidence: each state counts once.
     projection = Projection.fit(np.array(states), k) if k >= 1 else None
     hidden = projection.names if projection is not None else ()
-    names = (*(feature.name for feature in FEATURES), *hidden)
+    # Without a rater these would say nothing but that there is none.
+    rated = any(not RATED.isdisjoint(example.observed.values) for example in examples)
+    own = (f.name for f in FEATURES if rated or f.name not in RATED)
+    names = (*own, *hidden)
     nothing = Layer(np.zeros((3 * len(names), 1), np.float32), np.zeros(1, np.float32))
     unit = np.ones(len(names), np.float32)
     raw = NeuralAssessor(names, 0 * unit, unit, (nothing,), projection, probes, parse)
