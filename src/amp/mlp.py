@@ -129,8 +129,10 @@ def read_tensors(
         raise InvalidInputError(f"there is no {what} {path}; check the path") from None
     except (SafetensorError, OSError, MemoryError) as error:  # the last: larger than the memory
         raise InvalidInputError(f"{path} is no safetensors file: {error}") from None
-    if header.get("schema") != schema:
-        raise InvalidInputError(
-            f"{path} has the schema {header.get('schema')!r}, expected {schema!r}; train it again"
-        )
+    found = header.get("schema")
+    if found != schema:
+        kind, _, _ = str(found).partition("/")
+        same = kind == schema.partition("/")[0]
+        advice = "train it again" if same or found is None else f"name a {what}"
+        raise InvalidInputError(f"{path} has the schema {found!r}, expected {schema!r}; {advice}")
     return header, tensors

@@ -135,3 +135,20 @@ def test_what_is_no_policy_is_refused(tmp_path: Path) -> None:
     path.write_bytes(whole.replace(b"amp-policy/1", b"amp-policy/0"))
     with pytest.raises(InvalidInputError, match="has the schema 'amp-policy/0', expected"):
         amp("policy", "show", path)
+
+
+def test_a_policy_that_stops_by_value_is_shown_by_its_ways_to_ask() -> None:
+    file = Path(__file__).parents[2] / "recordings" / "policies" / "value.safetensors"
+    shown = CliRunner().invoke(app, ["policy", "show", str(file)])
+    assert shown.exit_code == 0, shown.output
+    assert all(word in shown.output for word in ("program", "chain", "python", "at most 4"))
+    told = json.loads(CliRunner().invoke(app, ["policy", "show", str(file), "--json"]).output)
+    assert (told["kind"], told["samples"]) == ("values", [4, 4])
+    assert list(told["arms"]) == ["program", "chain"]
+
+
+def test_a_file_of_another_kind_is_not_to_be_trained_again() -> None:
+    file = Path(__file__).parents[2] / "recordings" / "policies" / "correctness.safetensors"
+    refused = CliRunner().invoke(app, ["policy", "show", str(file)])
+    assert isinstance(refused.exception, InvalidInputError)
+    assert str(refused.exception).endswith("expected 'amp-policy/1'; name a policy")

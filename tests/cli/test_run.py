@@ -19,6 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from amp import cli
+from amp.cli.app import open_model
 from amp.errors import InvalidInputError
 from amp.evaluate import Assembly, PlannerConfig, RunConfig, manifest, run_tasks
 from amp.models.base import Prompt
@@ -76,6 +77,12 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     asyncio.run(record())
     return folder
+
+
+def test_a_replay_is_of_the_model_that_was_recorded() -> None:
+    recording = Path(__file__).parents[2] / "recordings" / "gsm8k.sqlite"
+    with pytest.raises(InvalidInputError, match=r"--model is smollm2-135m, but .* of qwen"):
+        open_model("smollm2-135m", replay=recording)
 
 
 def test_a_replay_needs_no_model_and_gives_the_identical_trace(amp: Amp, pool: Path) -> None:

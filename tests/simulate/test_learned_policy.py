@@ -55,6 +55,12 @@ def test_a_policy_that_was_learned_for_these_draws_is_read(tmp_path: Path) -> No
         (POLICY, replace(ORIGIN, sha256="bb"), WEIGHED, "with synthetic of other weights"),
         (POLICY, replace(ORIGIN, tasks=(TEST.tasks[2].task,)), TEST, "on task .* of the test"),
         (POLICY, ORIGIN, table("program"), "may ask for a chain"),
+        (
+            POLICY,
+            replace(ORIGIN, correctness="cc"),
+            TEST,
+            "on rated samples, .* those of the table",
+        ),
         (replace(POLICY, max_samples=4), ORIGIN, TEST, "ask for 4 samples .*, the table has 3"),
         (replace(POLICY, max_samples=None), ORIGIN, TEST, "ask for any number of samples"),
     ],

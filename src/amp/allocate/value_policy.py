@@ -186,7 +186,7 @@ class ValuePolicy(Allocator):
     chances: Floats
     trade_offs: Floats
     weights: Floats
-    trade_off: float = 0.85
+    trade_off: float = 0.9
 
     uses_complexity = False
 

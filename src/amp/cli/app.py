@@ -134,7 +134,15 @@ def open_model(
     if record is not None and replay is not None:
         raise InvalidInputError("--record and --replay exclude each other; leave one out")
     if replay is not None:
-        return RecordedModel(None, replay, mode="replay", prompts=prompts)
+        from amp.models.catalog import MODELS
+
+        recorded = RecordedModel(None, replay, mode="replay", prompts=prompts)
+        ours = recorded.card.name
+        if name in MODELS and ours in MODELS and name != ours:
+            raise InvalidInputError(
+                f"--model is {name}, but {replay} holds answers of {ours}; leave --model out"
+            )
+        return recorded
     settings = load_settings()
     name = name or settings.model
     key = settings.api_key

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from amp.allocate.policy_file import Origin
+    from amp.allocate.value_policy import ValuePolicy
 
 
 COMPLEXITIES = tuple(tenth / 10 for tenth in range(11))
@@ -92,6 +93,48 @@ class PolicyView:
     features: tuple[str, ...]
     inputs: int | None
     curves: tuple[Curve, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ValuesView:
+    """Everything that is shown of a policy that stops by value.
+
+    Attributes:
+        arms: allocations of one sample, by name.
+        samples: most of a step, of each.
+        trade_offs: lambdas that it was learned at.
+        kind: ``values``.
+    """
+
+    arms: Mapping[str, Allocation]
+    samples: tuple[int, ...]
+    trade_offs: tuple[float, ...]
+    kind: str = "values"
+
+    @classmethod
+    def of(cls, policy: ValuePolicy) -> ValuesView:
+        """What is shown of a policy."""
+        return cls(dict(policy.arms), policy.samples, tuple(policy.trade_offs.tolist()))
+
+
+def _ways(view: ValuesView) -> Table:
+    """The ways to ask among which a policy by value chooses, a sample at a time."""
+    from rich.table import Table
+
+    low, high = view.trade_offs[0], view.trade_offs[-1]
+    table = Table(
+        box=None,
+        caption="kind: values (of stopping and of one more sample), learned at"
+        f" {len(view.trade_offs)} trade-offs from {low:g} to {high:g}",
+        caption_justify="left",
+    )
+    for name in ("way to ask", "samples", "depth", "temperature", "top_p", "tools", "verification"):
+        table.add_column(name, justify="left" if name in ("way to ask", "tools") else "right")
+    for (name, arm), most in zip(view.arms.items(), view.samples, strict=True):
+        tools = ", ".join(sorted(arm.tools)) or "none"
+        numbers = (f"{arm.depth}", f"{arm.temperature:g}", f"{arm.top_p:g}")
+        table.add_row(name, f"at most {most}", *numbers, tools, f"{arm.verification}")
+    return table
 
 
 def policy_view(policy: Policy) -> PolicyView:
@@ -163,13 +206,20 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show what a policy would allocate. Example: amp policy show training/policy.safetensors"""
-    from amp.allocate.policy_file import load_origin, load_policy
+    from amp.allocate.policy_file import decides_by_value, load_origin, load_policy, load_values
     from amp.cli import render
 
-    view, origin = policy_view(load_policy(file)), load_origin(file)
+    view: PolicyView | ValuesView
+    parts: list[RenderableType]
+    if decides_by_value(file):
+        view = ValuesView.of(load_values(file))
+        parts = [_ways(view)]
+    else:
+        view = policy_view(load_policy(file))
+        parts = [_header(view), _picture(view), *map(_table, view.curves), _caption(view)]
+    origin = load_origin(file)
     console = new_console(stderr=as_json, record=svg is not None)
     if svg is not None or not as_json:
-        parts = [_header(view), _picture(view), *map(_table, view.curves), _caption(view)]
         for part in parts if origin is None else [*parts, cost_curve(origin)]:
             console.print(part)
             console.print()

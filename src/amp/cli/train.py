@@ -157,9 +157,7 @@ def _on_recording(config: TrainConfig, benchmark: Benchmark, out: Path, resume: 
     if config.learner == "value":
         from amp.learn.fitted_value import train_values
 
-        with _bars() as bars:
-            bars.add_task("values learned from recorded samples", total=None)
-            train_values(config, benchmark, out)
+        train_values(config, benchmark, out)
         return
     from amp.learn.dataset import load_dataset
     from amp.learn.pipeline import train_policy

@@ -197,8 +197,13 @@ def learned_values(path: Path, test: SampleTable) -> ValuePolicy:
         InvalidInputError: if there is no such policy, it does not say where it was learned, was
             learned elsewhere or on a task of the table, or asks for what the table has not.
     """
-    policy = load_values(path)
-    _check_origin(path, _origin(path), test)
+    policy, origin = load_values(path), _origin(path)
+    _check_origin(path, origin, test)
+    if origin.correctness and not _is_rated(test):
+        raise InvalidInputError(
+            f"policy {path} was learned on rated samples, and those of the table are not; rate them"
+            " (--correctness logistic)"
+        )
     arms = [arm.allocation for arm in test.arms]
     for (name, allocation), samples in zip(policy.arms.items(), policy.samples, strict=True):
         if allocation not in arms:
@@ -234,6 +239,11 @@ def learned(path: Path, test: SampleTable) -> MlpPolicy:
     if policy is None:
         raise InvalidInputError(f"policy {path} takes no trade-off; name one of amp train")
     origin = _origin(path)
+    if origin.correctness and not _is_rated(test):
+        raise InvalidInputError(
+            f"policy {path} was learned on rated samples, and those of the table are not; rate them"
+            " (--correctness logistic)"
+        )
     if origin.assessor:
         raise InvalidInputError(
             f"policy {path} was learned with an assessor of its own, which a table has not; compare"
@@ -252,6 +262,12 @@ def learned(path: Path, test: SampleTable) -> MlpPolicy:
             f" arm, the table has {samples}; take more"
         )
     return policy
+
+
+def _is_rated(table: SampleTable) -> bool:
+    """Whether the samples have a P(right)."""
+    arms = table.tasks[0].by_arm.values()
+    return any(s.candidate.p_right is not None for arm in arms for s in arm.samples)
 
 
 def _origin(path: Path) -> Origin:
