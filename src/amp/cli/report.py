@@ -214,6 +214,11 @@ def simulate(
             if shown.rows:
                 console.print(_view(shown))
         console.print(overview(made).note)
+        if heads is not None:
+            console.print(
+                f"votes weighted by {heads.kind} heads, learned on the training problems; every"
+                " policy here votes so"
+            )
         if made.price:
             console.print(made.price)
 
