@@ -259,7 +259,7 @@ def _round_texts(number: int, step: StepRecord) -> list[Text]:
         found = executed.complexity.features
         features = " ".join(f"{name} {value:.2f}" for name, value in found.items() if value)
         if zeros := sum(not value for value in found.values()):
-            features += f" and {_counted(zeros, 'other')} of 0"
+            features += f", {zeros} others at 0"
         stood_in = "; ".join((*executed.complexity.substitutes, *executed.substitutes))
         texts.append(Text(f"\nstep {number} round {index}  {shown_in_line(features)}", "bold"))
         if stood_in:
