@@ -256,6 +256,7 @@ def test_the_real_small_model_answers_and_is_recorded(amp: Amp, smollm2: str) ->
     assert episode["usage"]["flops"] > 2 * 134e6 * episode["usage"]["completion_tokens"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_run_that_resume_continues(tmp_path: Path, smollm2: str) -> None:
     command = [sys.executable, "-c", "from amp.cli import main; main()", "run", "babyai"]
     command += ["--level", "BabyAI-GoToObj-v0", "--limit", "4", "--max-steps", "3"]

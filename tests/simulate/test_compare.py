@@ -193,6 +193,7 @@ def test_rules_are_tuned_on_training_tasks_and_replayed_on_the_test() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_same_runs_give_the_same_figures() -> None:
     assert simulated(1) == simulated(1)
 
