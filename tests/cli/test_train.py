@@ -71,6 +71,7 @@ def amp(*arguments: str) -> Result:
     return result
 
 
+@pytest.mark.slow
 def test_another_cost_is_charged_with_a_reference_of_its_own() -> None:
     with pytest.raises(InvalidInputError, match=r"--cost is written, .* add --reference-cost"):
         amp("--cost", "written")

@@ -66,6 +66,7 @@ def informed(table: SampleTable, row: TaskSamples) -> Plan:
     return informed_plan(table, level, PRICE)
 
 
+@pytest.mark.slow
 def test_every_plan_earns_what_its_closed_form_says() -> None:
     for plan in fixed_plans(MANY):
         assert near(point(fixed(MANY, plan)), fixed_point(plan), N), plan

@@ -312,6 +312,7 @@ def riddled(one: MlpPolicy, count: int = 24) -> Rollout:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rolled", [riddled, walked])
 def test_ppo_learns_from_the_decisions_of_a_planner(rolled: Any) -> None:
     frame = policy(0, WALKS, ("distance",))

@@ -85,6 +85,7 @@ def test_it_learns_which_arm_is_right(tmp_path: Path) -> None:
     assert origin.tasks == tuple(task.id for task in TASKS)
 
 
+@pytest.mark.slow
 def test_a_recording_of_it_trains_the_same_policy_and_what_was_broken_off_goes_on_exactly(
     tmp_path: Path,
 ) -> None:
