@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.server
 import socketserver
 import threading
 import zipfile
@@ -307,3 +308,22 @@ def test_a_full_disk_is_told_beforehand(
     monkeypatch.setattr("amp.models.download.shutil.disk_usage", usage)
     with pytest.raises(InvalidInputError, match="10 bytes free"):
         fetch(pinned(), tmp_path, silent)
+
+
+class _Silent(http.server.BaseHTTPRequestHandler):
+    """Answers with a good status and nothing else."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_an_answer_of_nothing_is_no_download(tmp_path: Path) -> None:
+    with http.server.HTTPServer(("127.0.0.1", 0), _Silent) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/tiny.gguf"
+        with pytest.raises(UnavailableError, match="ended before anything came"):
+            go_on(url, tmp_path / "tiny.part", 1_000, lambda done, total: None)

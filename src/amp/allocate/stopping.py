@@ -10,6 +10,7 @@ all equal. Rules that look at more than the votes are in `amp.allocate.confidenc
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -38,9 +39,9 @@ class InOrder(Allocator):
     def __post_init__(self) -> None:
         check_count("length of the sequence", len(self.sequence))
 
+    @abstractmethod
     def settled(self, evidence: Evidence) -> bool:
         """Whether the candidates so far, at least one, decide the step."""
-        raise NotImplementedError
 
     def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
         evidence = context.evidence

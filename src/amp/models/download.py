@@ -183,6 +183,8 @@ def go_on(url: str, partial: Path, max_bytes: int, progress: Progress) -> None:
     if max(done, total) > max_bytes:
         partial.unlink()
         raise UnavailableError(f"it sends more than {max_bytes:,} bytes, so it is another file")
+    if not done:  # no file that is looked for here is empty
+        raise UnavailableError("the connection ended before anything came")
     if done < total:
         raise UnavailableError(f"the connection ended at {done:,} of {total:,} bytes")
 
