@@ -57,7 +57,11 @@ some_candidates = st.builds(
     log_prob=st.none() | real,
     tool_uses=st.tuples(uses),
 )
-allocations = st.builds(Allocation, tools=st.frozensets(st.sampled_from(["b", "a", "c"])))
+allocations = st.builds(
+    Allocation,
+    tools=st.frozensets(st.sampled_from(["b", "a", "c"])),
+    model=st.none() | st.text(min_size=1),
+)
 complexities = st.builds(Complexity, real, st.dictionaries(st.text(max_size=3), real, max_size=3))
 rounds = st.builds(
     Round, complexities, allocations, real, st.lists(some_candidates, max_size=2).map(tuple), usages
@@ -85,6 +89,7 @@ episodes = st.builds(
     real,
     usages,
     st.text(),
+    st.dictionaries(st.sampled_from(["small", "big"]), usages),
 )
 
 
@@ -109,6 +114,12 @@ class Logged(logging.Handler):
 
 def episode(task: str) -> Episode:
     return Episode(Task(task, "goal"), (), True, 1.0, Usage(), "done")
+
+
+def test_with_one_model_a_trace_says_nothing_of_models() -> None:
+    made = Round(Complexity(0.5), Allocation(), 0.0, (Candidate("8", "8"),), Usage())
+    step = StepRecord(Observation("s"), (made,), Complexity(0.5), "8", Usage())
+    assert "model" not in to_json(replace(episode("t"), steps=(step,))).replace("model_calls", "")
 
 
 @given(episodes)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from amp.errors import InvalidInputError
 from amp.files import Lock, append_line, lock_directory, read_file, replace_file
-from amp.types import FAULTS, MODEL_ERROR, Episode, StepRecord, decided_by
+from amp.types import FAULTS, MODEL_ERROR, Episode, StepRecord, decided_by, written
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -61,7 +61,7 @@ _ELSEWHERE = frozenset(
 
 def to_json(value: Any) -> str:
     """One line of JSON of a dataclass or mapping; sets become sorted lists, so equal is equal."""
-    plain = value if isinstance(value, Mapping) else asdict(value)
+    plain = value if isinstance(value, Mapping) else asdict(value, dict_factory=written)
     return json.dumps(plain, default=sorted, ensure_ascii=False, allow_nan=False)
 
 

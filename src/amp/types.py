@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from amp.environment import Observation as Observation
 from amp.environment import Task as Task
@@ -19,6 +19,17 @@ from amp.environment import Transition as Transition
 from amp.tokens import TokenFigures as TokenFigures
 from amp.usage import Limits as Limits
 from amp.usage import Usage as Usage
+
+_ONE_MODEL = ("model", "by_model")
+"""Fields that say nothing where there is one model."""
+
+
+def written(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    """`dict_factory` of `dataclasses.asdict` for files: with one model none of its field is there.
+
+    So files of today and those written before there were several are the same.
+    """
+    return {name: value for name, value in fields if value or name not in _ONE_MODEL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +66,7 @@ class Allocation:
         tools: names of the tools that the step may use.
         verification: 0 none, 1 rule check, 2 self-check by the probability of "yes", 3 verify and
             refine. Each level includes those below.
+        model: name of the model that answers, where the planner has several; None is the base one.
 
     Raises:
         ValueError: if a value is out of its range; the message names the field.
@@ -66,6 +78,7 @@ class Allocation:
     beam_width: int = 1
     tools: frozenset[str] = frozenset()
     verification: int = 0
+    model: str | None = None
 
     def __post_init__(self) -> None:
         for name, value, low, high in (
@@ -187,6 +200,7 @@ class Candidate:
             which.
         p_right: probability that it is right by these figures, whatever others answer; None where
             nothing was trained to tell.
+        model: name of the model that answered, where the planner has several; else None.
     """
 
     text: str
@@ -207,6 +221,7 @@ class Candidate:
     tokens: TokenFigures | None = None
     looks: Mapping[str, float] = field(default_factory=dict, hash=False)
     p_right: float | None = None
+    model: str | None = None
 
     @property
     def valid(self) -> bool:
@@ -304,6 +319,7 @@ class StepContext:
         evidence: the results of this step's rounds so far.
         remaining: what the limits still allow, at least 0.
         usage: what this step has cost so far, probes included.
+        failed: names of the models that failed in this episode and are asked no more.
     """
 
     task: Task
@@ -312,6 +328,7 @@ class StepContext:
     evidence: Evidence = Evidence()
     remaining: Limits = Limits()
     usage: Usage = Usage()
+    failed: frozenset[str] = frozenset()
 
     def actions(self, tools: frozenset[str]) -> tuple[str, ...] | None:
         """The admissible actions with these tools allocated; None where an action is free text."""
@@ -408,6 +425,8 @@ class Episode:
         usage: all that was spent, the sum over the steps.
         ended: why it ended: ``done``, the limit that was reached, ``dead end``, ``given up``, or
             ``model error`` or ``environment error`` (the last step's `failure` says which).
+        by_model: what of the usage each model took, by name, where the planner has several; the
+            rest is that of tools.
     """
 
     task: Task
@@ -416,6 +435,7 @@ class Episode:
     score: float
     usage: Usage
     ended: str
+    by_model: Mapping[str, Usage] = field(default_factory=dict, hash=False)
 
     @property
     def plan(self) -> tuple[str, ...]:

@@ -39,6 +39,9 @@ def policy(weights: np.ndarray | None = None, samples: tuple[int, int] = (2, 2))
     return ValuePolicy(ARMS, samples, CHANCES, np.array([0.5, 0.9]), given_weights)
 
 
+NONE = Complexity(0.0)
+
+
 def step(candidates: list[Candidate], tools: list[frozenset[str]]) -> StepContext:
     evidence = Evidence(tuple(candidates), rounds=int(bool(candidates)), tools=tuple(tools))
     return StepContext(TaskOf("t", "goal"), Observation(""), evidence=evidence)
@@ -100,6 +103,29 @@ def test_the_nearest_trade_off_decides() -> None:
     low, high = (policy(weights).with_trade_off(t) for t in (0.6, 0.8))
     assert low.allocate(context, Complexity(0.0)) == STOP
     assert high.allocate(context, Complexity(0.0)).allocation == ARMS["chain"]
+
+
+SMALL, BIG = (replace(ARMS["program"], model=name) for name in ("small", "big"))
+
+
+def test_arms_of_two_models_count_the_samples_of_their_own() -> None:
+    weights = np.zeros((2, 5, 3, WIDTH))
+    weights[:, :, 1, 0], weights[:, :, 2, 0] = 2.0, 1.0  # small before big, both before a stop
+    made = replace(policy(weights), arms={"small": SMALL, "big": BIG})
+    small, big = (Candidate("", "1", p_right=0.5, model=name) for name in ("small", "big"))
+    for taken, then in (([], SMALL), ([big] * 2 + [small], SMALL), ([small] * 2, BIG)):
+        context = step(taken, [SMALL.tools] * len(taken))
+        assert made.allocate(context, Complexity(0.0)).allocation == then
+    assert made.allocate(replace(step([], []), failed=frozenset({"small"})), NONE).allocation == BIG
+    both = replace(step([], []), failed=frozenset({"small", "big"}))
+    assert made.allocate(both, NONE).allocation == SMALL  # which others answer in place of it
+
+
+def test_an_arm_without_a_model_counts_the_samples_of_every_model() -> None:
+    candidates = [Candidate("", "1", p_right=0.5, model=name) for name in ("small", "big")]
+    worth = policy().worth(step(candidates, [TOOL] * 2).evidence)
+    assert not np.isfinite(worth[1])
+    assert np.isfinite(worth[2])
 
 
 def test_overrides_change_the_arms_but_not_what_tells_them_apart() -> None:

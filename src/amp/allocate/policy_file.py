@@ -18,7 +18,7 @@ from amp.cost import Cost
 from amp.errors import InvalidInputError
 from amp.mlp import Layer, read_tensors, write_tensors
 from amp.models.base import ModelCard
-from amp.types import Allocation
+from amp.types import Allocation, written
 
 SCHEMA = "amp-policy/1"
 VALUES = "values"
@@ -153,7 +153,10 @@ def save_values(policy: ValuePolicy, path: Path, origin: Origin | None = None) -
         "basis": str(BASIS_VERSION),
         "samples": json.dumps(policy.samples),
         "arms": json.dumps(
-            {name: asdict(arm) | {"tools": sorted(arm.tools)} for name, arm in policy.arms.items()}
+            {
+                name: asdict(arm, dict_factory=written) | {"tools": sorted(arm.tools)}
+                for name, arm in policy.arms.items()
+            }
         ),
     }
     if origin is not None:

@@ -3,7 +3,8 @@
 It has learned Q(s, a), what is to be expected of stopping now, or of one more sample of an arm and
 of going on from there as well as it can, less what that costs (fitted value iteration,
 `amp.learn.fitted_value`). Q is linear in features of the votes: few numbers, which few hundred
-tasks are enough for. Arms are any allocations that differ in their tools.
+tasks are enough for. Arms are any allocations that differ in their tools
+or in their model.
 """
 
 from __future__ import annotations
@@ -167,7 +168,8 @@ class ValuePolicy(Allocator):
     """Takes the sample of the arm that is worth most, and stops where stopping is worth more.
 
     Attributes:
-        arms: allocations of one sample each, by name; no two have the same tools.
+        arms: allocations of one sample each, by name; no two have the same tools and model. One
+            that names no model counts all samples with its tools that no other arm claims.
         samples: most of a step, of each arm.
         chances: shape (arms, n), P(right) of samples of each arm in training.
         trade_offs: lambdas that it was learned at, ascending; shape (t,).
@@ -177,8 +179,8 @@ class ValuePolicy(Allocator):
             nearest to it decides.
 
     Raises:
-        InvalidInputError: if shapes do not fit, two arms have the same tools, or a number is not
-            finite.
+        InvalidInputError: if shapes do not fit, two arms have the same tools and model, or a
+            number is not finite.
     """
 
     arms: Mapping[str, Allocation]
@@ -192,11 +194,10 @@ class ValuePolicy(Allocator):
 
     def __post_init__(self) -> None:
         count = len(self.arms)
-        tools = [arm.tools for arm in self.arms.values()]
-        if not count or len(set(tools)) < count:
+        if not count or len(self._index) < count:
             raise InvalidInputError(
                 f"arms are {', '.join(self.arms) or 'none'}, expected some that differ in their"
-                " tools"
+                " tools or model"
             )
         if len(self.samples) != count or min(self.samples) < 1:
             raise InvalidInputError(f"samples are {self.samples}, expected {count} of at least 1")
@@ -217,8 +218,13 @@ class ValuePolicy(Allocator):
         nobody = Answers.of((), ())
         return int(basis(nobody, np.zeros((1, 0), np.bool_), self.chances).shape[1])
 
+    @property
+    def _index(self) -> dict[tuple[frozenset[str], str | None], int]:
+        """The arms' numbers by what tells them apart."""
+        return {(arm.tools, arm.model): number for number, arm in enumerate(self.arms.values())}
+
     def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
-        worth = self.worth(context.evidence)
+        worth = self.worth(context.evidence, context.failed)
         best = int(worth.argmax())
         if not math.isfinite(worth[best]) or best == 0:
             return STOP
@@ -229,19 +235,34 @@ class ValuePolicy(Allocator):
         """Index of the lambda that decides."""
         return int(np.abs(self.trade_offs - self.trade_off).argmin())
 
-    def worth(self, evidence: Evidence) -> Floats:
-        """Q of stopping and of one more sample of each arm, -inf for what can't be done."""
+    def worth(self, evidence: Evidence, failed: frozenset[str] = frozenset()) -> Floats:
+        """Q of stopping and of one more sample of each arm, -inf for what can't be done.
+
+        Args:
+            evidence: what is known of the step.
+            failed: models that are asked no more. Where these are the models of all arms, the
+                planner has others answer in their place.
+        """
         candidates = evidence.candidates
         tools = evidence.tools + (frozenset(),) * (len(candidates) - len(evidence.tools))
-        index = {arm.tools: number for number, arm in enumerate(self.arms.values())}
-        arms = [index.get(found, -1) for found in tools]
+        index = self._index
+        arms = [
+            index.get((found, one.model), index.get((found, None), -1))
+            for found, one in zip(tools, candidates, strict=True)
+        ]
         answers = Answers.of(candidates, arms)
         known = np.ones((1, len(candidates)), np.bool_)
         features = basis(answers, known, self.chances)[0]
         level = min(len(candidates), self.weights.shape[1] - 1)
         worth: Floats = self.weights[self.nearest, level] @ features
-        left = [most - arms.count(arm) for arm, most in enumerate(self.samples)]
-        can = [len(candidates) > 0, *(number > 0 for number in left)]
+        usable = [arm.model not in failed for arm in self.arms.values()]
+        can = [
+            len(candidates) > 0,
+            *(
+                arms.count(arm) < most and (usable[arm] or not any(usable))
+                for arm, most in enumerate(self.samples)
+            ),
+        ]
         return np.where(can, worth, -np.inf)
 
     def with_trade_off(self, trade_off: float) -> ValuePolicy:

@@ -30,7 +30,7 @@ from amp.models.recorded import RecordedModel
 from amp.models.recording_store import Store
 from amp.settings import checked
 from amp.trace import MANIFEST, read_episodes, read_manifest
-from amp.types import MODEL_ERROR, Allocation, Episode, ProbeKind, Task
+from amp.types import MODEL_ERROR, Allocation, Episode, ProbeKind, Task, written
 
 _FAILED_TASKS_TO_GIVE_UP = 3
 
@@ -117,7 +117,9 @@ class Grid:
         if self.benchmark.max_steps == 1:
             allocation = replace(allocation, beam_width=self.samples)
         config = PlannerConfig(
-            allocator="fixed", probes=self.probes, **dataclasses.asdict(allocation)
+            allocator="fixed",
+            probes=self.probes,
+            **dataclasses.asdict(allocation, dict_factory=written),
         )
         return build_planner(config, model, self.benchmark)
 

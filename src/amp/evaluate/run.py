@@ -23,7 +23,7 @@ from amp.evaluate.config import RunConfig
 from amp.methods import AnyPlanner
 from amp.models.base import LanguageModel
 from amp.trace import CONTENTS, EPISODES, SANDBOX, RunDirectory
-from amp.types import FAULTS, MODEL_ERROR, Episode, StepRecord, Task
+from amp.types import FAULTS, MODEL_ERROR, Episode, StepRecord, Task, written
 
 if TYPE_CHECKING:
     pass
@@ -63,7 +63,7 @@ def manifest(
         "prompts": assembly.prompts,
         "allocator": resolved.method.allocator if policy is None else policy.stem,
         **({} if heads is None else {"correctness": heads.stem}),
-        "fixed": _plain(asdict(assembly.defaults.fixed)),
+        "fixed": _plain(asdict(assembly.defaults.fixed, dict_factory=written)),
         "space": _plain(asdict(assembly.defaults.space)),
         "sha256": hashes,
         **({CONTENTS: contents} if contents != hashes else {}),
