@@ -242,6 +242,7 @@ class Ledger:
 
     Attributes:
         usage: spent so far.
+        by_model: the part of it that each model took, by the name on its card.
         steps: plan steps begun.
         ended_by: what ended the episode: the limit that refused a call or a step, or another
             ending, such as `MODEL_ERROR`; None while it continues.
@@ -254,6 +255,7 @@ class Ledger:
                 raise InvalidInputError(f"limit {name} is {value}, expected more than 0")
         self.limits = limits
         self.usage = Usage()
+        self.by_model: dict[str, Usage] = {}
         self.steps = 0
         self.ended_by: str | None = None
         self._reserved_tokens = 0
@@ -300,13 +302,8 @@ class Ledger:
             LimitReachedError: if not even one sample of half the cap fits.
             InvalidInputError: if dollars are limited and no price of the model is known.
         """
+        self.check_price(card)
         left = self.remaining
-        if left.dollars is not None and not is_priced(card):
-            raise InvalidInputError(
-                f"dollars is limited to {self.limits.dollars}, but no price is known for model"
-                f" {card.name!r}; add it to a price table and name that as `prices` in amp.toml or"
-                " as AMP_PRICES"
-            )
         if left.seconds is not None and left.seconds <= 0:
             raise self.refuse("seconds", "no time is left")
         half_cap = -(-max_tokens // 2)
@@ -319,6 +316,19 @@ class Ledger:
         granted_n = min(n, max(1, room // max_tokens))
         granted_tokens = min(max_tokens, room // granted_n)
         return self.reserve(card, prompt_tokens, granted_n, granted_tokens)
+
+    def check_price(self, card: ModelCard) -> None:
+        """Makes sure that a limit of dollars can be kept with a model.
+
+        Raises:
+            InvalidInputError: if dollars are limited and no price of the model is known.
+        """
+        if self.limits.dollars is not None and not is_priced(card):
+            raise InvalidInputError(
+                f"dollars is limited to {self.limits.dollars}, but no price is known for model"
+                f" {card.name!r}; add it to a price table and name that as `prices` in amp.toml or"
+                " as AMP_PRICES"
+            )
 
     def reserve(self, card: ModelCard, prompt_tokens: int, n: int, max_tokens: int) -> Grant:
         """Reserves exactly this, whatever the limits say."""
@@ -371,6 +381,7 @@ class Ledger:
         """
         usage = charged(card, usages)
         self.usage += usage
+        self.by_model[card.name] = self.by_model.get(card.name, Usage()) + usage
         return usage
 
     def charge_tool(self, seconds: float) -> None:

@@ -20,7 +20,13 @@ class MissingDependencyError(AmpError):
 
 
 class ModelError(AmpError):
-    """A language model could not answer: unreachable, refused the request, or answered garbage."""
+    """A language model could not answer: unreachable, refused the request, or answered garbage.
+
+    Attributes:
+        model: name of the model; empty until a meter has said which one it asked.
+    """
+
+    model: str = ""
 
 
 class RecordingError(AmpError):

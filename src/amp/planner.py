@@ -31,7 +31,7 @@ from amp.execute.base import PlainPrompts
 from amp.execute.boundary import act, is_dead_end, open_task, task_of
 from amp.execute.executor import Executor
 from amp.execute.meter import Meter
-from amp.models.base import LanguageModel
+from amp.models.base import LanguageModel, by_name
 from amp.models.registry import load_model
 from amp.types import (
     DEAD_END,
@@ -44,6 +44,7 @@ from amp.types import (
     Episode,
     Evidence,
     Limits,
+    Probe,
     ProbeKind,
     Round,
     StepContext,
@@ -60,7 +61,9 @@ class Planner:
     """Plans a task step by step and spends on each step what it needs.
 
     Attributes:
-        model: the base model M; a name is loaded as `amp.load_model` does.
+        model: the base model M; a name is loaded as `amp.load_model` does. Of a list, the first
+            is the base model, and the others answer where an allocation names them.
+        models: all of them, by the names on their cards.
         executor: carries allocations out; by default with plain prompts and no tools.
         assessor: the CAM; by default the weighted sum of spec 2.2.
         allocator: the RAC, or a name or file for `amp.allocate.make_allocator`; by default
@@ -78,7 +81,7 @@ class Planner:
 
     def __init__(
         self,
-        model: LanguageModel | str,
+        model: LanguageModel | str | Sequence[LanguageModel | str],
         executor: Executor | None = None,
         assessor: Assessor | None = None,
         allocator: Allocator | str | None = None,
@@ -90,12 +93,17 @@ class Planner:
     ) -> None:
         if max_rounds < 1:
             raise InvalidInputError(f"max_rounds is {max_rounds}, expected at least 1")
-        self.model = load_model(model) if isinstance(model, str) else model
+        several = model if isinstance(model, list | tuple) else (model,)
+        self.models = by_name([load_model(m) if isinstance(m, str) else m for m in several])
+        self.model = next(iter(self.models.values()))
         self.executor = executor or Executor(PlainPrompts())
         self.assessor = assessor or WeightedAssessor()
         self.allocator = _allocator(allocator)
         self.limits = limits if isinstance(limits, Limits) else _limits(limits)
-        Ledger(self.limits)  # refuses limits that allow nothing, before a task is planned
+        ledger = Ledger(self.limits)  # refuses limits that allow nothing, before a task is planned
+        if len(self.models) > 1:
+            for each in self.models.values():
+                ledger.check_price(each.card)  # or the first task that needs it would find out
         self.max_rounds = max_rounds
         self.select = select
         self.rater = rater
@@ -123,7 +131,7 @@ class Planner:
         """
         task = task_of(task)
         ledger = Ledger(self.limits)
-        meter = Meter(self.model, ledger, task.seed)
+        meter = Meter(self.model, ledger, task.seed, self.models)
         steps: list[StepRecord] = []  # p <- {}, u <- 0
         patience = self.limits.environment_seconds
         state = Transition(await open_task(environment, task, patience), done=False)  # s <- s0
@@ -145,7 +153,8 @@ class Planner:
                 on_step(step)
         success = state.success if state.done else False
         ended = "done" if state.done else ledger.ending
-        return Episode(task, tuple(steps), success, state.score, ledger.usage, ended)
+        by_model = ledger.by_model if len(self.models) > 1 else {}
+        return Episode(task, tuple(steps), success, state.score, ledger.usage, ended, by_model)
 
     async def _plan_step(self, context: StepContext, meter: Meter) -> StepRecord:
         """Decides one step: rounds of c <- CAM(M, s, p), r <- RAC(c), ExecuteWithResources(r)."""
@@ -156,11 +165,12 @@ class Planner:
         stop: Decision | None = None
         try:
             if self.probes:
-                probe = await self.executor.probe(context, self.probes, meter)
+                probe = await self._probe(context, meter)
                 context = replace(context, evidence=Evidence(probe=probe))
+            usage_before_round = ledger.usage
             while True:
-                spent = ledger.usage - usage_before_step
-                context = replace(context, remaining=ledger.remaining, usage=spent)
+                spent, failed = ledger.usage - usage_before_step, frozenset(meter.failed)
+                context = replace(context, remaining=ledger.remaining, usage=spent, failed=failed)
                 complexity = self.assessor.assess(context)
                 decision = self.allocator.allocate(context, complexity)
                 if decision.allocation is None:
@@ -170,10 +180,15 @@ class Planner:
                     break
                 if len(rounds) == self.max_rounds:
                     break  # only now, so that a stop of the allocator itself is recorded as one
-                usage_before_round = ledger.usage
                 candidates: tuple[Candidate, ...] = ()
-                with ledger.at_most(decision.max_tokens):
-                    candidates = await self.executor.execute(context, decision.allocation, meter)
+                try:
+                    with ledger.at_most(decision.max_tokens):
+                        candidates = await self.executor.execute(
+                            context, decision.allocation, meter
+                        )
+                except ModelError as error:
+                    meter.mask(error)
+                    continue  # the allocator goes on without this model
                 if self.rater is not None:
                     candidates = self.rater.rate(context, candidates)
                 rounds.append(
@@ -187,12 +202,16 @@ class Planner:
                         substitutes=meter.take_notes(),
                     )
                 )
+                usage_before_round = ledger.usage
                 evidence = context.evidence.after(candidates, decision.allocation.tools)
                 context = replace(context, evidence=evidence)
         except LimitReachedError as error:
             failure = str(error)
         except ModelError as error:
             failure, ledger.ended_by = str(error), MODEL_ERROR
+        if rounds and len(self.models) > 1:  # a model that failed, and nothing was asked since
+            told = (*rounds[-1].substitutes, *meter.take_notes())
+            rounds[-1] = replace(rounds[-1], substitutes=told)
         chosen = self.select(context.evidence.candidates)
         if chosen is None and failure is None:
             failure = first_failure(rounds)
@@ -208,6 +227,14 @@ class Planner:
             probe=context.evidence.probe,
             final_complexity=final,
         )
+
+    async def _probe(self, context: StepContext, meter: Meter) -> Probe | None:
+        """What the base model would do; where it fails, what the next one would."""
+        while True:
+            try:
+                return await self.executor.probe(context, self.probes, meter)
+            except ModelError as error:
+                meter.mask(error)
 
 
 def _allocator(allocator: Allocator | str | None) -> Allocator:

@@ -156,7 +156,7 @@ class Executor:
         actions = context.actions(frozenset(context.observation.tool_actions))
         if actions == ():
             return None
-        direct = Allocation(tools=frozenset(self.tools))
+        direct, meter = Allocation(tools=frozenset(self.tools)), meter.answering(None)
         context, prompt = await fit_history(
             context, lambda step: step_prompt(self.prompts, step, direct, actions), 1, 0, meter
         )
@@ -181,6 +181,8 @@ class Executor:
         tools = self._allocated(context, allocation, meter)
         advice = await self._advice(context, tools, meter)
         context = _with_advice(context, advice)
+        several = len(meter.models) > 1
+        meter = meter.answering(allocation.model)
         for tool in tools.values():
             if tool.model is not None:
                 meter = meter.on(tool.model)
@@ -215,7 +217,10 @@ class Executor:
             candidates = await refine(candidates, context, actions, step, self.prompts, meter)
         return tuple(
             replace(
-                c, tool_uses=advice + c.tool_uses, looks=looks_of(self.plausibility, context, c)
+                c,
+                tool_uses=advice + c.tool_uses,
+                looks=looks_of(self.plausibility, context, c),
+                model=meter.model.card.name if several else None,
             )
             for c in candidates
         )
@@ -259,7 +264,8 @@ class Executor:
         """The model's answer to a question of a tool, which stays the same during an episode."""
         answers = self._answers.setdefault(meter, {})
         if question not in answers:
-            answers[question] = await ask(meter, question.prompt, question.labels)
+            base = meter.answering(None)
+            answers[question] = await ask(base, question.prompt, question.labels)
         if answers[question] is None:
             meter.notes.append(f"the model has no answer to a question of {tool.name}")
         return answers[question]
@@ -329,7 +335,7 @@ async def _fits(
     texts = [message.content.encode("utf-8", "surrogatepass") for message in prompt.messages]
     if sum(len(text) + _TEMPLATE_TOKENS for text in texts) + answers <= room:
         return True
-    return await meter.model.count_tokens(prompt) + answers <= room
+    return await meter.count_tokens(prompt) + answers <= room
 
 
 def _thinking_tokens(allocation: Allocation, meter: Meter) -> int:

@@ -6,12 +6,13 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
 
 from amp.cost import Grant, Ledger, worst_dollars
-from amp.errors import AmpError
+from amp.errors import AmpError, InvalidInputError, ModelError, did_you_mean
 from amp.execute.base import Tool
 from amp.models.base import (
     Capabilities,
@@ -45,15 +46,33 @@ class Meter:
     samples, never the same ones again (except greedy samples, which are all equal). The result of
     `next_token` is kept, so that a repeated probe costs nothing.
 
-    Attributes:
+    Where the planner has several models, the meter of the base model leads to those of the others
+    (`answering`), and knows which failed in this episode.
+
+    Args:
+        model: the model.
         ledger: where everything is charged.
+        seed: of the samples.
+        models: all models of the planner by name, the base model first; None for this one alone.
+
+    Attributes:
+        models: likewise.
+        failed: names of those that are asked no more.
         notes: what was replaced, reduced or missing since the last `take_notes`, one phrase each;
             a round records them as its `substitutes`.
         writes_programs: False once the model was asked for programs again, and wrote none.
     """
 
-    def __init__(self, model: LanguageModel, ledger: Ledger, seed: int = 0) -> None:
+    def __init__(
+        self,
+        model: LanguageModel,
+        ledger: Ledger,
+        seed: int = 0,
+        models: Mapping[str, LanguageModel] | None = None,
+    ) -> None:
         self.model = model
+        self.models = models or {model.card.name: model}
+        self.failed: set[str] = set()
         self.ledger = ledger
         self.seed = seed
         self.notes: list[str] = []
@@ -74,11 +93,52 @@ class Meter:
 
     def on(self, model: LanguageModel) -> Meter:
         """The meter of another model in the same episode: one ledger, the same notes."""
+        if model is self.model:
+            return self
         if id(model) not in self._others:
             other = Meter(model, self.ledger, self.seed)
             other.notes = self.notes
             self._others[id(model)] = other
         return self._others[id(model)]
+
+    def answering(self, name: str | None) -> Meter:
+        """The meter of the model of this name; in place of one that failed, of the first other.
+
+        Args:
+            name: as in `Allocation.model`.
+
+        Raises:
+            InvalidInputError: if there is no such model.
+        """
+        wanted = self.model.card.name if name is None else name
+        if wanted not in self.models:
+            known = list(self.models)
+            raise InvalidInputError(
+                f"no model {wanted!r} answers here{did_you_mean(wanted, known)} (models:"
+                f" {', '.join(known)})"
+            )
+        left = (other for other in self.models if other not in self.failed)
+        answers = next(left) if wanted in self.failed else wanted
+        if answers != wanted:
+            self.notes.append(f"model {answers} instead of {wanted}, which failed")
+        return self.on(self.models[answers])
+
+    def mask(self, error: ModelError) -> None:
+        """Has the model that failed asked no more in this episode.
+
+        Raises:
+            ModelError: the error itself, if no other model is left.
+        """
+        left = self.models.keys() - self.failed
+        if error.model not in left or len(left) == 1:
+            raise error
+        self.failed.add(error.model)
+        self.notes.append(f"model {error.model} failed and is asked no more: {error}")
+
+    async def count_tokens(self, prompt: Prompt) -> int:
+        """Tokens of a prompt, as the model counts them; costs nothing."""
+        with self._named():
+            return await self.model.count_tokens(prompt)
 
     async def generate(
         self,
@@ -162,7 +222,7 @@ class Meter:
             ModelError: from the model.
         """
         whole = replace(prompt, messages=(*prompt.messages, Message("user", text)))
-        grants = await self._grants(whole, 1, await self.model.count_tokens(whole))
+        grants = await self._grants(whole, 1, await self.count_tokens(whole))
         scored = await self._granted(grants, self.model.score(prompt, [text]))
         self._charge([scored[0].usage])
         return scored[0]
@@ -214,7 +274,7 @@ class Meter:
     ) -> list[Grant]:
         """Gets permission for n samples: one call if the model can share the prompt, else n."""
         card = self.model.card
-        prompt_tokens = readings * await self.model.count_tokens(prompt)
+        prompt_tokens = readings * await self.count_tokens(prompt)
         if self.capabilities.parallel_samples:
             return [self.ledger.grant(card, prompt_tokens, n, max_tokens)]
         grants = [self.ledger.grant(card, prompt_tokens, 1, max_tokens)]
@@ -241,7 +301,7 @@ class Meter:
         begun = time.perf_counter()
         try:
             async with asyncio.timeout(grants[0].timeout_seconds) as deadline:
-                with open_bill(bill):
+                with open_bill(bill), self._named():
                     return await call
         except BaseException as error:
             spent = bill.usages()
@@ -256,6 +316,15 @@ class Meter:
             bill.calls = None  # they hold the bill, and so this meter, in a circle
             for grant in grants:
                 self.ledger.release(grant)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Says of an error of the model which one it is."""
+        try:
+            yield
+        except ModelError as error:
+            error.model = self.model.card.name
+            raise
 
     def _told(self, completion: Completion) -> Completion:
         """The completion without figures of its tokens of which one cannot be, which is noted."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
+from amp.errors import InvalidInputError
 from amp.types import Usage
 
 Role = Literal["system", "user", "assistant"]
@@ -240,6 +241,24 @@ class LanguageModel(Protocol):
     async def close(self) -> None:
         """Frees what the model holds. Calling it twice is fine."""
         ...
+
+
+def by_name(models: Sequence[LanguageModel]) -> dict[str, LanguageModel]:
+    """Some models by the names on their cards, in their order.
+
+    Raises:
+        InvalidInputError: if there is none, or two have one name.
+    """
+    named = {model.card.name: model for model in models}
+    names = [model.card.name for model in models]
+    if not names:
+        raise InvalidInputError("no model is given, expected at least 1")
+    if twice := next((name for name in named if names.count(name) > 1), None):
+        raise InvalidInputError(
+            f"two models are called {twice!r}, so an allocation can't tell them apart; name each"
+            " once"
+        )
+    return named
 
 
 _LARGEST_EXPONENT = 700.0
