@@ -63,7 +63,7 @@ class Planner:
     Attributes:
         model: the base model M; a name is loaded as `amp.load_model` does. Of a list, the first
             is the base model, and the others answer where an allocation names them.
-        models: all of them, by the names on their cards.
+        others: those others; a name is that on the model's card.
         executor: carries allocations out; by default with plain prompts and no tools.
         assessor: the CAM; by default the weighted sum of spec 2.2.
         allocator: the RAC, or a name or file for `amp.allocate.make_allocator`; by default
@@ -94,15 +94,15 @@ class Planner:
         if max_rounds < 1:
             raise InvalidInputError(f"max_rounds is {max_rounds}, expected at least 1")
         several = model if isinstance(model, list | tuple) else (model,)
-        self.models = by_name([load_model(m) if isinstance(m, str) else m for m in several])
-        self.model = next(iter(self.models.values()))
+        models = by_name([load_model(m) if isinstance(m, str) else m for m in several])
+        self.model, *self.others = models.values()
         self.executor = executor or Executor(PlainPrompts())
         self.assessor = assessor or WeightedAssessor()
         self.allocator = _allocator(allocator)
         self.limits = limits if isinstance(limits, Limits) else _limits(limits)
         ledger = Ledger(self.limits)  # refuses limits that allow nothing, before a task is planned
-        if len(self.models) > 1:
-            for each in self.models.values():
+        if self.others:
+            for each in models.values():
                 ledger.check_price(each.card)  # or the first task that needs it would find out
         self.max_rounds = max_rounds
         self.select = select
@@ -131,7 +131,7 @@ class Planner:
         """
         task = task_of(task)
         ledger = Ledger(self.limits)
-        meter = Meter(self.model, ledger, task.seed, self.models)
+        meter = Meter(self.model, ledger, task.seed, self.others)
         steps: list[StepRecord] = []  # p <- {}, u <- 0
         patience = self.limits.environment_seconds
         state = Transition(await open_task(environment, task, patience), done=False)  # s <- s0
@@ -153,7 +153,7 @@ class Planner:
                 on_step(step)
         success = state.success if state.done else False
         ended = "done" if state.done else ledger.ending
-        by_model = ledger.by_model if len(self.models) > 1 else {}
+        by_model = ledger.by_model if self.others else {}
         return Episode(task, tuple(steps), success, state.score, ledger.usage, ended, by_model)
 
     async def _plan_step(self, context: StepContext, meter: Meter) -> StepRecord:
@@ -209,7 +209,7 @@ class Planner:
             failure = str(error)
         except ModelError as error:
             failure, ledger.ended_by = str(error), MODEL_ERROR
-        if rounds and len(self.models) > 1:  # a model that failed, and nothing was asked since
+        if rounds and self.others:  # a model that failed, and nothing was asked since
             told = (*rounds[-1].substitutes, *meter.take_notes())
             rounds[-1] = replace(rounds[-1], substitutes=told)
         chosen = self.select(context.evidence.candidates)

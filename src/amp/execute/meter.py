@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
@@ -23,6 +23,7 @@ from amp.models.base import (
     NextToken,
     Prompt,
     Request,
+    by_name,
 )
 from amp.models.bill import Bill, open_bill
 from amp.models.chat import MIN_TOKENS
@@ -53,10 +54,10 @@ class Meter:
         model: the model.
         ledger: where everything is charged.
         seed: of the samples.
-        models: all models of the planner by name, the base model first; None for this one alone.
+        others: the planner's other models, if this is its base model.
 
     Attributes:
-        models: likewise.
+        models: all of them by name, this one first.
         failed: names of those that are asked no more.
         notes: what was replaced, reduced or missing since the last `take_notes`, one phrase each;
             a round records them as its `substitutes`.
@@ -68,10 +69,10 @@ class Meter:
         model: LanguageModel,
         ledger: Ledger,
         seed: int = 0,
-        models: Mapping[str, LanguageModel] | None = None,
+        others: Sequence[LanguageModel] = (),
     ) -> None:
         self.model = model
-        self.models = models or {model.card.name: model}
+        self.models = by_name([model, *others])
         self.failed: set[str] = set()
         self.ledger = ledger
         self.seed = seed
