@@ -31,6 +31,7 @@ COMMANDS = {
     "simulate nothing --train nothing --csv {}",
     "simulate nothing --train nothing --html {}",
     "policy show nothing --svg {}",
+    "pools import nothing --to {}",
     "demo --svg {}",
     "annotate nothing --by ann --out {}",
     "annotations import nothing --out {}",

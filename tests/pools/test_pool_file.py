@@ -78,7 +78,7 @@ def pools(draw: st.DrawFn) -> list[dict[str, Any]]:
     ]
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(pools(), st.sampled_from([".jsonl", ".jsonl.gz"]))
 def test_what_is_written_reads_back_to_the_same_pool(lines: list[Any], suffix: str) -> None:
     with TemporaryDirectory() as name:

@@ -34,7 +34,7 @@ _BOXES = {
     "Begin here": ("demo", "solve", "run"),
     "Look at what came of it": ("trace", "report"),
     "What is on this machine": ("benchmarks", "models", "data", "profile"),
-    "Many runs, or none": ("sweep", "record", "simulate"),
+    "Many runs, or none": ("sweep", "record", "simulate", "pools"),
     "Learn": ("train", "policy", "assess", "annotate", "annotations"),
 }
 """The boxes of `amp --help`: what people try first comes first."""

@@ -5,7 +5,7 @@ What is recorded in tokens counts as it is. The rest is estimated, and every est
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,10 +41,6 @@ class Lengths:
     ) -> tuple[Floats, list[str]]:
         """Completion tokens of every sample, and notes on those that are estimates.
 
-        Where no tokens are recorded, the visible text counts. Of a model that reasons out of sight
-        it is no measure, and what `_hidden` says counts. A sample without any length has what
-        `_unknown` says.
-
         Args:
             arms: the arms.
             prices: of each arm's model.
@@ -52,19 +48,16 @@ class Lengths:
         tokens = self.tokens.copy()
         sources: dict[str, list[str]] = {}
         for index, (arm, price) in enumerate(zip(arms, prices, strict=True)):
+            family = np.array([other.model == arm.model for other in arms])
             there, its = self.there[:, index], tokens[:, index]
-            if price.hidden_tokens is None:
-                estimate, source = self.visible[:, index], "those of the visible text"
-            else:
-                family = np.array([other.model == arm.model for other in arms])
-                estimate, source = self._hidden(index, family, price.hidden_tokens)
-            counts = {source: _fill(its, there, estimate)}
-            estimate, source = self._unknown(its)
-            counts[source] = _fill(its, there, estimate)
-            counts[_UNKNOWN] = int((there & np.isnan(its)).sum())
-            for source, count in counts.items():
-                if count:
-                    named = f"{arm.name} ({count:,} of {there.sum():,} samples)"
+            for estimate, source in self._estimates(index, family, price, its):
+                missing = there & np.isnan(its)
+                filled = missing & ~np.isnan(estimate)
+                its[filled] = np.broadcast_to(estimate, its.shape)[filled]
+                count = missing if source == _UNKNOWN else filled
+                if count.any():
+                    part = f" ({count.sum():,} of {there.sum():,} samples)"
+                    named = arm.name + ("" if count.sum() == there.sum() else part)
                     sources.setdefault(source, []).append(named)
         return tokens, [
             f"completion tokens are {source}: {', '.join(named[:6])}"
@@ -72,52 +65,49 @@ class Lengths:
             for source, named in sources.items()
         ]
 
-    def _hidden(self, arm: int, family: Mask, assumed: float) -> tuple[Floats, str]:
-        """Tokens of an arm whose model reasons out of sight, and what they are.
+    def _estimates(
+        self, arm: int, family: Mask, price: PoolPrice, its: Floats
+    ) -> Iterator[tuple[Floats, str]]:
+        """What stands in for tokens that are not recorded, the best first, and what it is.
+
+        The text is no measure of a model that reasons out of sight.
 
         Args:
             arm: the arm.
-            family: shape (arms,), which arms are of the model.
-            assumed: hidden tokens where the pool records none of the model.
+            family: shape (arms,), which arms are of its model.
+            price: of its model.
+            its: shape (tasks, samples), its tokens, filled in by what came before.
         """
-        own, others = self._mean(self.tokens[:, [arm]]), self._mean(self.tokens[:, family])
-        if not np.isnan(own).all():
-            return own, f"the recorded mean of the arm, {_OF_KIND}"
-        if not np.isnan(others).all():
-            return others, f"the recorded mean of the model's other arms, {_OF_KIND}"
-        text = np.nan_to_num(self.visible[:, arm])
-        return assumed + text, f"ASSUMED: {assumed:g} hidden ones and those of the visible text"
+        if price.hidden_tokens is None:
+            yield self.visible[:, arm], "those of the visible text"
+        else:
+            own, of_model = self.tokens[:, [arm]], self.tokens[:, family]
+            yield self._mean(own, by_kind=True), f"the arm's recorded mean, {_OF_KIND}"
+            yield self._mean(of_model, by_kind=True), f"the model's recorded mean, {_OF_KIND}"
+            yield self._mean(own), f"the arm's recorded mean, {_OF_OTHERS}"
+            yield self._mean(of_model), f"the model's recorded mean, {_OF_OTHERS}"
+            text, hidden = np.nan_to_num(self.visible[:, arm]), price.hidden_tokens
+            yield hidden + text, f"ASSUMED: {hidden:g} hidden ones and those of the visible text"
+        if self.unknown_tokens is not None:
+            yield np.full_like(its, self.unknown_tokens), "set by the reader"
+        yield self._mean(its[:, None], by_kind=True), f"the mean of the arm, {_OF_KIND}"
+        yield self._mean(its[:, None]), f"the mean of the arm, {_OF_OTHERS}"
+        yield np.full_like(its, np.nan), _UNKNOWN
 
-    def _unknown(self, tokens: Floats) -> tuple[Floats, str]:
-        """Tokens of samples without any length, and what they are.
+    def _mean(self, tokens: Floats, *, by_kind: bool = False) -> Floats:
+        """Mean of what is known, shape (tasks, 1); NaN where nothing is.
 
         Args:
-            tokens: shape (tasks, samples), what is known of their arm.
+            tokens: shape (tasks, arms, samples).
+            by_kind: means of each kind of task instead of one of all.
         """
-        if self.unknown_tokens is not None:
-            return np.full((len(tokens), 1), self.unknown_tokens), "set by the reader"
-        return self._mean(tokens[:, None]), f"the mean of the arm's other samples, {_OF_KIND}"
-
-    def _mean(self, tokens: Floats) -> Floats:
-        """Mean of what is known for each task: of its kind, else of all; NaN if nothing is.
-
-        Returns:
-            Shape (tasks, 1).
-        """
-        count = (~np.isnan(tokens)).sum(axis=(1, 2))
-        total = np.nansum(tokens, axis=(1, 2))
-        of_kind, total_of_kind = np.bincount(self.kinds, count), np.bincount(self.kinds, total)
-        mean = np.full(len(of_kind), total.sum() / count.sum() if count.any() else np.nan)
-        np.divide(total_of_kind, of_kind, out=mean, where=of_kind > 0)
-        return mean[self.kinds][:, None]
+        kinds = self.kinds if by_kind else np.zeros_like(self.kinds)
+        count = np.bincount(kinds, (~np.isnan(tokens)).sum(axis=(1, 2)))
+        total = np.bincount(kinds, np.nansum(tokens, axis=(1, 2)))
+        mean = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+        return mean[kinds][:, None]
 
 
-_OF_KIND = "of the same kind of task where it has any"
+_OF_KIND = "of tasks of the same kind"
+_OF_OTHERS = "of tasks of other kinds"
 _UNKNOWN = "unknown, and so are their dollars, as nothing tells their length"
-
-
-def _fill(tokens: Floats, there: Mask, estimate: Floats) -> int:
-    """Fills in what is missing, in place, and returns how much that was."""
-    missing = there & np.isnan(tokens) & ~np.isnan(estimate)
-    tokens[missing] = np.broadcast_to(estimate, tokens.shape)[missing]
-    return int(missing.sum())

@@ -22,7 +22,7 @@ from amp.errors import InvalidInputError
 from amp.files import read_file, replace_file
 from amp.mlp import Floats
 from amp.pools.lengths import CHARACTERS_PER_TOKEN, Lengths
-from amp.pools.pool import NO_ANSWER, Pool, PoolArm, PoolTask
+from amp.pools.pool import NO_ANSWER, Mask, Pool, PoolArm, PoolTask
 from amp.pools.prices import PoolPrice, line_to_add, read_pool_prices
 from amp.pools.rows import Row, RowError, read_row
 from amp.settings import Config, checked
@@ -279,26 +279,27 @@ def _task(row: Row, divisor: float, first_of_question: dict[str, str]) -> PoolTa
 
 
 def _complete_prompts(
-    prompts: Floats, there: np.ndarray[Any, Any], of_task: Floats, rows: Sequence[Row]
+    prompts: Floats, there: Mask, of_task: Floats, rows: Sequence[Row]
 ) -> list[str]:
     """Fills prompts that no sample records with the length of their question; returns notes."""
+    exact = np.array([row.prompt_tokens is not None for row in rows])
     missing = there & np.isnan(prompts)
-    notes = []
     prompts[missing] = np.broadcast_to(of_task[:, None, None], prompts.shape)[missing]
-    if any(row.prompt_tokens is None and missing[task].any() for task, row in enumerate(rows)):
-        count = f"{missing.sum():,} of {there.sum():,} samples"
-        notes.append(
-            f"prompt tokens of {count} are those of the question alone, where need be from its"
-            " characters: instructions and examples around it are not counted"
-        )
     unknown = there & np.isnan(prompts)
+    estimated = missing & ~unknown & ~exact[:, None, None]
+    prompts[unknown] = 0.0
+    notes = []
+    if estimated.any():
+        notes.append(
+            f"prompt tokens of {estimated.sum():,} of {there.sum():,} samples are those of the"
+            " question's characters: instructions and examples around it are not counted"
+        )
     if unknown.any():
-        prompts[unknown] = 0.0
         notes.append(f"prompt tokens of {unknown.sum():,} samples are unknown and count as 0")
     return notes
 
 
-def _uneven(there: np.ndarray[Any, Any], arms: Sequence[PoolArm]) -> list[str]:
+def _uneven(there: Mask, arms: Sequence[PoolArm]) -> list[str]:
     """Notes on arms that have not the same number of samples for each task."""
     counts = there.sum(axis=2)
     uneven = []
@@ -317,6 +318,16 @@ def _with_notes(pool: Pool, notes: tuple[str, ...]) -> Pool:
     return replace(pool, notes=notes)
 
 
+def require_pool_name(path: Path) -> None:
+    """Refuses a name that is not that of a pool's file.
+
+    Raises:
+        InvalidInputError: if it does not end in ``.jsonl`` or ``.jsonl.gz``.
+    """
+    if not path.name.endswith(_SUFFIXES):
+        raise InvalidInputError(f"{path} is no name of a pool, expected one in .jsonl or .jsonl.gz")
+
+
 def write_pool(pool: Pool, path: Path) -> None:
     """Writes a pool in the canonical form: fields by their own names, all lengths in tokens.
 
@@ -325,8 +336,7 @@ def write_pool(pool: Pool, path: Path) -> None:
     Raises:
         InvalidInputError: if the file cannot be written, or its name is not that of a pool.
     """
-    if not path.name.endswith(_SUFFIXES):
-        raise InvalidInputError(f"{path} is no name of a pool, expected one in .jsonl or .jsonl.gz")
+    require_pool_name(path)
     names = [arm.name for arm in pool.arms]
     estimated = [name for name, is_so in zip(names, pool.estimated, strict=True) if is_so]
     header = {"name": pool.name, "arms": names, "estimated": estimated, "notes": pool.notes}

@@ -1,0 +1,169 @@
+"""`amp pools`: what recorded answers of many models hold, and their import from other logs."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from amp.cli.app import Json, app, output_file
+from amp.cli.terminal import new_console, say, say_json, tracked
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from amp.pools.summary import Mark, PoolSummary
+
+
+pools_app = typer.Typer(help="Recorded answers of many models.", no_args_is_help=True)
+app.add_typer(pools_app, name="pools")
+
+_Path = Annotated[Path, typer.Argument(help="A .jsonl or .jsonl.gz file, or a directory of such.")]
+_Prices = Annotated[
+    Path | None, typer.Option(help="Prices of models, one line each; they win over AMP's.")
+]
+_Divisor = Annotated[
+    float,
+    typer.Option(
+        "--chars-per-token", help="What characters are divided by where no tokens are recorded."
+    ),
+]
+_Unknown = Annotated[
+    float | None,
+    typer.Option(
+        min=0, help="Tokens of answers of unknown length; the mean of their arm if left out."
+    ),
+]
+_KeepGood = Annotated[
+    bool, typer.Option("--keep-good", help="Leave out faulty rows and list them.")
+]
+
+
+@pools_app.command("info")
+def pools_info(
+    path: _Path,
+    prices: _Prices = None,
+    characters_per_token: _Divisor = 4.0,
+    unknown_tokens: _Unknown = None,
+    keep_good: _KeepGood = False,
+    as_json: Json = False,
+) -> None:
+    """Show how good and how dear each arm is. Example: amp pools info logs/pool.jsonl.gz"""
+    from amp.pools.pool_file import find_pools, read_pool
+    from amp.pools.summary import summarize_pool
+
+    console = new_console()
+    for file in tracked(find_pools(path), "reading"):
+        pool = read_pool(
+            file,
+            prices=prices,
+            characters_per_token=characters_per_token,
+            unknown_tokens=unknown_tokens,
+            keep_good=keep_good,
+        )
+        summary = summarize_pool(pool)
+        if as_json:
+            say_json(summary)
+        else:
+            console.print(_table(summary))
+            console.print()
+
+
+@pools_app.command("import")
+def pools_import(
+    path: _Path,
+    to: Annotated[Path, typer.Option(callback=output_file, help="The .jsonl or .jsonl.gz file.")],
+    prices: _Prices = None,
+    characters_per_token: _Divisor = 4.0,
+    unknown_tokens: _Unknown = None,
+    keep_good: _KeepGood = False,
+    as_json: Json = False,
+) -> None:
+    """Check a pool and write it in tokens. Example: amp pools import logs.jsonl --to pool.jsonl"""
+    from amp.pools.pool_file import read_pool, require_pool_name, write_pool
+
+    require_pool_name(to)
+    pool = read_pool(
+        path,
+        prices=prices,
+        characters_per_token=characters_per_token,
+        unknown_tokens=unknown_tokens,
+        keep_good=keep_good,
+    )
+    write_pool(pool, to)
+    if as_json:
+        counts = {"tasks": len(pool.tasks), "arms": len(pool.arms), "samples": pool.there.sum()}
+        say_json({"pool": pool.name, "to": to} | counts | {"notes": pool.notes})
+        return
+    say(
+        f"{to}: {len(pool.tasks):,} tasks, {len(pool.arms)} arms, {pool.there.sum():,} samples"
+        f" of {pool.name}"
+    )
+    for note in pool.notes:
+        say(f"  {note}")
+
+
+def _table(summary: PoolSummary) -> Table:
+    from rich.table import Table
+
+    kinds = "" if summary.kinds == 1 else f" of {summary.kinds} kinds"
+    title = (
+        f"{summary.name}: {summary.tasks:,} tasks{kinds} in {summary.groups:,} groups,"
+        f" {summary.training:,} of them to train on; {summary.samples:,} samples"
+    )
+    table = Table(
+        title=title,
+        title_justify="left",
+        caption="\n".join(_caption(summary)),
+        caption_justify="left",
+        box=None,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("arm", overflow="fold")
+    for name in ("tasks", "n", "single", "vote", "any", "luck", "agree", "tokens", "µ$"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for arm in summary.arms:
+        rates = arm.single, arm.vote, arm.any_right, arm.luck, arm.agreement
+        table.add_row(
+            arm.name,
+            str(arm.tasks),
+            f"{arm.samples / max(arm.tasks, 1):.3g}",
+            *("-" if math.isnan(rate) else f"{100 * rate:.1f}" for rate in rates),
+            _amount(arm.completion_tokens, "~" if arm.estimated else ""),
+            _amount(arm.dollars * 1e6),
+        )
+    return table
+
+
+def _caption(summary: PoolSummary) -> list[str]:
+    lines = [
+        "n: samples of a task. In percent: single and vote: right; any: one of the n is; luck: one"
+        " of them is another task's right answer; agree: two have the same answer. Of a sample:"
+        " tokens (~ estimates) and millionths of a dollar.",
+        f"oracle, the cheapest right sample of a task: {_mark(summary.oracle)}",
+    ]
+    if summary.split_half is not None:
+        lines.append(
+            "split-half oracle, a task's best arm on half of its samples, scored on the rest: "
+            + _mark(summary.split_half)
+        )
+    space = summary.answer_space
+    if space is not None:
+        lines.append(
+            f"guessing: {space.tasks:,} tasks are of kinds with few right answers (mean"
+            f" {space.answers:.1f}); an even guess is right in {100 * space.single:.1f} %, one of"
+            f" {space.guesses} in {100 * space.any_right:.1f} %"
+        )
+    return [*lines, *(f"note: {note}" for note in summary.notes)]
+
+
+def _mark(mark: Mark) -> str:
+    return f"{100 * mark.success:.1f} % for {_amount(mark.dollars * 1e6)} µ$"
+
+
+def _amount(amount: float, mark: str = "") -> str:
+    if math.isnan(amount):
+        return "-"
+    return f"{mark}{amount:,.0f}" if amount >= 100 else f"{mark}{amount:.3g}"

@@ -1,0 +1,61 @@
+"""`amp pools`: what it shows is what the pool holds, and an import reads back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.fakes.pools import rows, sample, write_prices, write_rows
+from tests.pools.test_pool_file import assert_same
+from typer.testing import CliRunner
+
+from amp.cli import app
+from amp.errors import InvalidInputError
+from amp.pools import read_pool
+
+runner = CliRunner()
+
+
+def amp(*arguments: object) -> str:
+    result = runner.invoke(app, [str(a) for a in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_info_shows_each_arm_and_what_is_estimated(tmp_path: Path) -> None:
+    path, prices = write_rows(tmp_path, rows()), write_prices(tmp_path)
+    shown = amp("pools", "info", path, "--prices", prices)
+    assert "small: 4 tasks of 2 kinds in 3 groups" in shown
+    for words in ("small|short", "small|long", "large", "oracle", "note: "):
+        assert words in shown
+    told = json.loads(amp("pools", "info", tmp_path, "--prices", prices, "--json"))
+    assert told["name"] == "small"
+    assert [arm["name"] for arm in told["arms"]] == ["small|short", "small|long", "large"]
+    assert told["arms"][2]["single"] == 0.75
+
+
+def test_an_import_reads_back_to_the_same_pool(tmp_path: Path) -> None:
+    path, prices = write_rows(tmp_path, rows()), write_prices(tmp_path)
+    to = tmp_path / "canonical.jsonl.gz"
+    assert "4 tasks, 3 arms, 18 samples" in amp(
+        "pools", "import", path, "--to", to, "--prices", prices
+    )
+    assert_same(read_pool(to, prices=prices), read_pool(path, prices=prices))
+
+
+def test_faults_stop_an_import_unless_the_rest_is_kept(tmp_path: Path) -> None:
+    path = write_rows(tmp_path, [*rows(), "{", {"id": 9, "arms": {"large": [sample(1, 2)]}}])
+    prices, to = write_prices(tmp_path), tmp_path / "canonical.jsonl"
+    command = ("pools", "import", path, "--to", to, "--prices", prices)
+    with pytest.raises(InvalidInputError, match=r":5: it is not JSON: .*faults in all: 2"):
+        amp(*command)
+    assert not to.exists()
+    shown = amp(*command, "--keep-good")
+    assert "left out, line 5: it is not JSON" in shown
+    assert "left out, line 6: arm 'large', sample 1: correct is 2, expected 0 or 1" in shown
+
+
+def test_a_name_that_is_no_pools_is_refused_beforehand(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="no name of a pool, expected one in .jsonl"):
+        amp("pools", "import", tmp_path / "nothing", "--to", tmp_path / "pool.json")
