@@ -39,6 +39,7 @@ from amp.benchmarks.webshop.prompts import situation_of as webshop_situation
 from amp.benchmarks.webshop.search import index_words, stem
 from amp.errors import AmpError
 from amp.execute.base import LONGEST_ANSWER, PlainPrompts
+from amp.execute.checks import check_game24, check_plan
 from amp.execute.choice_step import label_probabilities
 from amp.execute.program import ends_before_program, find_program
 from amp.execute.tools.calculator import (
@@ -57,6 +58,10 @@ Parser = Callable[[str], object]
 
 ACTIONS = ("go forward", "turn left", "click[buy now]", "go to the red ball")
 PYTHON, PLAIN = Allocation(tools=frozenset({"python"})), Allocation(depth=2)
+BLOCKS = (
+    "As initial conditions I have that, the red block is clear and the hand is empty.\n"
+    "My goal is to have that the red block is on the table."
+)
 CALCULATOR, SYMBOLIC = CalculatorTool(), SymbolicPlannerTool(seconds=1.0, max_states=100)
 
 
@@ -140,6 +145,11 @@ PARSERS: dict[str, Parser] = {
     "symbolic planner": lambda text: asyncio.run(SYMBOLIC.use(text)),
     "symbolic planner, fenced": lambda text: asyncio.run(SYMBOLIC.use(f"```json\n{text}\n```")),
     "plan's first step": first_step,
+    "plan": lambda text: check_plan(BLOCKS, text),
+    "plan's question": lambda text: check_plan(text, "(stack a b)"),
+    "plan's problem": lambda text: check_plan(f"(define (domain d){text}", f"(stack a b){text}"),
+    "24": lambda text: check_game24("1 2 3 4", text),
+    "24's question": lambda text: check_game24(text, "(1 + 2 + 3) * 4"),
     "adaplanner plan": adaplanner.read_plan,
     "adapt parts": adapt.read,
     "react call": react.read,
@@ -180,6 +190,8 @@ UNITS = (
     *("You see a red ball ", " step forward", "put the red ball next to ", "go to a ", "desk 1 "),
     *("On the desk 1, you see ", "a desk 1, ", "You arrive at desk 1.", "if ", "of the ", "Bob "),
     *('{"init": [', '"a", ', "?x ", "['1',", "it's ", "e1", "ing", "sses", "aeiou", "y"),
+    *("As initial conditions I have that, ", "the red block is clear, ", "(define (problem p) "),
+    *("My goal is to have that ", "(:action a :effect ", "(stack a b) ", "()", ";", "= 24"),
     *("\U0001f600", "Looking quickly around you, you see ", "x = [", "f(", "lambda:"),
 )
 STARTS = (

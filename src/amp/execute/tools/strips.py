@@ -61,6 +61,20 @@ class Problem:
     actions: tuple[Action, ...]
 
 
+def follow(state: frozenset[str], plan: Iterable[Action]) -> frozenset[str] | None:
+    """Returns the state after the actions in turn, or None where one of them can't be done.
+
+    The time is that of the plan and the state added up, not multiplied.
+    """
+    facts = set(state)
+    for action in plan:
+        if not action.preconditions <= facts:
+            return None
+        facts -= action.delete
+        facts |= action.add
+    return frozenset(facts)
+
+
 def solve(
     problem: Problem,
     *,
