@@ -12,12 +12,13 @@ from tests.fakes.worlds import CORRIDOR, RIDDLE, Corridor, context
 
 from amp.cost import Ledger
 from amp.execute.base import PlainPrompts
+from amp.execute.checks import Check, check_game24
 from amp.execute.executor import Executor
 from amp.execute.meter import Meter
 from amp.execute.select import is_better
 from amp.models.base import Prompt
 from amp.models.scripted import ScriptedModel
-from amp.types import Allocation, Candidate, Limits, StepContext
+from amp.types import Allocation, Candidate, Limits, StepContext, Task
 from amp.votes import vote
 
 CHOICE = context(CORRIDOR, Corridor().reset(CORRIDOR))
@@ -136,3 +137,47 @@ async def test_a_choice_is_made_again_with_the_critique_as_its_thought() -> None
     at: StepContext = CHOICE
     (candidate,) = await Executor(PlainPrompts()).execute(at, REFINED, meter)
     assert (candidate.action, candidate.refined_from) == ("walk", "wait")
+
+
+GAME = context(Task("24", "4 9 10 13"))
+RIGHT, WRONG, TOLD = "(10 - 4) * (13 - 9)", "(13 - 9) * 4 + 10", "there is no solution"
+
+
+async def play(level: int, check: Check | None, said: list[str]) -> tuple[Candidate, ...]:
+    model = ScriptedModel(lambda prompt, index: f"Action: {said[index]}")
+    allocation = Allocation(verification=level, beam_width=len(said), temperature=0.7)
+    executor = Executor(PlainPrompts(), check=check)
+    return await executor.execute(GAME, allocation, Meter(model, Ledger(Limits())))
+
+
+async def test_what_an_exact_check_finds_wrong_breaks_a_rule_and_has_no_vote() -> None:
+    found = await play(1, check_game24, [WRONG, WRONG, RIGHT])
+    rule = "the exact check says that it is wrong"
+    assert [c.broken_rule for c in found] == [rule, rule, None]
+    assert (best := vote(found)) is not None
+    assert best.action == RIGHT
+
+
+async def test_what_an_exact_check_cant_tell_breaks_no_rule() -> None:
+    assert [c.broken_rule for c in await play(1, check_game24, [TOLD])] == [None]
+
+
+@pytest.mark.parametrize(("level", "check"), [(0, check_game24), (1, None)])
+async def test_without_verification_or_a_check_wrong_answers_vote(
+    level: int, check: Check | None
+) -> None:
+    found = await play(level, check, [WRONG, WRONG, RIGHT])
+    assert (best := vote(found)) is not None
+    assert best.action == WRONG
+
+
+async def test_a_new_attempt_that_the_check_finds_wrong_replaces_nothing() -> None:
+    model = ScriptedModel(
+        lambda prompt, index: f"Action: {WRONG if 'Critique' in str(prompt) else RIGHT}",
+        next_tokens=lambda prompt: {"yes": 0.9 if WRONG in str(prompt) else 0.1, "no": 0.1},
+    )
+    executor = Executor(PlainPrompts(), check=check_game24)
+    (candidate,) = await executor.execute(GAME, REFINED, Meter(model, Ledger(Limits())))
+    assert candidate.action == RIGHT
+    assert candidate.attempt is not None
+    assert candidate.attempt.action == WRONG

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 from amp.errors import ModelError
 from amp.execute.base import Plausibility, Prompts, Question, Tool, looks_of, no_looks
+from amp.execute.checks import Check
 from amp.execute.choice_step import (
     MAX_CHOICES,
     ChoiceStep,
@@ -22,7 +23,7 @@ from amp.execute.choice_step import (
 )
 from amp.execute.meter import Meter
 from amp.execute.open_step import OpenStep
-from amp.execute.select import check_rules, refine, self_check
+from amp.execute.select import refine, rules_of, self_check
 from amp.models.base import Message, Prompt, entropy, normalised, perplexity
 from amp.models.chat import MIN_TOKENS
 from amp.types import Allocation, Candidate, Probe, ProbeKind, StepContext, ToolUse
@@ -119,6 +120,8 @@ class Executor:
         prompts: all texts for this kind of task.
         tools: the tools that can run here, by name. Tools of the environment need no entry.
         plausibility: what candidates look like; by default nothing is told.
+        check: tells from the goal and an action whether the action is right; what it finds wrong
+            breaks a rule (verification 1). By default nothing is told.
     """
 
     def __init__(
@@ -126,10 +129,12 @@ class Executor:
         prompts: Prompts,
         tools: Mapping[str, Tool] | None = None,
         plausibility: Plausibility = no_looks,
+        check: Check | None = None,
     ) -> None:
         self.prompts = prompts
         self.tools = dict(tools or {})
         self.plausibility = plausibility
+        self.check = check
         self._answers: WeakKeyDictionary[Meter, dict[Question, list[float] | None]]
         self._answers = WeakKeyDictionary()  # there is one meter for each episode
 
@@ -209,12 +214,13 @@ class Executor:
         else:
             step = ChoiceStep(self.prompts, context, in_words, thinking, actions, meter)
         candidates = await step.attempt(prompt)
+        rules = rules_of(context, actions, self.check)
         if allocation.verification >= 1:
-            candidates = check_rules(candidates, actions)
+            candidates = rules(candidates)
         if allocation.verification >= 2:
             candidates = await self_check(candidates, context, self.prompts, meter)
         if allocation.verification >= 3:
-            candidates = await refine(candidates, context, actions, step, self.prompts, meter)
+            candidates = await refine(candidates, context, rules, step, self.prompts, meter)
         return tuple(
             replace(
                 c,

@@ -6,12 +6,13 @@ What remains is selected by `amp.votes`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 from amp.errors import LimitReachedError
 from amp.execute.base import Prompts
+from amp.execute.checks import Check
 from amp.execute.choice_step import ask
 from amp.execute.meter import Meter
 from amp.execute.tools.calculator import wrong_equation
@@ -40,11 +41,20 @@ def broken_rule(candidate: Candidate, actions: tuple[str, ...] | None) -> str | 
     return wrong_equation(candidate.text)
 
 
-def check_rules(
-    candidates: Sequence[Candidate], actions: tuple[str, ...] | None
-) -> tuple[Candidate, ...]:
-    """Returns the candidates with `broken_rule` filled in."""
-    return tuple(replace(c, broken_rule=broken_rule(c, actions)) for c in candidates)
+Rules = Callable[[Sequence[Candidate]], tuple[Candidate, ...]]
+"""Returns the candidates with `broken_rule` filled in."""
+
+
+def rules_of(context: StepContext, actions: tuple[str, ...] | None, check: Check | None) -> Rules:
+    """The rules of a step: those of `broken_rule`, and an exact check of the action if any."""
+
+    def broken(candidate: Candidate) -> str | None:
+        rule = broken_rule(candidate, actions)
+        if rule is None and check and check(context.task.goal, candidate.action or "") is False:
+            return "the exact check says that it is wrong"
+        return rule
+
+    return lambda candidates: tuple(replace(c, broken_rule=broken(c)) for c in candidates)
 
 
 async def self_check(
@@ -81,7 +91,7 @@ class Retry(Protocol):
 async def refine(
     candidates: Sequence[Candidate],
     context: StepContext,
-    actions: tuple[str, ...] | None,
+    rules: Rules,
     step: Retry,
     prompts: Prompts,
     meter: Meter,
@@ -98,7 +108,7 @@ async def refine(
     try:
         answer = (await meter.generate(prompts.critique(context, leader)))[0]
         critique = answer.text.strip()
-        attempts = check_rules([await step.retry(leader, critique)], actions)
+        attempts = rules([await step.retry(leader, critique)])
         attempt = (await self_check(attempts, context, prompts, meter))[0]
     except LimitReachedError:
         meter.notes.append("refinement left out to stay within the limits")
