@@ -41,6 +41,7 @@ def test_a_walk_is_a_plan_for_where_it_ends(domain: str, rng: random.Random) -> 
     assert check_plan(question, written(domain, plan)) is True
 
 
+@quick
 @given(domains, rngs)
 def test_the_verdict_is_that_of_a_simulator(domain: str, rng: random.Random) -> None:
     begin = world(domain, rng)
@@ -56,6 +57,7 @@ def test_the_verdict_is_that_of_a_simulator(domain: str, rng: random.Random) -> 
     assert check_plan(question, written(domain, plan)) is right
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_each_action_can_be_done_where_a_simulator_does_it(domain: str) -> None:
     rng = random.Random(domain)
@@ -217,6 +219,7 @@ def shown(tree: Tree, rng: random.Random) -> tuple[str, int]:
     return (f"({text})", 3) if rng.random() < 0.2 else (text, binds)
 
 
+@settings(max_examples=40)
 @given(trees, rngs)
 def test_an_expression_is_worth_what_fractions_say(tree: Tree, rng: random.Random) -> None:
     try:
