@@ -18,7 +18,7 @@ from amp.types import (
     StepRecord,
     Usage,
 )
-from amp.votes import COINCIDENCE, p_chosen, posterior, vote, weighted_vote
+from amp.votes import COINCIDENCE, last_model_vote, p_chosen, posterior, vote, weighted_vote
 
 ACTIONS = st.sampled_from(["1", "2", "3", None])
 SHARES = st.floats(0.0, 1.0)
@@ -152,3 +152,13 @@ def test_a_step_says_how_sure_the_vote_is_of_its_action(candidates: list[Candida
         assert found is None
     else:
         assert found == posterior(candidates).leader
+
+
+def test_in_a_cascade_the_last_model_that_names_an_action_decides() -> None:
+    small = tuple(Candidate("", action, model="small") for action in ("a", "a", "b"))
+    big = (Candidate("", "b", model="big"), Candidate("", None, model="big"))
+    for candidates, chosen in ((small, "a"), (small + big, "b"), (small + big[1:], "a")):
+        winner = last_model_vote(candidates)
+        assert winner is not None
+        assert winner.action == chosen
+    assert last_model_vote(()) is None

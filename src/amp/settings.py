@@ -155,7 +155,8 @@ def explained(error: ValidationError, kind: Any) -> str:
     """The first thing that is wrong, in one line; an unknown key comes first."""
     first = min(error.errors(), key=lambda each: each["type"] not in _UNKNOWN)
     place, sort, details = first["loc"], first["type"], first.get("ctx", {})
-    where = ".".join(map(str, place))
+    of_unions = (part for part in place if "[str" not in str(part))  # pydantic names their members
+    where = ".".join(map(str, of_unions))
     if place[-1:] == ("[key]",):
         names = re.findall(r"'([^']*)'", first["msg"])
         nearest = did_you_mean(str(first["input"]), names)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from amp.types import Candidate, StepRecord
 
@@ -54,6 +55,21 @@ def weighted_vote(candidates: Sequence[Candidate]) -> Candidate | None:
     if all(candidate.p_right is None for candidate in candidates):
         return vote(candidates)
     return _champion(candidates, posterior(candidates).scores)
+
+
+def last_model_vote(candidates: Sequence[Candidate]) -> Candidate | None:
+    """Returns what the model that was asked last votes for, as a cascade does.
+
+    Where none of its candidates names an action, all vote.
+    """
+    chosen = weighted_vote(of_last_model(candidates))
+    return weighted_vote(candidates) if chosen is None else chosen
+
+
+def of_last_model(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """The last candidates, as far back as one model made them."""
+    last = takewhile(lambda one: one.model == candidates[-1].model, reversed(candidates))
+    return tuple(last)[::-1]
 
 
 def most_likely(candidates: Sequence[Candidate]) -> Candidate | None:

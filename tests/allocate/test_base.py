@@ -111,7 +111,8 @@ def test_an_unknown_allocator_is_named_with_its_nearest() -> None:
 
 @pytest.mark.parametrize("name", sorted(ALLOCATORS.keys() - set(CONTROLS)))
 def test_every_allocator_by_name_starts_with_a_round(name: str) -> None:
-    options = AllocatorOptions(space=SPACE, fixed=Allocation(depth=3))
+    fixed = Allocation(depth=3, temperature=0.9, beam_width=2)
+    options = AllocatorOptions(space=SPACE, fixed=fixed, models=("small", "big"))
     decision = make_allocator(name, options).allocate(context(), Complexity(0.5))
     assert decision.allocation is not None
 

@@ -165,7 +165,11 @@ FIELDS = {"temperature": 0.5, "beam_width": 3, "tools": frozenset({"calculator"}
 def test_what_the_user_set_is_in_every_allocation_but_for_what_a_rule_on_votes_decides(
     name: str,
 ) -> None:
-    options = AllocatorOptions(space=Space(tools=frozenset({"python"})), fixed=Allocation())
+    options = AllocatorOptions(
+        space=Space(tools=frozenset({"python"})),
+        fixed=Allocation(temperature=0.9, beam_width=2),
+        models=("small", "big"),
+    )
     allocator = make_allocator(name, options).with_overrides(FIELDS)
     granted = allocator.allocate(context(), Complexity(0.9)).allocation
     assert granted is not None

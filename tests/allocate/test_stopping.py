@@ -18,6 +18,7 @@ from amp.allocate.base import Allocator
 from amp.allocate.stopping import (
     AdaptiveConsistency,
     BayesianStop,
+    Cascade,
     EarlyStopping,
     Shape,
     UntilAgreement,
@@ -267,3 +268,64 @@ def test_what_is_no_distribution_is_no_shape(numbers: tuple[float, float, int]) 
 def test_rules_that_make_no_sense_are_refused(make: Callable[[], Allocator], message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         make()
+
+
+# ------------------------------------------------------------------ a cascade of models
+
+NAMES = ("small", "middle", "big")
+THREE = tuple(replace(SAMPLE, beam_width=3, model=name) for name in NAMES)
+
+
+def cascaded(
+    said: dict[str, str], failed: frozenset[str] = frozenset(), agreement: float = 0.6
+) -> list[str]:
+    """The models that are asked, where each gives these answers, a letter a sample."""
+    rule, evidence, asked = Cascade(THREE, agreement), Evidence(), list[str]()
+    while True:
+        at = replace(context(), evidence=evidence, failed=failed)
+        allocation = rule.allocate(at, Complexity(0.5)).allocation
+        if allocation is None:
+            return asked
+        name = str(allocation.model)
+        asked.append(name)
+        brought = tuple(Candidate("", letter, model=name) for letter in said[name])
+        evidence = evidence.after(brought)
+
+
+@settings(max_examples=30)
+@given(
+    st.fixed_dictionaries(dict.fromkeys(NAMES, st.text("abc", min_size=1, max_size=3))),
+    st.frozensets(st.sampled_from(NAMES), max_size=2),
+    st.floats(0.01, 1.0),
+)
+def test_a_cascade_asks_model_after_model_until_one_agrees_with_itself(
+    said: dict[str, str], failed: frozenset[str], agreement: float
+) -> None:
+    asked = cascaded(said, failed, agreement)
+    left = [name for name in NAMES if name not in failed]
+    assert asked == left[: len(asked)]
+    agreed = [max(map(said[n].count, "abc")) / len(said[n]) >= agreement - 1e-9 for n in asked]
+    assert not any(agreed[:-1])
+    assert agreed[-1] or asked == left
+
+
+def test_only_the_samples_of_the_model_at_hand_have_to_agree() -> None:
+    said = {"small": "abc", "middle": "aab", "big": "ccc"}
+    assert cascaded(said) == ["small", "middle"]
+    assert cascaded(said, agreement=0.7) == ["small", "middle", "big"]
+    assert cascaded(said, frozenset({"small", "middle", "big"})) == ["small"]  # another answers
+
+
+@pytest.mark.parametrize(
+    ("sample", "agreement", "message"),
+    [
+        (replace(SAMPLE, beam_width=1), 0.6, "a cascade of 1 samples at temperature 0.7"),
+        (replace(THREE[0], temperature=0.0), 0.6, "agrees with itself whatever is asked"),
+        (THREE[0], 0.0, "agreement is 0.0, expected above 0 and at most 1"),
+    ],
+)
+def test_a_cascade_that_could_never_go_on_is_refused(
+    sample: Allocation, agreement: float, message: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        Cascade((sample, THREE[1]), agreement)

@@ -10,9 +10,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import typer
@@ -22,7 +22,7 @@ from amp import cli
 from amp.cli.app import open_model
 from amp.errors import InvalidInputError
 from amp.evaluate import Assembly, PlannerConfig, RunConfig, manifest, run_tasks
-from amp.models.base import Prompt
+from amp.models.base import ModelCard, Prompt
 from amp.models.recorded import RecordedModel
 from amp.models.scripted import ScriptedModel
 from amp.trace import EPISODES, RunDirectory
@@ -107,6 +107,87 @@ def test_a_larger_model_answers_and_has_a_recording_of_its_own(amp: Amp) -> None
     replayed = amp(*run, *tools, "--replay", "p.sqlite", "--out", "two")
     assert replayed.code == 0, replayed.error
     assert Path("one", EPISODES).read_bytes() == Path("two", EPISODES).read_bytes()
+
+
+@pytest.fixture
+def two_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small model whose samples disagree on every other question, and a big one that agrees."""
+
+    def load(name: str, **options: Any) -> ScriptedModel:
+        def answer(prompt: Prompt, sample: int) -> str:
+            hard = len(prompt.messages[1].content) % 2
+            return f"```python\nanswer = {sample * hard if name == 'small' else 7}\n```"
+
+        return ScriptedModel(answer, card=ModelCard(name, parameters=10**6))
+
+    monkeypatch.setattr("amp.models.registry.load_model", load)
+
+
+TWO = ("--model", "small", "--model", "big")
+DEMO = ("run", "gsm8k", "--split", "demo")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("two_models")
+def test_a_cascade_of_two_models_is_recorded_and_replayed_to_the_byte(amp: Amp) -> None:
+    cascade = (*DEMO, "--method", "cascade")
+    files = ("small.sqlite", "big.sqlite")
+    recorded = amp(*cascade, *TWO, *each("--record", files), "--out", "one", "--json")
+    assert recorded.code == 0, recorded.error
+    told = json.loads(recorded.out)["by_model"]
+    assert list(told) == ["small", "big"]
+    assert 0 < told["big"]["model_calls"] < told["small"]["model_calls"] == 6
+    run = json.loads(Path("one", "run.json").read_text())
+    assert (run["config"]["model"], run["model"]["name"]) == (["small", "big"], "small")
+    assert [card["name"] for card in run["other_models"]] == ["big"]
+    replayed = amp(*cascade, *each("--replay", files), "--out", "two")
+    assert replayed.code == 0, replayed.error
+    assert Path("one", EPISODES).read_bytes() == Path("two", EPISODES).read_bytes()
+    assert re.search(r"model big: \d calls, [\d,]+ tokens \(\d+ written\)", replayed.out)
+    again = amp(*cascade, *each("--replay", files), "--out", "two", "--resume")
+    assert again.code == 0, again.error
+    shown = amp("trace", "show", "two", "--full").out
+    assert "v1 python big" in shown
+    assert "by small" in shown
+    assert "model small: 6 calls" in amp("report", "two").out
+
+
+def each(flag: str, values: Sequence[str]) -> list[str]:
+    return [part for value in values for part in (flag, value)]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("two_models")
+def test_one_of_two_models_can_answer_alone(amp: Amp) -> None:
+    done = amp(*DEMO, *TWO, "--allocator", "fixed", "--answered-by", "big", "--json")
+    assert done.code == 0, done.error
+    assert list(json.loads(done.out)["by_model"]) == ["big"]
+    solved = amp("solve", "What is 3 and 4?", *TWO, "--answered-by", "big")
+    assert solved.out.endswith("\n7\n")
+
+
+@pytest.mark.usefixtures("two_models")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--model", "small", "--model", "small"), "--model: names 'small' twice"),
+        ((*TWO, "--method", "react"), "react asks one model alone, and there are 2"),
+        (("--model", "small", "--method", "cascade"), "a cascade asks one model after another"),
+        ((*TWO, "--answered-by", "bog"), "no model 'bog' answers here; did you mean 'big'?"),
+        ((*TWO, "--answered-by", "big", "--method", "cascade"), "answered_by is for allocators"),
+        ((*TWO, "--agreement", "0.5"), "agreement is for cascade, not for auto"),
+        ((*TWO, "--record", "one.sqlite"), "--record names 1 for 2 models"),
+        ((*TWO, "--replay", "one.sqlite"), "--replay names 1 for 2 models"),
+        ((*TWO, "--allocator", "cascade", "--beam-width", "1"), "a cascade of 1 samples"),
+    ],
+)
+def test_what_several_models_cannot_do_is_one_line(
+    amp: Amp, options: tuple[str, ...], message: str
+) -> None:
+    outcome = amp(*DEMO, *options)
+    assert outcome.code != 0
+    assert outcome.error.count("\n") == 1
+    assert message in outcome.error
 
 
 def test_the_methods_are_listed(amp: Amp) -> None:

@@ -22,7 +22,7 @@ from amp.types import Complexity, Episode, StepContext, StepRecord, Usage
 
 README, RESULTS = "README.md", "docs/results.md"
 METHODS_PAGE, BENCHMARKS_PAGE = "docs/methods.md", "docs/benchmarks.md"
-NOT_ON_GSM8K = {"beam_search", "llm_dp", "llm_dp_random"}
+NOT_ON_GSM8K = {"beam_search", "cascade", "llm_dp", "llm_dp_random"}
 """Methods without a recorded row there."""
 
 BABYAI = ("babyai", "--limit", "20", "--level", "BabyAI-GoToLocal-v0")

@@ -44,6 +44,8 @@ def planners() -> st.SearchStrategy[PlannerConfig]:
         "max_samples": counts,
         "source_run": words,
         "rounds": counts,
+        "agreement": shares.filter(bool),
+        "answered_by": words,
         "give_up": words,
         "recall": shares,
         "depth": st.integers(-5, 99),
@@ -77,7 +79,7 @@ runs = st.builds(
     level=st.none() | words,
     step=st.none() | words,
     seed=st.integers(0, 99),
-    model=st.none() | words,
+    model=st.none() | words | st.lists(words, min_size=1, max_size=3, unique=True).map(tuple),
     larger_model=st.none() | words,
     planner=planners(),
 )

@@ -10,7 +10,7 @@ from amp.benchmarks import load_benchmark
 from amp.errors import InvalidInputError
 from amp.evaluate import Assembly, PlannerConfig, RunConfig, build_planner, manifest
 from amp.methods import METHODS
-from amp.models.base import Prompt
+from amp.models.base import ModelCard, Prompt
 from amp.models.scripted import ScriptedModel, random_model
 from amp.types import Episode
 
@@ -23,12 +23,18 @@ def answer(prompt: Prompt, index: int) -> str:
     return f"Thought: It is {number}.\nAction: finish[{number}]\n#### {number}"
 
 
+def others_of(method: str) -> list[ScriptedModel]:
+    """A second model, for the method that asks several."""
+    return [ScriptedModel(answer, card=ModelCard("big"))] if method == "cascade" else []
+
+
 async def plan(
     method: str, model: ScriptedModel, step: str | None = None, **wanted: Any
 ) -> Episode:
     benchmark = load_benchmark("gsm8k", step=step)
     task = benchmark.tasks("demo")[0]
-    planner = build_planner(PlannerConfig(method=method, **wanted), model, benchmark)
+    config = PlannerConfig(method=method, **wanted)
+    planner = build_planner(config, model, benchmark, others=others_of(method))
     return await planner.run(task, benchmark.environment(task))
 
 
@@ -50,7 +56,8 @@ async def test_every_method_answers_a_word_problem(method: str) -> None:
 async def test_every_method_acts_where_actions_are_listed(method: str) -> None:
     benchmark = load_benchmark("babyai")
     task = benchmark.tasks("test", 1)[0]
-    planner = build_planner(PlannerConfig(method=method, max_steps=4), random_model(), benchmark)
+    config = PlannerConfig(method=method, max_steps=4)
+    planner = build_planner(config, random_model(), benchmark, others=others_of(method))
     episode = await planner.run(task, benchmark.environment(task))
     assert episode.steps
     assert episode.usage.model_calls > 0

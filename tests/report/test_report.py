@@ -327,5 +327,5 @@ def test_what_cannot_be_known_of_both_sides_alike_is_refused(
 
 def test_a_second_model_has_no_share_in_a_reference_price() -> None:
     run_of_two = replace(CHEAP, card=LOCAL, larger_model="qwen2.5-7b")
-    with pytest.raises(InvalidInputError, match=r"it does not tell the tokens of qwen2.5-7b"):
+    with pytest.raises(InvalidInputError, match=r"and qwen2.5-7b answered, too"):
         make_report([run_of_two], cost="dollars")

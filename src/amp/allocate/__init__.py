@@ -28,6 +28,7 @@ from amp.allocate.space import Line, Space
 from amp.allocate.stopping import (
     AdaptiveConsistency,
     BayesianStop,
+    Cascade,
     EarlyStopping,
     InOrder,
     UntilAgreement,
@@ -53,6 +54,7 @@ __all__ = [
     "BayesianStop",
     "BudgetedAllocator",
     "ByGain",
+    "Cascade",
     "ConfidenceStop",
     "EarlyStopping",
     "EscalatingAllocator",
@@ -107,6 +109,8 @@ class AllocatorOptions:
         trade_off: lambda of a trained policy that takes it; None for its own.
         mean_tokens: what a task may cost on average, which finds lambda on a policy's curve.
         mean_dollars: likewise.
+        agreement: share of a model's samples that ends a cascade; None for its own.
+        models: names of the models that can answer, the base model first.
         episodes: of the run whose allocations a shuffled control hands out.
         seed: of the control.
     """
@@ -120,6 +124,8 @@ class AllocatorOptions:
     trade_off: float | None = None
     mean_tokens: float | None = None
     mean_dollars: float | None = None
+    agreement: float | None = None
+    models: Sequence[str] = ()
     episodes: Sequence[Episode] | None = None
     seed: int = 0
 
@@ -130,8 +136,8 @@ class AllocatorKind:
 
     Attributes:
         make: makes one.
-        takes: which of ``max_samples``, ``trade_off``, ``mean_tokens``, ``mean_dollars`` and
-            ``episodes`` it takes.
+        takes: which of ``max_samples``, ``trade_off``, ``mean_tokens``, ``mean_dollars``,
+            ``agreement``, ``models`` and ``episodes`` it takes.
         path: the file of a trained policy; None for any other allocator.
     """
 
@@ -170,6 +176,16 @@ def _in_order(
 def _by_gain(options: AllocatorOptions) -> Allocator:
     most = options.max_samples or _MAX_SAMPLES
     return ByGain(tuple(Way(one, most) for one in _ways(options)), max_samples=most)
+
+
+def _cascade(options: AllocatorOptions) -> Allocator:
+    if len(options.models) < 2:
+        raise InvalidInputError(
+            f"a cascade asks one model after another, and there is {len(options.models)}; name"
+            " several, the cheapest first: --model SMALL --model LARGE"
+        )
+    sequence = tuple(replace(options.fixed, model=name) for name in options.models)
+    return Cascade(sequence) if options.agreement is None else Cascade(sequence, options.agreement)
 
 
 def _ways(options: AllocatorOptions) -> tuple[Allocation, ...]:
@@ -211,6 +227,7 @@ ALLOCATORS: dict[str, AllocatorKind] = {
     "cges": AllocatorKind(_in_order(ConfidenceStop, _ONE_WAY), _SAMPLES),
     "reasc": AllocatorKind(_in_order(ReliabilityStop, _ONE_WAY), _SAMPLES),
     "by_gain": AllocatorKind(_by_gain, _SAMPLES),
+    "cascade": AllocatorKind(_cascade, frozenset({"models", "agreement"})),
     "sigmoid": AllocatorKind(lambda options: SigmoidPolicy.initial(options.space)),
     **{how: AllocatorKind(_control(how), frozenset({"episodes"})) for how in CONTROLS},
 }

@@ -50,6 +50,11 @@ class Allocator(Protocol):
         """Whether decisions depend on the complexity, so that it is worth its price."""
         return True
 
+    @property
+    def models(self) -> frozenset[str]:
+        """Names of the models that it allocates; none where the base model answers always."""
+        return frozenset()
+
     def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
         """Returns an allocation with its log-probability, or `STOP`.
 
@@ -116,6 +121,10 @@ class FixedAllocator(Allocator):
     allocation: Allocation = Allocation()
 
     uses_complexity = False
+
+    @property
+    def models(self) -> frozenset[str]:
+        return frozenset(filter(None, (self.allocation.model,)))
 
     def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
         return STOP if context.evidence.rounds else Decision(self.allocation)

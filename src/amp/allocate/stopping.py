@@ -19,6 +19,7 @@ from typing import Any
 from amp.allocate.base import Allocator
 from amp.errors import InvalidInputError
 from amp.types import STOP, Allocation, Complexity, Decision, Evidence, StepContext
+from amp.votes import of_last_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,54 @@ class UntilAgreement(InOrder):
 
     def settled(self, evidence: Evidence) -> bool:
         return leaders(evidence)[0] >= self.agree
+
+
+@dataclass(frozen=True, slots=True)
+class Cascade(InOrder):
+    """Asks model after model, a round of several samples each, until one agrees with itself.
+
+    A cascade (FrugalGPT, Chen et al. 2023, arXiv 2305.05176, section 3) whose score is how many of
+    a model's samples agree (Yue et al. 2023, arXiv 2310.03094). Models that failed are left out.
+
+    Attributes:
+        sequence: the allocation of each model's round, the cheapest model first.
+        agreement: share of a model's samples that have to give the same answer, above 0, at most 1.
+
+    Raises:
+        InvalidInputError: if a round has samples that agree whatever is asked: one, or equal ones.
+    """
+
+    agreement: float = 0.75
+
+    def __post_init__(self) -> None:
+        InOrder.__post_init__(self)
+        if not 0.0 < self.agreement <= 1.0:
+            raise InvalidInputError(
+                f"agreement is {self.agreement}, expected above 0 and at most 1"
+            )
+        for each in self.sequence:
+            if each.beam_width < 2 or each.temperature == 0.0:
+                raise InvalidInputError(
+                    f"a cascade of {each.beam_width} samples at temperature {each.temperature:g}"
+                    " agrees with itself whatever is asked; set beam_width to 2 or more, and a"
+                    " temperature"
+                )
+
+    @property
+    def models(self) -> frozenset[str]:
+        return frozenset(each.model for each in self.sequence if each.model is not None)
+
+    def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
+        left = tuple(each for each in self.sequence if each.model not in context.failed)
+        of_those = replace(self, sequence=left or self.sequence[:1])
+        return InOrder.allocate(of_those, context, complexity)
+
+    def settled(self, evidence: Evidence) -> bool:
+        last = Evidence(of_last_model(evidence.candidates))
+        return (last.agreement or 0.0) >= self.agreement - _ROUNDING
+
+    def with_overrides(self, fields: Mapping[str, Any]) -> Cascade:
+        return replace(self, sequence=tuple(replace(each, **fields) for each in self.sequence))
 
 
 @dataclass(frozen=True, slots=True)

@@ -219,6 +219,10 @@ class ValuePolicy(Allocator):
         return int(basis(nobody, np.zeros((1, 0), np.bool_), self.chances).shape[1])
 
     @property
+    def models(self) -> frozenset[str]:
+        return frozenset(arm.model for arm in self.arms.values() if arm.model is not None)
+
+    @property
     def _index(self) -> dict[tuple[frozenset[str], str | None], int]:
         """The arms' numbers by what tells them apart."""
         return {(arm.tools, arm.model): number for number, arm in enumerate(self.arms.values())}

@@ -64,6 +64,22 @@ class Rater(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class RaterByModel(Rater):
+    """Rates the candidates of each model by a rater of its own; what has none stays unrated.
+
+    Attributes:
+        raters: by the name of the model.
+    """
+
+    raters: Mapping[str, Rater]
+
+    def rate(self, context: StepContext, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+        name = candidates[0].model if candidates else None  # one model answers a round
+        rater = self.raters.get(name or "")
+        return tuple(candidates) if rater is None else rater.rate(context, candidates)
+
+
+@dataclass(frozen=True, slots=True)
 class Training:
     """What weights were trained on; signs and sizes of effects hold there and nowhere else.
 

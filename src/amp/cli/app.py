@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
-from collections.abc import Callable, Collection, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -114,9 +115,54 @@ CostName = Annotated[
 """Of a command that compares; `amp.cost.read_cost` reads it."""
 
 
-def larger_recording(recording: Path | None) -> Path | None:
+def larger_recording(recordings: Sequence[Path] | None) -> list[Path]:
     """The larger model has a recording of its own beside that of the base model."""
-    return recording and recording.with_stem(f"{recording.stem}-larger")
+    return [path.with_stem(f"{path.stem}-larger") for path in recordings or ()][:1]
+
+
+def count_models(
+    names: Sequence[str], record: Sequence[Path] | None, replay: Sequence[Path] | None
+) -> int:
+    """How many models a command has: those that it names, or else a replay's.
+
+    Raises:
+        InvalidInputError: if there is not one recording for each.
+    """
+    count = max(1, len(names) or len(replay or ()))
+    for flag, files in (("--record", record), ("--replay", replay)):
+        if files and len(files) != count:
+            raise InvalidInputError(
+                f"{flag} names {len(files)} for {count} models; name one recording for each, in"
+                " the order of --model"
+            )
+    return count
+
+
+@asynccontextmanager
+async def open_models(
+    names: Sequence[str],
+    record: Sequence[Path] | None = None,
+    replay: Sequence[Path] | None = None,
+    prompts: tuple[str, ...] = (),
+    hidden_states: bool = False,
+) -> AsyncIterator[list[LanguageModel]]:
+    """Opens the models of a command, the base model first, each with a recording if any has one."""
+    models: list[LanguageModel] = []
+    try:
+        for place in range(count_models(names, record, replay)):
+            models.append(
+                open_model(
+                    names[place] if names else None,
+                    record[place] if record else None,
+                    replay[place] if replay else None,
+                    prompts,
+                    hidden_states and not models,
+                )
+            )
+        yield models
+    finally:
+        for model in models:
+            await model.close()
 
 
 def open_model(
@@ -179,6 +225,13 @@ def output_file(path: Path | None) -> Path | None:
     return path
 
 
+def output_files(paths: list[Path] | None) -> list[Path] | None:
+    """Likewise for an option that is repeated."""
+    for path in paths or ():
+        require_output_file(path)
+    return paths
+
+
 def output_directory(path: Path | None) -> Path | None:
     """Likewise for a directory."""
     if path is not None:
@@ -186,9 +239,17 @@ def output_directory(path: Path | None) -> Path | None:
     return path
 
 
+_MODEL = " ".join((RunConfig.model_fields["model"].description or "").split())
+
 Model = Annotated[
     str | None,
-    typer.Option(help=RunConfig.model_fields["model"].description),
+    typer.Option(help=_MODEL.partition("; the first")[0] + "."),
+]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model", metavar="<str>", help=_MODEL.removesuffix(".") + "; repeat for several."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Data = Annotated[
@@ -209,6 +270,23 @@ Record = Annotated[
     ),
 ]
 Replay = Annotated[Path | None, typer.Option(help="Take all answers from this recording.")]
+Records = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--record",
+        metavar="<path>",
+        callback=output_files,
+        help="Keep all answers in this recording; reuse those it has. One for each model.",
+    ),
+]
+Replays = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--replay",
+        metavar="<path>",
+        help="Take all answers from this recording; one for each model.",
+    ),
+]
 MaxSteps = Annotated[int | None, typer.Option(help="Limit of plan steps an episode.")]
 
 
@@ -367,4 +445,4 @@ def _value_type(annotation: Any) -> Any:
         annotation = next(one for one in get_args(annotation) if one is not type(None))
     if get_origin(annotation) is Literal:
         return str  # the configuration says in its own words what it expects
-    return list[str] if get_origin(annotation) is frozenset else annotation
+    return list[str] if get_origin(annotation) in (frozenset, tuple) else annotation

@@ -48,6 +48,7 @@ def allocation_text(allocation: Allocation) -> str:
         f"b{allocation.beam_width}",
         f"v{allocation.verification}",
         *sorted(allocation.tools),
+        *filter(None, (allocation.model,)),
     ]
     return " ".join(parts)
 
@@ -269,6 +270,8 @@ def _round_texts(number: int, step: StepRecord) -> list[Text]:
             line = Text(f"  -> {shown(str(said))}", "cyan" if candidate.valid else "red")
             if candidate.p_right is not None:
                 line.append(f"  P(right) {candidate.p_right:.2f}", "dim")
+            if candidate.model is not None:
+                line.append(f"  by {shown_in_line(candidate.model)}", "dim")
             texts.append(line)
             texts.extend(Text(f"     {shown(line)}", "dim") for line in candidate.text.split("\n"))
     return texts

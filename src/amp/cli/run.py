@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from dataclasses import asdict
 from datetime import datetime
 from fnmatch import fnmatch
@@ -17,12 +18,14 @@ import typer
 from amp.cli.app import (
     Data,
     Json,
-    Model,
-    Record,
-    Replay,
+    Models,
+    Records,
+    Replays,
     app,
+    count_models,
     larger_recording,
     open_model,
+    open_models,
     run_async,
     takes,
 )
@@ -45,10 +48,10 @@ if TYPE_CHECKING:
 def solve(
     question: Annotated[str, typer.Argument(help="A question whose answer is a number.")],
     config: PlannerConfig,
-    model: Model = None,
+    model: Models = None,
     seed: Annotated[int, typer.Option(help="Another seed gives other samples.")] = 0,
-    record: Record = None,
-    replay: Replay = None,
+    record: Records = None,
+    replay: Replays = None,
     as_json: Json = False,
 ) -> None:
     """Answer one question. Example: amp solve "A box holds 12 eggs. How many in 7 boxes?" """
@@ -65,7 +68,8 @@ def solve(
         raise InvalidInputError("question is empty, expected some text")
     benchmark = load_benchmark("gsm8k")
     assembly = Assembly.of(config, benchmark, seed)
-    assembly.walls(is_replay=replay is not None)  # before a model is loaded
+    assembly.check_models(count_models(model or (), record, replay))
+    assembly.walls(is_replay=bool(replay))  # before a model is loaded
     task = Task("question", question, seed=seed)
     table = render.step_table()
 
@@ -74,12 +78,9 @@ def solve(
 
     async def go() -> None:
         hidden = assembly.needs_hidden_states
-        language_model = open_model(model, record, replay, assembly.prompts, hidden)
-        try:
-            planner = assembly.planner(language_model)
+        async with open_models(model or (), record, replay, assembly.prompts, hidden) as models:
+            planner = assembly.planner(models[0], others=models[1:])
             episode = await planner.run(task, benchmark.environment(task), on_step=show)
-        finally:
-            await language_model.close()
         if episode.ended == MODEL_ERROR:
             raise ModelError(episode.steps[-1].failure)
         if as_json:
@@ -97,8 +98,8 @@ def solve(
 @takes(RunConfig, arguments=("benchmark",), without=("permuted",))
 def run(
     config: RunConfig,
-    record: Record = None,
-    replay: Replay = None,
+    record: Records = None,
+    replay: Replays = None,
     jobs: Annotated[int, typer.Option(min=1, help="Episodes at a time.")] = 1,
     data: Data = None,
     out: Annotated[
@@ -119,7 +120,8 @@ def run(
         raise InvalidInputError("--resume needs --out, the directory of the run to go on with")
     benchmark = config.load_benchmark(data or load_settings().data)
     assembly = Assembly.of(config.planner, benchmark, config.seed)
-    assembly.walls(is_replay=replay is not None)  # before a model is loaded
+    assembly.check_models(count_models(config.models, record, replay))
+    assembly.walls(is_replay=bool(replay))  # before a model is loaded
     tasks = config.load_tasks(benchmark, config.seed)
     called = config.planner.method or Path(config.planner.allocator or "auto").stem
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
@@ -129,29 +131,28 @@ def run(
 
     async def go() -> None:
         hidden = assembly.needs_hidden_states
-        model = open_model(config.model, record, replay, assembly.prompts, hidden)
-        larger = None
         try:
-            if (name := config.larger_model) is not None:
-                larger = open_model(name, larger_recording(record), larger_recording(replay))
-            planner = assembly.planner(model, larger)
-            settings = manifest(config, assembly, model, tasks)
-            open_directory = RunDirectory.resume if resume else RunDirectory.create
-            title = f"{config.benchmark} {config.planner.method or settings['allocator']}"
-            with (
-                open_directory(path, settings) as directory,
-                render.LiveSteps(console, len(tasks), len(directory.done), title) as live,
-            ):
-                episodes = await run_tasks(
-                    planner, benchmark, tasks, directory, jobs, live.on_step, live.on_episode
-                )
+            async with AsyncExitStack() as stack:
+                named = open_models(config.models, record, replay, assembly.prompts, hidden)
+                model, *others = await stack.enter_async_context(named)
+                larger = None
+                if (name := config.larger_model) is not None:
+                    files = larger_recording(record), larger_recording(replay)
+                    [larger] = await stack.enter_async_context(open_models((name,), *files))
+                planner = assembly.planner(model, larger, others)
+                settings = manifest(config, assembly, model, tasks, others)
+                open_directory = RunDirectory.resume if resume else RunDirectory.create
+                title = f"{config.benchmark} {config.planner.method or settings['allocator']}"
+                with (
+                    open_directory(path, settings) as directory,
+                    render.LiveSteps(console, len(tasks), len(directory.done), title) as live,
+                ):
+                    episodes = await run_tasks(
+                        planner, benchmark, tasks, directory, jobs, live.on_step, live.on_episode
+                    )
         except asyncio.CancelledError:
             console.print(f"interrupted; go on with the same options and --out {path} --resume")
             raise
-        finally:
-            await model.close()
-            if larger is not None:
-                await larger.close()
         summary = summarise(episodes)
         heads = settings.get("correctness")
         if as_json:

@@ -5,6 +5,7 @@ The command line, sweeps, recordings, training and tests all come here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,11 +16,18 @@ from amp.allocate import (
     AllocatorOptions,
     FailureHead,
     GivingUp,
+    OverrideAllocator,
     find_allocator,
     make_allocator,
     resolve_auto,
 )
-from amp.assess.base import AblatedAssessor, Assessor, Rater, WeightedAssessor
+from amp.assess.base import (
+    AblatedAssessor,
+    Assessor,
+    Rater,
+    RaterByModel,
+    WeightedAssessor,
+)
 from amp.benchmarks.base import Benchmark, Defaults
 from amp.errors import InvalidInputError, did_you_mean
 from amp.evaluate.config import NO_CORRECTNESS, PlannerConfig, check_effects
@@ -29,7 +37,7 @@ from amp.execute.sandbox import Sandbox, ask_walls, load_sandbox
 from amp.execute.tools import LargerModelTool, RecordedTool, load_tool, plugin_tools
 from amp.latency import CostModel, find_profile
 from amp.methods import BASELINES, AnyPlanner, BeamPlanner, Method
-from amp.models.base import LanguageModel, ModelCard
+from amp.models.base import LanguageModel, ModelCard, by_name
 from amp.models.recorded import RecordedModel
 from amp.planner import Planner
 from amp.settings import load_settings
@@ -50,6 +58,7 @@ def build_planner(
     *,
     seed: int = 0,
     larger: LanguageModel | None = None,
+    others: Sequence[LanguageModel] = (),
 ) -> AnyPlanner:
     """Builds a planner.
 
@@ -59,12 +68,13 @@ def build_planner(
         benchmark: has the prompts, tools and defaults.
         seed: of the run; the controls shuffle with it.
         larger: the model behind the tool ``larger_model``; without one there is no such tool.
+        others: models that answer beside the base model where an allocation names them.
 
     Raises:
         InvalidInputError: for an unknown method, allocator, tool or value, or a setting that the
             allocator does not have.
     """
-    return Assembly.of(config, benchmark, seed).planner(model, larger)
+    return Assembly.of(config, benchmark, seed).planner(model, larger, others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +121,10 @@ class Assembly:
         )
         if config.give_up is not None:
             _load_head(config.give_up, benchmark.name)  # for its errors
-        if method.allocator != AUTO and "episodes" not in find_allocator(method.allocator).takes:
-            assembly._allocator()  # for its errors; one that reads a whole run is made only once
+        if method.allocator != AUTO:
+            late = find_allocator(method.allocator).takes & {"episodes", "models"}
+            if not late:  # one that reads a whole run is made only once, and models are not here
+                assembly._allocator()  # for its errors
         return assembly
 
     @property
@@ -141,12 +153,35 @@ class Assembly:
         check_effects(config)
         return replace(self, config=config, method=config.resolved_method)
 
-    def planner(self, model: LanguageModel, larger: LanguageModel | None = None) -> AnyPlanner:
-        """Builds the planner for a model, as `build_planner` does."""
-        return self.resolved(model.card)._planner(model, larger)
+    def planner(
+        self,
+        model: LanguageModel,
+        larger: LanguageModel | None = None,
+        others: Sequence[LanguageModel] = (),
+    ) -> AnyPlanner:
+        """Builds the planner for a model, or for several, as `build_planner` does."""
+        self.check_models(1 + len(others))
+        return self.resolved(model.card)._planner(model, larger, others)
 
-    def _planner(self, model: LanguageModel, larger: LanguageModel | None) -> AnyPlanner:
+    def check_models(self, count: int) -> None:
+        """Makes sure that so many models can be planned with.
+
+        Raises:
+            InvalidInputError: if not.
+        """
+        if "models" in find_allocator(self.method.allocator).takes:
+            self._allocator([f"model {number}" for number in range(count)])  # for its errors
+        elif count > 1 and self.method.planner != "amp":
+            raise InvalidInputError(
+                f"{self.config.method} asks one model alone, and there are {count}; leave all but"
+                " one out"
+            )
+
+    def _planner(
+        self, model: LanguageModel, larger: LanguageModel | None, others: Sequence[LanguageModel]
+    ) -> AnyPlanner:
         config, limits = self.config, self.config.limits
+        models = by_name([model, *others])
         if limits.steps is None:
             limits = replace(limits, steps=self.benchmark.max_steps)
         self.walls(is_replay=is_replay(model))  # for its error
@@ -159,7 +194,13 @@ class Assembly:
         if self.method.planner in BASELINES:
             baseline = BASELINES[self.method.planner]
             return baseline(model, executor, self.defaults.fixed, limits)
-        allocator = self._allocator()
+        allocator = self._allocator(tuple(models))
+        for name in sorted({*allocator.models, *filter(None, (config.answered_by,))}):
+            if name not in models:
+                raise InvalidInputError(
+                    f"no model {name!r} answers here{did_you_mean(name, list(models))} (models:"
+                    f" {', '.join(models)}); name it, too: --model"
+                )
         assessor, path = self.assessor, config.assessor
         if path is not None and self.trained_on is not None:
             self.trained_on.check_fit(f"assessor {path}", model=model.card)
@@ -169,6 +210,8 @@ class Assembly:
         tool_costs = {name: tool.cost for name, tool in executor.tools.items()}
         if config.overrides:
             allocator = allocator.with_overrides(config.overrides)
+        if config.answered_by is not None:
+            allocator = OverrideAllocator(allocator, {"model": config.answered_by})
         allocator = allocator.with_limits(limits, costs, tool_costs)
         if config.give_up is not None:
             recall = 0.95 if config.recall is None else config.recall
@@ -182,7 +225,10 @@ class Assembly:
         rater = self._rater(model.card)
         if rater is None:
             self._check_needs_none()
-        return Planner(model, executor, assessor, allocator, limits, rounds, select, probes, rater)
+        if others:
+            rater = self._rater_of(models, rater)
+        asked = [model, *others]
+        return Planner(asked, executor, assessor, allocator, limits, rounds, select, probes, rater)
 
     def correctness(self, card: ModelCard) -> Path | None:
         """The file of the heads that rate the candidates of a model; None rates none."""
@@ -208,6 +254,15 @@ class Assembly:
         from amp.assess.correctness import load_correctness  # needs numpy
 
         return load_correctness(path, model=card, environment=self.benchmark.name)[0]
+
+    def _rater_of(self, models: Mapping[str, LanguageModel], base: Rater | None) -> Rater | None:
+        """Rates the candidates of each model by its own heads; named ones are the base model's."""
+        first, *others = models
+        raters = {first: base}
+        if not self.config.names_heads:
+            raters |= {name: self._rater(models[name].card) for name in others}
+        found = {name: rater for name, rater in raters.items() if rater is not None}
+        return RaterByModel(found) if found else None
 
     def _check_needs_none(self) -> None:
         """Refuses a policy that was learned with rated candidates, as none will be."""
@@ -249,8 +304,11 @@ class Assembly:
         """The probes of each step: the user's, and the assessor's if its score is used."""
         return self.config.probes | (self.assessor.probes if is_used else frozenset())
 
-    def _allocator(self) -> Allocator:
+    def _allocator(self, models: Sequence[str] = ()) -> Allocator:
         """The allocator.
+
+        Args:
+            models: names of the models that can answer.
 
         Raises:
             InvalidInputError: if an option does not fit it, or features are excluded that it would
@@ -268,6 +326,8 @@ class Assembly:
             trade_off=config.trade_off,
             mean_tokens=config.mean_tokens,
             mean_dollars=config.mean_dollars,
+            agreement=config.agreement,
+            models=models,
             episodes=None if source is None else list(read_episodes(source)),
             seed=self.seed,
         )

@@ -50,6 +50,17 @@ def _correctness_of_the_file(correctness: str | None, info: ValidationInfo) -> s
     return str(Path(info.context) / Path(correctness).expanduser())
 
 
+def _one_or_distinct(model: tuple[str, ...] | str | None) -> tuple[str, ...] | str | None:
+    """One name alone is no list."""
+    if not isinstance(model, tuple):
+        return model
+    if not model:
+        raise ValueError("names no model, expected at least 1")
+    if twice := next((name for name in model if model.count(name) > 1), None):
+        raise ValueError(f"names {twice!r} twice; name each model once")
+    return model if len(model) > 1 else model[0]
+
+
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0.0)]
 
@@ -86,6 +97,8 @@ class PlannerConfig(Config):
     """Dollars likewise; of a model on this machine, at the price of a hosted one of its size."""
     max_samples: Count | None = None
     """Samples a step at most, of the rules that sample until a step is settled."""
+    agreement: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    """Share of a model's samples that have to agree in a cascade; 0.75 if left out."""
     source_run: FilePath | None = None
     """Finished run whose allocations histogram and shuffled hand out."""
     rounds: Count | None = None
@@ -107,6 +120,9 @@ class PlannerConfig(Config):
     """Tools to use."""
     verification: int | None = None
     """How answers are checked: 0 to 3."""
+
+    answered_by: str | None = None
+    """Which of several models answers; the first if left out."""
 
     sandbox: str | None = None
     """What stands around programs that the model wrote: local (the kernel's walls), bwrap, docker,
@@ -194,8 +210,9 @@ class RunConfig(TaskConfig):
 
     seed: Annotated[int, Field(ge=0)] = 0
     """Separates repeated runs."""
-    model: str | None = None
-    """Catalog name, gguf file, openai:NAME, anthropic:NAME, transformers:NAME, or random."""
+    model: Annotated[tuple[str, ...] | str | None, AfterValidator(_one_or_distinct)] = None
+    """Catalog name, gguf file, openai:NAME, anthropic:NAME, transformers:NAME, or random; the first
+    is the base model."""
     larger_model: str | None = None
     """Model behind the tool larger_model, as model."""
     permuted: bool = False
@@ -203,6 +220,13 @@ class RunConfig(TaskConfig):
     depends on the seed (`amp.models.recorded`)."""
     planner: PlannerConfig = PlannerConfig()
     """How they are planned."""
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models as they were named, the base model first; none for that of the settings."""
+        if self.model is None:
+            return ()
+        return (self.model,) if isinstance(self.model, str) else self.model
 
 
 def check_effects(config: PlannerConfig) -> None:
@@ -213,12 +237,15 @@ def check_effects(config: PlannerConfig) -> None:
     """
     method = config.resolved_method
     takes = find_allocator(method.allocator).takes
+    one_at_most = method.planner != "amp" or "models" in takes
     for name, fits, owner in (
         ("rounds", method.planner not in BASELINES, "planners that have rounds"),
         ("trade_off", "trade_off" in takes, "trained policies"),
         ("mean_tokens", "mean_tokens" in takes, "trained policies"),
         ("mean_dollars", "mean_dollars" in takes, "trained policies"),
         ("max_samples", "max_samples" in takes, _names_that_take("max_samples")),
+        ("agreement", "agreement" in takes, "cascade"),
+        ("answered_by", not one_at_most, "allocators that leave the model to you"),
         ("source_run", "episodes" in takes, _names_that_take("episodes")),
         ("give_up", method.planner not in BASELINES, "planners that have an allocator"),
     ):

@@ -33,7 +33,11 @@ _PACKAGES = ("adaptive-meta-planning", "xllamacpp", "minigrid", "alfworld", "tex
 
 
 def manifest(
-    config: RunConfig, assembly: Assembly, model: LanguageModel, tasks: Sequence[Task]
+    config: RunConfig,
+    assembly: Assembly,
+    model: LanguageModel,
+    tasks: Sequence[Task],
+    others: Sequence[LanguageModel] = (),
 ) -> dict[str, Any]:
     """Everything that is needed to repeat a run, for `RunDirectory`.
 
@@ -42,6 +46,7 @@ def manifest(
         assembly: of its planner.
         model: the base model.
         tasks: the tasks of the run.
+        others: models beside the base model.
     """
     resolved = assembly.resolved(model.card)
     policy = find_allocator(resolved.method.allocator).path
@@ -60,6 +65,7 @@ def manifest(
     return {
         "config": config.replace(split=split).model_dump(mode="json"),
         "model": asdict(model.card),
+        **({"other_models": [asdict(other.card) for other in others]} if others else {}),
         "prompts": assembly.prompts,
         "allocator": resolved.method.allocator if policy is None else policy.stem,
         **({} if heads is None else {"correctness": heads.stem}),

@@ -23,7 +23,7 @@ from amp.methods.base import AnyPlanner, BaselinePlanner, Trajectory
 from amp.methods.beam_search import BeamPlanner
 from amp.methods.react import ReActPlanner
 from amp.types import Candidate
-from amp.votes import most_likely, vote
+from amp.votes import last_model_vote, most_likely, vote
 
 __all__ = [
     "BASELINES",
@@ -153,6 +153,12 @@ METHODS: dict[str, Method] = {
         "samples until two agree, at most four",
         allocator="until_agreement",
         pinned={"temperature": 0.7, "top_p": 0.95},
+    ),
+    "cascade": Method(
+        "the next model where four samples disagree (Chen et al. 2023, arXiv 2305.05176)",
+        allocator="cascade",
+        pinned={"temperature": 0.7, "top_p": 0.95, "beam_width": _SAMPLES},
+        select=last_model_vote,
     ),
     "beam_search": Method(
         "four partial plans side by side, for plans of several open steps",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from amp.errors import InvalidInputError
 from amp.types import GIVEN_UP, MODEL_ERROR, WITHHELD, Candidate, Episode, Usage
@@ -60,6 +60,7 @@ class Summary:
         model_errors: those of them that a model error ended.
         given_up: those of them that the allocator gave up.
         withheld: candidates whose answer the provider's filter kept back.
+        by_model: what of the usage each model took, where there were several.
     """
 
     episodes: int
@@ -74,6 +75,7 @@ class Summary:
     model_errors: int
     withheld: int = 0
     given_up: int = 0
+    by_model: Mapping[str, Usage] = field(default_factory=dict)
 
     @property
     def success_rate(self) -> float:
@@ -104,6 +106,12 @@ class Summary:
                 f"{usage.estimated_calls} of {usage.model_calls} model calls are charged by an"
                 " estimate: they were cut off, or the model told no usage that can be true"
             )
+        for name, part in self.by_model.items():
+            notes.append(
+                f"model {name}: {part.model_calls:,} calls, {part.tokens:,} tokens"
+                f" ({part.completion_tokens:,} written), {part.seconds:,.1f} s,"
+                f" {part.dollars:.4g} dollars"
+            )
         return notes
 
 
@@ -131,7 +139,16 @@ def summarise(episodes: Sequence[Episode]) -> Summary:
         model_errors=sum(episode.ended == MODEL_ERROR for episode in episodes),
         given_up=sum(episode.ended == GIVEN_UP for episode in episodes),
         withheld=sum(c.failure == WITHHELD for c in candidates),
+        by_model=_by_model(episodes),
     )
+
+
+def _by_model(episodes: Sequence[Episode]) -> dict[str, Usage]:
+    total: dict[str, Usage] = {}
+    for episode in episodes:
+        for name, usage in episode.by_model.items():
+            total[name] = total.get(name, Usage()) + usage
+    return total
 
 
 def _episodes(count: int) -> str:

@@ -180,6 +180,8 @@ def _probed(probe: Probe) -> str:
 
 def _facts(candidate: Candidate) -> str:
     facts = [f"{candidate.completion_tokens} tokens"]
+    if candidate.model is not None:
+        facts.append(f"by {candidate.model}")
     if candidate.probability is not None:
         facts.append(f"probability {candidate.probability:.3f}")
     if candidate.log_prob is not None:
@@ -205,6 +207,7 @@ def _allocation(allocation: Allocation) -> str:
             "1 candidate" if width == 1 else f"{width} candidates",
             f"temperature {allocation.temperature:.2g}, top-p {allocation.top_p:.2g}",
             f"tools: {tools}" if tools else "no tools",
+            *([] if allocation.model is None else [f"answered by {allocation.model}"]),
             _VERIFICATION[allocation.verification],
         ]
     )

@@ -302,8 +302,8 @@ def _measure(run: Run, cost: Cost) -> Costing:
         measure = costing(cost, run.card)
         if measure.prices is not None and run.larger_model:
             raise InvalidInputError(
-                f"run {run.name} can't be compared in dollars: it does not tell the tokens of"
-                f" {run.larger_model} from those of {run.card.name}; compare by another cost"
+                f"run {run.name} can't be compared in dollars: the reference price is that of"
+                f" {run.card.name}, and {run.larger_model} answered, too; compare by another cost"
             )
         return measure
     if cost in ("flops", "dollars") and not any(getattr(e.usage, cost) for e in run.episodes):

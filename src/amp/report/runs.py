@@ -48,7 +48,8 @@ class Run:
         paths: where its traces are, one a seed.
         settings: what else its manifest says, seeds and versions aside.
         card: of the base model; None if unknown.
-        larger_model: the model behind the tool of that name; empty without one.
+        larger_model: the model behind the tool of that name, or those beside the base model; empty
+            without one.
     """
 
     name: str
@@ -106,6 +107,7 @@ def read_run(path: Path, name: str) -> Run:
     manifest = read_manifest(path)
     try:
         model = manifest["model"]
+        others = [str(other["name"]) for other in manifest.get("other_models", ())]
         gives_up = manifest["config"].get("planner", {}).get("give_up") is not None
         return Run(
             name=name,
@@ -118,7 +120,7 @@ def read_run(path: Path, name: str) -> Run:
             planned=len(manifest["tasks"]),
             paths=(path,),
             card=ModelCard(**{part.name: model[part.name] for part in _CARD if part.name in model}),
-            larger_model=str(manifest["config"].get("larger_model") or ""),
+            larger_model=str(manifest["config"].get("larger_model") or ", ".join(others)),
             settings={k: v for k, v in settings_of(manifest).items() if k not in _NOT_SETTINGS},
         )
     except (KeyError, TypeError, AttributeError) as error:
