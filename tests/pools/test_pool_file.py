@@ -138,6 +138,7 @@ def _with_sample(**fields: Any) -> Callable[[], Any]:
 FAULTS: dict[str, tuple[Callable[[], Any], str]] = {
     "no JSON": (lambda: '{"id": "sums/2",', "it is not JSON: "),
     "no text": (lambda: '{"id": "\\ud8', "it is not JSON: "),
+    "half a character": (_changed(question="\ud83d"), "it holds half a character"),
     "no object": (lambda: [1, 2], "it holds a list, expected an object with id and arms"),
     "too deep": (lambda: "[" * 100_000, "it is nested too deeply"),
     "no id": (_changed(id=None), "id is missing"),
@@ -155,6 +156,7 @@ FAULTS: dict[str, tuple[Callable[[], Any], str]] = {
     "wrong but right": (_with_sample(answer=54), "correct is 1, but answer 54 differs from gold"),
     "negative": (_with_sample(completion_tokens=-1), "completion_tokens is -1, expected a number"),
     "infinite": (_with_sample(prompt_tokens=float("inf")), "prompt_tokens is Infinity, expected"),
+    "too many": (_with_sample(completion_chars=1e99), "completion_chars is 1e+99, expected a num"),
     "no number": (_with_sample(completion_tokens="9"), 'completion_tokens is "9", expected'),
     "log_prob": (_with_sample(log_prob=0.1), "log_prob is 0.1, expected a number up to 0"),
     "no price": (
@@ -181,11 +183,10 @@ def test_good_rows_are_kept_where_the_user_says_so(name: str, tmp_path: Path) ->
     make, message = FAULTS[name]
     first, _, *others = rows()
     pool = read(tmp_path, [first, make(), *others], keep_good=True)
-    kept = [task.id for task in pool.tasks if task.id != "sums/2"]
-    assert kept == ["sums/1", "choices/1", "choices/2"]
-    (left_out,) = (note for note in pool.notes if note.startswith("left out"))
-    assert left_out.startswith("left out, line 2: ")
-    assert message in left_out
+    assert [task.id for task in pool.tasks] == ["sums/1", "choices/1", "choices/2"]
+    left_out = [note for note in pool.notes if note.startswith("left out")]
+    assert all(note.startswith("left out, line 2: ") for note in left_out)
+    assert message in left_out[0]
 
 
 def test_the_line_to_add_is_a_line_that_works(tmp_path: Path) -> None:
@@ -202,6 +203,11 @@ def test_a_file_that_is_cut_short_is_one_line(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(json.dumps(rows()[0]).encode())[:-12])
     with pytest.raises(InvalidInputError, match="small.jsonl.gz is damaged: "):
         read_pool(path)
+
+
+def test_a_field_called_pool_makes_no_header(tmp_path: Path) -> None:
+    pool = read(tmp_path, [rows()[0] | {"pool": "mine"}, rows()[1]])
+    assert [task.extra for task in pool.tasks] == [{"pool": "mine"}, {}]
 
 
 @pytest.mark.data("pools")

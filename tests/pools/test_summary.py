@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -10,9 +11,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.fakes.files import DATA
 from tests.fakes.pools import rows, sample, write_prices, write_rows
 
-from amp.pools import read_pool
+from amp.pools import find_pools, read_pool
 from amp.pools.summary import PoolSummary, summarize_pool
 
 
@@ -107,3 +109,28 @@ def test_where_no_sample_has_an_answer_a_vote_is_one_of_them(tmp_path: Path) -> 
 def test_arms_of_one_sample_have_no_split_half_oracle(tmp_path: Path) -> None:
     lines = [{"id": 1, "arms": {"small": [sample("A", 1)], "large": [sample("A", 1)]}}]
     assert summary_of(tmp_path, lines).split_half is None
+
+
+@pytest.mark.data("pools")
+@pytest.mark.slow
+def test_the_real_pools_have_the_rates_that_their_makers_counted() -> None:
+    row = re.compile(
+        r"^ +(?P<arm>\S+) +n= *\d+ samples +\S+ single (\S+) majority (\S+) any (\S+)", re.MULTILINE
+    )
+    compared = 0
+    for path in find_pools(DATA / "pools"):
+        arms = {arm.name: arm for arm in summarize_pool(read_pool(path, keep_good=True)).arms}
+        # Theirs are of whole sets, of which each pool has three quarters.
+        tolerance = 0.05 if "game24" in str(path) else 0.03
+        for single, vote, any_right in (
+            ((arms[arm].single, single), (arms[arm].vote, vote), (arms[arm].any_right, any_right))
+            for arm, single, vote, any_right in row.findall(
+                (path.parent / "README.txt").read_text()
+            )
+        ):
+            compared += 1
+            for ours, theirs in (single, any_right):
+                assert ours == pytest.approx(float(theirs), abs=tolerance), path
+            # Answers that are not recorded cannot vote; theirs then count as wrong.
+            assert vote[0] == pytest.approx(float(vote[1]) or single[0], abs=tolerance), path
+    assert compared == 99

@@ -103,6 +103,9 @@ def read_pool(
         raise InvalidInputError(f"{path}:{line}: {fault}{more if len(faults) > 1 else ''}")
     for arm in unpriced:
         del arms[arm]
+    bare = [row for row in rows if arms.keys().isdisjoint(row.arms)]
+    faults = sorted([*faults, *((row.line, "no arm with a price is left") for row in bare)])
+    rows = [row for row in rows if not arms.keys().isdisjoint(row.arms)]
     if not rows or not arms:
         why = f"the first fault: line {faults[0][0]}: {faults[0][1]}" if faults else "it is empty"
         raise InvalidInputError(f"{path} holds no good row of a pool; {why}")
@@ -154,7 +157,7 @@ def _read_rows(path: Path) -> tuple[_Header | None, list[Row], list[tuple[int, s
             continue
         try:
             values = _object(line)
-            if header is None and not rows and not faults and "pool" in values:
+            if not line_of_id and not faults and values.keys() == {"pool"}:
                 header = checked(_Header, values["pool"], f"{path}:{number}")
                 continue
             row = read_row(number, values)
@@ -173,6 +176,10 @@ def _read_rows(path: Path) -> tuple[_Header | None, list[Row], list[tuple[int, s
 def _object(line: bytes) -> dict[str, Any]:
     try:
         values = json.loads(line.decode())
+        if b"\\u" in line:  # or half a character could be escaped, which no file can hold
+            json.dumps(values, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise RowError("it holds half a character (a lone surrogate), expected Unicode") from None
     except RecursionError:
         raise RowError("it is nested too deeply, expected a few levels") from None
     except ValueError as error:
@@ -206,7 +213,7 @@ def _assemble(
     divisor: float,
     unknown_tokens: float | None,
 ) -> Pool:
-    most = max(len(samples) for row in rows for samples in row.arms.values())
+    most = max(len(row.arms.get(arm.name, ())) for row in rows for arm in arms)
     shape = len(rows), len(arms), most
     there, right = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
     answer = np.full(shape, NO_ANSWER, dtype=np.intp)

@@ -6,7 +6,6 @@ are of the past, and so are their prices.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from annotated_types import Ge, Le
 
 from amp.settings import checked, read_toml
 
-_Amount = Annotated[float, Ge(0.0), Le(sys.float_info.max)]
+_Amount = Annotated[float, Ge(0.0), Le(1e9)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 _NUMBER = re.compile(r"[+-]?(?:0|[1-9]\d*|(?=\.\d))(?:\.\d*)?(?:[eE][+-]?\d+)?", re.ASCII)
 _WHOLE = re.compile(r"[+-]?(?:0|[1-9]\d{0,14})", re.ASCII)
 _EXACT = 2.0**53
+_MOST = 1e12
+"""Tokens or characters that can be meant; sums of more might overflow."""
 
 
 class RowError(Exception):
@@ -230,9 +232,9 @@ def _text(content: dict[str, Any], *names: str) -> str | None:
 
 def _amount(content: dict[str, Any], *names: str, place: str = "") -> float | None:
     value = _take(content, names)
-    if value is None or (_is_finite(value) and value >= 0):
+    if value is None or (_is_finite(value) and 0 <= value <= _MOST):
         return None if value is None else float(value)
-    raise RowError(f"{place}{names[0]} is {_shown(value)}, expected a number from 0 up")
+    raise RowError(f"{place}{names[0]} is {_shown(value)}, expected a number from 0 to {_MOST:g}")
 
 
 def _is_finite(value: object) -> bool:
