@@ -205,6 +205,12 @@ def test_a_file_that_is_cut_short_is_one_line(tmp_path: Path) -> None:
         read_pool(path)
 
 
+def test_the_same_question_with_the_same_gold_is_one_group(tmp_path: Path) -> None:
+    first, second, *_ = rows()
+    lines = [first, first | {"id": "b"}, second | {"id": "c", "question": first["question"]}]
+    assert [task.group for task in read(tmp_path, lines).tasks] == ["sums/1", "sums/1", "c"]
+
+
 def test_a_field_called_pool_makes_no_header(tmp_path: Path) -> None:
     pool = read(tmp_path, [rows()[0] | {"pool": "mine"}, rows()[1]])
     assert [task.extra for task in pool.tasks] == [{"pool": "mine"}, {}]

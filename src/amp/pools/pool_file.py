@@ -219,7 +219,7 @@ def _assemble(
     answer = np.full(shape, NO_ANSWER, dtype=np.intp)
     tokens, characters, prompts, log_prob = (np.full(shape, np.nan) for _ in range(4))
     answers, tasks = [], []
-    first_of_question: dict[str, str] = {}
+    first_of_question: dict[tuple[str, str | None], str] = {}
     for task, row in enumerate(rows):
         known: dict[str, int] = {}
         for index, arm in enumerate(arms):
@@ -270,8 +270,14 @@ def _or_nan(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _task(row: Row, divisor: float, first_of_question: dict[str, str]) -> PoolTask:
-    """The task of a row; rows with the same question are one group unless the file says more."""
+def _task(
+    row: Row, divisor: float, first_of_question: dict[tuple[str, str | None], str]
+) -> PoolTask:
+    """The task of a row.
+
+    Rows with the same question and gold are one group unless the file says more. The question alone
+    does not tell: it may be cut off, or be the same sentence about different pictures.
+    """
     prompt = row.prompt_tokens
     if prompt is None and row.prompt_chars is not None:
         prompt = row.prompt_chars / divisor
@@ -279,7 +285,8 @@ def _task(row: Row, divisor: float, first_of_question: dict[str, str]) -> PoolTa
         prompt = len(row.question) / divisor
     group = row.group
     if group is None:
-        group = first_of_question.setdefault(row.question, row.id) if row.question else row.id
+        key = row.question, row.gold
+        group = first_of_question.setdefault(key, row.id) if row.question else row.id
     return PoolTask(
         row.id, row.kind, group, row.question, row.gold, prompt, row.difficulty, row.extra
     )
