@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -201,6 +201,10 @@ def _hints(kind: Any) -> dict[str, Any]:
     return {}
 
 
+Profile = Literal["speed", "balanced", "quality"]
+"""What somebody wants of a trained policy, in a word (`amp.evaluate.config.PROFILES`)."""
+
+
 class Settings(Config):
     """What a person sets once, in ``amp.toml`` (`settings_file`) or as ``AMP_MODEL`` and so on.
 
@@ -220,6 +224,8 @@ class Settings(Config):
             stands in `amp/data/prices.toml`.
         sandbox: what stands around programs that the model wrote: ``local``, ``bwrap``, ``docker``,
             ``docker:IMAGE`` or ``unsafe`` (`amp.execute.sandbox`).
+        profile: how trained policies trade success against cost where a command does not say;
+            None for what each was made for.
     """
 
     model: str = "qwen2.5-coder-1.5b"
@@ -232,6 +238,7 @@ class Settings(Config):
     context_tokens: Annotated[int, Field(ge=256)] = 8192
     prices: FilePath | None = None
     sandbox: str = "local"
+    profile: Profile | None = None
 
 
 def settings_file() -> Path | None:

@@ -28,6 +28,7 @@ from amp.allocate.space import Space
 from amp.benchmarks import load_benchmark
 from amp.errors import InvalidInputError
 from amp.evaluate import Assembly, PlannerConfig, RunConfig, manifest
+from amp.evaluate.config import PROFILES
 from amp.models.base import ModelCard
 from amp.models.scripted import ScriptedModel
 from amp.settings import checked
@@ -108,6 +109,36 @@ def test_a_policy_takes_its_trade_off_from_the_run_or_from_a_budget_on_its_curve
     save_policy(POLICY, shipped)
     with pytest.raises(InvalidInputError, match="does not say what it costs"):
         trade_off(mean_tokens=500.0)
+
+
+def test_a_profile_is_a_trade_off_in_a_word_and_the_settings_have_one_for_all_that_take_it(
+    shipped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gsm8k, own = load_benchmark("gsm8k"), POLICY.trade_off
+
+    def runs_at(**planner: Any) -> tuple[float | None, str | None]:
+        config = PlannerConfig(**{"allocator": str(shipped)} | planner)
+        assembly = Assembly.of(config, gsm8k)
+        model = ScriptedModel(lambda prompt, index: "4")
+        told = manifest(RunConfig(benchmark="gsm8k", planner=config), assembly, model, [])
+        allocator = assembly._allocator()
+        return getattr(allocator, "trade_off", None), told.get("profile")
+
+    assert runs_at() == (own, None)
+    assert [runs_at(profile=name) for name in PROFILES] == [(PROFILES[n], n) for n in PROFILES]
+    monkeypatch.setenv("AMP_PROFILE", "speed")
+    assert runs_at() == (PROFILES["speed"], "speed")
+    assert runs_at(profile="quality") == (PROFILES["quality"], "quality")
+    assert runs_at(trade_off=0.3) == (0.3, None)
+    assert runs_at(mean_tokens=410.0) == (0.8, None)
+    assert runs_at(allocator="heuristic") == (None, None)
+    with pytest.raises(InvalidInputError, match="profile is for trained policies, not for fixed"):
+        Assembly.of(PlannerConfig(allocator="fixed", profile="speed"), gsm8k)
+    with pytest.raises(InvalidInputError, match="profile and trade_off exclude each other"):
+        checked(PlannerConfig, {"profile": "speed", "trade_off": 0.5})
+    monkeypatch.setenv("AMP_PROFILE", "fast")
+    with pytest.raises(InvalidInputError, match="AMP_PROFILE is 'fast', expected 'speed'"):
+        runs_at()
 
 
 def test_a_policy_with_an_assessor_of_its_own_is_not_run_without_one(shipped: Path) -> None:

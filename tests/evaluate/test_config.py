@@ -18,7 +18,7 @@ from amp.allocate.policy_file import load_policy
 from amp.cli.app import app, takes
 from amp.errors import InvalidInputError
 from amp.evaluate import Assembly, EpisodeDataset, PlannerConfig, RunConfig, manifest
-from amp.evaluate.config import LIMITS, OVERRIDES
+from amp.evaluate.config import LIMITS, OVERRIDES, PROFILES
 from amp.models.base import ModelCard
 from amp.models.scripted import ScriptedModel
 from amp.planner import Planner
@@ -62,9 +62,9 @@ def planners() -> st.SearchStrategy[PlannerConfig]:
     planned = st.sampled_from(["allocator", "method"]).flatmap(
         lambda name: st.fixed_dictionaries({}, optional={name: words})
     )
-    traded = st.sampled_from([("trade_off", shares), ("mean_tokens", amounts)]).flatmap(
-        lambda item: st.fixed_dictionaries({}, optional={item[0]: item[1]})
-    )
+    traded = st.sampled_from(
+        [("trade_off", shares), ("mean_tokens", amounts), ("profile", st.sampled_from([*PROFILES]))]
+    ).flatmap(lambda item: st.fixed_dictionaries({}, optional={item[0]: item[1]}))
     rest = st.fixed_dictionaries({}, optional=fields)
     return st.tuples(planned, traded, rest).map(
         lambda parts: PlannerConfig(**{**parts[0], **parts[1], **parts[2]})

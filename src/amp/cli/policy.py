@@ -130,10 +130,14 @@ def _ways(view: ValuesView) -> Table:
     )
     for name in ("way to ask", "samples", "depth", "temperature", "top_p", "tools", "verification"):
         table.add_column(name, justify="left" if name in ("way to ask", "tools") else "right")
+    several = any(arm.model is not None for arm in view.arms.values())
+    if several:
+        table.add_column("model")
     for (name, arm), most in zip(view.arms.items(), view.samples, strict=True):
         tools = ", ".join(sorted(arm.tools)) or "none"
         numbers = (f"{arm.depth}", f"{arm.temperature:g}", f"{arm.top_p:g}")
-        table.add_row(name, f"at most {most}", *numbers, tools, f"{arm.verification}")
+        model = (arm.model or "the base model",) if several else ()
+        table.add_row(name, f"at most {most}", *numbers, tools, f"{arm.verification}", *model)
     return table
 
 

@@ -30,7 +30,7 @@ from amp.assess.base import (
 )
 from amp.benchmarks.base import Benchmark, Defaults
 from amp.errors import InvalidInputError, did_you_mean
-from amp.evaluate.config import NO_CORRECTNESS, PlannerConfig, check_effects
+from amp.evaluate.config import NO_CORRECTNESS, PROFILES, PlannerConfig, check_effects
 from amp.execute.base import Tool, no_looks
 from amp.execute.executor import Executor
 from amp.execute.sandbox import Sandbox, ask_walls, load_sandbox
@@ -40,7 +40,7 @@ from amp.methods import BASELINES, AnyPlanner, BeamPlanner, Method
 from amp.models.base import LanguageModel, ModelCard, by_name
 from amp.models.recorded import RecordedModel
 from amp.planner import Planner
-from amp.settings import load_settings
+from amp.settings import Profile, load_settings
 from amp.trace import read_episodes
 from amp.types import ProbeKind
 from amp.votes import vote, weighted_vote
@@ -138,6 +138,19 @@ class Assembly:
     def needs_hidden_states(self) -> bool:
         """Whether hidden states are probed; some models have to be loaded with an option then."""
         return "hidden" in self._probes(is_used=self.config.assessor is not None)
+
+    @property
+    def profile(self) -> Profile | None:
+        """The profile of a trained policy: the configuration's, or else the one in the settings.
+
+        None where another budget is set, and for any other allocator.
+        """
+        config = self.config
+        budgets = (config.trade_off, config.mean_tokens, config.mean_dollars)
+        takes = find_allocator(self.method.allocator).takes
+        if budgets != (None, None, None) or "trade_off" not in takes:
+            return None
+        return config.profile or load_settings().profile
 
     def resolved(self, card: ModelCard) -> Assembly:
         """The assembly with ``auto`` replaced by the allocator for this model.
@@ -315,7 +328,7 @@ class Assembly:
                 not use anyway.
         """
         config = self.config
-        source = config.source_run
+        source, profile = config.source_run, self.profile
         options = AllocatorOptions(
             space=self.defaults.space,
             fixed=self.defaults.fixed,
@@ -323,7 +336,7 @@ class Assembly:
             benchmark=self.benchmark.name,
             has_assessor=config.assessor is not None,
             max_samples=config.max_samples,
-            trade_off=config.trade_off,
+            trade_off=config.trade_off if profile is None else PROFILES[profile],
             mean_tokens=config.mean_tokens,
             mean_dollars=config.mean_dollars,
             agreement=config.agreement,

@@ -6,6 +6,7 @@ are views of `RunConfig`; a Python caller writes ``PlannerConfig(allocator="fixe
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -18,7 +19,7 @@ from amp.benchmarks import load_benchmark
 from amp.benchmarks.base import Benchmark
 from amp.errors import InvalidInputError
 from amp.methods import BASELINES, Method, find_method
-from amp.settings import Config, FilePath
+from amp.settings import Config, FilePath, Profile
 from amp.types import Limits, ProbeKind, Task
 
 OVERRIDES = ("depth", "temperature", "top_p", "beam_width", "tools", "verification")
@@ -26,6 +27,9 @@ OVERRIDES = ("depth", "temperature", "top_p", "beam_width", "tools", "verificati
 
 LIMITS = ("max_steps", "budget_tokens", "max_seconds", "max_dollars")
 """Fields that become `Limits` of an episode."""
+
+PROFILES: Mapping[Profile, float] = {"speed": 0.7, "balanced": 0.85, "quality": 0.95}
+"""The trade-off of each profile."""
 
 NO_CORRECTNESS = "none"
 """Value of `PlannerConfig.correctness` that leaves candidates unrated."""
@@ -95,6 +99,8 @@ class PlannerConfig(Config):
     """Tokens that a task may take on average, of a trained policy; in place of trade_off."""
     mean_dollars: Positive | None = None
     """Dollars likewise; of a model on this machine, at the price of a hosted one of its size."""
+    profile: Profile | None = None
+    """Trade-off of a trained policy, in a word: speed is 0.7, balanced 0.85, quality 0.95."""
     max_samples: Count | None = None
     """Samples a step at most, of the rules that sample until a step is settled."""
     agreement: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
@@ -139,7 +145,7 @@ class PlannerConfig(Config):
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:
-        budgets = ("trade_off", "mean_tokens", "mean_dollars")
+        budgets = ("profile", "trade_off", "mean_tokens", "mean_dollars")
         for one, other in (("allocator", "method"), *combinations(budgets, 2)):
             if getattr(self, one) is not None and getattr(self, other) is not None:
                 raise ValueError(f"{one} and {other} exclude each other; leave one out")
@@ -240,6 +246,7 @@ def check_effects(config: PlannerConfig) -> None:
     one_at_most = method.planner != "amp" or "models" in takes
     for name, fits, owner in (
         ("rounds", method.planner not in BASELINES, "planners that have rounds"),
+        ("profile", "trade_off" in takes, "trained policies"),
         ("trade_off", "trade_off" in takes, "trained policies"),
         ("mean_tokens", "mean_tokens" in takes, "trained policies"),
         ("mean_dollars", "mean_dollars" in takes, "trained policies"),

@@ -69,6 +69,7 @@ def manifest(
         "prompts": assembly.prompts,
         "allocator": resolved.method.allocator if policy is None else policy.stem,
         **({} if heads is None else {"correctness": heads.stem}),
+        **({} if resolved.profile is None else {"profile": resolved.profile}),
         "fixed": _plain(asdict(assembly.defaults.fixed, dict_factory=written)),
         "space": _plain(asdict(assembly.defaults.space)),
         "sha256": hashes,
