@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.fakes.worlds import CORRIDOR, RIDDLE, Corridor, Riddle
 
 from amp.allocate.base import Allocator, FixedAllocator
+from amp.allocate.policy_file import load_values, save_values
+from amp.allocate.value_policy import Answers, ValuePolicy, basis
+from amp.assess.base import Rater, RaterByModel
+from amp.benchmarks import load_benchmark
 from amp.errors import InvalidInputError, ModelError
+from amp.evaluate import PlannerConfig, build_planner
 from amp.models.base import Completion, ModelCard, NextToken, Prompt, Request
 from amp.models.scripted import ScriptedModel
 from amp.planner import Planner
 from amp.trace import episode_from_json, to_json
-from amp.types import STOP, Allocation, Complexity, Decision, Episode, StepContext, Usage
+from amp.types import STOP, Allocation, Candidate, Complexity, Decision, Episode, StepContext, Usage
 
 PRICED = ModelCard(
     "small",
@@ -144,11 +151,62 @@ async def test_the_base_model_takes_the_place_of_one_that_failed() -> None:
     assert (big.asked, small.asked) == (1, 3)
 
 
-async def test_the_next_model_probes_where_the_base_model_fails() -> None:
-    small, big = Fallible("small", 0), Fallible("big")
-    episode = await Planner([small, big], allocator=FixedAllocator()).run(CORRIDOR, Corridor())
-    assert (episode.success, small.asked) == (True, 1)
-    assert set(by_model(episode)) == {"big"}
+async def test_the_next_model_goes_on_without_probes_where_the_base_model_fails() -> None:
+    small, big = Fallible("small", 1), Fallible("big")
+    episode = await Planner([small, big], allocator=InTurn(["big"])).run(CORRIDOR, Corridor())
+    assert (episode.success, small.asked) == (True, 2)
+    assert [step.probe is None for step in episode.steps] == [False, True, True]
+    assert by_model(episode) == ["big"] * 3
+    assert "no probe: model small failed" in episode.steps[2].rounds[0].substitutes
+
+
+async def test_a_model_that_cannot_count_failed_too() -> None:
+    class Uncounted(Fallible):
+        async def count_tokens(self, prompt: Prompt) -> int:
+            raise ModelError("no such route")
+
+    episode = await asked([Fallible("small"), Uncounted("big")], ["big"])
+    assert by_model(episode) == ["small"]
+
+
+class Sure(Rater):
+    """Rates all candidates alike."""
+
+    def __init__(self, p_right: float) -> None:
+        self.p_right = p_right
+
+    def rate(self, context: StepContext, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+        return tuple(replace(one, p_right=self.p_right) for one in candidates)
+
+
+async def test_candidates_are_rated_by_the_heads_of_their_own_model() -> None:
+    rater = RaterByModel({"small": Sure(0.2), "huge": Sure(0.9)})
+    planner = Planner([Fallible(n) for n in CARDS], allocator=InTurn(tuple(CARDS)), rater=rater)
+    rounds = (await planner.run(RIDDLE, Riddle())).steps[0].rounds
+    assert [r.candidates[0].p_right for r in rounds] == [0.2, None, 0.9]
+
+
+def value_policy() -> ValuePolicy:
+    """One sample of each model, the small one first, then a stop."""
+    arms = {name: replace(ONE, model=name) for name in ("small", "big")}
+    chances = np.full((2, 3), 0.5)
+    nobody = np.zeros((1, 0), np.bool_)
+    width = basis(Answers.of((), ()), nobody, chances).shape[1]
+    weights = np.zeros((1, 3, 3, width))
+    weights[:, :, :, 0] = 0.0, 2.0, 1.0
+    return ValuePolicy(arms, (1, 1), chances, np.array([0.9]), weights)
+
+
+async def test_a_policy_by_value_chooses_among_models_and_needs_all_of_them(tmp_path: Path) -> None:
+    file, benchmark = tmp_path / "values.safetensors", load_benchmark("gsm8k")
+    save_values(value_policy(), file)
+    assert load_values(file).models == {"small", "big"}
+    config, small = PlannerConfig(allocator=str(file), method=None), Fallible("small")
+    planner = build_planner(config, small, benchmark, others=[Fallible("big")])
+    task = benchmark.tasks("demo")[0]
+    assert by_model(await planner.run(task, benchmark.environment(task))) == ["small", "big"]
+    with pytest.raises(InvalidInputError, match=r"no model 'big' answers here \(models: small\)"):
+        build_planner(config, small, benchmark)
 
 
 @dataclass(frozen=True)

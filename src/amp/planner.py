@@ -229,12 +229,15 @@ class Planner:
         )
 
     async def _probe(self, context: StepContext, meter: Meter) -> Probe | None:
-        """What the base model would do; where it fails, what the next one would."""
-        while True:
+        """What the base model would do; None once it failed, as assessors know no other model."""
+        base = self.model.card.name
+        if base not in meter.failed:
             try:
                 return await self.executor.probe(context, self.probes, meter)
             except ModelError as error:
                 meter.mask(error)
+        meter.notes.append(f"no probe: model {base} failed")
+        return None
 
 
 def _allocator(allocator: Allocator | str | None) -> Allocator:

@@ -161,7 +161,7 @@ class Executor:
         actions = context.actions(frozenset(context.observation.tool_actions))
         if actions == ():
             return None
-        direct, meter = Allocation(tools=frozenset(self.tools)), meter.answering(None)
+        direct = Allocation(tools=frozenset(self.tools))
         context, prompt = await fit_history(
             context, lambda step: step_prompt(self.prompts, step, direct, actions), 1, 0, meter
         )
