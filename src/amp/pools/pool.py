@@ -158,4 +158,4 @@ _PER_SAMPLE = (
 
 
 def _coin(group: str) -> bool:
-    return bool(hashlib.sha256(group.encode("utf-8", "surrogatepass")).digest()[0] & 1)
+    return bool(hashlib.sha256(group.encode("utf-8", "surrogatepass")).digest()[-1] & 1)

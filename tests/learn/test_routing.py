@@ -1,0 +1,272 @@
+"""The router learned from pools: laws on pools of our own making, of which the best is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from amp.allocate.router import Known, Router, basis, posterior, votes_of
+from amp.errors import InvalidInputError
+from amp.learn.routing import RoutingSettings, begun, learn_router
+from amp.pools import Pool
+from amp.pools.pool import NO_ANSWER, PoolArm, PoolTask
+from amp.simulate.draws import Draws, Lattice, Outcome, draw, follow, joined, known_after
+from amp.simulate.routes import Cascade, Rows, Vote, envelope, oracle, split_half
+from amp.types import STOP, Candidate, Evidence, Observation, StepContext, Task
+
+SETTINGS = RoutingSettings(depth=3, samples=2, orders=2, trade_offs=(0.1, 0.5, 0.85, 0.9, 0.99))
+
+
+def made_pool(
+    tasks: int = 120, samples: int = 3, seed: int = 0, rates: tuple[float, ...] = (0.5, 0.9)
+) -> Pool:
+    """Tasks with four answers; arm k costs 10 times arm k - 1; half of the tasks are easy."""
+    rng = np.random.default_rng(seed)
+    shape = (tasks, len(rates), samples)
+    easy = rng.random(tasks) < 0.5
+    chance = np.where(easy[:, None], np.minimum(1.0, np.array(rates) + 0.4), np.array(rates) - 0.2)
+    right = rng.random(shape) < chance[:, :, None]
+    answer = np.where(right, 0, rng.integers(1, 4, shape)).astype(np.intp)
+    tokens = np.full(shape, 10.0)
+    return Pool(
+        "made",
+        tuple(
+            PoolTask(f"t{i}", "easy" if e else "hard", f"t{i}", "what is it", "0", 10.0)
+            for i, e in enumerate(easy)
+        ),
+        tuple(PoolArm.of(f"m{arm}") for arm in range(len(rates))),
+        (("0", "1", "2", "3"),) * tasks,
+        answer,
+        np.ones(shape, np.bool_),
+        right,
+        tokens,
+        tokens,
+        np.broadcast_to(10.0 ** np.arange(len(rates))[None, :, None], shape) * 1e-6,
+        np.full(shape, np.nan),
+        np.zeros(len(rates), np.bool_),
+    )
+
+
+def served(router: Router, pool: Pool, draws: Draws) -> Outcome:
+    return follow(router, draws, begun(router, pool, draws))
+
+
+@pytest.fixture(scope="module")
+def learned() -> tuple[Pool, Router]:
+    pool = made_pool()
+    return pool, learn_router(pool, SETTINGS)
+
+
+def known_of(votes: np.ndarray, chances: np.ndarray) -> Known:
+    arms, answers = votes.shape[-2:]
+    shape = (*votes.shape[:-2], arms)
+    return Known(
+        votes,
+        votes.sum(-1),
+        np.ones(shape, np.bool_),
+        np.broadcast_to(chances, shape),
+        np.ones(shape),
+        np.zeros((*votes.shape[:-2], answers)),
+    )
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 3), min_size=3, max_size=3), min_size=2, max_size=2),
+    st.lists(st.floats(-2, 2), min_size=5, max_size=5),
+)
+def test_a_posterior_is_a_distribution_over_what_was_said(
+    votes: list[list[int]], weights: list[float]
+) -> None:
+    known = known_of(np.array([votes], float), np.array([0.3, 0.8]))
+    shares = posterior(known, np.array(weights))[0]
+    said = np.array(votes).sum(0) > 0
+    assert (shares[~said] == 0).all()
+    assert shares.sum() < 1.0 or not np.isfinite(weights).all()
+    assert (shares[said] > 0).all()
+
+
+@given(st.permutations(range(3)))
+def test_names_of_answers_do_not_matter(order: list[int]) -> None:
+    votes = np.array([[[2.0, 1.0, 0.0], [0.0, 1.0, 1.0]]])
+    weights = np.array([1.0, 0.5, 0.2, 0.1, -0.3])
+    one = posterior(known_of(votes, np.array([0.3, 0.8])), weights)
+    other = posterior(known_of(votes[..., order], np.array([0.3, 0.8])), weights)
+    assert other == pytest.approx(one[..., order])
+    known = known_of(votes, np.array([0.3, 0.8]))
+    renamed = known_of(votes[..., order], np.array([0.3, 0.8]))
+    assert basis(renamed, other) == pytest.approx(basis(known, one))
+
+
+def test_an_exact_check_settles_an_answer() -> None:
+    known = known_of(np.array([[[2.0, 1.0]]]), np.array([0.5]))
+    checked = replace(known, verdicts=np.array([[-1.0, 1.0]]))
+    assert posterior(checked, np.zeros(3))[0] == pytest.approx([0.0, 1.0], abs=1e-9)
+
+
+@given(st.lists(st.integers(1, 3), min_size=1, max_size=3), st.integers(1, 5))
+def test_a_lattice_has_every_way_to_take_few_samples(samples: list[int], depth: int) -> None:
+    lattice = Lattice.of(samples, depth)
+    nodes = {tuple(node) for node in lattice.taken.tolist()}
+    assert len(nodes) == len(lattice.taken)
+    assert max(map(sum, nodes)) == min(depth, sum(min(s, depth) for s in samples))
+    for node, following in zip(lattice.taken, lattice.next, strict=True):
+        for arm, to in enumerate(following):
+            more = node + np.eye(len(samples), dtype=int)[arm]
+            assert (to == -1) == (tuple(more) not in nodes)
+            assert to == -1 or (lattice.taken[to] == more).all()
+
+
+def test_a_lattice_too_large_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="take fewer arms or a lower depth"):
+        Lattice.of([10] * 12, 10)
+
+
+def test_votes_count_the_first_samples() -> None:
+    answer = np.array([[[0, 1, 0], [1, NO_ANSWER, 1]]])
+    votes = votes_of(answer, np.array([[3, 2], [1, 0]]))
+    assert votes[0, 0].tolist() == [[2.0, 1.0], [0.0, 1.0]]
+    assert votes[0, 1].tolist() == [[1.0, 0.0], [0.0, 0.0]]
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 10**6))
+def test_orders_keep_every_sample(seed: int) -> None:
+    pool = made_pool(10)
+    draws = draw(pool, 2, seed)
+    assert draws.task.tolist() == sorted([*range(10)] * 2)
+    for row, task in enumerate(draws.task):
+        for arm in range(2):
+            assert sorted(draws.answer[row, arm]) == sorted(pool.answer[task, arm])
+    assert draws.cost.sum() == pytest.approx(2 * pool.dollars.sum())
+
+
+def test_more_weight_on_success_costs_more_and_solves_no_less(
+    learned: tuple[Pool, Router],
+) -> None:
+    _, router = learned
+    test = made_pool(400, seed=1)
+    draws = draw(test, 2, 5)
+    came = [served(router.with_trade_off(t), test, draws) for t in (0.1, 0.9, 0.99)]
+    costs = [one.cost.mean() for one in came]
+    success = [one.right.mean() for one in came]
+    assert costs[0] < costs[1] <= costs[2] * 1.05
+    assert success[0] < success[1] <= success[2] + 0.03
+
+
+def test_it_asks_the_cheap_arm_where_the_task_is_easy(learned: tuple[Pool, Router]) -> None:
+    _, router = learned
+    test = made_pool(400, seed=2)
+    outcome = served(router.with_trade_off(0.85), test, draw(test, 1, 5))
+    easy = np.array([task.kind == "easy" for task in test.tasks])
+    assert outcome.taken[easy, 1].mean() < 0.5 * outcome.taken[~easy, 1].mean()
+    always = Vote(1, "m1", 1)
+    draws = draw(test, 1, 5)
+    dear = always.play(Rows(draws, begun(router, test, draws), router.voices, {}))
+    assert outcome.right.mean() > dear.right.mean() - 0.03
+    assert outcome.cost.mean() < 0.8 * dear.cost.mean()
+
+
+def test_a_router_decides_live_as_on_the_table(learned: tuple[Pool, Router]) -> None:
+    _, router = learned
+    router = replace(router, descriptors=replace(router.descriptors)).with_trade_off(0.9)
+    task = Task("t", "what is it" * 4)
+    text_tokens = len(task.goal) / 4.0
+    described = router.descriptors.of("", task.goal, text_tokens)[None]
+    start = router.begin(described, np.array([text_tokens]))
+    answers = np.array([[[1, 0, 0], [0, 0, 2]]])
+    pool = replace(made_pool(1), answer=answers)
+    draws = replace(draw(pool, 1, 0), answer=answers)
+    taken, evidence = np.zeros((1, 2), np.intp), Evidence()
+    for level in range(router.depth + 1):
+        now = known_after(draws, taken, start)
+        best = int(router.worth(now, level)[0].argmax())
+        context = StepContext(task, Observation(), evidence=evidence)
+        decision = router.allocate(context, None)  # type: ignore[arg-type]  # it reads none
+        if best == 0:
+            assert decision == STOP
+            break
+        assert decision.allocation == list(router.arms.values())[best - 1]
+        said = str(answers[0, best - 1, taken[0, best - 1]])
+        taken[0, best - 1] += 1
+        evidence = evidence.after((Candidate(said, said, model=f"m{best - 1}"),))
+
+
+def test_a_model_that_failed_is_not_asked(learned: tuple[Pool, Router]) -> None:
+    _, router = learned
+    context = StepContext(Task("t", "g"), Observation(), failed=frozenset({"m0"}))
+    decision = router.allocate(context, None)  # type: ignore[arg-type]  # it reads none
+    assert decision.allocation is not None
+    assert decision.allocation.model == "m1"
+
+
+def test_an_arm_that_lacks_samples_is_never_asked_for_more() -> None:
+    pool = made_pool(60)
+    there = pool.there.copy()
+    there[::2, 1] = False
+    there[1::2, 1, 1:] = False
+    pool = replace(pool, there=there, answer=np.where(there, pool.answer, NO_ANSWER))
+    router = learn_router(pool, SETTINGS).with_trade_off(0.99)
+    draws = draw(pool, 2, 1)
+    assert (served(router, pool, draws).taken <= draws.there.sum(2)).all()
+
+
+def test_one_arm_is_taken_once_or_until_it_agrees() -> None:
+    pool = made_pool(80, rates=(0.6,))
+    router = learn_router(pool, SETTINGS)
+    draws = draw(pool, 2, 1)
+    cheap = served(router.with_trade_off(0.0), pool, draws)
+    once = Vote(0, "m0", 1).play(Rows(draws, begun(router, pool, draws), router.voices, {}))
+    assert cheap.cost == pytest.approx(once.cost)
+    assert (cheap.right == once.right).all()
+
+
+def test_too_few_tasks_are_refused() -> None:
+    with pytest.raises(InvalidInputError, match="3 groups of tasks to learn from"):
+        learn_router(made_pool(3), SETTINGS)
+
+
+def test_a_cascade_stops_where_arms_agree_and_pays_for_what_it_asked() -> None:
+    pool = made_pool(200)
+    router_free = Rows(draw(pool, 1, 0), None, np.zeros(5), {})  # type: ignore[arg-type]
+    draws = router_free.draws
+    outcome = Cascade((0, 0), 2, 1, 1, ("m0", "m1")).play(router_free)
+    same = draws.answer[:, 0, 0] == draws.answer[:, 0, 1]
+    assert (outcome.taken[:, 1] == ~same).all()
+    assert (outcome.right[same] == draws.right[same, 0, 0]).all()
+    assert (outcome.right[~same] == draws.right[~same, 1, 0]).all()
+    assert outcome.cost == pytest.approx(2e-6 + 10e-6 * ~same)
+
+
+def test_no_rule_beats_the_oracle() -> None:
+    pool = made_pool(200)
+    draws = draw(pool, 2, 0)
+    rows = Rows(draws, None, np.zeros(5), {})  # type: ignore[arg-type]
+    best = oracle(draws)
+    for rule in (Vote(0, "m0", 1), Vote(1, "m1", 3), Cascade((0,), 1, 1, 1, ("m0", "m1"))):
+        assert rule.play(rows).right.mean() <= best.right.mean()
+    assert split_half(draws, 0.9, 1e-5).right.mean() <= best.right.mean()
+
+
+def test_the_envelope_is_concave_and_keeps_the_best() -> None:
+    pool = made_pool(200)
+    rows = Rows(draw(pool, 1, 0), None, np.zeros(5), {})  # type: ignore[arg-type]
+    every = [Vote(arm, f"m{arm}", count) for arm in (0, 1) for count in (1, 2, 3)]
+    kept = envelope(every, rows)
+    slopes = [(b.success - a.success) / (b.cost - a.cost) for a, b in pairwise(kept)]
+    assert slopes == sorted(slopes, reverse=True)
+    assert kept[-1].success == max(rule.play(rows).right.mean() for rule in every)
+
+
+def test_joined_arms_take_what_a_task_has() -> None:
+    pool = made_pool(20)
+    there = pool.there.copy()
+    there[:10, 0] = False
+    one = joined(replace(pool, there=there), "both", ["m0", "m1"])
+    assert [arm.name for arm in one.arms] == ["both"]
+    assert (one.answer[:10, 0] == pool.answer[:10, 1]).all()
+    assert (one.answer[10:, 0] == pool.answer[10:, 0]).all()
