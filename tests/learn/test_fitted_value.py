@@ -11,12 +11,13 @@ import pytest
 from tests.fakes.synthetic import WAYS, synthetic
 
 from amp.allocate.policy_file import (
+    VALUES,
     CurvePoint,
     Origin,
-    decides_by_value,
     load_origin,
     load_policy,
     load_values,
+    policy_kind,
     save_values,
 )
 from amp.errors import InvalidInputError
@@ -152,7 +153,7 @@ def test_it_comes_back_from_its_file(tmp_path: Path) -> None:
     assert (read.arms, read.samples) == (policy.arms, policy.samples)
     np.testing.assert_array_equal(read.weights, policy.weights)
     assert load_origin(path) == origin
-    assert decides_by_value(path)
+    assert policy_kind(path) == VALUES
     with pytest.raises(InvalidInputError, match="lacks 'space'"):
         load_policy(path)
 

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from amp.allocate import AllocatorOptions, make_allocator
+from amp.allocate.policy_file import SCHEMA, Origin, load_router, save_router
 from amp.allocate.router import Known, Router, basis, posterior, votes_of
 from amp.errors import InvalidInputError
 from amp.learn.routing import RoutingSettings, begun, learn_router
+from amp.mlp import read_tensors, write_tensors
 from amp.pools import Pool
 from amp.pools.pool import NO_ANSWER, PoolArm, PoolTask
 from amp.simulate.draws import Draws, Lattice, Outcome, draw, follow, joined, known_after
 from amp.simulate.routes import Cascade, Rows, Vote, envelope, oracle, split_half
-from amp.types import STOP, Candidate, Evidence, Observation, StepContext, Task
+from amp.types import STOP, Candidate, Complexity, Evidence, Observation, StepContext, Task
 
 SETTINGS = RoutingSettings(depth=3, samples=2, orders=2, trade_offs=(0.1, 0.5, 0.85, 0.9, 0.99))
 
@@ -223,6 +227,37 @@ def test_one_arm_is_taken_once_or_until_it_agrees() -> None:
     once = Vote(0, "m0", 1).play(Rows(draws, begun(router, pool, draws), router.voices, {}))
     assert cheap.cost == pytest.approx(once.cost)
     assert (cheap.right == once.right).all()
+
+
+def test_a_router_reads_back_as_it_was_written(
+    learned: tuple[Pool, Router], tmp_path: Path
+) -> None:
+    pool, router = learned
+    path = tmp_path / "router.safetensors"
+    save_router(router, path, Origin("made", "m0, m1", "", ("t0",)))
+    again = load_router(path)
+    draws = draw(pool, 2, 3)
+    assert (served(again, pool, draws).taken == served(router, pool, draws).taken).all()
+    options = AllocatorOptions(models=("m0", "m1"), trade_off=0.5)
+    allocator = make_allocator(str(path), options)
+    step = StepContext(Task("t", "g"), Observation())
+    assert allocator.allocate(step, Complexity(0.0)).allocation is not None
+
+
+def test_a_router_for_other_models_is_refused(learned: tuple[Pool, Router], tmp_path: Path) -> None:
+    path = tmp_path / "router.safetensors"
+    save_router(learned[1], path)
+    with pytest.raises(InvalidInputError, match="asks model m0, which is not there"):
+        make_allocator(str(path), AllocatorOptions(models=("m1",)))
+
+
+def test_a_damaged_router_is_refused(learned: tuple[Pool, Router], tmp_path: Path) -> None:
+    path = tmp_path / "router.safetensors"
+    save_router(replace(learned[1], arms=learned[1].arms), path)
+    header, tensors = read_tensors(path, "policy", SCHEMA)
+    write_tensors(path, header, {**tensors, "voices": np.full(2, np.nan)})
+    with pytest.raises(InvalidInputError, match="voices of the router has the shape"):
+        load_router(path)
 
 
 def test_too_few_tasks_are_refused() -> None:

@@ -312,7 +312,16 @@ def _policy(path: Path, options: AllocatorOptions) -> Allocator:
     from amp.allocate import policy_file  # needs numpy
 
     origin = policy_file.load_origin(path)
-    if policy_file.decides_by_value(path):
+    kind = policy_file.policy_kind(path)
+    if kind == policy_file.ROUTER:
+        router, at = policy_file.load_router(path), _trade_off(path, origin, options)
+        if missing := sorted({str(arm.model) for arm in router.arms.values()} - {*options.models}):
+            raise InvalidInputError(
+                f"policy {path} asks model {missing[0]}, which is not there; name all that it asks"
+                " with --model, or learn a router for yours"
+            )
+        return router if at is None else router.with_trade_off(at)
+    if kind == policy_file.VALUES:
         if origin is not None and origin.benchmark != options.benchmark:
             raise InvalidInputError(
                 f"policy {path} was learned on {origin.benchmark} and chooses among the ways to ask"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from amp.allocate.behaviour import BEHAVIOUR_VERSION
 from amp.allocate.giving_up import FailureHead
 from amp.allocate.mlp_policy import INPUTS_VERSION, MlpPolicy
 from amp.allocate.policy import Policy, SigmoidPolicy
+from amp.allocate.router import ROUTER_VERSION, Descriptors, Router
 from amp.allocate.space import Line, Space
 from amp.allocate.value_policy import BASIS_VERSION, ValuePolicy
 from amp.cost import Cost
@@ -22,7 +24,9 @@ from amp.types import Allocation, written
 
 SCHEMA = "amp-policy/1"
 VALUES = "values"
-"""Kind of a policy that decides by value."""
+"""Kind of a policy that decides by value among ways to ask one model."""
+ROUTER = "router"
+"""Kind of a policy that decides by value among models."""
 HEAD_SCHEMA = "amp-giving-up/1"
 
 _BUNDLED = Path(__file__).parents[1] / "data" / "policies"
@@ -152,12 +156,7 @@ def save_values(policy: ValuePolicy, path: Path, origin: Origin | None = None) -
         "kind": VALUES,
         "basis": str(BASIS_VERSION),
         "samples": json.dumps(policy.samples),
-        "arms": json.dumps(
-            {
-                name: asdict(arm, dict_factory=written) | {"tools": sorted(arm.tools)}
-                for name, arm in policy.arms.items()
-            }
-        ),
+        "arms": _written_arms(policy.arms),
     }
     if origin is not None:
         header["origin"] = json.dumps(asdict(origin))
@@ -184,12 +183,8 @@ def load_values(path: Path) -> ValuePolicy:
                 f"it reads votes by version {header['basis']}, this is version {BASIS_VERSION};"
                 " train it again"
             )
-        arms = {
-            name: Allocation(**{**fields, "tools": frozenset(fields["tools"])})
-            for name, fields in json.loads(header["arms"]).items()
-        }
         return ValuePolicy(
-            arms,
+            _read_arms(header["arms"]),
             tuple(json.loads(header["samples"])),
             tensors["chances"],
             tensors["trade_offs"],
@@ -201,14 +196,89 @@ def load_values(path: Path) -> ValuePolicy:
         raise InvalidInputError(f"policy {path} does not fit: {error}") from None
 
 
-def decides_by_value(path: Path) -> bool:
-    """Whether a file holds what `load_values` reads, and not what `load_policy` does.
+def save_router(router: Router, path: Path, origin: Origin | None = None) -> None:
+    """Writes a router; the trade-off at which it runs is not a part of it."""
+    header = {
+        "schema": SCHEMA,
+        "kind": ROUTER,
+        "version": str(ROUTER_VERSION),
+        "arms": _written_arms(router.arms),
+        "samples": json.dumps(router.samples),
+        "depth": str(router.depth),
+        "reference": repr(router.reference),
+        "descriptors": json.dumps(asdict(router.descriptors)),
+    }
+    if origin is not None:
+        header["origin"] = json.dumps(asdict(origin))
+    tensors = {name: np.ascontiguousarray(getattr(router, name)) for name in _ROUTER_TENSORS}
+    write_tensors(path, header, tensors)
+
+
+def load_router(path: Path) -> Router:
+    """Reads a router that `save_router` wrote.
+
+    Raises:
+        InvalidInputError: if there is no such router, or it is damaged.
+    """
+    header, tensors = read_tensors(path, "policy", SCHEMA)
+    try:
+        if header["kind"] != ROUTER:
+            raise InvalidInputError(f"kind is {header['kind']!r}, expected {ROUTER!r}")
+        if header["version"] != str(ROUTER_VERSION):
+            raise InvalidInputError(
+                f"it reads tasks and votes by version {header['version']}, this is version"
+                f" {ROUTER_VERSION}; train it again"
+            )
+        described = json.loads(header["descriptors"])
+        names = ("kinds", "center", "scale")
+        listed = {name: tuple(described[name]) for name in names}
+        return Router(
+            _read_arms(header["arms"]),
+            tuple(json.loads(header["samples"])),
+            int(header["depth"]),
+            Descriptors(words=int(described["words"]), **listed),
+            tensors["priors"],
+            tensors["voices"],
+            tensors["token_prices"],
+            tensors["sample_prices"],
+            float(header["reference"]),
+            tensors["trade_offs"],
+            tensors["weights"],
+        )
+    except KeyError as error:
+        raise InvalidInputError(f"policy {path} lacks {error}; train it again") from None
+    except (AttributeError, InvalidInputError, TypeError, ValueError) as error:
+        raise InvalidInputError(f"policy {path} does not fit: {error}") from None
+
+
+_ROUTER_TENSORS = (*("priors", "voices", "token_prices", "sample_prices", "trade_offs", "weights"),)
+"""Arrays of a `Router`."""
+
+
+def _written_arms(arms: Mapping[str, Allocation]) -> str:
+    return json.dumps(
+        {
+            name: asdict(arm, dict_factory=written) | {"tools": sorted(arm.tools)}
+            for name, arm in arms.items()
+        }
+    )
+
+
+def _read_arms(text: str) -> dict[str, Allocation]:
+    return {
+        name: Allocation(**{**fields, "tools": frozenset(fields["tools"])})
+        for name, fields in json.loads(text).items()
+    }
+
+
+def policy_kind(path: Path) -> str:
+    """Kind of the policy in a file: ``sigmoid``, ``mlp``, `VALUES` or `ROUTER`.
 
     Raises:
         InvalidInputError: if there is no such policy.
     """
     header, _ = read_tensors(path, "policy", SCHEMA)
-    return header.get("kind") == VALUES
+    return header.get("kind", "")
 
 
 def load_origin(path: Path) -> Origin | None:

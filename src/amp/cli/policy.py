@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from amp.allocate.policy_file import Origin
+    from amp.allocate.router import Router
     from amp.allocate.value_policy import ValuePolicy
 
 
@@ -112,7 +113,7 @@ class ValuesView:
     kind: str = "values"
 
     @classmethod
-    def of(cls, policy: ValuePolicy) -> ValuesView:
+    def of(cls, policy: ValuePolicy | Router) -> ValuesView:
         """What is shown of a policy."""
         return cls(dict(policy.arms), policy.samples, tuple(policy.trade_offs.tolist()))
 
@@ -210,13 +211,22 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show what a policy would allocate. Example: amp policy show training/policy.safetensors"""
-    from amp.allocate.policy_file import decides_by_value, load_origin, load_policy, load_values
+    from amp.allocate.policy_file import (
+        ROUTER,
+        VALUES,
+        load_origin,
+        load_policy,
+        load_router,
+        load_values,
+        policy_kind,
+    )
     from amp.cli import render
 
     view: PolicyView | ValuesView
     parts: list[RenderableType]
-    if decides_by_value(file):
-        view = ValuesView.of(load_values(file))
+    kind = policy_kind(file)
+    if kind in (VALUES, ROUTER):
+        view = ValuesView.of(load_router(file) if kind == ROUTER else load_values(file))
         parts = [_ways(view)]
     else:
         view = policy_view(load_policy(file))

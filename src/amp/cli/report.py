@@ -256,12 +256,12 @@ def _learned(
     files: dict[str, list[Path]], trade_offs: list[float], test: SampleTable
 ) -> dict[str, Adaptive]:
     """The learned policies at every trade-off, with controls at the first one."""
-    from amp.allocate.policy_file import decides_by_value
+    from amp.allocate.policy_file import VALUES, policy_kind
     from amp.assess.base import WeightedAssessor
     from amp.simulate.compare import Adaptive, learned, learned_values
 
     def read(path: Path) -> MlpPolicy | ValuePolicy:
-        if decides_by_value(path):
+        if policy_kind(path) == VALUES:
             return learned_values(path, test)
         return replace(learned(path, test), deterministic=True)
 
