@@ -20,7 +20,7 @@ from amp.mlp import read_tensors, write_tensors
 from amp.pools import Pool
 from amp.pools.pool import NO_ANSWER, PoolArm, PoolTask
 from amp.simulate.draws import Draws, Lattice, Outcome, draw, follow, joined, known_after
-from amp.simulate.routes import Cascade, Rows, Vote, envelope, oracle, split_half
+from amp.simulate.routes import Cascade, Chain, Rows, Vote, envelope, oracle, split_half
 from amp.types import STOP, Candidate, Complexity, Evidence, Observation, StepContext, Task
 
 SETTINGS = RoutingSettings(depth=3, samples=2, orders=2, trade_offs=(0.1, 0.5, 0.85, 0.9, 0.99))
@@ -305,3 +305,17 @@ def test_joined_arms_take_what_a_task_has() -> None:
     assert [arm.name for arm in one.arms] == ["both"]
     assert (one.answer[:10, 0] == pool.answer[:10, 1]).all()
     assert (one.answer[10:, 0] == pool.answer[10:, 0]).all()
+
+
+def test_a_chain_stops_as_soon_as_it_believes(learned: tuple[Pool, Router]) -> None:
+    _, router = learned
+    test = made_pool(100, seed=3)
+    draws = draw(test, 1, 0)
+    rows = Rows(draws, begun(router, test, draws), router.voices, {})
+    never, always = (Chain((0, 0, 1), level, ("m0", "m1")).play(rows) for level in (2.0, 0.0))
+    assert (never.taken == [2, 1]).all()
+    assert (always.taken == [1, 0]).all()
+    some = Chain((0, 0, 1), 0.8, ("m0", "m1")).play(rows)
+    believed = posterior(known_after(draws, some.taken, rows.begun), rows.voices).max(1)
+    assert ((believed >= 0.8) | (some.taken.sum(1) == 3)).all()
+    assert (some.cost <= never.cost + 1e-12).all()

@@ -6,8 +6,8 @@ the settings that no other one, and no mixture of two, beats there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Protocol
 
@@ -20,6 +20,19 @@ from amp.simulate.draws import Draws, Outcome, known_after, leader_right
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """What all rows know after the same arms.
+
+    Attributes:
+        believed: shape (rows,), P(right) of the leading answer.
+        outcome: of stopping now.
+    """
+
+    believed: Floats
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Rows:
     """What rules are played on.
 
@@ -28,12 +41,26 @@ class Rows:
         begun: what is known of each row before anything is asked.
         voices: how votes add up, see `amp.allocate.router.posterior`.
         chances: by name of an estimate, P(right) of a sample of each arm, shape (rows, arms).
+        known: what was worked out, by the arms that were asked.
     """
 
     draws: Draws
     begun: Known
     voices: Floats
-    chances: dict[str, Floats]
+    chances: Mapping[str, Floats]
+    known: dict[tuple[int, ...], Asked] = field(default_factory=dict)
+
+    def after(self, arms: tuple[int, ...]) -> Asked:
+        """What is known after these arms, each as often as it is there; in any order."""
+        key = tuple(sorted(arms))
+        if key not in self.known:
+            wanted = np.bincount(np.array(key, np.intp), minlength=self.draws.there.shape[1])
+            taken = np.minimum(wanted, self.draws.there.sum(2))
+            shares = posterior(known_after(self.draws, taken, self.begun), self.voices)
+            right = leader_right(self.draws, shares[:, None])[:, 0]
+            believed = np.asarray(shares.max(1, initial=0.0))
+            self.known[key] = Asked(believed, Outcome(right, _cost(self.draws, taken), taken))
+        return self.known[key]
 
 
 class Rule(Protocol):
@@ -157,19 +184,17 @@ class Chain:
         return f"{asked} until believed {self.believed:g}"
 
     def play(self, rows: Rows) -> Outcome:
-        draws = rows.draws
-        taken = np.zeros((len(draws.task), draws.there.shape[1]), np.intp)
-        going = np.ones(len(taken), np.bool_)
-        shares: Floats = np.zeros((len(taken), 1))
-        known = rows.begun
-        for arm in self.arms:
-            can = going & (taken[:, arm] < draws.there[:, arm].sum(1))
-            taken[can, arm] += 1
-            known = known_after(draws, taken, rows.begun)
-            shares = posterior(known, rows.voices)
-            going &= shares.max(1, initial=0.0) < self.believed
-        right = leader_right(draws, shares[:, None])[:, 0]
-        return Outcome(right, _cost(draws, taken), taken)
+        count = len(rows.draws.task)
+        right, cost = np.zeros(count, np.bool_), np.zeros(count)
+        taken = np.zeros((count, rows.draws.there.shape[1]), np.intp)
+        going = np.ones(count, np.bool_)
+        for asked in range(1, len(self.arms) + 1):
+            after = rows.after(self.arms[:asked])
+            ends = going & ((after.believed >= self.believed) | (asked == len(self.arms)))
+            right[ends], cost[ends] = after.outcome.right[ends], after.outcome.cost[ends]
+            taken[ends] = after.outcome.taken[ends]
+            going &= ~ends
+        return Outcome(right, cost, taken)
 
 
 def _votes(draws: Draws, taken: Ints) -> Floats:
