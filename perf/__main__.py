@@ -31,6 +31,7 @@ from perf.decisions import decisions
 from perf.learning import learning
 from perf.replay import replays
 from perf.reports import reports
+from perf.routing import routing
 from perf.transformers_samples import samples_on_a_shared_prompt
 
 MODEL = "smollm2-135m"
@@ -147,6 +148,7 @@ def main() -> int:
         *replays(),
         *reports(),
         *learning(),
+        *routing(),
         ("text steps of BabyAI a CPU-second", speed().steps_a_second, ">", PROMISED),
         ("import amp, in s", start_up("-c", "import amp"), "<", 0.3),
         ("amp --help, in s", start_up("-m", "amp", "--help"), "<", 0.6),
