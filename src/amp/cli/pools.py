@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from amp.cli.app import Json, app, output_file
-from amp.cli.terminal import new_console, say, say_json, tracked
+from amp.cli.app import Data, Json, app, output_directory, output_file
+from amp.cli.terminal import new_console, progress, say, say_json, tracked
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from amp.learn.pool_config import PoolStudyConfig
+    from amp.pools.pool import Pool
     from amp.pools.summary import Mark, PoolSummary
 
 
@@ -103,6 +107,103 @@ def pools_import(
     )
     for note in pool.notes:
         say(f"  {note}")
+
+
+_Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="How, a .toml file.")]
+_Cost = Annotated[
+    Literal["dollars", "tokens"] | None,
+    typer.Option(help="What is paid; that of the file if left out."),
+]
+
+
+@pools_app.command("train")
+def pools_train(
+    config: _Config,
+    to: Annotated[Path, typer.Option(callback=output_file, help="The .safetensors file.")],
+    cost: _Cost = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Learn whom to ask, how and how often, on the training half of a pool.
+
+    Example: amp pools train configs/pools/mcq_effort.toml --to router.safetensors
+    """
+    from amp.allocate.policy_file import save_router
+    from amp.learn.routing import learn_router
+
+    study, pool = _studied(config, cost, data)
+    training = pool.part(pool.halves()[0])
+    with _stages() as on_stage:
+        router = learn_router(training, study.routing, study.exact, on_stage=on_stage)
+    save_router(router, to)
+    if as_json:
+        say_json({"to": to, "pool": pool.name, "tasks": len(training.tasks), "arms": router.arms})
+        return
+    say(f"{to}: {len(router.arms)} arms, learned on {len(training.tasks):,} tasks of {pool.name}")
+    say(f"amp pools compare {config} says what it is worth on the others")
+
+
+@pools_app.command("compare")
+def pools_compare(
+    config: _Config,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            callback=output_directory, help="Directory for the tables, the picture and JSON."
+        ),
+    ] = None,
+    cost: _Cost = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Learn on half of a pool and compare with tuned rules on the other half.
+
+    Example: amp pools compare configs/pools/mcq_effort.toml --out runs/mcq
+    """
+    import json
+
+    from amp.learn.pool_study import compare_study, study_pool
+    from amp.report.curve_pages import markdown, picture
+
+    study, pool = _studied(config, cost, data)
+    with _stages() as on_stage:
+        found = study_pool(study, pool, on_stage)
+        on_stage("comparing")
+        report = compare_study(found)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        name = config.stem
+        (out / f"{name}.md").write_text(markdown(report), encoding="utf-8")
+        (out / f"{name}.svg").write_text(picture(report), encoding="utf-8")
+        (out / f"{name}.json").write_text(json.dumps(plain(report)) + "\n", encoding="utf-8")
+    if as_json:
+        say_json(report)
+    else:
+        say(markdown(report))
+
+
+def _studied(
+    path: Path, cost: Literal["dollars", "tokens"] | None, data: Path | None
+) -> tuple[PoolStudyConfig, Pool]:
+    """The configuration, at another cost if one is given, and its pool."""
+    from dataclasses import replace
+
+    from amp.learn.pool_config import load_pool_study, load_studied_pool
+
+    config = load_pool_study(path)
+    if cost is not None and cost != config.routing.cost:
+        config = config.replace(routing=replace(config.routing, cost=cost))
+    return config, load_studied_pool(config, data or load_settings().data)
+
+
+@contextmanager
+def _stages() -> Iterator[Callable[[str], None]]:
+    """Shows what is done now."""
+    from rich.progress import TimeElapsedColumn
+
+    with progress(TimeElapsedColumn(), transient=True) as bar:
+        task = bar.add_task("reading", total=None)
+        yield lambda stage: bar.update(task, description=stage)
 
 
 def _table(summary: PoolSummary) -> Table:

@@ -16,8 +16,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
 from amp.allocate.router import (
     CHARACTERS_PER_TOKEN,
@@ -37,6 +39,9 @@ from amp.mlp import Floats
 from amp.pools.pool import NO_ANSWER, Ints, Mask, Pool
 from amp.simulate.draws import Draws, Lattice, costs_of, draw, known_at, leader_right
 from amp.types import Allocation
+
+Count = Annotated[int, Field(ge=1)]
+TradeOff = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 _NODES_A_ROW = 24
 """Nodes of each row that the posterior is fitted on."""
@@ -63,20 +68,20 @@ class RoutingSettings:
         seed: of the orders.
     """
 
-    cost: str = "dollars"
-    reference_cost: float | None = None
-    trade_offs: tuple[float, ...] = (
+    cost: Literal["dollars", "tokens"] = "dollars"
+    reference_cost: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = None
+    trade_offs: Annotated[tuple[TradeOff, ...], Field(min_length=1)] = (
         *(0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.75, 0.8, 0.85, 0.9, 0.93, 0.95),
         *(0.97, 0.98, 0.985, 0.99, 0.993, 0.996),
     )
-    depth: int = 5
-    samples: int = 5
-    orders: int = 4
+    depth: Count = 5
+    samples: Count = 5
+    orders: Count = 4
     kinds: bool = True
-    words: int = 0
-    ridge: float = 30.0
-    folds: int = 5
-    seed: int = 0
+    words: Annotated[int, Field(ge=0)] = 0
+    ridge: Annotated[float, Field(gt=0.0)] = 30.0
+    folds: Annotated[int, Field(ge=2)] = 5
+    seed: Annotated[int, Field(ge=0)] = 0
 
 
 def describe(pool: Pool, descriptors: Descriptors) -> tuple[Floats, Floats]:

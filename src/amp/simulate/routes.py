@@ -15,7 +15,7 @@ import numpy as np
 
 from amp.allocate.router import Known, posterior
 from amp.mlp import Floats
-from amp.pools.pool import NO_ANSWER, Ints
+from amp.pools.pool import NO_ANSWER, Ints, Mask
 from amp.simulate.draws import Draws, Outcome, known_after, leader_right
 
 
@@ -289,6 +289,47 @@ def _below(left: Setting, middle: Setting, right: Setting) -> bool:
     """Whether the middle lies on or below the line that joins the others."""
     slope = (right.success - left.success) / max(right.cost - left.cost, 1e-30)
     return middle.success <= left.success + slope * (middle.cost - left.cost)
+
+
+def neighbours(known: Floats, rates: Floats, there: Mask, asked: Floats, count: int = 20) -> Floats:
+    """P(right) of a sample of each arm, from the training tasks that are described most alike.
+
+    Args:
+        known: descriptors of training tasks.
+        rates: shape (training tasks, arms), share of right samples.
+        there: likewise, whether there are any.
+        asked: descriptors of the tasks to tell it of.
+        count: how many neighbours.
+    """
+    found = np.zeros((len(asked), rates.shape[1]))
+    for at in range(0, len(asked), 500):
+        some = asked[at : at + 500]
+        far = (known**2).sum(1) - 2.0 * some @ known.T  # but for what all neighbours share
+        for arm in range(rates.shape[1]):
+            have = np.flatnonzero(there[:, arm])
+            near = np.argsort(far[:, have], 1, kind="stable")[:, :count]
+            found[at : at + 500, arm] = rates[have, arm][near].mean(1)
+    return np.clip(found, 0.01, 0.99)
+
+
+def rates_by_kind(
+    known: Sequence[str], rates: Floats, there: Mask, asked: Sequence[str], doubt: float = 5.0
+) -> Floats:
+    """P(right) of a sample of each arm, from the training tasks of the same kind.
+
+    Args:
+        known: kinds of training tasks.
+        rates: shape (training tasks, arms), share of right samples.
+        there: likewise, whether there are any.
+        asked: kinds of the tasks to tell it of.
+        doubt: how many tasks of a kind weigh as much as the mean of all kinds.
+    """
+    every = (rates * there).sum(0) / np.maximum(1, there.sum(0))
+    found = {}
+    for kind in set(asked):
+        of_kind = there & np.array([one == kind for one in known])[:, None]
+        found[kind] = ((rates * of_kind).sum(0) + doubt * every) / (of_kind.sum(0) + doubt)
+    return np.clip(np.array([found[kind] for kind in asked]), 0.01, 0.99)
 
 
 def oracle(draws: Draws) -> Outcome:
