@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 from tests.fakes.pools import rows, sample, write_prices, write_rows
+from tests.learn.test_routing import made_pool
 from tests.pools.test_pool_file import assert_same
 from typer.testing import CliRunner
 
+from amp.allocate.policy_file import load_router
 from amp.cli import app
 from amp.errors import InvalidInputError
-from amp.pools import read_pool
+from amp.pools import read_pool, write_pool
 
 runner = CliRunner()
 
@@ -59,3 +61,33 @@ def test_faults_stop_an_import_unless_the_rest_is_kept(tmp_path: Path) -> None:
 def test_a_name_that_is_no_pools_is_refused_beforehand(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="no name of a pool, expected one in .jsonl"):
         amp("pools", "import", tmp_path / "nothing", "--to", tmp_path / "pool.json")
+
+
+@pytest.fixture
+def studied(tmp_path: Path) -> Path:
+    write_pool(made_pool(80), tmp_path / "made.jsonl")
+    (tmp_path / "prices.toml").write_text(
+        '"m0" = { prompt = 1, completion = 2 }\n"m1" = { prompt = 10, completion = 20 }\n'
+    )
+    config = tmp_path / "study.toml"
+    config.write_text(
+        'file = "made.jsonl"\nprices = "prices.toml"\ndear = "m1"\norders = 1\n'
+        'training_orders = 1\nrules = ["votes", "cascade"]\n'
+        "[routing]\norders = 1\ndepth = 2\nsamples = 2\ntrade_offs = [0.5, 0.9]\n"
+    )
+    return config
+
+
+@pytest.mark.slow
+def test_a_router_is_trained_and_compared(studied: Path, tmp_path: Path) -> None:
+    to, out = tmp_path / "router.safetensors", tmp_path / "out"
+    assert "2 arms, learned on" in amp("pools", "train", studied, "--to", to)
+    assert list(load_router(to).arms) == ["m0", "m1"]
+    shown = amp("pools", "compare", studied, "--out", out)
+    assert (out / "study.md").read_text() in shown
+    assert "| cascade |" in shown
+    assert (out / "study.svg").read_text().startswith("<svg")
+    told = json.loads(amp("pools", "compare", studied, "--json", "--cost", "tokens"))
+    assert told["unit"] == "tokens"
+    assert [part["name"] for part in told["parts"]] == ["all tasks"]
+    assert json.loads((out / "study.json").read_text())["unit"] == "µ$"

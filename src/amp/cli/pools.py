@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from amp.cli.app import Data, Json, app, output_directory, output_file
-from amp.cli.terminal import new_console, progress, say, say_json, tracked
+from amp.cli.terminal import json_of, new_console, progress, say, say_json, tracked
+from amp.settings import load_settings
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -160,9 +161,8 @@ def pools_compare(
 
     Example: amp pools compare configs/pools/mcq_effort.toml --out runs/mcq
     """
-    import json
-
-    from amp.learn.pool_study import compare_study, study_pool
+    from amp.learn.pool_compare import compare_study
+    from amp.learn.pool_study import study_pool
     from amp.report.curve_pages import markdown, picture
 
     study, pool = _studied(config, cost, data)
@@ -175,7 +175,7 @@ def pools_compare(
         name = config.stem
         (out / f"{name}.md").write_text(markdown(report), encoding="utf-8")
         (out / f"{name}.svg").write_text(picture(report), encoding="utf-8")
-        (out / f"{name}.json").write_text(json.dumps(plain(report)) + "\n", encoding="utf-8")
+        (out / f"{name}.json").write_text(json_of(report) + "\n", encoding="utf-8")
     if as_json:
         say_json(report)
     else:

@@ -56,7 +56,12 @@ def say(text: object = "", *, error: bool = False) -> None:
 
 
 def say_json(value: Any) -> None:
-    """Prints a value as JSON in one line that every reader of JSON takes.
+    """Prints a value as `json_of` writes it."""
+    print(json_of(value))
+
+
+def json_of(value: Any) -> str:
+    """A value as JSON in one line that every reader of JSON takes.
 
     Sets become sorted lists, and what is no number (JSON has neither infinities nor NaN) becomes
     null. What would steer a terminal is escaped as JSON does it, so a reader sees the same text.
@@ -64,7 +69,7 @@ def say_json(value: Any) -> None:
     text = json.dumps(_plain(value), default=str, ensure_ascii=False, allow_nan=False)
     if not text.isprintable():
         text = "".join(json.dumps(c)[1:-1] if _steers(c) else c for c in text)
-    print(text)
+    return text
 
 
 def _plain(value: Any) -> Any:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -36,7 +37,7 @@ class PoolStudyConfig(Config):
     """Tokens of answers of unknown length; the mean of their arm if left out."""
     keep_good: bool = False
     """Whether faulty rows are left out; else they are refused."""
-    join: dict[str, tuple[str, ...]] = {}
+    join: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     """New arms by name, each of some that stand in for each other (`amp.simulate.draws.joined`)."""
     arms: tuple[str, ...] = ()
     """That the study is about; all of them if left out."""
@@ -58,9 +59,7 @@ class PoolStudyConfig(Config):
     """Of the samples of each test task."""
     training_orders: Count = 4
     """Of the samples of each training task that settings are chosen on."""
-    compare: Annotated[tuple[Annotated[float, Field(gt=0.0)], ...], Field(min_length=1)]
-    """Costs of a task at which curves are compared: millionths of a dollar, or tokens."""
-    parts: dict[str, tuple[str, ...]] = {}
+    parts: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     """Kinds of tasks that are looked at alone, too, by the name of each part."""
     routing: RoutingSettings = RoutingSettings()
     """How the router is learned."""
@@ -68,7 +67,8 @@ class PoolStudyConfig(Config):
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if bool(self.pool) == (self.file is not None):
-            raise ValueError("expected one of pool and file")
+            found = "both are" if self.pool else "neither is"
+            raise ValueError(f"pool and file: {found} there, expected one of them")
         if self.check is not None and self.check not in CHECKS:
             raise ValueError(f"check is {self.check!r}, expected {' or '.join(CHECKS)}")
         if self.whole_below is not None and self.check is None:
@@ -76,11 +76,6 @@ class PoolStudyConfig(Config):
         if self.arms and self.dear not in self.arms:
             raise ValueError(f"dear is {self.dear!r}, expected one of arms")
         return self
-
-    @property
-    def unit(self) -> float:
-        """What 1 of `compare` is as a cost."""
-        return 1e-6 if self.routing.cost == "dollars" else 1.0
 
     @property
     def exact(self) -> Check | None:
@@ -119,6 +114,10 @@ def load_studied_pool(config: PoolStudyConfig, data: Path | None = None) -> Pool
                 f"pool is {config.pool!r}, but no data directory is known; name it with --data"
             )
         path = data / "pools" / config.pool
+        if not path.exists():
+            raise InvalidInputError(
+                f"pool is {config.pool!r}, but there is no {path}; file names a pool elsewhere"
+            )
     pool = read_pool(
         path,
         prices=config.prices,

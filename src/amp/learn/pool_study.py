@@ -8,7 +8,7 @@ from says little. The rules' estimates of P(right) come of other quarters for th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,9 +18,8 @@ from amp.errors import InvalidInputError
 from amp.learn.pool_config import PoolStudyConfig
 from amp.learn.routing import begun, describe, folds, learn_router
 from amp.mlp import Floats
-from amp.pools.pool import Ints, Pool
-from amp.report.curve_pages import CurveReport, PartReport, Shown
-from amp.report.curves import Curve, Played, Point, Versus, chosen, versus
+from amp.pools.pool import Ints, Mask, Pool
+from amp.report.curves import Curve, Played, Point
 from amp.simulate.draws import Draws, Outcome, draw, follow
 from amp.simulate.routes import (
     Route,
@@ -39,8 +38,10 @@ from amp.simulate.routes import (
 LEARNED = "learned"
 """Name of the router's curve."""
 QUARTERS = 4
+TEST_SEED, TRAINING_SEED = 99, 7
+"""Of the orders of samples."""
 _MOST_VOTES = 9
-_TEST_SEED, _TRAINING_SEED = 99, 7
+_PLACES = 6
 _BOUNDS = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999)
 """Trade-offs of the split-half oracle."""
 
@@ -74,6 +75,16 @@ class PoolStudy:
     def best_single(self) -> Point:
         """The arm that is right most often on training tasks."""
         return max(self.singles, key=lambda point: point.training.success.mean())
+
+    @property
+    def places(self) -> list[float]:
+        """Costs at which curves are compared: from the cheapest arm to the dearest or its votes.
+
+        In equal steps of the logarithm, both ends left out; costs on training tasks.
+        """
+        costs = [point.training.cost.mean() for point in (*self.singles, self.votes)]
+        low, high = max(min(costs), 1e-12), max(costs)
+        return [float(cost) for cost in np.geomspace(low, high, _PLACES + 2)[1:-1]]
 
 
 def study_pool(
@@ -114,15 +125,16 @@ def study_pool(
     for name, rules in _families(config, names, halves.training).items():
         on_stage(f"tuning: {name}")
         kept = envelope(rules, halves.training)
-        curves.append(Curve(name, tuple(halves.point(one.rule) for one in kept)))
+        if kept:  # a single arm has no cascades
+            curves.append(Curve(name, tuple(halves.point(one.rule) for one in kept)))
     return PoolStudy(
         config,
         training,
         test,
         router,
         tuple(curves),
-        tuple(halves.point(Vote(arm, name, 1)) for arm, name in enumerate(names)),
-        halves.point(Vote(names.index(config.dear), config.dear, config.votes)),
+        tuple(halves.point(_Answered(Vote(arm, name, 1))) for arm, name in enumerate(names)),
+        halves.point(_Answered(Vote(names.index(config.dear), config.dear, config.votes))),
         tuple(_bounds(halves, router.reference)),
     )
 
@@ -135,12 +147,9 @@ class _Halves:
     test: Rows
 
     def point(self, rule: Rule) -> Point:
-        return self.played(rule.name, lambda draws, rows: rule.play(rows))
-
-    def played(self, name: str, play: Callable[[Draws, Rows], Outcome]) -> Point:
         both = (self.training, self.test)
-        one, two = (_by_task(play(rows.draws, rows), rows.draws) for rows in both)
-        return Point(name, one, two)
+        one, two = (_by_task(rule.play(rows), rows.draws) for rows in both)
+        return Point(rule.name, one, two)
 
 
 def _by_task(outcome: Outcome, draws: Draws) -> Played:
@@ -162,8 +171,8 @@ def _halves(
 ) -> tuple[_Halves, list[Played]]:
     """What rules are played on, and what routers of other quarters reach on training tasks."""
     cost, check = config.routing.cost, config.exact
-    inside = draw(training, config.training_orders, _TRAINING_SEED, cost, check)
-    outside = draw(test, config.orders, _TEST_SEED, cost, check)
+    inside = draw(training, config.training_orders, TRAINING_SEED, cost, check)
+    outside = draw(test, config.orders, TEST_SEED, cost, check)
     settings = replace(config.routing, reference_cost=router.reference)
     quarter = folds(training, QUARTERS)
     known, told = begun(router, training, inside), begun(router, test, outside)
@@ -202,7 +211,7 @@ def _estimates(
     config: PoolStudyConfig, router: Router, training: Pool, test: Pool, quarter: Ints
 ) -> Mapping[str, tuple[Floats, Floats]]:
     """P(right) of each arm by task, of training tasks (by the other quarters) and of test tasks."""
-    there = training.there.any(2)
+    there: Mask = np.asarray(training.there.any(2))
     rates = (training.right & training.there).sum(2) / np.maximum(1, training.there.sum(2))
     found = {}
     if "neighbours" in config.rules:
@@ -243,87 +252,59 @@ def _families(
     }
     for estimate in ("logistic", "neighbours", "kind"):
         made[estimate] = [Route(estimate, each) for each in config.routing.trade_offs]
-    return {name: made[name] for name in config.rules}
+    return {name: [_Answered(rule) for rule in made[name]] for name in config.rules}
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """A rule that has to answer: where its arms were never asked, the cheapest that was does.
+
+    A router asks somebody, too; else a rule would leave out, for nothing, tasks of its choice.
+    """
+
+    rule: Rule
+
+    @property
+    def name(self) -> str:
+        return self.rule.name
+
+    def play(self, rows: Rows) -> Outcome:
+        draws, outcome = rows.draws, self.rule.play(rows)
+        silent = np.flatnonzero(outcome.taken.sum(1) == 0)
+        if not len(silent):
+            return outcome
+        arm = np.where(draws.there.any(2), rows.begun.prices, np.inf).argmin(1)[silent]
+        right, cost, taken = outcome.right.copy(), outcome.cost.copy(), outcome.taken.copy()
+        right[silent] = draws.right[silent, arm, 0]
+        cost[silent] = draws.cost[silent, arm, 0]
+        taken[silent, arm] = 1
+        return Outcome(right, cost, taken)
+
+
+@dataclass(frozen=True, slots=True)
+class _Oracle:
+    name: str = "cheapest right sample"
+
+    def play(self, rows: Rows) -> Outcome:
+        return oracle(rows.draws)
+
+
+@dataclass(frozen=True, slots=True)
+class _SplitHalf:
+    trade_off: float
+    reference: float
+
+    @property
+    def name(self) -> str:
+        return f"trade-off {self.trade_off:g}"
+
+    def play(self, rows: Rows) -> Outcome:
+        return split_half(rows.draws, self.trade_off, self.reference)
 
 
 def _bounds(halves: _Halves, reference: float) -> list[Curve]:
-    best = halves.played("cheapest right sample", lambda draws, rows: oracle(draws))
-    found = [Curve("oracle", (best,))]
-    if min(halves.test.draws.samples) > 1 and min(halves.training.draws.samples) > 1:
-        points = [
-            halves.played(
-                f"trade-off {trade_off:g}",
-                lambda draws, rows, at=trade_off: split_half(draws, at, reference),
-            )
-            for trade_off in _BOUNDS
-        ]
+    found = [Curve("oracle", (halves.point(_Oracle()),))]
+    if min(*halves.training.draws.samples, *halves.test.draws.samples) > 1:
+        points = [halves.point(_SplitHalf(each, reference)) for each in _BOUNDS]
         found.append(Curve("split-half oracle", tuple(points)))
     return found
-
-
-def compare_study(study: PoolStudy) -> CurveReport:
-    """Compares the learned policy with single arms, votes and the rules, on test tasks."""
-    config, costs = study.config, [cost * study.config.unit for cost in study.config.compare]
-    groups = [task.group for task in study.test.tasks]
-    learned, *rules = study.curves
-    every = np.ones((1, len(groups)))
-    others = [row for rule in rules for row in versus(learned, rule, costs, groups)]
-    reached = {c.name: c.lines(every)[0] for c in (*study.curves, *study.bounds)}
-    settings = config.routing
-    return CurveReport(
-        study.test.name,
-        "µ$" if settings.cost == "dollars" else "tokens",
-        config.unit,
-        config.orders,
-        (_TRAINING_SEED, _TEST_SEED, settings.seed),
-        tuple(costs),
-        {curve.name: _shown(curve) for curve in study.curves},
-        {name: tuple(map(line.success_for, costs)) for name, line in reached.items()},
-        {curve.name: _shown(curve) for curve in study.bounds},
-        (
-            _part(study, "all tasks", None, others),
-            *(_part(study, name, kinds) for name, kinds in config.parts.items()),
-        ),
-    )
-
-
-def _shown(curve: Curve) -> tuple[Shown, ...]:
-    return tuple(
-        Shown(
-            point.name,
-            *(float(values.mean()) for values in (point.training.success, point.training.cost)),
-            *(float(values.mean()) for values in (point.test.success, point.test.cost)),
-        )
-        for point in curve.points
-    )
-
-
-def _part(
-    study: PoolStudy, name: str, kinds: Sequence[str] | None, others: Sequence[Versus] = ()
-) -> PartReport:
-    """What was found on the tasks of some kinds; None for all."""
-    masks = [
-        np.array([kinds is None or task.kind in kinds for task in pool.tasks])
-        for pool in (study.training, study.test)
-    ]
-    groups = [task.group for task in study.test.tasks if kinds is None or task.kind in kinds]
-    goals = {goal.name: goal for goal in (study.best_single, study.votes)}
-    choices, beside = [], []
-    for whole in goals.values():
-        goal = whole.part(*masks)
-        for each in study.curves:
-            curve = each.part(*masks)
-            choices.append(chosen(curve, goal, groups, name))
-            if kinds is not None:
-                choices.append(chosen(curve, goal, groups, "all tasks", (each, whole)))
-        learned = study.curves[0].part(*masks)
-        beside += versus(learned, Curve(goal.name, (goal,)), (), groups)
-    return PartReport(
-        name,
-        int(masks[0].sum()),
-        int(masks[1].sum()),
-        len(set(groups)),
-        tuple(choices),
-        tuple(beside),
-        tuple(others),
-    )

@@ -123,7 +123,7 @@ def markdown(report: CurveReport) -> str:
             " (equal cost):",
             "",
             *_table(
-                ["tasks", "n", "goal", "success", "cost", "gain at equal cost", "cost at equal success"],
+                _OF_GOALS,
                 [_goal(report, part, row) for part in report.parts for row in part.goals],
             ),
             "",
@@ -131,12 +131,22 @@ def markdown(report: CurveReport) -> str:
             " it on test tasks:",
             "",
             *_table(
-                ["tasks", "goal", "policy", "chosen on", "setting", "success", "cost", "gain", "cost by the goal's"],
+                _OF_CHOICES,
                 [_choice(report, part, row) for part in report.parts for row in part.choices],
             ),
             "",
         ]
-    )  # fmt: skip
+    )
+
+
+_OF_GOALS = (
+    *("tasks", "n", "goal", "success", "cost"),
+    *("gain at equal cost", "cost at equal success"),
+)
+_OF_CHOICES = (
+    *("tasks", "goal", "policy", "chosen on", "setting", "success", "cost", "gain"),
+    "cost by the goal's",
+)
 
 
 def points(estimate: Estimate) -> str:
@@ -263,4 +273,6 @@ def _line(
 
 
 def _text(x: float, y: float, text: str, anchor: str = "start") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{_INK}">{escape(text)}</text>'
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{_INK}">{escape(text)}</text>'
+    )
