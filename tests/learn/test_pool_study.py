@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.learn.test_routing import made_pool
 
 from amp.errors import InvalidInputError
-from amp.learn import pool_study
+from amp.learn import pool_study, routing
 from amp.learn.pool_compare import compare_study
 from amp.learn.pool_config import PoolStudyConfig, load_pool_study, load_studied_pool
 from amp.learn.pool_study import PoolStudy, study_pool
@@ -20,6 +20,7 @@ from amp.learn.routing import RoutingSettings
 from amp.pools import Pool, write_pool
 from amp.report.curve_pages import markdown, picture
 from amp.report.curves import Curve, Line, Played, Point, chosen, versus
+from amp.simulate import draws
 
 ROUTING = RoutingSettings(depth=3, samples=2, orders=1, trade_offs=(0.1, 0.8, 0.95))
 CONFIG = PoolStudyConfig(
@@ -55,17 +56,17 @@ def test_what_a_setting_reaches_is_said_of_tasks_it_was_not_learned_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     learned_on, played_on = [], []
-    learn, follow = pool_study.learn_router, pool_study.follow
+    learn, follow = routing.learn_router, draws.follow
 
     def learning(pool: Pool, *more: object) -> object:
         router = learn(pool, *more)  # type: ignore[arg-type]  # whatever it was given
         learned_on.append((id(router.priors), {task.group for task in pool.tasks}))
         return router
 
-    def following(router: object, draws: object, begun: object) -> object:
-        groups = {draws.pool.tasks[at].group for at in draws.task}  # type: ignore[attr-defined]
+    def following(router: object, rows: object, begun: object) -> object:
+        groups = {rows.pool.tasks[at].group for at in rows.task}  # type: ignore[attr-defined]
         played_on.append((id(router.priors), groups))  # type: ignore[attr-defined]
-        return follow(router, draws, begun)  # type: ignore[arg-type]  # whatever it was given
+        return follow(router, rows, begun)  # type: ignore[arg-type]  # whatever it was given
 
     monkeypatch.setattr(pool_study, "learn_router", learning)
     monkeypatch.setattr(pool_study, "follow", following)
@@ -75,7 +76,9 @@ def test_what_a_setting_reaches_is_said_of_tasks_it_was_not_learned_on(
 
 
 def point(rng: np.random.Generator, name: str, rate: float, cost: float) -> Point:
-    both = [Played((rng.random(40) < rate) * 1.0, np.full(40, cost)) for _ in range(2)]
+    both = [
+        Played(np.asarray(rng.random(40) < rate, np.float64), np.full(40, cost)) for _ in range(2)
+    ]
     return Point(name, *both)
 
 
@@ -139,11 +142,11 @@ def test_the_report_has_a_row_for_each_policy_and_part(study: PoolStudy) -> None
 
 
 @pytest.mark.slow
-def test_a_pool_of_one_arm_has_no_cascades() -> None:
+def test_a_pool_of_one_arm_is_studied() -> None:
     config = CONFIG.replace(dear="m0", parts={})
     study = study_pool(config, made_pool(60, rates=(0.6,)))
     assert [curve.name for curve in study.curves] == [
-        *("learned", "votes", "logistic", "neighbours", "kind")
+        *("learned", "votes", "cascade", "logistic", "neighbours", "kind")
     ]
     assert compare_study(study).costs[0] > 0.0
 

@@ -125,8 +125,7 @@ def study_pool(
     for name, rules in _families(config, names, halves.training).items():
         on_stage(f"tuning: {name}")
         kept = envelope(rules, halves.training)
-        if kept:  # a single arm has no cascades
-            curves.append(Curve(name, tuple(halves.point(one.rule) for one in kept)))
+        curves.append(Curve(name, tuple(halves.point(one.rule) for one in kept)))
     return PoolStudy(
         config,
         training,
@@ -241,13 +240,15 @@ def _families(
 ) -> Mapping[str, Iterable[Rule]]:
     """The rules to tune, by family."""
     samples, prices = rows.draws.samples, rows.begun.prices.mean(0)
+    votes = [
+        Vote(arm, name, count)
+        for arm, name in enumerate(names)
+        for count in range(1, min(_MOST_VOTES, samples[arm]) + 1)
+    ]
     made: dict[str, Iterable[Rule]] = {
-        "votes": [
-            Vote(arm, name, count)
-            for arm, name in enumerate(names)
-            for count in range(1, min(_MOST_VOTES, samples[arm]) + 1)
-        ],
-        "cascade": cascades(names, samples, prices),
+        "votes": votes,
+        # One arm alone is a cascade, too: no worse than votes where nothing can agree.
+        "cascade": [*votes, *cascades(names, samples, prices)],
         "chain": chains(names, samples, prices),
     }
     for estimate in ("logistic", "neighbours", "kind"):

@@ -329,7 +329,7 @@ def rates_by_kind(
     for kind in set(asked):
         of_kind = there & np.array([one == kind for one in known])[:, None]
         found[kind] = ((rates * of_kind).sum(0) + doubt * every) / (of_kind.sum(0) + doubt)
-    return np.clip(np.array([found[kind] for kind in asked]), 0.01, 0.99)
+    return np.asarray(np.clip(np.array([found[kind] for kind in asked]), 0.01, 0.99))
 
 
 def oracle(draws: Draws) -> Outcome:
