@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tests.fakes.worlds import CORRIDOR, RIDDLE, Corridor, Riddle
 
 from amp.allocate.base import Allocator, FixedAllocator
-from amp.allocate.policy_file import load_values, save_values
-from amp.allocate.value_policy import Answers, ValuePolicy, basis
+from amp.allocate.policy_file import load_router, save_router
+from amp.allocate.router import Descriptors, Known, Router, basis
 from amp.assess.base import Rater, RaterByModel
 from amp.benchmarks import load_benchmark
 from amp.errors import InvalidInputError, ModelError
@@ -186,21 +186,32 @@ async def test_candidates_are_rated_by_the_heads_of_their_own_model() -> None:
     assert [r.candidates[0].p_right for r in rounds] == [0.2, None, 0.9]
 
 
-def value_policy() -> ValuePolicy:
+def router() -> Router:
     """One sample of each model, the small one first, then a stop."""
-    arms = {name: replace(ONE, model=name) for name in ("small", "big")}
-    chances = np.full((2, 3), 0.5)
-    nobody = np.zeros((1, 0), np.bool_)
-    width = basis(Answers.of((), ()), nobody, chances).shape[1]
-    weights = np.zeros((1, 3, 3, width))
+    descriptors = Descriptors()
+    zero, none = np.zeros((1, 2)), np.zeros((1, 2, 0))
+    known = Known(none, none, zero, zero > -1.0, zero + 0.5, zero, none[0])
+    weights = np.zeros((1, 3, 3, basis(known, none[0, :1]).shape[1]))
     weights[:, :, :, 0] = 0.0, 2.0, 1.0
-    return ValuePolicy(arms, (1, 1), chances, np.array([0.9]), weights)
+    return Router(
+        arms={name: replace(ONE, model=name) for name in ("small", "big")},
+        samples=(1, 1),
+        depth=2,
+        descriptors=descriptors,
+        priors=np.zeros((2, descriptors.width)),
+        voices=np.ones(5),
+        token_prices=np.zeros(2),
+        sample_prices=np.zeros(2),
+        reference=1.0,
+        trade_offs=np.array([0.9]),
+        weights=weights,
+    )
 
 
 async def test_a_policy_by_value_chooses_among_models_and_needs_all_of_them(tmp_path: Path) -> None:
     file, benchmark = tmp_path / "values.safetensors", load_benchmark("gsm8k")
-    save_values(value_policy(), file)
-    assert load_values(file).models == {"small", "big"}
+    save_router(router(), file)
+    assert load_router(file).models == {"small", "big"}
     config, small = PlannerConfig(allocator=str(file), method=None), Fallible("small")
     planner = build_planner(config, small, benchmark, others=[Fallible("big")])
     task = benchmark.tasks("demo")[0]

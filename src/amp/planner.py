@@ -54,7 +54,7 @@ from amp.types import (
     decided_by,
     first_failure,
 )
-from amp.votes import weighted_vote
+from amp.votes import chooser
 
 
 class Planner:
@@ -73,8 +73,8 @@ class Planner:
             would exceed one is not made.
         max_rounds: most rounds of a step, whatever the allocator decides.
         rater: says of each candidate how probably it is right; None weighs all votes alike.
-        select: chooses the candidate whose action is carried out; by default by the vote that
-            weighs what the rater says.
+        select: chooses the candidate whose action is carried out; by default the one that the
+            allocator names when it stops, else by the vote that weighs what the rater says.
         probes: measurements of the model before the first round of each step; by default those that
             the assessor needs.
     """
@@ -87,7 +87,7 @@ class Planner:
         allocator: Allocator | str | None = None,
         limits: Limits | Mapping[str, Any] = Limits(steps=100),
         max_rounds: int = 16,
-        select: Callable[[Sequence[Candidate]], Candidate | None] = weighted_vote,
+        select: Callable[[Sequence[Candidate]], Candidate | None] | None = None,
         probes: frozenset[ProbeKind] | None = None,
         rater: Rater | None = None,
     ) -> None:
@@ -212,7 +212,7 @@ class Planner:
         if rounds and self.others:  # a model that failed, and nothing was asked since
             told = (*rounds[-1].substitutes, *meter.take_notes())
             rounds[-1] = replace(rounds[-1], substitutes=told)
-        chosen = self.select(context.evidence.candidates)
+        chosen = (self.select or chooser(stop))(context.evidence.candidates)
         if chosen is None and failure is None:
             failure = first_failure(rounds)
         decided, final = decided_by(rounds, complexity)

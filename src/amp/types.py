@@ -20,16 +20,18 @@ from amp.tokens import TokenFigures as TokenFigures
 from amp.usage import Limits as Limits
 from amp.usage import Usage as Usage
 
-_ONE_MODEL = ("model", "by_model")
-"""Fields that say nothing where there is one model."""
+_OFTEN_EMPTY = ("model", "by_model", "winner")
+"""Fields that say nothing where there is one model, or where the vote decides."""
 
 
 def written(fields: list[tuple[str, Any]]) -> dict[str, Any]:
-    """`dict_factory` of `dataclasses.asdict` for files: with one model none of its field is there.
+    """`dict_factory` of `dataclasses.asdict` for files: leaves out fields that say nothing.
 
-    So files of today and those written before there were several are the same.
+    So files of today and those written before there were such fields are the same.
     """
-    return {name: value for name, value in fields if value or name not in _ONE_MODEL}
+    return {
+        name: value for name, value in fields if value or value == 0 or name not in _OFTEN_EMPTY
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,8 @@ class Decision:
         max_tokens: what the round may take at most; a call that could take more is not made. None
             for what the limits allow.
         give_up: why the episode is given up: it ends with this step. Empty where it goes on.
+        winner: of a stop, index of the candidate whose action is carried out; None leaves that to
+            the vote.
 
     Raises:
         ValueError: if the episode is given up and another round allocated.
@@ -118,10 +122,15 @@ class Decision:
     latents: tuple[float, ...] = ()
     max_tokens: int | None = None
     give_up: str = ""
+    winner: int | None = None
 
     def __post_init__(self) -> None:
         if self.give_up and self.allocation is not None:
             raise ValueError("a decision gives up and allocates a round, expected one of the two")
+        if self.winner is not None and self.allocation is not None:
+            raise ValueError(
+                "a decision names a winner and allocates a round, expected one of them"
+            )
 
     @property
     def stop(self) -> bool:

@@ -14,11 +14,12 @@ for all the leading answer is that of the plain vote.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
+from operator import itemgetter
 
-from amp.types import Candidate, StepRecord
+from amp.types import Candidate, Decision, StepRecord
 
 COINCIDENCE = 0.1
 """q, the probability that two wrong candidates have the same wrong answer.
@@ -70,6 +71,13 @@ def of_last_model(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
     """The last candidates, as far back as one model made them."""
     last = takewhile(lambda one: one.model == candidates[-1].model, reversed(candidates))
     return tuple(last)[::-1]
+
+
+def chooser(stop: Decision | None) -> Callable[[Sequence[Candidate]], Candidate | None]:
+    """How a step is settled: by the winner that a decision to stop names, else by weighted vote."""
+    if stop is None or stop.winner is None:
+        return weighted_vote
+    return itemgetter(stop.winner)
 
 
 def most_likely(candidates: Sequence[Candidate]) -> Candidate | None:

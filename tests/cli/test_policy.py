@@ -137,13 +137,13 @@ def test_what_is_no_policy_is_refused(tmp_path: Path) -> None:
         amp("policy", "show", path)
 
 
-def test_a_policy_that_stops_by_value_is_shown_by_its_ways_to_ask() -> None:
-    file = Path(__file__).parents[2] / "recordings" / "policies" / "value.safetensors"
+def test_a_router_is_shown_by_its_ways_to_ask() -> None:
+    file = Path(__file__).parents[2] / "recordings" / "policies" / "router.safetensors"
     shown = CliRunner().invoke(app, ["policy", "show", str(file)])
     assert shown.exit_code == 0, shown.output
     assert all(word in shown.output for word in ("program", "chain", "python", "at most 4"))
     told = json.loads(CliRunner().invoke(app, ["policy", "show", str(file), "--json"]).output)
-    assert (told["kind"], told["samples"]) == ("values", [4, 4])
+    assert (told["kind"], told["samples"]) == ("router", [4, 4])
     assert list(told["arms"]) == ["program", "chain"]
 
 

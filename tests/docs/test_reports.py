@@ -134,7 +134,7 @@ def test_the_table_of_weighed_votes_is_what_the_recordings_give(
         made.append(by_name)
     rated, plain = made
     told = [line for line in section.splitlines() if line.startswith("| ")][1:]
-    assert len(told) == 13
+    assert len(told) == 14
     for line in told:
         name, success, written, flops, saved = (cell.strip() for cell in line.split("|")[1:-1])
         source = plain if name.endswith(", plain votes") else rated

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from amp.allocate import AllocatorOptions, make_allocator
 from amp.allocate.policy_file import SCHEMA, Origin, load_router, save_router
-from amp.allocate.router import Known, Router, basis, posterior, votes_of
+from amp.allocate.router import Known, Router, basis, logit, posterior, votes_of
 from amp.errors import InvalidInputError
 from amp.learn.routing import RoutingSettings, begun, learn_router
 from amp.mlp import read_tensors, write_tensors
@@ -21,7 +21,7 @@ from amp.pools import Pool
 from amp.pools.pool import NO_ANSWER, PoolArm, PoolTask
 from amp.simulate.draws import Draws, Lattice, Outcome, draw, follow, joined, known_after
 from amp.simulate.routes import Cascade, Chain, Rows, Vote, envelope, oracle, split_half
-from amp.types import STOP, Candidate, Complexity, Evidence, Observation, StepContext, Task
+from amp.types import Allocation, Candidate, Complexity, Evidence, Observation, StepContext, Task
 
 SETTINGS = RoutingSettings(depth=3, samples=2, orders=2, trade_offs=(0.1, 0.5, 0.85, 0.9, 0.99))
 
@@ -71,6 +71,7 @@ def known_of(votes: np.ndarray, chances: np.ndarray) -> Known:
     shape = (*votes.shape[:-2], arms)
     return Known(
         votes,
+        votes * logit(chances)[:, None],
         votes.sum(-1),
         np.ones(shape, np.bool_),
         np.broadcast_to(chances, shape),
@@ -132,7 +133,7 @@ def test_a_lattice_too_large_is_refused() -> None:
 
 def test_votes_count_the_first_samples() -> None:
     answer = np.array([[[0, 1, 0], [1, NO_ANSWER, 1]]])
-    votes = votes_of(answer, np.array([[3, 2], [1, 0]]))
+    votes = votes_of(answer, np.ones(answer.shape), np.array([[3, 2], [1, 0]]))
     assert votes[0, 0].tolist() == [[2.0, 1.0], [0.0, 1.0]]
     assert votes[0, 1].tolist() == [[1.0, 0.0], [0.0, 0.0]]
 
@@ -192,7 +193,7 @@ def test_a_router_decides_live_as_on_the_table(learned: tuple[Pool, Router]) -> 
         context = StepContext(task, Observation(), evidence=evidence)
         decision = router.allocate(context, None)  # type: ignore[arg-type]  # it reads none
         if best == 0:
-            assert decision == STOP
+            assert decision.stop
             break
         assert decision.allocation == list(router.arms.values())[best - 1]
         said = str(answers[0, best - 1, taken[0, best - 1]])
@@ -244,11 +245,15 @@ def test_a_router_reads_back_as_it_was_written(
     assert allocator.allocate(step, Complexity(0.0)).allocation is not None
 
 
-def test_a_router_for_other_models_is_refused(learned: tuple[Pool, Router], tmp_path: Path) -> None:
+def test_a_router_among_ways_to_ask_stays_on_its_benchmark(
+    learned: tuple[Pool, Router], tmp_path: Path
+) -> None:
     path = tmp_path / "router.safetensors"
-    save_router(learned[1], path)
-    with pytest.raises(InvalidInputError, match="asks model m0, which is not there"):
-        make_allocator(str(path), AllocatorOptions(models=("m1",)))
+    ways = {"program": Allocation(tools=frozenset({"python"})), "chain": Allocation(depth=2)}
+    save_router(replace(learned[1], arms=ways), path, Origin("gsm8k", "m", "", ("t0",)))
+    assert make_allocator(str(path), AllocatorOptions(benchmark="gsm8k")).models == frozenset()
+    with pytest.raises(InvalidInputError, match="learned on gsm8k and chooses among the ways"):
+        make_allocator(str(path), AllocatorOptions(benchmark="babyai"))
 
 
 def test_a_damaged_router_is_refused(learned: tuple[Pool, Router], tmp_path: Path) -> None:

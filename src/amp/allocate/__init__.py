@@ -41,7 +41,7 @@ from amp.types import Allocation, Episode
 if TYPE_CHECKING:
     from amp.allocate.mlp_policy import MlpPolicy
     from amp.allocate.policy_file import Origin, load_head, load_policy, save_head, save_policy
-    from amp.allocate.value_policy import ValuePolicy
+    from amp.allocate.router import Router
 
 __all__ = [
     "ALLOCATORS",
@@ -68,12 +68,12 @@ __all__ = [
     "Policy",
     "RandomAllocator",
     "ReliabilityStop",
+    "Router",
     "ShuffledAllocator",
     "SigmoidPolicy",
     "Space",
     "UntilAgreement",
     "UntilSure",
-    "ValuePolicy",
     "Way",
     "find_allocator",
     "is_policy_path",
@@ -312,23 +312,16 @@ def _policy(path: Path, options: AllocatorOptions) -> Allocator:
     from amp.allocate import policy_file  # needs numpy
 
     origin = policy_file.load_origin(path)
-    kind = policy_file.policy_kind(path)
-    if kind == policy_file.ROUTER:
+    if policy_file.policy_kind(path) == policy_file.ROUTER:
         router, at = policy_file.load_router(path), _trade_off(path, origin, options)
-        if missing := sorted({str(arm.model) for arm in router.arms.values()} - {*options.models}):
+        learned_on = options.benchmark if origin is None else origin.benchmark
+        own = any(arm.model is None for arm in router.arms.values())
+        if own and learned_on != options.benchmark:
             raise InvalidInputError(
-                f"policy {path} asks model {missing[0]}, which is not there; name all that it asks"
-                " with --model, or learn a router for yours"
-            )
-        return router if at is None else router.with_trade_off(at)
-    if kind == policy_file.VALUES:
-        if origin is not None and origin.benchmark != options.benchmark:
-            raise InvalidInputError(
-                f"policy {path} was learned on {origin.benchmark} and chooses among the ways to ask"
+                f"policy {path} was learned on {learned_on} and chooses among the ways to ask"
                 f" there, this is {options.benchmark}; learn one here"
             )
-        values, at = policy_file.load_values(path), _trade_off(path, origin, options)
-        return values if at is None else values.with_trade_off(at)
+        return router if at is None else router.with_trade_off(at)
     policy = policy_file.load_policy(path)
     if origin is not None and origin.benchmark != options.benchmark:
         policy = policy.transferred(options.space)
@@ -357,7 +350,7 @@ def _trade_off(path: Path, origin: Origin | None, options: AllocatorOptions) -> 
 
 def __getattr__(name: str) -> Any:
     """Exports what needs numpy without importing it yet."""
-    places = {"MlpPolicy": "mlp_policy", "ValuePolicy": "value_policy"}
+    places = {"MlpPolicy": "mlp_policy", "Router": "router"}
     places |= dict.fromkeys(_FILES, "policy_file")
     if name not in places:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

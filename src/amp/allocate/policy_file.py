@@ -15,7 +15,6 @@ from amp.allocate.mlp_policy import INPUTS_VERSION, MlpPolicy
 from amp.allocate.policy import Policy, SigmoidPolicy
 from amp.allocate.router import ROUTER_VERSION, Descriptors, Router
 from amp.allocate.space import Line, Space
-from amp.allocate.value_policy import BASIS_VERSION, ValuePolicy
 from amp.cost import Cost
 from amp.errors import InvalidInputError
 from amp.mlp import Layer, read_tensors, write_tensors
@@ -23,10 +22,8 @@ from amp.models.base import ModelCard
 from amp.types import Allocation, written
 
 SCHEMA = "amp-policy/1"
-VALUES = "values"
-"""Kind of a policy that decides by value among ways to ask one model."""
 ROUTER = "router"
-"""Kind of a policy that decides by value among models."""
+"""Kind of a policy that decides by value whom to ask next."""
 HEAD_SCHEMA = "amp-giving-up/1"
 
 _BUNDLED = Path(__file__).parents[1] / "data" / "policies"
@@ -149,53 +146,6 @@ def save_policy(policy: Policy, path: Path, origin: Origin | None = None) -> Non
     write_tensors(path, header, tensors)
 
 
-def save_values(policy: ValuePolicy, path: Path, origin: Origin | None = None) -> None:
-    """Writes a policy that decides by value; the trade-off at which it runs is not a part of it."""
-    header = {
-        "schema": SCHEMA,
-        "kind": VALUES,
-        "basis": str(BASIS_VERSION),
-        "samples": json.dumps(policy.samples),
-        "arms": _written_arms(policy.arms),
-    }
-    if origin is not None:
-        header["origin"] = json.dumps(asdict(origin))
-    tensors = {
-        "chances": policy.chances,
-        "trade_offs": policy.trade_offs,
-        "weights": np.ascontiguousarray(policy.weights),
-    }
-    write_tensors(path, header, tensors)
-
-
-def load_values(path: Path) -> ValuePolicy:
-    """Reads a policy that `save_values` wrote.
-
-    Raises:
-        InvalidInputError: if there is no such policy, or it is damaged.
-    """
-    header, tensors = read_tensors(path, "policy", SCHEMA)
-    try:
-        if header["kind"] != VALUES:
-            raise InvalidInputError(f"kind is {header['kind']!r}, expected {VALUES!r}")
-        if header["basis"] != str(BASIS_VERSION):
-            raise InvalidInputError(
-                f"it reads votes by version {header['basis']}, this is version {BASIS_VERSION};"
-                " train it again"
-            )
-        return ValuePolicy(
-            _read_arms(header["arms"]),
-            tuple(json.loads(header["samples"])),
-            tensors["chances"],
-            tensors["trade_offs"],
-            tensors["weights"],
-        )
-    except KeyError as error:
-        raise InvalidInputError(f"policy {path} lacks {error}; train it again") from None
-    except (AttributeError, InvalidInputError, TypeError, ValueError) as error:
-        raise InvalidInputError(f"policy {path} does not fit: {error}") from None
-
-
 def save_router(router: Router, path: Path, origin: Origin | None = None) -> None:
     """Writes a router; the trade-off at which it runs is not a part of it."""
     header = {
@@ -272,7 +222,7 @@ def _read_arms(text: str) -> dict[str, Allocation]:
 
 
 def policy_kind(path: Path) -> str:
-    """Kind of the policy in a file: ``sigmoid``, ``mlp``, `VALUES` or `ROUTER`.
+    """Kind of the policy in a file: ``sigmoid``, ``mlp`` or `ROUTER`.
 
     Raises:
         InvalidInputError: if there is no such policy.
@@ -329,7 +279,9 @@ def load_policy(
                 log_stds=log_stds,
             )
         if header["kind"] != "mlp":
-            raise InvalidInputError(f"kind is {header['kind']!r}, expected 'sigmoid' or 'mlp'")
+            raise InvalidInputError(
+                f"kind is {header['kind']!r}, expected 'sigmoid' or 'mlp'; train it again"
+            )
         if header["inputs"] != str(INPUTS_VERSION):
             raise InvalidInputError(
                 f"it reads inputs of version {header['inputs']}, this is version {INPUTS_VERSION}"

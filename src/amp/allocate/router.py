@@ -23,7 +23,7 @@ from amp.allocate.base import Allocator
 from amp.errors import InvalidInputError
 from amp.mlp import Floats
 from amp.pools.pool import NO_ANSWER, Ints, Mask
-from amp.types import STOP, Allocation, Complexity, Decision, StepContext
+from amp.types import Allocation, Complexity, Decision, Evidence, StepContext
 
 ROUTER_VERSION = 1
 """Of `Descriptors` and `basis`; a router saved with another version is refused."""
@@ -33,6 +33,9 @@ WITHIN_ARM = 0.7
 
 CHARACTERS_PER_TOKEN = 4.0
 """Length of a question in tokens, before any model has read it."""
+
+LIKELY = (0.01, 0.99)
+"""No sample counts as surer than this, to be right or to be wrong."""
 
 _CERTAIN = 30.0
 _WORD = re.compile(r"[^\W\d_]+|\d+")
@@ -97,6 +100,11 @@ def numbers_of(text: str, tokens: float) -> tuple[float, ...]:
     return tuple(math.log1p(count) for count in counts)
 
 
+def text_of(context: StepContext) -> str:
+    """What descriptors read of a step."""
+    return "\n".join(filter(None, [context.task.goal, context.observation.state]))
+
+
 def _words(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
@@ -107,6 +115,7 @@ class Known:
 
     Attributes:
         votes: shape (..., arms, answers), how many samples of each arm name each answer.
+        odds: shape (..., arms, answers), the sum over these of the log-odds that they are right.
         taken: shape (..., arms), how many samples of each arm were taken.
         there: shape (..., arms), which arms can be asked at all.
         chances: shape (..., arms), P(right) of a sample of each arm on this task.
@@ -115,6 +124,7 @@ class Known:
     """
 
     votes: Floats
+    odds: Floats
     taken: Floats
     there: Mask
     chances: Floats
@@ -129,12 +139,12 @@ class Known:
 def voices(known: Known) -> Floats:
     """What the arms say for each answer, shape (..., answers, 2 * arms + 1).
 
-    The columns are what `posterior` weighs: by arm its votes, to the power `WITHIN_ARM`, times the
-    log-odds of a sample of it, then its votes alone, then 1.
+    The columns are what `posterior` weighs: by arm its votes, to the power `WITHIN_ARM`, times
+    their mean log-odds, then these votes alone, then 1.
     """
     loud = np.power(known.votes, WITHIN_ARM).swapaxes(-1, -2)
-    odds = _logit(known.chances)[..., None, :]
-    return np.concatenate([loud * odds, loud, np.ones((*loud.shape[:-1], 1))], -1)
+    mean = (known.odds / np.maximum(known.votes, 1.0)).swapaxes(-1, -2)
+    return np.concatenate([loud * mean, loud, np.ones((*loud.shape[:-1], 1))], -1)
 
 
 def posterior(known: Known, weights: Floats) -> Floats:
@@ -160,7 +170,7 @@ def basis(known: Known, shares: Floats) -> Floats:
     dear = np.where(known.there, known.prices, 0.0).max(-1)
     columns = [
         np.ones_like(lead), lead, lead**2, lead**3,
-        _logit(np.clip(lead, 1e-3, 1.0 - 1e-3)) / 5.0, second, second * lead,
+        logit(np.clip(lead, 1e-3, 1.0 - 1e-3)) / 5.0, second, second * lead,
         dear, dear * lead, 1.0 / (0.1 + dear), lead / (0.1 + dear),
     ]  # fmt: skip
     for arm in range(known.taken.shape[-1]):
@@ -171,7 +181,8 @@ def basis(known: Known, shares: Floats) -> Floats:
     return np.stack(np.broadcast_arrays(*columns), -1).astype(np.float32)
 
 
-def _logit(p: Floats) -> Floats:
+def logit(p: Floats) -> Floats:
+    """Log-odds of probabilities inside (0, 1)."""
     return np.asarray(np.log(p) - np.log1p(-p))
 
 
@@ -255,6 +266,7 @@ class Router(Allocator):
         shape = (len(described), len(self.arms))
         return Known(
             np.zeros((*shape, 0)),
+            np.zeros((*shape, 0)),
             np.zeros(shape),
             np.ones(shape, np.bool_),
             chances(described, self.priors),
@@ -282,42 +294,67 @@ class Router(Allocator):
         stop = worth[..., :1] if taken else np.full_like(worth[..., :1], -np.inf)
         return np.concatenate([stop, asked], -1)
 
+    @property
+    def models(self) -> frozenset[str]:
+        return frozenset(arm.model for arm in self.arms.values() if arm.model is not None)
+
     def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
-        known = self.known(context)
+        known, first = self.known(context)
         worth = self.worth(known, int(known.taken.sum()))[0]
         best = int(worth.argmax())
-        if best == 0 or not math.isfinite(worth[best]):
-            return STOP
-        return Decision(tuple(self.arms.values())[best - 1])
+        if best and math.isfinite(worth[best]):
+            return Decision(tuple(self.arms.values())[best - 1])
+        shares = posterior(known, self.voices)[0]
+        return Decision(None, winner=first[int(shares.argmax())] if shares.size else None)
 
-    def known(self, context: StepContext) -> Known:
-        """What is known of a step, as one row."""
-        text = "\n".join(filter(None, [context.task.goal, context.observation.state]))
+    def known(self, context: StepContext) -> tuple[Known, list[int]]:
+        """What is known of a step, as one row; and the first candidate of each answer."""
+        text = text_of(context)
         tokens = len(text) / CHARACTERS_PER_TOKEN
         described = self.descriptors.of("", text, tokens)
         begun = self.begin(described[None], np.array([tokens]))
         evidence = context.evidence
-        tools = evidence.tools + (frozenset(),) * (len(evidence.candidates) - len(evidence.tools))
-        arms = list(self.arms.values())
-        index = {(arm.model, arm.tools): number for number, arm in enumerate(arms)}
-        numbers: dict[str, int] = {}
-        votes, taken = np.zeros((len(arms), len(evidence.candidates))), np.zeros(len(arms))
-        for candidate, used in zip(evidence.candidates, tools, strict=True):
-            arm = index.get((candidate.model, used))
-            if arm is None:
-                continue
+        voters = [one.action is not None and one.valid for one in evidence.candidates]
+        if not any(voters):  # then those that break a rule vote, as in `amp.votes`
+            voters = [one.action is not None for one in evidence.candidates]
+        numbers: dict[str | None, int] = {}
+        first: list[int] = []
+        shape = (len(self.arms), len(evidence.candidates))
+        votes, odds, taken = np.zeros(shape), np.zeros(shape), np.zeros(len(self.arms))
+        for place, (candidate, arm) in enumerate(
+            zip(evidence.candidates, self._arms_of(evidence), strict=True)
+        ):
             taken[arm] += 1.0
-            if candidate.action is not None and candidate.valid:
-                votes[arm, numbers.setdefault(candidate.action, len(numbers))] += 1.0
-        there = np.array([arm.model not in context.failed for arm in arms])
-        votes = votes[:, : len(numbers)]
-        return replace(
+            if voters[place]:
+                answer = numbers.setdefault(candidate.action, len(numbers))
+                first += [place] * (answer == len(first))
+                p = begun.chances[0, arm] if candidate.p_right is None else candidate.p_right
+                votes[arm, answer] += 1.0
+                odds[arm, answer] += float(logit(np.clip(p, *LIKELY)))
+        failed = {*context.failed}
+        there = np.array([arm.model not in failed for arm in self.arms.values()])
+        now = replace(
             begun,
-            votes=votes[None],
+            votes=votes[None, :, : len(numbers)],
+            odds=odds[None, :, : len(numbers)],
             taken=taken[None],
-            there=there[None],
+            there=there[None] if there.any() else begun.there,
             verdicts=np.zeros((1, len(numbers))),
         )
+        return now, first
+
+    def _arms_of(self, evidence: Evidence) -> list[int]:
+        """The arm of each candidate; where another model stood in, that of the same tools.
+
+        One that no arm can have made, which a router never asks for, counts for the first.
+        """
+        index = {(arm.model, arm.tools): at for at, arm in enumerate(self.arms.values())}
+        by_tools = {arm.tools: at for at, arm in reversed([*enumerate(self.arms.values())])}
+        tools = evidence.tools + (frozenset(),) * (len(evidence.candidates) - len(evidence.tools))
+        return [
+            index.get((one.model, used), index.get((None, used), by_tools.get(used, 0)))
+            for one, used in zip(evidence.candidates, tools, strict=True)
+        ]
 
     def with_trade_off(self, trade_off: float) -> Router:
         """The router at another trade-off.
@@ -337,18 +374,19 @@ class Router(Allocator):
 def chances(described: Floats, priors: Floats) -> Floats:
     """P(right) of a sample of each arm, shape (rows, arms), kept off 0 and 1."""
     logits = np.clip(described @ priors.T, -30.0, 30.0)
-    return np.asarray(np.clip(1.0 / (1.0 + np.exp(-logits)), 0.01, 0.99))
+    return np.asarray(np.clip(1.0 / (1.0 + np.exp(-logits)), *LIKELY))
 
 
-def votes_of(answer: Ints, taken: Ints) -> Floats:
+def votes_of(answer: Ints, weight: Floats, taken: Ints) -> Floats:
     """Votes after the first so many samples of each arm, shape (rows, nodes, arms, answers).
 
     Args:
         answer: shape (rows, arms, samples), index of the answer, `NO_ANSWER` for none.
+        weight: likewise, of each vote.
         taken: shape (nodes, arms), how many of each arm are known.
     """
     count = max(1, int(answer.max(initial=NO_ANSWER)) + 1)
-    says = (answer[..., None] == np.arange(count)).astype(np.float32)
+    says = (answer[..., None] == np.arange(count)) * weight[..., None].astype(np.float32)
     before = np.zeros((*says.shape[:2], 1, count), np.float32)
     after = np.concatenate([before, says.cumsum(2)], 2)
     return np.stack([after[:, arm, taken[:, arm]] for arm in range(taken.shape[1])], 2)

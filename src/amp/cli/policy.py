@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from amp.allocate.policy_file import Origin
     from amp.allocate.router import Router
-    from amp.allocate.value_policy import ValuePolicy
 
 
 COMPLEXITIES = tuple(tenth / 10 for tenth in range(11))
@@ -97,35 +96,35 @@ class PolicyView:
 
 
 @dataclass(frozen=True, slots=True)
-class ValuesView:
-    """Everything that is shown of a policy that stops by value.
+class RouterView:
+    """Everything that is shown of a router.
 
     Attributes:
         arms: allocations of one sample, by name.
         samples: most of a step, of each.
         trade_offs: lambdas that it was learned at.
-        kind: ``values``.
+        kind: ``router``.
     """
 
     arms: Mapping[str, Allocation]
     samples: tuple[int, ...]
     trade_offs: tuple[float, ...]
-    kind: str = "values"
+    kind: str = "router"
 
     @classmethod
-    def of(cls, policy: ValuePolicy | Router) -> ValuesView:
+    def of(cls, policy: Router) -> RouterView:
         """What is shown of a policy."""
         return cls(dict(policy.arms), policy.samples, tuple(policy.trade_offs.tolist()))
 
 
-def _ways(view: ValuesView) -> Table:
+def _ways(view: RouterView) -> Table:
     """The ways to ask among which a policy by value chooses, a sample at a time."""
     from rich.table import Table
 
     low, high = view.trade_offs[0], view.trade_offs[-1]
     table = Table(
         box=None,
-        caption="kind: values (of stopping and of one more sample), learned at"
+        caption="kind: router (by the values of stopping and of one more sample), learned at"
         f" {len(view.trade_offs)} trade-offs from {low:g} to {high:g}",
         caption_justify="left",
     )
@@ -213,20 +212,17 @@ def show(
     """Show what a policy would allocate. Example: amp policy show training/policy.safetensors"""
     from amp.allocate.policy_file import (
         ROUTER,
-        VALUES,
         load_origin,
         load_policy,
         load_router,
-        load_values,
         policy_kind,
     )
     from amp.cli import render
 
-    view: PolicyView | ValuesView
+    view: PolicyView | RouterView
     parts: list[RenderableType]
-    kind = policy_kind(file)
-    if kind in (VALUES, ROUTER):
-        view = ValuesView.of(load_router(file) if kind == ROUTER else load_values(file))
+    if policy_kind(file) == ROUTER:
+        view = RouterView.of(load_router(file))
         parts = [_ways(view)]
     else:
         view = policy_view(load_policy(file))

@@ -18,7 +18,7 @@ from amp.files import replace_file, writing
 
 if TYPE_CHECKING:
     from amp.allocate.mlp_policy import MlpPolicy
-    from amp.allocate.value_policy import ValuePolicy
+    from amp.allocate.router import Router
     from amp.assess.correctness import Kind as Heads
     from amp.benchmarks.base import Benchmark
     from amp.learn.correctness import CorrectnessSettings
@@ -256,13 +256,13 @@ def _learned(
     files: dict[str, list[Path]], trade_offs: list[float], test: SampleTable
 ) -> dict[str, Adaptive]:
     """The learned policies at every trade-off, with controls at the first one."""
-    from amp.allocate.policy_file import VALUES, policy_kind
+    from amp.allocate.policy_file import ROUTER, policy_kind
     from amp.assess.base import WeightedAssessor
-    from amp.simulate.compare import Adaptive, learned, learned_values
+    from amp.simulate.compare import Adaptive, learned, learned_router
 
-    def read(path: Path) -> MlpPolicy | ValuePolicy:
-        if policy_kind(path) == VALUES:
-            return learned_values(path, test)
+    def read(path: Path) -> MlpPolicy | Router:
+        if policy_kind(path) == ROUTER:
+            return learned_router(path, test)
         return replace(learned(path, test), deterministic=True)
 
     policies = {name: [read(path) for path in paths] for name, paths in files.items()}

@@ -154,10 +154,10 @@ def _bars() -> Progress:
 
 
 def _on_recording(config: TrainConfig, benchmark: Benchmark, out: Path, resume: bool) -> None:
-    if config.learner == "value":
-        from amp.learn.fitted_value import train_values
+    if config.learner == "router":
+        from amp.learn.routing import train_router
 
-        train_values(config, benchmark, out)
+        train_router(config, benchmark, out)
         return
     from amp.learn.dataset import load_dataset
     from amp.learn.pipeline import train_policy
@@ -209,7 +209,7 @@ def _show(origin: Origin, out: Path, config: TrainConfig) -> None:
     console = new_console()
     if origin.curve:
         console.print(cost_curve(origin))
-    if config.learner == "value":
+    if config.learner == "router":
         console.print(f"heads: {out / CORRECTNESS}  (run the policy with them)", soft_wrap=True)
     elif config.learn:
         events = (

@@ -5,7 +5,7 @@ The command line, sweeps, recordings, training and tests all come here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,8 +42,8 @@ from amp.models.recorded import RecordedModel
 from amp.planner import Planner
 from amp.settings import Profile, load_settings
 from amp.trace import read_episodes
-from amp.types import ProbeKind
-from amp.votes import vote, weighted_vote
+from amp.types import Candidate, ProbeKind
+from amp.votes import vote
 
 if TYPE_CHECKING:
     from amp.assess.base import Training
@@ -232,9 +232,9 @@ class Assembly:
         rounds = config.rounds or _MAX_ROUNDS
         if self.method.planner == "beam":
             return BeamPlanner(model, executor, assessor, allocator, limits, rounds, probes=probes)
-        select = self.method.select
+        select: Callable[[Sequence[Candidate]], Candidate | None] | None = self.method.select
         if config.method is None:
-            select = vote if config.vote == "plain" else weighted_vote
+            select = vote if config.vote == "plain" else None
         rater = self._rater(model.card)
         if rater is None:
             self._check_needs_none()

@@ -217,9 +217,10 @@ class TrainConfig(Config):
             votes as these weigh them; None for votes of equal weight. What the policy learns from
             are ratings by heads that were trained without the task.
         learner: ``ppo`` for the policy network of spec 2.3, pre-trained by imitation and trained by
-            PPO; ``value`` for one that stops by value (`amp.learn.fitted_value`), which learns from
+            PPO; ``router`` for one that stops by value (`amp.learn.routing`), which learns from
             fewer tasks and of the settings below reads the cost and its reference alone.
-        ridge: of ``value``, the penalty on the squares of its weights.
+        ridge: of ``router``, the penalty on the squares of its weights.
+        orders: of ``router``, in how many the samples of each task are taken.
         demonstrations: episodes on which the oracle is imitated before PPO; 0 for no pre-training.
         hidden: units of each hidden layer.
         epochs: passes over the demonstrations.
@@ -240,8 +241,9 @@ class TrainConfig(Config):
     assessor: FilePath | None = None
     end_to_end: bool = False
     correctness: Kind | None = None
-    learner: Literal["ppo", "value"] = "ppo"
+    learner: Literal["ppo", "router"] = "ppo"
     ridge: Annotated[float, Field(ge=0.0)] = 3.0
+    orders: Count = 12
     demonstrations: Annotated[
         int, Field(ge=0, validation_alias=AliasChoices("demonstrations", "lessons"))
     ] = 6000

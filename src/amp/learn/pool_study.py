@@ -16,7 +16,8 @@ import numpy as np
 from amp.allocate.router import Router
 from amp.errors import InvalidInputError
 from amp.learn.pool_config import PoolStudyConfig
-from amp.learn.routing import begun, describe, folds, learn_router
+from amp.learn.priors import describe
+from amp.learn.routing import begun, folds, learn_router
 from amp.mlp import Floats
 from amp.pools.pool import Ints, Mask, Pool
 from amp.report.curves import Curve, Played, Point

@@ -14,35 +14,43 @@ that the returns are of.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
+from amp.allocate.policy_file import CurvePoint, Origin, save_router
 from amp.allocate.router import (
-    CHARACTERS_PER_TOKEN,
-    Descriptors,
     Known,
     Router,
     basis,
-    chances,
-    numbers_of,
     posterior,
     voices,
 )
+from amp.assess.base import Training
+from amp.assess.correctness import save_correctness
+from amp.benchmarks.base import Benchmark
+from amp.cost import Cost, costing
 from amp.errors import InvalidInputError
 from amp.execute.checks import Check
-from amp.learn.regressions import chosen_penalty, conditional_logit, cross_fitted, logistic
-from amp.mlp import Floats
+from amp.learn.config import CORRECTNESS, POLICY, TrainConfig
+from amp.learn.dataset import load_samples
+from amp.learn.priors import describe, descriptors_of, learn_prices, learn_priors
+from amp.learn.regressions import conditional_logit, cross_fitted
+from amp.mlp import Floats, content_hash
 from amp.pools.pool import NO_ANSWER, Ints, Mask, Pool
-from amp.simulate.draws import Draws, Lattice, costs_of, draw, known_at, leader_right
-from amp.types import Allocation
+from amp.simulate.draws import Draws, Lattice, draw, follow, known_at, leader_right, recorded
+from amp.simulate.samples import SampleTable
+from amp.types import Allocation, StepContext
 
 Count = Annotated[int, Field(ge=1)]
 TradeOff = Annotated[float, Field(gt=0.0, lt=1.0)]
 
+_CURVE_ORDERS = 4
 _NODES_A_ROW = 24
 """Nodes of each row that the posterior is fitted on."""
 _MOST_ANSWERS = 12
@@ -84,80 +92,69 @@ class RoutingSettings:
     seed: Annotated[int, Field(ge=0)] = 0
 
 
-def describe(pool: Pool, descriptors: Descriptors) -> tuple[Floats, Floats]:
-    """The descriptors of all tasks, and the lengths of their questions in tokens."""
-    lengths = np.array([_tokens(pool, index) for index in range(len(pool.tasks))])
-    rows = [
-        descriptors.of(task.kind, task.question, tokens)
-        for task, tokens in zip(pool.tasks, lengths.tolist(), strict=True)
-    ]
-    return np.array(rows), lengths
-
-
-def _tokens(pool: Pool, task: int) -> float:
-    known = pool.tasks[task].prompt_tokens
-    return len(pool.tasks[task].question) / CHARACTERS_PER_TOKEN if known is None else known
-
-
-def descriptors_of(pool: Pool, settings: RoutingSettings) -> Descriptors:
-    """How tasks like those of a pool are read: its kinds, and the scale of its numbers."""
-    numbers = np.array(
-        [numbers_of(task.question, _tokens(pool, at)) for at, task in enumerate(pool.tasks)]
-    )
-    scale = numbers.std(0)
-    names = sorted({task.kind for task in pool.tasks} - {""}) if settings.kinds else []
-    return Descriptors(
-        tuple(names) if len(names) > 1 else (),
-        settings.words,
-        tuple(numbers.mean(0).tolist()),
-        tuple(np.where(scale > 1e-6, scale, 1.0).tolist()),
-    )
-
-
 def learn_router(
     pool: Pool,
     settings: RoutingSettings = RoutingSettings(),
     check: Check | None = None,
-    allocations: Sequence[Allocation] | None = None,
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> Router:
-    """Learns a router on all tasks of a pool.
+    """Learns a router on all tasks of a pool; its arms are the models that answer.
 
     Args:
         pool: the training tasks.
         settings: how.
         check: an exact check of answers, which the router may then rely on; None for none.
-        allocations: what a sample of each arm is allocated; None names the arm as the model.
         on_stage: called with what is done now.
 
     Raises:
-        InvalidInputError: if the pool has fewer groups of tasks than folds, no samples of an arm,
-            or the lattice is too large.
+        InvalidInputError: as `learn_from`.
     """
+    draws = draw(pool, settings.orders, settings.seed, settings.cost, check)
+    arms = {arm.name: Allocation(model=arm.name) for arm in pool.arms}
+    return learn_from(draws, arms, settings, on_stage)
+
+
+def learn_from(
+    draws: Draws,
+    arms: Mapping[str, Allocation],
+    settings: RoutingSettings,
+    on_stage: Callable[[str], None] = lambda stage: None,
+) -> Router:
+    """Learns a router on samples.
+
+    Args:
+        draws: of the training tasks, each row an order of a task's samples.
+        arms: what a sample of each arm is allocated, by its name.
+        settings: how; the cost and the orders are those of the samples.
+        on_stage: called with what is done now.
+
+    Raises:
+        InvalidInputError: if there are fewer groups of tasks than folds, no samples of an arm, or
+            the lattice is too large.
+    """
+    pool = draws.pool
     fold = folds(pool, settings.folds)
-    on_stage("descriptors and priors")
-    descriptors = descriptors_of(pool, settings)
+    on_stage("chances")
+    descriptors = descriptors_of(pool, kinds=settings.kinds, words=settings.words)
     described, lengths = describe(pool, descriptors)
-    rates, weights = _rates(pool)
-    priors, held_out = _priors(described, rates, weights, fold)
-    costs = costs_of(pool, settings.cost)
-    token_prices, sample_prices = _prices(pool, costs, lengths)
-    means = (lengths.mean() * token_prices + sample_prices).max()
-    reference = settings.reference_cost or float(means)
+    priors, held_out = learn_priors(described, pool, fold)
+    token_prices, sample_prices = learn_prices(draws, lengths)
+    prices = lengths[:, None] * token_prices + sample_prices
+    reference = settings.reference_cost or float(prices.mean(0).max())
     samples = tuple(np.minimum(pool.there.sum(2).max(0), settings.samples).tolist())
     depth = min(settings.depth, sum(samples))
-    on_stage("draws")
-    draws = draw(pool, settings.orders, settings.seed, settings.cost, check)
+    shape = draws.there.shape[:2]
     start = Known(
-        np.zeros((*draws.there.shape[:2], 0)),
-        np.zeros(draws.there.shape[:2]),
+        np.zeros((*shape, 0)),
+        np.zeros((*shape, 0)),
+        np.zeros(shape),
         np.asarray(draws.there.any(2)),
         held_out[draws.task],
-        ((lengths[:, None] * token_prices + sample_prices) / reference)[draws.task],
+        (prices / reference)[draws.task],
         np.zeros((len(draws.task), 0)),
     )
     lattice = Lattice.of(samples, depth)
-    on_stage("posterior")
+    on_stage("votes")
     speaks = _posterior(draws, lattice, start, settings.seed)
     on_stage("lattice")
     features, right = _features(draws, lattice, start, speaks)
@@ -171,10 +168,8 @@ def learn_router(
         fold[draws.task],
     )
     on_stage("values")
-    values = _values(moves, settings.trade_offs, settings.ridge)
-    arms = allocations or [Allocation(model=arm.name) for arm in pool.arms]
     return Router(
-        {arm.name: one for arm, one in zip(pool.arms, arms, strict=True)},
+        arms,
         samples,
         depth,
         descriptors,
@@ -184,7 +179,7 @@ def learn_router(
         sample_prices,
         reference,
         np.array(settings.trade_offs),
-        values,
+        _values(moves, settings.trade_offs, settings.ridge),
     )
 
 
@@ -212,49 +207,6 @@ def folds(pool: Pool, count: int) -> Ints:
 
 def _digest(group: str) -> str:
     return hashlib.sha256(b"fold " + group.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _rates(pool: Pool) -> tuple[Floats, Floats]:
-    """Share of right samples by task and arm, and 1 where there are any."""
-    count = pool.there.sum(2)
-    if not (count > 0).any(0).all():
-        arm = pool.arms[int((~(count > 0).any(0)).argmax())].name
-        raise InvalidInputError(f"arm {arm} has no samples in the training tasks; leave it out")
-    return (pool.right & pool.there).sum(2) / np.maximum(count, 1), (count > 0) * 1.0
-
-
-def _prices(pool: Pool, costs: Floats, lengths: Floats) -> tuple[Floats, Floats]:
-    """Cost of a token of the question, and mean cost of the rest of a sample, by arm.
-
-    Least squares over the samples, the cost of a token kept at 0 or more.
-    """
-    per_token, rest = np.zeros(len(pool.arms)), np.zeros(len(pool.arms))
-    for arm in range(len(pool.arms)):
-        tasks, _ = np.nonzero(pool.there[:, arm])
-        cost, length = costs[:, arm][pool.there[:, arm]], lengths[tasks]
-        spread = length.var()
-        slope = 0.0
-        if spread > 0.0:
-            slope = float(((length - length.mean()) * (cost - cost.mean())).mean() / spread)
-        per_token[arm] = max(0.0, slope)
-        rest[arm] = cost.mean() - per_token[arm] * length.mean()
-    return per_token, rest
-
-
-def _priors(described: Floats, rates: Floats, weights: Floats, fold: Ints) -> tuple[Floats, Floats]:
-    """Logistic weights of every arm, and P(right) of every task by the other folds alone."""
-    priors = np.zeros((rates.shape[1], described.shape[1]))
-    held_out = np.zeros(rates.shape)
-    for arm in range(rates.shape[1]):
-        rate, weight = rates[:, arm], weights[:, arm]
-        penalty = chosen_penalty(described, rate, weight, fold)
-        priors[arm] = logistic(described, rate, weight, penalty)
-        for each in range(int(fold.max()) + 1):
-            out = fold == each
-            kept = np.where(out, 0.0, weight)
-            part = priors[arm] if not kept.any() else logistic(described, rate, kept, penalty)
-            held_out[out, arm] = chances(described[out], part[None])[:, 0]
-    return priors, held_out
 
 
 def _posterior(draws: Draws, lattice: Lattice, start: Known, seed: int) -> Floats:
@@ -367,3 +319,76 @@ def _values(moves: _Moves, trade_offs: Sequence[float], ridge: float) -> Floats:
         chosen = expected.argmax(0)[None]
         value[:, :, here] = np.take_along_axis(returns, chosen, 0)[0]
     return weights
+
+
+def train_router(config: TrainConfig, benchmark: Benchmark, directory: Path) -> Router:
+    """Learns the router of a config on a recording, and keeps it with its heads in a directory.
+
+    Args:
+        config: how; its `learner` is ``router``.
+        benchmark: that of the config.
+        directory: where ``policy.safetensors`` and ``correctness.safetensors`` are written.
+
+    Raises:
+        InvalidInputError: if the config rates no samples, and as `load_samples` and `learn_from`.
+        RecordingError: if the recording is none or lacks samples.
+    """
+    if config.correctness is None:
+        raise InvalidInputError(
+            "correctness is missing, expected logistic or network: a router of one model learns"
+            " from votes that heads weigh"
+        )
+    found = load_samples(config, benchmark)
+    table, card = found.table, found.table.card
+    settings = RoutingSettings(
+        reference_cost=config.ppo.reference_cost,
+        depth=len(table.arms) * config.samples,
+        samples=config.samples,
+        orders=config.orders,
+        ridge=config.ridge,
+        seed=config.ppo.seed,
+    )
+    draws = recorded(table, found.contexts, settings.orders, settings.seed, config.ppo.cost)
+    router = learn_from(draws, {arm.name: arm.allocation for arm in table.arms}, settings)
+    heads = directory / CORRECTNESS
+    tasks = tuple(row.task for row in table.tasks)
+    assert found.correctness is not None  # as the config rates
+    save_correctness(
+        found.correctness, Training(card.name, config.benchmark, card.sha256, tasks), heads
+    )
+    price = ""
+    with suppress(InvalidInputError):  # no price is known
+        price = costing("dollars", card).note
+    origin = Origin(
+        config.benchmark,
+        card.name,
+        card.sha256,
+        tasks,
+        _curve(router, table, found.contexts),
+        correctness=content_hash(heads),
+        cost=config.ppo.cost,
+        price=price,
+    )
+    save_router(router, directory / POLICY, origin)
+    return router
+
+
+def _curve(
+    router: Router, table: SampleTable, contexts: Mapping[str, StepContext]
+) -> tuple[CurvePoint, ...]:
+    """What the router takes and reaches on its training tasks, by trade-off."""
+    units: tuple[Cost, ...] = ("tokens", "dollars")
+    by_unit = {}
+    for unit in units:
+        with suppress(InvalidInputError):  # not known of this model
+            by_unit[unit] = recorded(table, contexts, _CURVE_ORDERS, 1, unit)
+    points = []
+    for trade_off in router.trade_offs.tolist():
+        at = router.with_trade_off(trade_off)
+        came = {u: follow(at, d, begun(router, d.pool, d)) for u, d in by_unit.items()}
+        dollars = float(came["dollars"].cost.mean()) if "dollars" in came else None
+        tokens = came["tokens"]
+        points.append(
+            CurvePoint(trade_off, float(tokens.cost.mean()), float(tokens.right.mean()), dollars)
+        )
+    return tuple(points)

@@ -16,8 +16,8 @@ from statistics import fmean
 
 from amp.allocate.base import Allocator
 from amp.allocate.mlp_policy import MlpPolicy
-from amp.allocate.policy_file import Origin, load_origin, load_policy, load_values
-from amp.allocate.value_policy import ValuePolicy
+from amp.allocate.policy_file import Origin, load_origin, load_policy, load_router
+from amp.allocate.router import Router
 from amp.assess.base import Assessor
 from amp.benchmarks import load_benchmark
 from amp.cost import Cost, costing
@@ -190,14 +190,14 @@ def _name(plan: Plan) -> str:
     return " + ".join(f"{pull.samples} {pull.arm}" for pull in plan)
 
 
-def learned_values(path: Path, test: SampleTable) -> ValuePolicy:
-    """Reads a policy that decides by value, as `learned` reads others.
+def learned_router(path: Path, test: SampleTable) -> Router:
+    """Reads a router, as `learned` reads other policies.
 
     Raises:
         InvalidInputError: if there is no such policy, it does not say where it was learned, was
             learned elsewhere or on a task of the table, or asks for what the table has not.
     """
-    policy, origin = load_values(path), _origin(path)
+    policy, origin = load_router(path), _origin(path)
     _check_origin(path, origin, test)
     if origin.correctness and not _is_rated(test):
         raise InvalidInputError(

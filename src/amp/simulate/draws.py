@@ -7,16 +7,22 @@ how many of each arm are known. One order of one task is a row; all rows share t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from amp.allocate.router import Known, Router, posterior, votes_of
+from amp.allocate.router import LIKELY, Known, Router, logit, posterior, text_of, votes_of
+from amp.cost import Cost
 from amp.errors import InvalidInputError
 from amp.execute.checks import Check
 from amp.mlp import Floats
-from amp.pools.pool import NO_ANSWER, Ints, Mask, Pool, PoolArm
+from amp.pools.pool import NO_ANSWER, Ints, Mask, Pool, PoolArm, PoolTask
+from amp.simulate.costs import costs_of as table_costs
+from amp.simulate.samples import SampleTable
+from amp.types import StepContext
 
 MAX_NODES = 20_000
 """Of a lattice; more arms, samples or depth are refused."""
@@ -34,6 +40,8 @@ class Draws:
         there: whether there is such a sample; those of an arm come first.
         cost: of each sample, its prompt included.
         verdict: 1 where an exact check says right, -1 where it says wrong, else 0.
+        p_right: probability that the sample is right by what it looks like; NaN where nothing was
+            trained to tell.
     """
 
     pool: Pool
@@ -43,10 +51,11 @@ class Draws:
     there: Mask
     cost: Floats
     verdict: Ints
+    p_right: Floats
 
     def part(self, rows: Ints) -> Draws:
         """Some rows."""
-        fields = ("task", "answer", "right", "there", "cost", "verdict")
+        fields = ("task", "answer", "right", "there", "cost", "verdict", "p_right")
         return replace(self, **{name: getattr(self, name)[rows] for name in fields})
 
     @property
@@ -78,17 +87,102 @@ def draw(
     order = np.where(there, rng.random(there.shape), 2.0).argsort(-1)
     verdict = np.zeros(pool.answer.shape, np.intp) if check is None else _verdicts(pool, check)
 
-    def taken(array: Floats | Ints | Mask) -> Floats:
-        return np.asarray(np.take_along_axis(array[tasks], order, -1))
+    def taken(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return np.take_along_axis(array[tasks], order, -1)
 
     return Draws(
         pool,
         tasks,
-        taken(_named(pool)).astype(np.intp),
-        taken(pool.right).astype(np.bool_),
-        taken(pool.there).astype(np.bool_),
+        taken(_named(pool)),
+        taken(pool.right),
+        taken(pool.there),
         taken(costs),
-        taken(verdict).astype(np.intp),
+        taken(verdict),
+        np.full(there.shape, np.nan),
+    )
+
+
+def recorded(
+    table: SampleTable,
+    contexts: Mapping[str, StepContext],
+    orders: int,
+    seed: int,
+    cost: Cost,
+) -> Draws:
+    """Samples of a recording, as `draw`: its ways to ask are the arms.
+
+    Args:
+        table: of one plan step a task, with equally many samples of every arm.
+        contexts: the first step of each task, by its id.
+        orders: rows a task.
+        seed: of the orders.
+        cost: in which unit; of a call by how many of the arm came before it.
+
+    Raises:
+        InvalidInputError: if plans have several steps, arms unequal samples, or the cost is not
+            known.
+    """
+    if table.max_steps > 1 or len(set(table.samples.values())) > 1:
+        raise InvalidInputError(
+            f"a table of {table.max_steps} steps and {table.samples} samples, expected one step"
+            " and equally many samples of every arm"
+        )
+    known = table_costs(table).get(cost)
+    if known is None:
+        raise InvalidInputError(f"the {cost} of {table.card.name} are not known; take another cost")
+    pool = _pool_of(table, contexts)
+    rng = np.random.default_rng(seed)
+    tasks = np.repeat(np.arange(len(pool.tasks)), orders)
+    order = rng.random((len(tasks), *pool.answer.shape[1:])).argsort(-1)
+
+    def taken(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return np.take_along_axis(array[tasks], order, -1)
+
+    return Draws(
+        pool,
+        tasks,
+        taken(pool.answer),
+        taken(pool.right),
+        taken(pool.there),
+        taken(known.samples) + known.calls[tasks],
+        np.zeros(order.shape, np.intp),
+        taken(pool.log_prob),
+    )
+
+
+def _pool_of(table: SampleTable, contexts: Mapping[str, StepContext]) -> Pool:
+    """A table as a pool without costs; its log-probabilities are those of being right."""
+    shape = (len(table.tasks), len(table.arms), next(iter(table.samples.values())))
+    answer, right = np.full(shape, NO_ANSWER), np.zeros(shape, np.bool_)
+    p_right, unknown = np.full(shape, np.nan), np.full(shape, np.nan)
+    tasks, answers = [], []
+    for at, row in enumerate(table.tasks):
+        numbers: dict[str, int] = {}
+        for arm, way in enumerate(table.arms):
+            for place, sample in enumerate(row.by_arm[way.name].samples):
+                one = sample.candidate
+                # As in a vote, one that breaks a rule has none.
+                if one.action is not None and one.valid:
+                    answer[at, arm, place] = numbers.setdefault(one.action, len(numbers))
+                right[at, arm, place] = sample.right
+                if one.p_right is not None:
+                    p_right[at, arm, place] = one.p_right
+        text = text_of(contexts[row.task])
+        tasks.append(PoolTask(row.task, "", row.task, text, prompt_tokens=len(text) / 4.0))
+        answers.append(tuple(numbers))
+    return Pool(
+        table.benchmark,
+        tuple(tasks),
+        tuple(PoolArm.of(arm.name) for arm in table.arms),
+        tuple(answers),
+        answer,
+        np.ones(shape, np.bool_),
+        right,
+        unknown,
+        unknown,
+        unknown,
+        p_right,
+        np.zeros(shape[1], np.bool_),
     )
 
 
@@ -198,7 +292,9 @@ def known_at(draws: Draws, taken: Ints, begun: Known) -> Known:
         taken: shape (nodes, arms), how many of each arm are known.
         begun: what was known of each row before anything was asked.
     """
-    votes = votes_of(draws.answer, taken)
+    votes = votes_of(draws.answer, np.ones(draws.answer.shape), taken)
+    usual = np.broadcast_to(begun.chances[:, :, None], draws.p_right.shape)
+    p = np.where(np.isnan(draws.p_right), usual, np.clip(draws.p_right, *LIKELY))
     rows, nodes, _, answers = votes.shape
     verdicts = np.zeros((rows, answers))
     for sign in (1, -1):
@@ -210,6 +306,7 @@ def known_at(draws: Draws, taken: Ints, begun: Known) -> Known:
 
     return Known(
         votes,
+        votes_of(draws.answer, logit(p), taken),
         np.broadcast_to(taken.astype(float), (rows, *taken.shape)),
         spread(np.asarray(draws.there.any(2))).astype(np.bool_),
         spread(begun.chances),

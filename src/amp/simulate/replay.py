@@ -35,7 +35,7 @@ from amp.types import (
     decided_by,
     first_failure,
 )
-from amp.votes import weighted_vote
+from amp.votes import chooser
 
 _NOT_ASSESSED = Complexity(0.0)
 _UNSEEN = Observation()
@@ -161,7 +161,7 @@ class State:
             observation: the state in which the step was decided, for its record.
         """
         candidates = self.evidence.candidates
-        winner = weighted_vote(candidates)
+        winner = chooser(stop)(candidates)
         if winner is None:
             right, target = False, self.step.no_action
         else:
