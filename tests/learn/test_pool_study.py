@@ -16,6 +16,7 @@ from amp.learn import pool_study, routing
 from amp.learn.pool_compare import compare_study
 from amp.learn.pool_config import PoolStudyConfig, load_pool_study, load_studied_pool
 from amp.learn.pool_study import PoolStudy, study_pool
+from amp.learn.pool_transfer import Source, by_rank, study_transfer, together
 from amp.learn.routing import RoutingSettings
 from amp.pools import Pool, write_pool
 from amp.report.curve_pages import markdown, picture
@@ -58,8 +59,8 @@ def test_what_a_setting_reaches_is_said_of_tasks_it_was_not_learned_on(
     learned_on, played_on = [], []
     learn, follow = routing.learn_router, draws.follow
 
-    def learning(pool: Pool, *more: object) -> object:
-        router = learn(pool, *more)  # type: ignore[arg-type]  # whatever it was given
+    def learning(pool: Pool, *more: object, **named: object) -> object:
+        router = learn(pool, *more, **named)  # type: ignore[arg-type]  # whatever it was given
         learned_on.append((id(router.priors), {task.group for task in pool.tasks}))
         return router
 
@@ -139,6 +140,26 @@ def test_the_report_has_a_row_for_each_policy_and_part(study: PoolStudy) -> None
         assert f"| {name} |" in text
         assert f">{name}</text>" in drawn
     assert drawn.endswith("</svg>\n")
+
+
+@pytest.mark.slow
+def test_a_router_of_other_pools_is_studied_on_one() -> None:
+    three = made_pool(120, rates=(0.4, 0.6, 0.9))
+    two = replace(made_pool(60, samples=1, seed=1), name="two arms")
+    ranked = by_rank(two, ROUTING)
+    assert [arm.name for arm in ranked.arms] == ["cheapest", "middle", "dear"]
+    assert not ranked.there[:, 1].any()
+    both = together([by_rank(three, ROUTING), ranked], ROUTING)
+    assert both.dollars[:120, 2].mean() == both.dollars[120:, 2, 0].mean() == pytest.approx(1.0)
+    assert len({task.group for task in both.tasks}) == 180
+    config = CONFIG.replace(parts={})
+    other = replace(made_pool(80, seed=2, rates=(0.4, 0.6, 0.9)), name="other")
+    sources = [Source(config, two), Source(config, other)]
+    study = study_transfer(Source(config, three), sources)
+    assert [curve.name for curve in study.curves] == ["learned", "votes", "cascade"]
+    assert study.votes.name == "3 x dear"
+    with pytest.raises(InvalidInputError, match="no other pool"):
+        study_transfer(Source(config, three), [])
 
 
 @pytest.mark.slow

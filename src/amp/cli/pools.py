@@ -153,6 +153,12 @@ def pools_compare(
             callback=output_directory, help="Directory for the tables, the picture and JSON."
         ),
     ] = None,
+    transfer: Annotated[
+        bool,
+        typer.Option(
+            help="Learn on the pools of the other configurations beside CONFIG in its place."
+        ),
+    ] = False,
     cost: _Cost = None,
     data: Data = None,
     as_json: Json = False,
@@ -163,17 +169,34 @@ def pools_compare(
     """
     from amp.learn.pool_compare import compare_study
     from amp.learn.pool_study import study_pool
+    from amp.learn.pool_transfer import Source, study_transfer
     from amp.report.curve_pages import markdown, picture
 
     study, pool = _studied(config, cost, data)
     with _stages() as on_stage:
-        found = study_pool(study, pool, on_stage)
+        if transfer:
+            on_stage("reading the other pools")
+            files = sorted(config.resolve().parent.glob("*.toml"))
+            every = {pool.name: Source(study, pool)} | {
+                other.name: Source(one, other)
+                for one, other in (_studied(file, cost, data) for file in reversed(files))
+                if other.name != pool.name
+            }
+            target, *sources = every.values()
+            found = study_transfer(target, sources, on_stage)
+        else:
+            found = study_pool(study, pool, on_stage)
         on_stage("comparing")
         report = compare_study(found)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        name = config.stem
-        (out / f"{name}.md").write_text(markdown(report), encoding="utf-8")
+        name = config.stem + ("_transfer" if transfer else "")
+        command = f"amp pools compare {config}{' --transfer' if transfer else ''}"
+        page = (
+            f"# {report.pool}{', learned on other pools' if transfer else ''}\n\n"
+            f"    {command}\n\n![Success against cost]({name}.svg)\n\n{markdown(report)}"
+        )
+        (out / f"{name}.md").write_text(page, encoding="utf-8")
         (out / f"{name}.svg").write_text(picture(report), encoding="utf-8")
         (out / f"{name}.json").write_text(json_of(report) + "\n", encoding="utf-8")
     if as_json:

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from amp.learn.pool_study import TEST_SEED, TRAINING_SEED, PoolStudy
+from amp.learn.pool_study import LEARNED, TEST_SEED, TRAINING_SEED, PoolStudy
 from amp.report.curve_pages import CurveReport, PartReport, Shown
 from amp.report.curves import Curve, Versus, chosen, versus
+
+_OF_PARTS = (LEARNED, "cascade")
+"""Policies that are shown on parts of the tasks."""
 
 
 def compare_study(study: PoolStudy) -> CurveReport:
@@ -62,11 +65,10 @@ def _part(
     choices, beside = [], []
     for whole in goals.values():
         goal = whole.part(*masks)
-        for each in study.curves:
-            curve = each.part(*masks)
-            choices.append(chosen(curve, goal, groups, name))
-            if kinds is not None:
-                choices.append(chosen(curve, goal, groups, "all tasks", (each, whole)))
+        for curve in study.curves:
+            if kinds is None or curve.name in _OF_PARTS:
+                own = curve.part(*masks)
+                choices.append(chosen(own, goal, groups, (curve, whole)))
         learned = study.curves[0].part(*masks)
         beside += versus(learned, Curve(goal.name, (goal,)), (), groups)
     return PartReport(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from amp.allocate.router import Router
 from amp.errors import InvalidInputError
 from amp.learn.pool_config import PoolStudyConfig
 from amp.learn.priors import describe
-from amp.learn.routing import begun, folds, learn_router
+from amp.learn.routing import RoutingSettings, begun, folds, learn_router
 from amp.mlp import Floats
 from amp.pools.pool import Ints, Mask, Pool
 from amp.report.curves import Curve, Played, Point
@@ -88,8 +89,15 @@ class PoolStudy:
         return [float(cost) for cost in np.geomspace(low, high, _PLACES + 2)[1:-1]]
 
 
+Learn = Callable[[Pool, RoutingSettings], Router]
+"""Learns a router from tasks."""
+
+
 def study_pool(
-    config: PoolStudyConfig, pool: Pool, on_stage: Callable[[str], None] = lambda stage: None
+    config: PoolStudyConfig,
+    pool: Pool,
+    on_stage: Callable[[str], None] = lambda stage: None,
+    learn: Learn | None = None,
 ) -> PoolStudy:
     """Learns, tunes, and plays everything on both halves.
 
@@ -97,6 +105,7 @@ def study_pool(
         config: how.
         pool: of `amp.learn.pool_config.load_studied_pool`.
         on_stage: called with what is done now.
+        learn: how the router is learned; None for `learn_router` with the configuration's check.
 
     Raises:
         InvalidInputError: if there are too few tasks, or no samples of an arm in a half.
@@ -105,9 +114,10 @@ def study_pool(
     if not len(two):
         raise InvalidInputError(f"pool {pool.name} has no tasks to test on; it needs more groups")
     training, test = pool.part(one), pool.part(two)
+    learn = learn or partial(learn_router, check=config.exact)
     on_stage("learning the router")
-    router = learn_router(training, config.routing, config.exact)
-    halves, followed = _halves(config, router, training, test, on_stage)
+    router = learn(training, config.routing)
+    halves, followed = _halves(config, router, learn, training, test, on_stage)
     names = [arm.name for arm in pool.arms]
     settings = zip(config.routing.trade_offs, followed, strict=True)
     outside = halves.test
@@ -165,6 +175,7 @@ def _by_task(outcome: Outcome, draws: Draws) -> Played:
 def _halves(
     config: PoolStudyConfig,
     router: Router,
+    learn: Learn,
     training: Pool,
     test: Pool,
     on_stage: Callable[[str], None],
@@ -187,7 +198,7 @@ def _halves(
     ]
     for each in range(QUARTERS):
         on_stage(f"learning without quarter {each + 1} of {QUARTERS}")
-        other = learn_router(training.part(np.flatnonzero(quarter != each)), settings, check)
+        other = learn(training.part(np.flatnonzero(quarter != each)), settings)
         rows = np.flatnonzero(quarter[inside.task] == each)
         part = inside.part(rows)
         start = begun(other, training, part)

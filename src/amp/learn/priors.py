@@ -64,13 +64,15 @@ def _rates(pool: Pool) -> tuple[Floats, Floats]:
 def learn_prices(draws: Draws, lengths: Floats) -> tuple[Floats, Floats]:
     """Cost of a token of the question, and mean cost of the rest of a sample, by arm.
 
-    Least squares over the samples, the cost of a token kept at 0 or more.
+    Least squares over the samples, the cost of a token kept at 0 or more; 0 for an arm without any.
     """
     count = draws.there.shape[1]
     per_token, rest = np.zeros(count), np.zeros(count)
     for arm in range(count):
         there = draws.there[:, arm]
         rows, _ = np.nonzero(there)
+        if not len(rows):
+            continue
         cost, length = draws.cost[:, arm][there], lengths[draws.task[rows]]
         spread = length.var()
         if spread > 0.0:

@@ -119,6 +119,7 @@ def learn_from(
     arms: Mapping[str, Allocation],
     settings: RoutingSettings,
     on_stage: Callable[[str], None] = lambda stage: None,
+    prices: Floats | None = None,
 ) -> Router:
     """Learns a router on samples.
 
@@ -127,6 +128,8 @@ def learn_from(
         arms: what a sample of each arm is allocated, by its name.
         settings: how; the cost and the orders are those of the samples.
         on_stage: called with what is done now.
+        prices: shape (tasks, arms), what a sample of each arm is expected to cost; None for what
+            the length of the question says.
 
     Raises:
         InvalidInputError: if there are fewer groups of tasks than folds, no samples of an arm, or
@@ -139,7 +142,8 @@ def learn_from(
     described, lengths = describe(pool, descriptors)
     priors, held_out = learn_priors(described, pool, fold)
     token_prices, sample_prices = learn_prices(draws, lengths)
-    prices = lengths[:, None] * token_prices + sample_prices
+    if prices is None:
+        prices = lengths[:, None] * token_prices + sample_prices
     reference = settings.reference_cost or float(prices.mean(0).max())
     samples = tuple(np.minimum(pool.there.sum(2).max(0), settings.samples).tolist())
     depth = min(settings.depth, sum(samples))

@@ -127,8 +127,8 @@ def markdown(report: CurveReport) -> str:
                 [_goal(report, part, row) for part in report.parts for row in part.goals],
             ),
             "",
-            "The cheapest setting of each policy that is as good as that on training tasks, beside"
-            " it on test tasks:",
+            "The cheapest setting of each policy that is as good as that on all training tasks,"
+            " beside it on test tasks:",
             "",
             *_table(
                 _OF_CHOICES,
@@ -144,8 +144,7 @@ _OF_GOALS = (
     *("gain at equal cost", "cost at equal success"),
 )
 _OF_CHOICES = (
-    *("tasks", "goal", "policy", "chosen on", "setting", "success", "cost", "gain"),
-    "cost by the goal's",
+    *("tasks", "goal", "policy", "setting", "success", "cost", "gain", "cost by the goal's"),
 )
 
 
@@ -188,7 +187,6 @@ def _choice(report: CurveReport, part: PartReport, row: Choice) -> list[str]:
         part.name,
         row.goal,
         row.curve,
-        row.chosen_on,
         row.setting + ("" if row.reached else " (nearest)"),
         f"{row.success:.3f}",
         f"{row.cost / report.scale:,.0f}",

@@ -209,7 +209,6 @@ class Choice:
     Attributes:
         goal: name of the goal.
         curve: name of the curve.
-        chosen_on: which training tasks chose it.
         setting: name of the setting.
         reached: whether it reaches the goal's success on training tasks; else it comes nearest.
         success: on test tasks.
@@ -220,7 +219,6 @@ class Choice:
 
     goal: str
     curve: str
-    chosen_on: str
     setting: str
     reached: bool
     success: float
@@ -233,7 +231,6 @@ def chosen(
     curve: Curve,
     goal: Point,
     groups: Sequence[str],
-    on: str = "all tasks",
     choose: tuple[Curve, Point] | None = None,
     seed: int = 0,
 ) -> Choice:
@@ -243,7 +240,6 @@ def chosen(
         curve: on the tasks to show.
         goal: likewise.
         groups: of these test tasks.
-        on: name of the training tasks that choose.
         choose: curve and goal on the tasks that choose, if they are others.
         seed: of the resamples.
     """
@@ -263,7 +259,6 @@ def chosen(
     return Choice(
         goal.name,
         curve.name,
-        on,
         point.name,
         reached,
         float(point.test.success.mean()),
