@@ -29,9 +29,7 @@ def written(fields: list[tuple[str, Any]]) -> dict[str, Any]:
 
     So files of today and those written before there were such fields are the same.
     """
-    return {
-        name: value for name, value in fields if value or value == 0 or name not in _OFTEN_EMPTY
-    }
+    return {name: v for name, v in fields if v or v == 0 or name not in _OFTEN_EMPTY}
 
 
 @dataclass(frozen=True, slots=True)
