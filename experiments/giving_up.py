@@ -15,15 +15,12 @@ of `amp run` serve as well, those to learn from and those to test on:
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
 import math
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -31,131 +28,21 @@ from amp.allocate.behaviour import GROUPS, PLAN_FEATURES
 from amp.allocate.giving_up import threshold
 from amp.allocate.policy_file import save_head
 from amp.benchmarks.download import data_directory
-from amp.errors import AmpError, InvalidInputError, MissingDependencyError
-from amp.learn.giving_up import Trial, fit_head, in_folds, p_fails, trials_of
+from amp.errors import AmpError
+from amp.learn.giving_up import fit_head, in_folds, p_fails
 from amp.report.metrics import Interval
 from amp.report.stats import auroc, bootstrap_interval, ratio, weighted_auroc
-from amp.trace import EPISODES, MANIFEST, read_episodes, read_manifest
-from amp.types import Complexity, Episode, Observation, StepRecord, Task, Usage
+from amp.types import StepRecord
+from experiments.giving_up_episodes import Recorded, benchmark_of, read_episodes_of
 
-POOL = "pools/alfworld_knowagent"
-FILE = "pool.jsonl.gz"
 RECALLS = (0.95, 0.90)
 STEPS = (1, 2, 3, 5, 8, 12, 16, 20)
 """Numbers of steps done, at which failure is told."""
 _FEWEST = 10
 """Successes of an agent below which nothing is learned from it alone."""
-_THOUGHTS = ("Think:", "ActionPath:")
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """A recorded episode.
-
-    Attributes:
-        agent: that played it.
-        episode: what it did; the state of a step is the answer to the one before.
-        trial: the same for the learner. Its group is the task in its room, of which there can be
-            several games.
-    """
-
-    agent: str
-    episode: Episode
-    trial: Trial
-
-    @property
-    def steps(self) -> int:
-        return len(self.episode.steps)
-
 
 Scores = Mapping[str, Sequence[float]]
 """A number for every moment of an episode, by the episode's key; higher is more hopeless."""
-
-
-# --------------------------------------------------------------------------- the pool
-
-
-def read_pool(directory: Path) -> dict[str, Recorded]:
-    """The episodes of a pool, by game and agent.
-
-    Raises:
-        InvalidInputError: if a line is no game with episodes.
-        MissingDependencyError: if there is no such pool.
-    """
-    places = (directory / FILE, directory / POOL / FILE)
-    file = next((place for place in places if place.is_file()), None)
-    if file is None:
-        raise MissingDependencyError(
-            f"no pool of episodes: neither {places[0]} nor {places[1]} is there; name its directory"
-            " with --data or AMP_DATA"
-        )
-    found, number = {}, 0
-    try:
-        with gzip.open(file, "rt", encoding="utf-8") as lines:
-            for line in lines:
-                number += 1
-                row = json.loads(line)
-                for agent, samples in row["arms"].items():
-                    for index, sample in enumerate(samples):
-                        key = f"{row['id']} {agent} {index}"
-                        found[key] = _recorded(row["id"], agent, sample)
-    except (KeyError, TypeError, AttributeError, ValueError, OSError, EOFError) as error:
-        raise InvalidInputError(
-            f"{file} line {number} is no game with episodes ({error!r}); expected id and arms, each"
-            " with text and correct"
-        ) from None
-    return found
-
-
-def read_runs(directories: Sequence[Path]) -> dict[str, Recorded]:
-    """The episodes of runs, by run and task.
-
-    Raises:
-        InvalidInputError: if one is no run.
-    """
-    return {
-        f"{directory} {trial.group}": Recorded("amp", episode, trial)
-        for directory in directories
-        for episode in read_episodes(directory)
-        for trial in trials_of([episode])
-    }
-
-
-def _read(directories: Sequence[Path]) -> dict[str, Recorded]:
-    if all((directory / EPISODES).is_file() for directory in directories):
-        return read_runs(directories)
-    if len(directories) > 1:
-        raise InvalidInputError(f"{directories[0]} is no run; name one pool, or runs of amp run")
-    return read_pool(directories[0])
-
-
-def _benchmark(directories: Sequence[Path]) -> str:
-    """Whose episodes these are, of runs; those of a pool are ALFWorld's."""
-    runs = [directory for directory in directories if (directory / MANIFEST).is_file()]
-    return str(read_manifest(runs[0])["config"]["benchmark"]) if runs else "alfworld"
-
-
-def _recorded(game: str, agent: str, sample: Mapping[str, Any]) -> Recorded:
-    opening, _, rest = sample["text"].partition("\n>")
-    goal = opening.rpartition("Your task is to:")[2].strip()
-    state, steps = opening, []
-    for block in f"\n>{rest}".split("\n> ")[1:]:
-        action, _, answer = block.partition("\n")
-        if not action.startswith(_THOUGHTS):
-            step = StepRecord(
-                Observation(state),
-                (),
-                Complexity(0.0),
-                action.strip(),
-                Usage(),
-                feedback=answer.strip(),
-            )
-            steps.append(step)
-            state = step.feedback
-    success = bool(sample["correct"])
-    episode = Episode(Task(game, goal), tuple(steps), success, float(success), Usage(), "done")
-    (trial,) = trials_of([episode], group=lambda one: one.task.id.rpartition("/")[0] or one.task.id)
-    return Recorded(agent, episode, trial)
 
 
 def halves(pool: Mapping[str, Recorded], salt: str = "") -> tuple[list[str], list[str]]:
@@ -456,16 +343,16 @@ def main() -> None:
 
 
 def _report(wanted: argparse.Namespace) -> None:
-    pool = _read(wanted.data or [data_directory().path])
+    pool = read_episodes_of(wanted.data or [data_directory().path])
     train, test = halves(pool)
     if wanted.train is not None:
-        others = _read(wanted.train)
+        others = read_episodes_of(wanted.train)
         tested = {one.trial.group for one in pool.values()}
         test = list(pool)
         known = {f"trained {k}": one for k, one in others.items() if one.trial.group not in tested}
         train, pool = list(known), {**pool, **known}
     if wanted.out is not None:
-        benchmark = _benchmark(wanted.train or wanted.data or ())
+        benchmark = benchmark_of(wanted.train or wanted.data or ())
         trials = [pool[key].trial for key in train]
         save_head(fit_head(trials, benchmark=benchmark), wanted.out)
     if wanted.lost is not None:

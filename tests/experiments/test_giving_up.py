@@ -14,10 +14,9 @@ from experiments.giving_up import (
     counted,
     give_up,
     halves,
-    read_pool,
-    read_runs,
     repeats,
 )
+from experiments.giving_up_episodes import POOL, read_episodes_of, read_pool, read_runs
 from tests.fakes.files import DATA
 
 from amp.errors import InvalidInputError, MissingDependencyError
@@ -98,7 +97,7 @@ def test_what_is_no_pool_is_refused_in_one_line(tmp_path: Path, line: str, said:
         read_pool(tmp_path)
 
 
-@pytest.mark.data(giving_up.POOL)
+@pytest.mark.data(POOL)
 def test_on_the_real_pool_the_head_saves_more_than_a_cut_and_keeps_what_it_says() -> None:
     pool = read_pool(DATA)
     train, test = halves(pool)
@@ -128,4 +127,4 @@ def test_runs_of_the_planner_serve_as_well_but_are_not_mixed_with_pools(
         one.episode.plan for one in list(pool.values())[:6:2]
     ]
     with pytest.raises(InvalidInputError, match="is no run; name one pool, or runs"):
-        giving_up._read([run, tmp_path])
+        read_episodes_of([run, tmp_path])
