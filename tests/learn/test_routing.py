@@ -21,7 +21,16 @@ from amp.pools import Pool
 from amp.pools.pool import NO_ANSWER, PoolArm, PoolTask
 from amp.simulate.draws import Draws, Lattice, Outcome, draw, follow, joined, known_after
 from amp.simulate.routes import Cascade, Chain, Rows, Vote, envelope, oracle, split_half
-from amp.types import Allocation, Candidate, Complexity, Evidence, Observation, StepContext, Task
+from amp.types import (
+    Allocation,
+    Candidate,
+    Complexity,
+    Evidence,
+    Limits,
+    Observation,
+    StepContext,
+    Task,
+)
 
 SETTINGS = RoutingSettings(depth=3, samples=2, orders=2, trade_offs=(0.1, 0.5, 0.85, 0.9, 0.99))
 
@@ -207,6 +216,19 @@ def test_a_model_that_failed_is_not_asked(learned: tuple[Pool, Router]) -> None:
     decision = router.allocate(context, None)  # type: ignore[arg-type]  # it reads none
     assert decision.allocation is not None
     assert decision.allocation.model == "m1"
+
+
+def test_an_arm_that_costs_more_than_is_left_is_not_asked(learned: tuple[Pool, Router]) -> None:
+    _, router = learned
+    router = router.with_trade_off(0.99)
+    for left, models in ((1.0, {"m0", "m1"}), (5e-6, {"m0"})):
+        step = StepContext(Task("t", "g"), Observation(), remaining=Limits(dollars=left))
+        known, _ = router.known(step)
+        there = known.there[0].tolist()
+        assert {m for m, is_there in zip(("m0", "m1"), there, strict=True) if is_there} == models
+        allocation = router.allocate(step, Complexity(0.0)).allocation
+        assert allocation is not None
+        assert allocation.model in models
 
 
 def test_an_arm_that_lacks_samples_is_never_asked_for_more() -> None:

@@ -15,7 +15,7 @@ from amp.allocate.mlp_policy import INPUTS_VERSION, MlpPolicy
 from amp.allocate.policy import Policy, SigmoidPolicy
 from amp.allocate.router import ROUTER_VERSION, Descriptors, Router
 from amp.allocate.space import Line, Space
-from amp.cost import Cost
+from amp.cost import Cost, read_cost
 from amp.errors import InvalidInputError
 from amp.mlp import Layer, read_tensors, write_tensors
 from amp.models.base import ModelCard
@@ -156,6 +156,7 @@ def save_router(router: Router, path: Path, origin: Origin | None = None) -> Non
         "samples": json.dumps(router.samples),
         "depth": str(router.depth),
         "reference": repr(router.reference),
+        "cost": router.cost,
         "descriptors": json.dumps(asdict(router.descriptors)),
     }
     if origin is not None:
@@ -194,6 +195,7 @@ def load_router(path: Path) -> Router:
             float(header["reference"]),
             tensors["trade_offs"],
             tensors["weights"],
+            cost=read_cost(header["cost"]),
         )
     except KeyError as error:
         raise InvalidInputError(f"policy {path} lacks {error}; train it again") from None

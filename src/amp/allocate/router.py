@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from amp.allocate.base import Allocator
+from amp.cost import Cost
 from amp.errors import InvalidInputError
 from amp.mlp import Floats
 from amp.pools.pool import NO_ANSWER, Ints, Mask
@@ -205,6 +206,8 @@ class Router(Allocator):
             (t, depth + 1, arms + 1, features).
         trade_off: lambda in [0, 1], the weight of success against cost; that of `trade_offs`
             nearest to it decides.
+        cost: in which unit prices are. Where a limit of an episode is in the same, an arm that is
+            expected to cost more than is left is not asked.
 
     Raises:
         InvalidInputError: if shapes do not fit, two arms are the same, or a number is not finite.
@@ -222,6 +225,7 @@ class Router(Allocator):
     trade_offs: Floats
     weights: Floats
     trade_off: float = 0.9
+    cost: Cost = "dollars"
 
     uses_complexity = False
 
@@ -331,8 +335,10 @@ class Router(Allocator):
                 p = begun.chances[0, arm] if candidate.p_right is None else candidate.p_right
                 votes[arm, answer] += 1.0
                 odds[arm, answer] += float(logit(np.clip(p, *LIKELY)))
-        failed = {*context.failed}
-        there = np.array([arm.model not in failed for arm in self.arms.values()])
+        there = np.array([arm.model not in context.failed for arm in self.arms.values()])
+        left = {"dollars": context.remaining.dollars, "tokens": context.remaining.tokens}
+        if (most := left.get(self.cost)) is not None:
+            there &= begun.prices[0] * self.reference <= most
         now = replace(
             begun,
             votes=votes[None, :, : len(numbers)],

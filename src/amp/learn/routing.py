@@ -184,6 +184,7 @@ def learn_from(
         reference,
         np.array(settings.trade_offs),
         _values(moves, settings.trade_offs, settings.ridge),
+        cost=draws.cost_unit,
     )
 
 

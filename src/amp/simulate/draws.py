@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from amp.allocate.router import LIKELY, Known, Router, logit, posterior, text_of, votes_of
-from amp.cost import Cost
+from amp.cost import Cost, read_cost
 from amp.errors import InvalidInputError
 from amp.execute.checks import Check
 from amp.mlp import Floats
@@ -42,6 +42,7 @@ class Draws:
         verdict: 1 where an exact check says right, -1 where it says wrong, else 0.
         p_right: probability that the sample is right by what it looks like; NaN where nothing was
             trained to tell.
+        cost_unit: of the costs.
     """
 
     pool: Pool
@@ -52,6 +53,7 @@ class Draws:
     cost: Floats
     verdict: Ints
     p_right: Floats
+    cost_unit: Cost
 
     def part(self, rows: Ints) -> Draws:
         """Some rows."""
@@ -99,6 +101,7 @@ def draw(
         taken(costs),
         taken(verdict),
         np.full(there.shape, np.nan),
+        read_cost(cost),
     )
 
 
@@ -147,6 +150,7 @@ def recorded(
         taken(known.samples) + known.calls[tasks],
         np.zeros(order.shape, np.intp),
         taken(pool.log_prob),
+        cost,
     )
 
 
