@@ -7,10 +7,12 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -146,6 +148,9 @@ def test_a_cascade_of_two_models_is_recorded_and_replayed_to_the_byte(amp: Amp) 
     assert re.search(r"model big: \d calls, [\d,]+ tokens \(\d+ written\)", replayed.out)
     again = amp(*cascade, *each("--replay", files), "--out", "two", "--resume")
     assert again.code == 0, again.error
+    for file in files:  # each has all that is needed to replay it without the other
+        with closing(sqlite3.connect(file)) as recording:
+            assert recording.execute("SELECT count(*) FROM tool_uses").fetchone() == (5,)
     shown = amp("trace", "show", "two", "--full").out
     assert "v1 python big" in shown
     assert "by small" in shown

@@ -200,6 +200,8 @@ class Assembly:
         self.walls(is_replay=is_replay(model))  # for its error
         tools = self._tools()
         if isinstance(model, RecordedModel):
+            others_kept = [each.recording for each in others if isinstance(each, RecordedModel)]
+            model.recording.share_tools(others_kept)
             tools = {name: RecordedTool(tool, model.recording) for name, tool in tools.items()}
         if larger is not None:
             tools = {**tools, LargerModelTool.name: LargerModelTool(larger)}

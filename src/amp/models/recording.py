@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +46,7 @@ class Recording:
         self.store = Store(Path(path), write=mode != "replay")
         self._turns: dict[bytes, _Turn] = {}
         self._versions: set[str] = set()
+        self._beside: tuple[Recording, ...] = ()
 
     @property
     def replaying(self) -> bool:
@@ -111,11 +112,11 @@ class Recording:
         """
         key = digest(["tool", tool_name, text])
         async with self.turn(key):
-            if self.store.tool_use(key) is None:
-                if self.replaying:
-                    raise self.missing(f"run of tool {tool_name}")
-                self.store.add_tool_use(key, await run())
-        return self.present(self.store.tool_use(key))[0]
+            known = self._tool_use(key)
+            if known is None and self.replaying:
+                raise self.missing(f"run of tool {tool_name}")
+            self._keep_tool_use(key, await run() if known is None else known[0])
+        return self.present(self._tool_use(key))[0]
 
     async def advise(
         self, tool_name: str, about: object, run: Callable[[], Awaitable[ToolUse | None]]
@@ -135,14 +136,30 @@ class Recording:
         """
         key = digest(["advice", tool_name, about])
         async with self.turn(key):
-            if self.store.tool_use(key) is None:
-                advice = await run()
-                if advice is None:
-                    return None
-                if self.replaying:
-                    raise self.missing(f"advice of tool {tool_name}")
-                self.store.add_tool_use(key, advice)
-        return self.present(self.store.tool_use(key))[0]
+            known = self._tool_use(key)
+            advice = await run() if known is None else known[0]
+            if advice is None:
+                return None
+            if known is None and self.replaying:
+                raise self.missing(f"advice of tool {tool_name}")
+            self._keep_tool_use(key, advice)
+        return self.present(self._tool_use(key))[0]
+
+    def share_tools(self, others: Sequence[Recording]) -> None:
+        """Has this recording and others of the same run know what tools did with any model's text.
+
+        Each keeps it, so that each can be replayed without the others.
+        """
+        self._beside = tuple(others)
+
+    def _tool_use(self, key: bytes) -> tuple[ToolUse | None] | None:
+        uses = (recording.store.tool_use(key) for recording in (self, *self._beside))
+        return next((use for use in uses if use is not None), None)
+
+    def _keep_tool_use(self, key: bytes, use: ToolUse | None) -> None:
+        for recording in (self, *self._beside):
+            if not recording.replaying and recording.store.tool_use(key) is None:
+                recording.store.add_tool_use(key, use)
 
     @asynccontextmanager
     async def turn(self, key: bytes) -> AsyncIterator[None]:
