@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import sys
@@ -16,8 +17,9 @@ from amp import cli
 from amp.benchmarks import load_benchmark
 from amp.benchmarks.base import Benchmark
 from amp.benchmarks.webshop.prompts import situation_of
-from amp.evaluate import EpisodeDataset
+from amp.evaluate import EpisodeDataset, PlannerConfig, build_planner
 from amp.methods import METHODS
+from amp.models.recorded import RecordedModel
 from amp.types import Complexity, Episode, StepContext, StepRecord, Usage
 
 README, RESULTS = "README.md", "docs/results.md"
@@ -29,6 +31,16 @@ BABYAI = ("babyai", "--limit", "20", "--level", "BabyAI-GoToLocal-v0")
 GSM8K = ("gsm8k", "--limit", "125", "--data", str(DATA))
 PRIMITIVES = (*BABYAI, "--no-tools", "--max-steps", "24")
 DATA_HERE = ("--data", str(DATA))
+SMALL = ROOT / "recordings" / "gsm8k-0.5b.sqlite"
+TWO_MODELS = ("gsm8k", "--limit", "20", *DATA_HERE, "--replay", str(SMALL))
+_VOTE = ("--method", "self_consistency", "--answered-by")
+PAIRED = {
+    "0.5B alone": (*_VOTE, "qwen2.5-coder-0.5b"),
+    "1.5B alone": (*_VOTE, "qwen2.5-coder-1.5b"),
+    "cascade": ("--method", "cascade"),
+    "cascade, agreement 1": ("--method", "cascade", "--agreement", "1"),
+    "cascade, agreement 0.5": ("--method", "cascade", "--agreement", "0.5"),
+}
 WEBSHOP = ("webshop", "--split", "dev", "--limit", "20", "--allocator", "fixed", *DATA_HERE)
 GAMES = ("alfworld", "--limit", "10", *DATA_HERE)
 ALFWORLD = (*GAMES, "--allocator", "fixed")
@@ -56,6 +68,10 @@ RUNS = [
             (RESULTS, "GSM8K, first 125 test problems | fixed", "gsm8k", (*GSM8K, *FIXED)),
             (RESULTS, "heuristic: one or two programs", "gsm8k", (*GSM8K, *HEURISTIC)),
             (RESULTS, "learned: programs, chains", "gsm8k", (*GSM8K, "--allocator", "auto")),
+            *(
+                (METHODS_PAGE, f"two models | {row} |", "gsm8k", (*TWO_MODELS, *options))
+                for row, options in PAIRED.items()
+            ),
             *(
                 (
                     METHODS_PAGE,
@@ -114,6 +130,27 @@ def test_a_row_is_what_the_recording_gives(
     (line,) = (line for line in lines if row in line)
     told = [cell.strip() for cell in line.strip("|").split("|")[2:]]
     assert [told[0].partition(", score")[0], *told[1:3]] == cells
+
+
+@GSM8K_HERE
+def test_the_small_model_of_two_agrees_with_itself_as_seldom_as_the_page_says(
+    tmp_path: Path,
+) -> None:
+    benchmark = load_benchmark("gsm8k", data=DATA)
+    tasks = benchmark.tasks("test", 20)
+    files = (SMALL, ROOT / "recordings" / "gsm8k.sqlite")
+    models = [RecordedModel(None, shutil.copy(file, tmp_path), mode="replay") for file in files]
+    config = PlannerConfig(method="cascade")
+    planner = build_planner(config, models[0], benchmark, others=models[1:])
+
+    async def planned() -> list[Episode]:
+        return [await planner.run(task, benchmark.environment(task)) for task in tasks]
+
+    small, large = (model.card.name for model in models)
+    episodes = asyncio.run(planned())
+    assert sum(large in episode.by_model for episode in episodes) == 17
+    alone = [episode.success for episode in episodes if set(episode.by_model) == {small}]
+    assert sorted(map(bool, alone)) == [False, True, True]
 
 
 def test_the_readme_says_what_the_results_say() -> None:
