@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -77,15 +78,19 @@ class PoolStudyConfig(Config):
             raise ValueError(f"dear is {self.dear!r}, expected one of arms")
         return self
 
-    @property
+    @cached_property
     def exact(self) -> Check | None:
-        """The check, which tells nothing of answers that were cut off."""
+        """The check, which says nothing of answers that were cut off; it remembers what it said."""
         if self.check is None:
             return None
         check, most = load_check(self.check), self.whole_below
-        if most is None:
-            return check
-        return lambda question, answer: None if len(answer) >= most else check(question, answer)
+
+        @cache
+        def whole(question: str, answer: str) -> bool | None:
+            cut_off = most is not None and len(answer) >= most
+            return None if cut_off else check(question, answer)
+
+        return whole
 
 
 def load_pool_study(path: Path) -> PoolStudyConfig:
