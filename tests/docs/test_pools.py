@@ -14,7 +14,7 @@ from amp.learn.pool_config import load_pool_study
 
 PAGES = ROOT / "docs" / "tables" / "pools"
 STUDIES = sorted(path.stem for path in (ROOT / "configs" / "pools").glob("*.toml"))
-QUICK = ("zeroeval", "mcq_effort")
+QUICK = ("zeroeval", "planbench", "planbench_unchecked")
 """Studies that take seconds; `--thorough` makes the others, too."""
 
 

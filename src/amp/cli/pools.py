@@ -156,7 +156,7 @@ def pools_compare(
     transfer: Annotated[
         bool,
         typer.Option(
-            help="Learn on the pools of the other configurations beside CONFIG in its place."
+            "--transfer", help="Learn on the pools of the configurations beside CONFIG instead."
         ),
     ] = False,
     cost: _Cost = None,

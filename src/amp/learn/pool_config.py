@@ -148,5 +148,9 @@ def load_studied_pool(config: PoolStudyConfig, data: Path | None = None) -> Pool
                 f"no task of pool {pool.name} has all samples of all arms; leave complete out"
             )
         pool = pool.part(whole)
-    # Tasks that no arm was asked on tell nothing.
+    return asked(pool)
+
+
+def asked(pool: Pool) -> Pool:
+    """The pool without tasks that none of its arms was asked on."""
     return pool.part(np.flatnonzero(pool.there.any((1, 2))))

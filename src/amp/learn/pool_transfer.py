@@ -18,7 +18,7 @@ import numpy as np
 
 from amp.allocate.router import Descriptors, Router
 from amp.errors import InvalidInputError
-from amp.learn.pool_config import PoolStudyConfig
+from amp.learn.pool_config import PoolStudyConfig, asked
 from amp.learn.pool_study import PoolStudy, study_pool
 from amp.learn.priors import describe, learn_prices
 from amp.learn.routing import RoutingSettings, learn_from
@@ -105,7 +105,9 @@ def _mean(draws: Draws) -> float:
 
 
 def by_rank(pool: Pool, settings: RoutingSettings, training: Ints | None = None) -> Pool:
-    """The pool with three arms, the cheapest first; one of two arms has no middle.
+    """The pool with three arms, the cheapest first, and the tasks that one of them was asked on.
+
+    A pool of two arms has no middle one.
 
     Args:
         pool: with arms of its own.
@@ -127,7 +129,7 @@ def by_rank(pool: Pool, settings: RoutingSettings, training: Ints | None = None)
         column[:, [at < 0 for at in best]] = _EMPTY.get(name, np.nan)
         columns[name] = column
     arms = tuple(PoolArm.of(rank) for rank in RANKS)
-    return replace(pool, arms=arms, estimated=pool.estimated[best], **columns)
+    return asked(replace(pool, arms=arms, estimated=pool.estimated[best], **columns))
 
 
 def together(pools: Sequence[Pool], settings: RoutingSettings) -> Pool:

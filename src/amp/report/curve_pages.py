@@ -234,7 +234,7 @@ def picture(report: CurveReport) -> str:
             if low <= math.log10(cost) <= high:
                 x, y = at(cost, bottom)
                 parts.append(_line([(x, y), (x, y + 5)], _INK))
-                parts.append(_text(x, y + 20, f"{cost / report.scale:,.3g}", "middle"))
+                parts.append(_text(x, y + 20, _amount(cost / report.scale), "middle"))
     parts.append(
         _text(_LEFT + across / 2, _HEIGHT - 12, f"{report.unit} a task, logarithmic", "middle")
     )
@@ -251,6 +251,10 @@ def picture(report: CurveReport) -> str:
         parts.append(_line([(_WIDTH - 195, y), (_WIDTH - 170, y)], colour, 3, dashed=bound))
         parts.append(_text(_WIDTH - 162, y + 4, name))
     return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _amount(cost: float) -> str:
+    return f"{cost:,.0f}" if cost >= 1.0 else f"{cost:.1g}"
 
 
 def _best(shown: Sequence[Shown]) -> list[Shown]:
