@@ -104,3 +104,12 @@ class Forkable(Environment, Protocol):
     def fork(self) -> Forkable:
         """Returns a copy; actions in one do not change the other."""
         ...
+
+
+@runtime_checkable
+class Recognisable(Environment, Protocol):
+    """An environment that can tell its states apart, also those that look the same."""
+
+    def fingerprint(self) -> str:
+        """Returns the same for two states of a task only if every plan goes on alike from both."""
+        ...

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from amp.evaluate.record import Grid
     from amp.models.recording import Contents
+    from amp.simulate.lattice_recording import Visited
     from amp.types import Task
 
 record_app = typer.Typer(
@@ -57,6 +58,19 @@ def record(
     samples: Samples = 4,
     arm: Arms = None,
     probe: Probe = None,
+    lattice: Annotated[
+        bool,
+        typer.Option(
+            "--lattice",
+            help="Ask every arm in every state that any arm reaches, so that policies which change "
+            "their arm on the way find all answers.",
+        ),
+    ] = False,
+    nodes: Annotated[int, typer.Option(min=1, help="States of a task with --lattice.")] = 100,
+    main: Annotated[
+        str | None,
+        typer.Option(help="Arm whose states come first with --lattice; no arm if left out."),
+    ] = None,
     shard: Annotated[
         str,
         typer.Option(
@@ -85,6 +99,9 @@ def record(
     if not mine:
         raise InvalidInputError(f"split {split!r} of {name} has no tasks for shard {shard}")
     console = new_console(stderr=True)
+    if lattice:
+        run_async(_record_lattice(to, grid, mine, model, nodes, main, jobs, as_json))
+        return
 
     async def go() -> None:
         language_model = open_model(model, hidden_states="hidden" in grid.probes)
@@ -109,6 +126,63 @@ def record(
             )
 
     run_async(go())
+
+
+async def _record_lattice(
+    to: Path,
+    grid: Grid,
+    tasks: Sequence[Task],
+    model: str | None,
+    nodes: int,
+    main: str | None,
+    jobs: int,
+    as_json: bool,
+) -> None:
+    """Visits the states of tasks, and tells how many there are."""
+    from amp.models.recorded import RecordedModel
+    from amp.simulate.lattice_recording import Survey, record_lattice, visited
+    from amp.simulate.states import Arms
+
+    benchmark, console = grid.benchmark, new_console(stderr=True)
+    arms = Arms(grid.arms, grid.samples, grid.probes, main)
+    survey = Survey(benchmark, arms, nodes)
+    language_model = open_model(model, hidden_states="hidden" in grid.probes)
+    recorded = RecordedModel(language_model, to, "auto", prompts=(benchmark.prompts.version,))
+    try:
+        title = f"{benchmark.name} lattice"
+        with _progress(console, title, len(tasks), 0) as advance:
+            left_out = await record_lattice(recorded, to, survey, tasks, jobs, advance)
+    except asyncio.CancelledError:
+        console.print("interrupted; go on with the same command")
+        raise
+    finally:
+        await recorded.close()
+    for task_id, why in left_out.items():
+        console.print(f"left out {task_id}: {why}", markup=False)
+    found = visited(to, survey)
+    if as_json:
+        rows = {task.id: asdict(found[task.id]) for task in tasks if task.id in found}
+        say_json({"tasks": rows, "left_out": left_out})
+    else:
+        new_console().print(_lattice_view({t.id: found[t.id] for t in tasks if t.id in found}))
+
+
+def _lattice_view(found: Mapping[str, Visited]) -> Table:
+    from rich.table import Table
+
+    view = Table(
+        box=None,
+        padding=(0, 2, 0, 0),
+        caption="cut off: states that were reached and not visited; visit more with --nodes",
+        caption_justify="left",
+    )
+    for head in ("task", "states", "cut off", "prompts"):
+        view.add_column(head, justify="left" if head == "task" else "right")
+    rows = [(one.states, one.cut_off, one.prompts) for one in found.values()]
+    for task, row in zip(found, rows, strict=True):
+        view.add_row(task, *(f"{figure:,}" for figure in row))
+    view.add_row(f"all {len(rows)} tasks", *(f"{sum(f):,}" for f in zip(*rows, strict=True)))
+    return view
 
 
 for _benchmark in benchmark_names():

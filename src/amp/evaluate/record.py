@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
@@ -156,9 +156,38 @@ async def record_grid(
         InvalidInputError: if jobs is less than 1.
         ModelError: if it failed for so many tasks in a row that it is not there.
     """
+    planners = {arm: grid.planner(model, arm) for arm in grid.arms}
+
+    async def play(task: Task) -> tuple[str | None, bool]:
+        failure = await _play(planners, grid, task)
+        return failure, failure is not None
+
+    return await work_through(tasks, play, jobs, on_task)
+
+
+async def work_through(
+    tasks: Sequence[Task],
+    do: Callable[[Task], Awaitable[tuple[str | None, bool]]],
+    jobs: int = 1,
+    on_task: Callable[[Task], None] | None = None,
+) -> dict[str, str]:
+    """Does something with each task, several at a time.
+
+    Args:
+        tasks: in their order.
+        do: returns why it failed, or None, and whether the model is to blame.
+        jobs: tasks at a time.
+        on_task: called with every task that is done.
+
+    Returns:
+        For each task with which it failed, by its id, the reason.
+
+    Raises:
+        InvalidInputError: if jobs is less than 1.
+        ModelError: if the model failed for so many tasks in a row that it is not there.
+    """
     if jobs < 1:
         raise InvalidInputError(f"jobs is {jobs}, expected at least 1")
-    planners = {arm: grid.planner(model, arm) for arm in grid.arms}
     waiting = iter(tasks)
     failures: dict[str, str] = {}
     in_a_row = 0
@@ -166,8 +195,8 @@ async def record_grid(
     async def work() -> None:
         nonlocal in_a_row
         for task in waiting:
-            failure = await _play(planners, grid, task)
-            in_a_row = 0 if failure is None else in_a_row + 1
+            failure, by_model = await do(task)
+            in_a_row = in_a_row + 1 if by_model else 0
             if failure is not None:
                 failures[task.id] = failure
             if in_a_row == min(_FAILED_TASKS_TO_GIVE_UP, len(tasks)):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from amp.errors import InvalidInputError
 from amp.execute.sandbox import Sandbox
@@ -114,6 +114,25 @@ class Tool(Protocol):
             is a `ToolUse` with `error`.
         """
         return None
+
+
+@runtime_checkable
+class Forgetful(Protocol):
+    """Prompts that read less of the plan so far than all of it, and say what."""
+
+    def remembers(self, context: StepContext, tools: frozenset[str]) -> object:
+        """What the prompts of this step and of all later ones read of the plan so far.
+
+        Two plans that lead to the same state and of which this is the same may be taken for one.
+
+        Args:
+            context: the step.
+            tools: those that are allocated in it and later.
+
+        Returns:
+            As plain JSON.
+        """
+        ...
 
 
 class Prompts(Protocol):

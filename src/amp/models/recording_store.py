@@ -31,6 +31,7 @@ from amp.models.base import (
     ModelCard,
     NextToken,
 )
+from amp.models.lattice_rows import LATTICE_TABLES
 from amp.models.recording_file import RecordingFile
 from amp.types import ToolUse, Usage
 
@@ -331,7 +332,7 @@ class Store:
             made = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")
             # A column that was added later to files of before has a default.
             found = {str(sql).replace(" DEFAULT 0", "") for (sql,) in made}
-        if found - {_ESTIMATES} != set(_SCHEMA):
+        if found - {_ESTIMATES, *LATTICE_TABLES} != set(_SCHEMA):
             raise RecordingError(
                 f"recording {self.path} has other tables than one of format {FORMAT};"
                 " record it again, or choose another file"

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from amp.benchmarks.babyai import minigrid
-from amp.benchmarks.babyai.minigrid import plan_to_goal
+from amp.benchmarks.babyai.minigrid import fingerprint, plan_to_goal
 from amp.benchmarks.babyai.mission import distance
 from amp.benchmarks.babyai.path_finder import Subgoal, possible_subgoals, way
 from amp.benchmarks.babyai.world import (
@@ -212,6 +212,12 @@ class BabyAIEnvironment:
         that acts once and for all.
         """
         return copy.deepcopy(self)
+
+    def fingerprint(self) -> str:
+        """Returns what tells the simulator's state and the map so far from any other."""
+        known = sorted((cell, str(thing)) for cell, thing in self.belief.cells.items())
+        order = list(self.belief.things)  # what was seen first is listed first
+        return f"{fingerprint(self._level)} {self.belief.pose} {known} {order}"
 
     def expert(self) -> tuple[str, ...] | None:
         """Returns the primitive actions that lead the official expert from here to the goal.

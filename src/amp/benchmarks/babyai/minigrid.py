@@ -172,6 +172,34 @@ def reset_level(level: Any, seed: int) -> dict[str, Any]:
     return observation
 
 
+_CHANGES = ("step_count", "agent_pos", "agent_dir", "carrying", "instrs", "grid")
+"""All of a level that an action changes. What the mission remembers counts, too."""
+
+
+def fingerprint(level: Any) -> str:
+    """Returns what tells the state of a level from any other one that may go on differently."""
+    return _told([getattr(level, name) for name in _CHANGES], level, {})
+
+
+def _told(value: Any, level: Any, seen: dict[int, int]) -> str:
+    """A value and all that it holds, in words; an object that comes again by its number."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return f"[{','.join(_told(part, level, seen) for part in value)}]"
+    if value is level:
+        return "level"
+    if not hasattr(value, "__dict__"):  # a number, a string, or None
+        return str(value)
+    if getattr(value, "type", "") == "wall":
+        return "wall"
+    if id(value) in seen:
+        return f"#{seen[id(value)]}"
+    seen[id(value)] = len(seen)
+    parts = (f"{name}={_told(part, level, seen)}" for name, part in vars(value).items())
+    return f"{type(value).__name__}({';'.join(parts)})"
+
+
 MAX_REPLANS = 100
 """Subgoals that the bot may have, or push before it names an action; no sound plan needs more."""
 

@@ -276,7 +276,7 @@ class Situation:
             status = status_in(self.mission, self.state, self.actions)
             return f"Carried: {carried_in(self.state)}. Target: {status}"
         target = target_in(self.mission, self.state)
-        looked = f", {self._turns()} turns made" if target == "not seen" else ""
+        looked = f", {self.turns} turns made" if target == "not seen" else ""
         return f"Ahead: {ahead_in(self.state)}. Target: {target}{looked}"
 
     def _carried(self) -> list[str]:
@@ -308,7 +308,8 @@ class Situation:
     def _done(self) -> list[str]:
         return ["Done:", *(f"- {came}" for _, came in self.history)] if self.history else []
 
-    def _turns(self) -> int:
+    @property
+    def turns(self) -> int:
         """Turns since the last action of another kind."""
         others = (n for n, (done, _) in enumerate(self.history, 1) if not done.startswith("turn"))
         return len(self.history) - max(others, default=0)

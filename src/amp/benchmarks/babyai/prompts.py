@@ -294,6 +294,11 @@ class BabyAIPrompts(ChoicePrompts[Situation]):
     def situation(self, context: StepContext, actions: tuple[str, ...]) -> Situation:
         return situation_of(context, actions)
 
+    def remembers(self, context: StepContext, tools: frozenset[str]) -> object:
+        """Among primitive actions the last turns, among subgoals what came of the last actions."""
+        situation = situation_of(context, PRIMITIVES)
+        return [situation.turns, [came for _, came in situation.history] if tools else []]
+
     def rules(self, situation: Situation) -> str:
         return f"{_SYSTEM}\n{_PRIMITIVE_RULES if situation.primitive else _SUBGOAL_RULES}"
 

@@ -1,0 +1,284 @@
+"""Lattices in recordings: visited with a model, kept beside its answers, and read without it.
+
+`record_lattice` fills a recording, and `lattice_from_recording` reads it: it visits the states
+again by what the recording has, and compares them with those that were there when it was made. What
+is kept of a state is its digest, so the texts of a task come from its environment.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from amp.benchmarks.base import Benchmark
+from amp.errors import EnvironmentFailedError, ModelError, RecordingError
+from amp.evaluate.record import work_through
+from amp.models.base import ModelCard
+from amp.models.lattice_rows import add_lattice_task, read_lattice_tasks, read_lattices
+from amp.models.recorded import RecordedModel
+from amp.models.recording import digest
+from amp.simulate.explore import Explorer, ReplayError
+from amp.simulate.states import Arms, Lead, TaskLattice
+from amp.types import Task, written
+
+_ENDED, _OUTSIDE = -1, -2
+
+
+@dataclass(frozen=True, slots=True)
+class Lattice:
+    """What was visited of some tasks.
+
+    Attributes:
+        benchmark: its name.
+        prompts: version of its prompts.
+        card: the model.
+        arms: what was asked in every state.
+        max_steps: plan steps of an episode at most.
+        tasks: their states.
+        left_out: why tasks are not among them, by id.
+    """
+
+    benchmark: str
+    prompts: str
+    card: ModelCard
+    arms: Arms
+    max_steps: int
+    tasks: tuple[TaskLattice, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What is to be visited of every task.
+
+    Attributes:
+        benchmark: whose tasks they are.
+        arms: what is asked in every state.
+        cap: states of a task at most.
+        max_steps: plan steps of an episode at most; None for the benchmark's.
+    """
+
+    benchmark: Benchmark
+    arms: Arms
+    cap: int = 100
+    max_steps: int | None = None
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """All that the states depend on, but for the task, the model and the cap."""
+        arms = self.arms
+        return {
+            "benchmark": self.benchmark.name,
+            "prompts": self.benchmark.prompts.version,
+            "arms": {
+                name: {
+                    key: sorted(value) if isinstance(value, frozenset) else value
+                    for key, value in dataclasses.asdict(one, dict_factory=written).items()
+                }
+                for name, one in arms.named.items()
+            },
+            "samples": arms.samples,
+            "probes": sorted(arms.probes),
+            "main": arms.main,
+            "max_steps": self.max_steps or self.benchmark.max_steps,
+        }
+
+    @property
+    def key(self) -> bytes:
+        """Of its rows in a recording."""
+        return digest(self.told)
+
+    def explorer(self, model: RecordedModel, cap: int | None = None) -> Explorer:
+        """Visits states with a model, or with its recording alone."""
+        return Explorer(model, self.benchmark, self.arms, cap or self.cap, self.max_steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Visited:
+    """How much of a task is in a recording.
+
+    Attributes:
+        states: that were visited.
+        cut_off: states that ways lead to and that were not visited, for the cap.
+        prompts: different prompts that were asked.
+        cap: states at most.
+    """
+
+    states: int
+    cut_off: int
+    prompts: int
+    cap: int
+
+
+def visited(path: Path, survey: Survey) -> dict[str, Visited]:
+    """How much of each task is in a recording, by its id."""
+    return {
+        task: Visited(len(row["states"]), row["cut_off"], row["prompts"], row["cap"])
+        for task, row in read_lattice_tasks(path, survey.key).items()
+    }
+
+
+async def record_lattice(
+    model: RecordedModel,
+    path: Path,
+    survey: Survey,
+    tasks: Sequence[Task],
+    jobs: int = 1,
+    on_task: Callable[[Task], None] | None = None,
+) -> dict[str, str]:
+    """Visits the states of tasks; those that are in the recording already cost nothing.
+
+    A task is noted when all its states are visited. What was asked of one under way before an
+    interruption is found again.
+
+    Args:
+        model: the model behind its recording.
+        path: that of the recording.
+        survey: what is visited.
+        tasks: of whom.
+        jobs: tasks at a time.
+        on_task: called with every task that is done.
+
+    Returns:
+        For each task that is left out, by its id, the reason.
+
+    Raises:
+        InvalidInputError: if jobs is less than 1.
+        ModelError: if it failed for so many tasks in a row that it is not there.
+    """
+    there = visited(path, survey)
+    left = [t for t in tasks if t.id not in there or _is_short(there[t.id], survey.cap)]
+    explorer = survey.explorer(model)
+
+    async def visit(task: Task) -> tuple[str | None, bool]:
+        try:
+            found = await explorer.explore(task)
+        except ModelError as error:
+            return str(error), True
+        except (ReplayError, EnvironmentFailedError) as error:
+            return str(error), False
+        add_lattice_task(path, survey.key, survey.told, task.id, _row(found, survey.cap))
+        return None, False
+
+    return await work_through(left, visit, jobs, on_task)
+
+
+def _is_short(there: Visited, cap: int) -> bool:
+    return there.cut_off > 0 and there.cap < cap
+
+
+def _row(found: TaskLattice, cap: int) -> dict[str, Any]:
+    number = {name: index for index, name in enumerate(found.states)}
+
+    def end(lead: Lead) -> list[Any]:
+        to = _OUTSIDE if lead.outside else _ENDED if lead.to is None else number[lead.to]
+        return [to, lead.success, lead.score, digest(lead.feedback).hex()[:8]]
+
+    return {
+        "cap": cap,
+        "cut_off": found.cut_off,
+        "prompts": found.prompts,
+        "states": [
+            [name, [end(lead) for lead in state.leads.values()]]
+            for name, state in found.states.items()
+        ],
+    }
+
+
+async def lattice_from_recording(
+    path: Path,
+    survey: Survey,
+    tasks: Sequence[Task],
+    on_task: Callable[[Task], None] | None = None,
+) -> Lattice:
+    """The states of tasks that are in a recording, with what every arm says there.
+
+    Args:
+        path: the recording.
+        survey: what was visited; its cap is that of the recording.
+        tasks: those to look for in it; what it does not have is left out.
+        on_task: called with every task that is read.
+
+    Raises:
+        RecordingError: if it is no recording, was made with other prompts, has no lattice of these
+            arms and settings, or none of these tasks.
+    """
+    benchmark = survey.benchmark
+    model = RecordedModel(None, path, mode="replay", prompts=(benchmark.prompts.version,))
+    try:
+        rows = read_lattice_tasks(path, survey.key)
+        if not rows:
+            raise _no_lattice(path, survey)
+        found: list[TaskLattice] = []
+        left_out: dict[str, str] = {}
+        for task in tasks:
+            if task.id not in rows:
+                left_out[task.id] = "not in the recording"
+                continue
+            try:
+                one = await survey.explorer(model, rows[task.id]["cap"]).explore(task)
+            except (ReplayError, EnvironmentFailedError) as error:
+                left_out[task.id] = str(error)
+                continue
+            if (why := _difference(one, rows[task.id])) is not None:
+                left_out[task.id] = why
+                continue
+            found.append(one)
+            if on_task is not None:
+                on_task(task)
+    finally:
+        await model.close()
+    if not found:
+        task_id, why = next(iter(left_out.items()), ("", "there are no tasks"))
+        raise RecordingError(
+            f"recording {path} has a lattice of {len(rows)} tasks, and of these {len(tasks)} none"
+            f" can be read, such as {task_id}: {why}"
+        )
+    return Lattice(
+        benchmark.name,
+        benchmark.prompts.version,
+        model.card,
+        survey.arms,
+        survey.told["max_steps"],
+        tuple(found),
+        left_out,
+    )
+
+
+def _difference(found: TaskLattice, row: Mapping[str, Any]) -> str | None:
+    """Why what was visited is not what was recorded; None if it is."""
+    now = _row(found, row["cap"])
+    for number, (old, new) in enumerate(zip(row["states"], now["states"], strict=False)):
+        if old != new:
+            way = [step.action for step in found.states[new[0]].context.steps]
+            done = ", ".join(action or "nothing" for action in way) or "nothing yet"
+            what = "is another" if old[0] != new[0] else "leads elsewhere"
+            return (
+                f"state {number + 1} (after: {done}) {what} than when it was recorded; its"
+                " environment or the arms' tools have changed, so the task is left out"
+            )
+    return None if now == row else "has other states than when it was recorded"
+
+
+def _no_lattice(path: Path, survey: Survey) -> RecordingError:
+    known = [dict(told) for told in read_lattices(path).values()]
+    wanted = survey.told
+    if not known:
+        return RecordingError(
+            f"recording {path} has no lattice; record it (amp record {wanted['benchmark']}"
+            f" --lattice --to {path})"
+        )
+    nearest = min(known, key=lambda told: sum(told.get(name) != wanted[name] for name in wanted))
+    name = next((name for name in wanted if nearest.get(name) != wanted[name]), "")
+    with suppress(AttributeError):  # arms are told by their names, where these differ
+        old, new = list(nearest[name]), list(wanted[name])
+        if old != new:
+            nearest[name], wanted[name] = ", ".join(old), ", ".join(new)
+    return RecordingError(
+        f"recording {path} has a lattice with {name} {nearest.get(name)}, expected"
+        f" {wanted.get(name)}; record that, too, or ask for what it has"
+    )

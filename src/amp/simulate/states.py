@@ -1,0 +1,157 @@
+"""The states of tasks that were visited: what every arm says in each, and where that leads.
+
+`amp.simulate.explore` visits them, `amp.simulate.lattice_recording` keeps them, and
+`amp.simulate.lattice` makes tables of them to learn from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from amp.errors import InvalidInputError
+from amp.types import Allocation, Candidate, Episode, ProbeKind, StepContext, Task, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What came of asking an arm once.
+
+    Attributes:
+        candidates: what it proposes.
+        usage: what it cost, but for the readings.
+        readings: what each of its prompts cost of which only the next token was read, by name.
+            Within an episode a planner makes each of them once.
+    """
+
+    candidates: tuple[Candidate, ...]
+    usage: Usage
+    readings: Mapping[str, Usage]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What settles a step: an action, and the plan that stands after it.
+
+    Attributes:
+        action: None where no candidate named one.
+        plan: empty where none stands.
+    """
+
+    action: str | None
+    plan: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """Where a choice leads.
+
+    Attributes:
+        to: the state; None where the episode ends, or beyond what was visited.
+        outside: whether it is beyond what was visited.
+        success: whether the episode ended well; None where it is not known.
+        score: quality of the plan, if so.
+        feedback: the environment's answer.
+    """
+
+    to: str | None = None
+    outside: bool = False
+    success: bool | None = False
+    score: float = 0.0
+    feedback: str = ""
+
+
+@dataclass(slots=True)
+class State:
+    """A state that was visited.
+
+    Attributes:
+        name: unique; a digest of all that makes it.
+        context: the step there, with one of the ways that lead to it.
+        probe: what was measured before the first round, and what that cost; the candidates of
+            `Asked` are none.
+        asked: by arm, once or several times.
+        leads: by choice.
+    """
+
+    name: str
+    context: StepContext
+    probe: Asked
+    asked: Mapping[str, tuple[Asked, ...]]
+    leads: dict[Choice, Lead] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskLattice:
+    """The states of a task.
+
+    Attributes:
+        task: the task.
+        states: by name, in the order of their visits; the first one begins the task.
+        cut_off: states that ways lead to and that were not visited, for the cap.
+        prompts: different prompts that the arms were asked, each with its sample.
+    """
+
+    task: Task
+    states: Mapping[str, State]
+    cut_off: int
+    prompts: int
+
+    def way(self, episode: Episode) -> list[State | None]:
+        """The state of each step of an episode of the task; None where it is outside."""
+        way: list[State | None] = []
+        state: State | None = next(iter(self.states.values()))
+        for step in episode.steps:
+            way.append(state)
+            if state is not None:
+                candidates = [c for made in step.rounds for c in made.candidates]
+                lead = state.leads.get(choice_of(candidates, step.action))
+                to = None if lead is None else lead.to
+                state = None if to is None else self.states[to]
+        return way
+
+
+@dataclass(frozen=True, slots=True)
+class Arms:
+    """What is asked in every state.
+
+    Attributes:
+        named: allocations by name.
+        samples: how often an arm with a temperature is asked in a state; others would say the
+            same again.
+        probes: what is measured before.
+        main: the arm whose line is visited first; None for the lines of all arms alike.
+
+    Raises:
+        InvalidInputError: if there are no arms, no samples, or main is none of the arms.
+    """
+
+    named: Mapping[str, Allocation]
+    samples: int = 1
+    probes: frozenset[ProbeKind] = frozenset()
+    main: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.named:
+            raise InvalidInputError("there are no arms, expected at least one")
+        if self.samples < 1:
+            raise InvalidInputError(f"samples is {self.samples}, expected at least 1")
+        if self.main is not None and self.main not in self.named:
+            raise InvalidInputError(
+                f"main is {self.main!r}, expected one of the arms: {', '.join(self.named)}"
+            )
+
+    def times(self, arm: str) -> int:
+        """How often an arm is asked in a state."""
+        return self.samples if self.named[arm].temperature > 0.0 else 1
+
+
+def choice_of(candidates: Sequence[Candidate], action: str | None) -> Choice:
+    """What settles a step: the action, and the plan of the last candidate that has one for it."""
+    plans = (plan_of(c) for c in reversed(candidates) if c.action == action and plan_of(c))
+    return Choice(action, next(plans, ()))
+
+
+def plan_of(candidate: Candidate) -> tuple[str, ...]:
+    """The actions that are to follow that of a candidate; empty if it has no plan."""
+    return getattr(candidate, "plan", ())

@@ -1,0 +1,349 @@
+"""What is visited of a task, and that a planner which replays a recording finds it all there."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from tests.fakes.trail import ARMS, CARD, Trail, Trails, walker
+
+from amp.allocate.base import Allocator, FixedAllocator
+from amp.assess.base import WeightedAssessor
+from amp.benchmarks.babyai import BabyAI
+from amp.benchmarks.base import Benchmark
+from amp.errors import InvalidInputError, RecordingError
+from amp.execute.executor import Executor
+from amp.models.base import Prompt
+from amp.models.recorded import RecordedModel
+from amp.models.scripted import ScriptedModel
+from amp.planner import Planner
+from amp.simulate.explore import Explorer
+from amp.simulate.lattice_recording import (
+    Lattice,
+    Survey,
+    lattice_from_recording,
+    record_lattice,
+    visited,
+)
+from amp.simulate.states import Arms, TaskLattice
+from amp.types import (
+    STOP,
+    Allocation,
+    Complexity,
+    Decision,
+    Episode,
+    Limits,
+    Observation,
+    StepContext,
+    Task,
+    Transition,
+)
+
+SURVEY = Survey(Trails(), Arms(ARMS))
+TASKS = Trails().tasks("train", 4)
+PATH_FINDER = frozenset({"path_finder"})
+FOUR = {
+    "act": Allocation(),
+    "think": Allocation(depth=1),
+    "goal": Allocation(tools=PATH_FINDER),
+    "think goal": Allocation(depth=1, tools=PATH_FINDER),
+}
+
+
+@dataclass
+class Guess(Allocator):
+    """An arm of chance in each round, one or two rounds a step."""
+
+    seed: int
+    arms: Sequence[Allocation] = tuple(ARMS.values())
+
+    def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
+        done = context.evidence.rounds
+        rng = random.Random(f"{self.seed} {context.task.id} {len(context.steps)} {done}")
+        if done and rng.random() < 0.5 * done:
+            return STOP
+        return Decision(rng.choice(self.arms))
+
+
+def record(path: Path, survey: Survey = SURVEY, tasks: Sequence[Task] = TASKS) -> dict[str, str]:
+    """Fills a recording; returns what was left out."""
+
+    async def go() -> dict[str, str]:
+        model = RecordedModel(walker(), path, "auto")
+        try:
+            return await record_lattice(model, path, survey, tasks)
+        finally:
+            await model.close()
+
+    return asyncio.run(go())
+
+
+def read(path: Path, survey: Survey = SURVEY, tasks: Sequence[Task] = TASKS) -> Lattice:
+    return asyncio.run(lattice_from_recording(path, survey, tasks))
+
+
+def replay(
+    path: Path, benchmark: Benchmark, allocator: Allocator, tasks: Sequence[Task]
+) -> list[Episode]:
+    """What the planner does with the answers of a recording alone."""
+    model = RecordedModel(None, path, "replay")
+    planner = Planner(
+        model,
+        Executor(benchmark.prompts, {}, benchmark.defaults.plausibility),
+        WeightedAssessor(),
+        allocator,
+        Limits(steps=benchmark.max_steps),
+        probes=frozenset(),
+    )
+
+    async def go() -> list[Episode]:
+        try:
+            return [await planner.run(task, benchmark.environment(task)) for task in tasks]
+        finally:
+            await model.close()
+
+    return asyncio.run(go())
+
+
+def check_way(lattice: TaskLattice, episode: Episode) -> None:
+    """A planner's episode goes from state to state, and each arm says there what it said to it."""
+    way = lattice.way(episode)
+    arms = {name: asked for state in way if state for name, asked in state.asked.items()}
+    assert None not in way
+    assert len(way) == len(episode.steps) > 0
+    for state, step in zip(way, episode.steps, strict=True):
+        assert state is not None
+        assert state.context.observation == step.observation
+        said = {
+            tuple((c.text, c.action, c.probability) for c in one.candidates)
+            for name in arms
+            for one in state.asked[name]
+        }
+        for made in step.rounds:
+            assert tuple((c.text, c.action, c.probability) for c in made.candidates) in said
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("lattice") / "lattice.sqlite"
+    assert record(path) == {}
+    return path
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_planner_that_changes_its_arm_on_the_way_stays_inside(recorded: Path, seed: int) -> None:
+    lattice = read(recorded)
+    episodes = replay(recorded, Trails(), Guess(seed), TASKS)
+    for one, episode in zip(lattice.tasks, episodes, strict=True):
+        assert one.cut_off == 0
+        check_way(one, episode)
+
+
+@pytest.mark.slow
+def test_a_planner_in_babyai_stays_inside(tmp_path: Path) -> None:
+    """States are told apart by all that prompts read, or answers would be others than recorded."""
+    benchmark, path = BabyAI("BabyAI-GoToLocal-v0", max_steps=4), tmp_path / "babyai.sqlite"
+    survey, tasks = Survey(benchmark, Arms(FOUR), 1000), benchmark.tasks("train", 2)
+
+    def next_tokens(prompt: Prompt) -> dict[str, float]:
+        rng = random.Random(repr(prompt.messages[-2:]))
+        masses = [rng.random() ** 3 for _ in range(9)]
+        return {str(i + 1): mass / sum(masses) for i, mass in enumerate(masses)}
+
+    async def go() -> None:
+        inner = ScriptedModel(lambda prompt, i: "so I go", next_tokens=next_tokens, card=CARD)
+        model = RecordedModel(inner, path, "auto")
+        assert await record_lattice(model, path, survey, tasks) == {}
+        await model.close()
+
+    asyncio.run(go())
+    lattice = read(path, survey, tasks)
+    assert sum(len(one.states) for one in lattice.tasks) > 50
+    for seed in range(20):
+        policy = Guess(seed, tuple(FOUR.values()))
+        episodes = replay(path, benchmark, policy, tasks)
+        for one, episode in zip(lattice.tasks, episodes, strict=True):
+            assert one.cut_off == 0
+            check_way(one, episode)
+
+
+@pytest.mark.parametrize("arm", list(ARMS))
+def test_with_one_arm_the_states_are_the_steps_of_the_fixed_run(arm: str, tmp_path: Path) -> None:
+    survey = Survey(Trails(), Arms({arm: ARMS[arm]}))
+    record(tmp_path / "one.sqlite", survey)
+    lattice = read(tmp_path / "one.sqlite", survey)
+    episodes = replay(tmp_path / "one.sqlite", Trails(), FixedAllocator(ARMS[arm]), TASKS)
+    for one, episode in zip(lattice.tasks, episodes, strict=True):
+        assert [s.context.observation for s in one.states.values()] == [
+            step.observation for step in episode.steps
+        ]
+        *_, last = one.states.values()
+        (end,) = last.leads.values()
+        assert (end.success, end.score) == (episode.success, episode.score)
+
+
+def test_what_two_arms_do_alike_is_there_once() -> None:
+    """Each junction twice: on the right way and in the fog, where nothing leads back."""
+    clear = [replace(task, data={"moods": [0, 1, 0, 1]}) for task in TASKS]
+    faded = [replace(task, data={"moods": [2, 3, 2, 3]}) for task in TASKS]
+    for tasks, states in ((clear, 4), (faded, 7)):
+        for one in explored(tasks):
+            assert len(one.states) == states
+
+
+def test_the_states_that_a_fixed_arm_comes_to_are_first() -> None:
+    tasks = [replace(task, data={"moods": [2, 3, 2, 3]}) for task in TASKS]
+    (both, *_), (main, *_) = explored(tasks), explored(tasks, main="think", cap=4)
+    assert main.cut_off > 0
+    assert all("fog" not in s.context.observation.state for s in main.states.values())
+    lost = ["fog" in s.context.observation.state for s in both.states.values()]
+    assert lost == [False, True, False, True, False, True, False]
+
+
+def explored(tasks: Sequence[Task], main: str | None = None, cap: int = 100) -> list[TaskLattice]:
+    async def go(path: Path) -> list[TaskLattice]:
+        model = RecordedModel(walker(), path, "auto")
+        explorer = Explorer(model, Trails(), Arms(ARMS, main=main), cap)
+        try:
+            return [await explorer.explore(task) for task in tasks]
+        finally:
+            await model.close()
+
+    with TemporaryDirectory() as folder:
+        return asyncio.run(go(Path(folder, "it.sqlite")))
+
+
+# --------------------------------------------------------------------------- recordings
+
+
+def test_what_is_recorded_costs_nothing_again(tmp_path: Path) -> None:
+    path = tmp_path / "lattice.sqlite"
+    record(path, tasks=TASKS[:2])
+    before = path.read_bytes()
+    again = walker()
+
+    async def go() -> None:
+        model = RecordedModel(again, path, "auto")
+        await record_lattice(model, path, SURVEY, TASKS[:2])
+        await model.close()
+
+    asyncio.run(go())
+    assert not again.requests
+    assert not again.probes
+    assert visited(path, SURVEY).keys() == {task.id for task in TASKS[:2]}
+    assert path.read_bytes()[100:] == before[100:]  # but for SQLite's counter of changes
+
+
+def test_a_higher_cap_visits_what_was_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "lattice.sqlite"
+    record(path, replace(SURVEY, cap=2))
+    few = visited(path, SURVEY)
+    assert all(one.states == 2 and one.cut_off for one in few.values())
+    assert all(len(one.states) == 2 for one in read(path).tasks)
+    record(path)
+    assert all(not one.cut_off for one in visited(path, SURVEY).values())
+    record(path, replace(SURVEY, cap=2))
+    assert all(not one.cut_off for one in visited(path, SURVEY).values())
+
+
+def test_no_text_of_a_state_is_in_the_file(recorded: Path) -> None:
+    with closing(sqlite3.connect(recorded)) as database:
+        told = "\n".join(database.iterdump())
+    assert "lattice_tasks" in told
+    assert "junction" not in told
+    assert b"junction" not in recorded.read_bytes()
+
+
+class Restless(Trail):
+    """Where the second environment is another one."""
+
+    count = 0
+
+    def reset(self, task: Task) -> Observation:
+        Restless.count += 1
+        seen = super().reset(task)
+        return replace(seen, state="elsewhere") if Restless.count == 2 else seen
+
+
+class RestlessTrails(Trails):
+    def environment(self, task: Task) -> Trail:
+        return Restless()
+
+
+class Meanwhile(Trails):
+    """An environment that answers otherwise than when it was recorded."""
+
+    def environment(self, task: Task) -> Trail:
+        class Other(Trail):
+            def step(self, action: str) -> Transition:
+                return replace(super().step(action), score=0.25)
+
+        return Other()
+
+
+def test_a_replay_that_leads_elsewhere_is_named_and_left_out(tmp_path: Path) -> None:
+    Restless.count = 0
+    left = record(tmp_path / "it.sqlite", Survey(RestlessTrails(), Arms(ARMS)))
+    ((task, why),) = left.items()
+    assert task == TASKS[0].id
+    assert why.startswith("the same 0 actions led to another state than before")
+    assert visited(tmp_path / "it.sqlite", SURVEY).keys() == {t.id for t in TASKS[1:]}
+
+
+def test_an_environment_that_has_changed_is_named(recorded: Path) -> None:
+    with pytest.raises(
+        RecordingError, match=r"none can be read, such as train/0: state \d \(after"
+    ):
+        read(recorded, Survey(Meanwhile(), Arms(ARMS)))
+
+
+@pytest.mark.parametrize(
+    ("survey", "tasks", "said"),
+    [
+        (Survey(Trails(), Arms({"act": ARMS["act"]})), TASKS, "with arms act, think, expected act"),
+        (Survey(Trails(), Arms(ARMS, samples=2)), TASKS, "with samples 1, expected 2"),
+        (Survey(Trails(steps=5), Arms(ARMS)), TASKS, "with max_steps 6, expected 5"),
+        (SURVEY, Trails().tasks("test", 2), "none can be read, such as test/0: not in the"),
+    ],
+)
+def test_a_lattice_of_something_else_is_refused(
+    recorded: Path, survey: Survey, tasks: Sequence[Task], said: str
+) -> None:
+    with pytest.raises(RecordingError, match=said):
+        read(recorded, survey, tasks)
+
+
+def test_a_recording_without_a_lattice_is_refused(tmp_path: Path) -> None:
+    asyncio.run(RecordedModel(walker(), tmp_path / "it.sqlite", "auto").close())
+    with pytest.raises(RecordingError, match="has no lattice; record it"):
+        read(tmp_path / "it.sqlite")
+
+
+def test_a_lattice_of_other_prompts_is_refused(recorded: Path) -> None:
+    other = Trails()
+    other.prompts = type("Other", (type(other.prompts),), {"version": "trail/2"})()
+    with pytest.raises(
+        RecordingError, match="made with prompts trail/1, this version uses trail/2"
+    ):
+        read(recorded, Survey(other, Arms(ARMS)))
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"named": {}}, "there are no arms"),
+        ({"samples": 0}, "samples is 0"),
+        ({"main": "thnk"}, "main is 'thnk', expected one of the arms: act, think"),
+    ],
+)
+def test_arms_that_make_no_sense_are_refused(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidInputError, match=said):
+        replace(Arms(ARMS), **fields)
