@@ -69,7 +69,9 @@ def test_the_readmes_commands_exist_with_their_options() -> None:
     commands = re.findall(r"^amp (.+?)(?:\s+#.*)?$", README, re.MULTILINE)
     assert len(commands) >= 5
     for command in commands:
-        words = re.match(r"((?:models|trace|assess|annotations|record|policy) \w+|\w+)", command)
+        words = re.match(
+            r"((?:models|trace|assess|annotations|record|policy|pools) \w+|\w+)", command
+        )
         assert words is not None
         arguments = [*words.group(1).split(), "--help"]
         text = CliRunner().invoke(app, [*arguments]).output
