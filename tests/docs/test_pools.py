@@ -19,15 +19,17 @@ QUICK = ("zeroeval", "planbench", "planbench_unchecked")
 
 
 @pytest.mark.data("pools")
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("name", sorted(page.stem for page in PAGES.glob("*.md")))
 def test_the_tables_of_a_pool_are_what_its_answers_give(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, thorough: bool
 ) -> None:
     if name not in QUICK and not thorough:
         pytest.skip("takes a minute; --thorough makes it")
     monkeypatch.chdir(ROOT)
-    config = f"configs/pools/{name}.toml"
-    arguments = ["amp", "pools", "compare", config, "--out", str(tmp_path), "--data", str(DATA)]
+    study, elsewhere, _ = name.partition("_transfer")
+    arguments = ["amp", "pools", "compare", f"configs/pools/{study}.toml"]
+    arguments += ["--transfer"] if elsewhere else []
+    arguments += ["--out", str(tmp_path), "--data", str(DATA)]
     monkeypatch.setattr(sys, "argv", arguments)
     with pytest.raises(SystemExit) as exit_info:
         cli.main()

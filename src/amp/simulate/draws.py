@@ -206,7 +206,7 @@ def costs_of(pool: Pool, cost: str) -> Floats:
     if lacks.any():
         arm = pool.arms[int(lacks.any((0, 2)).argmax())].name
         raise InvalidInputError(
-            f"samples of arm {arm} of pool {pool.name} have no {cost}; leave the arm out with --arm"
+            f"samples of arm {arm} of pool {pool.name} have no {cost}; leave the arm out"
         )
     return np.where(pool.there, found, 0.0)
 
