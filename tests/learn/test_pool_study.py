@@ -13,9 +13,8 @@ from tests.learn.test_routing import made_pool
 
 from amp.errors import InvalidInputError
 from amp.learn import pool_study, routing
-from amp.learn.pool_compare import compare_study
 from amp.learn.pool_config import PoolStudyConfig, load_pool_study, load_studied_pool
-from amp.learn.pool_study import PoolStudy, study_pool
+from amp.learn.pool_study import PoolStudy, compare_study, study_pool
 from amp.learn.pool_transfer import Source, by_rank, study_transfer, together
 from amp.learn.routing import RoutingSettings
 from amp.pools import Pool, write_pool

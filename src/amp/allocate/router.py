@@ -23,6 +23,7 @@ from amp.allocate.base import Allocator
 from amp.cost import Cost
 from amp.errors import InvalidInputError
 from amp.mlp import Floats
+from amp.pools.costs import CHARACTERS_PER_TOKEN
 from amp.pools.pool import NO_ANSWER, Ints, Mask
 from amp.types import Allocation, Complexity, Decision, Evidence, StepContext
 
@@ -31,9 +32,6 @@ ROUTER_VERSION = 1
 
 WITHIN_ARM = 0.7
 """n votes of one arm speak like n ** 0.7 of different arms, since an arm repeats its mistakes."""
-
-CHARACTERS_PER_TOKEN = 4.0
-"""Length of a question in tokens, before any model has read it."""
 
 LIKELY = (0.01, 0.99)
 """No sample counts as surer than this, to be right or to be wrong."""

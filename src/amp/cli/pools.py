@@ -167,8 +167,7 @@ def pools_compare(
 
     Example: amp pools compare configs/pools/mcq_effort.toml --out runs/mcq
     """
-    from amp.learn.pool_compare import compare_study
-    from amp.learn.pool_study import study_pool
+    from amp.learn.pool_study import compare_study, study_pool
     from amp.learn.pool_transfer import Source, study_transfer
     from amp.report.curve_pages import markdown, picture
 

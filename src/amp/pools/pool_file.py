@@ -21,9 +21,8 @@ import numpy as np
 from amp.errors import InvalidInputError
 from amp.files import read_file, replace_file
 from amp.mlp import Floats
-from amp.pools.lengths import CHARACTERS_PER_TOKEN, Lengths
+from amp.pools.costs import CHARACTERS_PER_TOKEN, Lengths, PoolPrice, line_to_add, read_pool_prices
 from amp.pools.pool import NO_ANSWER, Mask, Pool, PoolArm, PoolTask
-from amp.pools.prices import PoolPrice, line_to_add, read_pool_prices
 from amp.pools.rows import Row, RowError, read_row
 from amp.settings import Config, checked
 
