@@ -32,6 +32,8 @@ COMMANDS = {
     "simulate nothing --train nothing --html {}",
     "policy show nothing --svg {}",
     "pools import nothing --to {}",
+    "pools train configs/pools/mcq_effort.toml --to {}",
+    "pools compare configs/pools/mcq_effort.toml --out {}",
     "demo --svg {}",
     "annotate nothing --by ann --out {}",
     "annotations import nothing --out {}",
