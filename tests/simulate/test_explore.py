@@ -73,17 +73,36 @@ class Guess(Allocator):
         return Decision(rng.choice(self.arms))
 
 
-def record(path: Path, survey: Survey = SURVEY, tasks: Sequence[Task] = TASKS) -> dict[str, str]:
+def record(
+    path: Path, survey: Survey = SURVEY, tasks: Sequence[Task] = TASKS, waits: bool = False
+) -> dict[str, str]:
     """Fills a recording; returns what was left out."""
 
     async def go() -> dict[str, str]:
-        model = RecordedModel(walker(), path, "auto")
+        model = RecordedModel(walker(waits), path, "auto")
         try:
             return await record_lattice(model, path, survey, tasks)
         finally:
             await model.close()
 
     return asyncio.run(go())
+
+
+def record_babyai(path: Path, survey: Survey, tasks: Sequence[Task]) -> None:
+    """Likewise in BabyAI, by a model whose arms hardly ever agree."""
+
+    def next_tokens(prompt: Prompt) -> dict[str, float]:
+        rng = random.Random(repr(prompt.messages[-2:]))
+        masses = [rng.random() ** 3 for _ in range(9)]
+        return {str(i + 1): mass / sum(masses) for i, mass in enumerate(masses)}
+
+    async def go() -> None:
+        inner = ScriptedModel(lambda prompt, i: "so I go", next_tokens=next_tokens, card=CARD)
+        model = RecordedModel(inner, path, "auto")
+        assert await record_lattice(model, path, survey, tasks) == {}
+        await model.close()
+
+    asyncio.run(go())
 
 
 def read(path: Path, survey: Survey = SURVEY, tasks: Sequence[Task] = TASKS) -> Lattice:
@@ -153,18 +172,7 @@ def test_a_planner_in_babyai_stays_inside(tmp_path: Path) -> None:
     benchmark, path = BabyAI("BabyAI-GoToLocal-v0", max_steps=4), tmp_path / "babyai.sqlite"
     survey, tasks = Survey(benchmark, Arms(FOUR), 1000), benchmark.tasks("train", 2)
 
-    def next_tokens(prompt: Prompt) -> dict[str, float]:
-        rng = random.Random(repr(prompt.messages[-2:]))
-        masses = [rng.random() ** 3 for _ in range(9)]
-        return {str(i + 1): mass / sum(masses) for i, mass in enumerate(masses)}
-
-    async def go() -> None:
-        inner = ScriptedModel(lambda prompt, i: "so I go", next_tokens=next_tokens, card=CARD)
-        model = RecordedModel(inner, path, "auto")
-        assert await record_lattice(model, path, survey, tasks) == {}
-        await model.close()
-
-    asyncio.run(go())
+    record_babyai(path, survey, tasks)
     lattice = read(path, survey, tasks)
     assert sum(len(one.states) for one in lattice.tasks) > 50
     for seed in range(20):

@@ -25,7 +25,9 @@ from amp.learn.trainer import train
 from amp.mlp import Floats
 from amp.reward import Reward
 from amp.simulate import policies
-from amp.simulate.lattice import Edge, Node, env_from_lattice, env_from_samples
+from amp.simulate.lattice import env_from_samples
+from amp.simulate.nodes import Edge, Node, env_from_lattice
+from amp.simulate.oracle import oracle
 from amp.simulate.policies import Price, fixed, fixed_plans, reward_oracle
 from amp.simulate.replay import Pull, replay_allocator, replay_plan, replay_plans
 from amp.simulate.samples import (
@@ -36,10 +38,11 @@ from amp.simulate.samples import (
     StepSamples,
     TaskSamples,
 )
-from amp.simulate.table_env import TableEnv, oracle
+from amp.simulate.table_env import TableEnv
 from amp.types import Candidate, Complexity, Observation, StepContext, Task, Usage
 
 ARMS = (Arm("program", PROGRAM), Arm("chain", CHAIN))
+NAMED = {arm.name: arm.allocation for arm in ARMS}
 REWARD = Reward(400.0)
 
 
@@ -80,7 +83,7 @@ def two_steps(tasks: int) -> TableEnv:
         ):
             nodes += made[0]
             edges += made[1]
-    return env_from_lattice(nodes, edges, ARMS, SPACE, ("words",), max_rounds=1)
+    return env_from_lattice(nodes, edges, NAMED, SPACE, ("words",), max_rounds=1)
 
 
 def test_the_oracle_of_a_lattice_buys_where_it_is_needed() -> None:
@@ -161,16 +164,16 @@ def test_a_lattice_that_makes_no_sense_is_refused(
 ) -> None:
     made = [Edge(one, arm.name, two, 1) for one, two in edges for arm in ARMS]
     with pytest.raises(InvalidInputError, match=said):
-        env_from_lattice(nodes, made, ARMS, SPACE)
+        env_from_lattice(nodes, made, NAMED, SPACE)
 
 
 def test_an_unknown_arm_and_a_call_of_two_prompts_are_refused() -> None:
     nodes = [Node("a", "t"), Node("b", "t"), Node("c", "t")]
     with pytest.raises(InvalidInputError, match="has arm prgram, which is none"):
-        env_from_lattice(nodes[:2], [Edge("a", "prgram", "b", 1)], ARMS, SPACE)
+        env_from_lattice(nodes[:2], [Edge("a", "prgram", "b", 1)], NAMED, SPACE)
     edges = [Edge("a", "chain", name, 1, prompt_tokens=size) for name, size in (("b", 1), ("c", 2))]
     with pytest.raises(InvalidInputError, match="differ in prompt_tokens"):
-        env_from_lattice(nodes, edges, ARMS, SPACE)
+        env_from_lattice(nodes, edges, NAMED, SPACE)
 
 
 # --------------------------------------------------------------------------- tables of two steps

@@ -82,7 +82,7 @@ def load_dataset(
         )
     _check_names("feature", config.features, BY_NAME)
     found = load_samples(config, benchmark)
-    check_arms(found.table.arms, space)
+    check_arms({arm.name: arm.allocation for arm in found.table.arms}, space)
     scorer = _scorer(config, found.table.card)
     costing(config.ppo.cost, found.table.card)  # refuses what is not known, before the work
     made = env_from_samples(

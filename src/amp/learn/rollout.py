@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -131,6 +131,7 @@ class Rollout:
         trade_offs: lambda.
         success: quality of the result.
         cost: of all decisions, in the unit of the environment.
+        outside: whether it ended beyond what was recorded; of width 0 where that cannot be.
     """
 
     values: Floats
@@ -147,6 +148,7 @@ class Rollout:
     trade_offs: Floats
     success: Floats
     cost: Floats
+    outside: Mask = field(default_factory=lambda: np.zeros(0, np.bool_))
 
     @property
     def returns(self) -> Floats:
@@ -194,6 +196,7 @@ def roll_out(
     episodes = env.reset(tasks, rng)
     log_stds = np.array(policy.log_stds, np.float32)
     success, cost = np.zeros(len(tasks)), np.zeros(len(tasks))
+    outside = np.zeros(len(tasks), np.bool_)
     worth = np.zeros(len(tasks))
     live = np.arange(len(tasks))
     columns: list[tuple[Floats | Mask | Ints, ...]] = []
@@ -210,6 +213,7 @@ def roll_out(
         came = _checked(episodes.step(live, latents))
         cost[live] += came.cost
         success[live] = came.success
+        outside[live] = False if came.outside is None else came.outside
         now = reward.of(came.success, cost[live], trade_offs[live])
         columns.append(
             (
@@ -247,6 +251,7 @@ def roll_out(
         trade_offs=trade_offs,
         success=success,
         cost=cost,
+        outside=outside,
     )
 
 

@@ -15,7 +15,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from amp.simulate.build import opening_contexts, table_from_recording
     from amp.simulate.compare import Adaptive, simulate, simulated_run
-    from amp.simulate.lattice import Edge, Node, env_from_lattice, env_from_samples
+    from amp.simulate.lattice import env_from_samples
+    from amp.simulate.lattice_recording import Survey, lattice_from_recording, record_lattice
+    from amp.simulate.lattice_table import lattice_env
+    from amp.simulate.nodes import Edge, Node, env_from_lattice
+    from amp.simulate.oracle import oracle
     from amp.simulate.policies import (
         Price,
         best_fixed,
@@ -41,7 +45,6 @@ if TYPE_CHECKING:
         TableEnv,
         VectorEnv,
         VectorEpisodes,
-        oracle,
     )
 
 _PLACES = {
@@ -54,12 +57,19 @@ _PLACES = {
         "simulate",
         "simulated_run",
     ),
-    "lattice": (
+    "lattice": ("env_from_samples",),
+    "lattice_recording": (
+        "Survey",
+        "lattice_from_recording",
+        "record_lattice",
+    ),
+    "lattice_table": ("lattice_env",),
+    "nodes": (
         "Edge",
         "Node",
         "env_from_lattice",
-        "env_from_samples",
     ),
+    "oracle": ("oracle",),
     "policies": (
         "Price",
         "best_fixed",
@@ -92,7 +102,6 @@ _PLACES = {
         "TableEnv",
         "VectorEnv",
         "VectorEpisodes",
-        "oracle",
     ),
 }
 
@@ -111,6 +120,7 @@ __all__ = [
     "State",
     "StepResult",
     "StepSamples",
+    "Survey",
     "TableEnv",
     "TaskSamples",
     "VectorEnv",
@@ -120,10 +130,13 @@ __all__ = [
     "env_from_samples",
     "fixed",
     "fixed_plans",
+    "lattice_env",
+    "lattice_from_recording",
     "learn_threshold",
     "merged",
     "opening_contexts",
     "oracle",
+    "record_lattice",
     "replay_allocator",
     "replay_plan",
     "replay_plans",

@@ -8,6 +8,7 @@ what the planner's ledger would be charged.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -37,6 +38,52 @@ class Costs:
     def rows(self, kept: npt.NDArray[np.intp]) -> Costs:
         """Those of some rows."""
         return Costs(self.calls[kept], self.samples[kept])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Readings:
+    """Prompts of which only the next token is read: a planner reads each once in an episode.
+
+    Attributes:
+        read: shape (nodes, arms, samples, readings), which of its task's an edge reads that were
+            not read before in its plan step; -1 for none.
+        costs: by unit, what each of a task costs, shape (tasks, readings).
+    """
+
+    read: npt.NDArray[np.intp]
+    costs: Mapping[Cost, Floats]
+
+    def part(self, nodes: npt.NDArray[np.intp], tasks: npt.NDArray[np.intp]) -> Readings:
+        """Those of some nodes and tasks."""
+        return Readings(self.read[nodes], {unit: c[tasks] for unit, c in self.costs.items()})
+
+    def none_paid(self, episodes: int) -> npt.NDArray[np.bool_]:
+        """Which readings episodes have paid for, before their beginning."""
+        return np.zeros((episodes, next(iter(self.costs.values())).shape[1]), np.bool_)
+
+    def paid_before(
+        self,
+        paid: npt.NDArray[np.bool_],
+        episodes: npt.NDArray[np.intp],
+        tasks: npt.NDArray[np.intp],
+        edges: tuple[npt.NDArray[np.intp], ...],
+        unit: Cost,
+    ) -> Floats:
+        """What these edges would have charged a second time; notes what they read.
+
+        Args:
+            paid: of all episodes; is changed.
+            episodes: index of each edge's.
+            tasks: likewise of its task.
+            edges: node, arm and sample of each.
+            unit: of the cost.
+        """
+        read = self.read[edges]
+        there = read >= 0
+        again = paid[episodes[:, None], read] & there
+        saved = (self.costs[unit][tasks[:, None], read] * again).sum(1)
+        paid[np.broadcast_to(episodes[:, None], read.shape)[there], read[there]] = True
+        return np.asarray(saved)
 
 
 def costs_of(table: SampleTable) -> dict[Cost, Costs]:

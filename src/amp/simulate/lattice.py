@@ -1,17 +1,13 @@
-"""Builds the table environment: from recorded samples, or from a list of nodes and edges.
+"""Builds the table environment from recorded samples: all subsets of those of each plan step.
 
-From a `SampleTable` the nodes of a plan step are all subsets of its samples, so neither a policy
-nor an assessor that learns there can read a feature that tells their order (`ORDERED`). A plan step
-that was recorded in another way comes as a list of what was known and what led there.
+So neither a policy nor an assessor that learns there can read a feature that tells their order
+(`ORDERED`).
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from graphlib import CycleError, TopologicalSorter
-from itertools import pairwise
 
 import numpy as np
 
@@ -20,11 +16,10 @@ from amp.allocate.space import Space
 from amp.assess.base import Assessor
 from amp.errors import InvalidInputError
 from amp.mlp import Floats
-from amp.reward import Reward
-from amp.simulate.costs import Costs, costs_of
-from amp.simulate.samples import Arm, SampleTable, StepSamples
-from amp.simulate.table_env import END, Ints, TableEnv, oracle
-from amp.types import Complexity, Evidence, Observation, StepContext, Task
+from amp.simulate.costs import costs_of
+from amp.simulate.samples import SampleTable, StepSamples
+from amp.simulate.table_env import END, Ints, TableEnv
+from amp.types import Allocation, Evidence, StepContext
 from amp.votes import weighted_vote
 
 ORDERED = frozenset({"divergence"})
@@ -32,48 +27,6 @@ ORDERED = frozenset({"divergence"})
 
 MAX_SAMPLES = 12
 """Of all arms of a plan step together: every subset of them is a node."""
-
-_NOT_ASSESSED = Complexity(0.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """What is known at one point of a task.
-
-    Attributes:
-        name: unique in its lattice.
-        task: its id; the first node of a task begins it.
-        evidence: the candidates so far in this plan step.
-        complexity: what the assessor says here.
-        then: node of the next plan step, where this one is settled; None if that ends the plan.
-        score: quality of the result in [0, 1], if so.
-    """
-
-    name: str
-    task: str
-    evidence: Evidence = Evidence()
-    complexity: Complexity = _NOT_ASSESSED
-    then: str | None = None
-    score: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Edge:
-    """What one sample of an arm brought.
-
-    Attributes:
-        node: where the arm was pulled. Several samples of it there are edges side by side.
-        arm: its name.
-        next: the node that is known then.
-        completion_tokens: of the sample.
-        prompt_tokens: of the call, paid once where a call takes several samples in a row.
-    """
-
-    node: str
-    arm: str
-    next: str
-    completion_tokens: int
-    prompt_tokens: int = 0
 
 
 def env_from_samples(
@@ -141,131 +94,6 @@ def env_from_samples(
         costs=costs_of(table),
         subsets=len(moves) if len(plan_steps) == len(table.tasks) else 0,
     )
-
-
-def env_from_lattice(
-    nodes: Sequence[Node],
-    edges: Sequence[Edge],
-    arms: Sequence[Arm],
-    space: Space,
-    features: tuple[str, ...] = (),
-    max_rounds: int = 4,
-) -> TableEnv:
-    """A lattice of these nodes and edges.
-
-    Args:
-        nodes: the first one of each task begins it.
-        edges: between nodes of one task and plan step.
-        arms: what can be pulled.
-        space: where a policy is to move.
-        features: of the nodes' complexities that it is to see.
-        max_rounds: rounds a plan step at most.
-
-    Raises:
-        InvalidInputError: if a name comes twice or is unknown, what leads on leaves the task or
-            comes back to where it was, nothing leads to a node, a plan step begins where no arm
-            can be pulled, or the edges of a call differ in their prompt.
-    """
-    check_arms(arms, space)
-    order = _in_order(nodes, edges)
-    index = {node.name: number for number, node in enumerate(order)}
-    column = {arm.name: number for number, arm in enumerate(arms)}
-    tasks = tuple(dict.fromkeys(node.task for node in order))
-    pulled: dict[tuple[int, int], list[Edge]] = defaultdict(list)
-    for edge in edges:
-        if edge.arm not in column:
-            raise InvalidInputError(f"edge from {edge.node} has arm {edge.arm}, which is none")
-        pulled[index[edge.node], column[edge.arm]].append(edge)
-    width = max((len(several) for several in pulled.values()), default=1)
-    shape = (len(order), len(arms))
-    following = np.full((*shape, width), END)
-    prompt, completion = np.zeros((*shape, width)), np.zeros((*shape, width))
-    chains = np.zeros(shape, int)
-    for (at, arm), several in sorted(pulled.items(), reverse=True):
-        targets = [index[edge.next] for edge in several]
-        following[at, arm, : len(several)] = targets
-        completion[at, arm, : len(several)] = [edge.completion_tokens for edge in several]
-        prompt[at, arm] = several[0].prompt_tokens
-        if any(edge.prompt_tokens != several[0].prompt_tokens for edge in several):
-            raise InvalidInputError(
-                f"edges of arm {several[0].arm} from node {several[0].node} differ in"
-                " prompt_tokens, expected those of one prompt"
-            )
-        # The worst case: so many samples can be taken in a row, whichever come first.
-        chains[at, arm] = 1 + chains[targets, arm].min()
-    classes = [[bool(arm.allocation.tools) == tools for arm in arms] for tools in (False, True)]
-    left = np.stack(
-        [chains[:, one].min(1) if any(one) else np.zeros(len(order), int) for one in classes], 1
-    )
-    begins = {node.then for node in order} | {order[0].name}
-    begins |= {node.name for one, node in pairwise(order) if node.task != one.task}
-    for node in order:
-        if node.name in begins and not left[index[node.name]].any():
-            raise InvalidInputError(
-                f"a plan step begins at node {node.name}, where no arm can be pulled; add edges"
-            )
-    step = StepContext(Task("any", "any"), Observation())
-    shown = [
-        observe(features, replace(step, evidence=n.evidence), n.complexity, 0.0, 1.0) for n in order
-    ]
-    made = TableEnv(
-        space=space,
-        max_rounds=max_rounds,
-        max_samples=int(left.max()),
-        features=features,
-        arms=tuple(arm.allocation for arm in arms),
-        tasks=tasks,
-        difficulties=np.zeros(len(tasks)),
-        first=np.array([[node.task for node in order].index(task) for task in tasks]),
-        shown=np.array(shown, float),
-        assessed=np.empty((len(order), 0), np.float32),
-        then=np.array([END if node.then is None else index[node.then] for node in order]),
-        score=np.array([node.score if node.then is None else 0.0 for node in order]),
-        left=left,
-        next=following,
-        cost_rows=np.arange(len(order)),
-        costs={"tokens": Costs(prompt, completion)},
-    )
-    success, _ = oracle(made, Reward(1.0), 1.0)
-    return replace(made, difficulties=1.0 - success)
-
-
-def _in_order(nodes: Sequence[Node], edges: Sequence[Edge]) -> list[Node]:
-    """The nodes task by task, each before those that it leads to; the first one stays first."""
-    known = {node.name: node for node in nodes}
-    if len(known) != len(nodes):
-        names = [node.name for node in nodes]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InvalidInputError(f"node {twice} comes twice; leave one out")
-    if not nodes:
-        raise InvalidInputError("there are no nodes, expected at least one")
-    leads_to: dict[str, list[str]] = {name: [] for name in known}
-    ways = [(f"edge from {edge.node}", edge.node, edge.next) for edge in edges]
-    ways += [(f"node {node.name}", node.name, node.then) for node in nodes if node.then is not None]
-    for what, one, two in ways:
-        for name in (one, two):
-            if name not in known:
-                raise InvalidInputError(f"{what} leads to {name}, which is no node; add it")
-        if known[one].task != known[two].task:
-            raise InvalidInputError(
-                f"{what} leads from task {known[one].task} to {known[two].task}, expected one task"
-            )
-        leads_to[one].append(two)
-    tasks = list(dict.fromkeys(node.task for node in nodes))
-    first = {task: next(node.name for node in nodes if node.task == task) for task in tasks}
-    reached = {name for several in leads_to.values() for name in several}
-    for node in nodes:
-        if node.name not in reached and node.name != first[node.task]:
-            raise InvalidInputError(f"nothing leads to node {node.name}; leave it out")
-    try:
-        order = list(TopologicalSorter(leads_to).static_order())[::-1]
-    except CycleError as error:
-        circle = " -> ".join(reversed(error.args[1]))
-        raise InvalidInputError(
-            f"nodes lead back to themselves ({circle}), expected progress"
-        ) from None
-    # Whatever leads to the first node of a task closes a circle, so that it is first among its own.
-    return [known[name] for task in tasks for name in order if known[name].task == task]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -386,13 +214,13 @@ def _check_samples(
         raise InvalidInputError(
             f"feature {ordered[0]} depends on the order of the samples; leave it out"
         )
-    check_arms(table.arms, space)
+    check_arms({arm.name: arm.allocation for arm in table.arms}, space)
     if not table.shared_prompt:
         raise InvalidInputError(f"samples of {table.card.name} share no prompt, expected that")
     return samples
 
 
-def check_arms(arms: Sequence[Arm], space: Space) -> None:
+def check_arms(arms: Mapping[str, Allocation], space: Space) -> None:
     """Sees to it that there is an arm without tools, and one with them if the space has some.
 
     A policy decides whether to use a tool wherever both ways exist in its space.
@@ -401,9 +229,9 @@ def check_arms(arms: Sequence[Arm], space: Space) -> None:
         InvalidInputError: if one of them is not there.
     """
     for tools in (False, True)[: 1 + bool(space.tools)]:
-        if not any(bool(arm.allocation.tools) == tools for arm in arms):
+        if not any(bool(allocation.tools) == tools for allocation in arms.values()):
             raise InvalidInputError(
                 f"no arm {'has a tool' if tools else 'is without tools'}"
-                f" ({', '.join(arm.name for arm in arms)}), but a policy here may ask"
+                f" ({', '.join(arms)}), but a policy here may ask"
                 f" {'with one' if tools else 'without'}; name such an arm, too"
             )

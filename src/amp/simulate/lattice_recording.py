@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -265,8 +264,7 @@ def _difference(found: TaskLattice, row: Mapping[str, Any]) -> str | None:
 
 
 def _no_lattice(path: Path, survey: Survey) -> RecordingError:
-    known = [dict(told) for told in read_lattices(path).values()]
-    wanted = survey.told
+    known, wanted = list(read_lattices(path).values()), survey.told
     if not known:
         return RecordingError(
             f"recording {path} has no lattice; record it (amp record {wanted['benchmark']}"
@@ -274,11 +272,10 @@ def _no_lattice(path: Path, survey: Survey) -> RecordingError:
         )
     nearest = min(known, key=lambda told: sum(told.get(name) != wanted[name] for name in wanted))
     name = next((name for name in wanted if nearest.get(name) != wanted[name]), "")
-    with suppress(AttributeError):  # arms are told by their names, where these differ
-        old, new = list(nearest[name]), list(wanted[name])
-        if old != new:
-            nearest[name], wanted[name] = ", ".join(old), ", ".join(new)
+    old, new = nearest.get(name, ()), wanted.get(name, ())
+    if name == "arms" and list(old) != list(new):
+        old, new = ", ".join(old), ", ".join(new)
     return RecordingError(
-        f"recording {path} has a lattice with {name} {nearest.get(name)}, expected"
-        f" {wanted.get(name)}; record that, too, or ask for what it has"
+        f"recording {path} has a lattice with {name} {old}, expected {new}; record that, too, or"
+        " ask for what it has"
     )

@@ -22,8 +22,7 @@ from amp.allocate.space import FALLING, REALS, TOOLS_FROM, Space
 from amp.cost import Cost
 from amp.errors import InvalidInputError
 from amp.mlp import Floats
-from amp.reward import Reward
-from amp.simulate.costs import Costs
+from amp.simulate.costs import Costs, Readings
 from amp.types import Allocation
 
 Ints = npt.NDArray[np.intp]
@@ -54,11 +53,13 @@ class StepResult:
         cost: in the unit of the environment.
         success: quality of the result in [0, 1] where the episode is done, else 0.
         done: whether the episode is over: the last step is settled, or a limit reached.
+        outside: whether it ended beyond what was recorded; None where that cannot be.
     """
 
     cost: Floats
     success: Floats
     done: Mask
+    outside: Mask | None = None
 
 
 class VectorEpisodes(Protocol):
@@ -185,6 +186,9 @@ class TableEnv:
             ``arm * max_samples + index`` stands for a sample; 0 in any other lattice.
         shuffled: whether an episode takes the samples of an arm in an order of chance; else as
             they are listed.
+        outside: shape (nodes,), whether settling leads beyond what was recorded, and so ends the
+            plan; None where it never does.
+        readings: what of the costs is paid once an episode; None for nothing.
     """
 
     space: Space
@@ -206,6 +210,8 @@ class TableEnv:
     unit: Cost = "tokens"
     subsets: int = 0
     shuffled: bool = True
+    outside: Mask | None = None
+    readings: Readings | None = None
 
     def part(self, tasks: Ints) -> TableEnv:
         """The same of some tasks, by index."""
@@ -237,6 +243,8 @@ class TableEnv:
             next=shifted(self.next[nodes]),
             cost_rows=rank[costs.reshape(-1)],
             costs={unit: costs.rows(kept) for unit, costs in self.costs.items()},
+            outside=None if self.outside is None else self.outside[nodes],
+            readings=None if self.readings is None else self.readings.part(nodes, tasks),
         )
 
     @property
@@ -333,7 +341,9 @@ class TableEpisodes:
         self._table = table
         self._orders = orders
         self.node = table.first[tasks]
+        self._tasks = tasks
         self._rounds = np.zeros(len(tasks), np.intp)
+        self._paid = None if table.readings is None else table.readings.none_paid(len(tasks))
 
     def observe(self, rows: Ints) -> BatchObservation:
         """What is known now in these rows."""
@@ -364,10 +374,11 @@ class TableEpisodes:
         then = table.then[nodes]
         done = settled & (then == END)
         success = np.where(done, table.score[nodes], 0.0)
+        outside = None if table.outside is None else done & table.outside[nodes]
         moved = settled & ~done
         self.node[rows[moved]] = then[moved]
         self._rounds[rows[moved]] = 0
-        return StepResult(cost, success, done)
+        return StepResult(cost, success, done, outside)
 
     def left(self, rows: Ints) -> Ints:
         """Samples left without tools and with them, shape (rows, 2), as `budget.options`."""
@@ -390,55 +401,10 @@ class TableEpisodes:
             sample = order[each, there.argmax(1)]
             more = taken < count
             cost += table.costs[table.unit].samples[table.cost_rows[nodes], arm, sample] * more
+            if table.readings is not None and self._paid is not None:
+                edges = nodes[more], arm[more], sample[more]
+                cost[more] -= table.readings.paid_before(
+                    self._paid, rows[more], self._tasks[rows[more]], edges, table.unit
+                )
             self.node[rows] = np.where(more, table.next[nodes, arm, sample], nodes)
-        return cost
-
-
-def oracle(table: TableEnv, reward: Reward, trade_off: float) -> tuple[Floats, Floats]:
-    """Success and cost of the best way through each task, known beforehand, by exact search.
-
-    By dynamic programming from the ends of plans to their beginnings: the cheapest way to each
-    quality of the result, of which the most rewarding one counts. Samples are taken in the order in
-    which they are listed, in calls that the space and the rounds allow, so no policy does better
-    where `shuffled` is False.
-    """
-    scores = np.unique(table.score[table.then == END])
-    cheapest = np.full((len(table.then), table.max_rounds + 1, len(scores)), np.inf)
-    for node in range(len(table.then))[::-1]:
-        then = table.then[node]
-        settled = cheapest[then, 0] if then != END else _only(scores == table.score[node])
-        calls = _calls(table, node)
-        cheapest[node] = settled
-        cheapest[node, 0] = np.inf if calls else settled
-        for rounds in range(table.max_rounds):
-            for cost, to in calls:
-                on = cost + cheapest[to, rounds + 1]
-                cheapest[node, rounds] = np.minimum(cheapest[node, rounds], on)
-    ways = cheapest[table.first, 0]
-    finite = np.isfinite(ways)
-    rewards = np.full(ways.shape, -np.inf)
-    costs, score = ways[finite], np.broadcast_to(scores, ways.shape)[finite]
-    rewards[finite] = reward.of(score, costs, np.full(len(score), trade_off))
-    best = rewards.argmax(1)
-    return scores[best], ways[np.arange(len(best)), best]
-
-
-def _only(here: Mask) -> Floats:
-    return np.where(here, 0.0, np.inf)
-
-
-def _calls(table: TableEnv, node: int) -> list[tuple[float, int]]:
-    """Cost and end of each call that can be made at a node, samples in their listed order."""
-    made = []
-    low, high = table.space.beam_width
-    for arm, allocation in enumerate(table.arms):
-        left = int(table.left[node, int(bool(allocation.tools))])
-        counts = {min(beam, left) for beam in range(low, high + 1)} - {0}
-        cost, at = float(table.read(np.array(node), np.array(arm))), node
-        for taken in range(1, max(counts, default=0) + 1):
-            sample = int((table.next[at, arm] != END).argmax())
-            cost += float(table.costs[table.unit].samples[table.cost_rows[at], arm, sample])
-            at = int(table.next[at, arm, sample])
-            if taken in counts:
-                made.append((cost, at))
-    return made
+        return np.maximum(cost, 0.0)

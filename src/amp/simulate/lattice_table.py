@@ -1,0 +1,180 @@
+"""A visited lattice as a table of arrays, in which policies play and learn without a model.
+
+A node of the table is a state with the arms that were asked in it so far, in their order: the vote
+of their candidates settles the step, and leads to the next state. An arm without temperature says
+the same again, and an arm with one says what it said when it was asked again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from amp.allocate.space import Space
+from amp.assess.base import Assessor
+from amp.errors import InvalidInputError
+from amp.simulate.lattice_recording import Lattice
+from amp.simulate.nodes import Edge, Node, env_from_lattice
+from amp.simulate.states import Asked, State, TaskLattice, choice_of
+from amp.simulate.table_env import TableEnv
+from amp.types import Complexity, Evidence, Usage
+from amp.votes import weighted_vote
+
+OF_THE_WAY = frozenset({"divergence", "revisits"})
+"""Features that tell how a state was reached, so that those of a lattice may have another value."""
+
+
+def lattice_env(
+    lattice: Lattice,
+    space: Space,
+    features: tuple[str, ...] = (),
+    assessor: Assessor | None = None,
+    max_rounds: int = 1,
+) -> TableEnv:
+    """The table of a lattice, with costs in all units, as a planner would be charged.
+
+    Args:
+        lattice: what was visited.
+        space: where a policy is to move; each of its allocations has to be one of the arms.
+        features: of the complexity that a policy is to see.
+        assessor: scores the steps; None for a complexity of 0.
+        max_rounds: rounds a plan step at most.
+
+    Raises:
+        InvalidInputError: if the assessor wants another probe than was made, a feature tells how a
+            state was reached, or calls would take several samples.
+    """
+    _check(lattice, space, features, assessor)
+    nodes: list[Node] = []
+    edges: list[Edge] = []
+    for task in lattice.tasks:
+        made = _Nodes(lattice, task, assessor, max_rounds)
+        nodes += made.nodes
+        edges += made.edges
+    return env_from_lattice(
+        nodes, edges, lattice.arms.named, space, features, max_rounds, lattice.card
+    )
+
+
+def _check(
+    lattice: Lattice, space: Space, features: tuple[str, ...], assessor: Assessor | None
+) -> None:
+    wide = [name for name, arm in lattice.arms.named.items() if arm.beam_width > 1]
+    if wide or space.beam_width != (1, 1):
+        raise InvalidInputError(
+            f"beam width is {space.beam_width}, and more than 1 in arms"
+            f" {', '.join(wide) or 'none'}; expected 1 in a table of a lattice, where a call takes"
+            " one sample"
+        )
+    probes = frozenset() if assessor is None else assessor.probes
+    if probes - lattice.arms.probes:
+        raise InvalidInputError(
+            f"the assessor probes {', '.join(sorted(probes))}, the lattice was recorded with"
+            f" {', '.join(sorted(lattice.arms.probes)) or 'no probe'}; record it so (--probe)"
+        )
+    network = None if assessor is None else assessor.network
+    read = () if network is None else network.names
+    if told := sorted(OF_THE_WAY.intersection((*features, *read))):
+        raise InvalidInputError(
+            f"feature {told[0]} tells how a state was reached, which a lattice does not; leave it"
+            " out"
+        )
+
+
+_Pulls = tuple[tuple[str, int], ...]
+"""What was asked in a state, in order: the arm, and which of its answers came."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """A state with what was asked in it so far."""
+
+    state: State
+    pulls: _Pulls
+    evidence: Evidence
+
+    @property
+    def name(self) -> str:
+        asked = " ".join(f"{arm}/{number}" for arm, number in self.pulls)
+        return f"{self.state.name} {asked}".rstrip()
+
+
+class _Nodes:
+    """The nodes and edges of a task, as far as rounds can lead.
+
+    Attributes:
+        nodes: each once; the first one begins the task.
+        edges: between them.
+    """
+
+    def __init__(
+        self, lattice: Lattice, task: TaskLattice, assessor: Assessor | None, max_rounds: int
+    ) -> None:
+        self._lattice, self._task = lattice, task
+        self._assessor, self._max_rounds = assessor, max_rounds
+        self.nodes: list[Node] = []
+        self.edges: list[Edge] = []
+        waiting, seen = [next(iter(task.states))], set[str]()
+        while waiting:
+            if (name := waiting.pop()) not in seen:
+                seen.add(name)
+                state = task.states[name]
+                waiting += self._step(_Point(state, (), state.context.evidence))
+
+    def _step(self, point: _Point) -> Iterator[str]:
+        """Adds a node and all that further rounds lead to; names the states that come next."""
+        lead = None
+        if point.pulls:
+            winner = weighted_vote(point.evidence.candidates)
+            action = None if winner is None else winner.action
+            lead = point.state.leads[choice_of(point.evidence.candidates, action)]
+            if lead.to is not None:
+                yield lead.to
+        context = replace(point.state.context, evidence=point.evidence)
+        assessed = Complexity(0.0) if self._assessor is None else self._assessor.assess(context)
+        self.nodes.append(
+            Node(
+                point.name,
+                self._task.task.id,
+                point.evidence,
+                assessed,
+                then=None if lead is None else lead.to,
+                score=0.0 if lead is None else lead.score,
+                outside=lead is not None and lead.outside,
+                context=context,
+            )
+        )
+        if len(point.pulls) < self._max_rounds:
+            for arm, number, answer in self._answers(point):
+                pulls = (*point.pulls, (arm, number))
+                tools = self._lattice.arms.named[arm].tools
+                evidence = point.evidence.after(answer.candidates, tools)
+                further = _Point(point.state, pulls, evidence)
+                usage, readings = _cost(point, answer)
+                self.edges.append(
+                    Edge(point.name, arm, further.name, usage=usage, readings=readings)
+                )
+                yield from self._step(further)
+
+    def _answers(self, point: _Point) -> Iterator[tuple[str, int, Asked]]:
+        for arm, answers in point.state.asked.items():
+            taken = {number for name, number in point.pulls if name == arm}
+            if self._lattice.arms.named[arm].temperature == 0.0:
+                taken = set()
+            for number, answer in enumerate(answers):
+                if number not in taken:
+                    yield arm, number, answer
+
+
+def _cost(point: _Point, answer: Asked) -> tuple[Usage, Mapping[str, Usage]]:
+    """What an answer costs after what was asked in its step; the readings that are new there."""
+    usage, readings = answer.usage, dict(answer.readings)
+    if not point.pulls:
+        usage += point.state.probe.usage
+        readings |= point.state.probe.readings
+    else:
+        known = set(point.state.probe.readings)
+        for arm, number in point.pulls:
+            known |= point.state.asked[arm][number].readings.keys()
+        readings = {name: cost for name, cost in readings.items() if name not in known}
+    return usage + sum(readings.values(), Usage()), readings
