@@ -196,7 +196,7 @@ def roll_out(
     episodes = env.reset(tasks, rng)
     log_stds = np.array(policy.log_stds, np.float32)
     success, cost = np.zeros(len(tasks)), np.zeros(len(tasks))
-    outside = np.zeros(len(tasks), np.bool_)
+    outside = np.zeros(0, np.bool_)
     worth = np.zeros(len(tasks))
     live = np.arange(len(tasks))
     columns: list[tuple[Floats | Mask | Ints, ...]] = []
@@ -213,7 +213,9 @@ def roll_out(
         came = _checked(episodes.step(live, latents))
         cost[live] += came.cost
         success[live] = came.success
-        outside[live] = False if came.outside is None else came.outside
+        if came.outside is not None:
+            outside = outside if len(outside) else np.zeros(len(tasks), np.bool_)
+            outside[live] = came.outside
         now = reward.of(came.success, cost[live], trade_offs[live])
         columns.append(
             (
