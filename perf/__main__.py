@@ -28,6 +28,7 @@ from perf.assessments import assessments
 from perf.babyai_steps import PROMISED, speed
 from perf.correctness import ratings
 from perf.decisions import decisions
+from perf.lattices import lattices
 from perf.learning import learning
 from perf.replay import replays
 from perf.reports import reports
@@ -148,6 +149,7 @@ def main() -> int:
         *replays(),
         *reports(),
         *learning(),
+        *lattices(),
         *routing(),
         ("text steps of BabyAI a CPU-second", speed().steps_a_second, ">", PROMISED),
         ("import amp, in s", start_up("-c", "import amp"), "<", 0.3),

@@ -52,6 +52,13 @@ def answer(prompt: Prompt, sample: int) -> str:
     return "no idea" if "Python" in question else f"{sample}. So it is.\n#### {right}"
 
 
+def labels(prompt: Prompt) -> dict[str, float]:
+    """Chooses among actions by chance, the same for the same prompt."""
+    rng = random.Random(repr(prompt.messages[-2:]))
+    masses = [rng.random() ** 3 for _ in range(9)]
+    return {str(label): mass / sum(masses) for label, mass in enumerate(masses, 1)}
+
+
 @pytest.fixture(scope="module", autouse=True)
 def model() -> Iterator[None]:
     """What the children take for the model named random: one that writes."""
@@ -59,7 +66,7 @@ def model() -> Iterator[None]:
     for slow in ("scipy.stats", "torch.utils.tensorboard.writer", "torch._dynamo", "rich.progress"):
         importlib.import_module(slow)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scripted, "random_model", lambda: ScriptedModel(answer))
+        patch.setattr(scripted, "random_model", lambda: ScriptedModel(answer, next_tokens=labels))
         yield
 
 
@@ -129,7 +136,20 @@ class Record(Job):
                 rows += database.execute("SELECT key, idx, text FROM samples")
                 rows += database.execute("SELECT key, log_probs FROM probes")
                 rows += database.execute("SELECT key, tokens FROM counts")
+            if database.execute(_LATTICE).fetchone():
+                rows += database.execute("SELECT key, task, content FROM lattice_tasks")
         return once(rows)
+
+
+_LATTICE = "SELECT 1 FROM sqlite_master WHERE name = 'lattice_tasks'"
+
+
+class RecordLattice(Record):
+    """Likewise of a lattice, whose tasks are noted when they are done."""
+
+    def start(self, folder: Path, name: str) -> int:
+        words = "record babyai --lattice --model random --split train --limit 4 --nodes 25 --jobs 2"
+        return forks.start([*words.split(), "--to", "pool.sqlite"], folder, name=name)
 
 
 class Sweep(Run):
@@ -326,7 +346,13 @@ def rated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run.path
 
 
-JOBS: dict[str, Callable[[], Job]] = {"run": Run, "record": Record, "sweep": Sweep, "train": Train}
+JOBS: dict[str, Callable[[], Job]] = {
+    "run": Run,
+    "record": Record,
+    "lattice": RecordLattice,
+    "sweep": Sweep,
+    "train": Train,
+}
 
 
 @pytest.mark.parametrize("writers", [1, 2])

@@ -6,6 +6,9 @@ verdicts, but averages over the samples that may come next, so it knows how hard
 how lucky it will be. A decision counts by what it earns over the average alternative: where tasks
 that look alike want different things, the one prevails that would cost more to get wrong.
 
+In plans of several steps the expert knows what each decision is worth if all later ones are the
+best (`amp.simulate.oracle.values`), at some trade-offs of the range.
+
 Imitation is maximum likelihood in latent space: the network learns the distribution under which
 these decisions are most probable, so PPO starts from a sensible policy that still explores.
 """
@@ -24,6 +27,7 @@ from amp.errors import InvalidInputError
 from amp.learn.networks import LOG_STDS, Networks, encoded, normalisation, one_thread
 from amp.mlp import Floats
 from amp.reward import Reward
+from amp.simulate.oracle import values
 from amp.simulate.table_env import Ints, TableEnv
 from amp.types import Allocation
 
@@ -175,15 +179,17 @@ def demonstrate(
     """Decisions of the oracle on random ways through the tasks.
 
     Args:
-        table: recorded samples, of one plan step a task.
+        table: recorded samples, of one plan step a task; or a lattice of any plans.
         reward: what pays.
         trade_offs: lambda is drawn from between these, once an episode.
         episodes: how many; each gives a decision a round.
         rng: all chance.
 
     Raises:
-        InvalidInputError: if tasks have several plan steps.
+        InvalidInputError: as `values`, of a lattice.
     """
+    if not table.subsets:
+        return _in_plans(table, reward, trade_offs, episodes, rng)
     tasks = rng.permutation(np.resize(np.arange(len(table.tasks)), episodes))
     lambdas = rng.uniform(*trade_offs, episodes)
     plays = table.reset(tasks, rng)
@@ -211,6 +217,50 @@ def demonstrate(
         live = live[~came.done]
     values, free, latents, weights = map(np.concatenate, zip(*rows, strict=True))
     return Demonstrations(values, free, latents, weights)
+
+
+_TRADE_OFFS = 16
+"""Lambdas for which the worth of a lattice's decisions is worked out."""
+
+
+def _in_plans(
+    table: TableEnv,
+    reward: Reward,
+    trade_offs: tuple[float, float],
+    episodes: int,
+    rng: np.random.Generator,
+) -> Demonstrations:
+    """Decisions on ways of which half the steps go on as is best, and half by chance."""
+    grid = np.linspace(*trade_offs, _TRADE_OFFS)
+    known = values(table, reward, grid)
+    tasks = rng.permutation(np.resize(np.arange(len(table.tasks)), episodes))
+    chosen = rng.integers(len(grid), size=episodes)
+    plays, live = table.reset(tasks, rng), np.arange(episodes)
+    rows: list[tuple[Floats | Mask, ...]] = []
+    while len(live):
+        view = plays.observe(live)
+        view.values[:, table.trade_off_column] = grid[chosen[live]]
+        nodes = plays.node[live]
+        stop = np.where(view.free[:, 0], known.stop[nodes, chosen[live]], -np.inf)
+        go = known.go[nodes, plays.rounds[live], :, chosen[live]]
+        worth = np.column_stack([stop, go])
+        able = np.isfinite(worth)
+        finite = np.where(able, worth, np.nan)
+        decided = [(None, *table.arms)[index] for index in worth.argmax(1)]
+        latents = latents_of(table.space, decided, view.free)
+        rows.append((view.values, view.free, latents, worth.max(1) - np.nanmean(finite, 1)))
+        others = [_one_of(table, possible, rng) for possible in able]
+        tried = latents_of(table.space, others, view.free)
+        by_chance = rng.random((len(live), 1)) < 0.5
+        came = plays.step(live, np.where(by_chance, tried, latents))
+        live = live[~came.done]
+    columns = map(np.concatenate, zip(*rows, strict=True))
+    return Demonstrations(*columns)
+
+
+def _one_of(table: TableEnv, able: Mask, rng: np.random.Generator) -> Allocation | None:
+    """A decision of chance among those that are possible; None is a stop."""
+    return (None, *table.arms)[int(rng.choice(np.flatnonzero(able)))]
 
 
 def _worth(

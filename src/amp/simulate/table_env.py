@@ -335,6 +335,7 @@ class TableEpisodes:
 
     Attributes:
         node: where each episode is.
+        rounds: of its plan step so far.
     """
 
     def __init__(self, table: TableEnv, tasks: Ints, orders: Ints) -> None:
@@ -342,16 +343,16 @@ class TableEpisodes:
         self._orders = orders
         self.node = table.first[tasks]
         self._tasks = tasks
-        self._rounds = np.zeros(len(tasks), np.intp)
+        self.rounds = np.zeros(len(tasks), np.intp)
         self._paid = None if table.readings is None else table.readings.none_paid(len(tasks))
 
     def observe(self, rows: Ints) -> BatchObservation:
         """What is known now in these rows."""
         table, nodes = self._table, self.node[rows]
         values = np.array(table.shown[nodes])
-        values[:, len(table.features) + EXTRAS.index("rounds")] = np.log1p(self._rounds[rows])
+        values[:, len(table.features) + EXTRAS.index("rounds")] = np.log1p(self.rounds[rows])
         free = np.zeros((len(rows), len(table.space.dims)), np.bool_)
-        free[:, 0] = self._rounds[rows] > 0
+        free[:, 0] = self.rounds[rows] > 0
         free[:, 1:TOOLS_FROM] = [
             max(np.ptp(table.space.depths(False)), np.ptp(table.space.depths(True))) > 0,
             *(np.ptp(getattr(table.space, name)) > 0 for name in REALS[1:]),
@@ -367,17 +368,17 @@ class TableEpisodes:
         asking = rows[going]
         if len(asking):
             cost[going] = self._pull(asking, latents[going])
-            self._rounds[asking] += 1
+            self.rounds[asking] += 1
         nodes = self.node[rows]
         exhausted = ~(table.left[nodes] > 0).any(1)
-        settled = ~going | (self._rounds[rows] >= table.max_rounds) | exhausted
+        settled = ~going | (self.rounds[rows] >= table.max_rounds) | exhausted
         then = table.then[nodes]
         done = settled & (then == END)
         success = np.where(done, table.score[nodes], 0.0)
         outside = None if table.outside is None else done & table.outside[nodes]
         moved = settled & ~done
         self.node[rows[moved]] = then[moved]
-        self._rounds[rows[moved]] = 0
+        self.rounds[rows[moved]] = 0
         return StepResult(cost, success, done, outside)
 
     def left(self, rows: Ints) -> Ints:

@@ -1,0 +1,99 @@
+"""Learning on a lattice: imitation of its best decisions, then PPO on whole plans."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.fakes.trail import ARMS, Trails
+from tests.simulate.test_explore import read, record
+from tests.simulate.test_lattice_table import FEATURES, SILENT, SPACE
+
+from amp.learn.behaviour_cloning import ImitationSettings, demonstrate, imitate
+from amp.learn.config import PPOConfig
+from amp.learn.rollout import roll_out
+from amp.learn.trainer import train
+from amp.mlp import Floats
+from amp.reward import Reward
+from amp.simulate.lattice_recording import Survey
+from amp.simulate.lattice_table import lattice_env
+from amp.simulate.oracle import oracle
+from amp.simulate.states import Arms
+from amp.simulate.table_env import TableEnv
+
+REWARD = Reward(500.0)
+TRADE_OFF = 0.9
+
+
+@pytest.fixture(scope="module")
+def env(tmp_path_factory: pytest.TempPathFactory) -> TableEnv:
+    """Junctions of which each wants an arm of its own, whatever the plan so far."""
+    path, trails = tmp_path_factory.mktemp("lattice") / "it.sqlite", Trails(6, 8)
+    survey, tasks = Survey(trails, Arms(ARMS)), trails.tasks("train", 12)
+    record(path, survey, tasks)
+    return lattice_env(read(path, survey, tasks), SPACE, FEATURES, SILENT)
+
+
+def earned(success: Floats, cost: Floats) -> float:
+    return float(REWARD.of(success, cost, np.full(len(cost), TRADE_OFF)).mean())
+
+
+def fixed(env: TableEnv, depth: int) -> float:
+    """What one arm everywhere earns."""
+    only = replace(SPACE, depth=(depth, depth))
+    episodes = replace(env, space=only).reset(np.arange(len(env.tasks)), np.random.default_rng(0))
+    cost, success = np.zeros(len(env.tasks)), np.zeros(len(env.tasks))
+    live = np.arange(len(env.tasks))
+    while len(live):
+        came = episodes.step(live, np.zeros((len(live), len(only.dims))))
+        cost[live] += came.cost
+        success[live] = came.success
+        live = live[~came.done]
+    return earned(success, cost)
+
+
+def test_demonstrations_think_where_that_is_best(env: TableEnv) -> None:
+    shown = demonstrate(env, REWARD, (0.9, 0.95), 50, np.random.default_rng(0))
+    faded = shown.values[:, FEATURES.index("distance")] > 0.5
+    lost = shown.weights < 1e-9
+    think = shown.latents[:, 1] > 0
+    assert think[faded & ~lost].mean() > 0.4  # in the fog nothing is worth a thought
+    assert not think[~faded].any()
+    again = demonstrate(env, REWARD, (0.9, 0.95), 50, np.random.default_rng(0))
+    assert (again.latents == shown.latents).all()
+
+
+@pytest.mark.slow
+def test_imitation_and_ppo_reach_the_oracle_of_a_task_of_many_steps(
+    env: TableEnv, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    start = imitate(
+        SPACE,
+        FEATURES,
+        1,
+        demonstrate(env, REWARD, (0.8, 0.95), 400, rng),
+        ImitationSettings(hidden=16, epochs=40),
+    )
+    config = PPOConfig(
+        decisions=40_000,
+        hidden=16,
+        reference_cost=REWARD.reference_cost,
+        min_trade_off=0.8,
+        max_trade_off=0.95,
+        curriculum=False,
+    )
+    start = replace(start, max_samples=env.max_samples)
+    made = train(env, config, tmp_path / "training", start=start)
+    tasks = np.arange(len(env.tasks))
+    came = roll_out(
+        replace(made, deterministic=True),
+        *(env, REWARD, tasks, np.full(len(tasks), TRADE_OFF), rng),
+    )
+    best = earned(*oracle(env, REWARD, TRADE_OFF))
+    alike = max(fixed(env, depth) for depth in (0, 1))
+    assert best > alike + 0.03
+    assert came.returns.mean() - alike >= 0.95 * (best - alike)
+    assert not came.outside.any()
