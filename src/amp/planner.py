@@ -140,6 +140,7 @@ class Planner:
                 ledger.ended_by = DEAD_END
                 break
             context = StepContext(task, state.observation, tuple(steps))
+            context = replace(context, standing_plan=self.executor.planned(context))
             step = await self._plan_step(context, meter)
             if step.action is not None:
                 try:

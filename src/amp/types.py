@@ -1,8 +1,9 @@
 """What flows through the loop: frozen values with units in their names.
 
 Reading order: `Task`, `Observation` and `Transition` (the problem, from `amp.environment`), `Usage`
-and `Limits` (the budget, from `amp.usage`), `Complexity` and `Allocation` (what the CAM and the RAC
-decide), `Candidate` and `Evidence` (the results), `StepRecord` and `Episode` (the record).
+and `Limits` (the budget, from `amp.usage`), `Complexity` (what the CAM says), `Allocation` and
+`Decision` (what the RAC decides, from `amp.decision`), `Candidate` and `Evidence` (the results),
+`StepRecord` and `Episode` (the record).
 """
 
 from __future__ import annotations
@@ -13,6 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from amp.decision import PLAN as PLAN
+from amp.decision import STANDING_PLAN as STANDING_PLAN
+from amp.decision import STOP as STOP
+from amp.decision import Allocation as Allocation
+from amp.decision import Decision as Decision
 from amp.environment import Observation as Observation
 from amp.environment import Task as Task
 from amp.environment import Transition as Transition
@@ -20,8 +26,8 @@ from amp.tokens import TokenFigures as TokenFigures
 from amp.usage import Limits as Limits
 from amp.usage import Usage as Usage
 
-_OFTEN_EMPTY = ("model", "by_model", "winner")
-"""Fields that say nothing where there is one model, or where the vote decides."""
+_OFTEN_EMPTY = ("model", "by_model", "winner", "plan")
+"""Fields that say nothing where there is one model, the vote decides, or no plan is written."""
 
 
 def written(fields: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -53,89 +59,6 @@ class Complexity:
         if not math.isfinite(self.score):
             raise ValueError(f"complexity score is {self.score}, expected a finite number")
 
-
-@dataclass(frozen=True, slots=True)
-class Allocation:
-    """R(C) = {d, t, p, b, u, v}: what one round of one plan step may spend (spec 2.3).
-
-    Attributes:
-        depth: reasoning steps before acting; 0 acts at once.
-        temperature: sampling temperature; 0 is greedy.
-        top_p: nucleus mass in (0, 1].
-        beam_width: parallel candidates, at least 1.
-        tools: names of the tools that the step may use.
-        verification: 0 none, 1 rule check, 2 self-check by the probability of "yes", 3 verify and
-            refine. Each level includes those below.
-        model: name of the model that answers, where the planner has several; None is the base one.
-
-    Raises:
-        ValueError: if a value is out of its range; the message names the field.
-    """
-
-    depth: int = 0
-    temperature: float = 0.0
-    top_p: float = 1.0
-    beam_width: int = 1
-    tools: frozenset[str] = frozenset()
-    verification: int = 0
-    model: str | None = None
-
-    def __post_init__(self) -> None:
-        for name, value, low, high in (
-            ("depth", self.depth, 0, 64),
-            ("temperature", self.temperature, 0.0, 2.0),
-            ("beam_width", self.beam_width, 1, 256),
-            ("verification", self.verification, 0, 3),
-        ):
-            if not low <= value <= high:
-                raise ValueError(f"allocation {name} is {value}, expected {low} to {high}")
-        if not 0.0 < self.top_p <= 1.0:
-            raise ValueError(
-                f"allocation top_p is {self.top_p}, expected more than 0 and at most 1"
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What an allocator decided: another round with this allocation, or to stop (None).
-
-    Attributes:
-        allocation: what the next round may spend; None ends the rounds, and the candidates so far
-            decide the step's action.
-        log_prob: log-probability of the decision under the allocator's policy; 0 if deterministic.
-        latents: the policy's samples in latent space, which the maps turned into the allocation;
-            for learning, else empty.
-        max_tokens: what the round may take at most; a call that could take more is not made. None
-            for what the limits allow.
-        give_up: why the episode is given up: it ends with this step. Empty where it goes on.
-        winner: of a stop, index of the candidate whose action is carried out; None leaves that to
-            the vote.
-
-    Raises:
-        ValueError: if the episode is given up and another round allocated.
-    """
-
-    allocation: Allocation | None
-    log_prob: float = 0.0
-    latents: tuple[float, ...] = ()
-    max_tokens: int | None = None
-    give_up: str = ""
-    winner: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.give_up and self.allocation is not None:
-            raise ValueError("a decision gives up and allocates a round, expected one of the two")
-        if self.winner is not None and self.allocation is not None:
-            raise ValueError(
-                "a decision names a winner and allocates a round, expected one of them"
-            )
-
-    @property
-    def stop(self) -> bool:
-        return self.allocation is None
-
-
-STOP = Decision(None)
 
 MODEL_ERROR = "model error"
 """`Episode.ended` where a model that could not answer ended it."""
@@ -208,6 +131,8 @@ class Candidate:
         p_right: probability that it is right by these figures, whatever others answer; None where
             nothing was trained to tell.
         model: name of the model that answered, where the planner has several; else None.
+        plan: the actions that are to follow this one, in the environment's words; empty unless the
+            step was allocated a plan, or follows one.
     """
 
     text: str
@@ -229,6 +154,7 @@ class Candidate:
     looks: Mapping[str, float] = field(default_factory=dict, hash=False)
     p_right: float | None = None
     model: str | None = None
+    plan: tuple[str, ...] = ()
 
     @property
     def valid(self) -> bool:
@@ -327,6 +253,8 @@ class StepContext:
         remaining: what the limits still allow, at least 0.
         usage: what this step has cost so far, probes included.
         failed: names of the models that failed in this episode and are asked no more.
+        standing_plan: what is left of the plan that an earlier step wrote, from the next action on;
+            empty where there is none, or its next action is not admissible now.
     """
 
     task: Task
@@ -336,6 +264,7 @@ class StepContext:
     remaining: Limits = Limits()
     usage: Usage = Usage()
     failed: frozenset[str] = frozenset()
+    standing_plan: tuple[str, ...] = ()
 
     def actions(self, tools: frozenset[str]) -> tuple[str, ...] | None:
         """The admissible actions with these tools allocated; None where an action is free text."""
@@ -418,6 +347,21 @@ class StepRecord:
     stop: Decision | None = None
     probe: Probe | None = None
     final_complexity: Complexity | None = None
+
+
+def standing_plan(steps: Sequence[StepRecord]) -> tuple[str, ...]:
+    """The plan that stands after some steps: that of the candidate carried out in the last one.
+
+    So a step that neither plans nor follows ends a plan.
+    """
+    if not steps:
+        return ()
+    last = steps[-1]
+    candidates = [candidate for each in last.rounds for candidate in each.candidates]
+    if last.stop is not None and last.stop.winner is not None:
+        candidates = [candidates[last.stop.winner]]
+    plans = (c.plan for c in reversed(candidates) if c.action == last.action and c.plan)
+    return next(plans, ())
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from amp.allocate.base import (
 from amp.allocate.confidence import ByGain, ConfidenceStop, ReliabilityStop, UntilSure, Way
 from amp.allocate.giving_up import FailureHead, GivingUp
 from amp.allocate.policy import Policy, SigmoidPolicy
-from amp.allocate.rules import EscalatingAllocator, HeuristicAllocator
+from amp.allocate.rules import EscalatingAllocator, HeuristicAllocator, PlanThenFollow, plan_arms
 from amp.allocate.space import Line, Space
 from amp.allocate.stopping import (
     AdaptiveConsistency,
@@ -65,6 +65,7 @@ __all__ = [
     "Line",
     "MlpPolicy",
     "OverrideAllocator",
+    "PlanThenFollow",
     "Policy",
     "RandomAllocator",
     "ReliabilityStop",
@@ -80,6 +81,7 @@ __all__ = [
     "load_head",
     "load_policy",
     "make_allocator",
+    "plan_arms",
     "resolve_auto",
     "save_head",
     "save_policy",
@@ -139,11 +141,13 @@ class AllocatorKind:
         takes: which of ``max_samples``, ``trade_off``, ``mean_tokens``, ``mean_dollars``,
             ``agreement``, ``models`` and ``episodes`` it takes.
         path: the file of a trained policy; None for any other allocator.
+        plans: whether it allocates plans of several actions, whatever the options.
     """
 
     make: Callable[[AllocatorOptions], Allocator]
     takes: frozenset[str] = frozenset()
     path: Path | None = None
+    plans: bool = False
 
 
 def _adaptive_consistency(options: AllocatorOptions) -> Allocator:
@@ -188,6 +192,12 @@ def _cascade(options: AllocatorOptions) -> Allocator:
     return Cascade(sequence) if options.agreement is None else Cascade(sequence, options.agreement)
 
 
+def _plan_then_follow(options: AllocatorOptions) -> Allocator:
+    at_once = replace(options.fixed, depth=0)
+    depth = options.fixed.depth  # where the user or the benchmark sets one, it is that of a plan
+    return PlanThenFollow(at_once, depth) if depth else PlanThenFollow(at_once)
+
+
 def _ways(options: AllocatorOptions) -> tuple[Allocation, ...]:
     """One sample of the fixed allocation, and if that has tools, of the first arm without."""
     fixed = replace(options.fixed, beam_width=1)
@@ -228,6 +238,7 @@ ALLOCATORS: dict[str, AllocatorKind] = {
     "reasc": AllocatorKind(_in_order(ReliabilityStop, _ONE_WAY), _SAMPLES),
     "by_gain": AllocatorKind(_by_gain, _SAMPLES),
     "cascade": AllocatorKind(_cascade, frozenset({"models", "agreement"})),
+    "plan_then_follow": AllocatorKind(_plan_then_follow, plans=True),
     "sigmoid": AllocatorKind(lambda options: SigmoidPolicy.initial(options.space)),
     **{how: AllocatorKind(_control(how), frozenset({"episodes"})) for how in CONTROLS},
 }

@@ -1,4 +1,4 @@
-"""Allocators by rule that use the complexity: the heuristic, and one that reasons only in trouble.
+"""Allocators by rule: the heuristic, one that reasons only in trouble, and one that plans ahead.
 
 The heuristic gives harder steps more of every resource, by the sigmoid maps of spec 3.3. Rules that
 ignore the complexity and differ only in when they stop are in `amp.allocate.stopping`.
@@ -17,6 +17,8 @@ from amp.allocate.stopping import leaders
 from amp.errors import InvalidInputError
 from amp.latency import CostModel
 from amp.types import (
+    PLAN,
+    STANDING_PLAN,
     STOP,
     Allocation,
     Complexity,
@@ -182,3 +184,76 @@ def steps_here(context: StepContext) -> tuple[StepRecord, ...]:
             feedback = step.feedback
     now = (context.observation.state, context.observation.actions, feedback)
     return tuple(step for step, seen in zip(context.steps, situations, strict=True) if seen == now)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanThenFollow(Allocator):
+    """Plans several actions in one call, follows them until that breaks, then plans again.
+
+    A plan breaks where its next action is not admissible, or it has led back to a situation that
+    there was before. After the last plan every step acts at once, or the episode is given up. A
+    step whose plan names no admissible action acts at once, too. That is replanning on demand, as
+    AdaPlanner does it (Sun et al. 2023), with nothing learned.
+
+    Attributes:
+        at_once: what a step is allocated that neither plans nor follows; its tools are those of the
+            other steps, too.
+        depth: actions of a plan at most.
+        most: plans of an episode at most.
+        gives_up: whether the episode is given up where another plan would be needed.
+    """
+
+    at_once: Allocation = Allocation()
+    depth: int = 8
+    most: int = 3
+    gives_up: bool = False
+
+    uses_complexity = False
+
+    def __post_init__(self) -> None:
+        if self.depth < 1 or self.most < 1:
+            raise InvalidInputError(
+                f"depth is {self.depth} and most {self.most}, expected at least 1 action and 1 plan"
+            )
+
+    def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
+        arms = plan_arms(self.at_once, plans=(self.depth,), thoughts=())
+        if context.evidence.rounds:
+            failed = PLAN in context.evidence.tools[-1] and not context.evidence.votes
+            return Decision(self.at_once) if failed else STOP
+        if context.standing_plan and not steps_here(context):
+            return Decision(arms["follow"])
+        written = sum(PLAN in each.allocation.tools for s in context.steps for each in s.rounds)
+        if written < self.most:
+            return Decision(arms[f"plan {self.depth}"])
+        if self.gives_up:
+            return Decision(None, give_up=f"{written} plans did not reach the goal")
+        return Decision(self.at_once)
+
+    def with_overrides(self, fields: Mapping[str, Any]) -> PlanThenFollow:
+        others = {name: value for name, value in fields.items() if name != "depth"}
+        depth = fields.get("depth", self.depth)
+        return replace(self, at_once=replace(self.at_once, **others), depth=depth)
+
+
+def plan_arms(
+    at_once: Allocation, plans: Sequence[int] = (4, 8), thoughts: Sequence[int] = (1,)
+) -> dict[str, Allocation]:
+    """What a step of a long plan can be allocated, by name.
+
+    Args:
+        at_once: the arm ``act``, whose tools and sampling the others share.
+        plans: of each arm ``plan k``, how many actions it writes.
+        thoughts: of each arm ``think d``, how many sentences come before the choice.
+
+    Returns:
+        These, and ``follow``, which takes the next action of the plan that stands. It makes no
+        model call wherever `StepContext.standing_plan` is not empty, and acts at once elsewhere.
+    """
+    planning, following = at_once.tools | {PLAN}, at_once.tools | {STANDING_PLAN}
+    return {
+        "act": at_once,
+        "follow": replace(at_once, tools=following),
+        **{f"think {d}": replace(at_once, depth=d) for d in thoughts},
+        **{f"plan {k}": replace(at_once, depth=k, tools=planning) for k in plans},
+    }

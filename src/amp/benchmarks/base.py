@@ -20,6 +20,7 @@ from amp.environment import Environment
 from amp.errors import InvalidInputError, MissingDependencyError, did_you_mean
 from amp.execute.base import Plausibility, Prompts, Tool
 from amp.execute.choice_looks import choice_looks
+from amp.execute.plans import PLAN_TOOLS, PlainPlans, PlanPrompts
 from amp.execute.tools import TOOLS, LargerModelTool, plugin_tools
 from amp.latency import Lengths
 from amp.models.download import Progress
@@ -83,6 +84,7 @@ class Defaults:
             complexity.
         plausibility: what candidates look like against what a step asks; the default knows of
             listed actions what the plan shows of them.
+        plans: how plans of several actions are asked for and read, where an allocation has them.
     """
 
     fixed: Allocation
@@ -92,6 +94,7 @@ class Defaults:
     policy_space: Space | None = None
     allocator: str = "escalating"
     plausibility: Plausibility = choice_looks
+    plans: PlanPrompts = field(default_factory=PlainPlans)
 
     def overridden(self, overrides: Mapping[str, Any], benchmark: Benchmark) -> Defaults:
         """Returns the defaults with the user's settings in place of their own.
@@ -122,9 +125,8 @@ class Defaults:
 
 
 def _check_tools(names: Iterable[str], benchmark: Benchmark) -> None:
-    known = sorted(
-        {*benchmark.tools, *benchmark.environment_tools, *plugin_tools(), LargerModelTool.name}
-    )
+    own = {*benchmark.tools, *benchmark.environment_tools, *PLAN_TOOLS}
+    known = sorted({*own, *plugin_tools(), LargerModelTool.name})
     for name in names:
         if name in (*TOOLS, LargerModelTool.name):
             note_shadowed("amp.tools", name)

@@ -42,7 +42,7 @@ from amp.models.recorded import RecordedModel
 from amp.planner import Planner
 from amp.settings import Profile, load_settings
 from amp.trace import read_episodes
-from amp.types import Candidate, ProbeKind
+from amp.types import PLAN, Candidate, ProbeKind
 from amp.votes import vote
 
 if TYPE_CHECKING:
@@ -132,7 +132,14 @@ class Assembly:
         """Versions of all prompts that may be used: the benchmark's, and a method's own."""
         planner = BASELINES.get(self.method.planner)
         own = () if planner is None else (planner.version,)
-        return (self.benchmark.prompts.version, *own)
+        plans = (self.benchmark.defaults.plans.version,) if self._may_plan else ()
+        return (self.benchmark.prompts.version, *own, *plans)
+
+    @property
+    def _may_plan(self) -> bool:
+        """Whether an allocation may have the model write plans of several actions."""
+        tools = self.defaults.fixed.tools | self.defaults.space.tools
+        return PLAN in tools or find_allocator(self.method.allocator).plans
 
     @property
     def needs_hidden_states(self) -> bool:
@@ -205,7 +212,8 @@ class Assembly:
             tools = {name: RecordedTool(tool, model.recording) for name, tool in tools.items()}
         if larger is not None:
             tools = {**tools, LargerModelTool.name: LargerModelTool(larger)}
-        executor = Executor(self.benchmark.prompts, tools, self.benchmark.defaults.plausibility)
+        told = self.benchmark.defaults
+        executor = Executor(self.benchmark.prompts, tools, told.plausibility, plans=told.plans)
         if self.method.planner in BASELINES:
             baseline = BASELINES[self.method.planner]
             return baseline(model, executor, self.defaults.fixed, limits)

@@ -23,10 +23,20 @@ from amp.execute.choice_step import (
 )
 from amp.execute.meter import Meter
 from amp.execute.open_step import OpenStep
+from amp.execute.plans import PLAN_TOOLS, PlainPlans, PlanPrompts, planned, write_plans
 from amp.execute.select import refine, rules_of, self_check
 from amp.models.base import Message, Prompt, entropy, normalised, perplexity
 from amp.models.chat import MIN_TOKENS
-from amp.types import Allocation, Candidate, Probe, ProbeKind, StepContext, ToolUse
+from amp.types import (
+    PLAN,
+    STANDING_PLAN,
+    Allocation,
+    Candidate,
+    Probe,
+    ProbeKind,
+    StepContext,
+    ToolUse,
+)
 
 _NEUTRAL = Prompt(
     (Message("system", "You repeat what you are told."), Message("user", "What is the task?")),
@@ -114,7 +124,9 @@ class Executor:
     A step with listed actions is a choice step: after `depth` steps of reasoning the next-token
     probabilities over the actions' labels are read. Any other step is open: the model writes, tools
     process what it wrote, and `Prompts.read` extracts the action. Before either, the allocated
-    tools may give advice, which is appended to the state that the model reads.
+    tools may give advice, which is appended to the state that the model reads. With the tool `PLAN`
+    the model writes several actions instead, and with `STANDING_PLAN` it is not asked
+    (`amp.execute.plans`).
 
     Attributes:
         prompts: all texts for this kind of task.
@@ -122,6 +134,7 @@ class Executor:
         plausibility: what candidates look like; by default nothing is told.
         check: tells from the goal and an action whether the action is right; what it finds wrong
             breaks a rule (verification 1). By default nothing is told.
+        plans: how plans of several actions are asked for and read; by default plain ones.
     """
 
     def __init__(
@@ -130,11 +143,13 @@ class Executor:
         tools: Mapping[str, Tool] | None = None,
         plausibility: Plausibility = no_looks,
         check: Check | None = None,
+        plans: PlanPrompts | None = None,
     ) -> None:
         self.prompts = prompts
         self.tools = dict(tools or {})
         self.plausibility = plausibility
         self.check = check
+        self.plans = plans or PlainPlans()
         self._answers: WeakKeyDictionary[Meter, dict[Question, list[float] | None]]
         self._answers = WeakKeyDictionary()  # there is one meter for each episode
 
@@ -167,6 +182,10 @@ class Executor:
         )
         return await probe_step(prompt, actions, context, kinds, meter, self.prompts)
 
+    def planned(self, context: StepContext) -> tuple[str, ...]:
+        """Returns what `StepContext.standing_plan` is to be at a step; it makes no model call."""
+        return planned(context, self.plans)
+
     async def execute(
         self, context: StepContext, allocation: Allocation, meter: Meter
     ) -> tuple[Candidate, ...]:
@@ -179,10 +198,14 @@ class Executor:
         actions = context.actions(allocation.tools)
         if actions is not None and not actions:
             return (Candidate(text="", action=None, failure="no action is admissible"),)
+        if STANDING_PLAN in allocation.tools:
+            if following := self.planned(context):
+                return (self._looked(context, _followed(following)),)
+            meter.notes.append("no standing plan to follow: acted as without one")
         if actions is not None and len(actions) == 1:
             meter.notes.append("no model call for the only admissible action")
             only = Candidate(text="", action=actions[0], probability=1.0)
-            return (replace(only, looks=looks_of(self.plausibility, context, only)),)
+            return (self._looked(context, only),)
         tools = self._allocated(context, allocation, meter)
         advice = await self._advice(context, tools, meter)
         context = _with_advice(context, advice)
@@ -191,10 +214,12 @@ class Executor:
         for tool in tools.values():
             if tool.model is not None:
                 meter = meter.on(tool.model)
-        thinking = _thinking_tokens(allocation, meter)
-        # Native thinking takes the place of the reasoning that the prompt would ask for.
-        in_words = replace(allocation, depth=0) if thinking else allocation
-        if actions is not None and allocation.depth > 0 and len(actions) > MAX_CHOICES:
+        plans = PLAN in allocation.tools and allocation.depth > 0
+        thinking = 0 if plans else _thinking_tokens(allocation, meter)
+        # A plan and native thinking take the place of the reasoning that the prompt would ask for.
+        in_words = replace(allocation, depth=0) if thinking or plans else allocation
+        reasons = allocation.depth > 0 and not plans
+        if actions is not None and reasons and len(actions) > MAX_CHOICES:
             direct, listed = replace(allocation, depth=0), actions
             context, _ = await fit_history(
                 context, lambda step: step_prompt(self.prompts, step, direct, listed), 1, 0, meter
@@ -202,7 +227,11 @@ class Executor:
             actions = await shortlist(meter, at_once(self.prompts, context), actions)
         context, prompt = await fit_history(
             context,
-            lambda step: step_prompt(self.prompts, step, in_words, actions),
+            lambda step: (
+                self.plans.ask(step, actions, allocation.depth)
+                if plans
+                else step_prompt(self.prompts, step, in_words, actions)
+            ),
             allocation.beam_width,
             thinking,
             meter,
@@ -213,7 +242,10 @@ class Executor:
             )
         else:
             step = ChoiceStep(self.prompts, context, in_words, thinking, actions, meter)
-        candidates = await step.attempt(prompt)
+        if plans:
+            candidates = await write_plans(context, allocation, actions, prompt, self.plans, meter)
+        else:
+            candidates = await step.attempt(prompt)
         rules = rules_of(context, actions, self.check)
         if allocation.verification >= 1:
             candidates = rules(candidates)
@@ -223,13 +255,15 @@ class Executor:
             candidates = await refine(candidates, context, rules, step, self.prompts, meter)
         return tuple(
             replace(
-                c,
+                self._looked(context, c),
                 tool_uses=advice + c.tool_uses,
-                looks=looks_of(self.plausibility, context, c),
                 model=meter.model.card.name if several else None,
             )
             for c in candidates
         )
+
+    def _looked(self, context: StepContext, candidate: Candidate) -> Candidate:
+        return replace(candidate, looks=looks_of(self.plausibility, context, candidate))
 
     async def advise(
         self, context: StepContext, allocation: Allocation, meter: Meter
@@ -249,7 +283,8 @@ class Executor:
         self, context: StepContext, allocation: Allocation, meter: Meter
     ) -> dict[str, Tool]:
         """The allocated tools that run here, in the order of their names."""
-        elsewhere = allocation.tools - set(self.tools) - set(context.observation.tool_actions)
+        here = {*self.tools, *context.observation.tool_actions, *PLAN_TOOLS}
+        elsewhere = allocation.tools - here
         meter.notes += [f"no tool {name!r} here" for name in sorted(elsewhere)]
         return {name: self.tools[name] for name in sorted(allocation.tools & set(self.tools))}
 
@@ -342,6 +377,10 @@ async def _fits(
     if sum(len(text) + _TEMPLATE_TOKENS for text in texts) + answers <= room:
         return True
     return await meter.count_tokens(prompt) + answers <= room
+
+
+def _followed(following: tuple[str, ...]) -> Candidate:
+    return Candidate(text="", action=following[0], plan=following[1:])
 
 
 def _thinking_tokens(allocation: Allocation, meter: Meter) -> int:

@@ -18,6 +18,7 @@ from amp.allocate.space import Space
 from amp.benchmarks.babyai import minigrid
 from amp.benchmarks.babyai.environment import PATH_FINDER, BabyAIEnvironment
 from amp.benchmarks.babyai.judge import BabyAIJudge
+from amp.benchmarks.babyai.plans import BabyAIPlans
 from amp.benchmarks.babyai.plausibility import plausibility
 from amp.benchmarks.babyai.prompts import BabyAIPrompts
 from amp.benchmarks.base import Defaults, Difficulty, DifficultyScale, Requirements
@@ -72,6 +73,7 @@ class BabyAI:
         lengths=Lengths(prompt_tokens=835, answer_tokens=1, thought_tokens=18),
         allocator="heuristic",
         plausibility=plausibility,
+        plans=BabyAIPlans(),
     )
     difficulty_scale = DifficultyScale("primitive actions of the expert", (6, 18))
     requirements = Requirements(
