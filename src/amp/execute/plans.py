@@ -109,7 +109,12 @@ class PlainPlans:
 
 
 def numbered_list(
-    messages: tuple[Message, ...], count: int, *, tokens_an_action: int, version: str
+    messages: tuple[Message, ...],
+    count: int,
+    *,
+    tokens_an_action: int,
+    version: str,
+    lead: str = "",
 ) -> Prompt:
     """Prompt of a plan: its first number is given, and one more number than wanted ends it.
 
@@ -117,7 +122,7 @@ def numbered_list(
     of a longer one.
     """
     return Prompt(
-        (*messages, Message("assistant", "1.")),
+        (*messages, Message("assistant", f"{lead}1.")),
         max_tokens=tokens_an_action * count,
         stop=(f"\n{count + 1}.", "\n\n"),
         version=version,

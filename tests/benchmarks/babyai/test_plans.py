@@ -32,7 +32,7 @@ from amp.types import (
     Usage,
 )
 
-PINNED = ("babyai-plan/1", "ec3f959b9a62bee3")
+PINNED = ("babyai-plan/1", "44727c6fdedc2f78")
 PLANS = BabyAIPlans()
 SUBGOALS = ("go to the locked red door", "go to the blue ball 2 steps left", "explore")
 

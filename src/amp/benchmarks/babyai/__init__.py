@@ -24,7 +24,7 @@ from amp.benchmarks.babyai.prompts import BabyAIPrompts
 from amp.benchmarks.base import Defaults, Difficulty, DifficultyScale, Requirements
 from amp.errors import InvalidInputError, did_you_mean
 from amp.execute.base import Tool
-from amp.execute.tools import MemoryTool
+from amp.execute.tools import MemoryTool, TriedTool
 from amp.latency import Lengths
 from amp.types import Allocation, Task
 
@@ -86,7 +86,7 @@ class BabyAI:
         self.level = minigrid.check_level(level)
         self.max_steps = max_steps
         self.prompts = BabyAIPrompts()
-        self.tools: Mapping[str, Tool] = {MemoryTool.name: MemoryTool()}
+        self.tools: Mapping[str, Tool] = {tool.name: tool for tool in (MemoryTool(), TriedTool())}
 
     @classmethod
     def load(cls, data: Path | None, level: str | None, step: str | None) -> BabyAI:

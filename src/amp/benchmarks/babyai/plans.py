@@ -67,13 +67,40 @@ class Planned:
 
 SUBGOAL_PLANS = (
     Planned(
-        "pick up a green ball",
-        ("You see a green key 1 step forward", "You see a green ball 2 steps left"),
-        ("go to the green ball", "pick up the green ball"),
+        "go to the yellow ball",
+        (
+            "You see a yellow key 1 step left",
+            "You see a red ball 2 steps forward",
+            "You see a yellow ball 1 step right and 3 steps forward",
+        ),
+        ("go to the yellow ball",),
+    ),
+    Planned(
+        "open the door",
+        (
+            "You see a locked red door 2 steps right and 1 step forward",
+            "You see a blue ball 3 steps forward",
+        ),
+        (
+            "explore",
+            "go to the red key",
+            "pick up the red key",
+            "go to the red door",
+            "open the red door",
+        ),
+    ),
+    Planned(
+        "open the blue door after you go to a red box",
+        ("You see a closed blue door 1 step forward", "You see a red ball 4 steps left"),
+        ("explore", "go to the red box", "go to the blue door", "open the blue door"),
     ),
     Planned(
         "put the yellow box next to the purple ball",
-        ("You see a purple ball 1 step right", "You see a yellow box 3 steps forward"),
+        (
+            "You see a purple ball 1 step right",
+            "You see a yellow key 2 steps left",
+            "You see a yellow box 3 steps forward",
+        ),
         (
             "go to the yellow box",
             "pick up the yellow box",
@@ -82,55 +109,12 @@ SUBGOAL_PLANS = (
         ),
     ),
     Planned(
-        "open the red door",
-        (
-            "You see a locked red door 2 steps right and 1 step forward",
-            "You see a red ball 3 steps forward",
-            "You see a red key 2 steps left and 2 steps forward",
-        ),
-        ("go to the red key", "pick up the red key", "go to the red door", "open the red door"),
-    ),
-    Planned(
-        "go to the grey box",
-        ("You see a grey ball 2 steps right", "You see a blue box 2 steps forward"),
-        ("explore", "go to the grey box"),
-    ),
-    Planned(
-        "open the green door after you go to a red key",
-        ("You see a closed green door 1 step forward", "You see a red key 4 steps left"),
-        ("go to the red key", "go to the green door", "open the green door"),
-    ),
-    Planned(
-        "go to the blue box on your left",
+        "pick up a box on your left",
         (
             "You see a blue box 2 steps right and 1 step forward",
-            "You see a blue box 2 steps left and 3 steps forward",
+            "You see a purple box 2 steps left and 3 steps forward",
         ),
-        ("go to the blue box 2 steps left and 3 steps forward",),
-    ),
-    Planned(
-        "pick up the purple ball",
-        (
-            "You see a locked grey door 3 steps forward",
-            "You see a grey key 2 steps right",
-            "You see a red box 1 step left and 4 steps forward",
-        ),
-        (
-            "go to the grey key",
-            "pick up the grey key",
-            "go to the grey door",
-            "open the grey door",
-            "drop the grey key",
-            "explore",
-            "go to the purple ball",
-            "pick up the purple ball",
-        ),
-    ),
-    Planned(
-        "put the red key next to the blue ball",
-        ("You carry a red key", "You see a blue ball 4 steps forward"),
-        ("go to the blue ball", "put the red key next to the blue ball"),
-        ("You went to the red key.", "You picked up the red key."),
+        ("go to the purple box", "pick up the purple box"),
     ),
 )
 
@@ -187,12 +171,16 @@ class BabyAIPlans:
         messages = [Message("system", rules)]
         for one in examples:
             numbered = (f"{number}. {line}" for number, line in enumerate(one.plan, start=1))
-            messages += [Message("user", one.told), Message("assistant", "\n".join(numbered))]
+            answer = "\n".join((f"To {one.mission}:", *numbered))
+            messages += [Message("user", one.told), Message("assistant", answer)]
         done = [step.feedback for step in context.steps if step.action is not None]
         state = (line for line in context.observation.state.splitlines() if " a wall " not in line)
         now = Planned(context.task.goal, tuple(state), (), tuple(done[-_HISTORY:]))
         messages.append(Message("user", now.told))
-        return numbered_list(tuple(messages), count, tokens_an_action=16, version=VERSION)
+        lead = f"To {context.task.goal}:\n"  # what a small model has just read it copies
+        return numbered_list(
+            tuple(messages), count, lead=lead, tokens_an_action=16, version=VERSION
+        )
 
     def read(self, line: str) -> str | None:
         plain = _ARTICLE.sub("the ", " ".join(_NO_WORDS.sub("", line.lower()).split()))

@@ -30,6 +30,7 @@ __all__ = [
     "PythonTool",
     "RecordedTool",
     "SymbolicPlannerTool",
+    "TriedTool",
     "load_tool",
     "plugin_tools",
 ]
@@ -87,6 +88,33 @@ def _lines(text: str) -> Iterator[str]:
     for line in text.splitlines():
         if words := " ".join(line.split()):
             yield words if len(words) <= _LONGEST_LINE else words[: _LONGEST_LINE - 3] + "..."
+
+
+class TriedTool(Tool):
+    """Says what was done in this very state before: all of it has led back here, or to nothing.
+
+    So a model that takes the likeliest action in every state does not go in circles unawares. The
+    newest come first, each once.
+    """
+
+    name = "tried"
+    description = "says what was done in this very state before, since it led back here"
+    limits = ToolLimits(seconds=1.0, output_bytes=1_000)
+
+    async def advise(self, context: StepContext) -> ToolUse | None:
+        """Names the actions; None if this state is new."""
+        started = time.perf_counter()
+        now = context.observation.state
+        here = [s.action for s in reversed(context.steps) if s.observation.state == now]
+        output, separator = "Done here before, without success: ", ""
+        for action in dict.fromkeys(filter(None, here)):
+            if len(f"{output}{separator}{action}".encode()) > self.limits.output_bytes:
+                break
+            output, separator = f"{output}{separator}{action}", "; "
+        if not separator:
+            return None
+        asked = f"what was done in this state in {len(context.steps)} earlier steps"
+        return ToolUse(self.name, asked, output, None, time.perf_counter() - started)
 
 
 TYPICAL_CALL = Usage(model_calls=1, prompt_tokens=1000, completion_tokens=250)
@@ -161,6 +189,7 @@ TOOLS: Mapping[str, Callable[[], Tool]] = {
     "python": PythonTool,
     "symbolic_planner": SymbolicPlannerTool,
     "memory": MemoryTool,
+    "tried": TriedTool,
 }
 
 
