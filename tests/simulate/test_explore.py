@@ -49,6 +49,7 @@ from amp.types import (
 
 SURVEY = Survey(Trails(), Arms(ARMS))
 TASKS = Trails().tasks("train", 4)
+WARM = {"act": ARMS["act"], "warm": replace(ARMS["think"], temperature=0.7)}
 PATH_FINDER = frozenset({"path_finder"})
 FOUR = {
     "act": Allocation(),
@@ -317,7 +318,12 @@ def test_an_environment_that_has_changed_is_named(recorded: Path) -> None:
     ("survey", "tasks", "said"),
     [
         (Survey(Trails(), Arms({"act": ARMS["act"]})), TASKS, "with arms act, think, expected act"),
-        (Survey(Trails(), Arms(ARMS, samples=2)), TASKS, "with samples 1, expected 2"),
+        (
+            Survey(Trails(), Arms(WARM, samples=2)),
+            TASKS,
+            "with arms act, think, expected act, warm",
+        ),
+        (Survey(Trails(), Arms(ARMS, main="act")), TASKS, "with main None, expected act"),
         (Survey(Trails(steps=5), Arms(ARMS)), TASKS, "with max_steps 6, expected 5"),
         (SURVEY, Trails().tasks("test", 2), "none can be read, such as test/0: not in the"),
     ],
@@ -333,6 +339,18 @@ def test_a_recording_without_a_lattice_is_refused(tmp_path: Path) -> None:
     asyncio.run(RecordedModel(walker(), tmp_path / "it.sqlite", "auto").close())
     with pytest.raises(RecordingError, match="has no lattice; record it"):
         read(tmp_path / "it.sqlite")
+
+
+def test_samples_are_those_of_arms_with_a_temperature(recorded: Path, tmp_path: Path) -> None:
+    """Where there is none, it makes no difference how many were wanted."""
+    assert len(read(recorded, Survey(Trails(), Arms(ARMS, samples=4))).tasks) == len(TASKS)
+    warm = Survey(Trails(), Arms(WARM, samples=3))
+    record(tmp_path / "warm.sqlite", warm)
+    for one in read(tmp_path / "warm.sqlite", warm).tasks:
+        for state in one.states.values():
+            assert {arm: len(asked) for arm, asked in state.asked.items()} == {"act": 1, "warm": 3}
+    with pytest.raises(RecordingError, match="with samples 3, expected 2"):
+        read(tmp_path / "warm.sqlite", Survey(Trails(), Arms(WARM, samples=2)))
 
 
 def test_a_lattice_of_other_prompts_is_refused(recorded: Path) -> None:

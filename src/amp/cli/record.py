@@ -147,7 +147,7 @@ async def _record_lattice(
     arms = Arms(grid.arms, grid.samples, grid.probes, main)
     survey = Survey(benchmark, arms, nodes)
     language_model = open_model(model, hidden_states="hidden" in grid.probes)
-    recorded = RecordedModel(language_model, to, "auto", prompts=(benchmark.prompts.version,))
+    recorded = RecordedModel(language_model, to, "auto", prompts=survey.prompts)
     try:
         title = f"{benchmark.name} lattice"
         with _progress(console, title, len(tasks), 0) as advance:

@@ -31,8 +31,9 @@ from amp.execute.meter import Meter
 from amp.execute.tools import RecordedTool
 from amp.models.base import Completion, NextToken, Prompt
 from amp.models.recorded import RecordedModel
-from amp.simulate.states import Arms, Asked, Choice, Lead, State, TaskLattice, choice_of, plan_of
+from amp.simulate.states import Arms, Asked, Choice, Lead, State, TaskLattice, choice_of
 from amp.types import (
+    STANDING_PLAN,
     Candidate,
     Complexity,
     Evidence,
@@ -43,6 +44,7 @@ from amp.types import (
     StepRecord,
     Task,
     Usage,
+    standing_plan,
 )
 from amp.votes import weighted_vote
 
@@ -104,7 +106,8 @@ class Explorer:
         self._max_steps = max_steps or benchmark.max_steps
         kept = model.recording
         tools = {name: RecordedTool(tool, kept) for name, tool in benchmark.tools.items()}
-        self._executor = Executor(benchmark.prompts, tools, benchmark.defaults.plausibility)
+        told = benchmark.defaults
+        self._executor = Executor(benchmark.prompts, tools, told.plausibility, plans=told.plans)
 
     async def explore(self, task: Task) -> TaskLattice:
         """Visits the states of a task; the same answers give the same states.
@@ -149,7 +152,7 @@ class Explorer:
     ) -> _Arrival:
         fingerprint = _fingerprint(environment, steps)
         told = [
-            *(task.id, task.seed, len(steps), fingerprint, list(_plan_after(steps))),
+            *(task.id, task.seed, len(steps), fingerprint, list(standing_plan(steps))),
             *(observation.state, observation.actions, observation.distance, observation.symbols),
             {name: list(actions) for name, actions in observation.tool_actions.items()},
             self._remembered(StepContext(task, observation, steps)),
@@ -167,6 +170,7 @@ class Explorer:
     async def _ask_all(self, task: Task, arrival: _Arrival, prompts: set[str]) -> State:
         left = Limits(steps=self._max_steps - len(arrival.steps) - 1)
         context = StepContext(task, arrival.observation, arrival.steps, remaining=left)
+        context = replace(context, standing_plan=self._executor.planned(context))
         probe, context = await self._probe(context, prompts)
         asked = {name: await self._ask(context, name, prompts) for name in self._arms.named}
         return State(arrival.name, context, probe, asked)
@@ -221,6 +225,18 @@ class Explorer:
             state.leads[choice] = Lead(further.name, feedback=said)
             arrivals.append(further)
         return arrivals
+
+    def _changes(
+        self, state: State, before: Mapping[str, int], arms: set[str]
+    ) -> Mapping[str, int]:
+        """The changes of the arm on the way after a choice that these arms make.
+
+        To follow the plan that stands is to go on as the arm that wrote it.
+        """
+        named, least = self._arms.named, min(before.values()) + 1
+        if state.context.standing_plan and any(STANDING_PLAN in named[a].tools for a in arms):
+            return before
+        return {arm: min(before[arm], least) if arm in arms else least + 1 for arm in before}
 
     async def _reach_again(self, task: Task, arrival: _Arrival) -> _Reached:
         """Carries out again what led to a state, which `act` has checked before.
@@ -299,11 +315,6 @@ class _Reached:
             return await act(self.environment, action)
         except EnvironmentFailedError:  # ends the episode, as in the planner
             return replace(self.last, done=True, success=False)
-
-
-def _plan_after(steps: Sequence[StepRecord]) -> tuple[str, ...]:
-    """The plan that stands after some steps."""
-    return plan_of(steps[-1].rounds[0].candidates[0]) if steps else ()
 
 
 def _fingerprint(environment: Environment, steps: Sequence[StepRecord]) -> str:

@@ -22,7 +22,7 @@ from amp.models.recorded import RecordedModel
 from amp.models.recording import digest
 from amp.simulate.explore import Explorer, ReplayError
 from amp.simulate.states import Arms, Lead, TaskLattice
-from amp.types import Task, written
+from amp.types import PLAN, Task, written
 
 _ENDED, _OUTSIDE = -1, -2
 
@@ -33,7 +33,7 @@ class Lattice:
 
     Attributes:
         benchmark: its name.
-        prompts: version of its prompts.
+        prompts: versions of its prompts.
         card: the model.
         arms: what was asked in every state.
         max_steps: plan steps of an episode at most.
@@ -42,7 +42,7 @@ class Lattice:
     """
 
     benchmark: str
-    prompts: str
+    prompts: tuple[str, ...]
     card: ModelCard
     arms: Arms
     max_steps: int
@@ -72,7 +72,7 @@ class Survey:
         arms = self.arms
         return {
             "benchmark": self.benchmark.name,
-            "prompts": self.benchmark.prompts.version,
+            "prompts": list(self.prompts),
             "arms": {
                 name: {
                     key: sorted(value) if isinstance(value, frozenset) else value
@@ -80,11 +80,18 @@ class Survey:
                 }
                 for name, one in arms.named.items()
             },
-            "samples": arms.samples,
+            "samples": max(map(arms.times, arms.named)),
             "probes": sorted(arms.probes),
             "main": arms.main,
             "max_steps": self.max_steps or self.benchmark.max_steps,
         }
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """Versions of all prompts that the arms are asked."""
+        plans = any(PLAN in arm.tools for arm in self.arms.named.values())
+        own = self.benchmark.defaults.plans.version
+        return (self.benchmark.prompts.version, *([own] if plans else []))
 
     @property
     def key(self) -> bytes:
@@ -207,7 +214,7 @@ async def lattice_from_recording(
             arms and settings, or none of these tasks.
     """
     benchmark = survey.benchmark
-    model = RecordedModel(None, path, mode="replay", prompts=(benchmark.prompts.version,))
+    model = RecordedModel(None, path, mode="replay", prompts=survey.prompts)
     try:
         rows = read_lattice_tasks(path, survey.key)
         if not rows:
@@ -239,7 +246,7 @@ async def lattice_from_recording(
         )
     return Lattice(
         benchmark.name,
-        benchmark.prompts.version,
+        survey.prompts,
         model.card,
         survey.arms,
         survey.told["max_steps"],

@@ -148,10 +148,5 @@ class Arms:
 
 def choice_of(candidates: Sequence[Candidate], action: str | None) -> Choice:
     """What settles a step: the action, and the plan of the last candidate that has one for it."""
-    plans = (plan_of(c) for c in reversed(candidates) if c.action == action and plan_of(c))
+    plans = (c.plan for c in reversed(candidates) if c.action == action and c.plan)
     return Choice(action, next(plans, ()))
-
-
-def plan_of(candidate: Candidate) -> tuple[str, ...]:
-    """The actions that are to follow that of a candidate; empty if it has no plan."""
-    return getattr(candidate, "plan", ())
