@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,8 +16,10 @@ import pytest
 from tests.fakes.trail import ARMS, CARD, Trail, Trails, walker
 
 from amp.allocate.base import Allocator, FixedAllocator
+from amp.allocate.rules import plan_arms
 from amp.assess.base import WeightedAssessor
 from amp.benchmarks.babyai import BabyAI
+from amp.benchmarks.babyai.world import PRIMITIVES
 from amp.benchmarks.base import Benchmark
 from amp.errors import InvalidInputError, RecordingError
 from amp.execute.executor import Executor
@@ -57,6 +59,7 @@ FOUR = {
     "goal": Allocation(tools=PATH_FINDER),
     "think goal": Allocation(depth=1, tools=PATH_FINDER),
 }
+PLANS = plan_arms(Allocation(tools=PATH_FINDER), plans=(2, 4))
 
 
 @dataclass
@@ -89,6 +92,14 @@ def record(
     return asyncio.run(go())
 
 
+def said(prompt: Prompt, sample: int) -> str:
+    """A thought, or a plan of chance."""
+    if prompt.version != "babyai-plan/1":
+        return "so I go"
+    steps = random.Random(repr(prompt.messages[-2:])).choices(("explore", *PRIMITIVES[:3]), k=4)
+    return "\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1))[2:]
+
+
 def record_babyai(path: Path, survey: Survey, tasks: Sequence[Task]) -> None:
     """Likewise in BabyAI, by a model whose arms hardly ever agree."""
 
@@ -98,7 +109,7 @@ def record_babyai(path: Path, survey: Survey, tasks: Sequence[Task]) -> None:
         return {str(i + 1): mass / sum(masses) for i, mass in enumerate(masses)}
 
     async def go() -> None:
-        inner = ScriptedModel(lambda prompt, i: "so I go", next_tokens=next_tokens, card=CARD)
+        inner = ScriptedModel(said, next_tokens=next_tokens, card=CARD)
         model = RecordedModel(inner, path, "auto")
         assert await record_lattice(model, path, survey, tasks) == {}
         await model.close()
@@ -117,7 +128,12 @@ def replay(
     model = RecordedModel(None, path, "replay")
     planner = Planner(
         model,
-        Executor(benchmark.prompts, {}, benchmark.defaults.plausibility),
+        Executor(
+            benchmark.prompts,
+            {},
+            benchmark.defaults.plausibility,
+            plans=benchmark.defaults.plans,
+        ),
         WeightedAssessor(),
         allocator,
         Limits(steps=benchmark.max_steps),
@@ -168,16 +184,17 @@ def test_a_planner_that_changes_its_arm_on_the_way_stays_inside(recorded: Path, 
 
 
 @pytest.mark.slow
-def test_a_planner_in_babyai_stays_inside(tmp_path: Path) -> None:
+@pytest.mark.parametrize("arms", [FOUR, PLANS])
+def test_a_planner_in_babyai_stays_inside(arms: Mapping[str, Allocation], tmp_path: Path) -> None:
     """States are told apart by all that prompts read, or answers would be others than recorded."""
     benchmark, path = BabyAI("BabyAI-GoToLocal-v0", max_steps=4), tmp_path / "babyai.sqlite"
-    survey, tasks = Survey(benchmark, Arms(FOUR), 1000), benchmark.tasks("train", 2)
+    survey, tasks = Survey(benchmark, Arms(arms), 1000), benchmark.tasks("train", 2)
 
     record_babyai(path, survey, tasks)
     lattice = read(path, survey, tasks)
     assert sum(len(one.states) for one in lattice.tasks) > 50
     for seed in range(20):
-        policy = Guess(seed, tuple(FOUR.values()))
+        policy = Guess(seed, tuple(arms.values()))
         episodes = replay(path, benchmark, policy, tasks)
         for one, episode in zip(lattice.tasks, episodes, strict=True):
             assert one.cut_off == 0
