@@ -23,7 +23,13 @@ from amp.allocate.base import (
 from amp.allocate.confidence import ByGain, ConfidenceStop, ReliabilityStop, UntilSure, Way
 from amp.allocate.giving_up import FailureHead, GivingUp
 from amp.allocate.policy import Policy, SigmoidPolicy
-from amp.allocate.rules import EscalatingAllocator, HeuristicAllocator, PlanThenFollow, plan_arms
+from amp.allocate.rules import (
+    EntropyThreshold,
+    EscalatingAllocator,
+    HeuristicAllocator,
+    PlanThenFollow,
+    plan_arms,
+)
 from amp.allocate.space import Line, Space
 from amp.allocate.stopping import (
     AdaptiveConsistency,
@@ -57,6 +63,7 @@ __all__ = [
     "Cascade",
     "ConfidenceStop",
     "EarlyStopping",
+    "EntropyThreshold",
     "EscalatingAllocator",
     "FailureHead",
     "FixedAllocator",
@@ -192,6 +199,11 @@ def _cascade(options: AllocatorOptions) -> Allocator:
     return Cascade(sequence) if options.agreement is None else Cascade(sequence, options.agreement)
 
 
+def _entropy_threshold(options: AllocatorOptions) -> Allocator:
+    at_once = replace(options.fixed, depth=0)
+    return EntropyThreshold(at_once, options.fixed.depth or 1)
+
+
 def _plan_then_follow(options: AllocatorOptions) -> Allocator:
     at_once = replace(options.fixed, depth=0)
     depth = options.fixed.depth  # where the user or the benchmark sets one, it is that of a plan
@@ -238,6 +250,7 @@ ALLOCATORS: dict[str, AllocatorKind] = {
     "reasc": AllocatorKind(_in_order(ReliabilityStop, _ONE_WAY), _SAMPLES),
     "by_gain": AllocatorKind(_by_gain, _SAMPLES),
     "cascade": AllocatorKind(_cascade, frozenset({"models", "agreement"})),
+    "entropy_threshold": AllocatorKind(_entropy_threshold),
     "plan_then_follow": AllocatorKind(_plan_then_follow, plans=True),
     "sigmoid": AllocatorKind(lambda options: SigmoidPolicy.initial(options.space)),
     **{how: AllocatorKind(_control(how), frozenset({"episodes"})) for how in CONTROLS},

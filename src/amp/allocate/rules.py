@@ -187,6 +187,32 @@ def steps_here(context: StepContext) -> tuple[StepRecord, ...]:
 
 
 @dataclass(frozen=True, slots=True)
+class EntropyThreshold(Allocator):
+    """Thinks before a choice in which the model is unsure, and acts at once in any other.
+
+    Attributes:
+        at_once: what a step is allocated where the model is sure.
+        depth: reasoning steps where it is not.
+        threshold: of the entropy of the listed actions, as a share of the largest one possible.
+    """
+
+    at_once: Allocation = Allocation()
+    depth: int = 1
+    threshold: float = 0.5
+
+    def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
+        if context.evidence.rounds:
+            return STOP
+        unsure = complexity.features.get("choice_entropy", 0.0) > self.threshold
+        return Decision(replace(self.at_once, depth=self.depth) if unsure else self.at_once)
+
+    def with_overrides(self, fields: Mapping[str, Any]) -> EntropyThreshold:
+        others = {name: value for name, value in fields.items() if name != "depth"}
+        depth = fields.get("depth", self.depth)
+        return replace(self, at_once=replace(self.at_once, **others), depth=depth)
+
+
+@dataclass(frozen=True, slots=True)
 class PlanThenFollow(Allocator):
     """Plans several actions in one call, follows them until that breaks, then plans again.
 
