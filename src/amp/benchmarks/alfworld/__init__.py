@@ -25,6 +25,7 @@ from amp.benchmarks.alfworld.games import (
     games_directory,
 )
 from amp.benchmarks.alfworld.planning import planner_tools
+from amp.benchmarks.alfworld.plans import ALFWorldPlans
 from amp.benchmarks.alfworld.plausibility import plausibility
 from amp.benchmarks.alfworld.process import GameSession, Workers
 from amp.benchmarks.alfworld.prompts import ALFWorldPrompts
@@ -87,6 +88,7 @@ class ALFWorld:
         lengths=Lengths(prompt_tokens=1350, answer_tokens=1, thought_tokens=20),
         allocator="heuristic",
         plausibility=plausibility,
+        plans=ALFWorldPlans(),
     )
     difficulty_scale = DifficultyScale("commands of the solution that the game brings", (4, 6))
     requirements = Requirements(
