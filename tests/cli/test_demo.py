@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from amp import cli
 from amp.cli import render
@@ -113,6 +114,16 @@ def test_what_the_demo_takes_is_said_beforehand(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(InvalidInputError, match=r"takes 1\.1 GB, and .* has 0\.1 GB left"):
         announcement(catalog.DEFAULT)
+
+
+def test_nothing_is_fetched_where_no_local_model_can_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AMP_MODELS", str(tmp_path / "models"))
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    monkeypatch.setattr(catalog, "pull", lambda name: pytest.fail(f"{name} was fetched"))
+    refused = CliRunner().invoke(cli.app, ["demo"])
+    assert "local models need xllamacpp" in str(refused.exception)
 
 
 def test_the_picture_fetches_nothing(tmp_path: Path) -> None:

@@ -53,10 +53,13 @@ def demo(
     from amp.cli import render
     from amp.evaluate.assembly import Assembly
     from amp.models import catalog
+    from amp.models.llamacpp_server import require_library
     from amp.settings import load_settings
 
     Assembly.of(PlannerConfig(), load_benchmark("gsm8k")).walls(is_replay=False)  # before a fetch
     name = model or load_settings().model
+    if name in catalog.MODELS:
+        require_library()  # before a fetch, too
     console = new_console(stderr=as_json, record=svg is not None)
     console.print(announcement(name))
     if name in catalog.MODELS and name not in {m.name for m in catalog.installed()}:

@@ -319,6 +319,15 @@ def _check_file(path: Path) -> None:
         )
 
 
+def require_library() -> None:
+    """Makes sure that local models can run, before one is fetched.
+
+    Raises:
+        MissingDependencyError: if the package is missing; says what to run.
+    """
+    _library()
+
+
 def _library() -> Any:
     # Spinning OpenMP threads starve each other on a busy machine; read when the library loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
