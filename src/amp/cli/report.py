@@ -311,11 +311,21 @@ def _view(table: Table, title: str | None = None) -> object:
     from rich.text import Text
 
     view = View(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
-    for place, head in enumerate(table.heads):
+    columns = zip(table.heads, *table.texts(), strict=True)
+    told = [(head, *cells) for head, *cells in columns if any(cells)]
+    words = [[len(word) for text in column for word in text.split()] for column in told]
+    longest = [max(lengths, default=0) for lengths in words]
+    # Texts wrap between words, and within them only where there is no room for the longest ones.
+    is_room = sum(longest) + len(longest) <= new_console().width
+    for place, (head, *_) in enumerate(told):
         left = place == 0 or head in _WORDS
         view.add_column(
-            head, justify="left" if left else "right", overflow="fold", no_wrap=place == 0
+            head,
+            justify="left" if left else "right",
+            overflow="fold",
+            no_wrap=place == 0,
+            min_width=longest[place] if is_room else None,
         )
-    for row in table.texts():
+    for row in zip(*(cells for _, *cells in told), strict=True):
         view.add_row(*map(Text, row))
     return view
