@@ -124,20 +124,23 @@ def _ways(view: RouterView) -> Table:
     low, high = view.trade_offs[0], view.trade_offs[-1]
     table = Table(
         box=None,
+        padding=(0, 1, 0, 0),
         caption="kind: router (by the values of stopping and of one more sample), learned at"
         f" {len(view.trade_offs)} trade-offs from {low:g} to {high:g}",
         caption_justify="left",
     )
-    for name in ("way to ask", "samples", "depth", "temperature", "top_p", "tools", "verification"):
-        table.add_column(name, justify="left" if name in ("way to ask", "tools") else "right")
+    table.add_column("arm", overflow="fold")
     several = any(arm.model is not None for arm in view.arms.values())
     if several:
-        table.add_column("model")
+        table.add_column("model", overflow="fold")
+    for name in ("samples", "depth", "temp", "top_p", "verify"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("tools", overflow="fold")
     for (name, arm), most in zip(view.arms.items(), view.samples, strict=True):
-        tools = ", ".join(sorted(arm.tools)) or "none"
-        numbers = (f"{arm.depth}", f"{arm.temperature:g}", f"{arm.top_p:g}")
         model = (arm.model or "the base model",) if several else ()
-        table.add_row(name, f"at most {most}", *numbers, tools, f"{arm.verification}", *model)
+        numbers = (f"{arm.depth}", f"{arm.temperature:g}", f"{arm.top_p:g}", f"{arm.verification}")
+        tools = ", ".join(sorted(arm.tools)) or "none"
+        table.add_row(name, *model, f"at most {most}", *numbers, tools)
     return table
 
 
@@ -203,13 +206,16 @@ _LEVELS = "▁▂▃▄▅▆▇█"
 
 @policy_app.command("show")
 def show(
-    file: Annotated[Path, typer.Argument(help="A policy, as training writes it.")],
+    file: Annotated[Path, typer.Argument(help="A policy or a router, as training writes it.")],
     svg: Annotated[
         Path | None, typer.Option(callback=output_file, help="Save what is shown as a picture.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what a policy would allocate. Example: amp policy show training/policy.safetensors"""
+    """Show what a policy would allocate, or among which arms a router chooses.
+
+    Example: amp policy show training/policy.safetensors
+    """
     from amp.allocate.policy_file import (
         ROUTER,
         load_origin,
