@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,11 @@ from typer.testing import CliRunner
 
 from amp.allocate.policy_file import load_router
 from amp.cli import app
+from amp.cli.pools import _verdict
 from amp.errors import InvalidInputError
 from amp.pools import read_pool, write_pool
+from amp.report.curves import Estimate, Versus
+from amp.types import Allocation
 
 runner = CliRunner()
 
@@ -81,13 +85,48 @@ def studied(tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_a_router_is_trained_and_compared(studied: Path, tmp_path: Path) -> None:
     to, out = tmp_path / "router.safetensors", tmp_path / "out"
-    assert "2 arms, learned on" in amp("pools", "train", studied, "--to", to)
-    assert list(load_router(to).arms) == ["m0", "m1"]
+    told = amp("pools", "train", studied, "--to", to)
+    assert "2 arms, learned on" in told
+    assert "live, m0, m1 would answer at temperature 0" in told
+    assert load_router(to).arms == {name: Allocation(model=name) for name in ("m0", "m1")}
     shown = amp("pools", "compare", studied, "--out", out)
-    assert shown.strip() in (out / "study.md").read_text()
-    assert "| cascade |" in shown
+    assert any(shown.startswith(word) for word in ("A router pays", "Use a rule", "A simpler rule"))
+    assert max(map(len, shown.splitlines()[:-1])) <= 80  # the last one names the files
+    page = (out / "study.md").read_text()
+    (learned,) = re.findall(r"^\| learned \| (0\.\d{3}) \|", page, re.MULTILINE)
+    assert re.search(rf"^learned +{learned} ", shown, re.MULTILINE)
+    assert "| cascade |" in page
     assert (out / "study.svg").read_text().startswith("<svg")
     told = json.loads(amp("pools", "compare", studied, "--json", "--cost", "tokens"))
     assert told["unit"] == "tokens"
     assert [part["name"] for part in told["parts"]] == ["all tasks"]
     assert json.loads((out / "study.json").read_text())["unit"] == "µ$"
+
+
+@pytest.mark.slow
+def test_a_configuration_says_how_an_arm_is_asked(studied: Path, tmp_path: Path) -> None:
+    to, text = tmp_path / "router.safetensors", studied.read_text()
+    studied.write_text(
+        f'{text}[ask]\nm0 = {{ model = "small", temperature = 0.7 }}\nm1 = {{ temperature = 1 }}\n'
+    )
+    assert "temperature" not in amp("pools", "train", studied, "--to", to)
+    assert load_router(to).arms == {
+        "m0": Allocation(model="small", temperature=0.7),
+        "m1": Allocation(model="m1", temperature=1.0),
+    }
+    assert "small" in amp("policy", "show", to)
+    for wrong, told in (("m2 = {}", "no arm 'm2'"), ("m0 = { temp = 1 }", r"ask\.m0\.temp")):
+        studied.write_text(f"{text}[ask]\n{wrong}\n")
+        with pytest.raises(InvalidInputError, match=told):
+            amp("pools", "train", studied, "--to", to)
+
+
+def test_the_verdict_is_that_of_the_closest_rule() -> None:
+    def beside(name: str, low: float, high: float) -> Versus:
+        gain = Estimate((low + high) / 2, low, high)
+        return Versus(name, None, None, gain, Estimate(1.0, 1.0, 1.0))
+
+    far, near = beside("votes", 0.1, 0.2), beside("chain", 0.01, 0.02)
+    assert _verdict([far, near]).startswith("A router pays: +1.5 (+1.0 to +2.0) points")
+    assert _verdict([far, beside("kind", -0.02, 0.01)]).startswith("A simpler rule is as good")
+    assert _verdict([beside("kind", -0.02, -0.01), far]).startswith("Use a rule")

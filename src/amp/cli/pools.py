@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -15,11 +16,14 @@ from amp.cli.terminal import json_of, new_console, progress, say, say_json, trac
 from amp.settings import load_settings
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
 
     from amp.learn.pool_config import PoolStudyConfig
     from amp.pools.pool import Pool
     from amp.pools.summary import Mark, PoolSummary
+    from amp.report.curve_pages import CurveReport
+    from amp.report.curves import Versus
 
 
 pools_app = typer.Typer(help="Recorded answers of many models.", no_args_is_help=True)
@@ -110,7 +114,9 @@ def pools_import(
         say(f"  {note}")
 
 
-_Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="How, a .toml file.")]
+_Config = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="A .toml file: which pool, which arms, how.")
+]
 _Cost = Annotated[
     Literal["dollars", "tokens"] | None,
     typer.Option(help="What is paid; that of the file if left out."),
@@ -127,21 +133,31 @@ def pools_train(
 ) -> None:
     """Learn whom to ask, how and how often, on the training half of a pool.
 
+    The file is for amp run --allocator FILE, with a --model for each model of its arms;
+    amp policy show FILE shows these.
+
     Example: amp pools train configs/pools/mcq_effort.toml --to router.safetensors
     """
+    study, pool = _studied(config, cost, data)
+
     from amp.allocate.policy_file import save_router
     from amp.learn.routing import learn_router
 
-    study, pool = _studied(config, cost, data)
     training = pool.part(pool.halves()[0])
     with _stages() as on_stage:
-        router = learn_router(training, study.routing, study.exact, on_stage=on_stage)
+        router = learn_router(training, study.routing, study.exact, on_stage, study.allocation)
     save_router(router, to)
     if as_json:
         say_json({"to": to, "pool": pool.name, "tasks": len(training.tasks), "arms": router.arms})
         return
     say(f"{to}: {len(router.arms)} arms, learned on {len(training.tasks):,} tasks of {pool.name}")
     say(f"amp pools compare {config} says what it is worth on the others")
+    greedy = [name for name, arm in router.arms.items() if arm.temperature == 0.0]
+    if greedy and max(router.samples) > 1:
+        say(
+            f"live, {', '.join(greedy)} would answer at temperature 0, so that a second sample is a"
+            f' copy of the first; [ask."{greedy[0]}"] in {config} says how it is asked'
+        )
 
 
 @pools_app.command("compare")
@@ -165,13 +181,16 @@ def pools_compare(
 ) -> None:
     """Learn on half of a pool and compare with tuned rules on the other half.
 
+    Says first whether a router pays. Seconds for some hundred tasks, minutes for thousands.
+
     Example: amp pools compare configs/pools/mcq_effort.toml --out runs/mcq
     """
+    study, pool = _studied(config, cost, data)
+
     from amp.learn.pool_study import compare_study, study_pool
     from amp.learn.pool_transfer import Source, study_transfer
     from amp.report.curve_pages import markdown, picture
 
-    study, pool = _studied(config, cost, data)
     with _stages() as on_stage:
         if transfer:
             on_stage("reading the other pools")
@@ -187,9 +206,9 @@ def pools_compare(
             found = study_pool(study, pool, on_stage)
         on_stage("comparing")
         report = compare_study(found)
+    name = config.stem + ("_transfer" if transfer else "")
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        name = config.stem + ("_transfer" if transfer else "")
         command = f"amp pools compare {config}{' --transfer' if transfer else ''}"
         page = (
             f"# {report.pool}{', learned on other pools' if transfer else ''}\n\n"
@@ -200,14 +219,24 @@ def pools_compare(
         (out / f"{name}.json").write_text(json_of(report) + "\n", encoding="utf-8")
     if as_json:
         say_json(report)
+        return
+    console = new_console()
+    for part in _compared(report):
+        console.print(part)
+        console.print()
+    if out is None:
+        say("--out DIR keeps all tables, at each cost and with their intervals, and a picture")
     else:
-        say(markdown(report))
+        say(f"written: {out / name}.md (all tables, with their intervals), .svg, .json")
 
 
 def _studied(
     path: Path, cost: Literal["dollars", "tokens"] | None, data: Path | None
 ) -> tuple[PoolStudyConfig, Pool]:
     """The configuration, at another cost if one is given, and its pool."""
+    # Learning is many small products, for which several threads of numpy's BLAS take longer than
+    # one, and each number of threads rounds in its own way. It is read when numpy is loaded.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from dataclasses import replace
 
     from amp.learn.pool_config import load_pool_study, load_studied_pool
@@ -226,6 +255,77 @@ def _stages() -> Iterator[Callable[[str], None]]:
     with progress(TimeElapsedColumn(), transient=True) as bar:
         task = bar.add_task("reading", total=None)
         yield lambda stage: bar.update(task, description=stage)
+
+
+def _compared(report: CurveReport) -> Iterator[RenderableType]:
+    """What a study found, in the width of a terminal; the page of `markdown` has the rest."""
+    from rich.text import Text
+
+    from amp.report.curve_pages import points, times
+
+    whole, (_, *rules) = report.parts[0], report.curves
+    means = {row.against: row for row in whole.versus if row.cost is None}
+    yield Text(_verdict([means[rule] for rule in rules]), "bold")
+    yield Text(
+        f"{report.pool}: learned and tuned on {whole.training:,} tasks, tested on {whole.test:,}"
+        f" others. Costs are of a task in {report.unit}; in brackets 95 % intervals."
+    )
+    places = (f"{cost / report.scale:,.0f}" for cost in report.costs)
+    table = _of_columns("success at a cost", "policy", *places)
+    for name, row in report.reached.items():
+        table.add_row(name, *(f"{success:.3f}" for success in row))
+    yield table
+    table = _of_columns(
+        "the router beside each rule, mean over these costs",
+        *("rule", "points at equal cost", "cost at equal success"),
+    )
+    for name, versus in means.items():
+        table.add_row(name, points(versus.gain), times(versus.ratio))
+    yield table
+    for part in report.parts:
+        for goal in part.goals:
+            table = _of_columns(
+                f"{part.name}: what training tasks choose to be as good as {goal.against}"
+                f" ({goal.success:.3f} for {(goal.cost or 0.0) / report.scale:,.0f})",
+                *("policy", "success", "cost", "of its cost", "setting"),
+            )
+            for choice in part.choices:
+                if choice.goal == goal.against:
+                    table.add_row(
+                        choice.curve,
+                        f"{choice.success:.3f}",
+                        f"{choice.cost / report.scale:,.0f}",
+                        f"{choice.ratio.value:.2f}",
+                        choice.setting + ("" if choice.reached else " (nearest)"),
+                    )
+            yield table
+
+
+def _of_columns(title: str, first: str, *others: str) -> Table:
+    """A table of names and numbers; a setting is a text."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+    table.add_column(first, no_wrap=True)
+    for name in others:
+        if name == "setting":
+            table.add_column(name, overflow="fold")
+        else:
+            table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _verdict(means: Sequence[Versus]) -> str:
+    """Whether a router pays, beside the rule that comes closest to it."""
+    from amp.report.curve_pages import points
+
+    closest = min(means, key=lambda row: row.gain.value)
+    told = f"{points(closest.gain)} points of success at equal cost"
+    if closest.gain.low > 0.0:
+        return f"A router pays: {told} beside {closest.against}, the best rule."
+    if closest.gain.high < 0.0:
+        return f"Use a rule: the router has {told} beside {closest.against}."
+    return f"A simpler rule is as good: the router has {told} beside {closest.against}."
 
 
 def _table(summary: PoolSummary) -> Table:

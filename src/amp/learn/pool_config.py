@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -16,10 +17,11 @@ from pydantic import Field, model_validator
 from amp.errors import InvalidInputError
 from amp.execute.checks import CHECKS, Check, load_check
 from amp.learn.routing import RoutingSettings
-from amp.pools.pool import Pool
+from amp.pools.pool import Pool, PoolArm
 from amp.pools.pool_file import read_pool
 from amp.settings import Config, FilePath, load_toml
 from amp.simulate.draws import joined
+from amp.types import Allocation
 
 Family = Literal["votes", "cascade", "chain", "logistic", "neighbours", "kind"]
 Count = Annotated[int, Field(ge=1)]
@@ -64,6 +66,9 @@ class PoolStudyConfig(Config):
     """Kinds of tasks that are looked at alone, too, by the name of each part."""
     routing: RoutingSettings = RoutingSettings()
     """How the router is learned."""
+    ask: Mapping[str, Allocation] = Field(default_factory=dict)
+    """By arm how it is asked live, where that is more than a model of the arm's name at temperature
+    0: the name of its model, depth, temperature, tools. Learning does not depend on it."""
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -77,6 +82,13 @@ class PoolStudyConfig(Config):
         if self.arms and self.dear not in self.arms:
             raise ValueError(f"dear is {self.dear!r}, expected one of arms")
         return self
+
+    def allocation(self, arm: str) -> Allocation:
+        """What a sample of an arm is allocated on live models."""
+        asked = self.ask.get(arm)
+        if asked is None:
+            return Allocation(model=arm)
+        return asked if asked.model else replace(asked, model=PoolArm.of(arm).model)
 
     @cached_property
     def exact(self) -> Check | None:
@@ -132,7 +144,7 @@ def load_studied_pool(config: PoolStudyConfig, data: Path | None = None) -> Pool
     for name, arms in config.join.items():
         pool = joined(pool, name, arms)
     pool = pool.with_arms(config.arms or [arm.name for arm in pool.arms])
-    pool.with_arms([config.dear])
+    pool.with_arms([config.dear, *config.ask])
     kinds = {task.kind for task in pool.tasks}
     for part, named in config.parts.items():
         if unknown := [kind for kind in named if kind not in kinds]:

@@ -97,6 +97,7 @@ def learn_router(
     settings: RoutingSettings = RoutingSettings(),
     check: Check | None = None,
     on_stage: Callable[[str], None] = lambda stage: None,
+    allocation: Callable[[str], Allocation] = lambda arm: Allocation(model=arm),
 ) -> Router:
     """Learns a router on all tasks of a pool; its arms are the models that answer.
 
@@ -105,12 +106,13 @@ def learn_router(
         settings: how.
         check: an exact check of answers, which the router may then rely on; None for none.
         on_stage: called with what is done now.
+        allocation: what a sample of an arm is allocated on live models; learning does not need it.
 
     Raises:
         InvalidInputError: as `learn_from`.
     """
     draws = draw(pool, settings.orders, settings.seed, settings.cost, check)
-    arms = {arm.name: Allocation(model=arm.name) for arm in pool.arms}
+    arms = {arm.name: allocation(arm.name) for arm in pool.arms}
     return learn_from(draws, arms, settings, on_stage)
 
 

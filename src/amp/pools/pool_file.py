@@ -131,7 +131,8 @@ def _no_price(arm: str) -> str:
     model = PoolArm.of(arm).model
     return (
         f"arm {arm!r}: no price is known for model {model}; add this line with its dollars per"
-        f" million tokens to a table and pass that as --prices: {line_to_add(model)}"
+        f" million tokens to a table, and name that as --prices or as prices of a study's"
+        f" configuration: {line_to_add(model)}"
     )
 
 
