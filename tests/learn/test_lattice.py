@@ -11,6 +11,7 @@ from tests.fakes.trail import ARMS, Trails
 from tests.simulate.test_explore import read, record
 from tests.simulate.test_lattice_table import FEATURES, SILENT, SPACE
 
+from amp.allocate.mlp_policy import Mask
 from amp.learn.behaviour_cloning import ImitationSettings, demonstrate, imitate
 from amp.learn.config import PPOConfig
 from amp.learn.rollout import roll_out
@@ -21,44 +22,52 @@ from amp.simulate.lattice_recording import Survey
 from amp.simulate.lattice_table import lattice_env
 from amp.simulate.oracle import oracle
 from amp.simulate.states import Arms
-from amp.simulate.table_env import TableEnv
+from amp.simulate.table_env import END, TableEnv
 
 REWARD = Reward(500.0)
 TRADE_OFF = 0.9
 
 
-@pytest.fixture(scope="module")
-def env(tmp_path_factory: pytest.TempPathFactory) -> TableEnv:
-    """Junctions of which each wants an arm of its own, whatever the plan so far."""
+@pytest.fixture(scope="module", params=["bounds", "arms"])
+def env(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TableEnv:
+    """Junctions of which each wants an arm of its own, in a space of bounds, or of named arms."""
     path, trails = tmp_path_factory.mktemp("lattice") / "it.sqlite", Trails(6, 8)
     survey, tasks = Survey(trails, Arms(ARMS)), trails.tasks("train", 12)
     record(path, survey, tasks)
-    return lattice_env(read(path, survey, tasks), SPACE, FEATURES, SILENT)
+    space = SPACE if request.param == "bounds" else None
+    return lattice_env(read(path, survey, tasks), space, FEATURES, SILENT)
 
 
 def earned(success: Floats, cost: Floats) -> float:
     return float(REWARD.of(success, cost, np.full(len(cost), TRADE_OFF)).mean())
 
 
-def fixed(env: TableEnv, depth: int) -> float:
-    """What one arm everywhere earns."""
-    only = replace(SPACE, depth=(depth, depth))
-    episodes = replace(env, space=only).reset(np.arange(len(env.tasks)), np.random.default_rng(0))
-    cost, success = np.zeros(len(env.tasks)), np.zeros(len(env.tasks))
-    live = np.arange(len(env.tasks))
-    while len(live):
-        came = episodes.step(live, np.zeros((len(live), len(only.dims))))
-        cost[live] += came.cost
-        success[live] = came.success
-        live = live[~came.done]
-    return earned(success, cost)
+def fixed(env: TableEnv) -> list[float]:
+    """What each arm everywhere earns."""
+    everywhere = []
+    for arm in range(len(env.arms)):
+        node, cost = env.first, np.zeros(len(env.tasks))
+        going = np.ones(len(node), np.bool_)
+        while going.any():
+            cost += going * env.costs["tokens"].samples[node, arm, 0]
+            end = env.next[node, arm, 0]
+            going &= env.then[end] != END
+            node = np.where(going, env.then[end], node)
+            success = env.score[end]
+        everywhere.append(earned(success, cost))
+    return everywhere
+
+
+def thinks(env: TableEnv, latents: Floats) -> Mask:
+    """Where decisions are to think: by their depth, or as no bit of the other arm is set."""
+    return np.asarray(latents[:, 6] == 0 if env.space.tools else latents[:, 1] > 0)
 
 
 def test_demonstrations_think_where_that_is_best(env: TableEnv) -> None:
     shown = demonstrate(env, REWARD, (0.9, 0.95), 50, np.random.default_rng(0))
     faded = shown.values[:, FEATURES.index("distance")] > 0.5
     lost = shown.weights < 1e-9
-    think = shown.latents[:, 1] > 0
+    think = thinks(env, shown.latents)
     assert think[faded & ~lost].mean() > 0.4  # in the fog nothing is worth a thought
     assert not think[~faded].any()
     again = demonstrate(env, REWARD, (0.9, 0.95), 50, np.random.default_rng(0))
@@ -71,7 +80,7 @@ def test_imitation_and_ppo_reach_the_oracle_of_a_task_of_many_steps(
 ) -> None:
     rng = np.random.default_rng(0)
     start = imitate(
-        SPACE,
+        env.space,
         FEATURES,
         1,
         demonstrate(env, REWARD, (0.8, 0.95), 400, rng),
@@ -93,7 +102,7 @@ def test_imitation_and_ppo_reach_the_oracle_of_a_task_of_many_steps(
         *(env, REWARD, tasks, np.full(len(tasks), TRADE_OFF), rng),
     )
     best = earned(*oracle(env, REWARD, TRADE_OFF))
-    alike = max(fixed(env, depth) for depth in (0, 1))
+    alike = max(fixed(env))
     assert best > alike + 0.03
     assert came.returns.mean() - alike >= 0.95 * (best - alike)
     assert not came.outside.any()

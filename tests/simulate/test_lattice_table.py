@@ -11,9 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.fakes.trail import ARMS, Trails
-from tests.simulate.test_explore import FOUR, SURVEY, TASKS, read, record, record_babyai, replay
+from tests.simulate.test_explore import (
+    FOUR,
+    PLANS,
+    SURVEY,
+    TASKS,
+    read,
+    record,
+    record_babyai,
+    replay,
+)
 
 from amp.allocate.base import FixedAllocator
+from amp.allocate.by_arm import ByArm, arm_codes, arm_space
 from amp.allocate.mlp_policy import MlpPolicy
 from amp.allocate.space import Space
 from amp.assess.base import WeightedAssessor
@@ -151,6 +161,29 @@ def test_so_it_does_in_babyai(tmp_path: Path) -> None:
     for seed in range(20):
         one = policy(seed, space, 1)
         same(one, env, replay(tmp_path / "it.sqlite", benchmark, one, tasks))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("max_rounds", [1, 2])
+def test_so_does_one_that_chooses_among_arms_with_plans(tmp_path: Path, max_rounds: int) -> None:
+    benchmark, path = BabyAI("BabyAI-GoToLocal-v0", max_steps=3), tmp_path / "it.sqlite"
+    survey, tasks = Survey(benchmark, Arms(PLANS), 1000), benchmark.tasks("train", 2)
+    record_babyai(path, survey, tasks)
+    lattice = read(path, survey, tasks)
+    env = lattice_env(lattice, None, FEATURES, SILENT, max_rounds)
+    space, codes = arm_space(PLANS), arm_codes(PLANS)
+    asked = set()
+    for seed in range(20):
+        one = policy(seed, space, max_rounds)
+        episodes = replay(path, benchmark, ByArm(one, PLANS), tasks)
+        for task, episode in enumerate(episodes):
+            steps, score = steps_of(one, env, task)
+            wanted = [[PLANS[codes[a.tools]] for a in rounds] for rounds, _ in steps]
+            assert wanted == [[r.allocation for r in step.rounds] for step in episode.steps]
+            assert [paid for _, paid in steps] == [s.usage.tokens for s in episode.steps]
+            assert score == episode.score
+            asked |= {arm for rounds in wanted for arm in rounds}
+    assert asked == {*PLANS.values()}
 
 
 @given(st.integers(0, 2**16), st.floats(0.0, 1.0), st.sampled_from([1, 2]))

@@ -20,6 +20,7 @@ from amp.allocate.base import (
     ShuffledAllocator,
     shuffled_control,
 )
+from amp.allocate.by_arm import ByArm, arm_space
 from amp.allocate.confidence import ByGain, ConfidenceStop, ReliabilityStop, UntilSure, Way
 from amp.allocate.giving_up import FailureHead, GivingUp
 from amp.allocate.policy import Policy, SigmoidPolicy
@@ -59,6 +60,7 @@ __all__ = [
     "AllocatorOptions",
     "BayesianStop",
     "BudgetedAllocator",
+    "ByArm",
     "ByGain",
     "Cascade",
     "ConfidenceStop",
@@ -83,6 +85,7 @@ __all__ = [
     "UntilAgreement",
     "UntilSure",
     "Way",
+    "arm_space",
     "find_allocator",
     "is_policy_path",
     "load_head",
@@ -346,8 +349,9 @@ def _policy(path: Path, options: AllocatorOptions) -> Allocator:
                 f" there, this is {options.benchmark}; learn one here"
             )
         return router if at is None else router.with_trade_off(at)
-    policy = policy_file.load_policy(path)
-    if origin is not None and origin.benchmark != options.benchmark:
+    policy, arms = policy_file.load_policy(path), policy_file.load_arms(path)
+    elsewhere = origin is not None and origin.benchmark != options.benchmark
+    if elsewhere and arms is None:
         policy = policy.transferred(options.space)
     if origin is not None and origin.assessor and not options.has_assessor:
         raise InvalidInputError(
@@ -355,7 +359,8 @@ def _policy(path: Path, options: AllocatorOptions) -> Allocator:
             " lies beside the policy that amp train made)"
         )
     trade_off = _trade_off(path, origin, options)
-    return policy if trade_off is None else policy.with_trade_off(trade_off)
+    policy = policy if trade_off is None else policy.with_trade_off(trade_off)
+    return policy if arms is None else ByArm(policy, arms)
 
 
 def _trade_off(path: Path, origin: Origin | None, options: AllocatorOptions) -> float | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from amp.allocate.behaviour import BEHAVIOUR_VERSION
+from amp.allocate.by_arm import ByArm
 from amp.allocate.giving_up import FailureHead
 from amp.allocate.mlp_policy import INPUTS_VERSION, MlpPolicy
 from amp.allocate.policy import Policy, SigmoidPolicy
@@ -119,7 +120,12 @@ def bundled_policy(benchmark: str, card: ModelCard) -> Path | None:
     return None
 
 
-def save_policy(policy: Policy, path: Path, origin: Origin | None = None) -> None:
+def save_policy(
+    policy: Policy,
+    path: Path,
+    origin: Origin | None = None,
+    arms: Mapping[str, Allocation] | None = None,
+) -> None:
     """Writes a policy: its parameters, space and rounds, and the names of what it reads.
 
     Where it runs and how (env, deterministic, seed, trade-off) is not a part of it. A file that
@@ -129,6 +135,7 @@ def save_policy(policy: Policy, path: Path, origin: Origin | None = None) -> Non
         policy: what to write.
         path: where.
         origin: where it was learned, if it was.
+        arms: that it chooses among, if its space is that of arms (`amp.allocate.by_arm`).
     """
     header = {
         "schema": SCHEMA,
@@ -139,6 +146,8 @@ def save_policy(policy: Policy, path: Path, origin: Origin | None = None) -> Non
     if origin is not None:
         header["origin"] = json.dumps(asdict(origin))
     header["kind"] = policy.kind
+    if arms is not None:
+        header["arms"] = _written_arms(ByArm(policy, arms).arms)
     if policy.network is not None:
         header["features"] = json.dumps(policy.network.features)
         header["inputs"] = str(INPUTS_VERSION)
@@ -221,6 +230,21 @@ def _read_arms(text: str) -> dict[str, Allocation]:
         name: Allocation(**{**fields, "tools": frozenset(fields["tools"])})
         for name, fields in json.loads(text).items()
     }
+
+
+def load_arms(path: Path) -> dict[str, Allocation] | None:
+    """The arms that a policy of `save_policy` chooses among; None for one of a space of bounds.
+
+    Raises:
+        InvalidInputError: if there is no such policy, or it is damaged.
+    """
+    header, _ = read_tensors(path, "policy", SCHEMA)
+    if "arms" not in header:
+        return None
+    try:
+        return _read_arms(header["arms"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InvalidInputError(f"policy {path} has damaged arms: {error}") from None
 
 
 def policy_kind(path: Path) -> str:

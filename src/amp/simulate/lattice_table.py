@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from amp.allocate.by_arm import arm_codes, arm_space
 from amp.allocate.space import Space
 from amp.assess.base import Assessor
 from amp.errors import InvalidInputError
@@ -17,7 +18,7 @@ from amp.simulate.lattice_recording import Lattice
 from amp.simulate.nodes import Edge, Node, env_from_lattice
 from amp.simulate.states import Asked, State, TaskLattice, choice_of
 from amp.simulate.table_env import TableEnv
-from amp.types import Complexity, Evidence, Usage
+from amp.types import Allocation, Complexity, Evidence, Usage
 from amp.votes import weighted_vote
 
 OF_THE_WAY = frozenset({"divergence", "revisits"})
@@ -26,7 +27,7 @@ OF_THE_WAY = frozenset({"divergence", "revisits"})
 
 def lattice_env(
     lattice: Lattice,
-    space: Space,
+    space: Space | None = None,
     features: tuple[str, ...] = (),
     assessor: Assessor | None = None,
     max_rounds: int = 1,
@@ -35,7 +36,8 @@ def lattice_env(
 
     Args:
         lattice: what was visited.
-        space: where a policy is to move; each of its allocations has to be one of the arms.
+        space: where a policy is to move; each of its allocations has to be one of the arms. None
+            for that of a policy that chooses among the arms by name (`amp.allocate.by_arm`).
         features: of the complexity that a policy is to see.
         assessor: scores the steps; None for a complexity of 0.
         max_rounds: rounds a plan step at most.
@@ -45,26 +47,31 @@ def lattice_env(
             state was reached, or calls would take several samples.
     """
     _check(lattice, space, features, assessor)
+    arms = lattice.arms.named
     nodes: list[Node] = []
     edges: list[Edge] = []
     for task in lattice.tasks:
         made = _Nodes(lattice, task, assessor, max_rounds)
         nodes += made.nodes
         edges += made.edges
-    return env_from_lattice(
-        nodes, edges, lattice.arms.named, space, features, max_rounds, lattice.card
-    )
+    if space is None:
+        space, codes = arm_space(arms), arm_codes(arms)
+        wanted = {" ".join(sorted(code)): (code, arm) for code, arm in codes.items()}
+        arms = {name: Allocation(tools=code) for name, (code, _) in wanted.items()}
+        of_arm = {arm: [n for n, (_, a) in wanted.items() if a == arm] for arm in codes.values()}
+        edges = [replace(edge, arm=name) for edge in edges for name in of_arm[edge.arm]]
+    return env_from_lattice(nodes, edges, arms, space, features, max_rounds, lattice.card)
 
 
 def _check(
-    lattice: Lattice, space: Space, features: tuple[str, ...], assessor: Assessor | None
+    lattice: Lattice, space: Space | None, features: tuple[str, ...], assessor: Assessor | None
 ) -> None:
     wide = [name for name, arm in lattice.arms.named.items() if arm.beam_width > 1]
-    if wide or space.beam_width != (1, 1):
+    beams = (1, 1) if space is None else space.beam_width
+    if wide or beams != (1, 1):
         raise InvalidInputError(
-            f"beam width is {space.beam_width}, and more than 1 in arms"
-            f" {', '.join(wide) or 'none'}; expected 1 in a table of a lattice, where a call takes"
-            " one sample"
+            f"beam width is {beams}, and more than 1 in arms {', '.join(wide) or 'none'}; expected"
+            " 1 in a table of a lattice, where a call takes one sample"
         )
     probes = frozenset() if assessor is None else assessor.probes
     if probes - lattice.arms.probes:
