@@ -55,11 +55,12 @@ def test_no_group_is_on_both_sides(study: PoolStudy) -> None:
 def test_what_a_setting_reaches_is_said_of_tasks_it_was_not_learned_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    learned_on, played_on = [], []
+    learned_on, played_on, alive = [], [], []  # or an id comes again
     learn, follow = routing.learn_router, draws.follow
 
     def learning(pool: Pool, *more: object, **named: object) -> object:
         router = learn(pool, *more, **named)  # type: ignore[arg-type]  # whatever it was given
+        alive.append(router)
         learned_on.append((id(router.priors), {task.group for task in pool.tasks}))
         return router
 

@@ -162,7 +162,8 @@ FAULTS: dict[str, tuple[Callable[[], Any], str]] = {
     "no price": (
         _changed(arms={"huge|x": [sample(56, 1)]}),
         "arm 'huge|x': no price is known for model huge; add this line with its dollars per million"
-        ' tokens to a table and pass that as --prices: "huge" = { prompt = 0.0, completion = 0.0 }',
+        " tokens to a table, and name that as --prices or as prices of a study's configuration:"
+        ' "huge" = { prompt = 0.0, completion = 0.0 }',
     ),
 }
 
@@ -194,7 +195,7 @@ def test_the_line_to_add_is_a_line_that_works(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError) as raised:
         read(tmp_path, lines)
     prices = tmp_path / "own.toml"
-    prices.write_text(str(raised.value).partition("--prices: ")[2])
+    prices.write_text(str(raised.value).partition("configuration: ")[2])
     assert read_pool(tmp_path / "small.jsonl", prices=prices).dollars.tolist() == [[[0.0]]]
 
 
