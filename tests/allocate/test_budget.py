@@ -331,3 +331,11 @@ def test_no_cost_falls_with_what_is_allocated(
     high = COSTS.expected(replace(wanted, **more), choice=choice)  # type: ignore[arg-type]
     for name in ("tokens", "seconds", "dollars", "flops", "model_calls"):
         assert getattr(high, name) >= getattr(low, name) - 1e-9
+
+
+def test_a_plan_can_be_written_everywhere_and_followed_where_one_stands() -> None:
+    space = Space(tools=frozenset({"plan", "standing_plan"}))
+    for standing, tools in ((), {"plan"}), (("go",), {"plan", "standing_plan"}):
+        mask = mask_actions(space, replace(step(), standing_plan=standing), HERE, 4)
+        free = mask.free[-len(space.tool_names) :]
+        assert {name for name, one in zip(space.tool_names, free, strict=True) if one} == tools

@@ -192,7 +192,7 @@ async def test_a_broken_plan_is_written_anew_and_after_the_last_one_the_steps_ac
     assert (len(given_up.steps), given_up.ended) == (3, "given up")
 
 
-async def test_a_plan_that_leads_back_to_where_it_was_is_followed_no_further() -> None:
+async def test_what_was_done_in_a_situation_before_is_not_followed_there_again() -> None:
     # The wrong turns change nothing, so the third step is in the situation of the second one.
     episode, _ = await walk(
         Road(["south"]), [listed(["east"] * 5), listed(["south"])], PlanThenFollow()

@@ -5,7 +5,7 @@ Fixed, random and shuffled allocations ignore C; adaptive ones are compared with
 What a budget allows is a mask and bounds before anything is sampled, and narrowing afterwards:
 
 1. A tool is masked where it does not exist, and where one candidate with it does not fit what the
-   limits still allow.
+   limits still allow; to follow a plan, where none stands.
 2. The upper bound of the beam width is lowered to the number of candidates that still fit, but
    not below its lower bound. The map stays a map, onto fewer beams.
 3. There is no stop before the first round. It is forced after the last one, and after any round
@@ -31,7 +31,18 @@ from typing import Any, Protocol
 from amp.allocate.space import REALS, TOOLS_FROM, Space
 from amp.errors import InvalidInputError
 from amp.latency import CostModel
-from amp.types import STOP, Allocation, Complexity, Decision, Episode, Limits, StepContext, Usage
+from amp.types import (
+    PLAN,
+    STANDING_PLAN,
+    STOP,
+    Allocation,
+    Complexity,
+    Decision,
+    Episode,
+    Limits,
+    StepContext,
+    Usage,
+)
 
 CONTROLS = ("histogram", "shuffled")
 """Ways to hand out another run's allocations by chance (`shuffled_control`)."""
@@ -335,7 +346,9 @@ def _left(context: StepContext, max_samples: int | None, tools: bool) -> tuple[f
 
 def _usable(tool: str, context: StepContext, env: AllocationEnv) -> bool:
     costs = env.tools
-    if costs is None:
+    if tool == STANDING_PLAN:
+        return bool(context.standing_plan)
+    if costs is None or tool == PLAN:
         return True
     if tool not in costs:
         return tool in context.observation.tool_actions

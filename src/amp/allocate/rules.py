@@ -216,8 +216,8 @@ class EntropyThreshold(Allocator):
 class PlanThenFollow(Allocator):
     """Plans several actions in one call, follows them until that breaks, then plans again.
 
-    A plan breaks where its next action is not admissible, or it has led back to a situation that
-    there was before. After the last plan every step acts at once, or the episode is given up. A
+    A plan breaks where its next action is not admissible, or was done before in this very
+    situation. After the last plan every step acts at once, or the episode is given up. A
     step whose plan names no admissible action acts at once, too. That is replanning on demand, as
     AdaPlanner does it (Sun et al. 2023), with nothing learned.
 
@@ -247,7 +247,8 @@ class PlanThenFollow(Allocator):
         if context.evidence.rounds:
             failed = PLAN in context.evidence.tools[-1] and not context.evidence.votes
             return Decision(self.at_once) if failed else STOP
-        if context.standing_plan and not steps_here(context):
+        following = context.standing_plan[:1]
+        if following and all(step.action not in following for step in steps_here(context)):
             return Decision(arms["follow"])
         written = sum(PLAN in each.allocation.tools for s in context.steps for each in s.rounds)
         if written < self.most:

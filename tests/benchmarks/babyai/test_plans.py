@@ -18,6 +18,8 @@ from amp.benchmarks.babyai.plans import (
     Planned,
 )
 from amp.benchmarks.babyai.world import PRIMITIVES
+from amp.evaluate.assembly import Assembly
+from amp.evaluate.config import PlannerConfig
 from amp.execute.executor import Executor
 from amp.models.scripted import ScriptedModel
 from amp.planner import Planner
@@ -180,3 +182,15 @@ async def test_without_the_path_finder_a_plan_is_of_moves() -> None:
     episode = await planner.run(task, benchmark.environment(task))
     assert episode.success
     assert episode.plan == ("go forward",)
+
+
+def test_a_run_says_which_texts_may_ask_for_plans() -> None:
+    benchmark, plans = BabyAI(), PLANS.version
+    for told, versions in {
+        "plan_then_follow": (BabyAI().prompts.version, plans),
+        "fixed": (BabyAI().prompts.version,),
+    }.items():
+        assert Assembly.of(PlannerConfig(allocator=told), benchmark).prompts == versions
+    tools = frozenset({"plan", PATH_FINDER})
+    config = PlannerConfig(allocator="fixed", depth=4, tools=tools)
+    assert plans in Assembly.of(config, benchmark).prompts

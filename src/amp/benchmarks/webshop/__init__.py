@@ -14,6 +14,7 @@ from amp.benchmarks.base import Defaults, Difficulty, DifficultyScale, Requireme
 from amp.benchmarks.download import find_data
 from amp.benchmarks.webshop.environment import WebShopEnvironment, WebShopJudge, goal_number
 from amp.benchmarks.webshop.goals import NO_LIMIT
+from amp.benchmarks.webshop.plans import WebShopPlans
 from amp.benchmarks.webshop.plausibility import plausibility
 from amp.benchmarks.webshop.prompts import WebShopPrompts
 from amp.benchmarks.webshop.shop import LEVELS, Shop, fetch_products, load_shop
@@ -63,6 +64,7 @@ class WebShop:
         lengths=Lengths(prompt_tokens=850, answer_tokens=4, thought_tokens=40),
         allocator="heuristic",
         plausibility=plausibility,
+        plans=WebShopPlans(),
     )
     difficulty_scale = DifficultyScale(
         "conditions of a purchase: attributes, options and the price limit", (5, 7)
