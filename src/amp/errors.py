@@ -45,6 +45,23 @@ class LimitReachedError(AmpError):
         self.limit = limit
 
 
+class KeyRefusedError(InvalidInputError):
+    """A virtual key is unknown or revoked."""
+
+
+class BudgetReachedError(LimitReachedError):
+    """The next call would break a limit of a virtual key, so it was not made.
+
+    Attributes:
+        limit: which, by its name in `amp.serve.keys.KeyLimits`.
+        retry_after: seconds after which it may be allowed; None if waiting does not help.
+    """
+
+    def __init__(self, limit: str, message: str, retry_after: float | None) -> None:
+        super().__init__(limit, message)
+        self.retry_after = retry_after
+
+
 def did_you_mean(name: str, known: list[str] | tuple[str, ...]) -> str:
     """Returns ``; did you mean 'x'?`` for the nearest of the known names, or an empty string."""
     import difflib

@@ -226,6 +226,7 @@ class Settings(Config):
             ``docker:IMAGE`` or ``unsafe`` (`amp.execute.sandbox`).
         profile: how trained policies trade success against cost where a command does not say;
             None for what each was made for.
+        accounts: file of the gateway's keys and of what they spent.
     """
 
     model: str = "qwen2.5-coder-1.5b"
@@ -239,6 +240,7 @@ class Settings(Config):
     prices: FilePath | None = None
     sandbox: str = "local"
     profile: Profile | None = None
+    accounts: FilePath = Path("accounts.sqlite")
 
 
 def settings_file() -> Path | None:

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from typer.exceptions import Abort, TyperException
 
-from amp.cli import annotate, assess, demo, info, pools, record, report, run, terminal, train
+from amp.cli import annotate, assess, demo, info, keys, pools, record, report, run, terminal, train
 from amp.cli.app import INTERRUPTED, app
 from amp.errors import (
     AmpError,
@@ -35,6 +35,7 @@ __all__ = [
     "assess",
     "demo",
     "info",
+    "keys",
     "main",
     "pools",
     "record",

@@ -1,0 +1,177 @@
+"""`amp keys`: virtual keys of the gateway, their limits, and what they spent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from amp.cli.app import Json, app
+from amp.cli.terminal import new_console, say, say_json
+from amp.settings import load_settings
+
+if TYPE_CHECKING:
+    from amp.serve.accounts import Accounts
+    from amp.serve.budgets import Spend
+    from amp.serve.keys import Key
+
+
+keys_app = typer.Typer(help="Keys of the gateway, and their budgets.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
+
+_File = Annotated[
+    Path | None,
+    typer.Option("--accounts", help="The file of the keys; the setting accounts if left out."),
+]
+_Name = Annotated[str, typer.Argument(metavar="NAME", help="What the key is called.")]
+
+
+@contextmanager
+def _opened(path: Path | None, *, create: bool = False) -> Iterator[Accounts]:
+    from amp.serve.accounts import Accounts
+
+    accounts = Accounts(path or load_settings().accounts, create=create)
+    try:
+        yield accounts
+    finally:
+        accounts.close()
+
+
+@keys_app.command("add")
+def keys_add(
+    name: _Name,
+    dollars_per_day: Annotated[float | None, typer.Option(help="Dollars in a day of UTC.")] = None,
+    dollars_per_month: Annotated[float | None, typer.Option(help="Dollars in a month.")] = None,
+    tokens_per_day: Annotated[int | None, typer.Option(help="Tokens in a day.")] = None,
+    requests_per_day: Annotated[int | None, typer.Option(help="Calls in a day.")] = None,
+    max_concurrent: Annotated[int | None, typer.Option(help="Calls at one time.")] = None,
+    episode_dollars: Annotated[float | None, typer.Option(help="Dollars in an episode.")] = None,
+    accounts: _File = None,
+    as_json: Json = False,
+) -> None:
+    """Make a key and show it, this once. Example: amp keys add ann --dollars-per-day 5"""
+    from amp.serve.keys import KeyLimits
+
+    limits = KeyLimits(
+        dollars_per_day,
+        dollars_per_month,
+        tokens_per_day,
+        requests_per_day,
+        max_concurrent,
+        episode_dollars,
+    )
+    limits.stored()  # refuses wrong ones before a file is made
+    with _opened(accounts, create=True) as opened:
+        token = opened.add(name, limits)
+    if as_json:
+        say_json({"name": name, "key": token})
+        return
+    say(token)
+    say("keep it: only a hash of it is kept here, so it can't be shown again", error=True)
+
+
+@keys_app.command("list")
+def keys_list(accounts: _File = None, as_json: Json = False) -> None:
+    """Show all keys and their limits. Example: amp keys list --json"""
+    with _opened(accounts) as opened:
+        keys = opened.keys()
+    if as_json:
+        say_json([_described(key) for key in keys])
+        return
+    from rich.table import Table
+
+    from amp.serve.budgets import day_of
+
+    table = Table(box=None)
+    for column in ("name", "key", "made", "limits"):
+        table.add_column(column, overflow="fold")
+    for key in keys:
+        revoked = "" if key.revoked is None else f"revoked on {day_of(key.revoked)}"
+        table.add_row(
+            key.name, f"amp-{key.prefix}-...", day_of(key.created), revoked or _limits(key)
+        )
+    new_console().print(table)
+
+
+@keys_app.command("revoke")
+def keys_revoke(name: _Name, accounts: _File = None, as_json: Json = False) -> None:
+    """Refuse a key from now on. Example: amp keys revoke ann"""
+    with _opened(accounts) as opened:
+        opened.revoke(name)
+    if as_json:
+        say_json({"name": name, "revoked": True})
+    else:
+        say(f"{name} is revoked; what it spent stays in amp keys spend")
+
+
+@keys_app.command("spend")
+def keys_spend(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Of this key alone.")] = None,
+    accounts: _File = None,
+    as_json: Json = False,
+) -> None:
+    """Show what keys spent today and this month. Example: amp keys spend ann"""
+    from amp.serve.budgets import shown
+
+    with _opened(accounts) as opened:
+        spends = opened.spend(name)
+    if as_json:
+        say_json([_spent(spend) for spend in spends])
+        return
+    from rich.table import Table
+
+    table = Table(box=None)
+    table.add_column("name", overflow="fold")
+    for column in ("period", "spent", "limit", "reserved", "tokens", "calls", "overrun", "lost"):
+        table.add_column(column, justify="right")
+    for spend in spends:
+        limits = spend.key.limits
+        for sums, limit in (
+            (spend.day, limits.dollars_per_day),
+            (spend.month, limits.dollars_per_month),
+        ):
+            table.add_row(
+                spend.key.name,
+                sums.period,
+                shown(sums.dollars),
+                "-" if limit is None else f"${limit:,.2f}",
+                shown(sums.held_dollars),
+                f"{sums.tokens:,}",
+                f"{sums.requests:,}",
+                shown(sums.over_dollars),
+                shown(sums.lost_dollars),
+            )
+    new_console().print(table)
+
+
+def _limits(key: Key) -> str:
+    from amp.serve.keys import LIMITS
+
+    found = ((name, getattr(key.limits, name)) for name in LIMITS)
+    return ", ".join(f"{name} {value:g}" for name, value in found if value is not None) or "none"
+
+
+def _described(key: Key) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {name: value for name, value in asdict(key).items() if name != "id"}
+
+
+def _spent(spend: Spend) -> dict[str, Any]:
+    """For machines: dollars beside the nano-dollars that are counted."""
+    from dataclasses import asdict
+
+    from amp.serve.keys import NANO
+
+    def told(sums: dict[str, Any]) -> dict[str, Any]:
+        return {name: value / NANO if "dollars" in name else value for name, value in sums.items()}
+
+    return {
+        "name": spend.key.name,
+        "open_calls": spend.open_calls,
+        "day": told(asdict(spend.day)),
+        "month": told(asdict(spend.month)),
+    }

@@ -1,0 +1,1 @@
+"""The gateway: an HTTP server in front of any model."""
