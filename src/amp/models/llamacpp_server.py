@@ -84,7 +84,7 @@ class LlamaServer:
         chat_template: str | None = None,
     ) -> None:
         _check_file(path)
-        xllamacpp = _library()
+        xllamacpp = require_library()
         self.api_key = secrets.token_hex(16)
         self.slots = slots
         parameters = xllamacpp.CommonParams()
@@ -319,16 +319,12 @@ def _check_file(path: Path) -> None:
         )
 
 
-def require_library() -> None:
-    """Makes sure that local models can run, before one is fetched.
+def require_library() -> Any:
+    """The package that runs local models; call it before one is fetched.
 
     Raises:
         MissingDependencyError: if the package is missing; says what to run.
     """
-    _library()
-
-
-def _library() -> Any:
     # Spinning OpenMP threads starve each other on a busy machine; read when the library loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
