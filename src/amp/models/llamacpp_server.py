@@ -337,9 +337,8 @@ def require_library() -> Any:
 
 
 def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    has = hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if has else os.cpu_count() or 1
 
 
 @dataclass(slots=True)
@@ -447,6 +446,6 @@ def only(text: str) -> str:
 
 
 def _control(character: str) -> str:
-    """Other control characters would end the terminal or be dropped; they are written as codes."""
+    # Other control characters would end the terminal or be dropped; they are written as codes.
     code = ord(character)
     return f"\\x{code:02X}" if code < 0x20 or code == 0x7F else character
