@@ -8,7 +8,6 @@ What `LlamaCppModel` needs from xllamacpp, and nothing of prompts or samples. Fa
 - `n` samples need `n` slots at once. Waiting for slots happens here, first come first served, so
   that the seconds of a call are those that the model worked on it.
 - The server always opens a port on the loopback address. A random key keeps others out.
-- A streamed call comes in chunks, which are put together again here; a grammar is written in GBNF.
 """
 
 from __future__ import annotations
