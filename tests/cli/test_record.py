@@ -187,6 +187,28 @@ def test_a_failing_task_is_told_at_the_end(use: UseModel) -> None:
     assert "5 of 6" in call(*INFO)
 
 
+LATTICE = ("babyai", "--lattice", "--split", "train", "--limit", "2", "--to", "lattice.sqlite")
+
+
+def test_a_lattice_is_recorded_and_told_of(use: UseModel) -> None:
+    def towards(prompt: Prompt) -> dict[str, float]:
+        return {str(label): 1 / label for label in range(1, 10)}
+
+    use(ScriptedModel(lambda prompt, index: "explore", next_tokens=towards, card=CARD))
+    found = told(*LATTICE, "--nodes", "3", "--arm", "act", "--arm", "plan 2", "--jobs", "2")
+    rows = found["tasks"]
+    assert isinstance(rows, dict)
+    assert len(rows) == 2
+    assert all(1 <= row["states"] <= row["cap"] == 3 for row in rows.values())
+    assert found["left_out"] == {}
+    again = call(*LATTICE, "--nodes", "3", "--arm", "act", "--arm", "plan 2")
+    assert "cut off: states that were reached and not visited" in again
+    with pytest.raises(InvalidInputError, match=r"unknown arm 'acr'; did you mean 'act'\?"):
+        call(*LATTICE, "--arm", "acr")
+    with pytest.raises(InvalidInputError, match="main is 'think 1', expected one of the arms: act"):
+        call(*LATTICE, "--arm", "act", "--main", "think 1")
+
+
 def test_an_unknown_benchmark_is_told_with_the_nearest() -> None:
     assert "gsm8k" in call("gsm9k", "--to", "pool.sqlite", code=2)
     with pytest.raises(InvalidInputError, match="unknown benchmark 'gsm9k'"):

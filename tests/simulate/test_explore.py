@@ -31,6 +31,7 @@ from amp.simulate.explore import Explorer
 from amp.simulate.lattice_recording import (
     Lattice,
     Survey,
+    lattice_arms,
     lattice_from_recording,
     record_lattice,
     visited,
@@ -245,6 +246,17 @@ def explored(tasks: Sequence[Task], main: str | None = None, cap: int = 100) -> 
 
     with TemporaryDirectory() as folder:
         return asyncio.run(go(Path(folder, "it.sqlite")))
+
+
+def test_arms_have_names_with_any_number() -> None:
+    babyai = BabyAI()
+    assert list(lattice_arms(babyai)) == ["act", "follow", "think 1", "plan 4", "plan 8"]
+    named = lattice_arms(babyai, ["plan 3", "act", "think 2", "verification 1, no tools"])
+    assert list(named) == ["plan 3", "act", "think 2", "verification 1, no tools"]
+    assert (named["plan 3"].depth, named["think 2"].depth) == (3, 2)
+    assert lattice_arms(Trails()) == ARMS
+    with pytest.raises(InvalidInputError, match=r"unknown arm 'pln 4'; did you mean 'plan 4'\?"):
+        lattice_arms(babyai, ["pln 4"])
 
 
 # --------------------------------------------------------------------------- recordings

@@ -91,7 +91,7 @@ def record(
     from amp.models.recorded import RecordedModel
 
     name = str(context.info_name)
-    grid = _grid(name, level, samples, arm, probe, data)
+    grid = _grid(name, level, samples, arm, probe, data, lattice=lattice)
     benchmark = grid.benchmark
     split = split or benchmark.splits[0]
     tasks = benchmark.tasks(split, limit, seed)
@@ -221,12 +221,20 @@ def _grid(
     arms: list[str] | None,
     probes: list[str] | None,
     data: Path | None,
+    *,
+    lattice: bool = False,
 ) -> Grid:
     from amp.evaluate.record import Grid, arms_of
     from amp.settings import load_settings
 
     benchmark = load_benchmark(name, data=data or load_settings().data, level=level)
-    return Grid(benchmark, arms_of(benchmark, arms or ()), samples, probes_of(probes))
+    if lattice:
+        from amp.simulate.lattice_recording import lattice_arms
+
+        named = lattice_arms(benchmark, arms or ())
+    else:
+        named = arms_of(benchmark, arms or ())
+    return Grid(benchmark, named, samples, probes_of(probes))
 
 
 def _shard(tasks: Sequence[Task], shard: str) -> Sequence[Task]:

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from amp.simulate.build import opening_contexts, table_from_recording
     from amp.simulate.compare import Adaptive, simulate, simulated_run
     from amp.simulate.lattice import env_from_samples
-    from amp.simulate.lattice_recording import Survey, lattice_from_recording, record_lattice
+    from amp.simulate.lattice_recording import (
+        Survey,
+        lattice_arms,
+        lattice_from_recording,
+        record_lattice,
+    )
     from amp.simulate.lattice_table import lattice_env
     from amp.simulate.nodes import Edge, Node, env_from_lattice
     from amp.simulate.oracle import oracle
@@ -60,6 +65,7 @@ _PLACES = {
     "lattice": ("env_from_samples",),
     "lattice_recording": (
         "Survey",
+        "lattice_arms",
         "lattice_from_recording",
         "record_lattice",
     ),
@@ -130,6 +136,7 @@ __all__ = [
     "env_from_samples",
     "fixed",
     "fixed_plans",
+    "lattice_arms",
     "lattice_env",
     "lattice_from_recording",
     "learn_threshold",

@@ -8,21 +8,29 @@ is kept of a state is its digest, so the texts of a task come from its environme
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from amp.allocate.rules import plan_arms
 from amp.benchmarks.base import Benchmark
-from amp.errors import EnvironmentFailedError, ModelError, RecordingError
-from amp.evaluate.record import work_through
+from amp.errors import (
+    EnvironmentFailedError,
+    InvalidInputError,
+    ModelError,
+    RecordingError,
+    did_you_mean,
+)
+from amp.evaluate.record import corners, work_through
 from amp.models.base import ModelCard
 from amp.models.lattice_rows import add_lattice_task, read_lattice_tasks, read_lattices
 from amp.models.recorded import RecordedModel
 from amp.models.recording import digest
 from amp.simulate.explore import Explorer, ReplayError
 from amp.simulate.states import Arms, Lead, TaskLattice
-from amp.types import PLAN, Task, written
+from amp.types import PLAN, Allocation, Task, written
 
 _ENDED, _OUTSIDE = -1, -2
 
@@ -101,6 +109,38 @@ class Survey:
     def explorer(self, model: RecordedModel, cap: int | None = None) -> Explorer:
         """Visits states with a model, or with its recording alone."""
         return Explorer(model, self.benchmark, self.arms, cap or self.cap, self.max_steps)
+
+
+def lattice_arms(benchmark: Benchmark, names: Sequence[str] = ()) -> dict[str, Allocation]:
+    """The arms of a lattice by name.
+
+    Args:
+        benchmark: has the arms of its defaults or, without any, those of `plan_arms`.
+        names: the arms wanted, also ``think 2`` and ``plan 3`` with any numbers, and the corners of
+            the benchmark's space; all of the benchmark's if there are none.
+
+    Raises:
+        InvalidInputError: if there is no arm of a name.
+    """
+    defaults = benchmark.defaults
+    counts = [re.fullmatch(r"(think|plan) (\d+)", name) for name in names]
+    told = [(one[1], int(one[2])) for one in counts if one is not None and 0 < int(one[2]) <= 64]
+    at_once = replace(defaults.fixed, depth=0, beam_width=1)
+    usual = plan_arms(at_once)
+    wanted = plan_arms(
+        at_once,
+        [count for what, count in told if what == "plan"],
+        [count for what, count in told if what == "think"],
+    )
+    own = dict(defaults.arms) or usual
+    known = corners(defaults.space) | usual | wanted | own
+    for name in names:
+        if name not in known:
+            raise InvalidInputError(
+                f"unknown arm {name!r}{did_you_mean(name, list(known))} (arms of"
+                f" {benchmark.name}: {'; '.join(known)})"
+            )
+    return {name: known[name] for name in names} if names else own
 
 
 @dataclass(frozen=True, slots=True)
