@@ -78,6 +78,15 @@ class Guess(Allocator):
         return Decision(rng.choice(self.arms))
 
 
+class Follow(Allocator):
+    """Plans four actions, and follows them as long as they stand."""
+
+    def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
+        if context.evidence.rounds:
+            return STOP
+        return Decision(PLANS["follow" if context.standing_plan else "plan 4"])
+
+
 def record(
     path: Path, survey: Survey = SURVEY, tasks: Sequence[Task] = TASKS, waits: bool = False
 ) -> dict[str, str]:
@@ -200,6 +209,20 @@ def test_a_planner_in_babyai_stays_inside(arms: Mapping[str, Allocation], tmp_pa
         for one, episode in zip(lattice.tasks, episodes, strict=True):
             assert one.cut_off == 0
             check_way(one, episode)
+
+
+@pytest.mark.slow
+def test_to_follow_a_plan_is_no_change_of_the_line(tmp_path: Path) -> None:
+    """So what plans and follows is inside even of a lattice that has little more than that."""
+    benchmark, path = BabyAI("BabyAI-GoToLocal-v0", max_steps=9), tmp_path / "babyai.sqlite"
+    arms = {name: PLANS[name] for name in ("act", "follow", "plan 4")}
+    survey, tasks = Survey(benchmark, Arms(arms), 60), benchmark.tasks("train", 2)
+    record_babyai(path, survey, tasks)
+    lattice = read(path, survey, tasks)
+    for one, episode in zip(lattice.tasks, replay(path, benchmark, Follow(), tasks), strict=True):
+        assert one.cut_off > 0
+        assert len(episode.steps) > 4
+        check_way(one, episode)
 
 
 @pytest.mark.parametrize("arm", list(ARMS))

@@ -8,7 +8,8 @@ actions so far and what came of them. What candidates look like is no part of it
 how long a plan is and what it repeats.
 
 States are visited from the lines of fixed allocations on: first those that one arm alone comes to,
-then those that take one change of the arm, and so on; of equals the nearest to the beginning.
+or an arm that follows the plan that stands where there is one; then those that take one change of
+the line, and so on; of equals the nearest to the beginning.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import heapq
 import json
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from amp.benchmarks.base import Benchmark
 from amp.cost import Ledger, charged
@@ -56,6 +57,13 @@ class ReplayError(AmpError):
     """The same actions led an environment to another state than before."""
 
 
+class _Line(NamedTuple):
+    """A fixed allocation: an arm everywhere, or wherever there is no plan to follow."""
+
+    arm: str
+    follows: bool
+
+
 @dataclass(frozen=True, slots=True)
 class _Arrival:
     """A way to a state.
@@ -65,14 +73,14 @@ class _Arrival:
         steps: of the way.
         observation: what the environment shows there.
         fingerprint: of the environment.
-        changes: by arm, how often the arm changes on the way, if that arm is the last one.
+        changes: how often the way changes from line to line, if it ends on this one.
     """
 
     name: str
     steps: tuple[StepRecord, ...]
     observation: Observation
     fingerprint: str
-    changes: Mapping[str, int]
+    changes: Mapping[_Line, int]
 
 
 class Explorer:
@@ -123,15 +131,16 @@ class Explorer:
         seen: set[str] = set()
         environment = self._benchmark.environment(task)
         observation = await open_task(environment, task)
-        late = {name: int(self._arms.main not in (None, name)) for name in self._arms.named}
-        waiting = [(0, 0, 0, self._arrival(task, (), observation, environment, late))]
+        lines = [_Line(arm, follows) for follows in (False, True) for arm in self._arms.named]
+        changes = {line: int(self._arms.main not in (None, line.arm)) for line in lines}
+        waiting = [(0, 0, 0, self._arrival(task, (), observation, environment, changes))]
         count = 1
         while waiting and len(states) < self._cap:
             *_, arrival = heapq.heappop(waiting)
             if arrival.name in states:
                 continue
             state = states[arrival.name] = await self._ask_all(task, arrival, prompts)
-            for further in await self._go_on(state, arrival):
+            for further in await self._go_on(state, arrival, environment):
                 seen.add(further.name)
                 key = (min(further.changes.values()), len(further.steps), count)
                 heapq.heappush(waiting, (*key, further))
@@ -148,7 +157,7 @@ class Explorer:
         steps: tuple[StepRecord, ...],
         observation: Observation,
         environment: Environment,
-        changes: Mapping[str, int],
+        changes: Mapping[_Line, int],
     ) -> _Arrival:
         fingerprint = _fingerprint(environment, steps)
         told = [
@@ -201,14 +210,16 @@ class Explorer:
 
     # ----------------------------------------------------------------------- going on
 
-    async def _go_on(self, state: State, arrival: _Arrival) -> list[_Arrival]:
+    async def _go_on(
+        self, state: State, arrival: _Arrival, environment: Environment
+    ) -> list[_Arrival]:
         """Carries out every action that is proposed in a state."""
         task, arrivals = state.context.task, list[_Arrival]()
         here: _Reached | None = None
         choices = self._choices(state)
         for number, (choice, (record, arms)) in enumerate(choices.items(), 1):
             if here is None:
-                here = await self._reach_again(task, arrival)
+                here = await _reach_again(environment, task, arrival)
             now, here = here, here.copy() if number < len(choices) else None
             after = await now.after(choice.action)
             said = after.feedback
@@ -217,9 +228,7 @@ class Explorer:
                 success = after.success if after.done else False
                 state.leads[choice] = Lead(None, False, success, after.score, said)
                 continue
-            before = arrival.changes
-            least = min(before.values()) + 1
-            changes = {arm: min(before[arm], least) if arm in arms else least + 1 for arm in before}
+            changes = self._changes(state, arrival.changes, arms)
             steps = (*arrival.steps, replace(record, feedback=said))
             further = self._arrival(task, steps, after.observation, now.environment, changes)
             state.leads[choice] = Lead(further.name, feedback=said)
@@ -227,37 +236,18 @@ class Explorer:
         return arrivals
 
     def _changes(
-        self, state: State, before: Mapping[str, int], arms: set[str]
-    ) -> Mapping[str, int]:
-        """The changes of the arm on the way after a choice that these arms make.
+        self, state: State, before: Mapping[_Line, int], arms: set[str]
+    ) -> dict[_Line, int]:
+        """The changes of the line on the way after a choice that these arms make."""
+        least, stands = min(before.values()) + 1, bool(state.context.standing_plan)
+        followed = any(STANDING_PLAN in self._arms.named[arm].tools for arm in arms)
 
-        To follow the plan that stands is to go on as the arm that wrote it.
-        """
-        named, least = self._arms.named, min(before.values()) + 1
-        if state.context.standing_plan and any(STANDING_PLAN in named[a].tools for a in arms):
-            return before
-        return {arm: min(before[arm], least) if arm in arms else least + 1 for arm in before}
+        def makes(line: _Line) -> bool:
+            return followed if line.follows and stands else line.arm in arms
 
-    async def _reach_again(self, task: Task, arrival: _Arrival) -> _Reached:
-        """Carries out again what led to a state, which `act` has checked before.
-
-        Raises:
-            ReplayError: if it leads elsewhere.
-        """
-        environment = self._benchmark.environment(task)
-        opened: Any = environment.reset(task)
-        now = Transition(await opened if isinstance(opened, Awaitable) else opened, done=False)
-        for step in arrival.steps:
-            if step.action is not None:
-                after: Any = environment.step(step.action)
-                now = await after if isinstance(after, Awaitable) else after
-        found = _fingerprint(environment, arrival.steps)
-        if (now.observation, found) != (arrival.observation, arrival.fingerprint):
-            raise ReplayError(
-                f"the same {len(arrival.steps)} actions led to another state than"
-                " before; its environment is not deterministic, so the task is left out"
-            )
-        return _Reached(environment, now)
+        return {
+            line: min(count, least) if makes(line) else least + 1 for line, count in before.items()
+        }
 
     def _choices(self, state: State) -> dict[Choice, tuple[StepRecord, set[str]]]:
         """What may settle the step, with a record of it, and the arms that settle it so alone.
@@ -315,6 +305,27 @@ class _Reached:
             return await act(self.environment, action)
         except EnvironmentFailedError:  # ends the episode, as in the planner
             return replace(self.last, done=True, success=False)
+
+
+async def _reach_again(environment: Environment, task: Task, arrival: _Arrival) -> _Reached:
+    """Carries out again what led to a state, which `act` has checked before.
+
+    Raises:
+        ReplayError: if it leads elsewhere.
+    """
+    opened: Any = environment.reset(task)
+    now = Transition(await opened if isinstance(opened, Awaitable) else opened, done=False)
+    for step in arrival.steps:
+        if step.action is not None:
+            after: Any = environment.step(step.action)
+            now = await after if isinstance(after, Awaitable) else after
+    found = _fingerprint(environment, arrival.steps)
+    if (now.observation, found) != (arrival.observation, arrival.fingerprint):
+        raise ReplayError(
+            f"the same {len(arrival.steps)} actions led to another state than"
+            " before; its environment is not deterministic, so the task is left out"
+        )
+    return _Reached(environment, now)
 
 
 def _fingerprint(environment: Environment, steps: Sequence[StepRecord]) -> str:
