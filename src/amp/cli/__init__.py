@@ -15,7 +15,20 @@ from typing import NoReturn
 
 from typer.exceptions import Abort, TyperException
 
-from amp.cli import annotate, assess, demo, info, keys, pools, record, report, run, terminal, train
+from amp.cli import (
+    annotate,
+    assess,
+    demo,
+    info,
+    keys,
+    pools,
+    record,
+    report,
+    run,
+    serve,
+    terminal,
+    train,
+)
 from amp.cli.app import INTERRUPTED, app
 from amp.errors import (
     AmpError,
@@ -41,6 +54,7 @@ __all__ = [
     "record",
     "report",
     "run",
+    "serve",
     "terminal",
     "train",
 ]

@@ -36,7 +36,7 @@ _BOXES = {
     "Look at what came of it": ("trace", "report"),
     "What is on this machine": ("benchmarks", "models", "data", "profile"),
     "Many runs, or none": ("sweep", "record", "simulate", "pools"),
-    "Serve": ("keys",),
+    "Serve": ("serve", "keys"),
     "Learn": ("train", "policy", "assess", "annotate", "annotations"),
 }
 """The boxes of `amp --help`: what people try first comes first."""

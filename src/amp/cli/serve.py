@@ -1,0 +1,108 @@
+"""The command that serves: a gateway in front of a model, which measures every call."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Annotated
+
+import typer
+
+from amp.cli.app import app
+from amp.cli.terminal import say
+from amp.errors import InvalidInputError, ModelError
+from amp.models.connection import clean_key
+from amp.settings import load_settings
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@app.command()
+def serve(
+    upstream: Annotated[
+        str,
+        typer.Option(
+            help="Server behind the gateway, as a client's base_url has it.", metavar="URL"
+        ),
+    ] = "",
+    upstream_key_env: Annotated[
+        str,
+        typer.Option(
+            help="Variable with the upstream's key; without it, the clients' keys are passed on.",
+            metavar="NAME",
+        ),
+    ] = "",
+    upstream_api: Annotated[
+        str | None,
+        typer.Option(help="What the upstream speaks: openai, anthropic or both.", metavar="API"),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="A model that may be asked for; several times. All, if left out."),
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at.")] = 8080,
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; 0.0.0.0 serves other machines, too.")
+    ] = "127.0.0.1",
+    max_concurrent: Annotated[
+        int, typer.Option(min=1, help="Calls at the same time; one more is told to come back.")
+    ] = 512,
+    max_request_mb: Annotated[float, typer.Option(min=0.001, help="Largest request.")] = 32.0,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds that the upstream may say nothing.")
+    ] = 600.0,
+    drain: Annotated[
+        int, typer.Option(min=0, help="Seconds that calls may go on after SIGTERM.")
+    ] = 30,
+    check: Annotated[
+        bool, typer.Option("--check", help="Check what was said, reach the upstream, and end.")
+    ] = False,
+) -> None:
+    """Serve the OpenAI and Anthropic APIs in front of another server, and measure every call."""
+    if not upstream:
+        raise InvalidInputError(
+            "--upstream is missing, expected the address of a server, such as"
+            " https://api.openai.com/v1 (models in this process are not served yet)"
+        )
+    from amp.serve import app as server
+    from amp.serve.exchange import Bounds
+    from amp.serve.upstream import UpstreamConfig, read_api
+
+    key = _key_in(upstream_key_env)
+    config = server.ServeConfig(
+        UpstreamConfig(upstream, key, read_api(upstream_api), timeout),
+        host=host,
+        port=port,
+        bounds=Bounds(
+            max_concurrent,
+            round(max_request_mb * 1_000_000),
+            models=tuple(model or ()),
+            local_only=host in _LOOPBACK,
+        ),
+        prices=load_settings().prices,
+        drain_seconds=drain,
+    )
+    shown = server.describe(config)  # what is wrong is said before the server starts
+    if check:
+        say(shown)
+        if problem := asyncio.run(server.reached(config)):
+            raise ModelError(problem)
+        say("the upstream answers")
+        return
+    say(f"amp serves http://{host}:{port}/v1 ({shown}); Ctrl-C ends it")
+    if host not in _LOOPBACK and key:
+        say("whoever reaches this address spends on the upstream's key; put a wall before it")
+    server.serve(config)
+
+
+def _key_in(variable: str) -> str:
+    """The upstream's key."""
+    if not variable:
+        return ""
+    key = clean_key(os.environ.get(variable, ""), variable)
+    if not key:
+        raise InvalidInputError(
+            f"variable {variable} is not set; set it to the upstream's key, or leave"
+            " --upstream-key-env out to pass on the clients' keys"
+        )
+    return key

@@ -1,0 +1,106 @@
+"""Who may spend what: money is reserved before a call and settled after it.
+
+A check before the call and a record after it let calls that run side by side pass together, however
+little is left. So what a call can cost at most is taken from the budget first, and what it did not
+cost is given back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Protocol
+
+from amp.usage import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """Money and tokens that are set aside for one call.
+
+    Attributes:
+        id: tells it from others.
+        key: name of the key that pays, fit to be shown; never the key itself.
+        dollars: what the call can cost at most.
+        tokens: prompt and completion tokens that it can take at most.
+    """
+
+    id: str
+    key: str
+    dollars: float
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a call may not be made.
+
+    Attributes:
+        reason: one line for the client, without secrets.
+        status: 401 for a key that nobody knows, 403 for one that may not, 429 for a limit.
+        retry_after_seconds: when it may pass; None if waiting does not help.
+    """
+
+    reason: str
+    status: int = 429
+    retry_after_seconds: float | None = None
+
+
+class Accounts(Protocol):
+    """Budgets of keys. Every reservation is either settled or released, once."""
+
+    async def reserve(
+        self, key: str, *, dollars: float, tokens: int, episode: str = ""
+    ) -> Reservation | Refusal:
+        """Sets aside what a call can cost at most.
+
+        Args:
+            key: the secret as the client sent it; empty if it sent none.
+            dollars: the bound of the price; 0 where the price is not known.
+            tokens: the bound of prompt and completion tokens.
+            episode: the conversation that the call belongs to, if the client named one.
+        """
+        ...
+
+    async def settle(self, reservation: Reservation, usage: Usage, *, model: str = "") -> None:
+        """Charges what the call did cost, and gives the rest back."""
+        ...
+
+    async def release(self, reservation: Reservation) -> None:
+        """Gives everything back: the call cost nothing."""
+        ...
+
+    async def close(self) -> None:
+        """Writes down whatever is not yet."""
+        ...
+
+
+@dataclass(slots=True)
+class OpenAccounts:
+    """Accounts without keys and limits, in memory.
+
+    Attributes:
+        spent: what all calls have cost.
+        reserved: reservations that are neither settled nor released, by id.
+    """
+
+    spent: Usage = field(default_factory=Usage)
+    reserved: dict[str, Reservation] = field(default_factory=dict)
+    _ids: count[int] = field(default_factory=count)
+
+    async def reserve(
+        self, key: str, *, dollars: float, tokens: int, episode: str = ""
+    ) -> Reservation | Refusal:
+        reservation = Reservation(str(next(self._ids)), "", dollars, tokens)
+        self.reserved[reservation.id] = reservation
+        return reservation
+
+    async def settle(self, reservation: Reservation, usage: Usage, *, model: str = "") -> None:
+        del self.reserved[reservation.id]
+        self.spent += usage
+
+    async def release(self, reservation: Reservation) -> None:
+        del self.reserved[reservation.id]
+
+    async def close(self) -> None:
+        return

@@ -1,0 +1,174 @@
+"""The web application: the APIs below ``/v1``, and what runs a server: health, metrics, an end."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Response
+from fastapi.routing import APIRoute
+from starlette.routing import Route
+
+from amp.models.base import ModelCard
+from amp.models.registry import api_card
+from amp.serve.accounting import Accounts, OpenAccounts
+from amp.serve.exchange import Bounds
+from amp.serve.gateway import Gateway
+from amp.serve.metrics import Metrics
+from amp.serve.upstream import Upstream, UpstreamConfig, UpstreamError
+
+_log = logging.getLogger(__name__)
+
+_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+_MOST_CARDS = 1_000
+_ANSWERS_BELOW = 500
+
+
+@dataclass(frozen=True, slots=True)
+class ServeConfig:
+    """What `amp serve` is told.
+
+    Attributes:
+        upstream: the server behind.
+        host: address to listen at.
+        port: the same; 0 takes a free one.
+        bounds: what the gateway takes on.
+        prices: the user's price table.
+        drain_seconds: how long calls under way may go on after SIGTERM.
+    """
+
+    upstream: UpstreamConfig
+    host: str = "127.0.0.1"
+    port: int = 8080
+    bounds: Bounds = field(default_factory=Bounds)
+    prices: Path | None = None
+    drain_seconds: int = 30
+
+
+def make_app(config: ServeConfig, accounts: Accounts | None = None) -> FastAPI:
+    """Returns the application.
+
+    Args:
+        config: what it is told.
+        accounts: who may spend what; None for everybody anything.
+
+    Raises:
+        InvalidInputError: if the address of the upstream is none.
+    """
+    upstream = Upstream(config.upstream)
+    accounts = accounts or OpenAccounts()
+    metrics = Metrics()
+    gateway = Gateway(
+        upstream, accounts, metrics, prices_at(upstream, config.prices), config.bounds
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await upstream.close()
+        await accounts.close()
+
+    async def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    async def ready(response: Response) -> dict[str, str]:
+        problem = await reach(upstream)
+        response.status_code = 503 if problem else 200
+        return {"status": problem or "ok"}
+
+    async def figures() -> Response:
+        return Response(metrics.shown(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def models() -> dict[str, object]:
+        rows = [{"id": name, "object": "model", "owned_by": "amp"} for name in config.bounds.models]
+        return {"object": "list", "data": rows}
+
+    routes: dict[str, Callable[..., Any]] = {
+        "/healthz": health,
+        "/readyz": ready,
+        "/metrics": figures,
+    }
+    if config.bounds.models:
+        routes["/v1/models"] = models
+    own = [APIRoute(path, answer, methods=["GET"]) for path, answer in routes.items()]
+    passed = Route("/v1/{path:path}", gateway, methods=_METHODS)
+    return FastAPI(
+        title="amp serve",
+        routes=[*own, passed],
+        lifespan=lifespan,
+        openapi_url=None,  # the APIs are described by those who made them
+    )
+
+
+def prices_at(upstream: Upstream, table: Path | None) -> Callable[[str, str], ModelCard]:
+    """Returns the prices at an upstream, as a function of dialect and model.
+
+    Those of the shipped table are the providers'; another server has prices of its own.
+    """
+    own = upstream.host not in ("api.openai.com", "api.anthropic.com")
+
+    @lru_cache(maxsize=_MOST_CARDS)
+    def card(dialect: str, model: str) -> ModelCard:
+        found = api_card(dialect, model, table, own_server=own)
+        if found.dollars_per_million_prompt_tokens is None:
+            _log.warning(
+                "no price known for %s:%s, so its dollars count as 0; add it to a price table"
+                " (setting prices)",
+                dialect,
+                json.dumps(model[:100]),
+            )
+        return found
+
+    return card
+
+
+async def reach(upstream: Upstream) -> str:
+    """Returns what is wrong with an upstream; an empty text if it answers."""
+    try:
+        async with upstream.asked("GET", "/v1/models", [], b"", plain=True) as answer:
+            if answer.status_code < _ANSWERS_BELOW:
+                return ""
+            return f"the upstream answers with status {answer.status_code}"
+    except UpstreamError as error:
+        return str(error)
+
+
+def describe(config: ServeConfig) -> str:
+    """Says in a line where calls go.
+
+    Raises:
+        InvalidInputError: if the address of the upstream is none.
+    """
+    upstream = Upstream(config.upstream)
+    apis = "OpenAI and Anthropic APIs" if upstream.api == "both" else f"{upstream.api} API"
+    key = "a key of its own" if config.upstream.key else "the clients' keys"
+    return f"upstream {upstream.base}, {apis}, {key}"
+
+
+async def reached(config: ServeConfig) -> str:
+    """Returns what is wrong with the upstream of a configuration; an empty text for nothing."""
+    upstream = Upstream(config.upstream)
+    try:
+        return await reach(upstream)
+    finally:
+        await upstream.close()
+
+
+def serve(config: ServeConfig, accounts: Accounts | None = None) -> None:
+    """Serves until SIGINT or SIGTERM; calls under way may end."""
+    uvicorn.run(
+        make_app(config, accounts),
+        host=config.host,
+        port=config.port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=config.drain_seconds,
+    )

@@ -1,0 +1,177 @@
+"""One request and its answer, as ASGI has them: read within bounds, sent byte by byte, refused.
+
+The work on a request is dropped as soon as the client goes away, not only when the next byte is to
+be sent to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Coroutine, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from amp.serve.dialect import Dialect
+from amp.serve.upstream import Headers
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Coroutine[Any, Any, Message]]
+Send = Callable[[Message], Coroutine[Any, Any, None]]
+
+
+class RefusedCallError(Exception):
+    """The gateway does not make a call; the client is told why in its dialect."""
+
+    def __init__(self, status: int, message: str, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after_seconds = retry_after_seconds
+
+
+class ClientWentError(Exception):
+    """Nobody waits for the answer any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What the gateway takes on.
+
+    Attributes:
+        concurrent: calls at the same time; one more is told to come back.
+        request_bytes: of a request.
+        request_seconds: in which it has to arrive.
+        models: names that may be asked for; empty for all that the upstream has.
+        local_only: whether only this machine is served, so that a web page in a browser, which
+            could reach it under a name of its own, is turned away.
+    """
+
+    concurrent: int = 512
+    request_bytes: int = 32_000_000
+    request_seconds: float = 60.0
+    models: tuple[str, ...] = ()
+    local_only: bool = True
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request and its answer.
+
+    Attributes:
+        method: such as POST.
+        target: path and query as they were sent.
+        headers: names in lower case.
+        status: that was sent; 0 before.
+        started: when it began, on the monotonic clock.
+        finished: whether the last byte was sent.
+    """
+
+    method: str
+    target: str
+    headers: Headers
+    receive: Receive
+    send: Send
+    status: int = 0
+    started: float = 0.0
+    finished: bool = False
+
+    @classmethod
+    def of(cls, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> Exchange:
+        path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
+        query = scope.get("query_string", b"").decode("latin-1")
+        headers = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in scope["headers"]]
+        target = f"{path}?{query}" if query else path
+        return cls(scope["method"], target, headers, receive, send, started=time.monotonic())
+
+    @property
+    def path(self) -> str:
+        """Without the query."""
+        return self.target.partition("?")[0]
+
+    def header(self, name: str) -> str:
+        """A header's value, or an empty text."""
+        return next((value for each, value in self.headers if each == name), "")
+
+    async def body(self, bounds: Bounds) -> bytes:
+        """Reads the request.
+
+        Raises:
+            RefusedCallError: if it is too large, or comes too slowly.
+        """
+        too_large = RefusedCallError(
+            413, f"the request is larger than {bounds.request_bytes:,} bytes; send a smaller one"
+        )
+        stated = self.header("content-length")
+        if stated.isdigit() and int(stated) > bounds.request_bytes:
+            raise too_large
+        content = bytearray()
+        try:
+            async with asyncio.timeout(bounds.request_seconds):
+                while True:
+                    message = await self.receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientWentError
+                    content += message.get("body", b"")
+                    if len(content) > bounds.request_bytes:
+                        raise too_large
+                    if not message.get("more_body", False):
+                        return bytes(content)
+        except TimeoutError:
+            raise RefusedCallError(408, "the request came too slowly; send it again") from None
+
+    async def begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Sends the head of the answer."""
+        self.status = status
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def go_on(self, chunk: bytes) -> None:
+        """Sends a part of the body."""
+        await self.send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+    async def end(self, chunk: bytes = b"") -> None:
+        """Sends the last part of the body."""
+        self.finished = True
+        await self.send({"type": "http.response.body", "body": chunk, "more_body": False})
+
+    async def refuse(self, dialect: Dialect, error: RefusedCallError) -> None:
+        """Tells the client in its dialect why there is no answer, or why it ends here."""
+        if self.status:
+            await self.end(dialect.error_event(error.status, str(error)))
+            return
+        body = json.dumps(dialect.error(error.status, str(error))).encode()
+        headers = [(b"content-type", b"application/json"), length_of(body)]
+        if error.retry_after_seconds is not None:
+            seconds = max(1, round(error.retry_after_seconds))
+            headers.append((b"retry-after", str(seconds).encode()))
+        elif error.status in (408, 429):  # the SDKs would try again all the same
+            headers.append((b"x-should-retry", b"false"))
+        await self.begin(error.status, headers)
+        await self.end(body)
+
+    async def unless_gone(self, work: Coroutine[Any, Any, None]) -> None:
+        """Does the work, and drops it when the client goes away.
+
+        Raises:
+            ClientWentError: if it did.
+        """
+        task = asyncio.ensure_future(work)
+        watch = asyncio.ensure_future(self._gone())
+        try:
+            await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done() and not self.finished:
+                raise ClientWentError
+            await task
+        finally:
+            for each in (task, watch):
+                each.cancel()
+            await asyncio.gather(task, watch, return_exceptions=True)
+
+    async def _gone(self) -> None:
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+
+
+def length_of(body: bytes) -> tuple[bytes, bytes]:
+    """The header that says how long a body is."""
+    return b"content-length", str(len(body)).encode()

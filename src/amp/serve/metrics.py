@@ -1,0 +1,75 @@
+"""What Prometheus reads: calls, tokens, dollars and times. Never a key, a prompt or an answer."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from amp.usage import Usage
+
+_SECONDS = (0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+# Names come from clients; those beyond so many share one row, so that nobody can fill the memory.
+_MOST_MODELS = 200
+
+
+class Metrics:
+    """The figures of one gateway.
+
+    Attributes:
+        running: calls that are under way.
+    """
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        self.running = Gauge("amp_calls_running", "Calls under way.", registry=registry)
+        self._calls = Counter(
+            "amp_calls", "Calls by path and status.", ("path", "status"), registry=registry
+        )
+        self._seconds = Histogram(
+            "amp_call_seconds", "Whole calls.", ("path",), buckets=_SECONDS, registry=registry
+        )
+        self._first = Histogram(
+            "amp_first_byte_seconds", "To a stream's first byte.", buckets=_SECONDS,
+            registry=registry,
+        )  # fmt: skip
+        self._tokens = Counter(
+            "amp_tokens", "Tokens by model and kind.", ("model", "kind"), registry=registry
+        )
+        self._dollars = Counter(
+            "amp_dollars", "Dollars by model and the price table.", ("model",), registry=registry
+        )
+        self._estimated = Counter(
+            "amp_estimated_calls", "Calls whose usage is an estimate.", ("model",),
+            registry=registry,
+        )  # fmt: skip
+        self._models: set[str] = set()
+
+    def call(self, path: str, status: int, seconds: float) -> None:
+        """Counts a call that has ended."""
+        self._calls.labels(path, str(status)).inc()
+        self._seconds.labels(path).observe(seconds)
+
+    def first_byte(self, seconds: float) -> None:
+        """Notes how long a stream took to begin."""
+        self._first.observe(seconds)
+
+    def usage(self, model: str, usage: Usage) -> None:
+        """Counts what a call cost."""
+        if model not in self._models:
+            if len(self._models) < _MOST_MODELS:
+                self._models.add(model)
+            else:
+                model = "other"
+        kinds = {
+            "prompt": usage.prompt_tokens,
+            "cached": usage.cached_prompt_tokens,
+            "completion": usage.completion_tokens,
+            "reasoning": usage.reasoning_tokens,
+        }
+        for kind, tokens in kinds.items():
+            self._tokens.labels(model, kind).inc(tokens)
+        self._dollars.labels(model).inc(usage.dollars)
+        self._estimated.labels(model).inc(usage.estimated_calls)
+
+    def shown(self) -> bytes:
+        """All figures in Prometheus' own text form."""
+        return generate_latest(self._registry)

@@ -1,0 +1,248 @@
+"""The server behind the gateway: where a request goes, with which headers, and what it may show.
+
+Headers pass as they are, in both directions, but for those that belong to one connection, those
+that are meant for the gateway (``x-amp-...``), and the client's key where the gateway has one of
+its own for the upstream.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Literal, Protocol, get_args
+from urllib.parse import unquote, urlencode, urlsplit
+
+import httpx2
+
+from amp.errors import InvalidInputError, did_you_mean
+from amp.models.connection import Secrets, read_address
+from amp.serve.dialect import DIALECTS, Dialect
+
+Api = Literal["openai", "anthropic", "both"]
+"""What an upstream speaks."""
+
+Headers = Sequence[tuple[str, str]]
+
+_OWN_HOSTS: Mapping[str, Api] = {"api.openai.com": "openai", "api.anthropic.com": "anthropic"}
+_OF_ONE_CONNECTION = {
+    *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection"),
+    *("te", "trailer", "transfer-encoding", "upgrade", "host", "content-length", "expect"),
+}
+_KEYS = ("authorization", "x-api-key", "api-key")
+_CONNECT_SECONDS = 10.0
+
+
+def read_api(name: str | None) -> Api | None:
+    """The API of this name.
+
+    Raises:
+        InvalidInputError: if there is none; names the nearest and all.
+    """
+    known: list[Api] = list(get_args(Api))
+    for api in known:
+        if api == name:
+            return api
+    if name is None:
+        return None
+    raise InvalidInputError(
+        f"unknown API {name!r}{did_you_mean(name, [*known])} (APIs: {', '.join(known)})"
+    )
+
+
+class UpstreamError(Exception):
+    """The upstream gave no answer.
+
+    Attributes:
+        status: what the client is told.
+        may_be_billed: whether the upstream may have read the request.
+    """
+
+    def __init__(self, message: str, status: int, *, may_be_billed: bool) -> None:
+        super().__init__(message)
+        self.status = status
+        self.may_be_billed = may_be_billed
+
+
+class Answer(Protocol):
+    """What comes of a request, as the HTTP library has it."""
+
+    @property
+    def status_code(self) -> int: ...
+
+    @property
+    def headers(self) -> httpx2.Headers: ...
+
+    def aiter_raw(self) -> AsyncIterator[bytes]: ...
+
+    def aiter_bytes(self) -> AsyncIterator[bytes]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamConfig:
+    """Where the upstream is.
+
+    Attributes:
+        url: its address, as clients of its API are given it.
+        key: the gateway's own key there; empty to send the client's.
+        api: what it speaks; None for what its host is known for, else both.
+        timeout_seconds: how long it may say nothing.
+    """
+
+    url: str
+    key: str = ""
+    api: Api | None = None
+    timeout_seconds: float = 600.0
+
+
+class Upstream:
+    """Connections to one upstream.
+
+    Raises:
+        InvalidInputError: if its address is none.
+    """
+
+    def __init__(self, config: UpstreamConfig) -> None:
+        self._server = read_address(config.url)
+        self.api: Api = config.api or _OWN_HOSTS.get(self._server.host, "both")
+        self._key = config.key
+        self.secrets = Secrets([config.key, *self._server.keys], self._server.passwords)
+        # Clients of OpenAI are given an address with a version, those of Anthropic one without.
+        base = self._server.url
+        has_path = bool(urlsplit(base).path) and self.api != "anthropic"
+        self.base = base if has_path or base.endswith("/v1") else f"{base}/v1"
+        self._client = httpx2.AsyncClient(
+            timeout=httpx2.Timeout(config.timeout_seconds, connect=_CONNECT_SECONDS, pool=None),
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=100),
+            follow_redirects=False,
+        )
+
+    @property
+    def host(self) -> str:
+        """Its machine."""
+        return self._server.host
+
+    def speaks(self, dialect: Dialect) -> bool:
+        """Whether it takes requests of that dialect."""
+        return self.api in (dialect.name, "both")
+
+    @asynccontextmanager
+    async def asked(
+        self, method: str, target: str, headers: Headers, body: bytes, *, plain: bool
+    ) -> AsyncIterator[Answer]:
+        """Sends a request, and gives the answer as soon as its headers are there.
+
+        Leaving the block before the end of the answer closes the connection, which is how an
+        upstream learns that nobody waits any more.
+
+        Args:
+            method: such as POST.
+            target: path and query as the client sent them, below ``/v1``.
+            headers: as the client sent them.
+            body: the request.
+            plain: asks for an answer that is not packed, so that it can be read on its way.
+
+        Raises:
+            UpstreamError: if it cannot be reached, or breaks off.
+        """
+        sent = [*self._passed_on(headers, plain), ("content-length", str(len(body)))]
+        if not body and method in ("GET", "HEAD", "DELETE", "OPTIONS"):
+            sent.pop()
+        request = self._client.build_request(
+            method, self._address(target), headers=sent, content=body
+        )
+        begun = False
+        try:
+            response = await self._client.send(request, stream=True)
+            begun = True
+            try:
+                yield response
+            finally:
+                await response.aclose()
+        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.UnsupportedProtocol) as error:
+            raise UpstreamError(
+                f"the upstream cannot be reached ({type(error).__name__})", 502, may_be_billed=False
+            ) from None
+        except httpx2.TimeoutException:
+            raise UpstreamError(
+                "the upstream said nothing for too long", 504, may_be_billed=True
+            ) from None
+        except httpx2.HTTPError as error:
+            what = "broke off" if begun else "gave no answer"
+            raise UpstreamError(
+                f"the upstream {what} ({type(error).__name__})", 502, may_be_billed=True
+            ) from None
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    def _address(self, target: str) -> str:
+        path, _, query = target.partition("?")
+        mine = urlencode(self._server.query)
+        query = "&".join(part for part in (mine, query) if part)
+        return f"{self.base}{path.removeprefix('/v1')}{'?' if query else ''}{query}"
+
+    def _passed_on(self, headers: Headers, plain: bool) -> list[tuple[str, str]]:
+        """The headers that the upstream gets."""
+        dropped = {*_OF_ONE_CONNECTION, *listed_in_connection(headers)}
+        dropped |= {"accept-encoding"} if plain else set()
+        dropped |= set(_KEYS) if self._key or self._server.login else set()
+        kept = [(n, v) for n, v in headers if n not in dropped and not n.startswith("x-amp-")]
+        if not any(name == "accept-encoding" for name, _ in kept):
+            kept.append(("accept-encoding", "identity"))
+        if self._server.login:
+            kept.append(("authorization", self._server.login))
+        if self._key:
+            kept.append(self._authorization(headers))
+            if self._server.takes_key_apart:
+                kept.append(("api-key", self._key))
+        return kept
+
+    def _authorization(self, headers: Headers) -> tuple[str, str]:
+        """The key in the form of the API that the client speaks."""
+        openai, anthropic = DIALECTS
+        names = {name for name, _ in headers}
+        is_anthropic = self.api == "anthropic" or (
+            self.api == "both" and bool({"x-api-key", "anthropic-version"} & names)
+        )
+        return (anthropic if is_anthropic else openai).authorization(self._key)
+
+
+def passed_back(headers: httpx2.Headers, *, unpacked: bool = False) -> list[tuple[bytes, bytes]]:
+    """The headers of an answer that the client gets.
+
+    Args:
+        headers: as the upstream sent them.
+        unpacked: whether the body was unpacked on its way.
+    """
+    pairs = [(name.lower(), value) for name, value in headers.multi_items()]
+    dropped = {*_OF_ONE_CONNECTION, *listed_in_connection(pairs)}
+    dropped |= {"content-encoding"} if unpacked else set()
+    return [
+        (name.encode("latin-1"), value.encode("latin-1"))
+        for name, value in pairs
+        if name not in dropped
+    ]
+
+
+def listed_in_connection(headers: Headers) -> set[str]:
+    """Names of headers that ``Connection`` says belong to this connection alone."""
+    values = [value for name, value in headers if name == "connection"]
+    return {word.strip().lower() for value in values for word in value.split(",")}
+
+
+def client_key(headers: Headers) -> str:
+    """The key that a client sent, in either API's header; empty if it sent none."""
+    found = dict(headers)
+    bearer = found.get("authorization", "")
+    scheme, _, token = bearer.partition(" ")
+    token = token if scheme.lower() == "bearer" else ""
+    return (found.get("x-api-key") or found.get("api-key") or token).strip()
+
+
+def is_below_v1(target: str) -> bool:
+    """Whether a path stays below ``/v1``, however it is written."""
+    path = unquote(target.partition("?")[0])
+    normal = posixpath.normpath(path)
+    return normal.startswith("/v1/") and ".." not in path.replace("\\", "/").split("/")

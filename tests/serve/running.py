@@ -1,0 +1,62 @@
+"""A gateway that runs in the event loop of a test."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from amp.serve.accounting import Accounts, OpenAccounts
+from amp.serve.app import ServeConfig, make_app
+from amp.serve.exchange import Bounds
+from amp.serve.upstream import UpstreamConfig
+
+
+@dataclass
+class Running:
+    """Where it is, and what it has counted."""
+
+    url: str
+    accounts: OpenAccounts
+
+    @property
+    def v1(self) -> str:
+        return f"{self.url}/v1"
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    """Waits for something that nothing tells of; five seconds at most."""
+    async with asyncio.timeout(5):
+        while not happened():  # noqa: ASYNC110  # it sets no event
+            await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def gateway(
+    upstream: UpstreamConfig | str,
+    bounds: Bounds = Bounds(),  # noqa: B008  # frozen
+    prices: Path | None = None,
+    accounts: Accounts | None = None,
+) -> AsyncIterator[Running]:
+    """Runs a gateway in front of an upstream."""
+    if isinstance(upstream, str):
+        upstream = UpstreamConfig(upstream)
+    books = OpenAccounts()
+    app = make_app(ServeConfig(upstream, bounds=bounds, prices=prices), accounts or books)
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(
+            uvicorn.Config(app, log_level="error", access_log=False, timeout_graceful_shutdown=1)
+        )
+        task = asyncio.create_task(server.serve(sockets=[listening]))
+        await until(lambda: server.started)
+        try:
+            yield Running(f"http://127.0.0.1:{listening.getsockname()[1]}", books)
+        finally:
+            server.should_exit = True
+            await task

@@ -1,0 +1,97 @@
+"""The official SDKs, unpatched, talk through the gateway as they talk to the provider."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from anthropic import AsyncAnthropic
+from openai import AsyncOpenAI
+from tests.fakes.upstream import CALL, USAGE, WORDS, either, serving
+from tests.serve.running import gateway
+
+pytestmark = pytest.mark.slow
+
+TEXT = "".join(WORDS)
+TOOL: Any = {"type": "function", "function": {"name": "add", "parameters": {}}}
+HELLO: list[Any] = [{"role": "user", "content": "How much are two and two?"}]
+
+
+@pytest.fixture
+def prices(tmp_path: Path) -> Path:
+    """10 dollars a million prompt tokens, 1 cached, 100 completion tokens."""
+    table = tmp_path / "prices.toml"
+    row = "prompt = 10.0\ncached = 1.0\ncompletion = 100.0\n"
+    table.write_text(f"[openai.gpt]\n{row}[anthropic.claude]\n{row}")
+    return table
+
+
+async def test_openai_chats_streams_and_calls_tools(prices: Path) -> None:
+    async with (
+        serving(either) as upstream,
+        gateway(upstream.url, prices=prices) as amp,
+        AsyncOpenAI(base_url=amp.v1, api_key="sk-client") as client,
+    ):
+        create = client.chat.completions.create
+        whole = await create(model="gpt", messages=HELLO, n=2, seed=1, logprobs=True, stop=["x"])
+        assert [choice.message.content for choice in whole.choices] == [TEXT, TEXT]
+        assert whole.usage is not None
+        assert whole.usage.prompt_tokens == USAGE["prompt_tokens"]
+
+        chunks = [chunk async for chunk in await create(model="gpt", messages=HELLO, stream=True)]
+        assert "".join(c.choices[0].delta.content or "" for c in chunks) == TEXT
+        assert not any(chunk.usage for chunk in chunks)
+
+        told = await create(
+            model="gpt", messages=HELLO, stream=True, stream_options={"include_usage": True}
+        )
+        usages = [chunk.usage async for chunk in told if chunk.usage]
+        assert [usage.total_tokens for usage in usages] == [30]
+
+        called: Any = await create(model="gpt", messages=HELLO, tools=[TOOL])
+        assert called.choices[0].message.tool_calls is not None
+        assert called.choices[0].message.tool_calls[0].function.arguments == CALL["arguments"]
+        async with client.chat.completions.stream(
+            model="gpt",
+            messages=HELLO,
+            tools=[TOOL],
+        ) as stream:
+            final: Any = await stream.get_final_completion()
+        assert final.choices[0].message.tool_calls[0].function.name == "add"
+        listed = await client.models.list()
+        assert [model.id for model in listed.data] == ["gpt-5.4-mini"]
+
+        spent = amp.accounts.spent
+        assert amp.accounts.reserved == {}
+        assert (spent.model_calls, spent.estimated_calls) == (5, 0)
+        assert (spent.prompt_tokens, spent.cached_prompt_tokens) == (5 * 21, 5 * 16)
+        assert (spent.completion_tokens, spent.reasoning_tokens) == (5 * 9, 5 * 3)
+        assert spent.dollars == pytest.approx(5 * (5 * 10 + 16 * 1 + 9 * 100) / 1e6)
+        assert {asked.headers["authorization"] for asked in upstream.asked} == {"Bearer sk-client"}
+
+
+async def test_anthropic_chats_streams_and_calls_tools(prices: Path) -> None:
+    async with (
+        serving(either) as upstream,
+        gateway(upstream.url, prices=prices) as amp,
+        AsyncAnthropic(base_url=amp.url, api_key="sk-client") as client,
+    ):
+        asked: dict[str, Any] = {"model": "claude", "max_tokens": 100, "messages": HELLO}
+        whole: Any = await client.messages.create(**asked)
+        assert whole.content[0].text == TEXT
+        async with client.messages.stream(**asked) as stream:
+            assert "".join([text async for text in stream.text_stream]) == TEXT
+        tool: Any = {"name": "add", "input_schema": {"type": "object"}}
+        called: Any = await client.messages.create(**asked, tools=[tool])
+        assert called.content[0].input == {"a": 2, "b": 2}
+        async with client.messages.stream(**asked, tools=[tool]) as stream:
+            final: Any = await stream.get_final_message()
+        assert final.content[0].input == {"a": 2, "b": 2}
+        assert final.usage.output_tokens == 9
+
+        spent = amp.accounts.spent
+        assert (spent.model_calls, spent.estimated_calls) == (4, 0)
+        assert (spent.prompt_tokens, spent.cached_prompt_tokens) == (4 * 28, 4 * 16)
+        # Tokens written into the cache cost a quarter more than others.
+        assert spent.dollars == pytest.approx(4 * (12 * 10 + 16 * 1 + 9 * 100 + 2 * 10) / 1e6)
