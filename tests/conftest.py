@@ -18,6 +18,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # What the tests take the data from, so do the commands that they run.
 os.environ.setdefault("AMP_DATA", str(DATA))
 
+# Else what is learned from pools would depend on the number of cores, see `amp.cli.pools`.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 # A busy machine is no failure: what is promised about speed is measured in perf/.
 settings.register_profile("amp", deadline=None)
 settings.load_profile("amp")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -89,6 +92,9 @@ def test_a_router_is_trained_and_compared(studied: Path, tmp_path: Path) -> None
     assert "2 arms, learned on" in told
     assert "live, m0, m1 would answer at temperature 0" in told
     assert load_router(to).arms == {name: Allocation(model=name) for name in ("m0", "m1")}
+    once = to.read_bytes()
+    amp("pools", "train", studied, "--to", to)
+    assert to.read_bytes() == once
     shown = amp("pools", "compare", studied, "--out", out)
     assert any(shown.startswith(word) for word in ("A router pays", "Use a rule", "A simpler rule"))
     assert max(map(len, shown.splitlines()[:-1])) <= 80  # the last one names the files
@@ -130,3 +136,21 @@ def test_the_verdict_is_that_of_the_closest_rule() -> None:
     assert _verdict([far, near]).startswith("A router pays: +1.5 (+1.0 to +2.0) points")
     assert _verdict([far, beside("kind", -0.02, 0.01)]).startswith("A simpler rule is as good")
     assert _verdict([beside("kind", -0.02, -0.01), far]).startswith("Use a rule")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts threads as Linux does")
+def test_a_router_is_learned_on_one_thread_as_several_sum_otherwise(
+    studied: Path, tmp_path: Path
+) -> None:
+    program = "import amp.cli, os; amp.cli.main(); print(len(os.listdir('/proc/self/task')))"
+    command = [sys.executable, "-c", program, "pools", "train", str(studied)]
+    environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_NUM_THREADS"}
+    told = subprocess.run(
+        [*command, "--to", str(tmp_path / "router.safetensors")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout.splitlines()[-1] == "1"

@@ -29,6 +29,17 @@ if TYPE_CHECKING:
 pools_app = typer.Typer(help="Recorded answers of many models.", no_args_is_help=True)
 app.add_typer(pools_app, name="pools")
 
+
+@pools_app.callback()
+def _on_one_thread() -> None:
+    """Before numpy is loaded: on several threads it sums in another order.
+
+    The last digits of a router would depend on how many cores the machine has; and matrices of
+    this size are slower on many.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 _Path = Annotated[Path, typer.Argument(help="A .jsonl or .jsonl.gz file, or a directory of such.")]
 _Prices = Annotated[
     Path | None, typer.Option(help="Prices of models, one line each; they win over AMP's.")
