@@ -172,6 +172,14 @@ def test_a_pool_of_one_arm_is_studied() -> None:
     assert compare_study(study).costs[0] > 0.0
 
 
+def test_an_arm_for_nothing_sets_no_place_to_compare_at() -> None:
+    pool = made_pool(60)
+    dollars = pool.dollars.copy()
+    dollars[:, 0] = 0.0
+    study = study_pool(CONFIG.replace(rules=("votes",), parts={}), replace(pool, dollars=dollars))
+    assert min(study.places) > 0.9e-5
+
+
 def test_a_rule_whose_arms_are_missing_asks_the_cheapest_that_is_there() -> None:
     pool = made_pool(80)
     there = pool.there.copy()
@@ -222,5 +230,7 @@ def test_a_pool_that_does_not_fit_is_refused(tmp_path: Path) -> None:
             load_studied_pool(wrong)
     with pytest.raises(InvalidInputError, match="no such|there is no"):
         load_studied_pool(good.replace(file=None, pool="p"), tmp_path)
-    with pytest.raises(InvalidInputError, match="groups"):
-        study_pool(good, made_pool(4))
+    pool = made_pool(8)
+    for few in (made_pool(4), pool.part(pool.halves()[0]), pool.part(pool.halves()[1])):
+        with pytest.raises(InvalidInputError, match="groups"):
+            study_pool(good, few)

@@ -19,7 +19,17 @@ from amp.learn.routing import RoutingSettings, begun, learn_router
 from amp.mlp import read_tensors, write_tensors
 from amp.pools import Pool
 from amp.pools.pool import NO_ANSWER, PoolArm, PoolTask
-from amp.simulate.draws import Draws, Lattice, Outcome, draw, follow, joined, known_after
+from amp.simulate.draws import (
+    Draws,
+    Lattice,
+    Outcome,
+    draw,
+    follow,
+    joined,
+    known_after,
+    known_at,
+    leader_right,
+)
 from amp.simulate.routes import Cascade, Chain, Rows, Vote, envelope, oracle, split_half
 from amp.types import (
     Allocation,
@@ -154,9 +164,34 @@ def test_orders_keep_every_sample(seed: int) -> None:
     draws = draw(pool, 2, seed)
     assert draws.task.tolist() == sorted([*range(10)] * 2)
     for row, task in enumerate(draws.task):
-        for arm in range(2):
-            assert sorted(draws.answer[row, arm]) == sorted(pool.answer[task, arm])
+        # Up to the numbers of the answers.
+        counts = [
+            sorted(((array == number).sum(1) for number in range(4)), key=tuple)
+            for array in (draws.answer[row], pool.answer[task])
+        ]
+        assert np.array_equal(*counts)
     assert draws.cost.sum() == pytest.approx(2 * pool.dollars.sum())
+
+
+@settings(max_examples=10)
+@given(st.permutations(range(4)), st.integers(0, 10**6))
+def test_numbers_of_answers_tell_nothing_of_arms_that_were_not_asked(
+    order: list[int], seed: int
+) -> None:
+    # Of two answers that one arm gives once each, the other arm names one: a coin decides.
+    answer = np.zeros((400, 2, 2), np.intp)
+    answer[:, 1] = order[:2]
+    answer[:, 0] = order[0]
+    pool = made_pool(400, samples=2)
+    pool = replace(pool, answer=answer, right=answer == order[0])
+    draws = draw(pool, 1, seed)
+    assert ((draws.answer == draws.answer[:, :1, :1]) == draws.right).all()
+    start = Known(
+        np.zeros((400, 2, 0)), np.zeros((400, 2, 0)), np.zeros((400, 2)),
+        np.ones((400, 2), np.bool_), np.full((400, 2), 0.5), np.ones((400, 2)), np.zeros((400, 0)),
+    )  # fmt: skip
+    shares = posterior(known_at(draws, np.array([[0, 2]]), start), np.ones(5))
+    assert abs(leader_right(draws, shares).mean() - 0.5) < 0.15
 
 
 def test_more_weight_on_success_costs_more_and_solves_no_less(
@@ -287,6 +322,14 @@ def test_a_damaged_router_is_refused(learned: tuple[Pool, Router], tmp_path: Pat
         load_router(path)
 
 
+def test_a_pool_that_costs_nothing_is_refused() -> None:
+    pool = made_pool(60)
+    free = replace(pool, dollars=np.zeros_like(pool.dollars))
+    with pytest.raises(InvalidInputError, match="costs any dollars, so there is nothing to weigh"):
+        learn_router(free, SETTINGS)
+    assert learn_router(free, replace(SETTINGS, cost="tokens")).reference > 0.0
+
+
 def test_too_few_tasks_are_refused() -> None:
     with pytest.raises(InvalidInputError, match="3 groups of tasks to learn from"):
         learn_router(made_pool(3), SETTINGS)
@@ -302,6 +345,40 @@ def test_a_cascade_stops_where_arms_agree_and_pays_for_what_it_asked() -> None:
     assert (outcome.right[same] == draws.right[same, 0, 0]).all()
     assert (outcome.right[~same] == draws.right[~same, 1, 0]).all()
     assert outcome.cost == pytest.approx(2e-6 + 10e-6 * ~same)
+
+
+def test_without_answers_no_sample_profits_from_another_one() -> None:
+    pool = made_pool(300)
+    silent = replace(pool, answer=np.full_like(pool.answer, NO_ANSWER), answers=((),) * 300)
+    draws = draw(silent, 4, 0)
+    rows = Rows(draws, None, np.zeros(5), {})  # type: ignore[arg-type]
+    for arm in (0, 1):
+        once, more = (Vote(arm, "", count).play(rows) for count in (1, 3))
+        assert once.right.mean() == pytest.approx(pool.right[:, arm].mean(), abs=0.03)
+        assert (once.right == more.right).all()
+        assert (once.cost == more.cost).all()
+    assert learn_router(silent, SETTINGS).samples == (1, 1)
+
+
+def test_a_right_sample_without_an_answer_is_handed_in_by_nobody() -> None:
+    pool = made_pool(40)
+    answer = pool.answer.copy()
+    answer[:20] = NO_ANSWER
+    draws = draw(replace(pool, answer=answer), 1, 0)
+    lacks = draws.task < 20
+    rows = Rows(draws, None, np.zeros(5), {})  # type: ignore[arg-type]
+    for outcome in (Vote(1, "m1", 1).play(rows), oracle(draws), split_half(draws, 0.9, 1e-5)):
+        assert not outcome.right[lacks].any()
+
+
+def test_of_many_answers_to_a_task_those_that_were_given_are_learned_from() -> None:
+    pool = made_pool(120, samples=30)
+    # All wrong answers to a task differ.
+    answer = np.where(pool.right, 0, 1 + np.arange(60).reshape(1, 2, 30))
+    many = replace(pool, answer=answer, answers=(tuple(map(str, range(61))),) * 120)
+    alone = known_of(np.array([[[0.0], [1.0]]]), np.array([0.5, 0.8]))
+    believed = posterior(alone, learn_router(many, SETTINGS).voices).max()
+    assert believed == pytest.approx(0.8, abs=0.1)
 
 
 def test_no_rule_beats_the_oracle() -> None:

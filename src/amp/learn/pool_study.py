@@ -88,7 +88,7 @@ class PoolStudy:
         In equal steps of the logarithm, both ends left out; costs on training tasks.
         """
         costs = [point.training.cost.mean() for point in (*self.singles, self.votes)]
-        low, high = max(min(costs), 1e-12), max(costs)
+        low, high = min(cost for cost in costs if cost > 0.0), max(costs)
         return [float(cost) for cost in np.geomspace(low, high, _PLACES + 2)[1:-1]]
 
 

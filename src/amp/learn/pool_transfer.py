@@ -100,8 +100,18 @@ def expected_prices(pool: Pool, settings: RoutingSettings) -> Floats:
 
 
 def _mean(draws: Draws) -> float:
-    """Of a sample of the dear arm."""
-    return float(draws.cost[:, -1][draws.there[:, -1]].mean())
+    """Of a sample of the dear arm.
+
+    Raises:
+        InvalidInputError: if it costs nothing.
+    """
+    mean = float(draws.cost[:, -1][draws.there[:, -1]].mean())
+    if not mean > 0.0:
+        raise InvalidInputError(
+            f"no sample of pool {draws.pool.name} costs any {draws.cost_unit}, and costs are"
+            " measured by the dearest arm; take another cost"
+        )
+    return mean
 
 
 def by_rank(pool: Pool, settings: RoutingSettings, training: Ints | None = None) -> Pool:

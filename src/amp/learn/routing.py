@@ -134,8 +134,8 @@ def learn_from(
             the length of the question says.
 
     Raises:
-        InvalidInputError: if there are fewer groups of tasks than folds, no samples of an arm, or
-            the lattice is too large.
+        InvalidInputError: if there are fewer groups of tasks than folds, no samples of an arm,
+            nothing costs anything, or the lattice is too large.
     """
     pool = draws.pool
     fold = folds(pool, settings.folds)
@@ -147,7 +147,12 @@ def learn_from(
     if prices is None:
         prices = lengths[:, None] * token_prices + sample_prices
     reference = settings.reference_cost or float(prices.mean(0).max())
-    samples = tuple(np.minimum(pool.there.sum(2).max(0), settings.samples).tolist())
+    if not reference > 0.0:
+        raise InvalidInputError(
+            f"no sample of pool {pool.name} costs any {draws.cost_unit}, so there is nothing to"
+            " weigh against success; take another cost"
+        )
+    samples = tuple(min(most, settings.samples) for most in draws.samples)
     depth = min(settings.depth, sum(samples))
     shape = draws.there.shape[:2]
     start = Known(
@@ -225,12 +230,15 @@ def _posterior(draws: Draws, lattice: Lattice, start: Known, seed: int) -> Float
         chosen = rng.choice(nodes, min(_NODES_A_ROW, len(nodes)), replace=False)
         part = draws.part(rows)
         known = known_at(part, lattice.taken[chosen], start.rows(rows))
-        says = voices(known)[..., :_MOST_ANSWERS, :]
-        backed = ((known.votes.sum(2) > 0.0) & (known.verdicts == 0.0))[..., :_MOST_ANSWERS]
+        backed = (known.votes.sum(2) > 0.0) & (known.verdicts == 0.0)
         right = np.zeros(known.votes.shape[:1] + known.votes.shape[3:], np.bool_)
         row, arm, sample = np.nonzero(part.right & (part.answer != NO_ANSWER))
         right[row, part.answer[row, arm, sample]] = True
-        hit = backed & right[:, None, :_MOST_ANSWERS]
+        # Those that were given come first: a node knows few of all the answers to its task.
+        first = (~backed).argsort(-1, kind="stable")[..., :_MOST_ANSWERS]
+        says = np.take_along_axis(voices(known), first[..., None], 2)
+        hit = np.take_along_axis(backed & right[:, None], first, 2)
+        backed = np.take_along_axis(backed, first, 2)
         says = np.where(backed[..., None], says, np.nan)
         padded = np.full((*says.shape[:2], _MOST_ANSWERS, says.shape[3]), np.nan)
         padded[:, :, : says.shape[2]] = says

@@ -36,7 +36,7 @@ class Draws:
         pool: whose samples these are.
         task: shape (rows,), index of the task.
         answer: index of the answer within the row, `NO_ANSWER` for none.
-        right: whether the sample is right.
+        right: whether the sample names a right answer.
         there: whether there is such a sample; those of an arm come first.
         cost: of each sample, its prompt included.
         verdict: 1 where an exact check says right, -1 where it says wrong, else 0.
@@ -92,12 +92,18 @@ def draw(
     def taken(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return np.take_along_axis(array[tasks], order, -1)
 
+    there, answer = taken(pool.there), taken(pool.answer)
+    if not (answer != NO_ANSWER).any():
+        # Which answers agree is not known, so an arm can only be believed for what it is, and a
+        # second sample of it would tell nothing: each arm has one, an answer of its own.
+        there[..., 1:] = False
+        answer = np.where(there, np.arange(len(pool.arms))[:, None], NO_ANSWER)
     return Draws(
         pool,
         tasks,
-        taken(_named(pool)),
-        taken(pool.right),
-        taken(pool.there),
+        _numbered(answer, rng),
+        taken(pool.right) & (answer != NO_ANSWER),
+        there,
         taken(costs),
         taken(verdict),
         np.full(there.shape, np.nan),
@@ -206,20 +212,25 @@ def costs_of(pool: Pool, cost: str) -> Floats:
     if lacks.any():
         arm = pool.arms[int(lacks.any((0, 2)).argmax())].name
         raise InvalidInputError(
-            f"samples of arm {arm} of pool {pool.name} have no {cost}; leave the arm out"
+            f"samples of arm {arm} of pool {pool.name} have no {cost}; set unknown_tokens, or"
+            " list the other arms as arms"
         )
     return np.where(pool.there, found, 0.0)
 
 
-def _named(pool: Pool) -> Ints:
-    """The answers; where a pool records none at all, each arm's samples are one of their own.
+def _numbered(answer: Ints, rng: np.random.Generator) -> Ints:
+    """The answers of each row numbered anew, by chance.
 
-    Which answers agree is not known then, so an arm can only be believed for what it is.
+    Of equally good answers the one with the lowest number leads. The numbers of a pool tell who
+    else gave an answer, also of arms that were not asked.
     """
-    if (pool.answer != NO_ANSWER).any():
-        return pool.answer
-    own = np.arange(len(pool.arms))[None, :, None]
-    return np.where(pool.there, own, NO_ANSWER).astype(np.intp)
+    flat = answer.reshape(len(answer), answer.shape[1] * answer.shape[2])
+    given = np.zeros((len(flat), int(flat.max(initial=0)) + 2), np.bool_)
+    np.put_along_axis(given, flat + 1, True, 1)
+    places = np.where(given[:, 1:], rng.random((len(flat), given.shape[1] - 1)), 2.0)
+    number = places.argsort(1).argsort(1)
+    found = np.take_along_axis(number, np.maximum(flat, 0), 1)
+    return np.where(flat == NO_ANSWER, NO_ANSWER, found).reshape(answer.shape)
 
 
 def _verdicts(pool: Pool, check: Check) -> Ints:
