@@ -245,9 +245,6 @@ def _studied(
     path: Path, cost: Literal["dollars", "tokens"] | None, data: Path | None
 ) -> tuple[PoolStudyConfig, Pool]:
     """The configuration, at another cost if one is given, and its pool."""
-    # Learning is many small products, for which several threads of numpy's BLAS take longer than
-    # one, and each number of threads rounds in its own way. It is read when numpy is loaded.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from dataclasses import replace
 
     from amp.learn.pool_config import load_pool_study, load_studied_pool
