@@ -28,6 +28,7 @@ from amp.models.base import LanguageModel
 from amp.models.recorded import RecordedModel
 from amp.models.registry import load_model
 from amp.planner import Planner
+from amp.settings import load_settings
 from amp.types import Allocation, Episode, Limits, ProbeKind, Usage
 
 LEVELS = ("GoToLocal", "PickupLoc", "PutNextLocalS5N3", "UnlockLocal", "OpenTwoDoors")
@@ -74,24 +75,28 @@ def _planner(
     return Planner(model, executor, allocator=allocator, limits=limits, probes=no_probes)
 
 
-def table(played: Played, arms: Sequence[str]) -> list[str]:
-    """A row a level, and all levels together: success and cost of each arm."""
+def table(played: Played) -> list[str]:
+    """A row a level and arm, and all levels together: success, and what a mission took on average.
+
+    Of the missions that all arms played.
+    """
+    arms = list(dict.fromkeys(arm for _, arm in played))
     lines = [
         "| level | arm | success | steps | model calls | written tokens | all tokens | TFLOP |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    levels = list(dict.fromkeys(level for level, _ in played))
-    for level in levels:
-        lines += [_row(level, arm, played.get((level, arm), ())) for arm in arms]
-    for arm in arms:
-        of_all = [episode for level in levels for episode in played.get((level, arm), ())]
-        lines.append(_row("all", arm, of_all))
-    return lines
+    of_all: dict[str, list[Episode]] = {arm: [] for arm in arms}
+    for level in dict.fromkeys(level for level, _ in played):
+        by_arm = {arm: {one.task.id: one for one in played.get((level, arm), ())} for arm in arms}
+        common = set.intersection(*(set(episodes) for episodes in by_arm.values()))
+        for arm, episodes in by_arm.items():
+            of_level = [one for task, one in episodes.items() if task in common]
+            of_all[arm] += of_level
+            lines += [_row(level, arm, of_level)] if of_level else []
+    return [*lines, *(_row("all", arm, episodes) for arm, episodes in of_all.items() if episodes)]
 
 
 def _row(level: str, arm: str, episodes: Sequence[Episode]) -> str:
-    if not episodes:
-        return f"| {level} | {arm} | | | | | | |"
     n = len(episodes)
     usage = sum((episode.usage for episode in episodes), Usage())
     won = sum(bool(episode.success) for episode in episodes)
@@ -119,14 +124,15 @@ async def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--arm", action="append", choices=list(ARMS))
     parser.add_argument("--level", action="append")
     told = parser.parse_args(arguments)
-    inner = None if told.model is None else load_model(told.model)
+    threads = load_settings().threads
+    inner = None if told.model is None else load_model(told.model, threads=threads)
     model = RecordedModel(inner, told.recording, "replay" if inner is None else "record")
     arms = told.arm or list(ARMS)
     try:
         played = await play(model, arms, told.level or LEVELS, told.missions, told.max_steps)
     finally:
         await model.close()
-    print("\n".join(table(played, arms)))
+    print("\n".join(table(played)))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from amp.report.report import make_report
 from amp.report.tables import tables_of
 from amp.report.validity import Difference, Estimate, Importance, Oriented, reliability
 from amp.report.validity_report import ScoreLine, Stage, ValidityReport
+from amp.types import Allocation
 from amp.votes import p_chosen
 
 RUNS = (
@@ -187,6 +188,20 @@ def test_a_trace_shows_how_probably_candidates_and_the_action_are_right() -> Non
     assert "P(right) 0.625" in shown
     assert f"its action is right with P {p_chosen(step):.3f}" in shown
     assert "right with P" not in trace(episode, "fixed", "here")
+
+
+def test_a_trace_shows_plans_and_where_they_are_followed() -> None:
+    episode = RUNS[0].episodes[0]
+    first = episode.steps[0]
+    made = first.rounds[0]
+    planned = tuple(replace(one, plan=("go on", "stop")) for one in made.candidates)
+    plan = replace(made, allocation=Allocation(depth=4, tools=frozenset({"plan"})))
+    follow = replace(made, allocation=Allocation(tools=frozenset({"standing_plan"})))
+    step = replace(first, rounds=(replace(plan, candidates=planned), follow))
+    shown = trace(replace(episode, steps=(step,)), "fixed", "here")
+    assert "plan at most 4 actions" in shown
+    assert "then go on; stop" in shown
+    assert "follow the standing plan" in shown
 
 
 LINK = "<img src=x onerror=alert(1)></script><a href='http://evil.example'>"

@@ -272,6 +272,8 @@ def _round_texts(number: int, step: StepRecord) -> list[Text]:
                 line.append(f"  P(right) {candidate.p_right:.2f}", "dim")
             if candidate.model is not None:
                 line.append(f"  by {shown_in_line(candidate.model)}", "dim")
+            if candidate.plan:
+                line.append(f"  then {shown_in_line('; '.join(candidate.plan))}", "dim")
             texts.append(line)
             texts.extend(Text(f"     {shown(line)}", "dim") for line in candidate.text.split("\n"))
     return texts

@@ -26,7 +26,17 @@ from amp.report.stats import optional
 from amp.report.tables import Table, tables_of
 from amp.report.validity import Difference, Reliability
 from amp.report.validity_report import Stage, ValidityReport
-from amp.types import Allocation, Candidate, Episode, Probe, Round, StepRecord, Usage
+from amp.types import (
+    PLAN,
+    STANDING_PLAN,
+    Allocation,
+    Candidate,
+    Episode,
+    Probe,
+    Round,
+    StepRecord,
+    Usage,
+)
 from amp.votes import p_chosen
 
 if TYPE_CHECKING:
@@ -194,6 +204,8 @@ def _facts(candidate: Candidate) -> str:
         facts.append("cut off")
     if candidate.refined_from is not None:
         facts.append(f"refined from {_clip(candidate.refined_from)}")
+    if candidate.plan:
+        facts.append(f"then {_clip('; '.join(candidate.plan))}")
     return "; ".join(facts)
 
 
@@ -201,9 +213,14 @@ def _allocation(allocation: Allocation) -> str:
     """An allocation in words."""
     depth, width = allocation.depth, allocation.beam_width
     tools = ", ".join(sorted(allocation.tools))
+    how = "act at once" if depth == 0 else f"reason in at most {depth} steps"
+    if STANDING_PLAN in allocation.tools:
+        how = "follow the standing plan"
+    elif PLAN in allocation.tools:
+        how = f"plan at most {depth} actions"
     return "; ".join(
         [
-            "act at once" if depth == 0 else f"reason in at most {depth} steps",
+            how,
             "1 candidate" if width == 1 else f"{width} candidates",
             f"temperature {allocation.temperature:.2g}, top-p {allocation.top_p:.2g}",
             f"tools: {tools}" if tools else "no tools",
