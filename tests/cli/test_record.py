@@ -203,6 +203,9 @@ def test_a_lattice_is_recorded_and_told_of(use: UseModel) -> None:
     assert found["left_out"] == {}
     again = call(*LATTICE, "--nodes", "3", "--arm", "act", "--arm", "plan 2")
     assert "cut off: states that were reached and not visited" in again
+    more = told(*LATTICE, "--nodes", "3", "--arm", "act", "--arm", "plan 2", "--complete", "fixed")
+    assert isinstance(more["tasks"], dict)
+    assert more["tasks"].keys() == rows.keys()
     with pytest.raises(InvalidInputError, match=r"unknown arm 'acr'; did you mean 'act'\?"):
         call(*LATTICE, "--arm", "acr")
     with pytest.raises(InvalidInputError, match="main is 'think 1', expected one of the arms: act"):

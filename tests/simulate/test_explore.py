@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from tests.fakes.trail import ARMS, CARD, Trail, Trails, walker
+from tests.fakes.trail import ARMS, CARD, Trail, TrailPrompts, Trails, walker
 
 from amp.allocate.base import Allocator, FixedAllocator
 from amp.allocate.rules import plan_arms
@@ -31,6 +31,7 @@ from amp.simulate.explore import Explorer
 from amp.simulate.lattice_recording import (
     Lattice,
     Survey,
+    complete_lattice,
     lattice_arms,
     lattice_from_recording,
     record_lattice,
@@ -313,6 +314,53 @@ def test_a_higher_cap_visits_what_was_cut_off(tmp_path: Path) -> None:
     assert all(not one.cut_off for one in visited(path, SURVEY).values())
     record(path, replace(SURVEY, cap=2))
     assert all(not one.cut_off for one in visited(path, SURVEY).values())
+
+
+def test_what_a_policy_comes_to_is_visited_beyond_the_cap(tmp_path: Path) -> None:
+    path, few = tmp_path / "lattice.sqlite", replace(SURVEY, cap=3)
+    record(path, few)
+    policy = Guess(3)
+
+    def outside() -> int:
+        episodes = replay(tmp_path / "whole.sqlite", Trails(), policy, TASKS)
+        lattice = read(path, few)
+        return sum(None in one.way(e) for one, e in zip(lattice.tasks, episodes, strict=True))
+
+    record(tmp_path / "whole.sqlite")
+    assert outside() > 0
+    for _ in range(2):  # a second time adds nothing
+        complete(path, few, policy)
+        assert outside() == 0
+    sizes = {task: one.states for task, one in visited(path, few).items()}
+    record(path, few)
+    assert {task: one.states for task, one in visited(path, few).items()} == sizes
+    assert all(3 < size < 7 for size in sizes.values())
+
+
+def test_a_policy_that_does_what_no_arm_does_is_refused(tmp_path: Path) -> None:
+    path, one = tmp_path / "lattice.sqlite", Survey(Trails(), Arms({"act": ARMS["act"]}), 2)
+    record(path, one)
+    with pytest.raises(InvalidInputError, match=r"is done that no arm of the lattice does \(act\)"):
+        complete(path, one, FixedAllocator(ARMS["think"]))
+
+
+def complete(path: Path, survey: Survey, allocator: Allocator) -> None:
+    async def go() -> None:
+        model = RecordedModel(walker(), path, "auto")
+        planner = Planner(
+            model,
+            Executor(TrailPrompts()),
+            WeightedAssessor(),
+            allocator,
+            Limits(steps=6),
+            probes=frozenset(),
+        )
+        try:
+            assert await complete_lattice(model, path, survey, planner, TASKS) == {}
+        finally:
+            await model.close()
+
+    asyncio.run(go())
 
 
 def test_no_text_of_a_state_is_in_the_file(recorded: Path) -> None:

@@ -71,6 +71,13 @@ def record(
         str | None,
         typer.Option(help="Arm whose states come first with --lattice; no arm if left out."),
     ] = None,
+    complete: Annotated[
+        str | None,
+        typer.Option(
+            metavar="POLICY",
+            help="With --lattice: an allocator or policy file; visits also the states it comes to.",
+        ),
+    ] = None,
     shard: Annotated[
         str,
         typer.Option(
@@ -100,7 +107,7 @@ def record(
         raise InvalidInputError(f"split {split!r} of {name} has no tasks for shard {shard}")
     console = new_console(stderr=True)
     if lattice:
-        run_async(_record_lattice(to, grid, mine, model, nodes, main, jobs, as_json))
+        run_async(_record_lattice(to, grid, mine, model, nodes, main, complete, jobs, as_json))
         return
 
     async def go() -> None:
@@ -135,12 +142,20 @@ async def _record_lattice(
     model: str | None,
     nodes: int,
     main: str | None,
+    complete: str | None,
     jobs: int,
     as_json: bool,
 ) -> None:
     """Visits the states of tasks, and tells how many there are."""
+    from amp.evaluate.assembly import build_planner
+    from amp.evaluate.config import PlannerConfig
     from amp.models.recorded import RecordedModel
-    from amp.simulate.lattice_recording import Survey, record_lattice, visited
+    from amp.simulate.lattice_recording import (
+        Survey,
+        complete_lattice,
+        record_lattice,
+        visited,
+    )
     from amp.simulate.states import Arms
 
     benchmark, console = grid.benchmark, new_console(stderr=True)
@@ -152,6 +167,13 @@ async def _record_lattice(
         title = f"{benchmark.name} lattice"
         with _progress(console, title, len(tasks), 0) as advance:
             left_out = await record_lattice(recorded, to, survey, tasks, jobs, advance)
+        if complete is not None:
+            planner = build_planner(PlannerConfig(allocator=complete), recorded, benchmark)
+            there = [task for task in tasks if task.id not in left_out]
+            with _progress(console, f"{title}: {complete}", len(there), 0) as advance:
+                left_out |= await complete_lattice(
+                    recorded, to, survey, planner, there, jobs, advance
+                )
     except asyncio.CancelledError:
         console.print("interrupted; go on with the same command")
         raise

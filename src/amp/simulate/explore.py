@@ -117,10 +117,15 @@ class Explorer:
         told = benchmark.defaults
         self._executor = Executor(benchmark.prompts, tools, told.plausibility, plans=told.plans)
 
-    async def explore(self, task: Task) -> TaskLattice:
+    async def explore(self, task: Task, ways: Sequence[Sequence[str]] = ()) -> TaskLattice:
         """Visits the states of a task; the same answers give the same states.
 
+        Args:
+            task: the task.
+            ways: names of the choices of episodes, whose states are visited beyond the cap.
+
         Raises:
+            InvalidInputError: if on such a way a choice is none that the arms make there.
             ReplayError: if the same actions led to another state than before.
             EnvironmentFailedError: if the environment cannot be reset.
             ModelError: from the model.
@@ -128,28 +133,41 @@ class Explorer:
         """
         states: dict[str, State] = {}
         prompts: set[str] = set()
-        seen: set[str] = set()
         environment = self._benchmark.environment(task)
         observation = await open_task(environment, task)
         lines = [_Line(arm, follows) for follows in (False, True) for arm in self._arms.named]
         changes = {line: int(self._arms.main not in (None, line.arm)) for line in lines}
-        waiting = [(0, 0, 0, self._arrival(task, (), observation, environment, changes))]
-        count = 1
+        first = self._arrival(task, (), observation, environment, changes)
+        reached = {first.name: first}
+
+        async def visit(arrival: _Arrival) -> list[_Arrival]:
+            state = states[arrival.name] = await self._ask_all(task, arrival, prompts)
+            arrivals = await self._go_on(state, arrival, environment)
+            for one in arrivals:
+                reached.setdefault(one.name, one)
+            return arrivals
+
+        waiting, count = [(0, 0, 0, first)], 1
         while waiting and len(states) < self._cap:
             *_, arrival = heapq.heappop(waiting)
-            if arrival.name in states:
-                continue
-            state = states[arrival.name] = await self._ask_all(task, arrival, prompts)
-            for further in await self._go_on(state, arrival, environment):
-                seen.add(further.name)
-                key = (min(further.changes.values()), len(further.steps), count)
-                heapq.heappush(waiting, (*key, further))
-                count += 1
+            if arrival.name not in states:
+                for further in await visit(arrival):
+                    key = (min(further.changes.values()), len(further.steps), count)
+                    heapq.heappush(waiting, (*key, further))
+                    count += 1
+        for way in ways:
+            name: str | None = first.name
+            for made in way:
+                if name is None:
+                    break
+                if name not in states:
+                    await visit(reached[name])
+                name = states[name].after(made)
         for state in states.values():
             for choice, lead in state.leads.items():
                 if lead.to is not None and lead.to not in states:
                     state.leads[choice] = replace(lead, to=None, outside=True)
-        return TaskLattice(task, states, len(seen - states.keys()), len(prompts))
+        return TaskLattice(task, states, len(reached.keys() - states.keys()), len(prompts))
 
     def _arrival(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,14 @@ from amp.errors import (
     did_you_mean,
 )
 from amp.evaluate.record import corners, work_through
+from amp.methods import AnyPlanner
 from amp.models.base import ModelCard
 from amp.models.lattice_rows import add_lattice_task, read_lattice_tasks, read_lattices
 from amp.models.recorded import RecordedModel
 from amp.models.recording import digest
 from amp.simulate.explore import Explorer, ReplayError
-from amp.simulate.states import Arms, Lead, TaskLattice
-from amp.types import PLAN, Allocation, Task, written
+from amp.simulate.states import Arms, Lead, TaskLattice, choice_in
+from amp.types import MODEL_ERROR, PLAN, Allocation, Task, written
 
 _ENDED, _OUTSIDE = -1, -2
 
@@ -196,28 +197,90 @@ async def record_lattice(
         InvalidInputError: if jobs is less than 1.
         ModelError: if it failed for so many tasks in a row that it is not there.
     """
-    there = visited(path, survey)
-    left = [t for t in tasks if t.id not in there or _is_short(there[t.id], survey.cap)]
-    explorer = survey.explorer(model)
+    rows = read_lattice_tasks(path, survey.key)
+    left = [t for t in tasks if t.id not in rows or _is_short(rows[t.id], survey.cap)]
 
-    async def visit(task: Task) -> tuple[str | None, bool]:
+    async def visit(task: Task) -> None:
+        ways = _ways(rows[task.id]) if task.id in rows else []
+        found = await survey.explorer(model).explore(task, ways)
+        row = _row(found, survey.cap, ways)
+        add_lattice_task(path, survey.key, survey.told, task.id, row)
+
+    return await work_through(left, _or_why(visit), jobs, on_task)
+
+
+async def complete_lattice(
+    model: RecordedModel,
+    path: Path,
+    survey: Survey,
+    planner: AnyPlanner,
+    tasks: Sequence[Task],
+    jobs: int = 1,
+    on_task: Callable[[Task], None] | None = None,
+) -> dict[str, str]:
+    """Visits what a planner comes to beyond the states that are in a recording.
+
+    Args:
+        model: the model behind its recording.
+        path: that of the recording.
+        survey: what was visited.
+        planner: with the same model; what it allocates are arms of the lattice.
+        tasks: of whom; they are in the recording.
+        jobs: tasks at a time.
+        on_task: called with every task that is done.
+
+    Returns:
+        For each task that is left out, by its id, the reason.
+
+    Raises:
+        InvalidInputError: if jobs is less than 1, or the planner allocates what is no arm.
+        ModelError: as `record_lattice`.
+    """
+    rows = read_lattice_tasks(path, survey.key)
+
+    async def visit(task: Task) -> None:
+        if task.id not in rows:
+            raise EnvironmentFailedError("not in the recording")
+        cap, ways = rows[task.id]["cap"], _ways(rows[task.id])
+        episode = await planner.run(task, survey.benchmark.environment(task))
+        if episode.ended == MODEL_ERROR:
+            raise ModelError(episode.steps[-1].failure or MODEL_ERROR)
+        found = await survey.explorer(model, cap).explore(task, ways)
+        if None in found.way(episode):
+            ways = [*ways, [choice_in(step).name for step in episode.steps]]
+            found = await survey.explorer(model, cap).explore(task, ways)
+            add_lattice_task(path, survey.key, survey.told, task.id, _row(found, cap, ways))
+
+    return await work_through(tasks, _or_why(visit), jobs, on_task)
+
+
+def _ways(row: Mapping[str, Any]) -> list[list[str]]:
+    """What was visited beyond the cap."""
+    return list(row["ways"])
+
+
+def _is_short(row: Mapping[str, Any], cap: int) -> bool:
+    return bool(row["cut_off"]) and cap > row["cap"]
+
+
+def _or_why(
+    visit: Callable[[Task], Awaitable[None]],
+) -> Callable[[Task], Awaitable[tuple[str | None, bool]]]:
+    """Says why a task is left out, and whether the model is to blame."""
+
+    async def tried(task: Task) -> tuple[str | None, bool]:
         try:
-            found = await explorer.explore(task)
+            await visit(task)
         except ModelError as error:
             return str(error), True
         except (ReplayError, EnvironmentFailedError) as error:
             return str(error), False
-        add_lattice_task(path, survey.key, survey.told, task.id, _row(found, survey.cap))
         return None, False
 
-    return await work_through(left, visit, jobs, on_task)
+    return tried
 
 
-def _is_short(there: Visited, cap: int) -> bool:
-    return there.cut_off > 0 and there.cap < cap
-
-
-def _row(found: TaskLattice, cap: int) -> dict[str, Any]:
+def _row(found: TaskLattice, cap: int, ways: Sequence[Sequence[str]]) -> dict[str, Any]:
     number = {name: index for index, name in enumerate(found.states)}
 
     def end(lead: Lead) -> list[Any]:
@@ -228,6 +291,7 @@ def _row(found: TaskLattice, cap: int) -> dict[str, Any]:
         "cap": cap,
         "cut_off": found.cut_off,
         "prompts": found.prompts,
+        "ways": [list(way) for way in ways],
         "states": [
             [name, [end(lead) for lead in state.leads.values()]]
             for name, state in found.states.items()
@@ -266,7 +330,8 @@ async def lattice_from_recording(
                 left_out[task.id] = "not in the recording"
                 continue
             try:
-                one = await survey.explorer(model, rows[task.id]["cap"]).explore(task)
+                row = rows[task.id]
+                one = await survey.explorer(model, row["cap"]).explore(task, _ways(row))
             except (ReplayError, EnvironmentFailedError) as error:
                 left_out[task.id] = str(error)
                 continue
@@ -297,7 +362,7 @@ async def lattice_from_recording(
 
 def _difference(found: TaskLattice, row: Mapping[str, Any]) -> str | None:
     """Why what was visited is not what was recorded; None if it is."""
-    now = _row(found, row["cap"])
+    now = _row(found, row["cap"], _ways(row))
     for number, (old, new) in enumerate(zip(row["states"], now["states"], strict=False)):
         if old != new:
             way = [step.action for step in found.states[new[0]].context.steps]

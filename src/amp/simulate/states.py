@@ -10,7 +10,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from amp.errors import InvalidInputError
-from amp.types import Allocation, Candidate, Episode, ProbeKind, StepContext, Task, Usage
+from amp.models.recording import digest
+from amp.types import (
+    Allocation,
+    Candidate,
+    Episode,
+    ProbeKind,
+    StepContext,
+    StepRecord,
+    Task,
+    Usage,
+    standing_plan,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +51,11 @@ class Choice:
 
     action: str | None
     plan: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """A digest, as no text of a task is in a recording."""
+        return digest([self.action, self.plan]).hex()[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +96,21 @@ class State:
     asked: Mapping[str, tuple[Asked, ...]]
     leads: dict[Choice, Lead] = field(default_factory=dict)
 
+    def after(self, choice: str) -> str | None:
+        """The state that a choice leads to, by its name; None where the episode ends.
+
+        Raises:
+            InvalidInputError: if no arm makes it here.
+        """
+        for one, lead in self.leads.items():
+            if one.name == choice:
+                return lead.to
+        raise InvalidInputError(
+            f"in step {len(self.context.steps) + 1} of task {self.context.task.id} something is"
+            f" done that no arm of the lattice does ({', '.join(self.asked)}); record it with the"
+            " arms that are allocated"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class TaskLattice:
@@ -104,8 +135,7 @@ class TaskLattice:
         for step in episode.steps:
             way.append(state)
             if state is not None:
-                candidates = [c for made in step.rounds for c in made.candidates]
-                lead = state.leads.get(choice_of(candidates, step.action))
+                lead = state.leads.get(choice_in(step))
                 to = None if lead is None else lead.to
                 state = None if to is None else self.states[to]
         return way
@@ -144,6 +174,11 @@ class Arms:
     def times(self, arm: str) -> int:
         """How often an arm is asked in a state."""
         return self.samples if self.named[arm].temperature > 0.0 else 1
+
+
+def choice_in(step: StepRecord) -> Choice:
+    """What settled a step of an episode."""
+    return Choice(step.action, standing_plan((step,)))
 
 
 def choice_of(candidates: Sequence[Candidate], action: str | None) -> Choice:
