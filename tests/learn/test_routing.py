@@ -423,3 +423,30 @@ def test_a_chain_stops_as_soon_as_it_believes(learned: tuple[Pool, Router]) -> N
     believed = posterior(known_after(draws, some.taken, rows.begun), rows.voices).max(1)
     assert ((believed >= 0.8) | (some.taken.sum(1) == 3)).all()
     assert (some.cost <= never.cost + 1e-12).all()
+
+
+@pytest.mark.slow
+@settings(max_examples=5)
+@given(st.integers(0, 10**6), st.sampled_from(SETTINGS.trade_offs))
+def test_a_router_takes_the_same_samples_live_as_on_any_table(seed: int, trade_off: float) -> None:
+    pool = made_pool(40, seed=seed, rates=(0.4, 0.6, 0.9))
+    tasks = tuple(
+        replace(task, question=f"what is {'it ' * (at % 7)}", prompt_tokens=None)
+        for at, task in enumerate(pool.tasks)
+    )
+    pool = replace(pool, tasks=tasks)
+    router = learn_router(pool, replace(SETTINGS, kinds=False)).with_trade_off(trade_off)
+    draws = draw(pool, 1, seed)
+    outcome = served(router, pool, draws)
+    for row, at in enumerate(draws.task):
+        taken, evidence = np.zeros(3, np.intp), Evidence()
+        while True:
+            context = StepContext(Task("t", tasks[at].question), Observation(), evidence=evidence)
+            decision = router.allocate(context, Complexity(0.0))
+            if decision.stop or decision.allocation is None:
+                break
+            arm = list(router.arms.values()).index(decision.allocation)
+            said = str(draws.answer[row, arm, taken[arm]])
+            taken[arm] += 1
+            evidence = evidence.after((Candidate(said, said, model=f"m{arm}"),))
+        assert taken.tolist() == outcome.taken[row].tolist()
