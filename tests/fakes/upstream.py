@@ -75,6 +75,8 @@ async def serving(respond: Callable[[Asked], Reply]) -> AsyncIterator[Upstream]:
                     return
         except (ConnectionError, asyncio.IncompleteReadError):
             upstream.hung_up += 1
+        except asyncio.CancelledError:
+            pass  # the end; asyncio would log it as an error
         finally:
             tasks.discard(task)
             writer.close()

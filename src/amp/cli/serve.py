@@ -40,7 +40,7 @@ def serve(
         list[str] | None,
         typer.Option(help="A model that may be asked for; several times. All, if left out."),
     ] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at.")] = 8080,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen at.")] = 8080,
     host: Annotated[
         str, typer.Option(help="Address to listen at; 0.0.0.0 serves other machines, too.")
     ] = "127.0.0.1",

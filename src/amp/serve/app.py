@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -38,7 +39,7 @@ class ServeConfig:
     Attributes:
         upstream: the server behind.
         host: address to listen at.
-        port: the same; 0 takes a free one.
+        port: the same.
         bounds: what the gateway takes on.
         prices: the user's price table.
         drain_seconds: how long calls under way may go on after SIGTERM.
@@ -163,6 +164,8 @@ async def reached(config: ServeConfig) -> str:
 
 def serve(config: ServeConfig, accounts: Accounts | None = None) -> None:
     """Serves until SIGINT or SIGTERM; calls under way may end."""
+    # The server sends itself the signal again at its end, which would make a failure of it.
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
     uvicorn.run(
         make_app(config, accounts),
         host=config.host,

@@ -1,0 +1,121 @@
+"""What the gateway adds on the loopback address: `python -m perf.serve`.
+
+A server that answers at once, the gateway in front of it in a process of its own, and one client
+that asks both in turn, so that whatever else the machine does falls on both alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import statistics
+import sys
+import time
+from asyncio.subprocess import DEVNULL
+from collections.abc import Sequence
+
+import httpx2
+from rich.console import Console
+from rich.table import Table
+from tests.fakes.upstream import chat, serving
+
+CALLS = 400
+STREAMS = 100
+WARM = 20
+BODY = {"model": "m", "messages": [{"role": "user", "content": "word " * 400}]}
+
+
+async def seconds(client: httpx2.AsyncClient, base: str, streams: bool) -> float:
+    """Time to the end of an answer, or to the first byte of a stream."""
+    begun = time.perf_counter()
+    request = client.build_request(
+        "POST", f"{base}/chat/completions", json={**BODY, "stream": streams}
+    )
+    answer = await client.send(request, stream=True)
+    found = 0.0
+    async for _ in answer.aiter_raw():
+        if not found or not streams:
+            found = time.perf_counter() - begun
+    return found
+
+
+async def compared(direct: str, through: str, streams: bool, calls: int) -> tuple[list[float], ...]:
+    """Seconds of calls made directly and through the gateway, in turn."""
+    found: tuple[list[float], list[float]] = ([], [])
+    async with httpx2.AsyncClient(timeout=30) as client:
+        for call in range(calls + WARM):
+            for times, base in zip(found, (direct, through), strict=True):
+                taken = await seconds(client, base, streams)
+                if call >= WARM:  # the first ones open connections
+                    times.append(taken)
+    return found
+
+
+def row(name: str, direct: Sequence[float], through: Sequence[float]) -> tuple[str, ...]:
+    """Percentiles of both and of what the gateway adds to each pair, in milliseconds."""
+    added = [after - before for before, after in zip(direct, through, strict=True)]
+    cells = []
+    for times in (direct, through, added):
+        percentiles = statistics.quantiles(times, n=100)
+        cells.append(f"{percentiles[49] * 1e3:.2f} / {percentiles[98] * 1e3:.2f}")
+    return (name, *cells)
+
+
+def processor_seconds(process: int) -> float:
+    """What a process has used of the processors; other processes do not count."""
+    with open(f"/proc/{process}/stat", encoding="ascii") as file:
+        user, system = file.read().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def resident_mb(process: int) -> float:
+    """Memory of a process."""
+    with open(f"/proc/{process}/status", encoding="ascii") as file:
+        found = re.search(r"VmRSS:\s+(\d+)", file.read())
+    return int(found[1]) / 1024 if found else 0.0
+
+
+async def main() -> None:
+    """Measures, and prints a table."""
+    async with serving(chat) as upstream:
+        command = [sys.executable, "-m", "amp", "serve", "--upstream", upstream.url]
+        gateway = await asyncio.create_subprocess_exec(
+            *command, "--port", "18080", stdout=DEVNULL, stderr=DEVNULL
+        )
+        through = "http://127.0.0.1:18080/v1"
+        try:
+            async with httpx2.AsyncClient() as client:
+                for _ in range(200):
+                    try:
+                        await client.get("http://127.0.0.1:18080/healthz")
+                        break
+                    except httpx2.ConnectError:
+                        await asyncio.sleep(0.1)
+            table = Table("milliseconds, median / 99 %", "direct", "gateway", "added", box=None)
+            used = processor_seconds(gateway.pid)
+            answers = await compared(upstream.url, through, False, CALLS)
+            used = (processor_seconds(gateway.pid) - used) / (CALLS + WARM)
+            table.add_row(*row(f"whole answer ({CALLS} calls)", *answers))
+            streams = await compared(upstream.url, through, True, STREAMS)
+            table.add_row(*row(f"first byte of a stream ({STREAMS})", *streams))
+            before = resident_mb(gateway.pid)
+            begun = time.perf_counter()
+            async with httpx2.AsyncClient(timeout=60) as client:
+                for _ in range(20):
+                    calls = [seconds(client, through, True) for _ in range(50)]
+                    await asyncio.gather(*calls)
+            rate = 1000 / (time.perf_counter() - begun)
+            after = resident_mb(gateway.pid)
+            Console().print(table)
+            print(f"processor time of the gateway a whole answer: {used * 1e3:.2f} ms")
+            print(f"1000 streams, 50 at a time: {rate:.0f} a second (client and upstream share a")
+            print(f"process); memory {before:.0f} MB before, {after:.0f} MB after")
+        finally:
+            gateway.send_signal(signal.SIGTERM)
+            await gateway.wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,118 @@
+"""`amp serve` as people start it and as systems end it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+from asyncio.subprocess import PIPE
+from pathlib import Path
+
+import httpx2
+import pytest
+from tests.fakes.upstream import Asked, Reply, chat, either, serving
+from typer.testing import CliRunner
+
+from amp.cli.app import app
+from amp.errors import InvalidInputError
+from amp.serve.upstream import Upstream, UpstreamConfig, read_api
+
+KEY = "sk-upstream-0123456789abcdef"
+
+
+def refused(*arguments: str) -> str:
+    done = CliRunner().invoke(app, ["serve", *arguments])
+    assert done.exception is not None
+    return str(done.exception)
+
+
+@pytest.mark.slow
+def test_what_is_wrong_is_said_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    url = "http://127.0.0.1:9/v1"
+    assert "--upstream is missing" in refused()
+    assert "expected http" in refused("--upstream", "nonsense")
+    assert "NO_SUCH_KEY is not set" in refused(
+        "--upstream", url, "--upstream-key-env", "NO_SUCH_KEY"
+    )
+    assert "did you mean 'openai'" in refused("--upstream", url, "--upstream-api", "openay")
+
+
+@pytest.mark.parametrize(
+    ("url", "api", "base"),
+    [
+        ("https://api.openai.com/v1", "openai", "https://api.openai.com/v1"),
+        ("https://api.openai.com/v1/chat/completions", "openai", "https://api.openai.com/v1"),
+        ("https://api.anthropic.com", "anthropic", "https://api.anthropic.com/v1"),
+        ("http://127.0.0.1:8000", "both", "http://127.0.0.1:8000/v1"),
+        ("http://127.0.0.1:8000/api/v3/", "both", "http://127.0.0.1:8000/api/v3"),
+    ],
+)
+async def test_an_address_is_what_clients_are_given(url: str, api: str, base: str) -> None:
+    upstream = Upstream(UpstreamConfig(url))
+    assert (upstream.api, upstream.base) == (api, base)
+    await upstream.close()
+
+
+def test_an_api_has_a_name() -> None:
+    assert read_api(None) is None
+    assert read_api("both") == "both"
+    with pytest.raises(InvalidInputError, match="unknown API"):
+        read_api("bot")
+
+
+async def started(url: str, folder: Path) -> tuple[asyncio.subprocess.Process, str]:
+    """A gateway in a process of its own, and its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "amp", "serve", "--upstream", url, "--port", str(port)]
+    process = await asyncio.create_subprocess_exec(*command, cwd=folder, stdout=PIPE, stderr=PIPE)
+    address = f"http://127.0.0.1:{port}"
+    async with httpx2.AsyncClient() as client, asyncio.timeout(20):
+        while True:
+            try:
+                await client.get(f"{address}/healthz")
+                return process, address
+            except httpx2.ConnectError:
+                await asyncio.sleep(0.05)
+
+
+@pytest.mark.slow
+async def test_calls_under_way_end_after_sigterm(tmp_path: Path) -> None:
+    def slow(asked: Asked) -> Reply:
+        return chat(asked, 0.1)
+
+    async with serving(slow) as upstream, httpx2.AsyncClient(timeout=20) as client:
+        process, address = await started(upstream.url, tmp_path)
+        body = {"model": "m", "messages": [], "stream": True}
+        content = b""
+        async with client.stream("POST", f"{address}/v1/chat/completions", json=body) as got:
+            async for chunk in got.aiter_raw():
+                if not content:
+                    process.send_signal(signal.SIGTERM)
+                content += chunk
+        assert content.endswith(b"data: [DONE]\n\n")
+        out, err = await process.communicate()
+        assert process.returncode == 0
+        assert out.startswith(b"amp serves http://127.0.0.1:")
+        assert b"Traceback" not in err
+
+
+@pytest.mark.slow
+async def test_a_check_reaches_the_upstream_and_shows_no_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UPSTREAM_KEY", KEY)
+    async with serving(either) as upstream:
+        command = [sys.executable, "-m", "amp", "serve", "--check", "--upstream", upstream.url]
+        process = await asyncio.create_subprocess_exec(
+            *command, "--upstream-key-env", "UPSTREAM_KEY", cwd=tmp_path, stdout=PIPE, stderr=PIPE
+        )
+        out, err = await process.communicate()
+        assert (process.returncode, err) == (0, b"")
+        assert out.decode().splitlines()[-1] == "the upstream answers"
+        assert KEY.encode() not in out
+        (asked,) = upstream.asked
+        assert asked.headers["authorization"] == f"Bearer {KEY}"
