@@ -26,6 +26,7 @@ from amp.models.registry import load_model
 from amp.types import Candidate, Evidence, StepContext, Task, Usage
 from perf.assessments import assessments
 from perf.babyai_steps import PROMISED, speed
+from perf.budgets import budgets
 from perf.correctness import ratings
 from perf.decisions import decisions
 from perf.lattices import lattices
@@ -151,6 +152,7 @@ def main() -> int:
         *learning(),
         *lattices(),
         *routing(),
+        *budgets(),
         ("text steps of BabyAI a CPU-second", speed().steps_a_second, ">", PROMISED),
         ("import amp, in s", start_up("-c", "import amp"), "<", 0.3),
         ("amp --help, in s", start_up("-m", "amp", "--help"), "<", 0.6),

@@ -24,6 +24,9 @@ from amp.serve.keys import LIMITS
 VERSION = 1
 _APPLICATION_ID = 0x616D706B  # "ampk": tells our files from other SQLite files
 _BUSY_SECONDS = 30.0
+_LOG_PAGES = 4000
+"""Of the log before it is merged, which waits for the disk: one call in some hundreds does."""
+
 _SUMS = "dollars, tokens, requests, over_dollars, over_tokens, lost_dollars"
 
 _SCHEMA = (
@@ -85,6 +88,7 @@ class AccountsFile:
                 if not self._is_ours():  # before anything of it is changed
                     self._make()
                 self._connection.execute("PRAGMA synchronous = NORMAL")
+                self._connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
                 self._opened = self._seen()
             except BaseException:
                 self._connection.close()

@@ -1,0 +1,48 @@
+"""Measures how long a call waits for its budget, with many calls in the file already."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from amp.serve.accounts import Accounts
+from amp.serve.keys import KeyLimits
+
+ROWS = 10_000
+CALLS = 2_000
+OPEN = 64
+"""Calls that are open meanwhile."""
+
+
+def milliseconds(folder: Path) -> list[float]:
+    """What `reserve` and `settle` of one call take together, call by call."""
+    accounts = Accounts(folder / "accounts.sqlite")
+    limits = KeyLimits(1e6, 1e7, 10**12, 10**9, 10**6, 1e6)
+    key = accounts.find(accounts.add("ann", limits))
+    for _ in range(OPEN):
+        accounts.reserve(key, 0.01, 1000)
+    taken = []
+    for number in range(ROWS + CALLS):
+        begin = time.perf_counter()
+        reservation = accounts.reserve(key, 0.01, 1000, f"episode {number // 20}")
+        accounts.settle(reservation, 0.004, 700)
+        taken.append(1e3 * (time.perf_counter() - begin))
+    accounts.close()
+    return taken[ROWS:]
+
+
+def budgets() -> list[tuple[str, float, str, float]]:
+    """What was measured, its value, and the promise that it keeps or breaks."""
+    with TemporaryDirectory() as folder:
+        taken = milliseconds(Path(folder))
+    p99 = statistics.quantiles(taken, n=100)[98]
+    return [("reserve + settle with 10,000 calls in the file, p99 in ms", p99, "<", 5.0)]
+
+
+if __name__ == "__main__":
+    with TemporaryDirectory() as folder:
+        taken = milliseconds(Path(folder))
+    cuts = statistics.quantiles(taken, n=100)
+    print(f"p50 {cuts[49]:.2f} ms, p99 {cuts[98]:.2f} ms, most {max(taken):.2f} ms")
