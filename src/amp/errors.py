@@ -46,7 +46,15 @@ class LimitReachedError(AmpError):
 
 
 class KeyRefusedError(InvalidInputError):
-    """A virtual key is unknown or revoked."""
+    """A virtual key is unknown or revoked.
+
+    Attributes:
+        revoked: whether it was good once.
+    """
+
+    def __init__(self, message: str, *, revoked: bool = False) -> None:
+        super().__init__(message)
+        self.revoked = revoked
 
 
 class BudgetReachedError(LimitReachedError):

@@ -13,6 +13,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -107,7 +108,7 @@ def test_64_writers_never_exceed_a_budget(tmp_path: Path, thorough: bool) -> Non
         mine.close()
         (tmp_path / f"{number}.json").write_text(json.dumps(sum(counts)))
 
-    children = [forked(lambda number=number: writer(number)) for number in range(processes)]
+    children = [forked(partial(writer, number)) for number in range(processes)]
     reader, seen = sqlite3.connect(path), 0
     while os.waitid(os.P_PID, children[-1], os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
         (most,) = reader.execute("SELECT coalesce(max(dollars), 0) FROM sums").fetchone()
@@ -143,7 +144,7 @@ def test_a_kill_leaves_at_most_the_reservation(tmp_path: Path, seed: int, thorou
     for _ in range(5):
         before = agreed(path)[0]
         read, write = os.pipe()
-        children = [forked(lambda write=write: writer(write)) for _ in range(3)]
+        children = [forked(partial(writer, write)) for _ in range(3)]
         os.close(write)
         os.read(read, 1)
         time.sleep(rng.random() / 5)

@@ -14,9 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from amp.errors import BudgetReachedError, InvalidInputError, KeyRefusedError
+from amp.serve.accounting import Refusal, Reservation
 from amp.serve.accounts import Accounts
-from amp.serve.budgets import Reservation
 from amp.serve.keys import NANO, Key, KeyLimits, nano
+from amp.serve.sqlite_accounts import SqliteAccounts
+from amp.usage import Usage
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC).timestamp()
 """On the last day of a month."""
@@ -344,3 +346,64 @@ def test_a_file_that_is_gone_is_not_counted_into(accounts: Accounts, tmp_path: P
     (tmp_path / "accounts.sqlite").write_bytes(b"")
     with pytest.raises(InvalidInputError, match="was replaced while in use"):
         accounts.reserve(key, 0.1, 1)
+
+
+# --------------------------------------------------------------------------- as the gateway asks
+
+
+async def test_the_gateway_is_told_who_may_not_and_why(tmp_path: Path) -> None:
+    accounts = SqliteAccounts(tmp_path / "accounts.sqlite")
+    ours = accounts.accounts
+    token = ours.add("ann", KeyLimits(dollars_per_day=0.1))
+    held = await accounts.reserve(token, dollars=0.1, tokens=5, episode="e")
+    assert isinstance(held, Reservation)
+    assert (held.key, held.dollars, held.tokens) == ("ann", 0.1, 5)
+    refused = await accounts.reserve(token, dollars=0.1, tokens=5)
+    assert isinstance(refused, Refusal)
+    assert refused.status == 429
+    assert "dollars_per_day of $0.10 reached" in refused.reason
+    assert refused.retry_after_seconds is not None
+    await accounts.settle(held, Usage(prompt_tokens=3, completion_tokens=1, dollars=0.04))
+    (spend,) = ours.spend()
+    assert (spend.day.dollars, spend.day.tokens) == (nano(0.04), 4)
+    again = await accounts.reserve(token, dollars=0.06, tokens=5)
+    assert isinstance(again, Reservation)
+    await accounts.release(again)
+    ours.revoke("ann")
+    for key, episode, status in ((token, "", 403), ("", "", 401), (token, "\n", 400)):
+        answer = await accounts.reserve(key, dollars=0.0, tokens=5, episode=episode)
+        assert isinstance(answer, Refusal)
+        assert answer.status == status
+    await accounts.close()
+
+
+async def test_a_limit_of_dollars_allows_no_call_without_a_price(tmp_path: Path) -> None:
+    accounts = SqliteAccounts(tmp_path / "accounts.sqlite")
+    limited = accounts.accounts.add("ann", KeyLimits(episode_dollars=0.1))
+    free = accounts.accounts.add("bob", KeyLimits(tokens_per_day=10))
+    refused = await accounts.reserve(limited, dollars=None, tokens=5)
+    assert isinstance(refused, Refusal)
+    assert refused.status == 403
+    assert "the price of this call is not known" in refused.reason
+    assert isinstance(await accounts.reserve(free, dollars=None, tokens=5), Reservation)
+    await accounts.close()
+
+
+async def test_what_a_full_disk_kept_from_being_settled_is_settled_later(tmp_path: Path) -> None:
+    accounts = SqliteAccounts(tmp_path / "accounts.sqlite")
+    token = accounts.accounts.add("ann")
+    held = [await accounts.reserve(token, dollars=0.1, tokens=5) for _ in range(2)]
+    file = accounts.accounts._file._connection
+    file.execute("PRAGMA query_only = 1")
+    for reservation in held:
+        assert isinstance(reservation, Reservation)
+        await accounts.settle(reservation, Usage(prompt_tokens=1, dollars=0.05))
+        await accounts.settle(reservation, Usage(prompt_tokens=1, dollars=0.05))  # once is enough
+    refused = await accounts.reserve(token, dollars=0.1, tokens=5)
+    assert isinstance(refused, Refusal)
+    assert refused.status == 503
+    assert str(tmp_path) not in refused.reason
+    file.execute("PRAGMA query_only = 0")
+    await accounts.reserve(token, dollars=0.1, tokens=5)
+    assert accounts.accounts.spend()[0].day.dollars == nano(0.1)
+    await accounts.close()

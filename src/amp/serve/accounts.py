@@ -26,16 +26,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from amp.errors import InvalidInputError, KeyRefusedError, did_you_mean
+from amp.serve.accounting import Reservation
 from amp.serve.accounts_file import ADD_TO_SUMS, AccountsFile, is_gone, this_process
 from amp.serve.budgets import (
     Look,
-    Reservation,
     Settled,
     Spend,
     Sum,
     day_of,
     month_of,
     refused,
+    require_episode,
     shown,
 )
 from amp.serve.keys import (
@@ -54,7 +55,6 @@ HOLD_SECONDS = 3600.0
 """After this long a reservation ends by itself; longer than any call takes."""
 
 _LONGEST_NAME = 64
-_LONGEST_EPISODE = 200
 _KEY = f"id, name, prefix, created, revoked, {', '.join(LIMITS)}"
 _log = logging.getLogger(__name__)
 
@@ -208,11 +208,7 @@ class Accounts:
             InvalidInputError: if an amount is negative or not finite, or the episode is no name.
         """
         want, tokens = nano(dollars), whole(tokens, "tokens")
-        if len(episode) > _LONGEST_EPISODE or not episode.isprintable():
-            raise InvalidInputError(
-                f"episode is {episode[:80]!r}, expected at most {_LONGEST_EPISODE} printable"
-                " characters"
-            )
+        require_episode(episode)
         with self._file.transaction() as connection:
             now = self._now()
             self._expire(connection, "expires <= ?", now)
@@ -234,7 +230,7 @@ class Accounts:
             assert number is not None
             call = _Call(number, key.id, now, episode, want, tokens, None)
             _add(connection, call, (want, tokens, 1, 0, 0, 0))
-        return Reservation(number, key.name, want, tokens)
+        return Reservation(str(number), key.name, dollars, tokens)
 
     def settle(self, reservation: Reservation, dollars: float, tokens: int) -> Settled:
         """Writes what a call did cost in place of what was held for it.
@@ -341,7 +337,7 @@ class Accounts:
             f"SELECT {_CALL} FROM calls WHERE id = ?", (reservation.id,)
         ).fetchone()
         if row is None:
-            raise InvalidInputError(f"unknown call {reservation.id}")
+            raise InvalidInputError(f"unknown call {reservation.id!r}")
         return _Call._make(row)
 
     def _end(
@@ -360,7 +356,9 @@ class Accounts:
 
 def _good(key: Key) -> Key:
     if key.revoked is not None:
-        raise KeyRefusedError(f"key {key.name!r} was revoked on {day_of(key.revoked)}")
+        raise KeyRefusedError(
+            f"key {key.name!r} was revoked on {day_of(key.revoked)}", revoked=True
+        )
     return key
 
 

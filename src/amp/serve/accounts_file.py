@@ -54,6 +54,10 @@ ADD_TO_SUMS = (
 """Adds to the sums of a period: key, period, and the six amounts in the order of the columns."""
 
 
+class AccountsFileError(InvalidInputError):
+    """The file cannot be used, or not now, whatever was to be written into it."""
+
+
 class AccountsFile:
     """The file, for all threads of this process.
 
@@ -62,7 +66,7 @@ class AccountsFile:
         create: whether it is made if it is not there.
 
     Raises:
-        InvalidInputError: from every method and block, if the file is missing, damaged, something
+        AccountsFileError: from every method and block, if the file is missing, damaged, something
             else, of another version, gone since it was opened, or cannot be written.
     """
 
@@ -73,7 +77,7 @@ class AccountsFile:
         self._process = os.getpid()
         if not path.exists():
             if not create:
-                raise InvalidInputError(f"no keys at {path}; add one first (amp keys add NAME)")
+                raise AccountsFileError(f"no keys at {path}; add one first (amp keys add NAME)")
             with writing(path):  # nobody else is to read it, nor what SQLite keeps beside it
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         with self._guarded():
@@ -99,10 +103,10 @@ class AccountsFile:
         """Takes the file for a moment; what the block writes is there in whole or not at all."""
         with self._lock, self._guarded():
             if self._closed or os.getpid() != self._process:
-                raise InvalidInputError(f"{self.path} is not open in this process; open it again")
+                raise AccountsFileError(f"{self.path} is not open in this process; open it again")
             # SQLite would go on with a file that has no name any more, and count into nothing.
             if self._seen() != self._opened:
-                raise InvalidInputError(f"{self.path} was replaced while in use; start again")
+                raise AccountsFileError(f"{self.path} was replaced while in use; start again")
             self._connection.execute(begin)
             try:
                 yield self._connection
@@ -131,7 +135,7 @@ class AccountsFile:
         """Whether it is such a file; not if it is empty.
 
         Raises:
-            InvalidInputError: if it is something else, or of another version.
+            AccountsFileError: if it is something else, or of another version.
         """
         (application,) = self._connection.execute("PRAGMA application_id").fetchone()
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
@@ -139,9 +143,9 @@ class AccountsFile:
         if not (application or version or tables):
             return False
         if application != _APPLICATION_ID:
-            raise InvalidInputError(f"{self.path} holds no keys of amp; choose another file")
+            raise AccountsFileError(f"{self.path} holds no keys of amp; choose another file")
         if version != VERSION:
-            raise InvalidInputError(
+            raise AccountsFileError(
                 f"{self.path} is of version {version}, expected {VERSION}; use the amp that made"
                 " it, or choose another file"
             )
@@ -173,15 +177,15 @@ class AccountsFile:
         try:
             yield
         except FileNotFoundError:
-            raise InvalidInputError(f"{self.path} vanished while in use; start again") from None
+            raise AccountsFileError(f"{self.path} vanished while in use; start again") from None
         except sqlite3.ProgrammingError:
             raise  # a mistake of ours
         except sqlite3.OperationalError as error:
-            raise InvalidInputError(
+            raise AccountsFileError(
                 f"{self.path} cannot be written: {error}; make room or choose another place"
             ) from error
         except sqlite3.DatabaseError as error:
-            raise InvalidInputError(
+            raise AccountsFileError(
                 f"{self.path} is damaged or holds no keys ({error}); choose another file"
             ) from error
 

@@ -1,29 +1,14 @@
-"""What accounts are told and tell: reservations, sums of days and months, and refusals in words."""
+"""What accounts are told and tell: episodes, sums of days and months, and refusals in words."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from amp.errors import BudgetReachedError
+from amp.errors import BudgetReachedError, InvalidInputError
 from amp.serve.keys import NANO, Key
 
-
-@dataclass(frozen=True, slots=True)
-class Reservation:
-    """What is held for one call until it is settled or released.
-
-    Attributes:
-        id: its number.
-        key: name of the key.
-        dollars: nano-dollars.
-        tokens: prompt and completion.
-    """
-
-    id: int
-    key: str
-    dollars: int
-    tokens: int
+_LONGEST_EPISODE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,3 +116,15 @@ def day_of(moment: int) -> str:
 def month_of(moment: int) -> str:
     """The month of a Unix time in UTC."""
     return day_of(moment)[:7]
+
+
+def require_episode(name: str) -> None:
+    """Makes sure that a caller's name of an episode is one.
+
+    Raises:
+        InvalidInputError: if it is too long or cannot be printed.
+    """
+    if len(name) > _LONGEST_EPISODE or not name.isprintable():
+        raise InvalidInputError(
+            f"episode is {name[:80]!r}, expected at most {_LONGEST_EPISODE} printable characters"
+        )
