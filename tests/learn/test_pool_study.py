@@ -200,6 +200,7 @@ def test_a_rule_whose_arms_are_missing_asks_the_cheapest_that_is_there() -> None
         ('pool = "p"\ndear = "a"\ncheck = "plans"', "check is 'plans', expected plan or 24"),
         ('pool = "p"\ndear = "a"\nwhole_below = 9', "check is missing"),
         ('pool = "p"\ndear = "a"\nrules = ["vote"]', "did you mean 'votes'"),
+        ('pool = "p"\ndear = "a"\njoin = { z = [] }', "join.z is .*, expected at least 1"),
         ('pool = "p"\ndear = "a"\nrules = []', "rules is .*, expected at least 1"),
         ('pool = "p"\ndear = "a"\n[routing]\ndept = 1', "unknown key 'routing.dept'"),
         ('pool = "p"\ndear = "a"\n[routing]\ndepth = 0', "routing.depth is 0, expected at least 1"),

@@ -40,7 +40,9 @@ class PoolStudyConfig(Config):
     """Tokens of answers of unknown length; the mean of their arm if left out."""
     keep_good: bool = False
     """Whether faulty rows are left out; else they are refused."""
-    join: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
+    join: Mapping[str, Annotated[tuple[str, ...], Field(min_length=1)]] = Field(
+        default_factory=dict
+    )
     """New arms by name, each of some that stand in for each other (`amp.simulate.draws.joined`)."""
     arms: tuple[str, ...] = ()
     """That the study is about; all of them if left out."""
