@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 from amp.errors import InvalidInputError, KeyRefusedError, did_you_mean
 from amp.serve.accounting import Reservation
-from amp.serve.accounts_file import ADD_TO_SUMS, AccountsFile, is_gone, this_process
+from amp.serve.accounts_file import ADD_TO_SUMS, AccountsFile, lives, this_process
 from amp.serve.budgets import (
     Look,
     Settled,
@@ -52,7 +52,9 @@ from amp.serve.keys import (
 )
 
 HOLD_SECONDS = 3600.0
-"""After this long a reservation ends by itself; longer than any call takes."""
+"""After this long a reservation ends by itself, unless its process is known to be there."""
+
+_FOREVER = 2**62
 
 _LONGEST_NAME = 64
 _KEY = f"id, name, prefix, created, revoked, {', '.join(LIMITS)}"
@@ -84,7 +86,8 @@ class Accounts:
         path: the file.
         create: whether it is made if it is not there.
         clock: Unix time.
-        hold_seconds: after this long a reservation ends by itself.
+        hold_seconds: after this long a reservation ends by itself, unless its process is known to
+            be there, which may still settle it.
 
     Raises:
         InvalidInputError: also from every method, if the file is missing, damaged, something else,
@@ -103,12 +106,9 @@ class Accounts:
         self._process = this_process()
         self._file = AccountsFile(path, create=create)
         with self._file.transaction() as connection:
-            held = connection.execute(
-                "SELECT DISTINCT process FROM calls WHERE ending IS NULL"
-            ).fetchall()
-            for (process,) in held:
-                if is_gone(process):
-                    self._expire(connection, "process = ?", process)
+            for process in _holders(connection, _FOREVER):
+                if lives(process) is False:
+                    self._expire(connection, process, _FOREVER)
 
     def close(self) -> None:
         """Closes the file; reservations stay. Twice is fine."""
@@ -199,7 +199,7 @@ class Accounts:
             dollars: at most.
             tokens: prompt and completion, at most.
             episode: what the call belongs to, by the caller's name for it.
-            seconds: after this long the reservation ends by itself; longer than the call can take.
+            seconds: in place of `hold_seconds`.
 
         Raises:
             BudgetReachedError: if a limit does not allow it; says which, what is left of it, and
@@ -211,7 +211,7 @@ class Accounts:
         require_episode(episode)
         with self._file.transaction() as connection:
             now = self._now()
-            self._expire(connection, "expires <= ?", now)
+            self._expire_old(connection, now)
             row = connection.execute(f"SELECT {_KEY} FROM keys WHERE id = ?", (key.id,)).fetchone()
             if row is None:
                 raise KeyRefusedError(f"unknown key {key.name!r}; ask for one (amp keys add NAME)")
@@ -280,7 +280,7 @@ class Accounts:
         found = []
         with self._file.transaction() as connection:
             now = self._now()
-            self._expire(connection, "expires <= ?", now)
+            self._expire_old(connection, now)
             for key in keys:
                 held = connection.execute(
                     "SELECT begun, held_dollars, held_tokens FROM calls"
@@ -321,10 +321,17 @@ class Accounts:
         in_episode = _used(connection, key, f"episode {episode}")[0] if episode else 0
         yield Look("episode_dollars", in_episode, dollars)
 
-    def _expire(self, connection: sqlite3.Connection, which: str, value: object) -> None:
-        """Ends open calls that nobody will."""
+    def _expire_old(self, connection: sqlite3.Connection, now: int) -> None:
+        """Ends calls whose time is up, but none of a process that may still settle it."""
+        for process in _holders(connection, now):
+            if not lives(process):
+                self._expire(connection, process, now)
+
+    def _expire(self, connection: sqlite3.Connection, process: str, until: int) -> None:
+        """Ends the open calls of a process that expire until then."""
         rows = connection.execute(
-            f"SELECT {_CALL} FROM calls WHERE ending IS NULL AND {which}", (value,)
+            f"SELECT {_CALL} FROM calls WHERE ending IS NULL AND process = ? AND expires <= ?",
+            (process, until),
         ).fetchall()
         for call in map(_Call._make, rows):
             self._end(connection, call, "expired")
@@ -352,6 +359,14 @@ class Accounts:
             "UPDATE calls SET ending = ?, ended = ?, dollars = ?, tokens = ? WHERE id = ?",
             (ending, self._now(), dollars, tokens, call.id),
         )
+
+
+def _holders(connection: sqlite3.Connection, until: int) -> list[str]:
+    """Processes with open calls that expire until then."""
+    rows = connection.execute(
+        "SELECT DISTINCT process FROM calls WHERE ending IS NULL AND expires <= ?", (until,)
+    )
+    return [process for (process,) in rows]
 
 
 def _good(key: Key) -> Key:

@@ -23,7 +23,7 @@ from amp.serve.keys import LIMITS
 
 VERSION = 1
 _APPLICATION_ID = 0x616D706B  # "ampk": tells our files from other SQLite files
-_BUSY_SECONDS = 30.0
+_BUSY_SECONDS = 10.0
 _LOG_PAGES = 4000
 """Of the log before it is merged, which waits for the disk: one call in some hundreds does."""
 
@@ -75,10 +75,11 @@ class AccountsFile:
         self._lock = threading.Lock()
         self._closed = False
         self._process = os.getpid()
-        if not path.exists():
-            if not create:
-                raise AccountsFileError(f"no keys at {path}; add one first (amp keys add NAME)")
-            with writing(path):  # nobody else is to read it, nor what SQLite keeps beside it
+        with writing(path):
+            if not path.exists():
+                if not create:
+                    raise AccountsFileError(f"no keys at {path}; add one first (amp keys add NAME)")
+                # Nobody else is to read it, nor what SQLite keeps beside it.
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         with self._guarded():
             self._connection = sqlite3.connect(
@@ -178,9 +179,15 @@ class AccountsFile:
             yield
         except FileNotFoundError:
             raise AccountsFileError(f"{self.path} vanished while in use; start again") from None
+        except OSError as error:
+            raise AccountsFileError(f"{self.path} cannot be used: {error.strerror}") from None
         except sqlite3.ProgrammingError:
             raise  # a mistake of ours
         except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+                raise AccountsFileError(
+                    f"{self.path} was held by another process for {_BUSY_SECONDS:g} s; end that"
+                ) from None
             raise AccountsFileError(
                 f"{self.path} cannot be written: {error}; make room or choose another place"
             ) from error
@@ -198,18 +205,18 @@ def this_process() -> str:
     return f"{_machine()} {os.getpid()} {_begun(os.getpid())}"
 
 
-def is_gone(process: str) -> bool:
-    """Whether a process has surely ended; those of other machines and containers may live."""
+def lives(process: str) -> bool | None:
+    """Whether a process is there; None if it is of another machine or container."""
     machine, number, begun = process.rsplit(" ", 2)
     if machine != _machine():
-        return False
+        return None
     try:
         os.kill(int(number), 0)
     except ProcessLookupError:
-        return True
+        return False
     except PermissionError:
         pass  # it is there, and another user's
-    return _begun(int(number)) != begun
+    return _begun(int(number)) == begun
 
 
 @cache
