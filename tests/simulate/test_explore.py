@@ -449,6 +449,12 @@ def test_samples_are_those_of_arms_with_a_temperature(recorded: Path, tmp_path: 
     for one in read(tmp_path / "warm.sqlite", warm).tasks:
         for state in one.states.values():
             assert {arm: len(asked) for arm, asked in state.asked.items()} == {"act": 1, "warm": 3}
+    lattice = read(tmp_path / "warm.sqlite", warm)
+    once = FixedAllocator(WARM["warm"])
+    for one, episode in zip(
+        lattice.tasks, replay(tmp_path / "warm.sqlite", Trails(), once, TASKS), strict=True
+    ):
+        check_way(one, episode)
     with pytest.raises(RecordingError, match="with samples 3, expected 2"):
         read(tmp_path / "warm.sqlite", Survey(Trails(), Arms(WARM, samples=2)))
 
