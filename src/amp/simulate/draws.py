@@ -150,7 +150,7 @@ def recorded(
     return Draws(
         pool,
         tasks,
-        taken(pool.answer),
+        _numbered(taken(pool.answer), rng),
         taken(pool.right),
         taken(pool.there),
         taken(known.samples) + known.calls[tasks],
