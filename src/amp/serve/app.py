@@ -28,7 +28,7 @@ from amp.serve.upstream import Upstream, UpstreamConfig, UpstreamError
 _log = logging.getLogger(__name__)
 
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-_MOST_CARDS = 1_000
+_MOST_CARDS, _MOST_WARNINGS = 1_000, 20
 _ANSWERS_BELOW = 500
 
 
@@ -118,7 +118,9 @@ def prices_at(upstream: Upstream, table: Path | None) -> Callable[[str, str], Mo
     @lru_cache(maxsize=_MOST_CARDS)
     def card(dialect: str, model: str) -> ModelCard:
         found = api_card(dialect, model, table, own_server=own)
-        if found.dollars_per_million_prompt_tokens is None:
+        # Names come from clients, who could fill the log.
+        unknown = found.dollars_per_million_prompt_tokens is None
+        if unknown and card.cache_info().misses <= _MOST_WARNINGS:
             _log.warning(
                 "no price known for %s:%s, so its dollars count as 0; add it to a price table"
                 " (setting prices)",

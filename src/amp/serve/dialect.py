@@ -189,7 +189,8 @@ class OpenAIChat:
             shorter = _NO_USAGE.sub(b"", event, count=1)
             rest = {name: value for name, value in data.items() if name != "usage"}
             return shorter if data_of(shorter) == rest else event
-        return event if data.get("choices") else b""
+        is_apart = data.get("choices") == [] and isinstance(data["usage"], dict)
+        return b"" if is_apart else event
 
     def error(self, status: int, message: str) -> dict[str, Any]:
         kinds = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
