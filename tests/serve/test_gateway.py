@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -14,6 +15,8 @@ from tests.serve.running import Running, gateway, until
 
 from amp.serve.accounting import OpenAccounts, Refusal, Reservation
 from amp.serve.exchange import Bounds
+from amp.serve.keys import KeyLimits
+from amp.serve.sqlite_accounts import SqliteAccounts
 from amp.serve.upstream import UpstreamConfig, is_below_v1
 
 pytestmark = pytest.mark.slow
@@ -198,7 +201,7 @@ class Poor(OpenAccounts):
     """Accounts that know one key, and a limit."""
 
     async def reserve(
-        self, key: str, *, dollars: float, tokens: int, episode: str = ""
+        self, key: str, *, dollars: float | None, tokens: int, episode: str = ""
     ) -> Reservation | Refusal:
         if key != "known":
             return Refusal("no such key", 401)
@@ -225,6 +228,40 @@ async def test_the_accounts_decide_before_the_upstream_is_asked() -> None:
         assert upstream.asked == []
         cheap = await client.post(url, json={**CHAT, "max_tokens": 20}, headers=known)
         assert cheap.status_code == 200
+
+
+async def test_a_budget_holds_however_many_call_at_once(tmp_path: Path) -> None:
+    prices = tmp_path / "prices.toml"
+    prices.write_text("[openai.m]\nprompt = 10.0\ncached = 1.0\ncompletion = 100.0\n")
+    accounts = SqliteAccounts(tmp_path / "accounts.sqlite")
+    token = accounts.accounts.add("ann", KeyLimits(dollars_per_day=0.02))
+    headers = {"authorization": f"Bearer {token}", "x-amp-episode": "e"}
+    async with (
+        serving(either) as upstream,
+        gateway(
+            UpstreamConfig(upstream.url, passes_keys=False), prices=prices, accounts=accounts
+        ) as amp,
+        httpx2.AsyncClient(timeout=30) as client,
+    ):
+        url = f"{amp.v1}/chat/completions"
+        body = {**CHAT, "max_tokens": 20}
+        calls = [client.post(url, json=body, headers=headers) for _ in range(64)]
+        got = [answer.status_code for answer in await asyncio.gather(*calls)]
+        assert set(got) == {200, 429}
+        assert len(upstream.asked) == got.count(200)
+        (spend,) = accounts.accounts.spend()
+        cost = 5 * 10 + 16 * 1 + 9 * 100  # of every answer, in millionths
+        assert spend.day.dollars == got.count(200) * cost * 1000  # nano-dollars
+        assert spend.day.dollars <= 20_000_000
+        assert (spend.day.held_dollars, spend.day.over_dollars, spend.open_calls) == (0, 0, 0)
+
+        assert (await client.post(url, json=body)).status_code == 401
+        unpriced = await client.post(url, json={**body, "model": "other"}, headers=headers)
+        assert unpriced.status_code == 403
+        embedded = await client.post(f"{amp.v1}/embeddings", json={}, headers=headers)
+        assert embedded.status_code == 403
+        assert (await client.get(f"{amp.v1}/models", headers=headers)).status_code == 200
+        assert not any(token in str(asked.headers) for asked in upstream.asked)
 
 
 async def test_what_the_gateway_refuses_is_said_in_the_dialect() -> None:

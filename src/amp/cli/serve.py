@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -36,6 +37,10 @@ def serve(
         str | None,
         typer.Option(help="What the upstream speaks: openai, anthropic or both.", metavar="API"),
     ] = None,
+    accounts: Annotated[
+        Path | None,
+        typer.Option(help="Clients need a key of this file (amp keys), and keep to its limits."),
+    ] = None,
     model: Annotated[
         list[str] | None,
         typer.Option(help="A model that may be asked for; several times. All, if left out."),
@@ -66,11 +71,18 @@ def serve(
         )
     from amp.serve import app as server
     from amp.serve.exchange import Bounds
+    from amp.serve.sqlite_accounts import SqliteAccounts
     from amp.serve.upstream import UpstreamConfig, read_api
 
     key = _key_in(upstream_key_env)
     config = server.ServeConfig(
-        UpstreamConfig(upstream, key, read_api(upstream_api), timeout),
+        UpstreamConfig(
+            upstream,
+            key,
+            passes_keys=accounts is None,  # keys of the gateway are nobody else's business
+            api=read_api(upstream_api),
+            timeout_seconds=timeout,
+        ),
         host=host,
         port=port,
         bounds=Bounds(
@@ -83,6 +95,7 @@ def serve(
         drain_seconds=drain,
     )
     shown = server.describe(config)  # what is wrong is said before the server starts
+    budgets = None if accounts is None else SqliteAccounts(accounts)
     if check:
         say(shown)
         if problem := asyncio.run(server.reached(config)):
@@ -90,9 +103,9 @@ def serve(
         say("the upstream answers")
         return
     say(f"amp serves http://{host}:{port}/v1 ({shown}); Ctrl-C ends it")
-    if host not in _LOOPBACK and key:
-        say("whoever reaches this address spends on the upstream's key; put a wall before it")
-    server.serve(config)
+    if host not in _LOOPBACK and key and budgets is None:
+        say("whoever reaches this address spends on the upstream's key; give --accounts, or a wall")
+    server.serve(config, budgets)
 
 
 def _key_in(variable: str) -> str:

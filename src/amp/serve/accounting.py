@@ -50,13 +50,13 @@ class Accounts(Protocol):
     """Budgets of keys. Every reservation is either settled or released, once."""
 
     async def reserve(
-        self, key: str, *, dollars: float, tokens: int, episode: str = ""
+        self, key: str, *, dollars: float | None, tokens: int, episode: str = ""
     ) -> Reservation | Refusal:
         """Sets aside what a call can cost at most.
 
         Args:
             key: the secret as the client sent it; empty if it sent none.
-            dollars: the bound of the price; 0 where the price is not known.
+            dollars: the bound of the price; None where the price is not known.
             tokens: the bound of prompt and completion tokens.
             episode: the conversation that the call belongs to, if the client named one.
         """
@@ -89,9 +89,9 @@ class OpenAccounts:
     _ids: count[int] = field(default_factory=count)
 
     async def reserve(
-        self, key: str, *, dollars: float, tokens: int, episode: str = ""
+        self, key: str, *, dollars: float | None, tokens: int, episode: str = ""
     ) -> Reservation | Refusal:
-        reservation = Reservation(str(next(self._ids)), "", dollars, tokens)
+        reservation = Reservation(str(next(self._ids)), "", dollars or 0.0, tokens)
         self.reserved[reservation.id] = reservation
         return reservation
 

@@ -152,6 +152,8 @@ def describe(config: ServeConfig) -> str:
     upstream = Upstream(config.upstream)
     apis = "OpenAI and Anthropic APIs" if upstream.api == "both" else f"{upstream.api} API"
     key = "a key of its own" if config.upstream.key else "the clients' keys"
+    if not config.upstream.key and not config.upstream.passes_keys:
+        key = "no key"
     return f"upstream {upstream.base}, {apis}, {key}"
 
 

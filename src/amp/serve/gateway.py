@@ -51,6 +51,7 @@ from amp.usage import Usage
 
 _CLIENT_WENT = 499
 _GAVE_UP_WAITING = (504, 524)
+_FREE = ("GET", "HEAD", "OPTIONS", "DELETE")
 _LARGEST_ANSWER = 256_000_000
 _LOCAL = ("localhost", "127.0.0.1", "[::1]")
 
@@ -137,11 +138,13 @@ class Gateway:
         if not is_below_v1(exchange.target):
             raise RefusedCallError(404, "there is no such path; the APIs are below /v1/")
 
-    async def _reserve(self, exchange: Exchange, bound: Usage) -> Reservation:
+    async def _reserve(
+        self, exchange: Exchange, *, dollars: float | None, tokens: int
+    ) -> Reservation:
         reserved = await self._accounts.reserve(
             client_key(exchange.headers),
-            dollars=bound.dollars,
-            tokens=bound.tokens,
+            dollars=dollars,
+            tokens=tokens,
             episode=exchange.header("x-amp-episode")[:200],
         )
         if isinstance(reserved, Refusal):
@@ -150,7 +153,8 @@ class Gateway:
 
     async def _pass(self, exchange: Exchange, body: bytes) -> None:
         """Passes on what is no chat, byte by byte, unread and unmeasured."""
-        reservation = await self._reserve(exchange, Usage())
+        free = exchange.method in _FREE
+        reservation = await self._reserve(exchange, dollars=0.0 if free else None, tokens=0)
         last = b""
         try:
             async with self.upstream.asked(
@@ -177,7 +181,8 @@ class Gateway:
         self._check_chat(dialect, asked)
         card, told = self._card(dialect.name, asked.model), Told()
         bound = _bound(asked, card)
-        reservation = await self._reserve(exchange, bound)
+        price = bound.dollars if is_priced(card) else None
+        reservation = await self._reserve(exchange, dollars=price, tokens=bound.tokens)
         charge: Usage | None = bound  # what it costs if it ends here
         last, headers = b"", []
         try:

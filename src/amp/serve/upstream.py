@@ -85,13 +85,15 @@ class UpstreamConfig:
 
     Attributes:
         url: its address, as clients of its API are given it.
-        key: the gateway's own key there; empty to send the client's.
+        key: the gateway's own key there; empty for none.
+        passes_keys: whether it is sent the client's key, where the gateway has none of its own.
         api: what it speaks; None for what its host is known for, else both.
         timeout_seconds: how long it may say nothing.
     """
 
     url: str
     key: str = ""
+    passes_keys: bool = True
     api: Api | None = None
     timeout_seconds: float = 600.0
 
@@ -107,6 +109,7 @@ class Upstream:
         self._server = read_address(config.url)
         self.api: Api = config.api or _OWN_HOSTS.get(self._server.host, "both")
         self._key = config.key
+        self._hides_keys = not config.passes_keys or bool(config.key or self._server.login)
         self.secrets = Secrets([config.key, *self._server.keys], self._server.passwords)
         # Clients of OpenAI are given an address with a version, those of Anthropic one without.
         base = self._server.url
@@ -187,7 +190,7 @@ class Upstream:
         """The headers that the upstream gets."""
         dropped = {*_OF_ONE_CONNECTION, *listed_in_connection(headers)}
         dropped |= {"accept-encoding"} if plain else set()
-        dropped |= set(_KEYS) if self._key or self._server.login else set()
+        dropped |= set(_KEYS) if self._hides_keys else set()
         kept = [(n, v) for n, v in headers if n not in dropped and not n.startswith("x-amp-")]
         if not any(name == "accept-encoding" for name, _ in kept):
             kept.append(("accept-encoding", "identity"))
