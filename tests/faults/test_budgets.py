@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import signal
 import sqlite3
 import threading
@@ -15,11 +16,13 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
-from amp.errors import BudgetReachedError
+from amp.errors import BudgetReachedError, InvalidInputError
 from amp.serve.accounts import Accounts
+from amp.serve.accounts_file import AccountsFileError
 from amp.serve.keys import NANO, Key, KeyLimits, nano
 
 DOLLARS = 1.0
@@ -186,3 +189,57 @@ def test_a_killed_process_reservation_is_released_on_restart_and_said_to_be_lost
     assert (spend.day.held_dollars, spend.day.lost_dollars) == (0, nano(0.1))
     accounts.reserve(accounts.find(token), 0.1, 10)
     accounts.close()
+
+
+def test_a_full_disk_is_one_line_and_what_was_counted_stays(tmp_path: Path) -> None:
+    path, said = tmp_path / "accounts.sqlite", tmp_path / "said"
+    accounts = Accounts(path)
+    token = accounts.add("ann")
+    accounts.close()
+
+    def writer() -> None:
+        descriptor = os.open(said, os.O_CREAT | os.O_WRONLY)  # before nothing can be written
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+        mine = Accounts(path)
+        key, done = mine.find(token), 0
+        try:
+            while True:
+                mine.settle(mine.reserve(key, 0.001, 10, str(done)), 0.001, 10)
+                done += 1
+        except AccountsFileError as error:
+            os.write(descriptor, f"{done} {error}".encode())
+
+    ended_well([forked(writer)])
+    done, _, line = said.read_text().partition(" ")
+    assert "cannot be written" in line
+    assert "\n" not in line
+    assert int(done) > 5
+    accounts = Accounts(path)
+    spent, held = agreed(path)
+    assert (spent, held) == (int(done) * nano(0.001), 0)
+    accounts.reserve(accounts.find(token), 0.001, 10)
+    accounts.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize("mode", [0o700, 0o755])
+def test_a_place_that_cannot_be_written_is_one_line(mode: int) -> None:
+    with TemporaryDirectory() as folder:  # one that somebody else may look into
+        path, read, write = Path(folder, "accounts.sqlite"), *os.pipe()
+        Accounts(path).close()
+        path.chmod(0o644)
+        Path(folder).chmod(mode)
+
+        def somebody() -> None:
+            os.setresuid(65534, 65534, 65534)
+            for file in (path, Path(folder, "new.sqlite")):
+                with pytest.raises(InvalidInputError) as error:
+                    Accounts(file)
+                os.write(write, f"{error.value}\n".encode())
+
+        ended_well([forked(somebody)])
+        os.close(write)
+        with os.fdopen(read) as stream:
+            lines = stream.read().splitlines()
+    assert len(lines) == 2
+    assert all("cannot be written" in line for line in lines)
