@@ -151,13 +151,19 @@ def pools_train(
     """
     study, pool = _studied(config, cost, data)
 
-    from amp.allocate.policy_file import save_router
-    from amp.learn.routing import learn_router
+    from amp.allocate.policy_file import Origin, save_router
+    from amp.learn.routing import CURVE_ORDERS, CURVE_UNITS, curve, learn_router
+    from amp.simulate.draws import draw
 
     training = pool.part(pool.halves()[0])
     with _stages() as on_stage:
         router = learn_router(training, study.routing, study.exact, on_stage, study.allocation)
-    save_router(router, to)
+        on_stage("the curve")
+        by_unit = {u: draw(training, CURVE_ORDERS, 1, u, study.exact) for u in CURVE_UNITS}
+        points = curve(router, by_unit)
+    models = ", ".join(sorted(router.models))
+    tasks = tuple(task.id for task in training.tasks)
+    save_router(router, to, Origin(pool.name, models, "", tasks, points, cost=study.routing.cost))
     if as_json:
         say_json({"to": to, "pool": pool.name, "tasks": len(training.tasks), "arms": router.arms})
         return

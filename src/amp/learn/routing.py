@@ -44,13 +44,14 @@ from amp.learn.regressions import conditional_logit, cross_fitted
 from amp.mlp import Floats, content_hash
 from amp.pools.pool import NO_ANSWER, Ints, Mask, Pool
 from amp.simulate.draws import Draws, Lattice, draw, follow, known_at, leader_right, recorded
-from amp.simulate.samples import SampleTable
-from amp.types import Allocation, StepContext
+from amp.types import Allocation
 
 Count = Annotated[int, Field(ge=1)]
 TradeOff = Annotated[float, Field(gt=0.0, lt=1.0)]
 
-_CURVE_ORDERS = 4
+CURVE_UNITS: tuple[Cost, ...] = ("tokens", "dollars")
+CURVE_ORDERS = 4
+"""In which units, and in how many orders of the samples, a new router is measured."""
 _NODES_A_ROW = 24
 """Nodes of each row that the posterior is fitted on."""
 _MOST_ANSWERS = 12
@@ -371,7 +372,10 @@ def train_router(config: TrainConfig, benchmark: Benchmark, directory: Path) -> 
     save_correctness(
         found.correctness, Training(card.name, config.benchmark, card.sha256, tasks), heads
     )
-    price = ""
+    price, by_unit = "", {}
+    for unit in CURVE_UNITS:
+        with suppress(InvalidInputError):  # not known of this model
+            by_unit[unit] = recorded(table, found.contexts, CURVE_ORDERS, 1, unit)
     with suppress(InvalidInputError):  # no price is known
         price = costing("dollars", card).note
     origin = Origin(
@@ -379,7 +383,7 @@ def train_router(config: TrainConfig, benchmark: Benchmark, directory: Path) -> 
         card.name,
         card.sha256,
         tasks,
-        _curve(router, table, found.contexts),
+        curve(router, by_unit),
         correctness=content_hash(heads),
         cost=config.ppo.cost,
         price=price,
@@ -388,15 +392,14 @@ def train_router(config: TrainConfig, benchmark: Benchmark, directory: Path) -> 
     return router
 
 
-def _curve(
-    router: Router, table: SampleTable, contexts: Mapping[str, StepContext]
-) -> tuple[CurvePoint, ...]:
-    """What the router takes and reaches on its training tasks, by trade-off."""
-    units: tuple[Cost, ...] = ("tokens", "dollars")
-    by_unit = {}
-    for unit in units:
-        with suppress(InvalidInputError):  # not known of this model
-            by_unit[unit] = recorded(table, contexts, _CURVE_ORDERS, 1, unit)
+def curve(router: Router, by_unit: Mapping[Cost, Draws]) -> tuple[CurvePoint, ...]:
+    """What a router takes and reaches on samples, by trade-off.
+
+    Args:
+        router: the policy.
+        by_unit: the same samples in the same orders, their costs in tokens and, where they are
+            known, in dollars.
+    """
     points = []
     for trade_off in router.trade_offs.tolist():
         at = router.with_trade_off(trade_off)
