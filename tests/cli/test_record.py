@@ -203,6 +203,7 @@ def test_a_lattice_is_recorded_and_told_of(use: UseModel) -> None:
     assert found["left_out"] == {}
     again = call(*LATTICE, "--nodes", "3", "--arm", "act", "--arm", "plan 2")
     assert "cut off: states that were reached and not visited" in again
+    assert "babyai, 2 tasks" in call("info", "lattice.sqlite")
     more = told(*LATTICE, "--nodes", "3", "--arm", "act", "--arm", "plan 2", "--complete", "fixed")
     assert isinstance(more["tasks"], dict)
     assert more["tasks"].keys() == rows.keys()

@@ -347,6 +347,7 @@ def _contents_view(found: Contents) -> Table:
         ("tool runs", f"{found.tool_runs:,}"),
         ("tokens", f"{found.prompt_tokens:,} read, {found.completion_tokens:,} written"),
         ("size", f"{found.file_bytes / 1e6:,.1f} MB"),
+        *(("lattice", lattice) for lattice in found.lattices),
     ):
         view.add_row(name, value)
     return view

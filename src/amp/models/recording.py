@@ -13,6 +13,7 @@ from typing import Literal, TypeVar
 
 from amp.errors import InvalidInputError, RecordingError
 from amp.models.base import Capabilities, LanguageModel, ModelCard
+from amp.models.lattice_rows import Row, read_lattice_tasks, read_lattices
 from amp.models.recording_file import RecordingFile
 from amp.models.recording_store import Store
 from amp.types import ToolUse
@@ -228,6 +229,7 @@ class Contents:
         prompt_tokens: tokens of all these prompts, once a request.
         completion_tokens: tokens written, over all samples and probes.
         file_bytes: size of the file, with what is not merged into it yet.
+        lattices: of each that it has, in words: whose tasks, and how many states were visited.
     """
 
     model: ModelCard
@@ -241,6 +243,7 @@ class Contents:
     prompt_tokens: int
     completion_tokens: int
     file_bytes: int
+    lattices: tuple[str, ...] = ()
 
 
 def contents(path: Path) -> Contents:
@@ -274,7 +277,15 @@ def contents(path: Path) -> Contents:
         prompt_tokens=read,
         completion_tokens=written,
         file_bytes=sum(file.stat().st_size for file in (path, log) if file.exists()),
+        lattices=tuple(_lattice(path, key, told) for key, told in read_lattices(path).items()),
     )
+
+
+def _lattice(path: Path, key: bytes, told: Row) -> str:
+    rows = read_lattice_tasks(path, key).values()
+    states = sum(len(row["states"]) for row in rows)
+    arms = ", ".join(told["arms"])
+    return f"{told['benchmark']}, {len(rows):,} tasks, {states:,} states ({arms})"
 
 
 _SAMPLES_BY_REQUEST = (
