@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shutil
 import sqlite3
+import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -25,6 +27,7 @@ from amp.errors import InvalidInputError, RecordingError
 from amp.execute.executor import Executor
 from amp.models.base import Prompt
 from amp.models.recorded import RecordedModel
+from amp.models.recording import contents
 from amp.models.scripted import ScriptedModel
 from amp.planner import Planner
 from amp.simulate.explore import Explorer
@@ -457,6 +460,18 @@ def test_samples_are_those_of_arms_with_a_temperature(recorded: Path, tmp_path: 
         check_way(one, episode)
     with pytest.raises(RecordingError, match="with samples 3, expected 2"):
         read(tmp_path / "warm.sqlite", Survey(Trails(), Arms(WARM, samples=2)))
+
+
+@pytest.mark.parametrize("content", [b"?", zlib.compress(b"[]"), zlib.compress(b'{"cap": "3"}')])
+def test_a_damaged_row_is_one_line(recorded: Path, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "it.sqlite"
+    shutil.copy(recorded, path)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("UPDATE lattice_tasks SET content = ?", (content,))
+        database.commit()
+    for use in (read, record, contents):
+        with pytest.raises(RecordingError, match="is damaged: a lattice in it cannot be read"):
+            use(path)
 
 
 def test_a_lattice_of_other_prompts_is_refused(recorded: Path) -> None:

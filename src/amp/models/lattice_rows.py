@@ -54,7 +54,7 @@ def read_lattices(path: Path) -> dict[bytes, Row]:
         if connection.execute(named).fetchone() is None:
             return {}
         rows = connection.execute("SELECT key, told FROM lattices").fetchall()
-    return {key: _read(path, told) for key, told in rows}
+    return {key: _read(path, told, {"benchmark": str, "arms": dict}) for key, told in rows}
 
 
 def read_lattice_tasks(path: Path, key: bytes) -> dict[str, Row]:
@@ -65,7 +65,7 @@ def read_lattice_tasks(path: Path, key: bytes) -> dict[str, Row]:
         query = "SELECT task, content FROM lattice_tasks WHERE key = ?"
         rows = connection.execute(query, (key,)).fetchall()
     try:
-        return {task: _read(path, zlib.decompress(content)) for task, content in rows}
+        return {task: _read(path, zlib.decompress(content), _TASK) for task, content in rows}
     except zlib.error as error:
         raise _damaged(path, error) from None
 
@@ -74,10 +74,18 @@ def _json(row: Row) -> str:
     return json.dumps(row, sort_keys=True, separators=(",", ":"))
 
 
-def _read(path: Path, text: str | bytes) -> Row:
+_TASK = {"cap": int, "cut_off": int, "prompts": int, "ways": list, "states": list}
+"""What the row of a task has."""
+
+
+def _read(path: Path, text: str | bytes, fields: Mapping[str, type]) -> Row:
+    """A row with these fields of these kinds, among others."""
     try:
         row: Row = json.loads(text)
-    except ValueError as error:
+        for name, kind in fields.items():
+            if not isinstance(row[name], kind):
+                raise TypeError(f"{name} is {row[name]!r}")
+    except (ValueError, TypeError, KeyError) as error:
         raise _damaged(path, error) from None
     return row
 

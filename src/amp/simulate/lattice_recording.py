@@ -367,7 +367,8 @@ def _difference(found: TaskLattice, row: Mapping[str, Any]) -> str | None:
         if old != new:
             way = [step.action for step in found.states[new[0]].context.steps]
             done = ", ".join(action or "nothing" for action in way) or "nothing yet"
-            what = "is another" if old[0] != new[0] else "leads elsewhere"
+            is_same = isinstance(old, list) and old[:1] == new[:1]
+            what = "leads elsewhere" if is_same else "is another"
             return (
                 f"state {number + 1} (after: {done}) {what} than when it was recorded; its"
                 " environment or the arms' tools have changed, so the task is left out"
