@@ -15,7 +15,7 @@ from tests.learn.test_routing import made_pool
 from tests.pools.test_pool_file import assert_same
 from typer.testing import CliRunner
 
-from amp.allocate.policy_file import load_router
+from amp.allocate.policy_file import load_origin, load_router
 from amp.cli import app
 from amp.cli.pools import _verdict
 from amp.errors import InvalidInputError
@@ -92,6 +92,11 @@ def test_a_router_is_trained_and_compared(studied: Path, tmp_path: Path) -> None
     assert "2 arms, learned on" in told
     assert "live, m0, m1 would answer at temperature 0" in told
     assert load_router(to).arms == {name: Allocation(model=name) for name in ("m0", "m1")}
+    origin = load_origin(to)
+    assert origin is not None
+    assert [point.trade_off for point in origin.curve] == [0.5, 0.9]
+    dearest = max(point.dollars or 0.0 for point in origin.curve)
+    assert origin.trade_off_for(dearest, "dollars") == 0.9
     once = to.read_bytes()
     amp("pools", "train", studied, "--to", to)
     assert to.read_bytes() == once
