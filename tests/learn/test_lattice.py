@@ -63,6 +63,7 @@ def thinks(env: TableEnv, latents: Floats) -> Mask:
     return np.asarray(latents[:, 6] == 0 if env.space.tools else latents[:, 1] > 0)
 
 
+@pytest.mark.slow
 def test_demonstrations_think_where_that_is_best(env: TableEnv) -> None:
     shown = demonstrate(env, REWARD, (0.9, 0.95), 50, np.random.default_rng(0))
     faded = shown.values[:, FEATURES.index("distance")] > 0.5

@@ -307,6 +307,7 @@ def test_what_is_recorded_costs_nothing_again(tmp_path: Path) -> None:
     assert path.read_bytes()[100:] == before[100:]  # but for SQLite's counter of changes
 
 
+@pytest.mark.slow
 def test_a_higher_cap_visits_what_was_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "lattice.sqlite"
     record(path, replace(SURVEY, cap=2))
@@ -319,6 +320,7 @@ def test_a_higher_cap_visits_what_was_cut_off(tmp_path: Path) -> None:
     assert all(not one.cut_off for one in visited(path, SURVEY).values())
 
 
+@pytest.mark.slow
 def test_what_a_policy_comes_to_is_visited_beyond_the_cap(tmp_path: Path) -> None:
     path, few = tmp_path / "lattice.sqlite", replace(SURVEY, cap=3)
     record(path, few)
@@ -444,6 +446,7 @@ def test_a_recording_without_a_lattice_is_refused(tmp_path: Path) -> None:
         read(tmp_path / "it.sqlite")
 
 
+@pytest.mark.slow
 def test_samples_are_those_of_arms_with_a_temperature(recorded: Path, tmp_path: Path) -> None:
     """Where there is none, it makes no difference how many were wanted."""
     assert len(read(recorded, Survey(Trails(), Arms(ARMS, samples=4))).tasks) == len(TASKS)

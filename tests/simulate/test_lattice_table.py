@@ -117,7 +117,7 @@ def same(one: MlpPolicy, env: TableEnv, episodes: Sequence[Episode]) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-@pytest.mark.parametrize("max_rounds", [1, 2])
+@pytest.mark.parametrize("max_rounds", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_policy_does_on_the_table_step_by_step_what_it_does_in_the_planner(
     recorded: Recorded, seed: int, max_rounds: int
 ) -> None:
@@ -186,6 +186,7 @@ def test_so_does_one_that_chooses_among_arms_with_plans(tmp_path: Path, max_roun
     assert asked == {*PLANS.values()}
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**16), st.floats(0.0, 1.0), st.sampled_from([1, 2]))
 @settings(max_examples=40, deadline=None)
 def test_the_oracle_is_never_worse_than_a_policy(
@@ -233,6 +234,7 @@ def test_with_one_arm_everything_is_the_fixed_run(arm: str, tmp_path: Path) -> N
         assert list(zip(success.tolist(), cost.tolist(), strict=True)) == run
 
 
+@pytest.mark.slow
 def test_a_prompt_that_is_read_again_costs_nothing_again(tmp_path: Path) -> None:
     """A plan that waits comes back to where it was, and asks the same again."""
     path = tmp_path / "it.sqlite"
