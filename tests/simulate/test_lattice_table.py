@@ -137,7 +137,7 @@ def test_a_policy_does_on_the_table_step_by_step_what_it_does_in_the_planner(
         if unit in spent:
             assert came.cost == pytest.approx(spent[unit])
         assert came.success.tolist() == [e.score for e in episodes]
-        assert not came.outside.any()
+        came.check_inside(env.tasks)
 
 
 def test_policies_of_chance_differ(recorded: Recorded) -> None:
@@ -259,6 +259,8 @@ def test_a_policy_that_leaves_what_was_visited_is_noticed(tmp_path: Path) -> Non
     )
     assert came.outside.all()
     assert not came.success.any()
+    with pytest.raises(InvalidInputError, match="4 of 4 episodes left the lattice, such as one of"):
+        came.check_inside(env.tasks)
     part = env.part(np.array([2, 0]))
     again = roll_out(
         policy(0, SPACE, 1), part, REWARD, np.arange(2), np.full(2, 0.8), np.random.default_rng(0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -154,6 +154,23 @@ class Rollout:
     def returns(self) -> Floats:
         """The reward of each episode."""
         return np.asarray(np.bincount(self.episode, self.rewards, len(self.tasks)), float)
+
+    def check_inside(self, names: Sequence[str]) -> None:
+        """Makes sure that no episode left the lattice, as has to be in a run that is reported.
+
+        Args:
+            names: of the tasks, by index.
+
+        Raises:
+            InvalidInputError: if one did.
+        """
+        if self.outside.any():
+            task = names[self.tasks[int(self.outside.argmax())]]
+            raise InvalidInputError(
+                f"{int(self.outside.sum())} of {len(self.tasks)} episodes left the lattice, such as"
+                f" one of task {task}; visit what the policy comes to (amp record --lattice"
+                " --complete)"
+            )
 
     def grid(self, per_decision: Floats) -> Floats:
         """A value for each decision, put in a table of shape (turns, episodes), 0 elsewhere."""
