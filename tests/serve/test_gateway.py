@@ -82,6 +82,24 @@ async def test_a_stream_is_the_upstreams_own(path: str, options: Any) -> None:
         assert amp.accounts.spent.completion_tokens == 9
 
 
+async def test_a_server_that_knows_no_usage_in_streams_is_not_asked_for_it() -> None:
+    def old(asked: Asked) -> Reply:
+        if "stream_options" in asked.json:
+            said = b'{"error":{"message":"Unrecognized request argument: stream_options"}}'
+            return Reply([said], 400)
+        return chat(asked)
+
+    async with serving(old) as upstream, gateway(upstream.url) as amp:
+        for _ in range(2):
+            got = await chat_with(amp, stream=True)
+            assert (got.status_code, got.content[-14:]) == (200, b"data: [DONE]\n\n")
+        assert len(upstream.asked) == 3  # found out once
+        await settled(amp.accounts, 2)
+        assert amp.accounts.spent.estimated_calls == 2
+        asked = await chat_with(amp, stream=True, stream_options={"include_usage": True})
+        assert asked.status_code == 400
+
+
 async def test_a_stream_comes_as_it_is_sent() -> None:
     async with (
         serving(slow) as upstream,

@@ -51,6 +51,7 @@ from amp.usage import Usage
 
 _CLIENT_WENT = 499
 _GAVE_UP_WAITING = (504, 524)
+_REFUSED, _MOST_UNWILLING = (400, 422), 1_000
 _FREE = ("GET", "HEAD", "OPTIONS", "DELETE")
 _LARGEST_ANSWER = 256_000_000
 _LOCAL = ("localhost", "127.0.0.1", "[::1]")
@@ -84,6 +85,7 @@ class Gateway:
         self._metrics = metrics
         self._card = card
         self._bounds = bounds
+        self._unwilling: set[str] = set()  # models whose server tells no usage in a stream
         self._chats = {dialect.path: dialect for dialect in DIALECTS}
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -175,9 +177,13 @@ class Gateway:
             await self._accounts.release(reservation)
         await exchange.end(last)
 
-    async def _chat(self, exchange: Exchange, dialect: Dialect, body: bytes) -> None:
+    async def _chat(
+        self, exchange: Exchange, dialect: Dialect, body: bytes, *, asks_usage: bool = True
+    ) -> None:
         """Passes on a chat, and measures it."""
         asked = dialect.read(body)
+        if not asks_usage or asked.model in self._unwilling:
+            asked = replace(asked, body=body, adds_usage=False)
         self._check_chat(dialect, asked)
         card, told = self._card(dialect.name, asked.model), Told()
         bound = _bound(asked, card)
@@ -217,6 +223,12 @@ class Gateway:
             raise
         finally:
             await self._end(reservation, charge, asked.model)
+        if asked.adds_usage and status in _REFUSED and b"stream_options" in last:
+            # The client did not ask for it, so it is not to hear of it.
+            if len(self._unwilling) < _MOST_UNWILLING:
+                self._unwilling.add(asked.model)
+            await self._chat(exchange, dialect, body, asks_usage=False)
+            return
         if not exchange.status:
             await exchange.begin(status, [*headers, length_of(last)])
         await exchange.end(last)
