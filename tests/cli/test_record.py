@@ -207,6 +207,9 @@ def test_a_lattice_is_recorded_and_told_of(use: UseModel) -> None:
     more = told(*LATTICE, "--nodes", "3", "--arm", "act", "--arm", "plan 2", "--complete", "fixed")
     assert isinstance(more["tasks"], dict)
     assert more["tasks"].keys() == rows.keys()
+    one = told(*LATTICE, "--arm", "act", "--max-steps", "1")["tasks"]
+    assert isinstance(one, dict)
+    assert all((row["states"], row["cut_off"]) == (1, 0) for row in one.values())
     with pytest.raises(InvalidInputError, match=r"unknown arm 'acr'; did you mean 'act'\?"):
         call(*LATTICE, "--arm", "acr")
     with pytest.raises(InvalidInputError, match="main is 'think 1', expected one of the arms: act"):

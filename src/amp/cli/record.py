@@ -71,6 +71,12 @@ def record(
         str | None,
         typer.Option(help="Arm whose states come first with --lattice; no arm if left out."),
     ] = None,
+    max_steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Plan steps of an episode with --lattice; the benchmark's if none."
+        ),
+    ] = None,
     complete: Annotated[
         str | None,
         typer.Option(
@@ -107,7 +113,9 @@ def record(
         raise InvalidInputError(f"split {split!r} of {name} has no tasks for shard {shard}")
     console = new_console(stderr=True)
     if lattice:
-        run_async(_record_lattice(to, grid, mine, model, nodes, main, complete, jobs, as_json))
+        run_async(
+            _record_lattice(to, grid, mine, model, nodes, main, max_steps, complete, jobs, as_json)
+        )
         return
 
     async def go() -> None:
@@ -142,6 +150,7 @@ async def _record_lattice(
     model: str | None,
     nodes: int,
     main: str | None,
+    max_steps: int | None,
     complete: str | None,
     jobs: int,
     as_json: bool,
@@ -160,7 +169,7 @@ async def _record_lattice(
 
     benchmark, console = grid.benchmark, new_console(stderr=True)
     arms = Arms(grid.arms, grid.samples, grid.probes, main)
-    survey = Survey(benchmark, arms, nodes)
+    survey = Survey(benchmark, arms, nodes, max_steps)
     language_model = open_model(model, hidden_states="hidden" in grid.probes)
     recorded = RecordedModel(language_model, to, "auto", prompts=survey.prompts)
     try:
@@ -168,7 +177,8 @@ async def _record_lattice(
         with _progress(console, title, len(tasks), 0) as advance:
             left_out = await record_lattice(recorded, to, survey, tasks, jobs, advance)
         if complete is not None:
-            planner = build_planner(PlannerConfig(allocator=complete), recorded, benchmark)
+            config = PlannerConfig(allocator=complete, max_steps=max_steps)
+            planner = build_planner(config, recorded, benchmark)
             there = [task for task in tasks if task.id not in left_out]
             with _progress(console, f"{title}: {complete}", len(there), 0) as advance:
                 left_out |= await complete_lattice(
