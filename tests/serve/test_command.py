@@ -8,9 +8,12 @@ import socket
 import sys
 from asyncio.subprocess import PIPE
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
+from anthropic import AsyncAnthropic
+from openai import AsyncOpenAI
 from tests.fakes.upstream import Asked, Reply, chat, either, serving
 from typer.testing import CliRunner
 
@@ -31,7 +34,8 @@ def refused(*arguments: str) -> str:
 def test_what_is_wrong_is_said_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
     url = "http://127.0.0.1:9/v1"
-    assert "--upstream is missing" in refused()
+    assert "expected one where there is no" in refused("--model", "a", "--model", "b")
+    assert "unknown model 'a'" in refused("--model", "a")
     assert "expected http" in refused("--upstream", "nonsense")
     assert "NO_SUCH_KEY is not set" in refused(
         "--upstream", url, "--upstream-key-env", "NO_SUCH_KEY"
@@ -62,12 +66,12 @@ def test_an_api_has_a_name() -> None:
         read_api("bot")
 
 
-async def started(url: str, folder: Path) -> tuple[asyncio.subprocess.Process, str]:
+async def started(folder: Path, *options: str) -> tuple[asyncio.subprocess.Process, str]:
     """A gateway in a process of its own, and its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "amp", "serve", "--upstream", url, "--port", str(port)]
+    command = [sys.executable, "-m", "amp", "serve", *options, "--port", str(port)]
     process = await asyncio.create_subprocess_exec(*command, cwd=folder, stdout=PIPE, stderr=PIPE)
     address = f"http://127.0.0.1:{port}"
     async with httpx2.AsyncClient() as client, asyncio.timeout(20):
@@ -85,7 +89,7 @@ async def test_calls_under_way_end_after_sigterm(tmp_path: Path) -> None:
         return chat(asked, 0.1)
 
     async with serving(slow) as upstream, httpx2.AsyncClient(timeout=20) as client:
-        process, address = await started(upstream.url, tmp_path)
+        process, address = await started(tmp_path, "--upstream", upstream.url)
         body = {"model": "m", "messages": [], "stream": True}
         content = b""
         async with client.stream("POST", f"{address}/v1/chat/completions", json=body) as got:
@@ -116,3 +120,28 @@ async def test_a_check_reaches_the_upstream_and_shows_no_key(
         assert KEY.encode() not in out
         (asked,) = upstream.asked
         assert asked.headers["authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.slow
+async def test_a_model_on_this_machine_is_served_in_both_apis(smollm2: str, tmp_path: Path) -> None:
+    process, address = await started(tmp_path, "--model", smollm2)
+    body: dict[str, Any] = {"model": smollm2, "max_tokens": 8}
+    body["messages"] = [{"role": "user", "content": "Say hello."}]
+    try:
+        async with (
+            AsyncOpenAI(base_url=f"{address}/v1", api_key="any") as openai,
+            AsyncAnthropic(base_url=address, api_key="any") as anthropic,
+        ):
+            assert [model.id for model in (await openai.models.list()).data] == [smollm2]
+            stream = await openai.chat.completions.create(**body, stream=True)
+            assert "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
+            whole = await anthropic.messages.create(**body)
+            assert whole.usage.output_tokens == 8
+        async with httpx2.AsyncClient() as client:
+            shown = (await client.get(f"{address}/metrics")).text
+        assert f'amp_tokens_total{{kind="completion",model="{smollm2}"}} 16.0' in shown
+        assert f'amp_estimated_calls_total{{model="{smollm2}"}} 0.0' in shown
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, err = await process.communicate()
+    assert (process.returncode, err) == (0, b"")

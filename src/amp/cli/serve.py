@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,8 +13,12 @@ from amp.cli.app import app
 from amp.cli.terminal import say
 from amp.errors import InvalidInputError, ModelError
 from amp.models.connection import clean_key
-from amp.settings import load_settings
+from amp.settings import Settings, load_settings
 
+if TYPE_CHECKING:
+    from amp.models.llamacpp_server import LlamaServer
+
+_SLOTS = 4
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -43,7 +47,10 @@ def serve(
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(help="A model that may be asked for; several times. All, if left out."),
+        typer.Option(
+            help="A model that may be asked for; several times. All, if left out. Without"
+            " --upstream, the one on this machine that is served."
+        ),
     ] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen at.")] = 8080,
     host: Annotated[
@@ -63,18 +70,23 @@ def serve(
         bool, typer.Option("--check", help="Check what was said, reach the upstream, and end.")
     ] = False,
 ) -> None:
-    """Serve the OpenAI and Anthropic APIs in front of another server, and measure every call."""
-    if not upstream:
+    """Serve the OpenAI and Anthropic APIs in front of a model, and measure every call."""
+    if not upstream and len(model or ()) > 1:
         raise InvalidInputError(
-            "--upstream is missing, expected the address of a server, such as"
-            " https://api.openai.com/v1 (models in this process are not served yet)"
+            f"--model names {len(model or ())} models, expected one where there is no --upstream"
         )
     from amp.serve import app as server
     from amp.serve.exchange import Bounds
     from amp.serve.sqlite_accounts import SqliteAccounts
     from amp.serve.upstream import UpstreamConfig, read_api
 
-    key = _key_in(upstream_key_env)
+    settings = load_settings()
+    key, models = _key_in(upstream_key_env), tuple(model or ())
+    own = None
+    if not upstream:
+        models = models or (settings.model,)
+        own = _own_server(models[0], settings)
+        upstream, key = own.address, own.api_key
     config = server.ServeConfig(
         UpstreamConfig(
             upstream,
@@ -88,10 +100,11 @@ def serve(
         bounds=Bounds(
             max_concurrent,
             round(max_request_mb * 1_000_000),
-            models=tuple(model or ()),
+            models=models,
             local_only=host in _LOOPBACK,
         ),
-        prices=load_settings().prices,
+        prices=settings.prices,
+        is_free=own is not None,
         drain_seconds=drain,
     )
     shown = server.describe(config)  # what is wrong is said before the server starts
@@ -103,9 +116,25 @@ def serve(
         say("the upstream answers")
         return
     say(f"amp serves http://{host}:{port}/v1 ({shown}); Ctrl-C ends it")
-    if host not in _LOOPBACK and key and budgets is None:
+    if host not in _LOOPBACK and key and own is None and budgets is None:
         say("whoever reaches this address spends on the upstream's key; give --accounts, or a wall")
     server.serve(config, budgets)
+    if own is not None:
+        own.close()
+
+
+def _own_server(name: str, settings: Settings) -> LlamaServer:
+    """The embedded server of a model on this machine, which speaks both APIs itself."""
+    from amp.models.catalog import resolve
+    from amp.models.llamacpp_server import LlamaServer
+
+    return LlamaServer(
+        resolve(name),
+        threads=settings.threads,
+        context_tokens=settings.context_tokens,
+        slots=_SLOTS,
+        hidden_states=False,
+    )
 
 
 def _key_in(variable: str) -> str:

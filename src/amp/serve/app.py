@@ -42,6 +42,7 @@ class ServeConfig:
         port: the same.
         bounds: what the gateway takes on.
         prices: the user's price table.
+        is_free: whether the upstream costs nothing, as a model on this machine.
         drain_seconds: how long calls under way may go on after SIGTERM.
     """
 
@@ -50,6 +51,7 @@ class ServeConfig:
     port: int = 8080
     bounds: Bounds = field(default_factory=Bounds)
     prices: Path | None = None
+    is_free: bool = False
     drain_seconds: int = 30
 
 
@@ -66,9 +68,8 @@ def make_app(config: ServeConfig, accounts: Accounts | None = None) -> FastAPI:
     upstream = Upstream(config.upstream)
     accounts = accounts or OpenAccounts()
     metrics = Metrics()
-    gateway = Gateway(
-        upstream, accounts, metrics, prices_at(upstream, config.prices), config.bounds
-    )
+    card = local_card if config.is_free else prices_at(upstream, config.prices)
+    gateway = Gateway(upstream, accounts, metrics, card, config.bounds)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -106,6 +107,11 @@ def make_app(config: ServeConfig, accounts: Accounts | None = None) -> FastAPI:
         lifespan=lifespan,
         openapi_url=None,  # the APIs are described by those who made them
     )
+
+
+def local_card(dialect: str, model: str) -> ModelCard:
+    """The card of a model on this machine, which costs nothing."""
+    return ModelCard(model)
 
 
 def prices_at(upstream: Upstream, table: Path | None) -> Callable[[str, str], ModelCard]:
