@@ -43,6 +43,13 @@ def test_what_is_wrong_is_said_before_anything_starts(monkeypatch: pytest.Monkey
     assert "did you mean 'openai'" in refused("--upstream", url, "--upstream-api", "openay")
 
 
+def test_a_port_that_is_taken_is_said() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        said = refused("--upstream", "http://127.0.0.1:9/v1", "--port", port)
+    assert "cannot be listened at (Address already in use)" in said
+
+
 @pytest.mark.parametrize(
     ("url", "api", "base"),
     [

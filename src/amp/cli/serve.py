@@ -115,10 +115,11 @@ def serve(
             raise ModelError(problem)
         say("the upstream answers")
         return
+    listening = server.listen(config)
     say(f"amp serves http://{host}:{port}/v1 ({shown}); Ctrl-C ends it")
     if host not in _LOOPBACK and key and own is None and budgets is None:
         say("whoever reaches this address spends on the upstream's key; give --accounts, or a wall")
-    server.serve(config, budgets)
+    server.serve(config, listening, budgets)
     if own is not None:
         own.close()
 

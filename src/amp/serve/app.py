@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from fastapi import FastAPI, Response
 from fastapi.routing import APIRoute
 from starlette.routing import Route
 
+from amp.errors import InvalidInputError
 from amp.models.base import ModelCard
 from amp.models.registry import api_card
 from amp.serve.accounting import Accounts, OpenAccounts
@@ -172,16 +174,35 @@ async def reached(config: ServeConfig) -> str:
         await upstream.close()
 
 
-def serve(config: ServeConfig, accounts: Accounts | None = None) -> None:
+def listen(config: ServeConfig) -> socket.socket:
+    """Opens the port, so that it is known to be free before anything is said.
+
+    Raises:
+        InvalidInputError: if it is not.
+    """
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    try:
+        return socket.create_server((config.host, config.port), family=family, backlog=2048)
+    except OSError as error:
+        reason = str(error.strerror).partition(" (")[0]
+        raise InvalidInputError(
+            f"{config.host} port {config.port} cannot be listened at ({reason}); choose another"
+            " with --port or --host"
+        ) from None
+
+
+def serve(config: ServeConfig, listening: socket.socket, accounts: Accounts | None = None) -> None:
     """Serves until SIGINT or SIGTERM; calls under way may end."""
     # The server sends itself the signal again at its end, which would make a failure of it.
     signal.signal(signal.SIGTERM, lambda number, frame: None)
-    uvicorn.run(
-        make_app(config, accounts),
-        host=config.host,
-        port=config.port,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=config.drain_seconds,
+    server = uvicorn.Server(
+        uvicorn.Config(
+            make_app(config, accounts),
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=config.drain_seconds,
+        )
     )
+    with listening:
+        server.run(sockets=[listening])
