@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 import uvicorn
 
 from amp.serve.accounting import Accounts, OpenAccounts
-from amp.serve.app import ServeConfig, make_app
+from amp.serve.app import ServeConfig, listen, make_app
 from amp.serve.exchange import Bounds
 from amp.serve.upstream import UpstreamConfig
 
@@ -48,8 +47,7 @@ async def gateway(
         upstream = UpstreamConfig(upstream)
     books = OpenAccounts()
     app = make_app(ServeConfig(upstream, bounds=bounds, prices=prices), accounts or books)
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
+    with listen(ServeConfig(upstream, port=0)) as listening:
         server = uvicorn.Server(
             uvicorn.Config(app, log_level="error", access_log=False, timeout_graceful_shutdown=1)
         )
