@@ -3,11 +3,12 @@
 The pilot of arms on BabyAI: training missions of several levels, each arm fixed, every arm on the
 same missions.
 
-    python -m experiments.plan_arms --recording recordings/babyai-plans.sqlite
-    python -m experiments.plan_arms --recording FILE --model NAME [--missions 14] [--arm ACT]
+    python -m experiments.plan_arms recordings/babyai-steps.sqlite recordings/babyai-plans.sqlite
+    python -m experiments.plan_arms FILE ... --model NAME [--missions 14] [--arm "plan 4"]
 
-With a model, what the recording lacks is asked and kept, so that a run that was interrupted goes on
-where it was; without one, missions that an arm's recording lacks are left out. ``plan k`` writes k
+An arm plays a mission from the first recording that holds it. With a model, the last recording gets
+what it lacks, so that a run that was interrupted goes on where it was; without one, missions that
+no recording holds are left out. ``plan k`` writes k
 actions in one call and follows them, three times at most, and then gives up; the others decide
 every step anew. The texts that ask for plans were chosen on development missions.
 """
@@ -29,7 +30,7 @@ from amp.models.recorded import RecordedModel
 from amp.models.registry import load_model
 from amp.planner import Planner
 from amp.settings import load_settings
-from amp.types import Allocation, Episode, Limits, ProbeKind, Usage
+from amp.types import Allocation, Episode, Limits, ProbeKind, Task, Usage
 
 LEVELS = ("GoToLocal", "PickupLoc", "PutNextLocalS5N3", "UnlockLocal", "OpenTwoDoors")
 """Those of ``recordings/babyai-steps.sqlite``."""
@@ -47,23 +48,40 @@ Played = Mapping[tuple[str, str], Sequence[Episode]]
 
 
 async def play(
-    model: LanguageModel, arms: Sequence[str], levels: Sequence[str], missions: int, max_steps: int
+    models: Sequence[LanguageModel],
+    arms: Sequence[str],
+    levels: Sequence[str],
+    missions: int,
+    max_steps: int,
 ) -> Played:
-    """Plays every arm on every mission; missions that a recording lacks are left out."""
+    """Plays every arm on every mission, each with the first model that holds it, if any does."""
     played: dict[tuple[str, str], list[Episode]] = {}
     for index in range(missions):
         for level in levels:
             benchmark = BabyAI(f"BabyAI-{level}-v0")
             task = benchmark.tasks("train")[index]
             for arm in arms:
-                planner = _planner(model, benchmark, ARMS[arm], max_steps)
-                try:
-                    episode = await planner.run(task, benchmark.environment(task))
-                except RecordingError:
-                    continue
-                played.setdefault((level, arm), []).append(episode)
-                print(_line(arm, episode), file=sys.stderr, flush=True)
+                episode = await _first(models, benchmark, task, ARMS[arm], max_steps)
+                if episode is not None:
+                    played.setdefault((level, arm), []).append(episode)
+                    print(_line(arm, episode), file=sys.stderr, flush=True)
     return played
+
+
+async def _first(
+    models: Sequence[LanguageModel],
+    benchmark: BabyAI,
+    task: Task,
+    allocator: Allocator,
+    max_steps: int,
+) -> Episode | None:
+    for model in models:
+        planner = _planner(model, benchmark, allocator, max_steps)
+        try:
+            return await planner.run(task, benchmark.environment(task))
+        except RecordingError:
+            continue
+    return None
 
 
 def _planner(
@@ -117,7 +135,7 @@ def _line(arm: str, episode: Episode) -> str:
 
 async def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--recording", type=Path, required=True)
+    parser.add_argument("recordings", type=Path, nargs="+")
     parser.add_argument("--model")
     parser.add_argument("--missions", type=int, default=14, help="of each level")
     parser.add_argument("--max-steps", type=int, default=12)
@@ -126,12 +144,15 @@ async def main(arguments: Sequence[str]) -> None:
     told = parser.parse_args(arguments)
     threads = load_settings().threads
     inner = None if told.model is None else load_model(told.model, threads=threads)
-    model = RecordedModel(inner, told.recording, "replay" if inner is None else "record")
+    *others, last = told.recordings
+    models = [RecordedModel(None, path, "replay") for path in others]
+    models.append(RecordedModel(inner, last, "replay" if inner is None else "record"))
     arms = told.arm or list(ARMS)
     try:
-        played = await play(model, arms, told.level or LEVELS, told.missions, told.max_steps)
+        played = await play(models, arms, told.level or LEVELS, told.missions, told.max_steps)
     finally:
-        await model.close()
+        for model in models:
+            await model.close()
     print("\n".join(table(played)))
 
 
