@@ -17,6 +17,7 @@ from amp.evaluate.config import PlannerConfig
 from amp.models.base import Prompt
 from amp.models.recorded import RecordedModel
 from amp.models.scripted import ScriptedModel
+from amp.types import written
 
 try:
     from amp.allocate.policy_file import load_origin
@@ -45,7 +46,7 @@ def answer(prompt: Prompt, sample: int) -> str:
 async def record(path: Path) -> None:
     model = RecordedModel(ScriptedModel(answer), path, mode="record")
     for arm in GSM8K.defaults.arms.values():
-        fields = {**asdict(arm), "beam_width": SAMPLES}
+        fields = {**asdict(arm, dict_factory=written), "beam_width": SAMPLES}
         planner = build_planner(PlannerConfig(allocator="fixed", **fields), model, GSM8K)
         for task in TASKS:
             await planner.run(task, GSM8K.environment(task))

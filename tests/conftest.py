@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 from tests.fakes.files import DATA
 
+from amp.errors import InvalidInputError
 from amp.models import catalog
 
 # A shell's background job ignores Ctrl-C, and so would the programs that the tests interrupt.
@@ -46,9 +48,16 @@ def thorough(pytestconfig: pytest.Config) -> bool:
 @pytest.fixture(scope="session")
 def smollm2() -> str:
     """Name of the small real model; it is pulled if it is not on this machine."""
-    if SMALL not in {model.name for model in catalog.installed()}:
-        catalog.pull(SMALL)
-    return SMALL
+    for _ in range(600):
+        if SMALL in {model.name for model in catalog.installed()}:
+            return SMALL
+        try:
+            catalog.pull(SMALL)
+        except InvalidInputError as error:
+            if "in use by" not in str(error):
+                raise
+            time.sleep(0.5)  # another worker of the tests pulls it
+    raise TimeoutError(f"model {SMALL} is being pulled by another process for minutes")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -396,7 +396,7 @@ def test_the_goals_of_webshop_are_counted(tmp_path: Path) -> None:
 def test_the_rest_is_what_the_benchmark_says() -> None:
     found: Survey = survey("babyai")
     assert len(found.levels) == 96
-    assert found.tools == ("memory", "path_finder")
+    assert found.tools == ("memory", "tried", "path_finder")
     assert found.max_steps == 64
     assert found.boundaries[0] < found.boundaries[1]
 

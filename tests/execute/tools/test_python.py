@@ -149,9 +149,10 @@ async def test_errors_are_the_last_line_of_the_traceback(program: str, error: st
 
 async def test_a_character_that_is_no_text_is_an_error_of_the_program() -> None:
     assert (await run("answer = 1  # \ud800")).output == "1"
-    assert await error_of("answer = 1\x00") == (
-        "SyntaxError: source code string cannot contain null bytes"
-    )
+    # Python 3.11.4 made a SyntaxError of the ValueError.
+    kind, _, said = (await error_of("answer = 1\x00")).partition(": ")
+    assert kind in ("SyntaxError", "ValueError")
+    assert said == "source code string cannot contain null bytes"
 
 
 # --------------------------------------------------------------------------- limits
