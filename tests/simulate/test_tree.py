@@ -24,7 +24,7 @@ from amp.simulate.tree import RECORDED, Rule, Thought, Tree, beam, explore
 from amp.simulate.tree_record import read_trees, usage_told
 
 seeds = st.integers(0, 10_000)
-# Made-up sums can leave it open which of two thoughts a line is from; such seeds are one in hundreds.
+# Made-up sums can leave it open which of two thoughts a line is from, in one of hundreds of seeds.
 few = settings(max_examples=20, derandomize=True)
 rules = st.builds(
     Rule,
