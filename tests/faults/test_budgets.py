@@ -22,8 +22,8 @@ import pytest
 
 from amp.errors import BudgetReachedError, InvalidInputError
 from amp.serve.accounts import Accounts
-from amp.serve.accounts_file import AccountsFileError
 from amp.serve.keys import NANO, Key, KeyLimits, nano
+from amp.serve.sqlite_file import SqliteFileError
 
 DOLLARS = 1.0
 EPISODE = 0.01
@@ -206,7 +206,7 @@ def test_a_full_disk_is_one_line_and_what_was_counted_stays(tmp_path: Path) -> N
             while True:
                 mine.settle(mine.reserve(key, 0.001, 10, str(done)), 0.001, 10)
                 done += 1
-        except AccountsFileError as error:
+        except SqliteFileError as error:
             os.write(descriptor, f"{done} {error}".encode())
 
     ended_well([forked(writer)])

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 from amp.errors import InvalidInputError, KeyRefusedError, did_you_mean
 from amp.serve.accounting import Reservation
-from amp.serve.accounts_file import ADD_TO_SUMS, AccountsFile, lives, this_process
+from amp.serve.accounts_file import ACCOUNTS, ADD_TO_SUMS, lives, this_process
 from amp.serve.budgets import (
     Look,
     Settled,
@@ -50,6 +50,7 @@ from amp.serve.keys import (
     prefix_of,
     whole,
 )
+from amp.serve.sqlite_file import SqliteFile
 
 HOLD_SECONDS = 3600.0
 """After this long a reservation ends by itself, unless its process is known to be there."""
@@ -104,7 +105,7 @@ class Accounts:
     ) -> None:
         self._clock, self._hold = clock, hold_seconds
         self._process = this_process()
-        self._file = AccountsFile(path, create=create)
+        self._file = SqliteFile(path, ACCOUNTS, create=create)
         with self._file.transaction() as connection:
             for process in _holders(connection, _FOREVER):
                 if lives(process) is False:

@@ -14,9 +14,9 @@ from pathlib import Path
 from amp.errors import BudgetReachedError, InvalidInputError, KeyRefusedError
 from amp.serve.accounting import Refusal, Reservation
 from amp.serve.accounts import Accounts
-from amp.serve.accounts_file import AccountsFileError
 from amp.serve.budgets import require_episode
 from amp.serve.keys import Key
+from amp.serve.sqlite_file import SqliteFileError
 from amp.usage import Usage
 
 _log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class SqliteAccounts:
             return Refusal(str(error), 403 if error.revoked else 401)
         except BudgetReachedError as error:
             return Refusal(str(error), 429, error.retry_after)
-        except AccountsFileError as error:
+        except SqliteFileError as error:
             _log.error("%s", error)
             return Refusal("the accounts cannot be written; whoever runs this has the log", 503)
 
@@ -88,7 +88,7 @@ class SqliteAccounts:
         """Writes what could not be written yet, if it can be now, and closes the file."""
         try:
             self._write()
-        except AccountsFileError as error:
+        except SqliteFileError as error:
             _log.error("%d calls are not settled: %s", len(self._unwritten), error)
         self.accounts.close()
 
@@ -97,14 +97,14 @@ class SqliteAccounts:
         self._unwritten.append(write)
         try:
             self._write()
-        except AccountsFileError as error:
+        except SqliteFileError as error:
             _log.error("a call is settled later: %s", error)
 
     def _write(self) -> None:
         while self._unwritten:
             try:
                 self._unwritten[0]()
-            except AccountsFileError:
+            except SqliteFileError:
                 raise
             except InvalidInputError as error:  # settled twice, or no amount: never will be
                 _log.error("a call is not settled: %s", error)
