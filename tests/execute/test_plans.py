@@ -192,6 +192,18 @@ async def test_a_broken_plan_is_written_anew_and_after_the_last_one_the_steps_ac
     assert (len(given_up.steps), given_up.ended) == (3, "given up")
 
 
+async def test_a_step_with_one_admissible_action_takes_none_of_the_plans() -> None:
+    class Gate(Road):
+        def _observe(self) -> Observation:
+            return Observation("at the gate", WAYS[:1]) if self.at == 0 else super()._observe()
+
+    turns = ["north", "east", "south", "east"]
+    rule = PlanThenFollow(Allocation(), 8, most=1)
+    episode, model = await walk(Gate(turns), [listed(turns[1:])], rule, steps=len(turns))
+    assert episode.success
+    assert len(model.requests) == 1
+
+
 async def test_what_was_done_in_a_situation_before_is_not_followed_there_again() -> None:
     # The wrong turns change nothing, so the third step is in the situation of the second one.
     episode, _ = await walk(

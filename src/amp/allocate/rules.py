@@ -250,7 +250,12 @@ class PlanThenFollow(Allocator):
         following = context.standing_plan[:1]
         if following and all(step.action not in following for step in steps_here(context)):
             return Decision(arms["follow"])
-        written = sum(PLAN in each.allocation.tools for s in context.steps for each in s.rounds)
+        # Where one action alone is admissible the model is not asked, and no plan is written.
+        written = sum(
+            PLAN in each.allocation.tools and each.usage.model_calls > 0
+            for step in context.steps
+            for each in step.rounds
+        )
         if written < self.most:
             return Decision(arms[f"plan {self.depth}"])
         if self.gives_up:
