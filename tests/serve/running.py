@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +11,10 @@ from pathlib import Path
 import uvicorn
 
 from amp.serve.accounting import Accounts, OpenAccounts
-from amp.serve.app import ServeConfig, listen, make_app
+from amp.serve.app import listen, make_app
+from amp.serve.config import ServeConfig
 from amp.serve.exchange import Bounds
+from amp.serve.fleet import Route
 from amp.serve.upstream import UpstreamConfig
 
 
@@ -37,17 +39,18 @@ async def until(happened: Callable[[], bool]) -> None:
 
 @asynccontextmanager
 async def gateway(
-    upstream: UpstreamConfig | str,
+    *upstreams: UpstreamConfig | str,
     bounds: Bounds = Bounds(),  # noqa: B008  # frozen
     prices: Path | None = None,
     accounts: Accounts | None = None,
+    routes: Sequence[Route] = (),
 ) -> AsyncIterator[Running]:
-    """Runs a gateway in front of an upstream."""
-    if isinstance(upstream, str):
-        upstream = UpstreamConfig(upstream)
+    """Runs a gateway in front of upstreams."""
+    behind = [UpstreamConfig(each) if isinstance(each, str) else each for each in upstreams]
     books = OpenAccounts()
-    app = make_app(ServeConfig(upstream, bounds=bounds, prices=prices), accounts or books)
-    with listen(ServeConfig(upstream, port=0)) as listening:
+    config = ServeConfig(behind, routes, port=0, bounds=bounds, prices=prices)
+    app = make_app(config, accounts or books)
+    with listen(config) as listening:
         server = uvicorn.Server(
             uvicorn.Config(app, log_level="error", access_log=False, timeout_graceful_shutdown=1)
         )

@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 
 from amp.cli.app import app
 from amp.errors import InvalidInputError
-from amp.serve.app import ServeConfig, listen
+from amp.serve.app import listen
+from amp.serve.config import ServeConfig
 from amp.serve.upstream import Upstream, UpstreamConfig, read_api
 
 KEY = "sk-upstream-0123456789abcdef"
@@ -45,7 +46,7 @@ def test_what_is_wrong_is_said_before_anything_starts(monkeypatch: pytest.Monkey
 
 
 def test_nothing_waits_for_more_to_send() -> None:
-    with listen(ServeConfig(UpstreamConfig("http://127.0.0.1:9/v1"), port=0)) as listening:
+    with listen(ServeConfig([UpstreamConfig("http://127.0.0.1:9/v1")], port=0)) as listening:
         assert listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 

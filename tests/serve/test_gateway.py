@@ -283,10 +283,10 @@ async def test_a_budget_holds_however_many_call_at_once(tmp_path: Path) -> None:
 
 
 async def test_what_the_gateway_refuses_is_said_in_the_dialect() -> None:
-    bounds = Bounds(request_bytes=1000, models=("m",))
+    bounds = Bounds(request_bytes=1000)
     async with (
         serving(either) as upstream,
-        gateway(UpstreamConfig(upstream.url, api="openai"), bounds) as amp,
+        gateway(UpstreamConfig(upstream.url, api="openai", models=("m",)), bounds=bounds) as amp,
         httpx2.AsyncClient() as client,
     ):
         translated = await chat_with(amp, "/messages")
@@ -308,7 +308,7 @@ async def test_what_the_gateway_refuses_is_said_in_the_dialect() -> None:
 
 
 async def test_one_call_too_many_is_told_to_come_back() -> None:
-    async with serving(slow) as upstream, gateway(upstream.url, Bounds(concurrent=2)) as amp:
+    async with serving(slow) as upstream, gateway(upstream.url, bounds=Bounds(concurrent=2)) as amp:
         calls = [chat_with(amp, stream=True) for _ in range(6)]
         got = sorted(each.status_code for each in await asyncio.gather(*calls))
         assert got == [200, 200, 429, 429, 429, 429]

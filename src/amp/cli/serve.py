@@ -76,6 +76,7 @@ def serve(
             f"--model names {len(model or ())} models, expected one where there is no --upstream"
         )
     from amp.serve import app as server
+    from amp.serve.config import ServeConfig
     from amp.serve.exchange import Bounds
     from amp.serve.sqlite_accounts import SqliteAccounts
     from amp.serve.upstream import UpstreamConfig, read_api
@@ -87,32 +88,34 @@ def serve(
         models = models or (settings.model,)
         own = _own_server(models[0], settings)
         upstream, key = own.address, own.api_key
-    config = server.ServeConfig(
-        UpstreamConfig(
-            upstream,
-            key,
-            passes_keys=accounts is None,  # keys of the gateway are nobody else's business
-            api=read_api(upstream_api),
-            timeout_seconds=timeout,
-        ),
+    behind = UpstreamConfig(
+        upstream,
+        key,
+        passes_keys=accounts is None,  # keys of the gateway are nobody else's business
+        api=read_api(upstream_api),
+        timeout_seconds=timeout,
+        models=models,
+        is_free=own is not None,
+    )
+    config = ServeConfig(
+        [behind],
         host=host,
         port=port,
         bounds=Bounds(
             max_concurrent,
             round(max_request_mb * 1_000_000),
-            models=models,
             local_only=host in _LOOPBACK,
         ),
         prices=settings.prices,
-        is_free=own is not None,
         drain_seconds=drain,
     )
-    shown = server.describe(config)  # what is wrong is said before the server starts
+    shown = server.describe(behind)  # what is wrong is said before the server starts
     budgets = None if accounts is None else SqliteAccounts(accounts)
     if check:
         say(shown)
-        if problem := asyncio.run(server.reached(config)):
-            raise ModelError(problem)
+        for problem in asyncio.run(server.reached(config)).values():
+            if problem:
+                raise ModelError(problem)
         say("the upstream answers")
         return
     listening = server.listen(config)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import logging
+import asyncio
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -19,42 +15,15 @@ from fastapi.routing import APIRoute
 from starlette.routing import Route
 
 from amp.errors import InvalidInputError
-from amp.models.base import ModelCard
-from amp.models.registry import api_card
 from amp.serve.accounting import Accounts, OpenAccounts
-from amp.serve.exchange import Bounds
+from amp.serve.config import ServeConfig
+from amp.serve.fleet import Fleet
 from amp.serve.gateway import Gateway
 from amp.serve.metrics import Metrics
 from amp.serve.upstream import Upstream, UpstreamConfig, UpstreamError
 
-_log = logging.getLogger(__name__)
-
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-_MOST_CARDS, _MOST_WARNINGS = 1_000, 20
 _ANSWERS_BELOW = 500
-
-
-@dataclass(frozen=True, slots=True)
-class ServeConfig:
-    """What `amp serve` is told.
-
-    Attributes:
-        upstream: the server behind.
-        host: address to listen at.
-        port: the same.
-        bounds: what the gateway takes on.
-        prices: the user's price table.
-        is_free: whether the upstream costs nothing, as a model on this machine.
-        drain_seconds: how long calls under way may go on after SIGTERM.
-    """
-
-    upstream: UpstreamConfig
-    host: str = "127.0.0.1"
-    port: int = 8080
-    bounds: Bounds = field(default_factory=Bounds)
-    prices: Path | None = None
-    is_free: bool = False
-    drain_seconds: int = 30
 
 
 def make_app(config: ServeConfig, accounts: Accounts | None = None) -> FastAPI:
@@ -67,31 +36,30 @@ def make_app(config: ServeConfig, accounts: Accounts | None = None) -> FastAPI:
     Raises:
         InvalidInputError: if the address of the upstream is none.
     """
-    upstream = Upstream(config.upstream)
+    fleet = fleet_of(config)
     accounts = accounts or OpenAccounts()
     metrics = Metrics()
-    card = local_card if config.is_free else prices_at(upstream, config.prices)
-    gateway = Gateway(upstream, accounts, metrics, card, config.bounds)
+    gateway = Gateway(fleet, accounts, metrics, config.bounds)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
-        await upstream.close()
+        await fleet.close()
         await accounts.close()
 
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
     async def ready(response: Response) -> dict[str, str]:
-        problem = await reach(upstream)
-        response.status_code = 503 if problem else 200
-        return {"status": problem or "ok"}
+        problems = await asyncio.gather(*map(reach, fleet.upstreams.values()))
+        response.status_code = 503 if all(problems) else 200
+        return {"status": "; ".join(filter(None, problems)) or "ok"}
 
     async def figures() -> Response:
         return Response(metrics.shown(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def models() -> dict[str, object]:
-        rows = [{"id": name, "object": "model", "owned_by": "amp"} for name in config.bounds.models]
+        rows = [{"id": name, "object": "model", "owned_by": "amp"} for name in fleet.names()]
         return {"object": "list", "data": rows}
 
     routes: dict[str, Callable[..., Any]] = {
@@ -99,7 +67,7 @@ def make_app(config: ServeConfig, accounts: Accounts | None = None) -> FastAPI:
         "/readyz": ready,
         "/metrics": figures,
     }
-    if config.bounds.models:
+    if fleet.names():
         routes["/v1/models"] = models
     own = [APIRoute(path, answer, methods=["GET"]) for path, answer in routes.items()]
     passed = Route("/v1/{path:path}", gateway, methods=_METHODS)
@@ -111,33 +79,13 @@ def make_app(config: ServeConfig, accounts: Accounts | None = None) -> FastAPI:
     )
 
 
-def local_card(dialect: str, model: str) -> ModelCard:
-    """The card of a model on this machine, which costs nothing."""
-    return ModelCard(model)
+def fleet_of(config: ServeConfig) -> Fleet:
+    """The upstreams of a configuration.
 
-
-def prices_at(upstream: Upstream, table: Path | None) -> Callable[[str, str], ModelCard]:
-    """Returns the prices at an upstream, as a function of dialect and model.
-
-    Those of the shipped table are the providers'; another server has prices of its own.
+    Raises:
+        InvalidInputError: if the address of one is none.
     """
-    own = upstream.host not in ("api.openai.com", "api.anthropic.com")
-
-    @lru_cache(maxsize=_MOST_CARDS)
-    def card(dialect: str, model: str) -> ModelCard:
-        found = api_card(dialect, model, table, own_server=own)
-        # Names come from clients, who could fill the log.
-        unknown = found.dollars_per_million_prompt_tokens is None
-        if unknown and card.cache_info().misses <= _MOST_WARNINGS:
-            _log.warning(
-                "no price known for %s:%s, so its dollars count as 0; add it to a price table"
-                " (setting prices)",
-                dialect,
-                json.dumps(model[:100]),
-            )
-        return found
-
-    return card
+    return Fleet(config.upstreams, config.routes, config.prices)
 
 
 async def reach(upstream: Upstream) -> str:
@@ -151,27 +99,28 @@ async def reach(upstream: Upstream) -> str:
         return str(error)
 
 
-def describe(config: ServeConfig) -> str:
+def describe(config: UpstreamConfig) -> str:
     """Says in a line where calls go.
 
     Raises:
         InvalidInputError: if the address of the upstream is none.
     """
-    upstream = Upstream(config.upstream)
+    upstream = Upstream(config)
     apis = "OpenAI and Anthropic APIs" if upstream.api == "both" else f"{upstream.api} API"
-    key = "a key of its own" if config.upstream.key else "the clients' keys"
-    if not config.upstream.key and not config.upstream.passes_keys:
+    key = "a key of its own" if config.key else "the clients' keys"
+    if not config.key and not config.passes_keys:
         key = "no key"
     return f"upstream {upstream.base}, {apis}, {key}"
 
 
-async def reached(config: ServeConfig) -> str:
-    """Returns what is wrong with the upstream of a configuration; an empty text for nothing."""
-    upstream = Upstream(config.upstream)
+async def reached(config: ServeConfig) -> dict[str, str]:
+    """Returns what is wrong with each upstream of a configuration; an empty text for nothing."""
+    fleet = fleet_of(config)
     try:
-        return await reach(upstream)
+        problems = await asyncio.gather(*map(reach, fleet.upstreams.values()))
     finally:
-        await upstream.close()
+        await fleet.close()
+    return dict(zip(fleet.upstreams, problems, strict=True))
 
 
 def listen(config: ServeConfig) -> socket.socket:

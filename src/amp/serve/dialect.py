@@ -30,6 +30,7 @@ UNCAPPED_COMPLETION = 16_384
 _MEDIA = ("image", "input_image", "input_audio", "document", "file", "video")
 _OPENAI_GENERATED = ("content", "refusal", "reasoning_content", "reasoning", "tool_calls", "audio")
 _NO_USAGE = re.compile(rb',\s*"usage"\s*:\s*null|"usage"\s*:\s*null\s*,')
+_MODEL = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.)*")')
 _CACHE_WRITTEN_5M, _CACHE_WRITTEN_1H = 0.25, 1.0
 
 
@@ -316,6 +317,20 @@ def parsed(body: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def with_model(body: bytes, model: str) -> bytes:
+    """A request of another model; all other bytes stay, if that is possible."""
+    fields = _object(body)
+    if fields.get("model") == model:
+        return body
+    fields["model"] = model
+    name = json.dumps(model).encode()
+    for found in _MODEL.finditer(body):  # the word may stand in a message, too
+        renamed = body[: found.start(1)] + name + body[found.end(1) :]
+        if parsed(renamed) == fields:
+            return renamed
+    return json.dumps(fields, ensure_ascii=False).encode()
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -42,7 +42,6 @@ class Bounds:
         concurrent: calls at the same time; one more is told to come back.
         request_bytes: of a request.
         request_seconds: in which it has to arrive.
-        models: names that may be asked for; empty for all that the upstream has.
         local_only: whether only this machine is served, so that a web page in a browser, which
             could reach it under a name of its own, is turned away.
     """
@@ -50,7 +49,6 @@ class Bounds:
     concurrent: int = 512
     request_bytes: int = 32_000_000
     request_seconds: float = 60.0
-    models: tuple[str, ...] = ()
     local_only: bool = True
 
 

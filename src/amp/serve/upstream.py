@@ -10,7 +10,8 @@ from __future__ import annotations
 import posixpath
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, Protocol, get_args
 from urllib.parse import unquote, urlencode, urlsplit
 
@@ -31,7 +32,6 @@ _OF_ONE_CONNECTION = {
     *("te", "trailer", "transfer-encoding", "upgrade", "host", "content-length", "expect"),
 }
 _KEYS = ("authorization", "x-api-key", "api-key")
-_CONNECT_SECONDS = 10.0
 
 
 def read_api(name: str | None) -> Api | None:
@@ -65,6 +65,24 @@ class UpstreamError(Exception):
         self.may_be_billed = may_be_billed
 
 
+class UpstreamRefusedError(UpstreamError):
+    """The upstream answered that it does not.
+
+    Attributes:
+        headers: of its answer, as the client gets them.
+        body: of its answer, without the upstream's key.
+    """
+
+    def __init__(
+        self, status: int, headers: list[tuple[bytes, bytes]], body: bytes, *, may_be_billed: bool
+    ) -> None:
+        super().__init__(
+            f"the upstream answers with status {status}", status, may_be_billed=may_be_billed
+        )
+        self.headers = headers
+        self.body = body
+
+
 class Answer(Protocol):
     """What comes of a request, as the HTTP library has it."""
 
@@ -89,6 +107,12 @@ class UpstreamConfig:
         passes_keys: whether it is sent the client's key, where the gateway has none of its own.
         api: what it speaks; None for what its host is known for, else both.
         timeout_seconds: how long it may say nothing.
+        connect_seconds: how long it may take to be reached.
+        name: what the gateway calls it.
+        models: patterns of the names that it has; empty for all.
+        rename: what it calls a model, by the name that clients ask for.
+        prices: the table of its prices; None for the settings' one.
+        is_free: whether it costs nothing, as a model on this machine.
     """
 
     url: str
@@ -96,16 +120,29 @@ class UpstreamConfig:
     passes_keys: bool = True
     api: Api | None = None
     timeout_seconds: float = 600.0
+    connect_seconds: float = 10.0
+    name: str = "upstream"
+    models: tuple[str, ...] = ()
+    rename: Mapping[str, str] = field(default_factory=dict)
+    prices: Path | None = None
+    is_free: bool = False
 
 
 class Upstream:
     """Connections to one upstream.
+
+    Attributes:
+        config: what was said of it.
+        api: what it speaks.
+        secrets: what nobody is to see of its address and key.
+        base: its address, with the version.
 
     Raises:
         InvalidInputError: if its address is none.
     """
 
     def __init__(self, config: UpstreamConfig) -> None:
+        self.config = config
         self._server = read_address(config.url)
         self.api: Api = config.api or _OWN_HOSTS.get(self._server.host, "both")
         self._key = config.key
@@ -116,7 +153,9 @@ class Upstream:
         has_path = bool(urlsplit(base).path) and self.api != "anthropic"
         self.base = base if has_path or base.endswith("/v1") else f"{base}/v1"
         self._client = httpx2.AsyncClient(
-            timeout=httpx2.Timeout(config.timeout_seconds, connect=_CONNECT_SECONDS, pool=None),
+            timeout=httpx2.Timeout(
+                config.timeout_seconds, connect=config.connect_seconds, pool=None
+            ),
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=100),
             follow_redirects=False,
         )
@@ -125,6 +164,11 @@ class Upstream:
     def host(self) -> str:
         """Its machine."""
         return self._server.host
+
+    @property
+    def name(self) -> str:
+        """What the gateway calls it."""
+        return self.config.name
 
     def speaks(self, dialect: Dialect) -> bool:
         """Whether it takes requests of that dialect."""
@@ -176,6 +220,13 @@ class Upstream:
             raise UpstreamError(
                 f"the upstream {what} ({type(error).__name__})", 502, may_be_billed=True
             ) from None
+
+    def hidden(self, content: bytes) -> bytes:
+        """What it said, which may repeat the key that it was sent, without that."""
+        text = content.decode("utf-8", "surrogateescape")
+        if not self.secrets.occur(text):
+            return content
+        return self.secrets.hide(text).encode("utf-8", "surrogateescape")
 
     async def close(self) -> None:
         await self._client.aclose()

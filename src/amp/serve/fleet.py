@@ -1,0 +1,170 @@
+"""Which upstreams answer for a model, and in which order they are asked.
+
+A route says it for the names that fit its pattern; of the others, every upstream that has the model
+does, in the order of the configuration.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from pathlib import Path
+
+from amp.errors import did_you_mean
+from amp.models.base import ModelCard
+from amp.models.registry import api_card
+from amp.serve.exchange import RefusedCallError
+from amp.serve.upstream import Upstream, UpstreamConfig
+
+_log = logging.getLogger(__name__)
+
+_MOST_CARDS, _MOST_WARNINGS = 1_000, 20
+_WILD = "*?["
+_PASS = "pass"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What happens to the calls of some models.
+
+    Attributes:
+        model: the name that clients ask for, such as ``amp/cheap``, or a pattern of names.
+        upstreams: names of those that answer, in the order in which they are asked; empty for all
+            that have the model.
+        policy: what decides: ``pass``, ``rules`` or the path of a policy file.
+        arms: what may be decided for, as `amp.serve.decide.Arm.read` has them.
+        samples: the most answers that may vote.
+    """
+
+    model: str = "*"
+    upstreams: tuple[str, ...] = ()
+    policy: str = _PASS
+    arms: tuple[str, ...] = ()
+    samples: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An upstream that has a model.
+
+    Attributes:
+        upstream: where it is.
+        model: what it is called there.
+        card: its prices there, by dialect and name.
+    """
+
+    upstream: Upstream
+    model: str
+    card: Callable[[str, str], ModelCard]
+
+
+class Fleet:
+    """All upstreams, and the routes to them.
+
+    Args:
+        upstreams: what is said of each, in the order in which they are asked.
+        routes: the first that fits a model counts.
+        prices: table of prices, where an upstream has none of its own.
+
+    Attributes:
+        upstreams: by name.
+        routes: the same.
+
+    Raises:
+        InvalidInputError: if the address of an upstream is none.
+    """
+
+    def __init__(
+        self,
+        upstreams: Sequence[UpstreamConfig],
+        routes: Sequence[Route] = (),
+        prices: Path | None = None,
+    ) -> None:
+        self.upstreams = {config.name: Upstream(config) for config in upstreams}
+        self.routes = tuple(routes)
+        self._cards = {
+            name: prices_at(upstream, prices) for name, upstream in self.upstreams.items()
+        }
+
+    def route(self, model: str) -> Route:
+        """The route of a name that a client asks for; one that passes, if there is none."""
+        fit = (route for route in self.routes if fnmatchcase(model, route.model))
+        return next(fit, Route())
+
+    def places(self, model: str, route: Route | None = None) -> tuple[Place, ...]:
+        """The upstreams that answer for a model, in the order in which they are asked.
+
+        Args:
+            model: its name.
+            route: that of the name that the client asked for, if that is another one.
+
+        Raises:
+            RefusedCallError: if there are none.
+        """
+        names = (route or self.route(model)).upstreams
+        asked = [self.upstreams[name] for name in names] or [
+            upstream
+            for upstream in self.upstreams.values()
+            if not (has := upstream.config.models)
+            or model in upstream.config.rename
+            or any(fnmatchcase(model, each) for each in has)
+        ]
+        if not asked:
+            known = self.names()
+            nearest = did_you_mean(model[:100], known)
+            listed = ", ".join(known[:20]) or "see the configuration"
+            raise RefusedCallError(
+                404, f"no upstream has the model {model[:100]!r}{nearest} (models: {listed})"
+            )
+        return tuple(
+            Place(upstream, upstream.config.rename.get(model, model), self._cards[upstream.name])
+            for upstream in asked
+        )
+
+    def names(self) -> list[str]:
+        """The names of models that the configuration gives, without patterns."""
+        given = [route.model for route in self.routes]
+        for upstream in self.upstreams.values():
+            given += [*upstream.config.rename, *upstream.config.models]
+        return [name for name in dict.fromkeys(given) if not set(_WILD) & set(name)]
+
+    @property
+    def first(self) -> Upstream:
+        """The one that is asked what names no model."""
+        return next(iter(self.upstreams.values()))
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        for upstream in self.upstreams.values():
+            await upstream.close()
+
+
+def prices_at(upstream: Upstream, table: Path | None) -> Callable[[str, str], ModelCard]:
+    """Returns the prices at an upstream, as a function of dialect and model.
+
+    Those of the shipped table are the providers'; another server has prices of its own.
+    """
+    if upstream.config.is_free:
+        return lambda dialect, model: ModelCard(model)
+    own = upstream.host not in ("api.openai.com", "api.anthropic.com")
+    table = upstream.config.prices or table
+
+    @lru_cache(maxsize=_MOST_CARDS)
+    def card(dialect: str, model: str) -> ModelCard:
+        found = api_card(dialect, model, table, own_server=own)
+        # Names come from clients, who could fill the log.
+        unknown = found.dollars_per_million_prompt_tokens is None
+        if unknown and card.cache_info().misses <= _MOST_WARNINGS:
+            _log.warning(
+                "no price known for %s:%s, so its dollars count as 0; add it to a price table"
+                " (setting prices)",
+                dialect,
+                json.dumps(model[:100]),
+            )
+        return found
+
+    return card
