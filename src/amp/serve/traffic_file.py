@@ -1,0 +1,323 @@
+"""The tables of what went through the gateway, and what of them can be learned from.
+
+A call is a row; what another arm answered to the same request (`amp.serve.shadow`) is a row beside
+it, and so is what the client later said came of it. Requests and answers are hashes, salted by the
+file, unless content is to be kept.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import secrets
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from amp.serve.sqlite_file import Form, SqliteFile
+from amp.usage import Usage
+
+_USAGE = ("prompt_tokens", "cached_prompt_tokens", "completion_tokens", "reasoning_tokens")
+_COUNTS = ", ".join(f"{name} INTEGER NOT NULL" for name in (*_USAGE, "estimated"))
+_COSTS = f"{_COUNTS}, dollars REAL NOT NULL, seconds REAL NOT NULL"
+
+_SCHEMA = (
+    "CREATE TABLE salt (salt BLOB NOT NULL) STRICT",
+    # The id is the moment, so that the oldest are a range of ids.
+    "CREATE TABLE calls (id INTEGER PRIMARY KEY, time REAL NOT NULL, key TEXT NOT NULL,"
+    " episode TEXT NOT NULL, step INTEGER NOT NULL, api TEXT NOT NULL, arm TEXT NOT NULL,"
+    " policy TEXT NOT NULL, why TEXT NOT NULL, kind TEXT NOT NULL, features TEXT NOT NULL,"
+    f" expected_tokens INTEGER NOT NULL, status INTEGER NOT NULL, {_COSTS},"
+    " request TEXT NOT NULL, answer TEXT NOT NULL, asked TEXT, said TEXT) STRICT",
+    "CREATE INDEX calls_of_episodes ON calls (key, episode, step)",
+    # What another arm answered: `same` is 1, 0, or null where nothing tells.
+    "CREATE TABLE shadows (call INTEGER NOT NULL, arm TEXT NOT NULL, time REAL NOT NULL,"
+    f" {_COSTS}, answer TEXT NOT NULL, same INTEGER, said TEXT, PRIMARY KEY (call, arm))"
+    " STRICT, WITHOUT ROWID",
+    # What the client said came of an episode, or of one step; the last word counts.
+    "CREATE TABLE outcomes (key TEXT NOT NULL, episode TEXT NOT NULL, step INTEGER NOT NULL,"
+    " time REAL NOT NULL, success REAL NOT NULL, note TEXT NOT NULL,"
+    " PRIMARY KEY (key, episode, step)) STRICT, WITHOUT ROWID",
+)
+
+TRAFFIC = Form(0x616D7074, 1, _SCHEMA, "traffic", "record some first (amp serve --traffic)")
+"""The form of the file; "ampt"."""
+
+WHOLE_EPISODE = -1
+"""In place of the step, of an outcome of the whole episode."""
+
+_TEXTS = ("key", "episode", "step", "api", "arm", "policy", "why", "kind")
+_CONTENTS = ("request", "answer", "asked", "said")
+_MOST = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call that was answered.
+
+    Attributes:
+        key: name of the key; empty where clients need none.
+        episode: that it belongs to.
+        step: answers that the episode had before it.
+        api: that the client speaks.
+        arm: what answered, as `amp.serve.decide.Arm.name`.
+        policy: that decided.
+        why: one line.
+        kind: of calls like it (`amp.serve.learned.kind_of`).
+        features: of the conversation.
+        expected_tokens: how long its prompt was taken to be before it was made.
+        usage: what it cost.
+        status: of the answer.
+        request: hash of the request.
+        answer: hash of the answer in normal form; empty where it can't be compared.
+        asked: the request, if content is kept.
+        said: what was answered, in normal form, if content is kept.
+        id: the moment it ended, as `new_id` gives.
+    """
+
+    key: str
+    episode: str
+    step: int
+    api: str
+    arm: str
+    policy: str
+    why: str
+    kind: str
+    features: Mapping[str, float]
+    expected_tokens: int
+    usage: Usage
+    status: int
+    request: str
+    answer: str
+    asked: str | None = None
+    said: str | None = None
+    id: int = field(default_factory=lambda: new_id())
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What another arm answered to a call.
+
+    Attributes:
+        call: id of the call.
+        arm: who was asked.
+        usage: what it cost.
+        answer: as in `Call`.
+        same: whether it does the same as the answer that the client got; None where nothing tells.
+        said: as in `Call`.
+    """
+
+    call: int
+    arm: str
+    usage: Usage
+    answer: str
+    same: bool | None
+    said: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A call of which something is known beyond its price.
+
+    Attributes:
+        call: the call.
+        answers: of other arms to it.
+        success: what the client said came of its step, else of its episode; None if nothing.
+    """
+
+    call: Call
+    answers: tuple[Answer, ...] = ()
+    success: float | None = None
+
+
+def new_id() -> int:
+    """A number for a call: the microsecond, and ten bits of chance for those of one."""
+    return time.time_ns() // 1000 << 10 | secrets.randbits(10)
+
+
+def time_of(number: int) -> float:
+    """When a call of this id was, in Unix time."""
+    return (number >> 10) / 1e6
+
+
+class TrafficFile:
+    """The file. Every method is one transaction.
+
+    Args:
+        path: the file.
+        create: whether it is made if it is not there.
+
+    Attributes:
+        salt: of its hashes.
+
+    Raises:
+        SqliteFileError: as `SqliteFile`, also from every method.
+    """
+
+    def __init__(self, path: Path, *, create: bool = True) -> None:
+        self.file = SqliteFile(path, TRAFFIC, create=create)
+        with self.file.transaction() as connection:
+            row = connection.execute("SELECT salt FROM salt").fetchone()
+            self.salt: bytes = row[0] if row else secrets.token_bytes(16)
+            if row is None:
+                connection.execute("INSERT INTO salt VALUES (?)", (self.salt,))
+
+    def close(self) -> None:
+        """Closes the file. Twice is fine."""
+        self.file.close()
+
+    def labelled(self) -> Iterator[Labelled]:
+        """The calls that were answered and of which something is known, the oldest first."""
+        with self.file.reading() as connection:
+            rows = connection.execute(
+                "SELECT calls.*, coalesce(of_step.success, of_all.success) FROM calls"
+                " LEFT JOIN outcomes AS of_step USING (key, episode, step)"
+                " LEFT JOIN outcomes AS of_all ON of_all.key = calls.key"
+                f" AND of_all.episode = calls.episode AND of_all.step = {WHOLE_EPISODE}"
+                " WHERE status < 300 AND (of_step.success IS NOT NULL OR of_all.success IS NOT NULL"
+                " OR EXISTS (SELECT 1 FROM shadows WHERE call = calls.id)) ORDER BY calls.id"
+            ).fetchall()
+            answers: dict[int, list[Answer]] = {}
+            for row in connection.execute("SELECT * FROM shadows ORDER BY call, arm"):
+                answers.setdefault(row[0], []).append(_answer(row))
+        for row in rows:
+            call = _call(row)
+            yield Labelled(call, tuple(answers.get(call.id, ())), row[-1])
+
+    def counts(self) -> tuple[int, int, int]:
+        """How many calls, answers of other arms, and outcomes it holds."""
+        with self.file.reading() as connection:
+            found = [
+                connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+                for table in ("calls", "shadows", "outcomes")
+            ]
+        return found[0], found[1], found[2]
+
+    def prune(self, oldest: float, most_bytes: int) -> int:
+        """Forgets calls that are too old, and the oldest where the file has grown too large.
+
+        Args:
+            oldest: Unix time before which calls are forgotten.
+            most_bytes: of what the file holds; what is forgotten leaves room for what comes.
+
+        Returns:
+            how many were forgotten.
+        """
+        with self.file.transaction() as connection:
+            begun = connection.total_changes
+            _forget(connection, int(oldest * 1e6) << 10)
+            size, pages, free = (
+                connection.execute(f"PRAGMA {name}").fetchone()[0]
+                for name in ("page_size", "page_count", "freelist_count")
+            )
+            if (pages - free) * size > most_bytes:
+                (count,) = connection.execute("SELECT count(*) FROM calls").fetchone()
+                row = connection.execute(
+                    "SELECT id FROM calls ORDER BY id LIMIT 1 OFFSET ?", (count // 10,)
+                ).fetchone()
+                _forget(connection, _MOST if row is None else row[0])
+            return connection.total_changes - begun
+
+
+def _forget(connection: sqlite3.Connection, before: int) -> None:
+    """Deletes calls whose ids are lower, with all that is known of them."""
+    connection.execute("DELETE FROM calls WHERE id < ?", (before,))
+    connection.execute("DELETE FROM shadows WHERE call < ?", (before,))
+    connection.execute("DELETE FROM outcomes WHERE time < ?", (time_of(before),))
+
+
+def write_call(connection: sqlite3.Connection, call: Call) -> None:
+    """Writes a call; twice is once."""
+    values = (
+        *(call.id, time_of(call.id), _text(call.key), _text(call.episode), _whole(call.step)),
+        *(call.api, _text(call.arm), _text(call.policy), _text(call.why), _text(call.kind)),
+        *(json.dumps(dict(call.features)), _whole(call.expected_tokens), call.status),
+        *(*_costs(call.usage), call.request, call.answer, _kept(call.asked), _kept(call.said)),
+    )
+    marks = ", ".join("?" * len(values))
+    connection.execute(f"INSERT OR IGNORE INTO calls VALUES ({marks})", values)
+
+
+def write_answer(connection: sqlite3.Connection, answer: Answer) -> None:
+    """Writes what another arm answered; nothing if its call is forgotten."""
+    same = None if answer.same is None else int(answer.same)
+    values = (
+        *(answer.call, _text(answer.arm), time.time(), *_costs(answer.usage)),
+        *(answer.answer, same, _kept(answer.said)),
+    )
+    marks = ", ".join("?" * len(values))
+    connection.execute(
+        f"INSERT OR REPLACE INTO shadows SELECT {marks}"
+        " WHERE EXISTS (SELECT 1 FROM calls WHERE id = ?)",
+        (*values, answer.call),
+    )
+
+
+def write_outcome(
+    connection: sqlite3.Connection, key: str, episode: str, step: int, success: float, note: str
+) -> bool:
+    """Writes what came of an episode of a key or of a step; False if there is no such one."""
+    found = connection.execute(
+        "SELECT 1 FROM calls WHERE key = ? AND episode = ?"
+        + ("" if step == WHOLE_EPISODE else " AND step = ?"),
+        (_text(key), _text(episode), *(() if step == WHOLE_EPISODE else (step,))),
+    ).fetchone()
+    if found is not None:
+        connection.execute(
+            "INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?, ?, ?)",
+            (_text(key), _text(episode), step, time.time(), success, _text(note)),
+        )
+    return found is not None
+
+
+def _costs(usage: Usage) -> tuple[float, ...]:
+    counts = (_whole(getattr(usage, name)) for name in _USAGE)
+    amounts = (each if math.isfinite(each) else 0.0 for each in (usage.dollars, usage.seconds))
+    return (*counts, usage.estimated_calls, *amounts)
+
+
+def _text(text: str) -> str:
+    """A text that SQLite takes: half a character, which JSON can hold, is none."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _kept(text: str | None) -> str | None:
+    return None if text is None else _text(text)
+
+
+def _whole(number: int) -> int:
+    return max(-_MOST, min(number, _MOST))
+
+
+def _usage(row: tuple[Any, ...]) -> Usage:
+    prompt, cached, completion, reasoning, estimated, dollars, seconds = row
+    return Usage(
+        1,
+        prompt,
+        cached,
+        completion,
+        seconds=seconds,
+        dollars=dollars,
+        reasoning_tokens=reasoning,
+        estimated_calls=estimated,
+    )
+
+
+def _call(row: tuple[Any, ...]) -> Call:
+    return Call(
+        **dict(zip(_TEXTS, row[2:10], strict=True)),
+        features=json.loads(row[10]),
+        expected_tokens=row[11],
+        status=row[12],
+        usage=_usage(row[13:20]),
+        **dict(zip(_CONTENTS, row[20:24], strict=True)),
+        id=row[0],
+    )
+
+
+def _answer(row: tuple[Any, ...]) -> Answer:
+    same = None if row[11] is None else bool(row[11])
+    return Answer(row[0], row[1], _usage(row[3:10]), row[10], same, row[12])
