@@ -212,11 +212,71 @@ def messages(asked: Asked, pause: float | None = None) -> Reply:
     return _stream(sse(*events, named=True), pause)
 
 
+def responses(asked: Asked, pause: float | None = None) -> Reply:
+    """Answers a response as OpenAI does; the same figures as those of `chat`."""
+    fields = asked.json
+    usage = {
+        "input_tokens": USAGE["prompt_tokens"],
+        "input_tokens_details": {"cached_tokens": 16, "cache_write_tokens": 0},
+        "output_tokens": USAGE["completion_tokens"],
+        "output_tokens_details": {"reasoning_tokens": 3},
+        "total_tokens": USAGE["total_tokens"],
+    }
+    text = {"type": "output_text", "text": "".join(WORDS), "annotations": []}
+    item: dict[str, Any] = {"type": "message", "id": "msg_1", "role": "assistant"}
+    item |= {"content": [text], "status": "completed"}
+    if fields.get("tools"):
+        item = {"type": "function_call", "id": "fc_1", "call_id": "call_1", **CALL}
+    whole = {"id": "resp_1", "object": "response", "created_at": 1, "model": fields["model"]}
+    whole |= {"output": [item], "parallel_tool_calls": True, "tool_choice": "auto", "tools": []}
+    whole |= {"status": "completed", "usage": usage}
+    if fields.get("background"):
+        whole |= {"status": "queued", "output": [], "usage": None}
+    if not fields.get("stream"):
+        return Reply([json.dumps(whole).encode()], headers={"content-type": "application/json"})
+    at = {"output_index": 0, "item_id": item["id"]}
+    begun: dict[str, Any] = {**item, "status": "in_progress"}
+    events: list[dict[str, Any]] = []
+    if fields.get("tools"):
+        begun |= {"arguments": ""}
+        kind = "response.function_call_arguments"
+        events += [{"type": f"{kind}.delta", **at, "delta": CALL["arguments"]}]
+        events += [{"type": f"{kind}.done", **at, "arguments": CALL["arguments"]}]
+    else:
+        begun |= {"content": []}
+        at |= {"content_index": 0}
+        empty = {**text, "text": ""}
+        events += [{"type": "response.content_part.added", **at, "part": empty}]
+        deltas = {"type": "response.output_text.delta", **at, "logprobs": []}
+        events += [{**deltas, "delta": word} for word in WORDS]
+        done = {"type": "response.output_text.done", **at, "text": text["text"], "logprobs": []}
+        events += [done, {"type": "response.content_part.done", **at, "part": text}]
+    first = {**whole, "output": [], "status": "in_progress", "usage": None}
+    events = [
+        {"type": "response.created", "response": first},
+        {"type": "response.output_item.added", "output_index": 0, "item": begun},
+        *events,
+        {"type": "response.output_item.done", "output_index": 0, "item": item},
+        {"type": "response.completed", "response": whole},
+    ]
+    numbered = [{**event, "sequence_number": number} for number, event in enumerate(events)]
+    return _stream(sse(*numbered, named=True), pause)
+
+
+def embeddings(asked: Asked) -> Reply:
+    """Answers with one vector, of 7 prompt tokens."""
+    rows = [{"object": "embedding", "index": 0, "embedding": [0.5, 0.5]}]
+    answer = {"object": "list", "model": asked.json["model"], "data": rows}
+    answer["usage"] = {"prompt_tokens": 7, "total_tokens": 7}
+    return Reply([json.dumps(answer).encode()], headers={"content-type": "application/json"})
+
+
 def either(asked: Asked) -> Reply:
-    """Answers whatever chat was asked for, and lists one model."""
+    """Answers whatever was asked for, and lists one model."""
     if asked.method == "GET":
         return Reply([b'{"object":"list","data":[{"id":"gpt-5.4-mini","object":"model"}]}'])
-    return messages(asked) if asked.target.endswith("/messages") else chat(asked)
+    answers = {"messages": messages, "responses": responses, "embeddings": embeddings}
+    return answers.get(asked.target.rpartition("/")[2], chat)(asked)
 
 
 def _stream(events: list[bytes], pause: float | None) -> Reply:

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.fakes.upstream import USAGE, WORDS, Asked, chat, messages
+from tests.fakes.upstream import USAGE, WORDS, Asked, chat, embeddings, messages, responses
 
 from amp.errors import InvalidInputError
-from amp.serve.dialect import DIALECTS, TOKENS_OF_MEDIA, Events, Told, data_of
-
-OPENAI, ANTHROPIC = DIALECTS
+from amp.serve.dialect import TOKENS_OF_MEDIA, Events, Told, data_of
+from amp.serve.dialects import CHAT as OPENAI
+from amp.serve.dialects import DIALECTS, EMBEDDINGS, RESPONSES
+from amp.serve.dialects import MESSAGES as ANTHROPIC
+from amp.serve.responses import UNKNOWN_CONTEXT, OpenAIResponses
 
 JSON = st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.just({"a": [1.10, {}]})
 
@@ -67,8 +69,7 @@ def test_a_request_keeps_every_field_but_the_wish_for_a_usage(
 )
 def test_a_request_that_needs_no_wish_is_the_very_bytes(fields: dict[str, Any]) -> None:
     body = json.dumps({"model": "m", "unknown": [1.10, "é"], **fields}, indent=3).encode()
-    assert OPENAI.read(body).body == body
-    assert ANTHROPIC.read(body).body == body
+    assert all(dialect.read(body).body == body for dialect in DIALECTS)
 
 
 def test_other_options_of_a_stream_stay() -> None:
@@ -112,7 +113,55 @@ def test_a_message_counts_what_it_reads_and_writes_in_a_cache() -> None:
     assert found.surcharge == 8 * 0.25
 
 
-@pytest.mark.parametrize(("dialect", "respond"), [(OPENAI, chat), (ANTHROPIC, messages)])
+@pytest.mark.parametrize("streams", [True, False])
+@pytest.mark.parametrize("tools", [[], [{"type": "function"}]])
+def test_a_response_counts_as_a_chat_does(streams: bool, tools: list[Any]) -> None:
+    body = json.dumps({"model": "m", "stream": streams, "tools": tools}).encode()
+    parts = [p for p in responses(Asked("POST", "", {}, body)).parts if isinstance(p, bytes)]
+    read = [data_of(part) if streams else json.loads(part) for part in parts]
+    usage = told(RESPONSES, *read).usage(RESPONSES.read(body))
+    assert (usage.prompt_tokens, usage.cached_prompt_tokens) == (21, 16)
+    assert (usage.completion_tokens, usage.reasoning_tokens, usage.estimated_calls) == (9, 3, 0)
+
+
+def test_what_the_provider_has_kept_is_bounded_by_what_was_seen_of_it() -> None:
+    dialect = OpenAIResponses()
+    body = json.dumps({"model": "m", "input": "Hi", "previous_response_id": "resp_1"}).encode()
+    assert dialect.read(body).prompt_bound == len(body) + UNKNOWN_CONTEXT
+    whole = responses(Asked("POST", "", {}, b'{"model":"m"}')).parts[0]
+    assert isinstance(whole, bytes)
+    told(dialect, json.loads(whole))
+    assert dialect.read(body).prompt_bound == len(body) + 30
+    for field in ("conversation", "prompt"):
+        body = json.dumps({"model": "m", field: {"id": "x"}}).encode()
+        assert dialect.read(body).prompt_bound > UNKNOWN_CONTEXT
+    body = b'{"model":"m","input":[{"type":"item_reference","id":"msg_1"}]}'
+    assert dialect.read(body).prompt_bound > UNKNOWN_CONTEXT
+
+
+def test_an_answer_that_is_still_being_made_costs_its_bounds() -> None:
+    body = b'{"model":"m","background":true,"max_output_tokens":50}'
+    part = responses(Asked("POST", "", {}, body)).parts[0]
+    assert isinstance(part, bytes)
+    usage = told(RESPONSES, json.loads(part)).usage(RESPONSES.read(body))
+    assert (usage.prompt_tokens, usage.completion_tokens) == (len(body), 50)
+    assert usage.estimated_calls == 1
+
+
+def test_embeddings_cost_their_prompt() -> None:
+    body = b'{"model":"m","input":["some","texts"]}'
+    part = embeddings(Asked("POST", "", {}, body)).parts[0]
+    assert isinstance(part, bytes)
+    asked = EMBEDDINGS.read(body)
+    usage = told(EMBEDDINGS, json.loads(part)).usage(asked)
+    assert (usage.prompt_tokens, usage.completion_tokens, usage.estimated_calls) == (7, 0, 0)
+    assert (asked.prompt_bound, asked.completion_bound) == (len(body), 0)
+    assert told(EMBEDDINGS, {"data": []}).usage(asked).prompt_tokens == len(body)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "respond"), [(OPENAI, chat), (ANTHROPIC, messages), (RESPONSES, responses)]
+)
 def test_of_a_stream_that_ends_early_what_came_is_an_estimate(dialect: Any, respond: Any) -> None:
     begun = stream(respond)[:5]
     asked = dialect.read(b'{"model":"m","messages":[]}')
@@ -135,6 +184,12 @@ def test_an_image_counts_as_tokens_and_not_as_bytes() -> None:
     body = {"model": "m", "messages": [{"role": "user", "content": [image]}]}
     bound = OPENAI.read(json.dumps(body).encode()).prompt_bound
     assert TOKENS_OF_MEDIA < bound < TOKENS_OF_MEDIA + 200
+    shown = {"type": "input_image", "image_url": image["image_url"]["url"]}  # type: ignore[index]  # JSON
+    seen = {"type": "function_call_output", "call_id": "c", "output": [shown]}
+    item = {"role": "user", "content": [shown]}
+    body = {"model": "m", "input": [item, seen]}
+    bound = RESPONSES.read(json.dumps(body).encode()).prompt_bound
+    assert 2 * TOKENS_OF_MEDIA < bound < 2 * TOKENS_OF_MEDIA + 400
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b"{}", b'{"model":7}', b"[" * 100_000])

@@ -70,7 +70,7 @@ async def test_unknown_paths_and_fields_pass_to_the_byte() -> None:
 
 
 @pytest.mark.parametrize("options", [None, {"include_usage": True}])
-@pytest.mark.parametrize("path", ["/chat/completions", "/messages"])
+@pytest.mark.parametrize("path", ["/chat/completions", "/messages", "/responses"])
 async def test_a_stream_is_the_upstreams_own(path: str, options: Any) -> None:
     fields = {"stream": True, **({"stream_options": options} if options else {})}
     async with serving(either) as upstream, gateway(upstream.url) as amp:
@@ -276,10 +276,33 @@ async def test_a_budget_holds_however_many_call_at_once(tmp_path: Path) -> None:
         assert (await client.post(url, json=body)).status_code == 401
         unpriced = await client.post(url, json={**body, "model": "other"}, headers=headers)
         assert unpriced.status_code == 403
-        embedded = await client.post(f"{amp.v1}/embeddings", json={}, headers=headers)
-        assert embedded.status_code == 403
+        unread = await client.post(f"{amp.v1}/audio/speech", json={}, headers=headers)
+        assert unread.status_code == 403
         assert (await client.get(f"{amp.v1}/models", headers=headers)).status_code == 200
         assert not any(token in str(asked.headers) for asked in upstream.asked)
+
+
+async def test_embeddings_are_charged_to_keys_with_a_limit_of_dollars(tmp_path: Path) -> None:
+    prices = tmp_path / "prices.toml"
+    prices.write_text("[openai.m]\nprompt = 10.0\ncached = 10.0\ncompletion = 0.0\n")
+    accounts = SqliteAccounts(tmp_path / "accounts.sqlite")
+    token = accounts.accounts.add("ann", KeyLimits(dollars_per_day=0.001))
+    headers = {"authorization": f"Bearer {token}"}
+    async with (
+        serving(either) as upstream,
+        gateway(upstream.url, prices=prices, accounts=accounts) as amp,
+        httpx2.AsyncClient() as client,
+    ):
+        url, asked = f"{amp.v1}/embeddings", {"model": "m", "input": ["a", "b"]}
+        got = await client.post(url, json=asked, headers=headers)
+        assert (got.status_code, got.headers["x-amp-dollars"]) == (200, "0.000070000")
+        (spend,) = accounts.accounts.spend()
+        assert (spend.day.dollars, spend.day.tokens, spend.open_calls) == (70_000, 7, 0)
+        dear = await client.post(url, json={**asked, "input": "x" * 100}, headers=headers)
+        assert dear.status_code == 429
+        other = await client.post(url, json={**asked, "model": "other"}, headers=headers)
+        assert other.status_code == 403
+        assert len(upstream.asked) == 1
 
 
 async def test_what_the_gateway_refuses_is_said_in_the_dialect() -> None:

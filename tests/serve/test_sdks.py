@@ -71,6 +71,34 @@ async def test_openai_chats_streams_and_calls_tools(prices: Path) -> None:
         assert {asked.headers["authorization"] for asked in upstream.asked} == {"Bearer sk-client"}
 
 
+async def test_openai_makes_responses_and_embeddings(prices: Path) -> None:
+    async with (
+        serving(either) as upstream,
+        gateway(upstream.url, prices=prices) as amp,
+        AsyncOpenAI(base_url=amp.v1, api_key="sk-client") as client,
+    ):
+        whole = await client.responses.create(model="gpt", input="2 + 2?", instructions="Add.")
+        assert whole.output_text == TEXT
+        stream = await client.responses.create(
+            model="gpt", input="Go on.", previous_response_id=whole.id, stream=True
+        )
+        deltas = [e.delta async for e in stream if e.type == "response.output_text.delta"]
+        assert "".join(deltas) == TEXT
+        assert upstream.asked[-1].json["previous_response_id"] == whole.id
+        tool: Any = {"type": "function", "name": "add", "parameters": {}, "strict": False}
+        async with client.responses.stream(model="gpt", input=HELLO, tools=[tool]) as calling:
+            called: Any = (await calling.get_final_response()).output[0]
+        assert (called.name, called.arguments) == ("add", CALL["arguments"])
+        row = (await client.embeddings.create(model="gpt", input="four")).data[0]
+        assert row.embedding == [0.5, 0.5]
+
+        spent = amp.accounts.spent
+        assert (spent.model_calls, spent.estimated_calls) == (4, 0)
+        assert (spent.prompt_tokens, spent.cached_prompt_tokens) == (3 * 21 + 7, 3 * 16)
+        assert (spent.completion_tokens, spent.reasoning_tokens) == (3 * 9, 3 * 3)
+        assert amp.accounts.reserved == {}
+
+
 async def test_anthropic_chats_streams_and_calls_tools(prices: Path) -> None:
     async with (
         serving(either) as upstream,

@@ -22,7 +22,8 @@ from dataclasses import dataclass, replace
 from amp.cost import dollars, is_priced
 from amp.models.base import ModelCard
 from amp.serve.accounting import Accounts, Refusal, Reservation
-from amp.serve.dialect import DIALECTS, Asked, Dialect, Events, Told, data_of, parsed, with_model
+from amp.serve.dialect import Asked, Dialect, Events, Told, data_of, parsed, with_model
+from amp.serve.dialects import DIALECTS
 from amp.serve.exchange import Exchange, RefusedCallError, length_of
 from amp.serve.fleet import Fleet, Place
 from amp.serve.metrics import Metrics

@@ -27,7 +27,7 @@ TOKENS_OF_MEDIA = 50_000
 UNCAPPED_COMPLETION = 16_384
 """Tokens that are reserved for an answer to which the client sets no cap."""
 
-_MEDIA = ("image", "input_image", "input_audio", "document", "file", "video")
+_MEDIA = ("image", "input_image", "input_audio", "input_file", "document", "file", "video")
 _OPENAI_GENERATED = ("content", "refusal", "reasoning_content", "reasoning", "tool_calls", "audio")
 _NO_USAGE = re.compile(rb',\s*"usage"\s*:\s*null|"usage"\s*:\s*null\s*,')
 _MODEL = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.)*")')
@@ -68,6 +68,7 @@ class Told:
         surcharge: for tokens written into a cache, in prices of a prompt token.
         came_bytes: of what was generated, as far as it came.
         final: whether the figures are those of the whole answer.
+        is_unknown: whether the answer is still being made, for somebody to ask for it later.
     """
 
     prompt: int | None = None
@@ -77,6 +78,7 @@ class Told:
     surcharge: float = 0.0
     came_bytes: int = 0
     final: bool = False
+    is_unknown: bool = False
 
     def usage(self, asked: Asked) -> Usage:
         """The usage of the call, without dollars.
@@ -89,6 +91,8 @@ class Told:
         completion = self.completion or 0
         if estimated:
             completion = max(completion, self.came_bytes)
+            if self.is_unknown:
+                completion = max(completion, asked.completion_bound)
         # Some servers do not count thinking as completion.
         if self.reasoning > completion:
             completion += self.reasoning
@@ -151,20 +155,22 @@ class OpenAIChat:
     path = "/v1/chat/completions"
 
     def read(self, body: bytes) -> Asked:
-        fields = _object(body)
-        samples = _whole(fields.get("n")) or 1
-        cap = _whole(fields.get("max_completion_tokens")) or _whole(fields.get("max_tokens"))
+        fields = object_of(body)
+        samples = whole_number(fields.get("n")) or 1
+        cap = whole_number(fields.get("max_completion_tokens")) or whole_number(
+            fields.get("max_tokens")
+        )
         adds_usage = False
         if fields.get("stream") is True:
             options = fields.get("stream_options")
             if options is None or (isinstance(options, dict) and not options.get("include_usage")):
                 adds_usage, body = True, _asking_for_usage(body, fields)
         return Asked(
-            _model(fields),
+            model_of(fields),
             body,
             adds_usage,
-            _prompt_bound(body, fields),
-            samples * (cap or UNCAPPED_COMPLETION),
+            prompt_bound(body, fields, "messages"),
+            samples * cap,
         )
 
     def hear(self, answer: Mapping[str, Any], told: Told) -> None:
@@ -212,13 +218,13 @@ class AnthropicMessages:
     path = "/v1/messages"
 
     def read(self, body: bytes) -> Asked:
-        fields = _object(body)
+        fields = object_of(body)
         return Asked(
-            _model(fields),
+            model_of(fields),
             body,
             False,
-            _prompt_bound(body, fields),
-            _whole(fields.get("max_tokens")) or UNCAPPED_COMPLETION,
+            prompt_bound(body, fields, "messages"),
+            whole_number(fields.get("max_tokens")) or UNCAPPED_COMPLETION,
             1.0 + _CACHE_WRITTEN_1H if b"cache_control" in body else 1.0,
         )
 
@@ -272,9 +278,6 @@ class AnthropicMessages:
         told.reasoning = number(details.get("thinking_tokens")) or 0
 
 
-DIALECTS: tuple[Dialect, ...] = (OpenAIChat(), AnthropicMessages())
-
-
 class Events:
     """Cuts a stream of bytes into its events. Together they are the bytes that came."""
 
@@ -321,7 +324,7 @@ def parsed(body: bytes) -> dict[str, Any] | None:
 
 def with_model(body: bytes, model: str) -> bytes:
     """A request of another model; all other bytes stay, if that is possible."""
-    fields = _object(body)
+    fields = object_of(body)
     if fields.get("model") == model:
         return body
     fields["model"] = model
@@ -333,21 +336,31 @@ def with_model(body: bytes, model: str) -> bytes:
     return json.dumps(fields, ensure_ascii=False).encode()
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def object_of(body: bytes) -> dict[str, Any]:
+    """The fields of a request.
+
+    Raises:
+        InvalidInputError: if it is no JSON object.
+    """
     fields = parsed(body)
     if fields is None:
         raise InvalidInputError("the request is no JSON object; send one")
     return fields
 
 
-def _model(fields: Mapping[str, Any]) -> str:
+def model_of(fields: Mapping[str, Any]) -> str:
+    """The model that a request names.
+
+    Raises:
+        InvalidInputError: if it names none.
+    """
     model = fields.get("model")
     if not isinstance(model, str) or not model:
         raise InvalidInputError("field model is missing, expected the name of a model")
     return model
 
 
-def _whole(value: object) -> int:
+def whole_number(value: object) -> int:
     """A number of tokens or samples; 0 where there is none, which the upstream will refuse."""
     return number(value) or 0
 
@@ -361,10 +374,16 @@ def _asking_for_usage(body: bytes, fields: dict[str, Any]) -> bytes:
     return json.dumps({**fields, "stream_options": options}, ensure_ascii=False).encode()
 
 
-def _prompt_bound(body: bytes, fields: Mapping[str, Any]) -> int:
-    """Bytes of the request, with `TOKENS_OF_MEDIA` in place of those of every image."""
+def prompt_bound(body: bytes, fields: Mapping[str, Any], name: str) -> int:
+    """Bytes of the request, with `TOKENS_OF_MEDIA` in place of those of every image.
+
+    Args:
+        body: the request.
+        fields: the same.
+        name: of the field that holds the conversation.
+    """
     bound = len(body)
-    messages = fields.get("messages")
+    messages = fields.get(name)
     waiting = list(messages) if isinstance(messages, list) else []
     while waiting:  # not recursive: a request may be nested as deep as JSON goes
         part = waiting.pop()
@@ -374,7 +393,7 @@ def _prompt_bound(body: bytes, fields: Mapping[str, Any]) -> int:
             if str(part.get("type", "")).startswith(_MEDIA):
                 bound += TOKENS_OF_MEDIA - _data_bytes(part)
             else:
-                waiting += [part.get("content")]
+                waiting += [part.get("content"), part.get("output")]
     return bound
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from amp.errors import InvalidInputError
 from amp.serve.accounting import Accounts
 from amp.serve.chats import Chats, reserve, whole
-from amp.serve.dialect import DIALECTS
+from amp.serve.dialects import CHAT, DIALECTS, MESSAGES
 from amp.serve.exchange import (
     Bounds,
     ClientWentError,
@@ -66,7 +66,7 @@ class Gateway:
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         exchange = Exchange.of(scope, receive, send)
         chat = self._dialects.get(exchange.path) if exchange.method == "POST" else None
-        spoken = chat or DIALECTS["anthropic-version" in dict(exchange.headers)]
+        spoken = chat or (MESSAGES if exchange.header("anthropic-version") else CHAT)
         try:
             with self._place():
                 self._check(exchange)

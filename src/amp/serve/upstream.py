@@ -19,7 +19,8 @@ import httpx2
 
 from amp.errors import InvalidInputError, did_you_mean
 from amp.models.connection import Secrets, read_address
-from amp.serve.dialect import DIALECTS, Dialect
+from amp.serve.dialect import Dialect
+from amp.serve.dialects import CHAT, MESSAGES
 
 Api = Literal["openai", "anthropic", "both"]
 """What an upstream speaks."""
@@ -255,12 +256,11 @@ class Upstream:
 
     def _authorization(self, headers: Headers) -> tuple[str, str]:
         """The key in the form of the API that the client speaks."""
-        openai, anthropic = DIALECTS
         names = {name for name, _ in headers}
         is_anthropic = self.api == "anthropic" or (
             self.api == "both" and bool({"x-api-key", "anthropic-version"} & names)
         )
-        return (anthropic if is_anthropic else openai).authorization(self._key)
+        return (MESSAGES if is_anthropic else CHAT).authorization(self._key)
 
 
 def passed_back(headers: httpx2.Headers, *, unpacked: bool = False) -> list[tuple[bytes, bytes]]:
