@@ -1,8 +1,8 @@
 """Adaptive Meta-Planning: gives each planning step of a language model the compute it needs.
 
 The loop is in `amp.planner`; read that first. What is exported here is what a planner of your own
-needs, and `run_many`, `save_run` and `report_runs` for many tasks; benchmarks, evaluation and the
-command line are modules of their own.
+needs, `run_many`, `save_run` and `report_runs` for many tasks, and `wrap` and `episode` for agents
+that have a loop of their own; benchmarks, evaluation and the command line are modules of their own.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ from amp.types import (
 
 if TYPE_CHECKING:
     from amp.evaluate.many import report_runs, run_many, save_run
+    from amp.serve.episodes import episode
+    from amp.serve.in_process import wrap
 
 __all__ = [
     "STOP",
@@ -85,15 +87,29 @@ __all__ = [
     "Transition",
     "Usage",
     "WeightedAssessor",
+    "episode",
     "load_model",
     "report_runs",
     "run_many",
     "save_run",
+    "wrap",
 ]
+
+_LATER = {
+    "report_runs": "amp.evaluate.many",
+    "run_many": "amp.evaluate.many",
+    "save_run": "amp.evaluate.many",
+    "episode": "amp.serve.episodes",
+    "wrap": "amp.serve.in_process",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Exports what needs more than planning does, without importing it yet."""
-    if name in ("report_runs", "run_many", "save_run"):
-        return getattr(import_module("amp.evaluate.many"), name)
+    if name in _LATER:
+        try:
+            return getattr(import_module(_LATER[name]), name)
+        except ModuleNotFoundError as error:
+            package = "pip install 'adaptive-meta-planning[serve]'"
+            raise MissingDependencyError(f"this needs {error.name}; run: {package}") from None
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,365 @@
+"""The gateway in an agent's own process: an SDK's client whose calls go through it, unsent.
+
+The SDKs of OpenAI and Anthropic let their user bring the HTTP client. `wrap` brings one that hands
+each request to the gateway's web application instead of a socket, so there is one implementation of
+what happens to a call. The application runs in an event loop on a thread of its own, which
+clients with and without ``await`` share, whatever loops they come from and however often those end.
+
+NOT covered: what an SDK does without HTTP requests (the realtime API), and other HTTP clients than
+asyncio's and plain ones (trio).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import Future
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from threading import Thread
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+from weakref import finalize
+
+import httpx2
+from fastapi import FastAPI
+
+from amp.errors import InvalidInputError
+from amp.serve.accounting import OpenAccounts
+from amp.serve.app import make_app
+from amp.serve.config import ServeConfig
+from amp.serve.episodes import EpisodeAccounts, current_episode
+from amp.serve.exchange import Bounds, Message
+from amp.serve.sqlite_accounts import SqliteAccounts
+from amp.serve.upstream import Api, UpstreamConfig
+from amp.settings import load_settings
+
+Client = TypeVar("Client")
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+_APIS: dict[str, Api] = {
+    "OpenAI": "openai",
+    "AsyncOpenAI": "openai",
+    "Anthropic": "anthropic",
+    "AsyncAnthropic": "anthropic",
+}
+_AZURE = ("AzureOpenAI", "AsyncAzureOpenAI")
+_A_DAY = 86_400.0
+_UNREAD = 64
+"""Parts of an answer that wait for a slow reader; then the upstream waits."""
+
+_LEAVING_SECONDS = 5.0
+
+
+def wrap(
+    client: Client,
+    *,
+    accounts: Path | str | None = None,
+    key: str = "",
+    prices: Path | str | None = None,
+) -> Client:
+    """Returns the same client, but its calls go through a gateway in this process.
+
+    They are measured, charged and bounded as `amp serve` does it, streams too, and go on to where
+    the client sent them before. The client that is given stays as it is.
+
+    Args:
+        client: an `OpenAI`, `AsyncOpenAI`, `Anthropic` or `AsyncAnthropic` of the official SDKs.
+        accounts: file of keys and budgets (`amp keys`); None for no budgets but those of episodes.
+        key: which of its keys pays; given with `accounts` only.
+        prices: table of what models cost; None for that of the settings.
+
+    Raises:
+        InvalidInputError: if it is no such client, or a key comes without accounts or the reverse.
+    """
+    kinds = [kind.__name__ for kind in type(client).__mro__]
+    api = next((_APIS[kind] for kind in kinds if kind in _APIS), None)
+    if api is None or any(kind in _AZURE for kind in kinds):
+        raise InvalidInputError(
+            f"client is {type(client).__name__}, expected one of {', '.join(_APIS)}; for Azure:"
+            " OpenAI(base_url='https://NAME.openai.azure.com/openai/v1')"
+        )
+    if bool(accounts) != bool(key):
+        raise InvalidInputError("accounts and key are of use together only; give both or neither")
+    given: Any = client
+    address = str(given.base_url)
+    # The client's own time-outs end what takes too long.
+    upstream = UpstreamConfig(address, api=api, timeout_seconds=_A_DAY)
+    bounds = Bounds(sys.maxsize, sys.maxsize, local_only=False)
+    table = load_settings().prices if prices is None else Path(prices)
+    config = ServeConfig([upstream], bounds=bounds, prices=table)
+    books = Path(accounts) if accounts else None
+
+    def app() -> FastAPI:
+        inner = SqliteAccounts(books) if books else OpenAccounts()
+        return make_app(config, EpisodeAccounts(inner, key))
+
+    process = _Process(app)
+    process.start()  # so that whatever is wrong is said here
+    is_async = any(kind.startswith("Async") for kind in kinds)
+    try:
+        http = _Door(httpx2, process, address).client(is_async=is_async)
+        wrapped: Client = given.with_options(http_client=http)
+    except TypeError:  # an SDK from before that library
+        http = _Door(import_module("httpx"), process, address).client(is_async=is_async)
+        wrapped = given.with_options(http_client=http)
+    finalize(http, process.stop)
+    return wrapped
+
+
+class _Process:
+    """An application that runs in a loop on a thread of its own."""
+
+    def __init__(self, app: Callable[[], FastAPI]) -> None:
+        self._make = app
+        self._pid = 0
+
+    def start(self) -> None:
+        """Starts it, also in a process that was forked, which has no copy of the thread."""
+        if self._pid == os.getpid():
+            return
+        self._app = self._make()
+        self._loop = asyncio.new_event_loop()
+        self._life = AsyncExitStack()
+        Thread(target=self._run, name="amp", daemon=True).start()
+        self._pid = os.getpid()
+        self.do(
+            self._life.enter_async_context(self._app.router.lifespan_context(self._app))
+        ).result()
+
+    def do(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Does something in its loop, in the context of whoever asks for it."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def call(self, scope: Message, body: bytes) -> _Call:
+        """Begins a call."""
+        self.start()
+        call = _Call(self, body)
+        call.running = self.do(call.run(self._app, scope))
+        call.running.add_done_callback(_tell)
+        return call
+
+    def stop(self) -> None:
+        """Ends it. Twice is fine."""
+        if self._pid == os.getpid():
+            self._pid = 0
+            self.do(self._life.aclose()).add_done_callback(lambda done: self._loop.stop())
+
+    def _run(self) -> None:
+        self._loop.run_forever()
+        self._loop.close()
+
+
+def _tell(call: Future[None]) -> None:
+    """Logs what no call should end with; the client was answered with status 500."""
+    if not call.cancelled() and (error := call.exception()):
+        _log.error("a call failed", exc_info=error)
+
+
+class _Call:
+    """A call of the application, and what comes of it, to be read from any thread or loop."""
+
+    running: Future[None]
+
+    def __init__(self, process: _Process, body: bytes) -> None:
+        self._process = process
+        self._body: bytes | None = body
+        self._came: asyncio.Queue[Message | None] = asyncio.Queue(_UNREAD)
+        self._left = asyncio.Event()
+
+    async def run(self, app: FastAPI, scope: Message) -> None:
+        try:
+            await app(scope, self._receive, self._send)
+        finally:
+            await self._send(None)
+
+    def next(self) -> Future[Message | None]:
+        """What comes next; None at the end."""
+        return self._process.do(self._came.get())
+
+    def leave(self) -> Future[None]:
+        """Goes away; what is returned is done when the call is settled."""
+        return self._process.do(self._leave())
+
+    async def _leave(self) -> None:
+        self._left.set()
+        while not self._came.empty():  # whoever waits for room finds it
+            self._came.get_nowait()
+        await asyncio.wait([asyncio.wrap_future(self.running)], timeout=_LEAVING_SECONDS)
+        self._came.put_nowait(None)  # whoever waits for more is told that nothing comes
+
+    async def _receive(self) -> Message:
+        if self._body is not None:
+            body, self._body = self._body, None
+            return {"type": "http.request", "body": body, "more_body": False}
+        await self._left.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Message | None) -> None:
+        if not self._left.is_set():
+            await self._came.put(message)
+
+
+@dataclass(frozen=True, slots=True)
+class _Door:
+    """What the clients of an HTTP library need to come in.
+
+    Attributes:
+        http: the library that the SDK uses: httpx2, or httpx before it.
+        process: where the application runs.
+        address: of the SDK's client.
+    """
+
+    http: Any
+    process: _Process
+    address: str
+
+    def client(self, *, is_async: bool) -> Any:
+        """A client whose requests go to the application."""
+        if is_async:
+            transport = _of(self.http.AsyncBaseTransport, _AsyncTransport)(self)
+            return self.http.AsyncClient(transport=transport, timeout=None)
+        transport = _of(self.http.BaseTransport, _Transport)(self)
+        return self.http.Client(transport=transport, timeout=None)
+
+    def begin(self, request: Any, body: bytes) -> _Call:
+        return self.process.call(_scope(self.http, request, self.address), body)
+
+    def answer(self, request: Any, head: Message | None, stream: Any) -> Any:
+        if head is None:
+            raise self.http.RemoteProtocolError("the gateway gave no answer", request=request)
+        return self.http.Response(head["status"], headers=head["headers"], stream=stream)
+
+    def too_slow(self, request: Any) -> Exception:
+        error: Exception = self.http.ReadTimeout("nothing came in time", request=request)
+        return error
+
+
+class _Parts:
+    """An answer as it comes."""
+
+    def __init__(self, door: _Door, request: Any) -> None:
+        self._door, self._request = door, request
+        self._call = door.begin(request, request.read())
+
+    def next(self) -> Message | None:
+        coming = self._call.next()
+        try:
+            return coming.result(_read_seconds(self._request))
+        except TimeoutError:
+            self.close()
+            raise self._door.too_slow(self._request) from None
+        except BaseException:  # Ctrl-C
+            self._call.leave()
+            raise
+
+    def __iter__(self) -> Iterator[bytes]:
+        while message := self.next():
+            yield message.get("body", b"")
+
+    def close(self) -> None:
+        self._call.leave().result()
+
+
+class _AsyncParts:
+    """The same for those who await it."""
+
+    def __init__(self, door: _Door, request: Any, body: bytes) -> None:
+        self._door, self._request = door, request
+        self._call = door.begin(request, body)
+
+    async def next(self) -> Message | None:
+        coming = asyncio.wrap_future(self._call.next())
+        try:
+            return await asyncio.wait_for(coming, _read_seconds(self._request))
+        except TimeoutError:
+            await self.aclose()
+            raise self._door.too_slow(self._request) from None
+        except asyncio.CancelledError:
+            self._call.leave()
+            raise
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while message := await self.next():
+            yield message.get("body", b"")
+
+    async def aclose(self) -> None:
+        await asyncio.wrap_future(self._call.leave())
+
+
+class _Transport:
+    def __init__(self, door: _Door) -> None:
+        self._door = door
+
+    def handle_request(self, request: Any) -> Any:
+        parts = _of(self._door.http.SyncByteStream, _Parts)(self._door, request)
+        return self._door.answer(request, parts.next(), parts)
+
+    def close(self) -> None:
+        self._door.process.stop()
+
+
+class _AsyncTransport:
+    def __init__(self, door: _Door) -> None:
+        self._door = door
+
+    async def handle_async_request(self, request: Any) -> Any:
+        kind = _of(self._door.http.AsyncByteStream, _AsyncParts)
+        parts = kind(self._door, request, await request.aread())
+        return self._door.answer(request, await parts.next(), parts)
+
+    async def aclose(self) -> None:
+        self._door.process.stop()
+
+
+@cache
+def _of(base: type, kind: type) -> Any:
+    """A class of ours as one of the library's, which is not known before."""
+    return type(kind.__name__, (kind, base), {})
+
+
+def _read_seconds(request: Any) -> float | None:
+    """How long the client waits for the next part."""
+    seconds: float | None = request.extensions.get("timeout", {}).get("read")
+    return seconds
+
+
+def _scope(http: Any, request: Any, address: str) -> Message:
+    """A request as the application is given it, with the task that it is made for."""
+    base = http.URL(address)
+    if (request.url.host, request.url.port) != (base.host, base.port):
+        raise http.UnsupportedProtocol(
+            f"the client was wrapped for {base.host}, the request is for {request.url.host};"
+            " make it with a client of its own",
+            request=request,
+        )
+    path, _, query = request.url.raw_path.partition(b"?")
+    path = path.removeprefix(urlsplit(address).path.rstrip("/").encode())
+    if not path.startswith(b"/v1/"):  # it was a part of the address
+        path = b"/v1" + path
+    headers = [(name.lower(), value) for name, value in request.headers.raw]
+    task = current_episode()
+    if task is not None and not any(name == b"x-amp-episode" for name, _ in headers):
+        headers.append((b"x-amp-episode", task.name.encode("latin-1", "replace")))
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": request.method,
+        "scheme": request.url.scheme,
+        "path": path.decode("latin-1"),
+        "raw_path": path,
+        "query_string": query,
+        "headers": headers,
+        "server": (request.url.host, request.url.port),
+        "client": ("127.0.0.1", 0),
+        "root_path": "",
+    }
