@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tests.fakes.upstream import Asked, Reply, either, serving
 from tests.serve.running import gateway
 
-from amp.serve.dialect import with_model
+from amp.serve.decide import Arm
+from amp.serve.dialects import CHAT as DIALECT
 from amp.serve.exchange import RefusedCallError
 from amp.serve.fleet import Fleet, Route
 from amp.serve.upstream import UpstreamConfig
@@ -73,15 +74,15 @@ def test_a_renamed_request_is_the_same_but_for_the_model(
         sent = body.encode()
     except UnicodeEncodeError:
         return
-    renamed = with_model(sent, other)
+    renamed = DIALECT.with_arm(sent, Arm(other))
     assert json.loads(renamed) == {**fields, "model": other}
     assert list(json.loads(renamed)) == list(fields)
-    assert with_model(sent, model) == sent
+    assert DIALECT.with_arm(sent, Arm(model)) == sent
 
 
 def test_numbers_and_spaces_of_a_renamed_request_stay() -> None:
     body = b'{ "x": [{"model": "a"}], "t": 1.10,\n  "model" :  "a" }'
-    assert with_model(body, "b\n") == body[:-6] + b' "b\\n" }'
+    assert DIALECT.with_arm(body, Arm("b\n")) == body[:-6] + b' "b\\n" }'
 
 
 @pytest.mark.slow

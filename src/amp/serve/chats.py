@@ -22,7 +22,8 @@ from dataclasses import dataclass, replace
 from amp.cost import dollars, is_priced
 from amp.models.base import ModelCard
 from amp.serve.accounting import Accounts, Refusal, Reservation
-from amp.serve.dialect import Asked, Dialect, Events, Told, data_of, parsed, with_model
+from amp.serve.decide import Arm
+from amp.serve.dialect import Asked, Dialect, Events, Told, data_of, parsed
 from amp.serve.dialects import DIALECTS
 from amp.serve.exchange import Exchange, RefusedCallError, length_of
 from amp.serve.fleet import Fleet, Place
@@ -257,7 +258,7 @@ def attempts_of(places: Sequence[Place], dialect: Dialect, body: bytes) -> list[
 
 
 def _attempt(place: Place, dialect: Dialect, body: bytes) -> Attempt:
-    sent = with_model(body, place.model)
+    sent = dialect.with_arm(body, Arm(place.model))
     asked = dialect.read(sent)
     card = place.card(dialect.name, asked.model)
     unasked = replace(asked, body=sent, adds_usage=False)

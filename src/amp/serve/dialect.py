@@ -14,12 +14,24 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 from amp.errors import InvalidInputError
 from amp.models.bill import number, size, table
+from amp.serve.efforts import (
+    ANTHROPIC_EFFORT,
+    OPENAI_EFFORT,
+    anthropic_effort,
+    armed,
+    obstacle_of,
+    openai_effort,
+    thinking_obstacle,
+)
 from amp.usage import Usage
+
+if TYPE_CHECKING:
+    from amp.serve.decide import Arm
 
 TOKENS_OF_MEDIA = 50_000
 """What an image, a sound or a document counts before its call; the dearest image has fewer."""
@@ -30,7 +42,6 @@ UNCAPPED_COMPLETION = 16_384
 _MEDIA = ("image", "input_image", "input_audio", "input_file", "document", "file", "video")
 _OPENAI_GENERATED = ("content", "refusal", "reasoning_content", "reasoning", "tool_calls", "audio")
 _NO_USAGE = re.compile(rb',\s*"usage"\s*:\s*null|"usage"\s*:\s*null\s*,')
-_MODEL = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.)*")')
 _CACHE_WRITTEN_5M, _CACHE_WRITTEN_1H = 0.25, 1.0
 
 
@@ -46,6 +57,7 @@ class Asked:
         completion_bound: tokens that all samples together have at most; where the client sets no
             cap, an assumption.
         dearest_prompt: the most that a prompt token costs, in prices of one that is in no cache.
+        fields: the request as it was read.
     """
 
     model: str
@@ -54,6 +66,7 @@ class Asked:
     prompt_bound: int
     completion_bound: int
     dearest_prompt: float = 1.0
+    fields: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
 
 
 @dataclass(slots=True)
@@ -147,6 +160,20 @@ class Dialect(Protocol):
         """The header that carries a key."""
         ...
 
+    def obstacle(self, fields: Mapping[str, Any], arm: Arm) -> str:
+        """Why the effort of an arm can't be written into a request; empty if it can.
+
+        What the client sets itself stays, so that is the first obstacle.
+        """
+        ...
+
+    def with_arm(self, body: bytes, arm: Arm) -> bytes:
+        """The request with the arm's model, and its effort unless there is an `obstacle`.
+
+        All other bytes stay.
+        """
+        ...
+
 
 class OpenAIChat:
     """Chat completions as OpenAI has them."""
@@ -171,6 +198,7 @@ class OpenAIChat:
             adds_usage,
             prompt_bound(body, fields, "messages"),
             samples * cap,
+            fields=fields,
         )
 
     def hear(self, answer: Mapping[str, Any], told: Told) -> None:
@@ -210,6 +238,14 @@ class OpenAIChat:
     def authorization(self, key: str) -> tuple[str, str]:
         return "authorization", f"Bearer {key}"
 
+    def obstacle(self, fields: Mapping[str, Any], arm: Arm) -> str:
+        caps = (fields.get("max_completion_tokens"), fields.get("max_tokens"))
+        return obstacle_of(fields, arm, OPENAI_EFFORT, max(map(whole_number, caps)))
+
+    def with_arm(self, body: bytes, arm: Arm) -> bytes:
+        fields = object_of(body)
+        return armed(body, fields, arm, {} if self.obstacle(fields, arm) else openai_effort(arm))
+
 
 class AnthropicMessages:
     """Messages as Anthropic has them. Its streams tell their usage unasked."""
@@ -226,6 +262,7 @@ class AnthropicMessages:
             prompt_bound(body, fields, "messages"),
             whole_number(fields.get("max_tokens")) or UNCAPPED_COMPLETION,
             1.0 + _CACHE_WRITTEN_1H if b"cache_control" in body else 1.0,
+            fields,
         )
 
     def hear(self, answer: Mapping[str, Any], told: Told) -> None:
@@ -261,6 +298,15 @@ class AnthropicMessages:
 
     def authorization(self, key: str) -> tuple[str, str]:
         return "x-api-key", key
+
+    def obstacle(self, fields: Mapping[str, Any], arm: Arm) -> str:
+        cap = whole_number(fields.get("max_tokens"))
+        return obstacle_of(fields, arm, ANTHROPIC_EFFORT, cap) or thinking_obstacle(fields, arm)
+
+    def with_arm(self, body: bytes, arm: Arm) -> bytes:
+        fields = object_of(body)
+        own = {} if self.obstacle(fields, arm) else anthropic_effort(fields, arm)
+        return armed(body, fields, arm, own)
 
     @staticmethod
     def _count(usage: Mapping[str, Any], told: Told) -> None:
@@ -320,20 +366,6 @@ def parsed(body: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
-
-
-def with_model(body: bytes, model: str) -> bytes:
-    """A request of another model; all other bytes stay, if that is possible."""
-    fields = object_of(body)
-    if fields.get("model") == model:
-        return body
-    fields["model"] = model
-    name = json.dumps(model).encode()
-    for found in _MODEL.finditer(body):  # the word may stand in a message, too
-        renamed = body[: found.start(1)] + name + body[found.end(1) :]
-        if parsed(renamed) == fields:
-            return renamed
-    return json.dumps(fields, ensure_ascii=False).encode()
 
 
 def object_of(body: bytes) -> dict[str, Any]:

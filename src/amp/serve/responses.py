@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amp.models.bill import number, size, table
 from amp.serve.dialect import (
@@ -24,6 +24,10 @@ from amp.serve.dialect import (
     prompt_bound,
     whole_number,
 )
+from amp.serve.efforts import RESPONSES_EFFORT, armed, obstacle_of, responses_effort
+
+if TYPE_CHECKING:
+    from amp.serve.decide import Arm
 
 UNKNOWN_CONTEXT = 1_000_000
 """Tokens that are reserved for what the provider has kept and this process has not seen."""
@@ -51,6 +55,7 @@ class OpenAIResponses:
             False,
             prompt_bound(body, fields, "input") + self._kept(fields),
             whole_number(fields.get("max_output_tokens")) or UNCAPPED_COMPLETION,
+            fields=fields,
         )
 
     def hear(self, answer: Mapping[str, Any], told: Told) -> None:
@@ -91,6 +96,15 @@ class OpenAIResponses:
     def authorization(self, key: str) -> tuple[str, str]:
         return OpenAIChat().authorization(key)
 
+    def obstacle(self, fields: Mapping[str, Any], arm: Arm) -> str:
+        cap = whole_number(fields.get("max_output_tokens"))
+        return obstacle_of(fields, arm, RESPONSES_EFFORT, cap)
+
+    def with_arm(self, body: bytes, arm: Arm) -> bytes:
+        fields = object_of(body)
+        own = {} if self.obstacle(fields, arm) else responses_effort(arm)
+        return armed(body, fields, arm, own)
+
     def _kept(self, fields: Mapping[str, Any]) -> int:
         """The most tokens of what stands in no request, because the provider has kept it."""
         before = fields.get("previous_response_id")
@@ -110,7 +124,9 @@ class OpenAIEmbeddings:
 
     def read(self, body: bytes) -> Asked:
         fields = object_of(body)
-        return Asked(model_of(fields), body, False, prompt_bound(body, fields, "input"), 0)
+        return Asked(
+            model_of(fields), body, False, prompt_bound(body, fields, "input"), 0, fields=fields
+        )
 
     def hear(self, answer: Mapping[str, Any], told: Told) -> None:
         usage = answer.get("usage")
@@ -129,3 +145,9 @@ class OpenAIEmbeddings:
 
     def authorization(self, key: str) -> tuple[str, str]:
         return OpenAIChat().authorization(key)
+
+    def obstacle(self, fields: Mapping[str, Any], arm: Arm) -> str:
+        return "embeddings take no effort" if arm.effort else ""
+
+    def with_arm(self, body: bytes, arm: Arm) -> bytes:
+        return armed(body, object_of(body), arm, {})
