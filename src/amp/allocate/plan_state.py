@@ -1,15 +1,16 @@
 """What a step of a long plan can see of the plan, told alike by every benchmark; no model is asked.
 
-Policies read these by name, beside the features of the complexity (`amp.allocate.mlp_policy`,
-`amp.allocate.arm_values`). What reads the steps so far reads the last `RECENT` of them, and when and
-how often a plan was written. So two ways to one state that are alike in that (`memory`) look the
-same, and a lattice of states stays small where policies learn from them.
+Policies read these by name, beside the features of the complexity (`amp.allocate.mlp_policy`).
+What reads the steps so far reads the last `RECENT` of them, and when and how often a plan was
+written. So two ways to one state that are alike in that (`memory`) look the same, and a lattice of
+states stays small where policies learn from them.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
+from itertools import pairwise
 
 from amp.types import PLAN, Candidate, Observation, StepContext, StepRecord, standing_plan
 
@@ -102,7 +103,7 @@ def _of_steps(context: StepContext) -> dict[str, float]:
     recent = steps[-RECENT:]
     shown = [*(step.observation for step in recent), context.observation]
     seen = [_seen(each) for each in shown]
-    stays = [float(one == two) for one, two in zip(seen, seen[1:], strict=False)]
+    stays = [float(one == two) for one, two in pairwise(seen)]
     done = [(one, step.action) for one, step in zip(seen, recent, strict=False)]
     found = {
         "unchanged": stays[-1],

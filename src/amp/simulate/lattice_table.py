@@ -2,8 +2,8 @@
 
 A node of the table is a state with the arms that were asked in it so far, in their order: the vote
 of their candidates settles the step, and leads to the next state. An arm without temperature says
-the same again, and an arm with one says what it said when it was asked again. Where a policy reads how a
-state was reached (`amp.allocate.plan_state`), ways that differ in that have nodes of their own.
+the same again, and an arm with one says what it said when it was asked again. Where a policy reads
+how a state was reached (`amp.allocate.plan_state`), ways that differ in that have their own nodes.
 """
 
 from __future__ import annotations
