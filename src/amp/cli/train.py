@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,9 +19,10 @@ from amp.cli.app import (
     app,
     open_model,
     output_directory,
+    output_file,
 )
 from amp.cli.policy import cost_curve
-from amp.cli.terminal import new_console, progress, say_json
+from amp.cli.terminal import new_console, progress, say, say_json
 from amp.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -31,17 +33,19 @@ if TYPE_CHECKING:
     from amp.learn.config import TrainConfig
     from amp.learn.trainer import Metrics
     from amp.models.base import LanguageModel
+    from amp.report.curves import Estimate
+    from amp.serve.traffic_study import TrafficStudy
 
 
 @app.command()
 def train(
-    config: Annotated[Path, typer.Argument(help="TOML file; configs/ has some.")],
+    config: Annotated[Path | None, typer.Argument(help="TOML file; configs/ has some.")] = None,
     out: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             callback=output_directory, help="Directory of the training, and of the policy."
         ),
-    ],
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the config's.")] = None,
     cost: Annotated[
         str | None,
@@ -64,6 +68,22 @@ def train(
     model: Model = None,
     record: Record = None,
     replay: Replay = None,
+    from_traffic: Annotated[
+        Path | None,
+        typer.Option(help="Learn from what amp serve --traffic FILE kept, in place of a CONFIG."),
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(callback=output_file, help="The .safetensors file, of --from-traffic."),
+    ] = None,
+    to_pool: Annotated[
+        Path | None,
+        typer.Option(callback=output_file, help="Write the traffic as a pool (.jsonl.gz), too."),
+    ] = None,
+    dear: Annotated[
+        str | None,
+        typer.Option(help="The arm that the others are held to; the one that costs most."),
+    ] = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -72,7 +92,17 @@ def train(
     Example: amp train configs/train-gsm8k.toml --out runs/policy
 
     Online:  amp train configs/train-online.toml --online --model random --out runs/online
+
+    Of the gateway's own traffic: amp train --from-traffic traffic.sqlite --to policy.safetensors
     """
+    if from_traffic is not None:
+        if config is not None or out is not None:
+            raise InvalidInputError("--from-traffic takes no CONFIG and no --out; leave them out")
+        _of_traffic(from_traffic, to, to_pool, dear or "", cost, as_json=as_json)
+        return
+    if config is None or out is None:
+        lacks = "CONFIG" if config is None else "--out"
+        raise InvalidInputError(f"{lacks} is missing; name it, or a file with --from-traffic")
     from amp.allocate.policy_file import load_origin
     from amp.benchmarks import load_benchmark
     from amp.files import lock_directory
@@ -222,3 +252,88 @@ def _show(origin: Origin, out: Path, config: TrainConfig) -> None:
         console.print(f"assessor: {out / ASSESSOR}  (run the policy with it)", soft_wrap=True)
     path = out / POLICY
     console.print(f"policy: {path}  (amp policy show {path})", soft_wrap=True)
+
+
+def _of_traffic(
+    path: Path, to: Path | None, to_pool: Path | None, dear: str, cost: str | None, *, as_json: bool
+) -> None:
+    """Learns from what the gateway kept."""
+    # Before numpy is loaded, as for `amp pools`: on several threads it sums in another order.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from amp.allocate.policy_file import Origin, save_router
+    from amp.pools.pool_file import require_pool_name, write_pool
+    from amp.serve.traffic_file import TrafficFile
+    from amp.serve.traffic_pool import pool_of
+    from amp.serve.traffic_study import study_traffic
+
+    if to is None and to_pool is None:
+        raise InvalidInputError("--to is missing, expected the name of a .safetensors file")
+    if to_pool is not None:
+        require_pool_name(to_pool)
+    file = TrafficFile(path, create=False)
+    try:
+        rows = list(file.labelled())
+        counts = file.counts()
+    finally:
+        file.close()
+    pool = pool_of(rows, path.stem, dear=dear)
+    if to_pool is not None:
+        write_pool(pool_of(rows, path.stem, dear=dear, questions=True), to_pool)
+    with progress(transient=True) as bars:
+        task = bars.add_task("reading", total=None)
+        study = study_traffic(pool, cost, lambda stage: bars.update(task, description=stage))
+    if to is not None:
+        models = ", ".join(sorted({arm.model for arm in pool.arms}))
+        tasks = tuple(task.id for task in pool.tasks)
+        origin = Origin(pool.name, models, "", tasks, study.curve, cost=study.router.cost)
+        save_router(study.router, to, origin)
+    if as_json:
+        say_json({"calls": counts[0], "pool": pool.name, "tasks": len(pool.tasks), "to": to}
+                 | {"compared": study.compared, "arms": study.arms, "expected": study.expected,
+                    "chosen": study.chosen})  # fmt: skip
+        return
+    _show_traffic(study, counts)
+    if to_pool is not None:
+        say(f"pool: {to_pool}  (amp pools info {to_pool})")
+    if to is not None:
+        say(f'policy: {to}  (in a route of amp.toml: policy = "{to}")')
+
+
+def _show_traffic(study: TrafficStudy, counts: tuple[int, int, int]) -> None:
+    from rich.table import Table
+
+    console, pool = new_console(), study.pool
+    episodes = len({task.group for task in pool.tasks})
+    say(
+        f"{counts[0]:,} calls, {counts[1]:,} answers of other arms, {counts[2]:,} outcomes; learned"
+        f" from {len(pool.tasks):,} calls of {episodes:,} episodes, {study.compared:,} of them"
+        " answered by the dear arm and another one"
+    )
+    for note in pool.notes:
+        say(f"note: {note}")
+    table = Table(title="arms; in brackets 95 % intervals", title_justify="left", box=None)
+    *others, dear = study.arms
+    for name in ("arm", "calls", "right, %", "saves, %"):
+        table.add_column(name, justify="left" if name == "arm" else "right")
+    for arm in (*others, dear):
+        saves = "-" if arm.saves is None else _percent(arm.saves)
+        table.add_row(arm.name, f"{arm.calls:,}", _percent(arm.right), saves)
+    console.print(table)
+    title = f"expected on calls not learned from; savings in {study.router.cost} of {dear.name}"
+    table = Table(title=title, title_justify="left", box=None)
+    for name in ("trade-off", "right, %", "saves, %"):
+        table.add_column(name, justify="right")
+    shown = ""
+    for each in study.expected:
+        row = (_percent(each.success), _percent(each.saves))
+        if "".join(row) != shown or each == study.chosen:  # neighbours often choose alike
+            mark = "* " if each == study.chosen else ""
+            table.add_row(f"{mark}{each.point.trade_off:g}", *row)
+        shown = "".join(row)
+    console.print(table)
+    say("* where it runs, unless x-amp-trade-off says otherwise: the cheapest within a point of the"
+        " best")  # fmt: skip
+
+
+def _percent(share: Estimate) -> str:
+    return f"{100 * share.value:.1f} ({100 * share.low:.1f} to {100 * share.high:.1f})"

@@ -19,7 +19,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
-from amp.cost import is_priced
+from amp.cost import dollars, is_priced
 from amp.models.base import ModelCard
 from amp.serve.accounting import Accounts, Refusal, Reservation
 from amp.serve.decide import Arm
@@ -28,7 +28,6 @@ from amp.serve.dialects import DIALECTS
 from amp.serve.exchange import Exchange, RefusedCallError, length_of
 from amp.serve.fleet import Fleet, Place
 from amp.serve.metrics import Metrics
-from amp.serve.prices import bound_of, priced
 from amp.serve.upstream import (
     Answer,
     UpstreamError,
@@ -131,12 +130,12 @@ class Chats:
                     try:
                         await self._stream(exchange, answer, headers, attempt.dialect, asked, told)
                     finally:
-                        charge = priced(told.usage(asked), card, told.surcharge)
+                        charge = _priced(told.usage(asked), card, told.surcharge)
                     last = b""
                 else:
                     last = await whole(answer)
                     dialect.hear(parsed(last) or {}, told)
-                    charge = priced(told.usage(asked), card, told.surcharge)
+                    charge = _priced(told.usage(asked), card, told.surcharge)
                     if is_priced(card):
                         headers.append((b"x-amp-dollars", f"{charge.dollars:.9f}".encode()))
         except UpstreamRefusedError as error:
@@ -191,8 +190,8 @@ class Held:
         self._accounts = accounts
         self._exchange = exchange
         bounds = [attempt.bound for attempt in attempts]
-        known = all(is_priced(attempt.card) for attempt in attempts)
-        self._dollars = max(bound.dollars for bound in bounds) if known else None
+        priced = all(is_priced(attempt.card) for attempt in attempts)
+        self._dollars = max(bound.dollars for bound in bounds) if priced else None
         self._tokens = max(bound.tokens for bound in bounds)
         self._reservation: Reservation | None = None
 
@@ -263,7 +262,7 @@ def _attempt(place: Place, dialect: Dialect, body: bytes) -> Attempt:
     asked = dialect.read(sent)
     card = place.card(dialect.name, asked.model)
     unasked = replace(asked, body=sent, adds_usage=False)
-    return Attempt(place, dialect, asked, unasked, card, bound_of(asked, card))
+    return Attempt(place, dialect, asked, unasked, card, _bound(asked, card))
 
 
 def _is_elsewhere(error: UpstreamError) -> bool:
@@ -307,3 +306,24 @@ async def whole(answer: Answer) -> bytes:
                 may_be_billed=True,
             )
     return bytes(content)
+
+
+def _bound(asked: Asked, card: ModelCard) -> Usage:
+    """The most that a call can cost."""
+    usage = Usage(
+        model_calls=1,
+        prompt_tokens=asked.prompt_bound,
+        completion_tokens=asked.completion_bound,
+        estimated_calls=1,
+    )
+    dear = Usage(completion_tokens=asked.completion_bound, reasoning_tokens=asked.completion_bound)
+    thinking = max(0.0, dollars(dear, card) - dollars(replace(dear, reasoning_tokens=0), card))
+    surcharge = (asked.dearest_prompt - 1.0) * asked.prompt_bound
+    priced = _priced(usage, card, surcharge)
+    return replace(priced, dollars=priced.dollars + thinking)
+
+
+def _priced(usage: Usage, card: ModelCard, surcharge: float) -> Usage:
+    """The usage with its dollars; tokens written into a cache cost more than others."""
+    dearer = surcharge * (card.dollars_per_million_prompt_tokens or 0.0) / 1e6
+    return replace(usage, dollars=dollars(usage, card) + dearer)

@@ -1,0 +1,133 @@
+"""The policy that was learned from the gateway's own traffic.
+
+It is a router as pools teach it (`amp.allocate.router`), asked once a call: of each arm it expects
+how often it does what the call needs, and what it costs. What it knows of a call before it is made
+is its kind and its length. A kind is who calls and where it stands: the system's prompt and the
+tools as a hash, and whether the call begins, goes on, follows a tool or follows a failure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from amp.allocate.policy_file import CurvePoint, load_origin, load_router
+from amp.allocate.router import Router
+from amp.errors import InvalidInputError
+from amp.serve.conversation import Conversation
+from amp.serve.decide import Arm, Decision, Forecast, Wish
+
+ANY_CALLER = "*"
+"""In a kind, for all callers of whom too few calls are known."""
+
+MAY_LOSE = 0.01
+"""Success that a policy may lose for less cost, unless the client wishes otherwise."""
+
+_STANDS = ("begins", "goes on", "after a tool", "after a failure")
+
+
+def kind_of(conversation: Conversation) -> str:
+    """The kind of a call, such as ``3f9a01c2/after a tool``."""
+    stands = _STANDS[1] if conversation.step else _STANDS[0]
+    if conversation.after_tool:
+        stands = _STANDS[3] if conversation.features.get("failed") else _STANDS[2]
+    return f"{conversation.caller or ANY_CALLER}/{stands}"
+
+
+def of_any_caller(kind: str) -> str:
+    """The kind of all calls that stand where those of a kind do."""
+    return f"{ANY_CALLER}/{kind.partition('/')[2]}"
+
+
+def known_kind(kind: str, known: Sequence[str]) -> str:
+    """The kind that is known of a call: its own, else that of all callers, else none."""
+    return next((each for each in (kind, of_any_caller(kind)) if each in known), "")
+
+
+def cheapest_of(curve: Sequence[CurvePoint]) -> CurvePoint:
+    """The cheapest point of a policy that loses no more than `MAY_LOSE` of its best success.
+
+    Raises:
+        InvalidInputError: if there is no point.
+    """
+    if not curve:
+        raise InvalidInputError("the policy does not say what it reaches; train it again")
+    most = max(point.success for point in curve)
+    good = (point for point in curve if point.success >= most - MAY_LOSE - 1e-9)
+    return min(good, key=lambda point: point.tokens if point.dollars is None else point.dollars)
+
+
+class Learned:
+    """Decides by a file of `amp train --from-traffic`.
+
+    Args:
+        path: the file.
+
+    Attributes:
+        name: in headers and records.
+        trade_off: where the client does not wish for another.
+
+    Raises:
+        InvalidInputError: if there is no such policy, or it was not learned from traffic.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.name = path.stem
+        router = load_router(path)
+        origin = load_origin(path)
+        self.trade_off = cheapest_of(origin.curve if origin else ()).trade_off
+        self._arms = [arm_of(name) for name in router.arms]
+        self._kinds = router.descriptors.kinds
+        self._router = router
+        self._at = cache(lambda trade_off: router.with_trade_off(trade_off))
+
+    def decide(
+        self, conversation: Conversation, offers: Sequence[Forecast], wish: Wish
+    ) -> Decision:
+        """Returns the offer that is worth most; the first one that can be had if it knows none."""
+        router = self._nearest(self.trade_off if wish.trade_off is None else wish.trade_off)
+        kind = known_kind(kind_of(conversation), self._kinds)
+        tokens = float(conversation.prompt_tokens)
+        described = router.descriptors.of(kind, "", tokens)
+        known = router.begin(described[None], np.array([tokens]))
+        expected = dict(zip(self._arms, known.chances[0].tolist(), strict=True))
+        told = tuple(
+            offer.expecting(expected[offer.arm]) if offer.arm in expected else offer
+            for offer in offers
+        )
+        by_arm = {offer.arm: offer for offer in told if not offer.masked}
+        there = np.array([arm in by_arm for arm in self._arms])
+        if not there.any():
+            first = next(offer for offer in told if not offer.masked)
+            why = "none of the arms that it knows can be had"
+            return Decision(first.arm, self.name, why, told, conversation.features)
+        lost = [by_arm[arm].lost_dollars if arm in by_arm else 0.0 for arm in self._arms]
+        prices = known.prices + (np.array(lost) / router.reference) * (router.cost == "dollars")
+        worth = router.worth(replace(known, there=there[None], prices=prices), 0)[0, 1:]
+        chosen = self._arms[int(worth.argmax())]
+        why = (
+            f"{kind or 'a new kind of call'}: {chosen.name} is expected to do it in"
+            f" {100.0 * expected[chosen]:.0f} % of calls (trade-off {router.trade_off:g})"
+        )
+        return Decision(chosen, self.name, why, told, conversation.features)
+
+    def _nearest(self, trade_off: float) -> Router:
+        """The router at the trade-off of its own that is nearest; there are few of them."""
+        found = self._router.trade_offs
+        return self._at(float(found[np.abs(found - trade_off).argmin()]))
+
+
+def arm_of(name: str) -> Arm:
+    """The arm that a pool calls ``MODEL|EFFORT xN``."""
+    model, _, way = name.partition("|")
+    joint = "" if not way else " " if way[1:].isdigit() else "@"
+    return Arm.read(f"{model}{joint}{way}")
+
+
+def pool_name(arm: Arm) -> str:
+    """What a pool calls an arm: the way apart from the model, by which its price is found."""
+    return f"{arm.model}|{arm.name.removeprefix(arm.model).lstrip('@ ')}".rstrip("|")
