@@ -34,6 +34,7 @@ class Reply:
 
     Attributes:
         parts: sent one by one; a number is a pause in seconds.
+        status: 0 for none, nor any headers.
         streams: whether the length is left open.
         breaks: whether the connection breaks off instead of ending.
     """
@@ -111,7 +112,8 @@ async def _answer(reply: Reply, reader: asyncio.StreamReader, writer: asyncio.St
     length = {"transfer-encoding": "chunked"} if reply.streams else {"content-length": sum(lengths)}
     head = [f"HTTP/1.1 {reply.status} Said"]
     head += [f"{name}: {value}" for name, value in {**reply.headers, **length}.items()]
-    writer.write(("\r\n".join(head) + "\r\n\r\n").encode("latin-1"))
+    if reply.status:
+        writer.write(("\r\n".join(head) + "\r\n\r\n").encode("latin-1"))
     for part in reply.parts:
         if isinstance(part, bytes):
             writer.write(b"%x\r\n%b\r\n" % (len(part), part) if reply.streams else part)

@@ -14,20 +14,25 @@ from tests.fakes.upstream import Asked, Reply, chat, messages, serving, sse
 from tests.serve.running import gateway, until
 
 from amp.serve.accounting import OpenAccounts, Reservation
+from amp.serve.trying import Patience
+from amp.serve.upstream import UpstreamConfig
 from amp.usage import Usage
 
 KINDS = {
     "whole": 4,
     "stream": 4,
     "drip": 2,  # an event in pieces, torn anywhere
-    "busy": 1,  # 429
-    "broken": 1,  # 500
     "half": 2,  # a stream that breaks off
     "no usage": 1,  # a stream that tells none
     "leaves": 2,  # a client that hangs up in the stream
     "leaves early": 1,  # and one that does before the answer
 }
-"""What happens to a call, and how often."""
+"""How a call ends, and how often."""
+
+FAILURES = {"busy": 429, "broken": 500, "down": 503, "closed": 0}  # without a word
+"""What an upstream says before another one answers."""
+
+PATIENCE = Patience(retries=3, pause_seconds=0.01, longest_wait_seconds=0.1, failures=10**9)
 
 
 @dataclass
@@ -41,12 +46,29 @@ class Books(OpenAccounts):
         self.calls.setdefault(model, []).append(usage)
 
 
-def respond(asked: Asked) -> Reply:
+class Script:
+    """What happens to each call, whichever upstream is asked."""
+
+    def __init__(self, failures: list[list[str]]) -> None:
+        self.failures = failures
+        self.asked: Counter[int] = Counter()
+
+    def __call__(self, asked: Asked) -> Reply:
+        """Fails as often as it is to, then answers."""
+        number = int(asked.json["model"].partition(" ")[2])
+        failures, time = self.failures[number], self.asked[number]
+        self.asked[number] += 1
+        if time < len(failures):
+            if failures[time] == "closed":
+                return Reply(status=0, breaks=True)
+            headers = {"retry-after-ms": "20"} if failures[time] == "busy" else {}
+            return Reply([b'{"error":{"message":"no"}}'], FAILURES[failures[time]], headers)
+        return answered(asked)
+
+
+def answered(asked: Asked) -> Reply:
     """Answers as the request says."""
     kind = asked.json["kind"]
-    if kind in ("busy", "broken"):
-        status = 429 if kind == "busy" else 500
-        return Reply([b'{"error":{"message":"no"}}'], status, {"retry-after": "1"})
     if kind == "leaves early":
         return Reply([30.0], streams=True)
     reply = (messages if asked.target.endswith("messages") else chat)(asked)
@@ -70,7 +92,7 @@ def respond(asked: Asked) -> Reply:
 async def play(client: httpx2.AsyncClient, base: str, number: int, kind: str, path: str) -> str:
     """Makes a call; returns what came of it."""
     body: dict[str, Any] = {"model": f"call {number}", "messages": [], "kind": kind}
-    body |= {"max_tokens": 50, "stream": kind not in ("whole", "busy", "broken")}
+    body |= {"max_tokens": 50, "stream": kind != "whole"}
     url = f"{base}/{path}"
     if kind == "leaves early":
         try:
@@ -82,36 +104,42 @@ async def play(client: httpx2.AsyncClient, base: str, number: int, kind: str, pa
             await anext(got.aiter_raw())
         return kind
     got = await client.post(url, json=body)
-    if kind in ("busy", "broken"):
-        return kind if got.status_code in (429, 500) and b'"no"' in got.content else "lost"
     asked = Asked("POST", path, {}, json.dumps(body).encode())
-    own = b"".join(part for part in respond(asked).parts if isinstance(part, bytes))
+    own = b"".join(part for part in answered(asked).parts if isinstance(part, bytes))
     if kind == "half":
         return kind if got.content.startswith(own) and b"broke off" in got.content else "lost"
     return kind if got.content == own else "lost"
 
 
-def fits(kind: str, usages: list[Usage]) -> bool:
-    """Whether what was charged is what the upstream gave."""
-    if kind in ("busy", "broken"):
-        return not usages
-    if len(usages) != 1:
+def fits(kind: str, failures: list[str], usages: list[Usage]) -> bool:
+    """Whether what was charged is what the upstreams gave; who hung up may have given something."""
+    *before, last = usages
+    if len(before) != failures.count("closed") or not all(
+        usage.estimated_calls for usage in before
+    ):
         return False
-    (usage,) = usages
     if kind in ("whole", "stream", "drip"):
-        exact = (usage.prompt_tokens, usage.completion_tokens) in ((21, 9), (28, 9))
-        return exact and usage.estimated_calls == 0
-    return usage.estimated_calls == 1
+        exact = (last.prompt_tokens, last.completion_tokens) in ((21, 9), (28, 9))
+        return exact and last.estimated_calls == 0
+    return last.estimated_calls == 1
 
 
 async def test_no_call_is_lost_or_charged_twice(thorough: bool) -> None:
     calls, chance, books = 10_000 if thorough else 300, random.Random(7), Books()
     kinds = chance.choices(list(KINDS), list(KINDS.values()), k=calls)
     paths = chance.choices(["chat/completions", "messages"], k=calls)
-    turns = asyncio.Semaphore(64)
+    failures = [chance.choices(list(FAILURES), k=int(chance.expovariate(1))) for _ in kinds]
+    failures = [each[:5] for each in failures]  # two upstreams, asked four times
+    script, turns = Script(failures), asyncio.Semaphore(64)
     async with (
-        serving(respond) as upstream,
-        gateway(upstream.url, accounts=books) as amp,
+        serving(script) as first,
+        serving(script) as second,
+        gateway(
+            UpstreamConfig(first.url, name="first"),
+            UpstreamConfig(second.url, name="second"),
+            accounts=books,
+            patience=PATIENCE,
+        ) as amp,
         httpx2.AsyncClient(timeout=60, limits=httpx2.Limits(max_connections=None)) as client,
     ):
 
@@ -122,17 +150,30 @@ async def test_no_call_is_lost_or_charged_twice(thorough: bool) -> None:
         outcomes = await asyncio.gather(*map(one, range(calls)))
         await until(lambda: not books.reserved)
         assert Counter(outcomes) == Counter(kinds)
-        sent = Counter(asked.json["model"] for asked in upstream.asked)
-        assert set(sent.values()) == {1}
+        given = sum(kind in ("whole", "stream", "drip") for kind in kinds)
+        exact = [each for charged in books.calls.values() for each in charged]
+        assert sum(not each.estimated_calls for each in exact) == given
+        assert (
+            sum(each.completion_tokens for each in exact if not each.estimated_calls) == 9 * given
+        )
         for number, kind in enumerate(kinds):
             charged = books.calls.get(f"call {number}", [])
-            if f"call {number}" in sent:
-                assert fits(kind, charged), (number, kind, charged)
-            else:  # it left before anybody had heard of it
+            if script.asked[number] == len(failures[number]) + 1:
+                assert fits(kind, failures[number], charged), (number, kind, charged)
+            else:  # it left before anybody had answered
                 assert kind == "leaves early"
-                assert len(charged) <= 1
-        left = [f"call {number}" for number, kind in enumerate(kinds) if kind.startswith("leaves")]
-        await until(lambda: upstream.hung_up >= sum(sent[call] for call in left))
+                assert len(charged) <= 1 + failures[number].count("closed")
+        left = [number for number, kind in enumerate(kinds) if kind.startswith("leaves")]
+        reached = [number for number in left if script.asked[number] > len(failures[number])]
+        await until(lambda: first.hung_up + second.hung_up >= len(reached))
+        shown = (await client.get(f"{amp.url}/metrics")).text
+        again = sum(
+            float(line.rpartition(" ")[2])
+            for line in shown.splitlines()
+            if line.startswith(("amp_retries_total", "amp_failovers_total"))
+        )
+        asked = sum(script.asked.values()) - len(script.asked)
+        assert asked <= again <= asked + kinds.count("leaves early")  # cut short on their way
 
 
 async def test_what_an_upstream_sends_by_mistake_reaches_the_client_as_it_is() -> None:

@@ -15,6 +15,7 @@ from amp.serve.app import listen, make_app
 from amp.serve.config import ServeConfig
 from amp.serve.exchange import Bounds
 from amp.serve.fleet import Route
+from amp.serve.trying import Patience
 from amp.serve.upstream import UpstreamConfig
 
 
@@ -44,11 +45,12 @@ async def gateway(
     prices: Path | None = None,
     accounts: Accounts | None = None,
     routes: Sequence[Route] = (),
+    patience: Patience = Patience(),  # noqa: B008  # frozen
 ) -> AsyncIterator[Running]:
     """Runs a gateway in front of upstreams."""
     behind = [UpstreamConfig(each) if isinstance(each, str) else each for each in upstreams]
     books = OpenAccounts()
-    config = ServeConfig(behind, routes, port=0, bounds=bounds, prices=prices)
+    config = ServeConfig(behind, routes, port=0, bounds=bounds, patience=patience, prices=prices)
     app = make_app(config, accounts or books)
     with listen(config) as listening:
         server = uvicorn.Server(

@@ -56,6 +56,7 @@ def make_app(config: ServeConfig, accounts: Accounts | None = None) -> FastAPI:
         return {"status": "; ".join(filter(None, problems)) or "ok"}
 
     async def figures() -> Response:
+        metrics.breakers({name: each.state for name, each in fleet.breakers.items()})
         return Response(metrics.shown(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def models() -> dict[str, object]:
@@ -85,7 +86,7 @@ def fleet_of(config: ServeConfig) -> Fleet:
     Raises:
         InvalidInputError: if the address of one is none.
     """
-    return Fleet(config.upstreams, config.routes, config.prices)
+    return Fleet(config.upstreams, config.routes, config.prices, config.patience)
 
 
 async def reach(upstream: Upstream) -> str:

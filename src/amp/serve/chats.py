@@ -1,12 +1,13 @@
 """What happens to a chat: it is reserved, passed on as it is, measured, and settled.
 
-The upstreams of a model are asked in order, until one answers (`amp.serve.fleet`). Each of these
+The upstreams of a model are asked in order, until one answers (`amp.serve.trying`). Each of these
 attempts is settled by itself, in one place, whatever ended it:
 
 | what ended it | what is charged |
 |---|---|
 | the answer | what the upstream told |
 | a refusal of the upstream, or no connection to it | nothing |
+| a connection that is closed without an answer, or is silent for too long | the bounds |
 | the client went away, or the upstream broke off, in a stream | what had come, as an estimate |
 | the same, in an answer that is no stream | the bounds of prompt and answer, as an estimate |
 
@@ -22,12 +23,14 @@ from dataclasses import dataclass, replace
 from amp.cost import dollars, is_priced
 from amp.models.base import ModelCard
 from amp.serve.accounting import Accounts, Refusal, Reservation
+from amp.serve.breaker import Breaker, Ticket
 from amp.serve.decide import Arm
 from amp.serve.dialect import Asked, Dialect, Events, Told, data_of, parsed
 from amp.serve.dialects import DIALECTS
 from amp.serve.exchange import Exchange, RefusedCallError, length_of
 from amp.serve.fleet import Fleet, Place
 from amp.serve.metrics import Metrics
+from amp.serve.trying import Trying, is_outage
 from amp.serve.upstream import (
     Answer,
     UpstreamError,
@@ -62,6 +65,11 @@ class Attempt:
     card: ModelCard
     bound: Usage
 
+    @property
+    def breaker(self) -> Breaker:
+        """Of its upstream."""
+        return self.place.breaker
+
 
 class Chats:
     """Makes calls of chats.
@@ -88,20 +96,38 @@ class Chats:
         """
         asked = dialect.read(body)
         attempts = attempts_of(self.fleet.places(asked.model), dialect, body)
-        waiting = list(attempts)
+        trying = Trying(attempts, self.fleet.patience)
         async with Held(self._accounts, exchange, attempts) as held:
             while True:
-                attempt = waiting.pop(0)
-                await held.reserve()
+                attempt, ticket = await trying.next()
+                name = attempt.place.upstream.name
+                if trying.tried > 1:
+                    self._metrics.once_more(name, is_other=not trying.is_again)
                 try:
-                    await self._ask(exchange, attempt, held)
+                    await held.reserve()
+                    await self._ask(exchange, attempt, held, ticket, trying.tried)
+                    self._metrics.attempt(name, "answered")
                     return
                 except UpstreamError as error:
-                    if exchange.status or not waiting or not _is_elsewhere(error):
+                    self._metrics.attempt(name, "refused" if error.told else "failed")
+                    ticket.ended(well=not is_outage(error))
+                    if error.begun:
                         raise
+                    trying.failed(attempt, error)
+                finally:
+                    ticket.drop()
 
-    async def _ask(self, exchange: Exchange, attempt: Attempt, held: Held) -> None:
+    async def _ask(
+        self, exchange: Exchange, attempt: Attempt, held: Held, ticket: Ticket, tried: int
+    ) -> None:
         """Asks one upstream, and charges what it cost.
+
+        Args:
+            exchange: whose answer it becomes.
+            attempt: what is asked.
+            held: what pays.
+            ticket: told as soon as the upstream is seen to be there.
+            tried: attempts of this call, this one among them.
 
         Raises:
             UpstreamError: if it does not answer, or breaks off; `UpstreamRefusedError` if it does
@@ -118,6 +144,8 @@ class Chats:
             ) as answer:
                 status = answer.status_code
                 headers = passed_back(answer.headers, unpacked=True)
+                headers.append((b"x-amp-upstream", upstream.name.encode("ascii", "replace")))
+                headers.append((b"x-amp-attempts", str(tried).encode()))
                 if status >= 300:
                     may_be_billed = status in _GAVE_UP_WAITING
                     charge = charge if may_be_billed else None
@@ -125,7 +153,7 @@ class Chats:
                     raise UpstreamRefusedError(
                         status, headers, refusal, may_be_billed=may_be_billed
                     )
-                headers.append((b"x-amp-upstream", upstream.name.encode("ascii", "replace")))
+                ticket.ended(well=True)
                 if answer.headers.get("content-type", "").startswith("text/event-stream"):
                     try:
                         await self._stream(exchange, answer, headers, attempt.dialect, asked, told)
@@ -145,7 +173,7 @@ class Chats:
             # The client did not ask for it, so it is not to hear of it.
             if len(self._unwilling) < _MOST_UNWILLING:
                 self._unwilling.add(key)
-            await self._ask(exchange, replace(attempt, asked=attempt.unasked), held)
+            await self._ask(exchange, replace(attempt, asked=attempt.unasked), held, ticket, tried)
             return
         except UpstreamError as error:
             charge = charge if error.may_be_billed else None
@@ -265,11 +293,6 @@ def _attempt(place: Place, dialect: Dialect, body: bytes) -> Attempt:
     return Attempt(place, dialect, asked, unasked, card, _bound(asked, card))
 
 
-def _is_elsewhere(error: UpstreamError) -> bool:
-    """Whether another upstream may do what this one did not."""
-    return error.status not in _UNREAD
-
-
 async def _heard(
     answer: Answer, dialect: Dialect, asked: Asked, told: Told
 ) -> AsyncIterator[bytes]:
@@ -304,6 +327,7 @@ async def whole(answer: Answer) -> bytes:
                 f"the upstream's answer is larger than {_LARGEST_ANSWER:,} bytes",
                 502,
                 may_be_billed=True,
+                begun=True,
             )
     return bytes(content)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from amp.serve.exchange import Bounds
 from amp.serve.fleet import Route
+from amp.serve.trying import Patience
 from amp.serve.upstream import UpstreamConfig
 
 
@@ -21,6 +22,7 @@ class ServeConfig:
         host: address to listen at.
         port: the same.
         bounds: what the gateway takes on.
+        patience: how long a call goes on.
         prices: the user's price table.
         drain_seconds: how long calls under way may go on after SIGTERM.
     """
@@ -30,5 +32,6 @@ class ServeConfig:
     host: str = "127.0.0.1"
     port: int = 8080
     bounds: Bounds = field(default_factory=Bounds)
+    patience: Patience = field(default_factory=Patience)
     prices: Path | None = None
     drain_seconds: int = 30

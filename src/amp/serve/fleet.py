@@ -17,7 +17,9 @@ from pathlib import Path
 from amp.errors import did_you_mean
 from amp.models.base import ModelCard
 from amp.models.registry import api_card
+from amp.serve.breaker import Breaker
 from amp.serve.exchange import RefusedCallError
+from amp.serve.trying import Patience
 from amp.serve.upstream import Upstream, UpstreamConfig
 
 _log = logging.getLogger(__name__)
@@ -55,11 +57,13 @@ class Place:
         upstream: where it is.
         model: what it is called there.
         card: its prices there, by dialect and name.
+        breaker: keeps calls away while the upstream is not there.
     """
 
     upstream: Upstream
     model: str
     card: Callable[[str, str], ModelCard]
+    breaker: Breaker
 
 
 class Fleet:
@@ -69,10 +73,13 @@ class Fleet:
         upstreams: what is said of each, in the order in which they are asked.
         routes: the first that fits a model counts.
         prices: table of prices, where an upstream has none of its own.
+        patience: how long a call goes on.
 
     Attributes:
         upstreams: by name.
         routes: the same.
+        patience: the same.
+        breakers: by the name of the upstream.
 
     Raises:
         InvalidInputError: if the address of an upstream is none.
@@ -83,9 +90,14 @@ class Fleet:
         upstreams: Sequence[UpstreamConfig],
         routes: Sequence[Route] = (),
         prices: Path | None = None,
+        patience: Patience = Patience(),  # noqa: B008  # frozen
     ) -> None:
         self.upstreams = {config.name: Upstream(config) for config in upstreams}
         self.routes = tuple(routes)
+        self.patience = patience
+        self.breakers = {
+            name: Breaker(patience.failures, patience.rest_seconds) for name in self.upstreams
+        }
         self._cards = {
             name: prices_at(upstream, prices) for name, upstream in self.upstreams.items()
         }
@@ -120,10 +132,11 @@ class Fleet:
             raise RefusedCallError(
                 404, f"no upstream has the model {model[:100]!r}{nearest} (models: {listed})"
             )
-        return tuple(
-            Place(upstream, upstream.config.rename.get(model, model), self._cards[upstream.name])
-            for upstream in asked
-        )
+        return tuple(self._place(upstream, model) for upstream in asked)
+
+    def _place(self, upstream: Upstream, model: str) -> Place:
+        name, there = upstream.name, upstream.config.rename.get(model, model)
+        return Place(upstream, there, self._cards[name], self.breakers[name])
 
     def names(self) -> list[str]:
         """The names of models that the configuration gives, without patterns."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from amp.serve.breaker import State
 from amp.usage import Usage
 
 _SECONDS = (0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 # Names come from clients; those beyond so many share one row, so that nobody can fill the memory.
 _MOST_MODELS = 200
+_OPEN: Mapping[State, float] = {"closed": 0.0, "half-open": 0.5, "open": 1.0}
 
 
 class Metrics:
@@ -41,6 +45,22 @@ class Metrics:
             "amp_estimated_calls", "Calls whose usage is an estimate.", ("model",),
             registry=registry,
         )  # fmt: skip
+        self._attempts = Counter(
+            "amp_upstream_attempts", "Attempts by upstream and what came of them.",
+            ("upstream", "outcome"), registry=registry,
+        )  # fmt: skip
+        self._retries = Counter(
+            "amp_retries", "Attempts at an upstream that had failed the same call.", ("upstream",),
+            registry=registry,
+        )  # fmt: skip
+        self._failovers = Counter(
+            "amp_failovers", "Attempts at an upstream after another one had failed the call.",
+            ("upstream",), registry=registry,
+        )  # fmt: skip
+        self._breakers = Gauge(
+            "amp_breaker_open", "0 closed, 0.5 half-open, 1 open: no calls pass.", ("upstream",),
+            registry=registry,
+        )  # fmt: skip
         self._models: set[str] = set()
 
     def call(self, path: str, status: int, seconds: float) -> None:
@@ -51,6 +71,20 @@ class Metrics:
     def first_byte(self, seconds: float) -> None:
         """Notes how long a stream took to begin."""
         self._first.observe(seconds)
+
+    def attempt(self, upstream: str, outcome: str) -> None:
+        """Counts an attempt that is over: answered, refused or failed."""
+        self._attempts.labels(upstream, outcome).inc()
+
+    def once_more(self, upstream: str, *, is_other: bool) -> None:
+        """Counts an attempt that is not the first of its call: at another upstream or not."""
+        (self._failovers if is_other else self._retries).labels(upstream).inc()
+
+    def breakers(self, states: Mapping[str, State]) -> None:
+        """Notes the state of every breaker."""
+        self._breakers.clear()
+        for upstream, state in states.items():
+            self._breakers.labels(upstream).set(_OPEN[state])
 
     def usage(self, model: str, usage: Usage) -> None:
         """Counts what a call cost."""

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, Protocol, get_args
 from urllib.parse import unquote, urlencode, urlsplit
 
@@ -58,12 +59,21 @@ class UpstreamError(Exception):
     Attributes:
         status: what the client is told.
         may_be_billed: whether the upstream may have read the request.
+        begun: whether it had begun to answer.
+        told: headers of its answer.
+        body: of its answer, without the upstream's key.
     """
 
-    def __init__(self, message: str, status: int, *, may_be_billed: bool) -> None:
+    told: Mapping[str, str] = MappingProxyType({})
+    body = b""
+
+    def __init__(
+        self, message: str, status: int, *, may_be_billed: bool, begun: bool = False
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.may_be_billed = may_be_billed
+        self.begun = begun
 
 
 class UpstreamRefusedError(UpstreamError):
@@ -71,7 +81,6 @@ class UpstreamRefusedError(UpstreamError):
 
     Attributes:
         headers: of its answer, as the client gets them.
-        body: of its answer, without the upstream's key.
     """
 
     def __init__(
@@ -81,6 +90,7 @@ class UpstreamRefusedError(UpstreamError):
             f"the upstream answers with status {status}", status, may_be_billed=may_be_billed
         )
         self.headers = headers
+        self.told = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
         self.body = body
 
 
@@ -214,12 +224,15 @@ class Upstream:
             ) from None
         except httpx2.TimeoutException:
             raise UpstreamError(
-                "the upstream said nothing for too long", 504, may_be_billed=True
+                "the upstream said nothing for too long", 504, may_be_billed=True, begun=begun
             ) from None
         except httpx2.HTTPError as error:
             what = "broke off" if begun else "gave no answer"
             raise UpstreamError(
-                f"the upstream {what} ({type(error).__name__})", 502, may_be_billed=True
+                f"the upstream {what} ({type(error).__name__})",
+                502,
+                may_be_billed=True,
+                begun=begun,
             ) from None
 
     def hidden(self, content: bytes) -> bytes:
