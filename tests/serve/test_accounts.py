@@ -416,3 +416,17 @@ async def test_what_a_full_disk_kept_from_being_settled_is_settled_later(tmp_pat
     await accounts.reserve(token, dollars=0.1, tokens=5)
     assert accounts.accounts.spend()[0].day.dollars == nano(0.1)
     await accounts.close()
+
+
+async def test_a_key_has_a_name_also_when_its_budget_is_spent(tmp_path: Path) -> None:
+    accounts = SqliteAccounts(tmp_path / "accounts.sqlite")
+    token = accounts.accounts.add("ann", KeyLimits(requests_per_day=0))
+    assert await accounts.name_of(token) == "ann"
+    unknown = await accounts.name_of("amp-nobody")
+    assert isinstance(unknown, Refusal)
+    assert unknown.status == 401
+    accounts.accounts.revoke("ann")
+    revoked = await accounts.name_of(token)
+    assert isinstance(revoked, Refusal)
+    assert revoked.status == 403
+    await accounts.close()

@@ -25,6 +25,7 @@ from tests.simulate.test_explore import (
 from amp.allocate.base import FixedAllocator
 from amp.allocate.by_arm import ByArm, arm_codes, arm_space
 from amp.allocate.mlp_policy import MlpPolicy
+from amp.allocate.plan_state import PLAN_STATE
 from amp.allocate.space import Space
 from amp.assess.base import WeightedAssessor
 from amp.benchmarks.babyai import BabyAI
@@ -67,10 +68,12 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     return Recorded(path, read(path))
 
 
-def policy(seed: int, space: Space, max_rounds: int) -> MlpPolicy:
+def policy(
+    seed: int, space: Space, max_rounds: int, features: tuple[str, ...] = FEATURES
+) -> MlpPolicy:
     """A network of chance that depends on all that it sees."""
     rng = np.random.default_rng(seed)
-    made = MlpPolicy.initial(space, FEATURES, hidden=16, seed=seed)
+    made = MlpPolicy.initial(space, features, hidden=16, seed=seed)
     first, second, output = made.layers
     weight = rng.normal(0.0, 1.5, output.weight.shape).astype(np.float32)
     layers = (first, second, Layer(weight, np.zeros_like(output.bias)))
@@ -164,17 +167,20 @@ def test_so_it_does_in_babyai(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("features", [FEATURES, (*FEATURES, *PLAN_STATE)])
 @pytest.mark.parametrize("max_rounds", [1, 2])
-def test_so_does_one_that_chooses_among_arms_with_plans(tmp_path: Path, max_rounds: int) -> None:
+def test_so_does_one_that_chooses_among_arms_with_plans(
+    tmp_path: Path, max_rounds: int, features: tuple[str, ...]
+) -> None:
     benchmark, path = BabyAI("BabyAI-GoToLocal-v0", max_steps=3), tmp_path / "it.sqlite"
     survey, tasks = Survey(benchmark, Arms(PLANS), 1000), benchmark.tasks("train", 2)
     record_babyai(path, survey, tasks)
     lattice = read(path, survey, tasks)
-    env = lattice_env(lattice, None, FEATURES, SILENT, max_rounds)
+    env = lattice_env(lattice, None, features, SILENT, max_rounds)
     space, codes = arm_space(PLANS), arm_codes(PLANS)
     asked = set()
     for seed in range(20):
-        one = policy(seed, space, max_rounds)
+        one = policy(seed, space, max_rounds, features)
         episodes = replay(path, benchmark, ByArm(one, PLANS), tasks)
         for task, episode in enumerate(episodes):
             steps, score = steps_of(one, env, task)
@@ -248,6 +254,16 @@ def test_a_prompt_that_is_read_again_costs_nothing_again(tmp_path: Path) -> None
         asked, _ = steps_of(act, always, task)
         assert all(paid > 0 for _, paid in asked)
         assert sum(paid for _, paid in asked) > episode.usage.tokens
+
+
+def test_ways_are_told_apart_only_where_a_policy_reads_them(recorded: Recorded) -> None:
+    plain = len(lattice_env(recorded.lattice, features=("steps_left", "goal_distance")).then)
+    assert plain == len(lattice_env(recorded.lattice).then)
+    told = lattice_env(recorded.lattice, features=("repeated_lately",))
+    assert len(told.then) > plain
+    assert [one.tolist() for one in oracle(told, REWARD, 0.9)] == [
+        one.tolist() for one in oracle(recorded.env(), REWARD, 0.9)
+    ]
 
 
 def test_a_policy_that_leaves_what_was_visited_is_noticed(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from itertools import chain, combinations
 from typing import Any
 
 from amp.allocate.base import Allocator
+from amp.allocate.plan_state import PLAN_STATE
 from amp.allocate.policy import Policy
 from amp.allocate.space import Space
 from amp.errors import InvalidInputError
@@ -74,8 +75,15 @@ class ByArm(Allocator):
                 f" bits of the arms {', '.join(self.arms)}"
             )
 
+    @property
+    def uses_complexity(self) -> bool:
+        """Whether the policy reads the complexity; one that reads plans alone is not told it."""
+        names = () if self.policy.network is None else self.policy.network.features
+        return not names or not PLAN_STATE.keys() >= set(names)
+
     def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
-        decision = self.policy.allocate(context, complexity)
+        told = complexity if self.uses_complexity else Complexity(0.0)
+        decision = self.policy.allocate(context, told)
         if decision.allocation is None:
             return decision
         return replace(decision, allocation=self.arms[_named(self.arms, decision.allocation.tools)])

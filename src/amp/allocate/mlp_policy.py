@@ -15,6 +15,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from amp.allocate.plan_state import PLAN_STATE, plan_state
 from amp.allocate.policy import INITIAL_LOG_STD, Policy, check_log_stds, check_positive
 from amp.allocate.space import HALF_LOG_TWO_PI, REALS, TOOLS_FROM, ActionDistribution, Space
 from amp.allocate.stopping import leaders
@@ -47,7 +48,8 @@ def observe(
 ) -> list[float | None]:
     """The values before normalisation, None where one is missing: `features`, then `EXTRAS`.
 
-    Features of the complexity that are not among `features` are not looked at.
+    Features are those of the complexity and of `PLAN_STATE`; others than `features` are not looked
+    at.
 
     Raises:
         InvalidInputError: if a value is not finite; the message names it.
@@ -58,8 +60,11 @@ def observe(
     if candidates:
         first, second = leaders(evidence)
         agreement, margin = first / candidates, (first - second) / candidates
+    known = complexity.features
+    if not PLAN_STATE.keys().isdisjoint(features):
+        known = {**known, **plan_state(context)}
     values = [
-        *map(complexity.features.get, features),
+        *map(known.get, features),
         complexity.score,
         trade_off,
         budget_share,
@@ -83,7 +88,7 @@ class MlpPolicy(Policy):
     log-standard-deviations that do not depend on the step.
 
     Attributes:
-        features: names of the complexity's features that it reads.
+        features: names of what it reads, of the complexity or of `PLAN_STATE`.
         mean: of every value of `inputs.observe` in training, for normalisation.
         std: likewise, more than 0.
         layers: two hidden ones and the output.

@@ -13,6 +13,7 @@ from amp.allocate.behaviour import BEHAVIOUR_VERSION
 from amp.allocate.by_arm import ByArm
 from amp.allocate.giving_up import FailureHead
 from amp.allocate.mlp_policy import INPUTS_VERSION, MlpPolicy
+from amp.allocate.plan_state import PLAN_STATE, PLAN_STATE_VERSION
 from amp.allocate.policy import Policy, SigmoidPolicy
 from amp.allocate.router import ROUTER_VERSION, Descriptors, Router
 from amp.allocate.space import Line, Space
@@ -149,7 +150,7 @@ def save_policy(
     if arms is not None:
         header["arms"] = _written_arms(ByArm(policy, arms).arms)
     if policy.network is not None:
-        header["features"] = json.dumps(policy.network.features)
+        header |= _written_features(policy.network.features)
         header["inputs"] = str(INPUTS_VERSION)
     tensors = {name: np.ascontiguousarray(values) for name, values in policy.to_tensors().items()}
     write_tensors(path, header, tensors)
@@ -232,6 +233,24 @@ def _read_arms(text: str) -> dict[str, Allocation]:
     }
 
 
+def _written_features(names: tuple[str, ...]) -> dict[str, str]:
+    header = {"features": json.dumps(names)}
+    if not PLAN_STATE.keys().isdisjoint(names):
+        header["plan_state"] = str(PLAN_STATE_VERSION)
+    return header
+
+
+def _read_features(header: Mapping[str, str]) -> tuple[str, ...]:
+    names = tuple(json.loads(header["features"]))
+    version = header.get("plan_state", str(PLAN_STATE_VERSION))
+    if version != str(PLAN_STATE_VERSION):
+        raise InvalidInputError(
+            f"it reads the state of a plan by version {version}, this is version"
+            f" {PLAN_STATE_VERSION}; train it again"
+        )
+    return names
+
+
 def load_arms(path: Path) -> dict[str, Allocation] | None:
     """The arms that a policy of `save_policy` chooses among; None for one of a space of bounds.
 
@@ -312,7 +331,7 @@ def load_policy(
             raise InvalidInputError(
                 f"it reads inputs of version {header['inputs']}, this is version {INPUTS_VERSION}"
             )
-        names = tuple(json.loads(header["features"]))
+        names = _read_features(header)
         if features is not None and features != names:
             raise InvalidInputError(
                 f"it reads the features {', '.join(names)}, "

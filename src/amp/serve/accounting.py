@@ -49,6 +49,14 @@ class Refusal:
 class Accounts(Protocol):
     """Budgets of keys. Every reservation is either settled or released, once."""
 
+    async def name_of(self, key: str) -> str | Refusal:
+        """Who shows a key, for what costs nothing: its name, fit to be shown; empty without keys.
+
+        Args:
+            key: the secret as the client sent it; empty if it sent none.
+        """
+        ...
+
     async def reserve(
         self, key: str, *, dollars: float | None, tokens: int, episode: str = ""
     ) -> Reservation | Refusal:
@@ -87,6 +95,9 @@ class OpenAccounts:
     spent: Usage = field(default_factory=Usage)
     reserved: dict[str, Reservation] = field(default_factory=dict)
     _ids: count[int] = field(default_factory=count)
+
+    async def name_of(self, key: str) -> str | Refusal:
+        return ""
 
     async def reserve(
         self, key: str, *, dollars: float | None, tokens: int, episode: str = ""

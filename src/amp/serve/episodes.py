@@ -124,6 +124,10 @@ class EpisodeAccounts:
         self._key = key
         self._open: dict[str, tuple[EpisodeSpend | None, float | None]] = {}
 
+    async def name_of(self, key: str) -> str | Refusal:
+        """Who pays."""
+        return await self._accounts.name_of(self._key)
+
     async def reserve(
         self, key: str, *, dollars: float | None, tokens: int, episode: str = ""
     ) -> Reservation | Refusal:

@@ -21,6 +21,8 @@ from amp.usage import Usage
 
 _log = logging.getLogger(__name__)
 
+_UNREADABLE = Refusal("the accounts cannot be written; whoever runs this has the log", 503)
+
 
 class SqliteAccounts:
     """`amp.serve.accounting.Accounts` in one file for all gateways of a machine.
@@ -41,6 +43,16 @@ class SqliteAccounts:
     def __init__(self, path: Path) -> None:
         self.accounts = Accounts(path)
         self._unwritten: list[Callable[[], object]] = []
+
+    async def name_of(self, key: str) -> str | Refusal:
+        """Who shows a key, for what costs nothing."""
+        try:
+            return self.accounts.find(key).name
+        except KeyRefusedError as error:
+            return Refusal(str(error), 403 if error.revoked else 401)
+        except SqliteFileError as error:
+            _log.error("%s", error)
+            return _UNREADABLE
 
     async def reserve(
         self, key: str, *, dollars: float | None, tokens: int, episode: str = ""
@@ -74,7 +86,7 @@ class SqliteAccounts:
             return Refusal(str(error), 429, error.retry_after)
         except SqliteFileError as error:
             _log.error("%s", error)
-            return Refusal("the accounts cannot be written; whoever runs this has the log", 503)
+            return _UNREADABLE
 
     async def settle(self, reservation: Reservation, usage: Usage, *, model: str = "") -> None:
         """Charges what the call did cost, and gives the rest back."""

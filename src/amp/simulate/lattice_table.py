@@ -2,27 +2,35 @@
 
 A node of the table is a state with the arms that were asked in it so far, in their order: the vote
 of their candidates settles the step, and leads to the next state. An arm without temperature says
-the same again, and an arm with one says what it said when it was asked again.
+the same again, and an arm with one says what it said when it was asked again. Where a policy reads
+how a state was reached (`amp.allocate.plan_state`), ways that differ in that have their own nodes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from amp.allocate.by_arm import arm_codes, arm_space
+from amp.allocate.plan_state import OF_THE_WAY as OF_RECENT_STEPS
+from amp.allocate.plan_state import memory
 from amp.allocate.space import Space
 from amp.assess.base import Assessor
 from amp.errors import InvalidInputError
 from amp.simulate.lattice_recording import Lattice
 from amp.simulate.nodes import Edge, Node, env_from_lattice
-from amp.simulate.states import Asked, State, TaskLattice, choice_of
+from amp.simulate.states import Asked, Lead, State, TaskLattice, choice_of
 from amp.simulate.table_env import TableEnv
-from amp.types import Allocation, Complexity, Evidence, Usage
+from amp.types import Allocation, Complexity, Evidence, Round, StepRecord, Usage
 from amp.votes import weighted_vote
 
 OF_THE_WAY = frozenset({"divergence", "revisits"})
-"""Features that tell how a state was reached, so that those of a lattice may have another value."""
+"""Features of all the steps so far, which are too many to tell the ways to a state apart by."""
+
+MAX_PLACES = 20_000
+"""States of a task, each once for every way to it that a policy tells apart."""
+
+_NOT_ASSESSED = Complexity(0.0)
 
 
 def lattice_env(
@@ -38,20 +46,21 @@ def lattice_env(
         lattice: what was visited.
         space: where a policy is to move; each of its allocations has to be one of the arms. None
             for that of a policy that chooses among the arms by name (`amp.allocate.by_arm`).
-        features: of the complexity that a policy is to see.
+        features: that a policy is to see, of the complexity or of `PLAN_STATE`.
         assessor: scores the steps; None for a complexity of 0.
         max_rounds: rounds a plan step at most.
 
     Raises:
-        InvalidInputError: if the assessor wants another probe than was made, a feature tells how a
-            state was reached, or calls would take several samples.
+        InvalidInputError: if the assessor wants another probe than was made, a feature tells of all
+            steps so far, ways to the states of a task are too many, or calls would take several
+            samples.
     """
     _check(lattice, space, features, assessor)
     arms = lattice.arms.named
     nodes: list[Node] = []
     edges: list[Edge] = []
     for task in lattice.tasks:
-        made = _Nodes(lattice, task, assessor, max_rounds)
+        made = _Nodes(lattice, task, assessor, max_rounds, not OF_RECENT_STEPS.isdisjoint(features))
         nodes += made.nodes
         edges += made.edges
     if space is None:
@@ -84,7 +93,7 @@ def _check(
     if told := sorted(OF_THE_WAY.intersection((*features, *read))):
         raise InvalidInputError(
             f"feature {told[0]} tells how a state was reached, which a lattice does not; leave it"
-            " out"
+            " out, or take one of the last steps (amp.allocate.plan_state)"
         )
 
 
@@ -93,17 +102,36 @@ _Pulls = tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class _Point:
-    """A state with what was asked in it so far."""
+class _Place:
+    """A state, and a way to it.
 
+    Attributes:
+        name: unique.
+        state: the state.
+        steps: of the way; where ways are not told apart, those of one of them.
+    """
+
+    name: str
     state: State
+    steps: tuple[StepRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """A place with what was asked there so far."""
+
+    place: _Place
     pulls: _Pulls
     evidence: Evidence
 
     @property
+    def state(self) -> State:
+        return self.place.state
+
+    @property
     def name(self) -> str:
         asked = " ".join(f"{arm}/{number}" for arm, number in self.pulls)
-        return f"{self.state.name} {asked}".rstrip()
+        return f"{self.place.name} {asked}".rstrip()
 
 
 class _Nodes:
@@ -115,37 +143,63 @@ class _Nodes:
     """
 
     def __init__(
-        self, lattice: Lattice, task: TaskLattice, assessor: Assessor | None, max_rounds: int
+        self,
+        lattice: Lattice,
+        task: TaskLattice,
+        assessor: Assessor | None,
+        max_rounds: int,
+        tells_ways: bool,
     ) -> None:
         self._lattice, self._task = lattice, task
-        self._assessor, self._max_rounds = assessor, max_rounds
+        self._assessor, self._max_rounds, self._tells_ways = assessor, max_rounds, tells_ways
+        self._places: dict[tuple[str, Hashable], _Place] = {}
         self.nodes: list[Node] = []
         self.edges: list[Edge] = []
-        waiting, seen = [next(iter(task.states))], set[str]()
+        waiting, seen = [self._place(next(iter(task.states)), ())], set[str]()
         while waiting:
-            if (name := waiting.pop()) not in seen:
-                seen.add(name)
-                state = task.states[name]
-                waiting += self._step(_Point(state, (), state.context.evidence))
+            if (place := waiting.pop()).name not in seen:
+                seen.add(place.name)
+                waiting += self._step(_Point(place, (), place.state.context.evidence))
 
-    def _step(self, point: _Point) -> Iterator[str]:
-        """Adds a node and all that further rounds lead to; names the states that come next."""
-        lead = None
+    def _place(self, name: str, steps: tuple[StepRecord, ...]) -> _Place:
+        """The place that a way leads to."""
+        state = self._task.states[name]
+        if not self._tells_ways:
+            return _Place(name, state, state.context.steps)
+        key = name, memory(steps)
+        if key not in self._places:
+            if len(self._places) == MAX_PLACES:
+                raise InvalidInputError(
+                    f"task {self._task.task.id} has more than {MAX_PLACES:,} ways to its"
+                    f" {len(self._task.states)} states that features of the last steps tell apart;"
+                    " leave these features out"
+                )
+            self._places[key] = _Place(f"{name}~{len(self._places)}", state, steps)
+        return self._places[key]
+
+    def _step(self, point: _Point) -> Iterator[_Place]:
+        """Adds a node and all that further rounds lead to; gives the places that come next."""
+        lead, then = None, None
+        state, place = point.state, point.place
         if point.pulls:
             winner = weighted_vote(point.evidence.candidates)
             action = None if winner is None else winner.action
-            lead = point.state.leads[choice_of(point.evidence.candidates, action)]
+            lead = state.leads[choice_of(point.evidence.candidates, action)]
             if lead.to is not None:
-                yield lead.to
-        context = replace(point.state.context, evidence=point.evidence)
-        assessed = Complexity(0.0) if self._assessor is None else self._assessor.assess(context)
+                steps = place.steps
+                if self._tells_ways:
+                    steps = (*steps, self._record(point, action, lead))
+                then = self._place(lead.to, steps)
+                yield then
+        context = replace(state.context, evidence=point.evidence, steps=place.steps)
+        assessed = _NOT_ASSESSED if self._assessor is None else self._assessor.assess(context)
         self.nodes.append(
             Node(
                 point.name,
                 self._task.task.id,
                 point.evidence,
                 assessed,
-                then=None if lead is None else lead.to,
+                then=None if then is None else then.name,
                 score=0.0 if lead is None else lead.score,
                 outside=lead is not None and lead.outside,
                 context=context,
@@ -156,12 +210,29 @@ class _Nodes:
                 pulls = (*point.pulls, (arm, number))
                 tools = self._lattice.arms.named[arm].tools
                 evidence = point.evidence.after(answer.candidates, tools)
-                further = _Point(point.state, pulls, evidence)
+                further = _Point(place, pulls, evidence)
                 usage, readings = _cost(point, answer)
                 self.edges.append(
                     Edge(point.name, arm, further.name, usage=usage, readings=readings)
                 )
                 yield from self._step(further)
+
+    def _record(self, point: _Point, action: str | None, lead: Lead) -> StepRecord:
+        """The step that a point settles, as far as later steps read it."""
+        named, asked = self._lattice.arms.named, point.state.asked
+        rounds = tuple(
+            Round(_NOT_ASSESSED, named[arm], 0.0, answer.candidates, answer.usage)
+            for arm, answer in ((arm, asked[arm][number]) for arm, number in point.pulls)
+        )
+        return StepRecord(
+            point.state.context.observation,
+            rounds,
+            _NOT_ASSESSED,
+            action,
+            Usage(),
+            feedback=lead.feedback,
+            probe=point.evidence.probe,
+        )
 
     def _answers(self, point: _Point) -> Iterator[tuple[str, int, Asked]]:
         for arm, answers in point.state.asked.items():
