@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -17,6 +18,8 @@ from starlette.routing import Route
 from amp.errors import InvalidInputError
 from amp.serve.accounting import Accounts, OpenAccounts
 from amp.serve.config import ServeConfig
+from amp.serve.decide import Policy
+from amp.serve.desk import Desk
 from amp.serve.fleet import Fleet
 from amp.serve.gateway import Gateway
 from amp.serve.metrics import Metrics
@@ -39,7 +42,8 @@ def make_app(config: ServeConfig, accounts: Accounts | None = None) -> FastAPI:
     fleet = fleet_of(config)
     accounts = accounts or OpenAccounts()
     metrics = Metrics()
-    gateway = Gateway(fleet, accounts, metrics, config.bounds)
+    desk = Desk(fleet, _policy_in, explain=print if config.explain else None)
+    gateway = Gateway(fleet, accounts, metrics, config.bounds, desk)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -78,6 +82,13 @@ def make_app(config: ServeConfig, accounts: Accounts | None = None) -> FastAPI:
         lifespan=lifespan,
         openapi_url=None,  # the APIs are described by those who made them
     )
+
+
+def _policy_in(path: str) -> Policy:
+    """The policy that was learned from traffic; arrays are read only where there is one."""
+    from amp.serve.learned import Learned
+
+    return Learned(Path(path))
 
 
 def fleet_of(config: ServeConfig) -> Fleet:

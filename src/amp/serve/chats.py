@@ -17,19 +17,23 @@ NOT covered: thinking that a stream does not show, of a call that is broken off 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
-from amp.cost import dollars, is_priced
+from amp.cost import is_priced
 from amp.models.base import ModelCard
 from amp.serve.accounting import Accounts, Refusal, Reservation
 from amp.serve.breaker import Breaker, Ticket
 from amp.serve.decide import Arm
-from amp.serve.dialect import Asked, Dialect, Events, Told, data_of, parsed
+from amp.serve.desk import Desk, Ruling
+from amp.serve.dialect import Asked, Dialect, Events, Told, data_of, object_of, parsed
 from amp.serve.dialects import DIALECTS
 from amp.serve.exchange import Exchange, RefusedCallError, length_of
-from amp.serve.fleet import Fleet, Place
+from amp.serve.fleet import Fleet, Place, Route
 from amp.serve.metrics import Metrics
+from amp.serve.prices import bound_of, priced
+from amp.serve.samples import vote
 from amp.serve.trying import Trying, is_outage
 from amp.serve.upstream import (
     Answer,
@@ -56,6 +60,9 @@ class Attempt:
         unasked: the same without the wish for a usage that the client did not ask for.
         card: the prices there.
         bound: the most that it can cost.
+        arm: the model there, and the effort that is written into it.
+        otherwise: the same attempt with another arm.
+        gave_up_effort: whether the same was refused with an effort.
     """
 
     place: Place
@@ -64,6 +71,9 @@ class Attempt:
     unasked: Asked
     card: ModelCard
     bound: Usage
+    arm: Arm
+    otherwise: Callable[[Arm], Attempt]
+    gave_up_effort: bool = False
 
     @property
     def breaker(self) -> Breaker:
@@ -78,24 +88,43 @@ class Chats:
         fleet: the upstreams.
         accounts: who may spend what.
         metrics: where it is counted.
+        desk: where it is decided.
     """
 
-    def __init__(self, fleet: Fleet, accounts: Accounts, metrics: Metrics) -> None:
+    def __init__(self, fleet: Fleet, accounts: Accounts, metrics: Metrics, desk: Desk) -> None:
         self.fleet = fleet
+        self.desk = desk
         self._accounts = accounts
         self._metrics = metrics
         # Models whose server tells no usage in a stream.
         self._unwilling: set[tuple[str, str]] = set()
 
     async def answer(self, exchange: Exchange, dialect: Dialect, body: bytes) -> None:
-        """Answers one, by the first upstream of its model that does.
+        """Decides what one gets, and answers it.
 
         Raises:
             RefusedCallError: if nobody may be asked.
             UpstreamError: if none answers; that of the last one, or that of the one that broke off.
         """
         asked = dialect.read(body)
-        attempts = attempts_of(self.fleet.places(asked.model), dialect, body)
+        route = self.fleet.route(asked.model)
+        ruling = self.desk.decide(exchange, dialect, asked, route)
+
+        async def ask(exchange: Exchange, body: bytes) -> None:
+            await self._once(exchange, dialect, body, route, ruling)
+
+        samples = ruling.decision.arm.samples
+        if samples > 1:
+            await vote(exchange, dialect, asked.fields, samples, ask)
+        else:
+            await ask(exchange, body)
+
+    async def _once(
+        self, exchange: Exchange, dialect: Dialect, body: bytes, route: Route, ruling: Ruling
+    ) -> None:
+        """Gives one answer, by the first upstream of the decided model that does."""
+        arm = ruling.decision.arm
+        attempts = attempts_of(self.fleet.places(arm.model, route), dialect, body, arm)
         trying = Trying(attempts, self.fleet.patience)
         async with Held(self._accounts, exchange, attempts) as held:
             while True:
@@ -104,8 +133,8 @@ class Chats:
                 if trying.tried > 1:
                     self._metrics.once_more(name, is_other=not trying.is_again)
                 try:
-                    await held.reserve()
-                    await self._ask(exchange, attempt, held, ticket, trying.tried)
+                    ruling.key = await held.reserve()
+                    await self._ask(exchange, attempt, held, ruling, ticket, trying.tried)
                     self._metrics.attempt(name, "answered")
                     return
                 except UpstreamError as error:
@@ -118,7 +147,13 @@ class Chats:
                     ticket.drop()
 
     async def _ask(
-        self, exchange: Exchange, attempt: Attempt, held: Held, ticket: Ticket, tried: int
+        self,
+        exchange: Exchange,
+        attempt: Attempt,
+        held: Held,
+        ruling: Ruling,
+        ticket: Ticket,
+        tried: int,
     ) -> None:
         """Asks one upstream, and charges what it cost.
 
@@ -126,6 +161,7 @@ class Chats:
             exchange: whose answer it becomes.
             attempt: what is asked.
             held: what pays.
+            ruling: what was decided, and is told what came of it.
             ticket: told as soon as the upstream is seen to be there.
             tried: attempts of this call, this one among them.
 
@@ -137,7 +173,7 @@ class Chats:
         key = (upstream.name, attempt.asked.model)
         asked = attempt.unasked if key in self._unwilling else attempt.asked
         charge: Usage | None = attempt.bound  # what it costs if it ends here
-        told = Told()
+        told, status = Told(), 0
         try:
             async with upstream.asked(
                 exchange.method, exchange.target, exchange.headers, asked.body, plain=True
@@ -154,31 +190,41 @@ class Chats:
                         status, headers, refusal, may_be_billed=may_be_billed
                     )
                 ticket.ended(well=True)
+                if attempt.gave_up_effort:
+                    self.desk.effort_refused(ruling)
+                headers += ruling.headers()
                 if answer.headers.get("content-type", "").startswith("text/event-stream"):
                     try:
                         await self._stream(exchange, answer, headers, attempt.dialect, asked, told)
                     finally:
-                        charge = _priced(told.usage(asked), card, told.surcharge)
+                        charge = priced(told.usage(asked), card, told.surcharge)
                     last = b""
                 else:
                     last = await whole(answer)
                     dialect.hear(parsed(last) or {}, told)
-                    charge = _priced(told.usage(asked), card, told.surcharge)
+                    charge = priced(told.usage(asked), card, told.surcharge)
                     if is_priced(card):
                         headers.append((b"x-amp-dollars", f"{charge.dollars:.9f}".encode()))
         except UpstreamRefusedError as error:
-            unread = asked.adds_usage and error.status in _UNREAD
-            if not (unread and b"stream_options" in error.body):
+            # The client did not ask for what is refused, so it is not to hear of it.
+            if error.status not in _UNREAD:
                 raise
-            # The client did not ask for it, so it is not to hear of it.
-            if len(self._unwilling) < _MOST_UNWILLING:
-                self._unwilling.add(key)
-            await self._ask(exchange, replace(attempt, asked=attempt.unasked), held, ticket, tried)
+            if asked.adds_usage and b"stream_options" in error.body:
+                if len(self._unwilling) < _MOST_UNWILLING:
+                    self._unwilling.add(key)
+                attempt = replace(attempt, asked=attempt.unasked)
+            elif attempt.arm.effort:
+                again = attempt.otherwise(replace(ruling.decision.arm, effort=""))
+                attempt = replace(again, gave_up_effort=True)
+            else:
+                raise
+            await self._ask(exchange, attempt, held, ruling, ticket, tried)
             return
         except UpstreamError as error:
             charge = charge if error.may_be_billed else None
             raise
         finally:
+            self.desk.settled(ruling, status, charge)
             if charge is not None:
                 self._metrics.usage(asked.model, charge)
                 await held.settle(charge, asked.model)
@@ -218,16 +264,18 @@ class Held:
         self._accounts = accounts
         self._exchange = exchange
         bounds = [attempt.bound for attempt in attempts]
-        priced = all(is_priced(attempt.card) for attempt in attempts)
-        self._dollars = max(bound.dollars for bound in bounds) if priced else None
+        known = all(is_priced(attempt.card) for attempt in attempts)
+        self._dollars = max(bound.dollars for bound in bounds) if known else None
         self._tokens = max(bound.tokens for bound in bounds)
         self._reservation: Reservation | None = None
 
     async def __aenter__(self) -> Held:
         return self
 
-    async def reserve(self) -> None:
+    async def reserve(self) -> str:
         """Makes sure that something is reserved; an attempt that was charged has used it up.
+
+        Returns the name of the key that pays.
 
         Raises:
             RefusedCallError: if the accounts do not allow it.
@@ -236,6 +284,7 @@ class Held:
             self._reservation = await reserve(
                 self._accounts, self._exchange, dollars=self._dollars, tokens=self._tokens
             )
+        return self._reservation.key
 
     async def settle(self, usage: Usage, model: str) -> None:
         """Charges what an attempt cost."""
@@ -268,7 +317,7 @@ async def reserve(
     return reserved
 
 
-def attempts_of(places: Sequence[Place], dialect: Dialect, body: bytes) -> list[Attempt]:
+def attempts_of(places: Sequence[Place], dialect: Dialect, body: bytes, arm: Arm) -> list[Attempt]:
     """What each of the upstreams would be asked.
 
     Raises:
@@ -282,15 +331,19 @@ def attempts_of(places: Sequence[Place], dialect: Dialect, body: bytes) -> list[
             f"the upstream does not speak the {dialect.name} API, and the gateway does not"
             f" translate; post to {other.path}",
         )
-    return [_attempt(place, dialect, body) for place in spoken]
+    return [_attempt(place, dialect, body, arm) for place in spoken]
 
 
-def _attempt(place: Place, dialect: Dialect, body: bytes) -> Attempt:
-    sent = dialect.with_arm(body, Arm(place.model))
+def _attempt(place: Place, dialect: Dialect, body: bytes, arm: Arm) -> Attempt:
+    here = Arm(place.model, arm.effort)
+    if dialect.obstacle(object_of(body), here):
+        here = Arm(place.model)
+    sent = dialect.with_arm(body, here)
     asked = dialect.read(sent)
     card = place.card(dialect.name, asked.model)
     unasked = replace(asked, body=sent, adds_usage=False)
-    return Attempt(place, dialect, asked, unasked, card, _bound(asked, card))
+    otherwise = partial(_attempt, place, dialect, body)
+    return Attempt(place, dialect, asked, unasked, card, bound_of(asked, card), here, otherwise)
 
 
 async def _heard(
@@ -330,24 +383,3 @@ async def whole(answer: Answer) -> bytes:
                 begun=True,
             )
     return bytes(content)
-
-
-def _bound(asked: Asked, card: ModelCard) -> Usage:
-    """The most that a call can cost."""
-    usage = Usage(
-        model_calls=1,
-        prompt_tokens=asked.prompt_bound,
-        completion_tokens=asked.completion_bound,
-        estimated_calls=1,
-    )
-    dear = Usage(completion_tokens=asked.completion_bound, reasoning_tokens=asked.completion_bound)
-    thinking = max(0.0, dollars(dear, card) - dollars(replace(dear, reasoning_tokens=0), card))
-    surcharge = (asked.dearest_prompt - 1.0) * asked.prompt_bound
-    priced = _priced(usage, card, surcharge)
-    return replace(priced, dollars=priced.dollars + thinking)
-
-
-def _priced(usage: Usage, card: ModelCard, surcharge: float) -> Usage:
-    """The usage with its dollars; tokens written into a cache cost more than others."""
-    dearer = surcharge * (card.dollars_per_million_prompt_tokens or 0.0) / 1e6
-    return replace(usage, dollars=dollars(usage, card) + dearer)

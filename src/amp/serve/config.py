@@ -25,6 +25,7 @@ class ServeConfig:
         patience: how long a call goes on.
         prices: the user's price table.
         drain_seconds: how long calls under way may go on after SIGTERM.
+        explain: whether each decision is printed in a line.
     """
 
     upstreams: Sequence[UpstreamConfig]
@@ -35,3 +36,4 @@ class ServeConfig:
     patience: Patience = field(default_factory=Patience)
     prices: Path | None = None
     drain_seconds: int = 30
+    explain: bool = False

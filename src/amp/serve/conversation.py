@@ -17,15 +17,18 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amp.allocate.behaviour import of_plan
 from amp.assess.features import observe
 from amp.environment import Observation, Task
-from amp.models.bill import number
+from amp.models.bill import number, table
 from amp.serve.dialect import parsed
 from amp.types import Complexity, StepContext, StepRecord
 from amp.usage import Usage
+
+if TYPE_CHECKING:
+    from amp.serve.decide import Arm
 
 CHARACTERS_PER_TOKEN = 4.0
 """Of a prompt, about."""
@@ -50,9 +53,9 @@ _READS = re.compile(
     r"|status|diff|show))(?![a-z])",
     re.IGNORECASE,
 )
+_DIGITS = re.compile(r"\d+")
 _SHELL = re.compile(r"bash|shell|terminal|exec|command|run", re.IGNORECASE)
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
-_DIGITS = re.compile(r"\d+")
 _MEDIA = ("image", "input_image", "input_audio", "document", "file", "input_file", "video")
 _MODEL_ITEMS = ("reasoning", "message", "compaction")
 
@@ -70,8 +73,9 @@ class Conversation:
         answer_tokens: about how long an answer is to be expected, thinking left out.
         after_tool: whether its last message is a tool's result.
         unvoted: why several answers could not vote on this call; empty if they can.
-        caller: which part of an agent calls, as a hash: what the system says, whatever numbers are
-            in it, and the names of the tools.
+        caller: a hash of who calls, which part of an agent that is: of the system's words, numbers
+            apart, and the names of the tools.
+        last: what the call before this one got, where the gateway remembers it.
     """
 
     episode: str
@@ -82,6 +86,7 @@ class Conversation:
     after_tool: bool = False
     unvoted: str = ""
     caller: str = ""
+    last: Arm | None = None
 
     def feature(self, name: str) -> float:
         """A feature, or 0 where it is not known."""
@@ -106,8 +111,8 @@ class _Trail:
 
     Attributes:
         calls: of tools, in order.
+        system: the system's first words.
         begins: the texts that the episode is known by: the system's, and the user's first.
-        system: of these, the system's.
         goal: the user's first words.
         latest: the user's last words.
         turns: answers of the model.
@@ -118,8 +123,8 @@ class _Trail:
     """
 
     calls: list[_Call] = field(default_factory=list)
-    begins: list[str] = field(default_factory=list)
     system: list[str] = field(default_factory=list)
+    begins: list[str] = field(default_factory=list)
     goal: str = ""
     latest: str = ""
     turns: int = 0
@@ -131,8 +136,8 @@ class _Trail:
     def told(self, text: str) -> None:
         """Notes words of the system."""
         if not self.turns and not self.user_turns:
-            self.begins.append(text)
             self.system.append(text)
+            self.begins.append(text)
 
     def asked(self, text: str) -> None:
         """Notes words of the user."""
@@ -216,7 +221,7 @@ def read_conversation(
         answer_tokens,
         trail.last == "tool",
         _unvoted(fields, offered, cap, trail.media),
-        _caller(trail.system, tools if isinstance(tools, list) else ()),
+        _caller(trail.system, tools),
     )
 
 
@@ -368,22 +373,18 @@ def _dumped(value: object) -> str:
         return ""
 
 
-def _hash(begins: Iterable[str]) -> str:
-    """A name for an episode that tells nothing of its content."""
-    return hashlib.sha256("\0".join(begins).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+def _caller(system: Iterable[str], tools: object) -> str:
+    """Dates and numbers of a system prompt change from call to call; they count as 0."""
+    listed = tools if isinstance(tools, list) else []
+    offered = [tool for tool in listed if isinstance(tool, dict)]
+    names = [table(tool, "function").get("name", tool.get("name")) for tool in offered]
+    said = [_DIGITS.sub("0", _ends(text, _SYSTEM)) for text in system]
+    return _hash([*said, "tools", *sorted(map(str, names))])[:8]
 
 
-def _caller(system: Iterable[str], tools: Iterable[object]) -> str:
-    """A name for the part of an agent that calls; a date or a number in its prompt changes none."""
-    names = []
-    for tool in tools:
-        if isinstance(tool, dict):
-            function = tool.get("function")
-            named = function if isinstance(function, dict) else tool
-            names.append(str(named.get("name", named.get("type"))))
-    return _hash(
-        [*(_DIGITS.sub("0", _ends(text, _SYSTEM)) for text in system), "tools", *sorted(names)]
-    )[:8]
+def _hash(texts: Iterable[str]) -> str:
+    """A name that tells nothing of the texts."""
+    return hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def _ends(text: str, most: int) -> str:

@@ -6,25 +6,19 @@ does, in the order of the configuration.
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import lru_cache
 from pathlib import Path
 
 from amp.errors import did_you_mean
 from amp.models.base import ModelCard
-from amp.models.registry import api_card
 from amp.serve.breaker import Breaker
 from amp.serve.exchange import RefusedCallError
+from amp.serve.prices import prices_at
 from amp.serve.trying import Patience
 from amp.serve.upstream import Upstream, UpstreamConfig
 
-_log = logging.getLogger(__name__)
-
-_MOST_CARDS, _MOST_WARNINGS = 1_000, 20
 _WILD = "*?["
 _PASS = "pass"
 
@@ -154,30 +148,3 @@ class Fleet:
         """Closes all connections."""
         for upstream in self.upstreams.values():
             await upstream.close()
-
-
-def prices_at(upstream: Upstream, table: Path | None) -> Callable[[str, str], ModelCard]:
-    """Returns the prices at an upstream, as a function of dialect and model.
-
-    Those of the shipped table are the providers'; another server has prices of its own.
-    """
-    if upstream.config.is_free:
-        return lambda dialect, model: ModelCard(model)
-    own = upstream.host not in ("api.openai.com", "api.anthropic.com")
-    table = upstream.config.prices or table
-
-    @lru_cache(maxsize=_MOST_CARDS)
-    def card(dialect: str, model: str) -> ModelCard:
-        found = api_card(dialect, model, table, own_server=own)
-        # Names come from clients, who could fill the log.
-        unknown = found.dollars_per_million_prompt_tokens is None
-        if unknown and card.cache_info().misses <= _MOST_WARNINGS:
-            _log.warning(
-                "no price known for %s:%s, so its dollars count as 0; add it to a price table"
-                " (setting prices)",
-                dialect,
-                json.dumps(model[:100]),
-            )
-        return found
-
-    return card

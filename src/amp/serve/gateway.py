@@ -15,6 +15,7 @@ from typing import Any
 from amp.errors import InvalidInputError
 from amp.serve.accounting import Accounts
 from amp.serve.chats import Chats, reserve, whole
+from amp.serve.desk import Desk
 from amp.serve.dialects import CHAT, DIALECTS, MESSAGES
 from amp.serve.exchange import (
     Bounds,
@@ -42,6 +43,7 @@ class Gateway:
         accounts: who may spend what.
         metrics: where it is counted.
         bounds: what it takes on.
+        desk: where calls are decided.
 
     Attributes:
         fleet: the same.
@@ -54,13 +56,14 @@ class Gateway:
         accounts: Accounts,
         metrics: Metrics,
         bounds: Bounds,
+        desk: Desk,
     ) -> None:
         self.fleet = fleet
         self.running = 0
         self._accounts = accounts
         self._metrics = metrics
         self._bounds = bounds
-        self._chats = Chats(fleet, accounts, metrics)
+        self._chats = Chats(fleet, accounts, metrics, desk)
         self._dialects = {dialect.path: dialect for dialect in DIALECTS}
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
