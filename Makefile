@@ -1,9 +1,11 @@
 # The commands that CONTRIBUTING.md and CI use. They need Python >= 3.11 only, and make .venv.
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+INSTALL := -m pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/python $(INSTALL) --constraint constraints.txt
+CLIENTS ?= agents inspect langchain litellm lmeval
 
-.PHONY: demo test test-fast test-faults test-alfworld check docs bench clean
+.PHONY: demo test test-fast test-faults test-clients test-alfworld check docs bench clean
 
 demo: .venv/demo            ## plan with a real local model, once fixed and once adaptively
 	$(BIN)/amp demo
@@ -16,6 +18,9 @@ test-fast: .venv/dev        ## run the tests without a model and without replays
 
 test-faults: .venv/dev      ## break things at full length: hostile input, kills, servers' quirks
 	$(BIN)/python -m pytest -n 2 --thorough tests/faults
+
+test-clients: .venv/dev $(CLIENTS:%=.venv/clients/%/built)  ## run other projects' clients, each in its environment
+	$(BIN)/python -m pytest tests/clients
 
 test-alfworld: .venv/alfworld  ## run ALFWorld's tests; its packages compile for minutes (needs gcc)
 	$(BIN)/python -m pytest -n 2 -k alfworld tests/benchmarks tests/docs
@@ -49,6 +54,11 @@ bench: .venv/dev            ## what is promised about speed, each measured withi
 
 .venv/alfworld: .venv/dev
 	$(PIP) --editable ".[dev,alfworld]"
+	touch $@
+
+.venv/clients/%/built: tests/clients/constraints-%.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python $(INSTALL) --requirement $<
 	touch $@
 
 clean:

@@ -140,7 +140,7 @@ def sse(*events: dict[str, Any] | str, named: bool = False) -> list[bytes]:
     return written
 
 
-USAGE = {
+USAGE: dict[str, Any] = {
     "prompt_tokens": 21,
     "completion_tokens": 9,
     "total_tokens": 30,
@@ -150,12 +150,12 @@ USAGE = {
 """Of every answer of `chat`."""
 
 
-def chat(asked: Asked, pause: float | None = None) -> Reply:
+def chat(asked: Asked, pause: float | None = None, words: Sequence[str] = WORDS) -> Reply:
     """Answers a chat completion as OpenAI does, with or without a stream, tools, and a usage."""
     fields = asked.json
     base = {"id": "chatcmpl-1", "created": 1, "model": fields["model"]}
     call = {"id": "call_1", "type": "function", "function": CALL}
-    message = {"role": "assistant", "content": "".join(WORDS)}
+    message = {"role": "assistant", "content": "".join(words)}
     end = "stop"
     if fields.get("tools"):
         message, end = {"role": "assistant", "content": None, "tool_calls": [call]}, "tool_calls"  # type: ignore[dict-item]  # JSON
@@ -171,7 +171,7 @@ def chat(asked: Asked, pause: float | None = None) -> Reply:
     base["object"] = "chat.completion.chunk"
     told = bool((fields.get("stream_options") or {}).get("include_usage"))
     none = {"usage": None} if told else {}
-    deltas: list[dict[str, Any]] = [{"content": word} for word in WORDS]
+    deltas: list[dict[str, Any]] = [{"content": word} for word in words]
     if fields.get("tools"):
         begun = {**call, "index": 0, "function": {**CALL, "arguments": ""}}
         rest = {"index": 0, "function": {"arguments": CALL["arguments"]}}
@@ -185,19 +185,19 @@ def chat(asked: Asked, pause: float | None = None) -> Reply:
     return _stream(sse(*events, "[DONE]"), pause)
 
 
-def messages(asked: Asked, pause: float | None = None) -> Reply:
+def messages(asked: Asked, pause: float | None = None, words: Sequence[str] = WORDS) -> Reply:
     """Answers a message as Anthropic does; 4 fresh, 16 cached and 8 written prompt tokens."""
     fields = asked.json
     read = {"input_tokens": 4, "cache_read_input_tokens": 16, "cache_creation_input_tokens": 8}
     message = {"id": "msg_1", "type": "message", "role": "assistant", "model": fields["model"]}
     tool = {"type": "tool_use", "id": "toolu_1", "name": "add", "input": {"a": 2, "b": 2}}
-    block = tool if fields.get("tools") else {"type": "text", "text": "".join(WORDS)}
+    block = tool if fields.get("tools") else {"type": "text", "text": "".join(words)}
     end = {"stop_reason": "tool_use" if fields.get("tools") else "end_turn", "stop_sequence": None}
     if not fields.get("stream"):
         answer = {**message, "content": [block], **end, "usage": {**read, "output_tokens": 9}}
         return Reply([json.dumps(answer).encode()], headers={"content-type": "application/json"})
     begun = {**message, "content": [], "stop_reason": None, "stop_sequence": None}
-    deltas = [{"type": "text_delta", "text": word} for word in WORDS]
+    deltas = [{"type": "text_delta", "text": word} for word in words]
     if fields.get("tools"):
         block = {**tool, "input": {}}
         deltas = [{"type": "input_json_delta", "partial_json": CALL["arguments"]}]
@@ -214,7 +214,7 @@ def messages(asked: Asked, pause: float | None = None) -> Reply:
     return _stream(sse(*events, named=True), pause)
 
 
-def responses(asked: Asked, pause: float | None = None) -> Reply:
+def responses(asked: Asked, pause: float | None = None, words: Sequence[str] = WORDS) -> Reply:
     """Answers a response as OpenAI does; the same figures as those of `chat`."""
     fields = asked.json
     usage = {
@@ -224,7 +224,7 @@ def responses(asked: Asked, pause: float | None = None) -> Reply:
         "output_tokens_details": {"reasoning_tokens": 3},
         "total_tokens": USAGE["total_tokens"],
     }
-    text = {"type": "output_text", "text": "".join(WORDS), "annotations": []}
+    text = {"type": "output_text", "text": "".join(words), "annotations": []}
     item: dict[str, Any] = {"type": "message", "id": "msg_1", "role": "assistant"}
     item |= {"content": [text], "status": "completed"}
     if fields.get("tools"):
@@ -250,7 +250,7 @@ def responses(asked: Asked, pause: float | None = None) -> Reply:
         empty = {**text, "text": ""}
         events += [{"type": "response.content_part.added", **at, "part": empty}]
         deltas = {"type": "response.output_text.delta", **at, "logprobs": []}
-        events += [{**deltas, "delta": word} for word in WORDS]
+        events += [{**deltas, "delta": word} for word in words]
         done = {"type": "response.output_text.done", **at, "text": text["text"], "logprobs": []}
         events += [done, {"type": "response.content_part.done", **at, "part": text}]
     first = {**whole, "output": [], "status": "in_progress", "usage": None}
@@ -273,12 +273,30 @@ def embeddings(asked: Asked) -> Reply:
     return Reply([json.dumps(answer).encode()], headers={"content-type": "application/json"})
 
 
-def either(asked: Asked) -> Reply:
+def either(asked: Asked, words: Sequence[str] = WORDS) -> Reply:
     """Answers whatever was asked for, and lists one model."""
     if asked.method == "GET":
         return Reply([b'{"object":"list","data":[{"id":"gpt-5.4-mini","object":"model"}]}'])
-    answers = {"messages": messages, "responses": responses, "embeddings": embeddings}
-    return answers.get(asked.target.rpartition("/")[2], chat)(asked)
+    path = asked.target.rpartition("/")[2]
+    if path == "embeddings":
+        return embeddings(asked)
+    answers = {"messages": messages, "responses": responses}
+    return answers.get(path, chat)(asked, words=words)
+
+
+_RESULTS = (b'"role":"tool"', b'"role": "tool"', b"function_call_output", b"tool_result")
+
+
+def working(asked: Asked) -> Reply:
+    """Answers as a model at work: it calls a tool, reads the result, and keeps to schemas."""
+    if asked.method == "GET":
+        return either(asked)
+    fields = asked.json
+    if any(mark in asked.body for mark in _RESULTS):
+        fields.pop("tools", None)
+    told = Asked(asked.method, asked.target, asked.headers, json.dumps(fields).encode())
+    keeps_schema = b'"json_schema"' in asked.body
+    return either(told, ('{"sum"', ":4}") if keeps_schema else WORDS)
 
 
 def _stream(events: list[bytes], pause: float | None) -> Reply:

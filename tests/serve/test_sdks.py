@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from anthropic import AsyncAnthropic
 from openai import AsyncOpenAI
-from tests.fakes.upstream import CALL, USAGE, WORDS, either, serving
+from pydantic import BaseModel
+from tests.fakes.upstream import CALL, USAGE, WORDS, either, serving, working
 from tests.serve.running import gateway
 
 pytestmark = pytest.mark.slow
@@ -97,6 +98,31 @@ async def test_openai_makes_responses_and_embeddings(prices: Path) -> None:
         assert (spent.prompt_tokens, spent.cached_prompt_tokens) == (3 * 21 + 7, 3 * 16)
         assert (spent.completion_tokens, spent.reasoning_tokens) == (3 * 9, 3 * 3)
         assert amp.accounts.reserved == {}
+
+
+async def test_openai_keeps_to_schemas_and_reads_results_of_tools() -> None:
+    class Sum(BaseModel):
+        sum: int
+
+    result: Any = {"role": "tool", "tool_call_id": "call_1", "content": "4"}
+    async with (
+        serving(working) as upstream,
+        gateway(upstream.url) as amp,
+        AsyncOpenAI(base_url=amp.v1, api_key="sk-client") as client,
+    ):
+        parsed = await client.chat.completions.parse(
+            model="gpt", messages=HELLO, response_format=Sum
+        )
+        assert parsed.choices[0].message.parsed == Sum(sum=4)
+        response = await client.responses.parse(model="gpt", input="2 + 2?", text_format=Sum)
+        assert response.output_parsed == Sum(sum=4)
+        called: Any = await client.chat.completions.create(
+            model="gpt", messages=HELLO, tools=[TOOL]
+        )
+        said = [*HELLO, called.choices[0].message.model_dump(), result]
+        answer = await client.chat.completions.create(model="gpt", messages=said, tools=[TOOL])
+        assert answer.choices[0].message.content == TEXT
+        assert (amp.accounts.spent.model_calls, amp.accounts.spent.estimated_calls) == (4, 0)
 
 
 async def test_anthropic_chats_streams_and_calls_tools(prices: Path) -> None:
