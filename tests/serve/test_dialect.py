@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.fakes.upstream import USAGE, WORDS, Asked, chat, embeddings, messages, responses
 
 from amp.errors import InvalidInputError
-from amp.serve.dialect import TOKENS_OF_MEDIA, Events, Told, data_of
+from amp.serve.dialect import TOKENS_OF_MEDIA, UNCAPPED_COMPLETION, Events, Told, data_of
 from amp.serve.dialects import CHAT as OPENAI
 from amp.serve.dialects import DIALECTS, EMBEDDINGS, RESPONSES
 from amp.serve.dialects import MESSAGES as ANTHROPIC
@@ -197,3 +197,9 @@ def test_what_is_no_request_is_refused(body: bytes) -> None:
     for dialect in DIALECTS:
         with pytest.raises(InvalidInputError):
             dialect.read(body)
+
+
+def test_an_answer_without_a_cap_is_reserved_for() -> None:
+    for dialect in (OPENAI, ANTHROPIC, RESPONSES):
+        asked = dialect.read(b'{"model":"m","n":2}')
+        assert asked.completion_bound == (2 if dialect is OPENAI else 1) * UNCAPPED_COMPLETION

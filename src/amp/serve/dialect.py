@@ -197,7 +197,7 @@ class OpenAIChat:
             body,
             adds_usage,
             prompt_bound(body, fields, "messages"),
-            samples * cap,
+            samples * (cap or UNCAPPED_COMPLETION),
             fields=fields,
         )
 

@@ -1,0 +1,227 @@
+"""Decisions through a running gateway: what reaches the upstream, and what the client hears."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+from tests.fakes.upstream import Asked, Reply, chat, either, messages, responses, serving
+from tests.serve.running import Running, gateway
+
+from amp.serve.fleet import Route
+
+pytestmark = pytest.mark.slow
+
+PATHS = ("/chat/completions", "/messages", "/responses")
+RULES = [Route("*", policy="rules")]
+
+
+def asking(path: str, **fields: Any) -> dict[str, Any]:
+    """A request after a tool's result that is fine."""
+    call = {"name": "add", "arguments": "{}"}
+    if path == "/messages":
+        use = {"type": "tool_use", "id": "c", "name": "add", "input": {}}
+        back = {"type": "tool_result", "tool_use_id": "c", "content": "4"}
+        said = [
+            {"role": "user", "content": "2 + 2?"},
+            {"role": "assistant", "content": [use]},
+            {"role": "user", "content": [back]},
+        ]
+        return {"model": "m", "max_tokens": 500, "messages": said, **fields}
+    if path == "/responses":
+        items = [
+            {"role": "user", "content": "2 + 2?"},
+            {"type": "function_call", "call_id": "c", **call},
+            {"type": "function_call_output", "call_id": "c", "output": "4"},
+        ]
+        return {"model": "m", "input": items, **fields}
+    calls = [{"id": "c", "type": "function", "function": call}]
+    said = [
+        {"role": "user", "content": "2 + 2?"},
+        {"role": "assistant", "content": None, "tool_calls": calls},
+        {"role": "tool", "tool_call_id": "c", "content": "4"},
+    ]
+    return {"model": "m", "messages": said, **fields}
+
+
+async def post(amp: Running, path: str, fields: Any, **headers: str) -> httpx2.Response:
+    async with httpx2.AsyncClient(timeout=10) as client:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await client.post(amp.v1 + path, json=fields, headers=named)
+
+
+EFFORT: dict[str, dict[str, Any]] = {
+    "/chat/completions": {"reasoning_effort": "low"},
+    "/messages": {"output_config": {"effort": "low"}},
+    "/responses": {"reasoning": {"effort": "low"}},
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_routine_call_gets_less_effort_in_each_api(path: str) -> None:
+    async with serving(either) as upstream, gateway(upstream.url, routes=RULES) as amp:
+        got = await post(amp, path, asking(path))
+        assert got.status_code == 200
+        assert upstream.asked[0].json == {**asking(path), **EFFORT[path]}
+        assert got.headers["x-amp-arm"] == "m@low"
+        assert got.headers["x-amp-decision"] == "rules: goes on after a result that is fine"
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_the_clients_effort_reaches_the_upstream_to_the_byte(path: str) -> None:
+    own = {**EFFORT[path], "odd": 1.5}
+    async with serving(either) as upstream, gateway(upstream.url, routes=RULES) as amp:
+        got = await post(amp, path, asking(path, **own))
+        assert upstream.asked[0].json == asking(path, **own)
+        assert got.headers["x-amp-arm"] == "m"
+
+
+async def test_an_effort_that_is_refused_is_left_out_and_not_tried_again() -> None:
+    def old(asked: Asked) -> Reply:
+        if "reasoning_effort" in asked.json:
+            return Reply([b'{"error":{"message":"Unrecognized argument: reasoning_effort"}}'], 400)
+        return chat(asked)
+
+    path = PATHS[0]
+    async with serving(old) as upstream, gateway(upstream.url, routes=RULES) as amp:
+        for _ in range(2):
+            got = await post(amp, path, asking(path))
+            assert (got.status_code, got.headers["x-amp-arm"]) == (200, "m")
+        assert len(upstream.asked) == 3  # found out once
+        assert amp.accounts.spent.model_calls == 2
+
+
+async def test_what_is_refused_without_an_effort_too_teaches_nothing() -> None:
+    def never(asked: Asked) -> Reply:
+        return Reply([b'{"error":{"message":"messages: too long"}}'], 400)
+
+    path = PATHS[0]
+    async with serving(never) as upstream, gateway(upstream.url, routes=RULES) as amp:
+        for _ in range(2):
+            got = await post(amp, path, asking(path))
+            assert (got.status_code, got.json()["error"]["message"]) == (400, "messages: too long")
+        assert ["reasoning_effort" in asked.json for asked in upstream.asked] == [1, 0, 1, 0]
+
+
+async def test_a_name_of_ours_stands_for_an_arm() -> None:
+    routes = [Route("amp/cheap", arms=("small@low",))]
+    fields = {"model": "amp/cheap", "messages": [{"role": "user", "content": "Hi"}]}
+    async with serving(either) as upstream, gateway(upstream.url, routes=routes) as amp:
+        await post(amp, PATHS[0], fields)
+        assert upstream.asked[0].json == {**fields, "model": "small", "reasoning_effort": "low"}
+
+
+def saying(*texts: str, takes_n: bool) -> Callable[[Asked], Reply]:
+    """An upstream that answers with one text after another."""
+    left = list(texts)
+
+    def answer(asked: Asked) -> Reply:
+        fields = asked.json
+        assert not fields.get("stream")
+        api = next(each for each in (messages, responses, chat) if each.__name__ in asked.target
+                   or each is chat)  # fmt: skip
+        if fields.get("n", 1) > 1 and not takes_n:
+            return Reply([b'{"error":{"message":"n is not supported"}}'], 400)
+        (body,) = api(asked).parts
+        assert isinstance(body, bytes)
+        found = json.loads(body)
+        if api is chat:
+            for choice in found["choices"]:
+                choice["message"]["content"] = left.pop(0)
+        elif api is messages:
+            found["content"][0]["text"] = left.pop(0)
+        else:
+            found["output"][-1]["content"][0]["text"] = left.pop(0)
+        return Reply([json.dumps(found).encode()], headers={"content-type": "application/json"})
+
+    return answer
+
+
+def said_in(path: str, answer: dict[str, Any]) -> str:
+    if path == "/messages":
+        return str(answer["content"][0]["text"])
+    if path == "/responses":
+        return str(answer["output"][-1]["content"][0]["text"])
+    return str(answer["choices"][0]["message"]["content"])
+
+
+QUESTION = [{"role": "user", "content": "2 + 2?"}]
+
+
+@pytest.mark.parametrize("takes_n", [True, False])
+@pytest.mark.parametrize("path", PATHS)
+async def test_answers_vote_and_all_of_them_are_charged(path: str, takes_n: bool) -> None:
+    texts = ("It is so: the answer is 5", "Thus the answer is 4.", "**Answer: 4**")
+    asked = {"input": QUESTION} if path == "/responses" else {"messages": QUESTION}
+    fields = {"model": "m", "max_tokens": 100, **asked}
+    async with (
+        serving(saying(*texts, takes_n=takes_n)) as upstream,
+        gateway(upstream.url) as amp,
+    ):
+        got = await post(amp, path, fields, x_amp_samples="3")
+        answer = got.json()
+        assert said_in(path, answer) == texts[1]
+        assert got.headers["x-amp-votes"] == "2 of 3"
+        calls = 1 if takes_n and path == PATHS[0] else 3
+        assert answer["usage"]["amp"]["calls"] == calls
+        assert amp.accounts.spent.model_calls == calls
+        assert amp.accounts.reserved == {}
+        told = answer["usage"].get("completion_tokens", answer["usage"].get("output_tokens"))
+        assert told == amp.accounts.spent.completion_tokens
+
+
+@pytest.mark.parametrize("usage", [True, False])
+async def test_an_answer_that_was_voted_on_streams(usage: bool) -> None:
+    upstreams = saying("4", "5", "4", takes_n=True)
+    async with serving(upstreams) as upstream, gateway(upstream.url) as amp:
+        client = openai.AsyncOpenAI(base_url=amp.v1, api_key="x", max_retries=0)
+        stream = await client.chat.completions.create(
+            model="m",
+            messages=[{"role": "user", "content": "2 + 2?"}],
+            stream=True,
+            stream_options={"include_usage": usage},
+            extra_headers={"x-amp-samples": "3"},
+        )
+        chunks = [chunk async for chunk in stream]
+        text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+        assert text == "4"
+        assert chunks[-1 - usage].choices[0].finish_reason == "stop"
+        assert (chunks[-1].usage is not None) == usage
+        await client.close()
+
+
+async def test_a_message_that_was_voted_on_streams() -> None:
+    import anthropic
+
+    async with (
+        serving(saying("4", "5", "4", takes_n=True)) as upstream,
+        gateway(upstream.url) as amp,
+    ):
+        client = anthropic.AsyncAnthropic(base_url=amp.url, api_key="x", max_retries=0)
+        headers = {"x-amp-samples": "3"}
+        async with client.messages.stream(
+            model="m", max_tokens=9, messages=[{"role": "user", "content": "?"}],
+            extra_headers=headers,
+        ) as stream:  # fmt: skip
+            message = await stream.get_final_message()
+        assert message.content[0].model_dump()["text"] == "4"
+        assert message.usage.output_tokens == amp.accounts.spent.completion_tokens
+        await client.close()
+
+
+async def test_of_samples_that_fail_some_the_others_vote() -> None:
+    turns = iter((False, True, False))
+
+    def flaky(asked: Asked) -> Reply:
+        if next(turns):
+            return Reply([b'{"type":"error","error":{"message":"no"}}'], 400)
+        return messages(asked)
+
+    async with serving(flaky) as upstream, gateway(upstream.url) as amp:
+        fields = {"model": "m", "max_tokens": 9, "messages": QUESTION}
+        got = await post(amp, "/messages", fields, x_amp_samples="3")
+        assert got.headers["x-amp-votes"] == "2 of 2"
