@@ -30,7 +30,7 @@ def oracle(table: TableEnv, reward: Reward, trade_off: float) -> tuple[Floats, F
     """
     scores = np.unique(table.score[table.then == END])
     cheapest = np.full((len(table.then), table.max_rounds + 1, len(scores)), np.inf)
-    for nodes in _levels(table):
+    for nodes in levels(table):
         then = table.then[nodes]
         here = np.where(scores == table.score[nodes][:, None], 0.0, np.inf)
         settled = np.where((then == END)[:, None], here, cheapest[then, 0])
@@ -88,7 +88,7 @@ def values(table: TableEnv, reward: Reward, trade_offs: Floats) -> Values:
     stop = np.full((count, len(trade_offs)), -np.inf)
     go = np.full((count, rounds, arms, len(trade_offs)), -np.inf)
     come = np.full((count, rounds + 1, len(trade_offs)), -np.inf)
-    for nodes in _levels(table):
+    for nodes in levels(table):
         then = table.then[nodes]
         score = table.score[nodes][:, None]
         counted = (score >= 1.0) * 1.0 if reward.binary else score
@@ -116,7 +116,7 @@ def values(table: TableEnv, reward: Reward, trade_offs: Floats) -> Values:
     return Values(stop, go)
 
 
-def _levels(table: TableEnv) -> Iterator[Ints]:
+def levels(table: TableEnv) -> Iterator[Ints]:
     """The nodes, those first that lead nowhere, each after all that it leads to."""
     targets = np.concatenate([table.next.reshape(len(table.then), -1), table.then[:, None]], 1)
     level = np.zeros(len(table.then) + 1, np.intp)  # END, the last one, stays below all

@@ -1,0 +1,263 @@
+"""Whole episodes on a visited lattice: what the planner would do, see and pay, without a model.
+
+`replay_lattice` plays any allocator, step by step as `amp.planner` does. `best_arms` is the exact
+oracle: by dynamic programming from the ends of plans, the arm in every state that is the first of
+the most rewarding way from there, or giving up where that is best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from amp.allocate.base import Allocator
+from amp.assess.base import Assessor
+from amp.errors import InvalidInputError
+from amp.reward import Reward
+from amp.simulate.lattice_recording import Lattice
+from amp.simulate.states import Arms, Asked, State, TaskLattice, choice_of
+from amp.types import (
+    GIVEN_UP,
+    Allocation,
+    Candidate,
+    Complexity,
+    Decision,
+    Episode,
+    Evidence,
+    Round,
+    StepContext,
+    StepRecord,
+    Usage,
+    first_failure,
+)
+from amp.votes import chooser, weighted_vote
+
+OUTSIDE = "left the lattice"
+"""`Episode.ended` where what follows was not visited."""
+
+_MAX_ROUNDS = 16
+_NOT_ASSESSED = Complexity(0.0)
+
+CostOf = Callable[[Usage], float]
+Decide = Callable[[State, StepContext], Decision]
+"""Decides on a step, of which the state is known, too."""
+
+
+def replay_lattice(
+    lattice: Lattice, allocator: Allocator, assessor: Assessor | None = None, seed: int = 0
+) -> list[Episode]:
+    """An episode of every task; one that leaves the lattice ends there, as `OUTSIDE`.
+
+    Args:
+        lattice: what was visited.
+        allocator: decides; what it allocates are arms of the lattice.
+        assessor: scores the steps; None for a complexity of 0.
+        seed: of the tasks, from which allocators draw their chance.
+
+    Raises:
+        InvalidInputError: if it allocates what is no arm, or the assessor wants another probe.
+    """
+    if assessor is not None and assessor.probes - lattice.arms.probes:
+        raise InvalidInputError(
+            f"the assessor probes {', '.join(sorted(assessor.probes))}, the lattice was recorded"
+            f" with {', '.join(sorted(lattice.arms.probes)) or 'no probe'}; record it so (--probe)"
+        )
+
+    def decide(state: State, context: StepContext) -> Decision:
+        assessed = _NOT_ASSESSED if assessor is None else assessor.assess(context)
+        return allocator.allocate(context, assessed)
+
+    return [play(lattice.arms, task, decide, seed) for task in lattice.tasks]
+
+
+def play(arms: Arms, task: TaskLattice, decide: Decide, seed: int = 0) -> Episode:
+    """One episode (see `replay_lattice`)."""
+    own = replace(task.task, seed=seed)
+    state = next(iter(task.states.values()))
+    names = {allocation: name for name, allocation in arms.named.items()}
+    steps: list[StepRecord] = []
+    total, paid = Usage(), set[str]()
+    while True:
+        context = replace(state.context, task=own, steps=tuple(steps))
+        step = _Step(state, context, names, paid)
+        given_up = step.decide(decide)
+        record = step.record()
+        total += record.usage
+        if given_up:
+            return Episode(own, (*steps, record), False, 0.0, total, GIVEN_UP)
+        lead = state.leads[choice_of(step.candidates, record.action)]
+        steps.append(replace(record, feedback=lead.feedback))
+        if lead.to is None:
+            ended = OUTSIDE if lead.outside else "done" if lead.success else "not reached"
+            success = False if lead.outside else lead.success
+            return Episode(own, tuple(steps), success, lead.score, total, ended)
+        state = task.states[lead.to]
+
+
+class _Step:
+    """A plan step under way.
+
+    Args:
+        state: where it is.
+        context: the step before anything is asked.
+        names: of the arms, by allocation.
+        paid: names of the prompts that are paid for once an episode and were; is added to.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        context: StepContext,
+        names: Mapping[Allocation, str],
+        paid: set[str],
+    ) -> None:
+        self._state, self._names, self._paid = state, names, paid
+        self._usage, self._rounds = self._charged(state.probe), list[Round]()
+        self._context = replace(context, evidence=Evidence(probe=context.evidence.probe))
+        self._stop: Decision | None = None
+        self._taken: dict[str, int] = {}
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Those of all rounds."""
+        return self._context.evidence.candidates
+
+    def decide(self, decide: Decide) -> bool:
+        """Asks in rounds until the decision is to stop; says whether the episode is given up."""
+        while len(self._rounds) < _MAX_ROUNDS:
+            self._context = replace(self._context, usage=self._usage)
+            decision = decide(self._state, self._context)
+            if decision.allocation is None:
+                self._stop = decision
+                return bool(decision.give_up)
+            self._ask(decision)
+        return False
+
+    def record(self) -> StepRecord:
+        """What became of the step, but for the environment's answer."""
+        winner = chooser(self._stop)(self.candidates)
+        action = None if winner is None else winner.action
+        failure = None if action is not None else first_failure(self._rounds)
+        if self._stop is not None and self._stop.give_up:
+            action, failure = None, f"{GIVEN_UP}: {self._stop.give_up}"
+        return StepRecord(
+            self._context.observation,
+            tuple(self._rounds),
+            _NOT_ASSESSED,
+            action,
+            self._usage,
+            failure=failure,
+            stop=self._stop,
+            probe=self._context.evidence.probe,
+        )
+
+    def _ask(self, decision: Decision) -> None:
+        allocation = decision.allocation
+        if allocation is None or allocation not in self._names:
+            raise InvalidInputError(
+                f"in step {len(self._context.steps) + 1} of task {self._context.task.id} is"
+                f" allocated {allocation}, expected an arm of the lattice:"
+                f" {', '.join(self._state.asked)}"
+            )
+        arm = self._names[allocation]
+        answers = self._state.asked[arm]
+        number = self._taken.get(arm, 0)
+        self._taken[arm] = number + 1
+        answer = answers[min(number, len(answers) - 1)]
+        usage = self._charged(answer)
+        self._usage += usage
+        made = Round(
+            _NOT_ASSESSED, allocation, decision.log_prob, answer.candidates, usage,
+            latents=decision.latents,
+        )  # fmt: skip
+        self._rounds.append(made)
+        evidence = self._context.evidence.after(answer.candidates, allocation.tools)
+        self._context = replace(self._context, evidence=evidence)
+
+    def _charged(self, asked: Asked) -> Usage:
+        """What is paid for it now."""
+        new = [usage for name, usage in asked.readings.items() if name not in self._paid]
+        self._paid |= asked.readings.keys()
+        return asked.usage + sum(new, Usage())
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """What is best in a state, known beforehand.
+
+    Attributes:
+        arm: its name; None to give the episode up.
+        worth: reward of all that follows.
+        cost: of the arm there; 0 to give up.
+    """
+
+    arm: str | None
+    worth: float
+    cost: float
+
+
+def best_arms(
+    arms: Arms, task: TaskLattice, reward: Reward, trade_off: float, cost_of: CostOf
+) -> dict[str, Best]:
+    """The best arm of every visited state, by its name.
+
+    A prompt that is read again is paid for each time, so where some are an episode may cost less.
+    What was not visited is worth nothing; of equals the first arm counts, and an arm rather than
+    giving up.
+
+    Args:
+        arms: of the lattice.
+        task: the states of a task.
+        reward: what pays.
+        trade_off: lambda.
+        cost_of: what a usage costs, in the unit of the reward.
+    """
+    known: dict[str, Best] = {}
+    price = (1.0 - trade_off) / reward.reference_cost
+
+    def after(asked: Asked, state: State) -> float:
+        winner = weighted_vote(asked.candidates)
+        action = None if winner is None else winner.action
+        lead = state.leads[choice_of(asked.candidates, action)]
+        if lead.to is not None:
+            return known[lead.to].worth
+        return reward.of(0.0 if lead.outside else lead.score, 0.0, trade_off)
+
+    for state in sorted(task.states.values(), key=lambda one: -len(one.context.steps)):
+        probe = state.probe.usage + sum(state.probe.readings.values(), Usage())
+        found = []
+        for name in arms.named:
+            asked = state.asked[name][0]
+            read = (u for key, u in asked.readings.items() if key not in state.probe.readings)
+            cost = cost_of(probe + asked.usage + sum(read, Usage()))
+            found.append(Best(name, after(asked, state) - price * cost, cost))
+        best = max(found, key=lambda one: one.worth)
+        known[state.name] = best if best.worth >= 0.0 else Best(None, 0.0, 0.0)
+    return known
+
+
+def replay_best(
+    lattice: Lattice, reward: Reward, trade_off: float, cost_of: CostOf, seed: int = 0
+) -> list[Episode]:
+    """Episodes of the oracle, which knows what every arm would lead to (see `best_arms`)."""
+    arms = lattice.arms
+
+    def episode(task: TaskLattice) -> Episode:
+        known = best_arms(arms, task, reward, trade_off, cost_of)
+
+        def decide(state: State, context: StepContext) -> Decision:
+            if context.evidence.rounds:
+                return Decision(None)
+            arm = known[state.name].arm
+            if arm is None:
+                return Decision(None, give_up="nothing that follows is worth its cost")
+            return Decision(arms.named[arm])
+
+        return play(arms, task, decide, seed)
+
+    return [episode(task) for task in lattice.tasks]
+
+
+def leaves(episodes: Sequence[Episode]) -> list[Episode]:
+    """Those that left the lattice."""
+    return [episode for episode in episodes if episode.ended == OUTSIDE]

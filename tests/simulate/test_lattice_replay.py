@@ -1,0 +1,119 @@
+"""Episodes on a lattice are the planner's, step by step; its oracle is that of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.fakes.trail import ARMS, Trails
+from tests.simulate.test_explore import (
+    PLANS,
+    SURVEY,
+    TASKS,
+    Follow,
+    Guess,
+    read,
+    record,
+    record_babyai,
+    replay,
+)
+from tests.simulate.test_lattice_table import REWARD
+
+from amp.allocate.base import Allocator, FixedAllocator
+from amp.allocate.rules import PlanThenFollow
+from amp.benchmarks.babyai import BabyAI
+from amp.errors import InvalidInputError
+from amp.simulate.lattice_recording import Lattice, Survey
+from amp.simulate.lattice_replay import best_arms, leaves, replay_best, replay_lattice
+from amp.simulate.lattice_table import lattice_env
+from amp.simulate.oracle import oracle
+from amp.simulate.states import Arms
+from amp.types import Allocation, Complexity, Decision, Episode, StepContext
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("lattice") / "lattice.sqlite"
+    record(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def lattice(path: Path) -> Lattice:
+    return read(path)
+
+
+def same(played: Sequence[Episode], planned: Sequence[Episode]) -> None:
+    for one, other in zip(played, planned, strict=True):
+        assert (one.success, one.score, one.usage) == (other.success, other.score, other.usage)
+        for mine, its in zip(one.steps, other.steps, strict=True):
+            for name in ("observation", "action", "usage", "feedback", "failure", "probe"):
+                assert getattr(mine, name) == getattr(its, name), name
+            for a, b in zip(mine.rounds, its.rounds, strict=True):
+                assert (a.allocation, a.usage) == (b.allocation, b.usage)
+                assert [(c.action, c.plan) for c in a.candidates] == [
+                    (c.action, c.plan) for c in b.candidates
+                ]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_is_played_is_what_the_planner_does(path: Path, lattice: Lattice, seed: int) -> None:
+    allocator = Guess(seed)
+    same(replay_lattice(lattice, allocator), replay(path, Trails(), allocator, TASKS))
+
+
+@pytest.mark.slow
+def test_so_it_is_with_plans_in_babyai(tmp_path: Path) -> None:
+    benchmark, path = BabyAI("BabyAI-GoToLocal-v0", max_steps=3), tmp_path / "it.sqlite"
+    survey, tasks = Survey(benchmark, Arms(PLANS), 1000), benchmark.tasks("train", 2)
+    record_babyai(path, survey, tasks)
+    lattice = read(path, survey, tasks)
+    rules: list[Allocator] = [Guess(seed, tuple(PLANS.values())) for seed in range(10)]
+    rules += [Follow(), PlanThenFollow(PLANS["act"], 4, 2), PlanThenFollow(PLANS["act"], 2, 1)]
+    rules.append(PlanThenFollow(PLANS["act"], 2, 1, gives_up=True))
+    for rule in rules:
+        same(replay_lattice(lattice, rule), replay(path, benchmark, rule, tasks))
+
+
+@pytest.mark.parametrize("trade_off", [0.5, 0.9, 0.99])
+def test_its_oracle_is_that_of_the_table(lattice: Lattice, trade_off: float) -> None:
+    success, cost = oracle(lattice_env(lattice), REWARD, trade_off)
+    earned = REWARD.of(success, cost, success * 0.0 + trade_off)
+    for number, (task, episode) in enumerate(
+        zip(
+            lattice.tasks,
+            replay_best(lattice, REWARD, trade_off, lambda usage: usage.tokens),
+            strict=True,
+        )
+    ):
+        known = best_arms(lattice.arms, task, REWARD, trade_off, lambda usage: usage.tokens)
+        first = known[next(iter(task.states))]
+        assert first.worth == pytest.approx(max(0.0, earned[number]))
+        reached = REWARD.of(episode.score, float(episode.usage.tokens), trade_off)
+        assert reached >= first.worth - 1e-9  # a prompt that is read again costs nothing
+        assert (episode.ended == "given up") == (first.arm is None)
+
+
+def test_where_nothing_is_worth_its_cost_the_oracle_gives_up_at_once(lattice: Lattice) -> None:
+    for episode in replay_best(lattice, REWARD, 0.0, lambda usage: usage.tokens):
+        assert (episode.ended, episode.usage.tokens, len(episode.steps)) == ("given up", 0, 1)
+
+
+def test_what_was_not_visited_ends_an_episode_and_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "it.sqlite"
+    record(path, replace(SURVEY, cap=2))
+    episodes = replay_lattice(read(path), FixedAllocator(ARMS["think"]))
+    assert leaves(episodes) == episodes
+    assert not any(episode.success for episode in episodes)
+
+
+class Dear(Allocator):
+    def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
+        return Decision(Allocation(depth=3))
+
+
+def test_what_is_no_arm_is_refused_in_one_line(lattice: Lattice) -> None:
+    with pytest.raises(InvalidInputError, match="in step 1 of task train/0 is allocated.*act, thi"):
+        replay_lattice(lattice, Dear())
