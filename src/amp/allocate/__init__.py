@@ -349,6 +349,9 @@ def _policy(path: Path, options: AllocatorOptions) -> Allocator:
                 f" there, this is {options.benchmark}; learn one here"
             )
         return router if at is None else router.with_trade_off(at)
+    if policy_file.policy_kind(path) == policy_file.ARM_VALUES:
+        values, at = policy_file.load_arm_values(path), _trade_off(path, origin, options)
+        return values if at is None else values.with_trade_off(at)
     policy, arms = policy_file.load_policy(path), policy_file.load_arms(path)
     elsewhere = origin is not None and origin.benchmark != options.benchmark
     if elsewhere and arms is None:

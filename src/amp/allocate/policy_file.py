@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from amp.allocate.arm_values import ARM_VALUES_VERSION, ArmValues
 from amp.allocate.behaviour import BEHAVIOUR_VERSION
 from amp.allocate.by_arm import ByArm
 from amp.allocate.giving_up import FailureHead
@@ -26,6 +27,8 @@ from amp.types import Allocation, written
 SCHEMA = "amp-policy/1"
 ROUTER = "router"
 """Kind of a policy that decides by value whom to ask next."""
+ARM_VALUES = "arm values"
+"""Kind of a policy that decides by value which arm a step of a long plan gets."""
 HEAD_SCHEMA = "amp-giving-up/1"
 
 _BUNDLED = Path(__file__).parents[1] / "data" / "policies"
@@ -213,6 +216,41 @@ def load_router(path: Path) -> Router:
         raise InvalidInputError(f"policy {path} does not fit: {error}") from None
 
 
+def save_arm_values(policy: ArmValues, path: Path, origin: Origin | None = None) -> None:
+    """Writes a policy by values of arms; the trade-off at which it runs is not a part of it."""
+    header = {
+        "schema": SCHEMA,
+        "kind": ARM_VALUES,
+        "version": str(ARM_VALUES_VERSION),
+        "arms": _written_arms(policy.arms),
+        **_written_features(policy.features),
+    }
+    if origin is not None:
+        header["origin"] = json.dumps(asdict(origin))
+    tensors = {name: np.ascontiguousarray(array) for name, array in policy.to_tensors().items()}
+    write_tensors(path, header, tensors)
+
+
+def load_arm_values(path: Path) -> ArmValues:
+    """Reads a policy that `save_arm_values` wrote.
+
+    Raises:
+        InvalidInputError: if there is no such policy, or it is damaged.
+    """
+    header, tensors = read_tensors(path, "policy", SCHEMA)
+    try:
+        if header["kind"] != ARM_VALUES or header["version"] != str(ARM_VALUES_VERSION):
+            raise InvalidInputError(
+                f"kind is {header['kind']!r} of version {header['version']}, expected"
+                f" {ARM_VALUES!r} of version {ARM_VALUES_VERSION}; train it again"
+            )
+        return ArmValues.from_tensors(_read_arms(header["arms"]), _read_features(header), tensors)
+    except KeyError as error:
+        raise InvalidInputError(f"policy {path} lacks {error}; train it again") from None
+    except (AttributeError, InvalidInputError, TypeError, ValueError) as error:
+        raise InvalidInputError(f"policy {path} does not fit: {error}") from None
+
+
 _ROUTER_TENSORS = (*("priors", "voices", "token_prices", "sample_prices", "trade_offs", "weights"),)
 """Arrays of a `Router`."""
 
@@ -267,7 +305,7 @@ def load_arms(path: Path) -> dict[str, Allocation] | None:
 
 
 def policy_kind(path: Path) -> str:
-    """Kind of the policy in a file: ``sigmoid``, ``mlp`` or `ROUTER`.
+    """Kind of the policy in a file: ``sigmoid``, ``mlp``, `ROUTER` or `ARM_VALUES`.
 
     Raises:
         InvalidInputError: if there is no such policy.

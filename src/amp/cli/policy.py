@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
+    from amp.allocate.arm_values import ArmValues
     from amp.allocate.policy_file import Origin
     from amp.allocate.router import Router
 
@@ -115,6 +116,40 @@ class RouterView:
     def of(cls, policy: Router) -> RouterView:
         """What is shown of a policy."""
         return cls(dict(policy.arms), policy.samples, tuple(policy.trade_offs.tolist()))
+
+
+@dataclass(frozen=True, slots=True)
+class ArmValuesView:
+    """Everything that is shown of a policy by values of arms.
+
+    Attributes:
+        arms: allocations by name.
+        features: what it reads.
+        trade_offs: lambdas that it was learned at.
+        questions: of the first round, by lambda.
+        kind: ``arm values``.
+    """
+
+    arms: Mapping[str, Allocation]
+    features: tuple[str, ...]
+    trade_offs: tuple[float, ...]
+    questions: Mapping[str, tuple[str, ...]]
+    kind: str = "arm values"
+
+    @classmethod
+    def of(cls, policy: ArmValues) -> ArmValuesView:
+        """What is shown of a policy."""
+        trade_offs = tuple(policy.trade_offs.tolist())
+        asked = {f"{t:g}": tuple(policy.with_trade_off(t).questions()) for t in trade_offs}
+        return cls(dict(policy.arms), policy.features, trade_offs, asked)
+
+    @property
+    def lines(self) -> str:
+        """The questions as text."""
+        told = [f"kind: {self.kind} (what each arm is worth from here to the end of the plan)"]
+        for trade_off, lines in self.questions.items():
+            told += ["", f"trade-off {trade_off}", *(f"  {line}" for line in lines)]
+        return "\n".join(told)
 
 
 def _ways(view: RouterView) -> Table:
@@ -217,7 +252,9 @@ def show(
     Example: amp policy show training/policy.safetensors
     """
     from amp.allocate.policy_file import (
+        ARM_VALUES,
         ROUTER,
+        load_arm_values,
         load_origin,
         load_policy,
         load_router,
@@ -225,11 +262,14 @@ def show(
     )
     from amp.cli import render
 
-    view: PolicyView | RouterView
+    view: PolicyView | RouterView | ArmValuesView
     parts: list[RenderableType]
     if policy_kind(file) == ROUTER:
         view = RouterView.of(load_router(file))
         parts = [_ways(view)]
+    elif policy_kind(file) == ARM_VALUES:
+        view = ArmValuesView.of(load_arm_values(file))
+        parts = [view.lines]
     else:
         view = policy_view(load_policy(file))
         parts = [_header(view), _picture(view), *map(_table, view.curves), _caption(view)]

@@ -1,0 +1,212 @@
+"""A policy that allocates the arm that is worth most, by what it can see of a long plan.
+
+What each arm is worth from here to the end of the plan is told by a small tree of questions about
+one feature each, learned by `amp.learn.arm_values`. Few numbers, so few tasks are enough, and the
+questions can be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from amp.allocate.base import Allocator
+from amp.allocate.mlp_policy import EXTRAS, observe
+from amp.allocate.plan_state import PLAN_STATE
+from amp.errors import InvalidInputError
+from amp.mlp import Floats
+from amp.types import STOP, Allocation, Complexity, Decision, StepContext
+
+Ints = npt.NDArray[np.intp]
+
+ARM_VALUES_VERSION = 1
+"""Of what is read, and how; a policy that was learned with another version is refused."""
+
+READ = ("candidates", "tooled", "agreement")
+"""What is read of the rounds so far, of `EXTRAS`."""
+
+LEAF = -1
+"""In place of a column, where a tree asks nothing more."""
+
+_OF_TREES = ("roots", "column", "above", "sides", "worth")
+_GIVE_UP = "nothing that may follow is worth its cost"
+
+
+def columns(features: tuple[str, ...], values: Floats) -> Floats:
+    """What is read of `observe`'s values, shape (..., features + `READ`)."""
+    return values[..., [*range(len(features)), *(len(features) + EXTRAS.index(n) for n in READ)]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trees:
+    """Questions whether a column is above a value; one that is missing is not.
+
+    Attributes:
+        roots: shape (trade-offs, rounds), where the tree begins.
+        column: by node, which column is asked about, or `LEAF`.
+        above: by node, the value.
+        sides: shape (nodes, 2), the node that goes on where it is not above, and where it is.
+        worth: shape (nodes, arms + 1), what stopping and each arm are worth.
+    """
+
+    roots: Ints
+    column: Ints
+    above: Floats
+    sides: Ints
+    worth: Floats
+
+    def leaf(self, root: int, known: Floats) -> int:
+        """The node that the answers lead to."""
+        node = root
+        while self.column[node] != LEAF:
+            node = int(self.sides[node, int(known[self.column[node]] > self.above[node])])
+        return node
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ArmValues(Allocator):
+    """Allocates the arm that is worth most, stops where that is worth more, or gives up.
+
+    Attributes:
+        arms: allocations by name.
+        features: that are read, all of `PLAN_STATE`; with `READ` they are the columns of the trees.
+        trade_offs: lambdas that it was learned at; shape (t,).
+        trees: one for each lambda and number of rounds so far.
+        gives_up: shape (t,), whether an episode is given up where no arm is worth more than
+            nothing.
+        trade_off: lambda in [0, 1]; that of `trade_offs` nearest to it decides.
+
+    Raises:
+        InvalidInputError: if shapes do not fit, a feature is none, or a number is not finite.
+    """
+
+    arms: Mapping[str, Allocation]
+    features: tuple[str, ...]
+    trade_offs: Floats
+    trees: Trees
+    gives_up: Ints
+    trade_off: float = 0.9
+
+    uses_complexity = False
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(set(self.features) - set(PLAN_STATE)):
+            raise InvalidInputError(
+                f"feature {unknown[0]!r} is none of a plan ({', '.join(PLAN_STATE)})"
+            )
+        if not self.arms or not 0.0 <= self.trade_off <= 1.0:
+            raise InvalidInputError(
+                f"arms are {', '.join(self.arms) or 'none'} and trade_off is {self.trade_off},"
+                " expected at least one and 0 to 1"
+            )
+        trees, count = self.trees, len(self.trees.column)
+        lambdas, rounds = len(self.trade_offs), trees.roots.shape[-1]
+        shapes: list[tuple[str, Floats | Ints, tuple[int, ...]]] = [
+            ("roots", trees.roots, (lambdas, rounds)),
+            ("above", trees.above, (count,)),
+            ("sides", trees.sides, (count, 2)),
+            ("worth", trees.worth, (count, len(self.arms) + 1)),
+            ("gives_up", self.gives_up, (lambdas,)),
+        ]
+        for name, array, shape in shapes:
+            if array.shape != shape or not shape[0] or not np.isfinite(array).all():
+                raise InvalidInputError(
+                    f"{name} of the policy has the shape {array.shape}, expected {shape} and finite"
+                    " numbers"
+                )
+        leaves = trees.column == LEAF
+        forward = (trees.sides > np.arange(count)[:, None]).all(1) & (trees.sides < count).all(1)
+        named = (trees.column >= 0) & (trees.column < len(self.features) + len(READ))
+        if not (leaves | (forward & named)).all() or not (trees.roots < count).all():
+            raise InvalidInputError("a tree of the policy asks about what is not there")
+
+    @property
+    def max_rounds(self) -> int:
+        """Rounds of a step at most."""
+        return int(self.trees.roots.shape[1])
+
+    def worth(self, context: StepContext) -> dict[str, float]:
+        """What each arm is worth here and, where there was a round, what it is to ``stop``."""
+        rounds = min(context.evidence.rounds, self.max_rounds - 1)
+        values = np.array(observe(self.features, context, Complexity(0.0), 0.0, 1.0), float)
+        root = int(self.trees.roots[self._nearest, rounds])
+        leaf = self.trees.leaf(root, columns(self.features, values))
+        told = dict(zip(("stop", *self.arms), self.trees.worth[leaf].tolist(), strict=True))
+        return told if context.evidence.rounds else {name: told[name] for name in self.arms}
+
+    def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
+        rounds = context.evidence.rounds
+        if rounds >= self.max_rounds:
+            return STOP
+        worth = self.worth(context)
+        best = max(worth, key=worth.__getitem__)
+        if self.gives_up[self._nearest] and not rounds and worth[best] < 0.0:
+            return Decision(None, give_up=_GIVE_UP)
+        return Decision(self.arms[best]) if best in self.arms else STOP
+
+    @property
+    def _nearest(self) -> int:
+        return int(np.abs(self.trade_offs - self.trade_off).argmin())
+
+    def questions(self) -> Iterator[str]:
+        """The tree of the first round as lines, each indented by its depth."""
+        names, trees = (*self.features, *READ), self.trees
+        waiting = [(int(trees.roots[self._nearest, 0]), "", "")]
+        while waiting:
+            node, indent, asked = waiting.pop()
+            name, above = names[trees.column[node]], f"{trees.above[node]:.3g}"
+            if trees.column[node] != LEAF:
+                low, high = map(int, trees.sides[node])
+                if asked:
+                    yield f"{indent}{asked}"
+                    indent += "  "
+                waiting.append((high, indent, f"{name} above {above}:"))
+                waiting.append((low, indent, f"{name} at most {above}, or not known:"))
+                continue
+            worth = dict(zip(self.arms, trees.worth[node, 1:].tolist(), strict=True))
+            best = max(worth, key=worth.__getitem__)
+            ends = self.gives_up[self._nearest] and worth[best] < 0.0
+            told = f"{'give up' if ends else best} (worth {worth[best]:+.3f})"
+            yield f"{indent}{asked} {told}".rstrip() if asked else told
+
+    def to_tensors(self) -> dict[str, Floats]:
+        """The arrays by name, for `amp.allocate.policy_file`."""
+        arrays = {"trade_offs": self.trade_offs, "gives_up": self.gives_up}
+        arrays |= {name: getattr(self.trees, name) for name in _OF_TREES}
+        return {name: array.astype(np.float64) for name, array in arrays.items()}
+
+    @classmethod
+    def from_tensors(
+        cls,
+        arms: Mapping[str, Allocation],
+        features: tuple[str, ...],
+        tensors: Mapping[str, Floats],
+    ) -> ArmValues:
+        """The policy of arrays that `to_tensors` gave.
+
+        Raises:
+            KeyError: if one is missing.
+            InvalidInputError: as the class.
+        """
+        whole = ("roots", "column", "sides")
+        parts = {n: tensors[n].astype(np.intp if n in whole else float) for n in _OF_TREES}
+        trade_offs, gives_up = tensors["trade_offs"], tensors["gives_up"].astype(np.intp)
+        return cls(arms, features, trade_offs, Trees(**parts), gives_up)
+
+    def with_trade_off(self, trade_off: float) -> ArmValues:
+        """The policy at another trade-off.
+
+        Raises:
+            InvalidInputError: if it is not in [0, 1].
+        """
+        return replace(self, trade_off=trade_off)
+
+    def with_overrides(self, fields: Mapping[str, Any]) -> ArmValues:
+        """Ignores depth, beam width, model and tools, which the arms themselves are."""
+        own = ("depth", "beam_width", "model", "tools")
+        kept = {name: value for name, value in fields.items() if name not in own}
+        return replace(self, arms={n: replace(arm, **kept) for n, arm in self.arms.items()})

@@ -1,0 +1,450 @@
+"""Learns `amp.allocate.arm_values.ArmValues` on a lattice: fitted values, by policy iteration.
+
+On a lattice the return of a policy from any state on is known exactly, by dynamic programming, for
+every arm that it could take first. So each round evaluates the policy so far, fits what every arm
+is then worth to what can be seen of the plan, by a tree that asks what gains most, and goes on with
+the policy that takes the arm which looks best (fitted policy iteration, Lagoudakis and Parr 2003;
+trees, Ernst et al. 2005). It begins with the oracle.
+
+What a task teaches is not used to decide on that task, or the policy believes itself better than it
+is: the values that a policy is evaluated with come of the other folds. So its returns are those on
+tasks never seen, and they choose the penalty, when to end, and whether episodes are given up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from amp.allocate.arm_values import LEAF, ArmValues, Trees, columns
+from amp.allocate.mlp_policy import EXTRAS, Mask
+from amp.errors import InvalidInputError
+from amp.mlp import Floats
+from amp.reward import Reward
+from amp.simulate.oracle import levels
+from amp.simulate.table_env import END, Ints, TableEnv
+from amp.types import Allocation
+
+Count = Annotated[int, Field(ge=1)]
+TradeOff = Annotated[float, Field(ge=0.0, le=1.0)]
+
+_EVERYWHERE = 0.3
+"""Weight of all states of a task together, by that of those that its episodes come to."""
+_BINS, _DEPTH, _TASKS = 12, 5, 2
+"""Of a tree: values of a column that it asks about, questions in a row, and tasks on both sides of
+each, at most and at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class ValueSettings:
+    """How values are learned.
+
+    Attributes:
+        trade_offs: lambdas to learn at.
+        penalties: to choose among: what a question of a tree has to gain, in reward a task.
+        rounds: of policy iteration.
+        folds: of the cross-fitting, by tasks.
+        seed: of the folds.
+    """
+
+    trade_offs: Annotated[tuple[TradeOff, ...], Field(min_length=1)] = (
+        *(0.5, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.99),
+    )
+    penalties: Annotated[tuple[float, ...], Field(min_length=1)] = (0.0005, 0.002, 0.005, 0.02)
+    rounds: Count = 4
+    folds: Annotated[int, Field(ge=2)] = 5
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Learned:
+    """A policy, and what is to be expected of it.
+
+    Attributes:
+        policy: learned on all tasks.
+        penalties: that were chosen, by trade-off.
+        returns: mean reward by trade-off, each task by what was learned on other folds.
+    """
+
+    policy: ArmValues
+    penalties: tuple[float, ...]
+    returns: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Policy:
+    """Trees at one trade-off, and their mean return on tasks never seen."""
+
+    returns: float
+    penalty: float
+    gives_up: bool
+    grown: _Grown
+    roots: tuple[int, ...]
+
+
+def learn_arm_values(
+    table: TableEnv,
+    arms: Mapping[str, Allocation],
+    reward: Reward,
+    settings: ValueSettings = ValueSettings(),
+    on_stage: Callable[[str], None] = lambda stage: None,
+) -> Learned:
+    """Learns a policy on all tasks of a lattice.
+
+    Args:
+        table: of `amp.simulate.lattice_table.lattice_env`, for a policy that chooses by name.
+        arms: those of the lattice, in its order.
+        reward: what pays; charged always.
+        settings: how.
+        on_stage: called with what is done now.
+
+    Raises:
+        InvalidInputError: if there are fewer tasks than two, or costs are charged otherwise.
+    """
+    if reward.charge != "always":
+        raise InvalidInputError(
+            f"charge is {reward.charge}, expected always: what an arm is worth from here on is"
+            " known for that alone"
+        )
+    count = len(table.tasks)
+    if count < 2:
+        raise InvalidInputError(f"{count} tasks to learn from, expected at least 2, some to try")
+    task = np.searchsorted(table.first, np.arange(len(table.then)), "right") - 1
+    order = np.random.default_rng(settings.seed).permutation(count)
+    fold = (order % min(settings.folds, count))[task]
+    known = columns(table.features, table.shown)
+    binned = _Binned.of(known, task)
+    fits = []
+    for trade_off in settings.trade_offs:
+        on_stage(f"trade-off {trade_off:g}")
+        walks = _Walks.of(table, len(arms), reward, trade_off)
+        tried = (
+            fit
+            for penalty, gives_up in product(settings.penalties, (False, True))
+            for fit in _iterate(walks, binned, known, fold, penalty, gives_up, settings.rounds)
+        )
+        fits.append(max(tried, key=lambda fit: round(fit.returns, 9)))
+    whole = _Grown([], [], [], [])
+    roots = [whole.with_trees(fit.grown, fit.roots) for fit in fits]
+    policy = ArmValues(
+        arms,
+        table.features,
+        np.array(settings.trade_offs),
+        whole.arrays(roots),
+        np.array([fit.gives_up for fit in fits], np.intp),
+    )
+    return Learned(policy, tuple(f.penalty for f in fits), tuple(f.returns for f in fits))
+
+
+def _iterate(
+    walks: _Walks,
+    binned: _Binned,
+    known: Floats,
+    fold: Ints,
+    penalty: float,
+    gives_up: bool,
+    rounds: int,
+) -> Iterator[_Policy]:
+    """Policy iteration from the oracle on, each policy with its return on tasks never seen."""
+    worth, decided = walks.best(gives_up)
+    for _ in range(rounds):
+        mass = walks.mass(decided, binned.task)
+        whole, roots, said = _fit(walks, binned, known, fold, worth, mass, penalty, gives_up)
+        decided = walks.decide(said, gives_up)
+        worth = walks.worth(decided)
+        returns = float(walks.come(worth, decided)[walks.first].mean())
+        yield _Policy(returns, penalty, gives_up, whole, roots)
+
+
+def _fit(
+    walks: _Walks,
+    binned: _Binned,
+    known: Floats,
+    fold: Ints,
+    worth: Floats,
+    mass: Floats,
+    penalty: float,
+    gives_up: bool,
+) -> tuple[_Grown, tuple[int, ...], Floats]:
+    """Fits trees to what decisions are worth.
+
+    Returns:
+        Trees of all tasks, where that of each round begins, and what those of other folds say of
+        each node.
+    """
+    said, whole, roots = worth.copy(), _Grown([], [], [], []), []
+    for done in range(max(1, int(walks.rounds.max()))):
+        rows = np.flatnonzero((walks.rounds == done) & walks.goes_on)
+        finite = np.isfinite(worth[rows, :-1])
+        y = np.where(finite, worth[rows, :-1], -_NEVER)
+        grow = partial(_grow, binned=binned, ends=gives_up and not done, penalty=penalty)
+        roots.append(grow(whole, rows, y, mass[rows]))
+        for each in np.unique(fold):
+            out = fold[rows] == each
+            if out.any() and not out.all():
+                own, kept = _Grown([], [], [], []), rows[~out]
+                root = grow(own, kept, y[~out], mass[kept])
+                told = _said(own.arrays([[root]]), root, known, rows[out])
+                said[rows[out], :-1] = np.where(finite[out], told, -np.inf)
+    return whole, tuple(roots), said
+
+
+_NEVER = 1e6
+"""Worth of what cannot be decided, so that no tree takes it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Walks:
+    """All ways through a lattice; decisions are 0 to stop, 1 + an arm, or the last to give up.
+
+    Attributes:
+        levels: nodes, those first that lead nowhere.
+        then: where settling leads.
+        next: shape (nodes, arms, samples).
+        cost: likewise, in reward.
+        end: by node, the reward of settling where that ends the plan.
+        fresh: which nodes begin a step, so that none is settled there.
+        rounds: of the step so far, by node.
+        first: the nodes that begin tasks.
+    """
+
+    levels: Sequence[Ints]
+    then: Ints
+    next: Ints
+    cost: Floats
+    end: Floats
+    fresh: Mask
+    rounds: Ints
+    first: Ints
+
+    @classmethod
+    def of(cls, table: TableEnv, arms: int, reward: Reward, trade_off: float) -> _Walks:
+        """Those of a table, of which the first arms stand for the arms by name."""
+        fresh = np.zeros(len(table.then), np.bool_)
+        fresh[table.first] = True
+        fresh[table.then[table.then != END]] = True
+        every = np.arange(len(table.then))
+        called = np.stack([table.read(every, np.full(len(every), arm)) for arm in range(arms)], 1)
+        samples = table.costs[table.unit].samples[table.cost_rows][:, :arms]
+        nothing = np.zeros(len(every))
+        lambdas = nothing + trade_off
+        candidates = table.shown[:, len(table.features) + EXTRAS.index("candidates")]
+        return cls(
+            list(levels(table)),
+            table.then,
+            table.next[:, :arms],
+            (called[:, :, None] + samples) * (1.0 - trade_off) / reward.reference_cost,
+            np.where(table.then == END, reward.of(table.score, nothing, lambdas), 0.0),
+            fresh,
+            np.rint(np.expm1(candidates)).astype(np.intp),
+            table.first,
+        )
+
+    @property
+    def goes_on(self) -> Mask:
+        """Where an arm can be asked."""
+        return np.asarray((self.next != END).any((1, 2)))
+
+    def worth(self, decided: Ints) -> Floats:
+        """What each decision is worth if a policy goes on so, shape (nodes, decisions)."""
+        return self._backwards(lambda worth, nodes: self.come(worth, decided[nodes]))
+
+    def best(self, gives_up: bool) -> tuple[Floats, Ints]:
+        """What the oracle's decisions are worth, and which they are."""
+        last = None if gives_up else -1
+        worth = self._backwards(lambda worth, nodes: worth[:, :last].max(1))
+        return worth, self.decide(worth, gives_up)
+
+    @staticmethod
+    def come(worth: Floats, decided: Ints) -> Floats:
+        """The return from each node on."""
+        return np.take_along_axis(worth, decided[:, None], 1)[:, 0]
+
+    @staticmethod
+    def decide(worth: Floats, gives_up: bool) -> Ints:
+        """The decision that is worth most."""
+        return np.asarray(worth[:, : None if gives_up else -1].argmax(1))
+
+    def mass(self, decided: Ints, task: Ints) -> Floats:
+        """How much each node counts: how often a policy comes there, and a little in any case."""
+        visits = np.zeros(len(self.then))
+        visits[self.first] = 1.0
+        there = self.next != END
+        share = there / np.maximum(1, there.sum(2, keepdims=True))
+        for nodes in reversed(self.levels):
+            settled = (decided[nodes] == 0) & (self.then[nodes] != END)
+            np.add.at(visits, self.then[nodes[settled]], visits[nodes[settled]])
+            for arm in range(self.next.shape[1]):
+                asked = nodes[decided[nodes] == arm + 1]
+                for sample in range(self.next.shape[2]):
+                    to = self.next[asked, arm, sample]
+                    part = visits[asked] * share[asked, arm, sample]
+                    np.add.at(visits, to[to != END], part[to != END])
+        played = np.bincount(task, visits * self.goes_on)
+        places = np.bincount(task, self.goes_on)
+        return visits + _EVERYWHERE * (played / np.maximum(1, places))[task]
+
+    def _backwards(self, come_of: Callable[[Floats, Ints], Floats]) -> Floats:
+        """Works out `worth` level by level, where the return of a node is `come_of` its worth."""
+        worth = np.full((len(self.then), self.next.shape[1] + 2), -np.inf)
+        come = np.zeros(len(self.then))
+        for nodes in self.levels:
+            then = self.then[nodes]
+            after = np.where(then == END, self.end[nodes], come[then])
+            worth[nodes, 0] = np.where(self.fresh[nodes], -np.inf, after)
+            to = self.next[nodes]
+            there = to != END
+            got = np.where(there, come[to] - self.cost[nodes], 0.0).sum(2)
+            known = there.sum(2)
+            worth[nodes, 1:-1] = np.where(known > 0, got / np.maximum(1, known), -np.inf)
+            worth[nodes, -1] = np.where(self.fresh[nodes], 0.0, -np.inf)
+            come[nodes] = come_of(worth[nodes], nodes)
+        return worth
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Binned:
+    """What is read of nodes, as bins of each column; bin 0 is where one is missing.
+
+    Attributes:
+        bins: shape (nodes, columns).
+        above: by column, the value that bins from 2 on are above, by bin.
+        task: of each node.
+    """
+
+    bins: Ints
+    above: Sequence[Floats]
+    task: Ints
+
+    @classmethod
+    def of(cls, known: Floats, task: Ints) -> _Binned:
+        bins, above = np.zeros(known.shape, np.intp), []
+        for column in range(known.shape[1]):
+            there = ~np.isnan(known[:, column])
+            values = np.unique(known[there, column])
+            if len(values) > _BINS:
+                values = np.unique(np.quantile(values, np.linspace(0.0, 1.0, _BINS)))
+            edges = (values[1:] + values[:-1]) / 2.0
+            bins[there, column] = 1 + np.searchsorted(edges, known[there, column], "left")
+            # What is missing is above nothing: the first question tells it from the rest.
+            low = values[0] - 1.0 if len(values) else 0.0
+            above.append(np.concatenate([[low], edges]))
+        return cls(bins, above, task)
+
+
+@dataclass(slots=True)
+class _Grown:
+    """Trees that grow: lists of what `Trees` has arrays of."""
+
+    column: list[int]
+    above: list[float]
+    sides: list[list[int]]
+    worth: list[Floats]
+
+    def leaf(self, worth: Floats) -> int:
+        """Adds a leaf; says which node it is."""
+        self.column.append(LEAF)
+        self.above.append(0.0)
+        self.sides.append([0, 0])
+        self.worth.append(worth)
+        return len(self.column) - 1
+
+    def with_trees(self, other: _Grown, roots: Sequence[int]) -> list[int]:
+        """Adds the trees of another one; says where they begin."""
+        base = len(self.column)
+        self.column += other.column
+        self.above += other.above
+        self.sides += [[base + side for side in sides] for sides in other.sides]
+        self.worth += other.worth
+        return [base + root for root in roots]
+
+    def arrays(self, roots: Sequence[Sequence[int]]) -> Trees:
+        return Trees(
+            np.array(roots), np.array(self.column), np.array(self.above), np.array(self.sides),
+            np.array(self.worth),
+        )  # fmt: skip
+
+
+def _grow(
+    grown: _Grown,
+    rows: Ints,
+    worth: Floats,
+    mass: Floats,
+    *,
+    binned: _Binned,
+    ends: bool,
+    penalty: float,
+) -> int:
+    """Grows a tree by what taking the best decision in each part gains; says where it begins.
+
+    Args:
+        grown: is added to.
+        rows: nodes to learn from.
+        worth: of each of them, what every decision is worth; shape (rows, decisions).
+        mass: of each of them.
+        binned: what can be asked about.
+        ends: whether giving up, for 0, is a decision, too.
+        penalty: gain that a question has to bring, in reward a task.
+    """
+    tasks = len(np.unique(binned.task[rows]))
+
+    def value(sums: Floats) -> Floats:
+        best = sums.max(-1)
+        return np.asarray(np.maximum(best, 0.0) if ends else best)
+
+    def split(part: Ints, depth: int) -> int:
+        weighed = worth[part] * mass[part, None]
+        total = weighed.sum(0)
+        node = grown.leaf(total / max(float(mass[part].sum()), 1e-12))
+        found = None if depth == _DEPTH else _best_question(binned, rows[part], weighed, value)
+        if found is None or found[0] < penalty * tasks:
+            return node
+        _, column, at = found
+        high = binned.bins[rows[part], column] > at
+        sides = [split(part[~high], depth + 1), split(part[high], depth + 1)]
+        grown.column[node], grown.sides[node] = column, sides
+        grown.above[node] = float(binned.above[column][at])
+        return node
+
+    return split(np.arange(len(rows)), 0)
+
+
+def _best_question(
+    binned: _Binned, rows: Ints, weighed: Floats, value: Callable[[Floats], Floats]
+) -> tuple[float, int, int] | None:
+    """Gain, column and bin of the question that gains most; None if none parts enough tasks."""
+    best: tuple[float, int, int] | None = None
+    before = float(value(weighed.sum(0)))
+    for column, above in enumerate(binned.above):
+        bins = binned.bins[rows, column]
+        count = len(above) + 1
+        if bins.min() == bins.max():
+            continue
+        sums = np.stack([np.bincount(bins, each, count) for each in weighed.T], 1).cumsum(0)
+        gains = value(sums[:-1]) + value(sums[-1] - sums[:-1]) - before
+        for at in np.argsort(-gains):
+            if best is not None and gains[at] <= best[0] + 1e-12:
+                break
+            low = bins <= at
+            sides = (len(np.unique(binned.task[rows[side]])) for side in (low, ~low))
+            if min(sides) >= _TASKS:
+                best = float(gains[at]), column, int(at)
+                break
+    return best
+
+
+def _said(trees: Trees, root: int, known: Floats, rows: Ints) -> Floats:
+    """What a tree says of nodes."""
+    at = np.full(len(rows), root)
+    for _ in range(_DEPTH):
+        column = trees.column[at]
+        asks = column != LEAF
+        high = known[rows, np.maximum(column, 0)] > trees.above[at]
+        at = np.where(asks, trees.sides[at, high.astype(np.intp)], at)
+    return np.asarray(trees.worth[at])
