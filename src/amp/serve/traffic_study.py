@@ -10,7 +10,7 @@ of which shadows ask one, what is expected is less than what the policy does onc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -129,10 +129,7 @@ def study_traffic(
         router,
         len(rows),
         tuple(_arm_report(pool, arm, unit) for arm in range(len(pool.arms))),
-        tuple(
-            _expected(pool, rows, trade_off, chosen[at, rows], unit)
-            for at, trade_off in enumerate(settings.trade_offs)
-        ),
+        tuple(_expected(pool, rows, settings, chosen[:, rows])),
     )
 
 
@@ -167,23 +164,25 @@ def _arm_report(pool: Pool, arm: int, cost: str) -> ArmReport:
     paid = _paid(pool, cost)
     saves = None
     if arm < len(pool.arms) - 1 and len(both):
-        saves = _saving([groups[row] for row in both], paid[both, -1], paid[both, arm])
+        (saves,) = _savings([groups[row] for row in both], paid[both, -1], paid[both, arm][None])
     right = _rate([groups[row] for row in rows], pool.right[rows, arm, 0])
     return ArmReport(pool.arms[arm].name, len(rows), right, len(both), saves)
 
 
-def _expected(pool: Pool, rows: Ints, trade_off: float, arm: Ints, cost: str) -> Expected:
+def _expected(
+    pool: Pool, rows: Ints, settings: RoutingSettings, chosen: Ints
+) -> Iterator[Expected]:
+    """What came of the arms that were chosen on some tasks at each trade-off."""
     groups = [pool.tasks[row].group for row in rows]
-    right = pool.right[rows, arm, 0]
-    paid, dollars, tokens = (_paid(pool, unit)[rows] for unit in (cost, "dollars", "tokens"))
-    of_arm = np.arange(len(rows)), arm
-    point = CurvePoint(
-        trade_off,
-        float(tokens[of_arm].mean()),
-        float(right.mean()),
-        float(dollars[of_arm].mean()) if dollars.any() else None,
-    )
-    return Expected(point, _rate(groups, right), _saving(groups, paid[:, -1], paid[of_arm]))
+    dollars, tokens = (_paid(pool, unit)[rows] for unit in ("dollars", "tokens"))
+    paid = dollars if settings.cost == "dollars" else tokens
+    each = np.arange(len(rows))
+    savings = _savings(groups, paid[:, -1], np.stack([paid[each, arm] for arm in chosen]))
+    for trade_off, arm, saves in zip(settings.trade_offs, chosen, savings, strict=True):
+        right = pool.right[rows, arm, 0]
+        price = float(dollars[each, arm].mean()) if dollars.any() else None
+        point = CurvePoint(trade_off, float(tokens[each, arm].mean()), float(right.mean()), price)
+        yield Expected(point, _rate(groups, right), saves)
 
 
 def _rate(groups: Sequence[str], right: Mask) -> Estimate:
@@ -196,11 +195,21 @@ def _rate(groups: Sequence[str], right: Mask) -> Estimate:
     return Estimate(rate, interval.low, interval.high)
 
 
-def _saving(groups: Sequence[str], dear: Array, own: Array) -> Estimate:
-    """The share of a cost that another one saves, over resamples of the episodes."""
+def _savings(groups: Sequence[str], dear: Array, own: Array) -> list[Estimate]:
+    """The share of a cost that each of others saves, over resamples of the episodes.
+
+    Args:
+        groups: the episode of each call.
+        dear: shape (calls,).
+        own: shape (others, calls).
+    """
 
     def saved(weights: Array) -> Array:
-        return np.asarray(1.0 - (weights @ own) / np.maximum(weights @ dear, 1e-30))
+        return np.asarray(1.0 - (weights @ own.T) / np.maximum(weights @ dear, 1e-30)[:, None])
 
-    (value,) = saved(np.ones((1, len(groups))))
-    return Estimate.of(float(value), bootstrap(groups, saved, RESAMPLES, 0))
+    (values,) = saved(np.ones((1, len(groups))))
+    resampled = bootstrap(groups, saved, RESAMPLES, 0)
+    return [
+        Estimate.of(value, column)
+        for value, column in zip(values.tolist(), resampled.T, strict=True)
+    ]
