@@ -65,7 +65,7 @@ def test_what_is_kept_is_read_again(tmp_path_factory: Any, made: list[Any]) -> N
     traffic, kept = Traffic(path), []
     for at, (text, usage, content, same) in enumerate(made):
         one = call(episode=text, arm=text, usage=usage, asked=content, id=new_id() + (at << 30))
-        answer = Answer(one.id, "dear", usage, text, same, content)
+        answer = Answer(one.id, "dear", usage, usage.seconds, text, same, content)
         traffic.call(one)
         traffic.answer(answer)
         kept.append(Labelled(one, (answer,)))
@@ -131,7 +131,7 @@ def test_the_old_and_what_is_too_much_are_forgotten(tmp_path: Path) -> None:
     for at in range(100):
         one = call(id=now - 40 * day + at if at < 10 else now + at, asked="x" * 4000)
         traffic.call(one)
-        traffic.answer(Answer(one.id, "dear", Usage(), "x", True))
+        traffic.answer(Answer(one.id, "dear", Usage(), 0.0, "x", True))
     traffic.close()
     file = TrafficFile(path)
     file.prune(time.time() - 30 * 86_400, 10**9)
@@ -146,7 +146,7 @@ def test_the_old_and_what_is_too_much_are_forgotten(tmp_path: Path) -> None:
 
 def test_an_answer_to_a_call_that_is_forgotten_is_none(tmp_path: Path) -> None:
     traffic = Traffic(tmp_path / "traffic.sqlite")
-    traffic.answer(Answer(1, "dear", Usage(), "x", True))
+    traffic.answer(Answer(1, "dear", Usage(), 0.0, "x", True))
     traffic.close()
     assert read(tmp_path / "traffic.sqlite") == []
 

@@ -45,7 +45,8 @@ def labelled(
         "ann", f"e{at}", 0, "openai", arm, "pass", "as asked", kind, {}, tokens,
         usage(arm, tokens), 200, "r", "x", id=at,
     )  # fmt: skip
-    answer = Answer(at, other, usage(other, tokens), "x" if same else "y", same)
+    paid = usage(other, tokens)
+    answer = Answer(at, other, paid, paid.dollars, "x" if same else "y", same)
     return Labelled(call, (answer,), success)
 
 

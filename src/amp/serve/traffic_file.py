@@ -35,7 +35,8 @@ _SCHEMA = (
     "CREATE INDEX calls_of_episodes ON calls (key, episode, step)",
     # What another arm answered: `same` is 1, 0, or null where nothing tells.
     "CREATE TABLE shadows (call INTEGER NOT NULL, arm TEXT NOT NULL, time REAL NOT NULL,"
-    f" {_COSTS}, answer TEXT NOT NULL, same INTEGER, said TEXT, PRIMARY KEY (call, arm))"
+    f" {_COSTS}, even_dollars REAL NOT NULL, answer TEXT NOT NULL, same INTEGER, said TEXT,"
+    " PRIMARY KEY (call, arm))"
     " STRICT, WITHOUT ROWID",
     # What the client said came of an episode, or of one step; the last word counts.
     "CREATE TABLE outcomes (key TEXT NOT NULL, episode TEXT NOT NULL, step INTEGER NOT NULL,"
@@ -96,6 +97,11 @@ class Call:
     said: str | None = None
     id: int = field(default_factory=lambda: new_id())
 
+    @property
+    def paid(self) -> float:
+        """Its dollars, beside those of other arms."""
+        return self.usage.dollars
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -105,6 +111,8 @@ class Answer:
         call: id of the call.
         arm: who was asked.
         usage: what it cost.
+        even_dollars: what it would have cost had as much of the prompt been in its cache as was in
+            that of the arm that had the conversation.
         answer: as in `Call`.
         same: whether it does the same as the answer that the client got; None where nothing tells.
         said: as in `Call`.
@@ -113,9 +121,15 @@ class Answer:
     call: int
     arm: str
     usage: Usage
+    even_dollars: float
     answer: str
     same: bool | None
     said: str | None = None
+
+    @property
+    def paid(self) -> float:
+        """Its dollars, beside those of the call."""
+        return self.even_dollars
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +260,7 @@ def write_answer(connection: sqlite3.Connection, answer: Answer) -> None:
     same = None if answer.same is None else int(answer.same)
     values = (
         *(answer.call, _text(answer.arm), time.time(), *_costs(answer.usage)),
-        *(answer.answer, same, _kept(answer.said)),
+        *(_amount(answer.even_dollars), answer.answer, same, _kept(answer.said)),
     )
     marks = ", ".join("?" * len(values))
     connection.execute(
@@ -275,8 +289,11 @@ def write_outcome(
 
 def _costs(usage: Usage) -> tuple[float, ...]:
     counts = (_whole(getattr(usage, name)) for name in _USAGE)
-    amounts = (each if math.isfinite(each) else 0.0 for each in (usage.dollars, usage.seconds))
-    return (*counts, usage.estimated_calls, *amounts)
+    return (*counts, usage.estimated_calls, _amount(usage.dollars), _amount(usage.seconds))
+
+
+def _amount(number: float) -> float:
+    return number if math.isfinite(number) else 0.0
 
 
 def _text(text: str) -> str:
@@ -319,5 +336,5 @@ def _call(row: tuple[Any, ...]) -> Call:
 
 
 def _answer(row: tuple[Any, ...]) -> Answer:
-    same = None if row[11] is None else bool(row[11])
-    return Answer(row[0], row[1], _usage(row[3:10]), row[10], same, row[12])
+    same = None if row[12] is None else bool(row[12])
+    return Answer(row[0], row[1], _usage(row[3:10]), row[10], row[11], same, row[13])

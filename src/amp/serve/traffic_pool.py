@@ -30,7 +30,6 @@ from amp.pools.pool import NO_ANSWER, Pool, PoolArm, PoolTask
 from amp.serve.decide import Arm
 from amp.serve.learned import of_any_caller, pool_name
 from amp.serve.traffic_file import Answer, Call, Labelled
-from amp.usage import Usage
 
 LEAST_CALLS = 100
 """Calls of which something is known, to learn from."""
@@ -48,9 +47,16 @@ _GOOD = 0.5
 class _Sample:
     """An answer of an arm, and whether it is right."""
 
-    usage: Usage
+    tokens: tuple[int, int]
+    dollars: float
     answer: str
     right: bool
+
+    @classmethod
+    def of(cls, answered: Call | Answer, right: bool) -> _Sample:
+        usage = answered.usage
+        tokens = usage.prompt_tokens, usage.completion_tokens
+        return cls(tokens, answered.paid, answered.answer, right)
 
 
 def pool_of(
@@ -94,7 +100,7 @@ def dearest(rows: Sequence[Labelled]) -> str:
     for row in rows:
         answered: list[Call | Answer] = [row.call, *row.answers]
         for one in answered:
-            costs.setdefault(one.arm, []).append((one.usage.dollars, one.usage.tokens))
+            costs.setdefault(one.arm, []).append((one.paid, one.usage.tokens))
     if not costs:
         require_calls(0, LEAST_CALLS, "the traffic")
     return max(costs, key=lambda arm: tuple(np.mean(costs[arm], axis=0).tolist()))
@@ -118,7 +124,7 @@ def _judged(row: Labelled, dear: str) -> Mapping[str, _Sample]:
     call, good = row.call, None if row.success is None else row.success >= _GOOD
     found: dict[str, _Sample] = {}
     if good is not None:
-        found[call.arm] = _Sample(call.usage, call.answer, good)
+        found[call.arm] = _Sample.of(call, good)
     for other in row.answers:
         right: bool | None = None
         if good is not None:
@@ -127,15 +133,15 @@ def _judged(row: Labelled, dear: str) -> Mapping[str, _Sample]:
                 right = True
         elif dear in (call.arm, other.arm) and other.same is not None:
             right = other.same or other.arm == dear
-            found[call.arm] = _Sample(call.usage, call.answer, other.same or call.arm == dear)
+            found[call.arm] = _Sample.of(call, other.same or call.arm == dear)
         if right is not None:
-            found[other.arm] = _Sample(other.usage, other.answer, right)
+            found[other.arm] = _Sample.of(other, right)
     return found
 
 
 def _mean_cost(arm: str, judged: Sequence[tuple[Labelled, Mapping[str, _Sample]]]) -> float:
-    usages = [found[arm].usage for _, found in judged if arm in found]
-    return float(np.mean([usage.dollars or usage.tokens for usage in usages]))
+    samples = [found[arm] for _, found in judged if arm in found]
+    return float(np.mean([sample.dollars or sum(sample.tokens) for sample in samples]))
 
 
 def _assembled(
@@ -161,9 +167,8 @@ def _assembled(
             there[place], right[place] = True, one.right
             # One that can't be compared is an answer of its own.
             answer[place] = known.setdefault(one.answer or f"of {arm}", len(known))
-            prompt[place] = one.usage.prompt_tokens
-            completion[place] = one.usage.completion_tokens
-            dollars[place] = one.usage.dollars
+            prompt[place], completion[place] = one.tokens
+            dollars[place] = one.dollars
         call = row.call
         rare = kinds[call.kind] < LEAST_OF_KIND
         tasks.append(
