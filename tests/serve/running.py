@@ -15,6 +15,7 @@ from amp.serve.app import listen, make_app
 from amp.serve.config import ServeConfig
 from amp.serve.exchange import Bounds
 from amp.serve.fleet import Route
+from amp.serve.traffic import Watching
 from amp.serve.trying import Patience
 from amp.serve.upstream import UpstreamConfig
 
@@ -46,11 +47,20 @@ async def gateway(
     accounts: Accounts | None = None,
     routes: Sequence[Route] = (),
     patience: Patience = Patience(),  # noqa: B008  # frozen
+    watching: Watching | None = None,
 ) -> AsyncIterator[Running]:
     """Runs a gateway in front of upstreams."""
     behind = [UpstreamConfig(each) if isinstance(each, str) else each for each in upstreams]
     books = OpenAccounts()
-    config = ServeConfig(behind, routes, port=0, bounds=bounds, patience=patience, prices=prices)
+    config = ServeConfig(
+        behind,
+        routes,
+        port=0,
+        bounds=bounds,
+        patience=patience,
+        prices=prices,
+        watching=watching,
+    )
     app = make_app(config, accounts or books)
     with listen(config) as listening:
         server = uvicorn.Server(

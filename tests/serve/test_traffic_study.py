@@ -18,7 +18,8 @@ from amp.errors import InvalidInputError
 from amp.pools.pool_file import read_pool
 from amp.serve.conversation import Conversation
 from amp.serve.decide import Arm, Forecast, Wish
-from amp.serve.learned import Learned, arm_of, known_kind, pool_name
+from amp.serve.kinds import known_kind
+from amp.serve.learned import Learned, arm_of, pool_name
 from amp.serve.traffic import Keep, Traffic
 from amp.serve.traffic_file import Answer, Call, Labelled, new_id
 from amp.serve.traffic_pool import LEAST_CALLS, pool_of

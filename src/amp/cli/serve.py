@@ -17,6 +17,7 @@ from amp.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from amp.models.llamacpp_server import LlamaServer
+    from amp.serve.traffic import Keep, Watching
 
 _SLOTS = 4
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -66,6 +67,31 @@ def serve(
     drain: Annotated[
         int, typer.Option(min=0, help="Seconds that calls may go on after SIGTERM.")
     ] = 30,
+    traffic: Annotated[
+        Path | None,
+        typer.Option(
+            help="Keep calls in this file, as hashes and figures, to learn from (amp train"
+            " --from-traffic)."
+        ),
+    ] = None,
+    keep_content: Annotated[
+        bool, typer.Option("--keep-content", help="Keep requests and answers there, too.")
+    ] = False,
+    traffic_days: Annotated[
+        float, typer.Option(min=0.01, help="Forget calls after so many days.")
+    ] = 30.0,
+    traffic_mb: Annotated[
+        float, typer.Option(min=0.1, help="Forget the oldest beyond this size.")
+    ] = 1000.0,
+    shadow: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Share of the calls that another arm is asked, too; the key shadow pays (amp keys"
+            " add shadow --dollars-per-day 5).",
+        ),
+    ] = 0.0,
     check: Annotated[
         bool, typer.Option("--check", help="Check what was said, reach the upstream, and end.")
     ] = False,
@@ -79,6 +105,7 @@ def serve(
     from amp.serve.config import ServeConfig
     from amp.serve.exchange import Bounds
     from amp.serve.sqlite_accounts import SqliteAccounts
+    from amp.serve.traffic import Keep
     from amp.serve.upstream import UpstreamConfig, read_api
 
     settings = load_settings()
@@ -108,6 +135,12 @@ def serve(
         ),
         prices=settings.prices,
         drain_seconds=drain,
+        watching=_watching(
+            traffic,
+            Keep(traffic_days, traffic_mb, keep_content),
+            shadow,
+            accounts or settings.accounts,
+        ),
     )
     shown = server.describe(behind)  # what is wrong is said before the server starts
     budgets = None if accounts is None else SqliteAccounts(accounts)
@@ -125,6 +158,18 @@ def serve(
     server.serve(config, listening, budgets)
     if own is not None:
         own.close()
+
+
+def _watching(traffic: Path | None, keep: Keep, shadow: float, accounts: Path) -> Watching | None:
+    """Which traffic is kept."""
+    from amp.serve.traffic import Watching
+
+    if traffic is not None:
+        return Watching(traffic, keep, shadow, accounts)
+    if shadow or keep.content:
+        what = "--shadow" if shadow else "--keep-content"
+        raise InvalidInputError(f"{what} needs a file to keep it in; add --traffic FILE")
+    return None
 
 
 def _own_server(name: str, settings: Settings) -> LlamaServer:

@@ -24,6 +24,7 @@ from amp.serve.fleet import Fleet
 from amp.serve.gateway import Gateway
 from amp.serve.metrics import Metrics
 from amp.serve.upstream import Upstream, UpstreamConfig, UpstreamError
+from amp.serve.watch import Watch
 
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _ANSWERS_BELOW = 500
@@ -43,11 +44,14 @@ def make_app(config: ServeConfig, accounts: Accounts | None = None) -> FastAPI:
     accounts = accounts or OpenAccounts()
     metrics = Metrics()
     desk = Desk(fleet, _policy_in, explain=print if config.explain else None)
-    gateway = Gateway(fleet, accounts, metrics, config.bounds, desk)
+    watch = None if config.watching is None else Watch(config.watching, fleet, metrics)
+    gateway = Gateway(fleet, accounts, metrics, config.bounds, desk, watch)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
+        if watch is not None:
+            await watch.close()
         await fleet.close()
         await accounts.close()
 

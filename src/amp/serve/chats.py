@@ -20,6 +20,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from amp.cost import is_priced
 from amp.models.base import ModelCard
@@ -43,6 +44,9 @@ from amp.serve.upstream import (
     passed_back,
 )
 from amp.usage import Usage
+
+if TYPE_CHECKING:
+    from amp.serve.watch import Watch
 
 _GAVE_UP_WAITING = (504, 524)
 _UNREAD, _MOST_UNWILLING = (400, 422), 1_000
@@ -89,11 +93,20 @@ class Chats:
         accounts: who may spend what.
         metrics: where it is counted.
         desk: where it is decided.
+        watch: keeps what clients are answered; None keeps nothing.
     """
 
-    def __init__(self, fleet: Fleet, accounts: Accounts, metrics: Metrics, desk: Desk) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        accounts: Accounts,
+        metrics: Metrics,
+        desk: Desk,
+        watch: Watch | None = None,
+    ) -> None:
         self.fleet = fleet
         self.desk = desk
+        self._watch = watch
         self._accounts = accounts
         self._metrics = metrics
         # Models whose server tells no usage in a stream.
@@ -110,16 +123,20 @@ class Chats:
         route = self.fleet.route(asked.model)
         ruling = self.desk.decide(exchange, dialect, asked, route)
 
+        heard = None if self._watch is None else self._watch.overhear(exchange)
+
         async def ask(exchange: Exchange, body: bytes) -> None:
-            await self._once(exchange, dialect, body, route, ruling)
+            await self.once(exchange, dialect, body, route, ruling)
 
         samples = ruling.decision.arm.samples
         if samples > 1:
             await vote(exchange, dialect, asked.fields, samples, ask)
         else:
             await ask(exchange, body)
+        if self._watch is not None and heard is not None:
+            self._watch.answered(heard, exchange, dialect, asked, route, ruling)
 
-    async def _once(
+    async def once(
         self, exchange: Exchange, dialect: Dialect, body: bytes, route: Route, ruling: Ruling
     ) -> None:
         """Gives one answer, by the first upstream of the decided model that does."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from amp.serve.exchange import Bounds
 from amp.serve.fleet import Route
+from amp.serve.traffic import Watching
 from amp.serve.trying import Patience
 from amp.serve.upstream import UpstreamConfig
 
@@ -26,6 +27,7 @@ class ServeConfig:
         prices: the user's price table.
         drain_seconds: how long calls under way may go on after SIGTERM.
         explain: whether each decision is printed in a line.
+        watching: which traffic is kept; None for none.
     """
 
     upstreams: Sequence[UpstreamConfig]
@@ -37,3 +39,4 @@ class ServeConfig:
     prices: Path | None = None
     drain_seconds: int = 30
     explain: bool = False
+    watching: Watching | None = None

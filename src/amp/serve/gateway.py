@@ -28,7 +28,9 @@ from amp.serve.exchange import (
 )
 from amp.serve.fleet import Fleet
 from amp.serve.metrics import Metrics
+from amp.serve.outcomes import OUTCOME_PATH, take_outcome
 from amp.serve.upstream import UpstreamError, UpstreamRefusedError, is_below_v1, passed_back
+from amp.serve.watch import Watch
 
 _CLIENT_WENT = 499
 _FREE = ("GET", "HEAD", "OPTIONS", "DELETE")
@@ -43,6 +45,7 @@ class Gateway:
         accounts: who may spend what.
         metrics: where it is counted.
         bounds: what it takes on.
+        watch: keeps what clients are answered; None keeps nothing.
         desk: where calls are decided.
 
     Attributes:
@@ -57,13 +60,15 @@ class Gateway:
         metrics: Metrics,
         bounds: Bounds,
         desk: Desk,
+        watch: Watch | None = None,
     ) -> None:
         self.fleet = fleet
         self.running = 0
         self._accounts = accounts
         self._metrics = metrics
+        self._watch = watch
         self._bounds = bounds
-        self._chats = Chats(fleet, accounts, metrics, desk)
+        self._chats = Chats(fleet, accounts, metrics, desk, watch)
         self._dialects = {dialect.path: dialect for dialect in DIALECTS}
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -74,9 +79,14 @@ class Gateway:
             with self._place():
                 self._check(exchange)
                 body = await exchange.body(self._bounds)
-                await exchange.unless_gone(
-                    self._chats.answer(exchange, chat, body) if chat else self._pass(exchange, body)
-                )
+                if chat:
+                    work = self._chats.answer(exchange, chat, body)
+                elif exchange.path == OUTCOME_PATH:
+                    traffic = None if self._watch is None else self._watch.traffic
+                    work = take_outcome(exchange, body, self._accounts, traffic)
+                else:
+                    work = self._pass(exchange, body)
+                await exchange.unless_gone(work)
         except RefusedCallError as error:
             await exchange.refuse(spoken, error)
         except UpstreamRefusedError as error:

@@ -2,8 +2,7 @@
 
 It is a router as pools teach it (`amp.allocate.router`), asked once a call: of each arm it expects
 how often it does what the call needs, and what it costs. What it knows of a call before it is made
-is its kind and its length. A kind is who calls and where it stands: the system's prompt and the
-tools as a hash, and whether the call begins, goes on, follows a tool or follows a failure.
+is its kind (`amp.serve.kinds`) and its length.
 """
 
 from __future__ import annotations
@@ -20,32 +19,10 @@ from amp.allocate.router import Router
 from amp.errors import InvalidInputError
 from amp.serve.conversation import Conversation
 from amp.serve.decide import Arm, Decision, Forecast, Wish
-
-ANY_CALLER = "*"
-"""In a kind, for all callers of whom too few calls are known."""
+from amp.serve.kinds import kind_of, known_kind
 
 MAY_LOSE = 0.01
 """Success that a policy may lose for less cost, unless the client wishes otherwise."""
-
-_STANDS = ("begins", "goes on", "after a tool", "after a failure")
-
-
-def kind_of(conversation: Conversation) -> str:
-    """The kind of a call, such as ``3f9a01c2/after a tool``."""
-    stands = _STANDS[1] if conversation.step else _STANDS[0]
-    if conversation.after_tool:
-        stands = _STANDS[3] if conversation.features.get("failed") else _STANDS[2]
-    return f"{conversation.caller or ANY_CALLER}/{stands}"
-
-
-def of_any_caller(kind: str) -> str:
-    """The kind of all calls that stand where those of a kind do."""
-    return f"{ANY_CALLER}/{kind.partition('/')[2]}"
-
-
-def known_kind(kind: str, known: Sequence[str]) -> str:
-    """The kind that is known of a call: its own, else that of all callers, else none."""
-    return next((each for each in (kind, of_any_caller(kind)) if each in known), "")
 
 
 def cheapest_of(curve: Sequence[CurvePoint]) -> CurvePoint:

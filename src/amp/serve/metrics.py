@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -61,6 +61,10 @@ class Metrics:
             "amp_breaker_open", "0 closed, 0.5 half-open, 1 open: no calls pass.", ("upstream",),
             registry=registry,
         )  # fmt: skip
+        self._shadows = Counter(
+            "amp_shadows", "Calls that another arm was to be asked, by what came of it.",
+            ("outcome",), registry=registry,
+        )  # fmt: skip
         self._models: set[str] = set()
 
     def call(self, path: str, status: int, seconds: float) -> None:
@@ -103,6 +107,15 @@ class Metrics:
             self._tokens.labels(model, kind).inc(tokens)
         self._dollars.labels(model).inc(usage.dollars)
         self._estimated.labels(model).inc(usage.estimated_calls)
+
+    def shadow(self, outcome: str) -> None:
+        """Counts a call that another arm was to be asked: ``same``, ``other``, or why not."""
+        self._shadows.labels(outcome).inc()
+
+    def dropped(self, count: Callable[[], int]) -> None:
+        """Shows how much traffic found no room."""
+        gauge = Gauge("amp_traffic_dropped", "Rows not kept.", registry=self._registry)
+        gauge.set_function(count)
 
     def shown(self) -> bytes:
         """All figures in Prometheus' own text form."""

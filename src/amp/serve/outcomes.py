@@ -9,6 +9,7 @@ them may say what came of them.
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 from pydantic import Field
@@ -16,7 +17,7 @@ from pydantic import Field
 from amp.errors import InvalidInputError
 from amp.serve.accounting import Accounts, Refusal
 from amp.serve.dialect import parsed
-from amp.serve.exchange import Exchange, RefusedCallError
+from amp.serve.exchange import Exchange, RefusedCallError, length_of
 from amp.serve.traffic import Traffic
 from amp.serve.traffic_file import WHOLE_EPISODE
 from amp.serve.upstream import client_key
@@ -38,13 +39,15 @@ class _Outcome(Config):
 
 async def take_outcome(
     exchange: Exchange, body: bytes, accounts: Accounts, traffic: Traffic | None
-) -> dict[str, object]:
-    """Keeps an outcome; returns what the client is told.
+) -> None:
+    """Keeps an outcome, and says so.
 
     Raises:
         RefusedCallError: if nothing is kept here, the key is none, or has no such episode.
         InvalidInputError: if it is no outcome; names the field.
     """
+    if exchange.method != "POST":
+        raise RefusedCallError(405, "an outcome is posted: POST {episode, success, step, note}")
     if traffic is None:
         raise RefusedCallError(404, "no traffic is kept here (amp serve --traffic FILE)")
     key = await accounts.name_of(client_key(exchange.headers))
@@ -63,4 +66,6 @@ async def take_outcome(
     if not found:
         what = "episode" if said.step is None else f"step {said.step} of an episode"
         raise RefusedCallError(404, f"there is no {what} {said.episode!r} of this key")
-    return {"object": "amp.outcome", **said.model_dump()}
+    content = json.dumps({"object": "amp.outcome", **said.model_dump()}).encode()
+    await exchange.begin(200, [(b"content-type", b"application/json"), length_of(content)])
+    await exchange.end(content)

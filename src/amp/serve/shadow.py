@@ -16,8 +16,10 @@ import asyncio
 import json
 import logging
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from amp.cost import dollars
@@ -25,7 +27,8 @@ from amp.errors import BudgetReachedError, InvalidInputError, KeyRefusedError
 from amp.serve.accounting import Refusal, Reservation
 from amp.serve.accounts import Accounts
 from amp.serve.chats import Chats
-from amp.serve.decide import EFFORTS, Arm
+from amp.serve.decide import EFFORTS, Arm, Decision, Pass
+from amp.serve.desk import Desk, Ruling
 from amp.serve.dialect import Asked, Dialect, parsed
 from amp.serve.exchange import Exchange, Message, RefusedCallError
 from amp.serve.fleet import Fleet, Route
@@ -45,33 +48,9 @@ _AT_ONCE = 8
 _PASSED_ON = ("content-type", "anthropic-version", "anthropic-beta", "openai-beta")
 _OF_STATE = ("previous_response_id", "conversation", "background", "mcp_servers", "container")
 _RUN_BY_CLIENTS = ("function", "custom", "")
-_STREAMED = ("stream", "stream_options")
+_OF_A_STREAM = ("stream", "stream_options")
+_NO_MONEY = 429
 _log = logging.getLogger(__name__)
-
-
-def payer(accounts: Accounts) -> Key:
-    """The key that pays for shadows.
-
-    Raises:
-        InvalidInputError: if there is none, or it has no limit.
-    """
-    found = next((key for key in accounts.keys() if key.name == SHADOW_KEY), None)
-    todo = f"amp keys add {SHADOW_KEY} --dollars-per-day 5"
-    if found is None:
-        raise InvalidInputError(f"no key {SHADOW_KEY!r} that pays for shadows; add one ({todo})")
-    limits = found.limits
-    if found.revoked is not None or not any(
-        limit is not None
-        for limit in (
-            limits.dollars_per_day,
-            limits.dollars_per_month,
-            limits.tokens_per_day,
-            limits.requests_per_day,
-        )
-    ):
-        what = "has no limit" if found.revoked is None else "is revoked"
-        raise InvalidInputError(f"key {SHADOW_KEY!r} {what}, so it can't pay for shadows ({todo})")
-    return found
 
 
 def unfit(fields: Mapping[str, Any]) -> str:
@@ -90,7 +69,10 @@ def unfit(fields: Mapping[str, Any]) -> str:
 
 
 def other_arm(
-    arm: Arm, arms: Sequence[Arm], price: Callable[[Arm], float], chance: Callable[[], float]
+    arm: Arm,
+    arms: Sequence[Arm],
+    price: Callable[[Arm], tuple[float, int]],
+    chance: Callable[[], float],
 ) -> Arm | None:
     """Who is asked where an arm has answered; None if there is no other.
 
@@ -107,13 +89,34 @@ def other_arm(
     return others[int(chance() * len(others))] if others else None
 
 
-@dataclass(slots=True)
-class _Paid:
-    """Accounts of one call that the operator's key pays, and what it cost."""
+class Operator:
+    """Accounts where the operator's key pays, whatever key is shown.
 
-    accounts: Accounts
-    key: Key
-    usage: Usage = Usage()
+    Args:
+        path: the file of the keys.
+
+    Raises:
+        InvalidInputError: if it has no such key, or one without a limit.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.accounts = Accounts(path)
+        try:
+            self.key = self._payer()
+        except InvalidInputError:
+            self.accounts.close()
+            raise
+
+    def _payer(self) -> Key:
+        todo = f"add one with a limit (amp keys add {SHADOW_KEY} --dollars-per-day 5)"
+        found = [key for key in self.accounts.keys() if key.name == SHADOW_KEY]  # noqa: SIM118
+        if not found or found[0].revoked is not None:
+            raise InvalidInputError(f"no good key {SHADOW_KEY!r} that pays for shadows; {todo}")
+        limits = found[0].limits
+        ends = (limits.dollars_per_day, limits.dollars_per_month)
+        if (*ends, limits.tokens_per_day, limits.requests_per_day) == (None,) * 4:
+            raise InvalidInputError(f"key {SHADOW_KEY!r} has no limit of a day or month; {todo}")
+        return found[0]
 
     async def name_of(self, key: str) -> str | Refusal:
         return self.key.name
@@ -122,15 +125,14 @@ class _Paid:
         self, key: str, *, dollars: float | None, tokens: int, episode: str = ""
     ) -> Reservation | Refusal:
         limits = self.key.limits
-        if dollars is None and not (limits.dollars_per_day is limits.dollars_per_month is None):
-            return Refusal("its price is not known", 403)
+        if dollars is None and (limits.dollars_per_day, limits.dollars_per_month) != (None, None):
+            return Refusal("its price is not known, and the key has a limit of dollars", _NO_MONEY)
         try:
             return self.accounts.reserve(self.key, dollars or 0.0, tokens)
         except (BudgetReachedError, KeyRefusedError, SqliteFileError) as error:
-            return Refusal(str(error))
+            return Refusal(str(error), _NO_MONEY)
 
     async def settle(self, reservation: Reservation, usage: Usage, *, model: str = "") -> None:
-        self.usage += usage
         try:
             self.accounts.settle(reservation, usage.dollars, usage.tokens)
         except InvalidInputError as error:
@@ -143,7 +145,20 @@ class _Paid:
             _log.error("a shadow is not released: %s", error)
 
     async def close(self) -> None:
-        return
+        self.accounts.close()
+
+
+@dataclass(slots=True)
+class _Unheard:
+    """An answer that nobody gets."""
+
+    content: bytearray = field(default_factory=bytearray)
+
+    async def send(self, message: Message) -> None:
+        self.content += message.get("body", b"")
+
+    async def receive(self) -> Message:
+        return await asyncio.Future()  # nobody who could go away
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +171,8 @@ class Answered:
         asked: what it asked for.
         headers: of its request.
         route: of the name that it asked for.
-        arm: that answered.
-        usage: what that cost.
-        normal: what it said.
+        ruling: what was decided, and what it cost.
+        normal: what it was told.
     """
 
     id: int
@@ -166,9 +180,13 @@ class Answered:
     asked: Asked
     headers: Sequence[tuple[str, str]]
     route: Route
-    arm: Arm
-    usage: Usage
+    ruling: Ruling
     normal: Normal
+
+    @property
+    def arm(self) -> Arm:
+        """That answered."""
+        return self.ruling.decision.arm
 
 
 class Shadow:
@@ -177,20 +195,20 @@ class Shadow:
     Args:
         share: of the calls.
         fleet: the upstreams.
-        accounts: whose key pays.
+        operator: who pays.
         traffic: where answers are kept.
         metrics: where they are counted.
         chance: draws from 0 to 1.
 
     Raises:
-        InvalidInputError: if no key can pay, or the share is none.
+        InvalidInputError: if the share is none.
     """
 
     def __init__(
         self,
         share: float,
         fleet: Fleet,
-        accounts: Accounts,
+        operator: Operator,
         traffic: Traffic,
         metrics: Metrics,
         chance: Callable[[], float] = random.random,
@@ -199,8 +217,9 @@ class Shadow:
             raise InvalidInputError(f"shadow is {share:g}, expected more than 0 and at most 1")
         self._share = share
         self._fleet = fleet
-        self._accounts = accounts
-        self._key = payer(accounts)
+        self._operator = operator
+        # With a desk of its own: the other one remembers whose cache is warm.
+        self._chats = Chats(fleet, operator, metrics, Desk(fleet, lambda path: Pass()))
         self._traffic = traffic
         self._metrics = metrics
         self._chance = chance
@@ -235,7 +254,7 @@ class Shadow:
         for task in self._open:
             task.cancel()
         await self.settled()
-        self._accounts.close()
+        await self._operator.close()
 
     def _other(self, answered: Answered, arms: Sequence[Arm]) -> Arm | None:
         """Who is to be asked; None for nobody."""
@@ -270,23 +289,26 @@ class Shadow:
 
     async def _ask(self, answered: Answered, arm: Arm) -> None:
         """Asks an arm, and keeps what it answers."""
-        dialect, paid, said = answered.dialect, _Paid(self._accounts, self._key), Said()
-        kept = {n: v for n, v in answered.asked.fields.items() if n not in _STREAMED}
-        if "input" in kept:  # the Responses API keeps answers unless it is told not to
-            kept["store"] = False
-        body = dialect.with_arm(json.dumps(kept).encode(), arm)
-        exchange = _Unheard.of(dialect, answered.headers, body)
+        dialect, unheard = answered.dialect, _Unheard()
+        fields = {n: v for n, v in answered.asked.fields.items() if n not in _OF_A_STREAM}
+        if "input" in fields:  # the Responses API keeps answers unless it is told not to
+            fields["store"] = False
+        headers = [(name, value) for name, value in answered.headers if name in _PASSED_ON]
+        exchange = Exchange(
+            "POST", dialect.path, headers, unheard.receive, unheard.send, started=time.monotonic()
+        )
+        decision = Decision(arm, SHADOW_KEY, "asked the same")
+        ruling = replace(answered.ruling, decision=decision, usage=Usage())
         try:
-            await Chats(self._fleet, paid, self._metrics).answer(exchange, dialect, body)
-        except RefusedCallError as error:
-            self._metrics.shadow("budget")
+            body = json.dumps(fields).encode()
+            await self._chats.once(exchange, dialect, body, answered.route, ruling)
+        except (RefusedCallError, UpstreamError, InvalidInputError) as error:
+            told = isinstance(error, RefusedCallError) and error.status == _NO_MONEY
+            self._metrics.shadow("budget" if told else "failed")
             _log.info("no shadow: %s", error)
             return
-        except (UpstreamError, InvalidInputError) as error:
-            self._metrics.shadow("failed")
-            _log.info("no shadow: %s", error)
-            return
-        said.hear(parsed(bytes(exchange.content)) or {})
+        said = Said()
+        said.hear(parsed(bytes(unheard.content)) or {})
         normal = said.normal()
         same = answered.normal.same(normal)
         self._metrics.shadow("unknown" if same is None else "same" if same else "other")
@@ -294,8 +316,8 @@ class Shadow:
             Answer(
                 answered.id,
                 arm.name,
-                paid.usage,
-                self._even(answered, arm, paid.usage),
+                ruling.usage,
+                self._even(answered, arm, ruling.usage),
                 normal.digest(self._traffic.salt),
                 same,
                 normal.text if self._traffic.keep.content else None,
@@ -304,7 +326,7 @@ class Shadow:
 
     def _even(self, answered: Answered, arm: Arm, usage: Usage) -> float:
         """What an answer would have cost with a cache as warm as that of the arm that answered."""
-        mine = answered.usage
+        mine = answered.ruling.usage
         share = mine.cached_prompt_tokens / mine.prompt_tokens if mine.prompt_tokens else 0.0
         place = self._fleet.places(arm.model, answered.route)[0]
         cached = max(usage.cached_prompt_tokens, round(share * usage.prompt_tokens))

@@ -14,7 +14,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from amp.serve.sqlite_file import SqliteFileError
@@ -47,6 +47,23 @@ class Keep:
     days: float = 30.0
     megabytes: float = 1000.0
     content: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Watching:
+    """What is watched.
+
+    Attributes:
+        traffic: the file in which it is kept.
+        keep: how much, and for how long.
+        shadow: share of the calls that another arm is asked as well.
+        accounts: file of the key that pays for that; needed with `shadow`.
+    """
+
+    traffic: Path
+    keep: Keep = field(default_factory=Keep)
+    shadow: float = 0.0
+    accounts: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,8 @@ import numpy as np
 from amp.errors import InvalidInputError
 from amp.pools.pool import NO_ANSWER, Pool, PoolArm, PoolTask
 from amp.serve.decide import Arm
-from amp.serve.learned import of_any_caller, pool_name
+from amp.serve.kinds import of_any_caller
+from amp.serve.learned import pool_name
 from amp.serve.traffic_file import Answer, Call, Labelled
 
 LEAST_CALLS = 100

@@ -181,6 +181,11 @@ class Upstream:
         """What the gateway calls it."""
         return self.config.name
 
+    @property
+    def takes_clients_keys(self) -> bool:
+        """Whether it is sent the key of a client, who then pays there."""
+        return not (self._hides_keys or self.config.is_free)
+
     def speaks(self, dialect: Dialect) -> bool:
         """Whether it takes requests of that dialect."""
         return self.api in (dialect.name, "both")

@@ -1,0 +1,279 @@
+"""What a gateway keeps of calls, whom it asks the same, who pays for that, and what it takes in."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.fakes.two_models import CHEAP, DEAR, EASY, HARD, priced, question, two_models
+from tests.fakes.upstream import Asked, Reply, Upstream, serving
+from tests.serve.running import Running, gateway, until
+
+from amp.errors import InvalidInputError
+from amp.serve.accounts import Accounts
+from amp.serve.decide import Arm
+from amp.serve.fleet import Route
+from amp.serve.keys import KeyLimits
+from amp.serve.shadow import Operator, other_arm, unfit
+from amp.serve.sqlite_accounts import SqliteAccounts
+from amp.serve.traffic import Keep, Watching
+from amp.serve.traffic_file import Labelled, TrafficFile
+from amp.serve.upstream import UpstreamConfig
+
+ROUTE = Route("amp/auto", arms=(CHEAP, DEAR))
+CALL_OF_DEAR = (50 * 10 + 50 * 1 + 10 * 40) * 1e-6
+
+
+def kept(path: Path) -> tuple[list[Labelled], tuple[int, int, int]]:
+    file = TrafficFile(path, create=False)
+    try:
+        return list(file.labelled()), file.counts()
+    finally:
+        file.close()
+
+
+def watching(folder: Path, shadow: float = 1.0, **keep: Any) -> Watching:
+    accounts = Accounts(folder / "accounts.sqlite")
+    if "shadow" not in [key.name for key in accounts.keys()]:  # noqa: SIM118  # no dictionary
+        accounts.add("shadow", KeyLimits(dollars_per_day=1.0))
+    accounts.close()
+    return Watching(folder / "t.sqlite", Keep(**keep), shadow, folder / "accounts.sqlite")
+
+
+async def told(client: httpx2.AsyncClient, amp: Running, figure: str) -> None:
+    """Waits until the gateway's metrics say something."""
+    async with asyncio.timeout(5):
+        while figure not in (await client.get(f"{amp.url}/metrics")).text:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+def asked_by(upstream: Upstream, calls: int) -> bool:
+    return len(upstream.asked) >= calls
+
+
+def behind(url: str) -> UpstreamConfig:
+    return UpstreamConfig(url, key="sk-of-the-gateway")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_shadow_says_whether_the_dear_arm_does_the_same(
+    tmp_path: Path, stream: bool
+) -> None:
+    """It is asked after the answer, without a stream, and the operator pays."""
+    accounts = SqliteAccounts(tmp_path / "accounts.sqlite")
+    ann = accounts.accounts.add("ann")
+    headers = {"authorization": f"Bearer {ann}", "x-amp-episode": "sum"}
+    async with (
+        serving(two_models) as upstream,
+        gateway(
+            behind(upstream.url), routes=[ROUTE], prices=priced(tmp_path), accounts=accounts,
+            watching=watching(tmp_path),
+        ) as amp,
+        httpx2.AsyncClient(headers=headers) as client,
+    ):  # fmt: skip
+        url, options = f"{amp.v1}/chat/completions", {"stream": True} if stream else {}
+        for at, system in enumerate((EASY, HARD)):
+            await client.post(url, json=question(system, 3, 4, **options))
+            await until(partial(asked_by, upstream, 2 * at + 2))
+        (spend, _) = sorted(accounts.accounts.spend(), key=lambda each: each.key.name)
+        assert spend.day.dollars == 2 * (50 * 1 + 50 * 0.1 + 10 * 4) * 1000
+        await told(client, amp, 'outcome="other"} 1.0')
+        models = [asked.json["model"] for asked in upstream.asked]
+        assert models == [CHEAP, DEAR] * 2
+        assert not any(asked.json.get("stream") for asked in upstream.asked[1::2])
+        assert ann not in str([asked.headers for asked in upstream.asked])
+    easy, hard = kept(tmp_path / "t.sqlite")[0]
+    assert (easy.call.key, easy.call.episode, easy.call.arm) == ("ann", "sum", CHEAP)
+    assert easy.call.usage.dollars == pytest.approx(95e-6)
+    assert easy.call.usage.seconds > 0.0
+    assert [(one.answers[0].arm, one.answers[0].same) for one in (easy, hard)] == [
+        (DEAR, True),
+        (DEAR, False),
+    ]
+    assert easy.answers[0].even_dollars == pytest.approx(CALL_OF_DEAR)
+    assert easy.call.kind != hard.call.kind
+    assert (easy.call.asked, easy.call.said) == (None, None)
+    books = Accounts(tmp_path / "accounts.sqlite")
+    (spend,) = books.spend("shadow")
+    assert (spend.day.dollars, spend.open_calls) == (round(2 * CALL_OF_DEAR * 1e9), 0)
+    books.close()
+
+
+@pytest.mark.slow
+async def test_shadows_end_with_their_budget_and_calls_go_on(tmp_path: Path) -> None:
+    books = Accounts(tmp_path / "accounts.sqlite")
+    books.add("shadow", KeyLimits(requests_per_day=2))
+    books.close()
+    async with (
+        serving(two_models) as upstream,
+        gateway(
+            behind(upstream.url), routes=[ROUTE], prices=priced(tmp_path),
+            watching=watching(tmp_path, content=True),
+        ) as amp,
+        httpx2.AsyncClient() as client,
+    ):  # fmt: skip
+        for at in range(5):
+            body = question(EASY, at, at)
+            got = await client.post(f"{amp.v1}/chat/completions", json=body)
+            assert got.status_code == 200
+            await until(partial(asked_by, upstream, min(2 * at + 2, at + 3)))
+        await told(client, amp, 'outcome="budget"} 3.0')
+        assert len(upstream.asked) == 7
+    rows, counts = kept(tmp_path / "t.sqlite")
+    assert counts == (5, 2, 0)
+    assert "You add" in (rows[0].call.asked or "")
+    assert rows[0].call.said == "0"
+
+
+@pytest.mark.slow
+async def test_no_shadow_of_what_does_something_and_none_in_a_clients_name(tmp_path: Path) -> None:
+    async with (
+        serving(two_models) as upstream,
+        gateway(
+            behind(upstream.url), routes=[ROUTE], prices=priced(tmp_path),
+            watching=watching(tmp_path),
+        ) as amp,
+        httpx2.AsyncClient() as client,
+    ):  # fmt: skip
+        body = question(EASY, 1, 2, tools=[{"type": "web_search_preview"}])
+        await client.post(f"{amp.v1}/chat/completions", json=body)
+        await told(client, amp, 'outcome="unfit"} 1.0')
+        assert len(upstream.asked) == 1
+    with pytest.raises(InvalidInputError, match="is sent the clients' keys"):
+        async with gateway("http://127.0.0.1:9/v1", watching=watching(tmp_path)):
+            pass
+
+
+@pytest.mark.slow
+async def test_an_outcome_is_taken_from_the_key_whose_episode_it_is(tmp_path: Path) -> None:
+    accounts = SqliteAccounts(tmp_path / "accounts.sqlite")
+    ann, bob = (
+        {"authorization": f"Bearer {accounts.accounts.add(name)}"} for name in ("ann", "bob")
+    )
+    async with (
+        serving(two_models) as upstream,
+        gateway(
+            behind(upstream.url), routes=[ROUTE], accounts=accounts,
+            watching=watching(tmp_path, 0.0),
+        ) as amp,
+        httpx2.AsyncClient() as client,
+    ):  # fmt: skip
+        await client.post(
+            f"{amp.v1}/chat/completions", json=question(EASY, 1, 2),
+            headers={**ann, "x-amp-episode": "sum"},
+        )  # fmt: skip
+        url, good = f"{amp.v1}/amp/outcome", {"episode": "sum", "success": 1}
+        told = await client.post(url, json=good, headers=ann)
+        assert (told.status_code, told.json()["object"]) == (200, "amp.outcome")
+        for headers, body, status, said in (
+            (bob, good, 404, "there is no episode 'sum' of this key"),
+            ({}, good, 401, "unknown key"),
+            (ann, {**good, "success": 1.5}, 400, "success"),
+            (ann, {**good, "success": float("nan")}, 400, "success"),
+            (ann, {**good, "step": 7}, 404, "no step 7"),
+            (ann, {**good, "step": -1}, 400, "step"),
+            (ann, {**good, "note": "x" * 1001}, 400, "note"),
+            (ann, {"success": 1}, 400, "episode"),
+            (ann, {**good, "more": 1}, 400, "more"),
+            (ann, [1], 400, "no JSON object"),
+            (ann, {**good, "note": "x" * 20_000}, 413, "larger"),
+        ):
+            content = json.dumps(body)
+            refused = await client.post(url, content=content, headers=headers)
+            assert refused.status_code == status, refused.text
+            assert said in refused.json()["error"]["message"]
+        assert (await client.get(url, headers=ann)).status_code == 405
+        assert len(upstream.asked) == 1
+    ((row,), counts) = kept(tmp_path / "t.sqlite")
+    assert (row.success, counts) == (1.0, (1, 0, 1))
+
+
+async def test_where_nothing_is_kept_no_outcome_is_taken() -> None:
+    async with (
+        gateway("http://127.0.0.1:9/v1") as amp,
+        httpx2.AsyncClient() as client,
+    ):
+        got = await client.post(f"{amp.v1}/amp/outcome", json={"episode": "e", "success": 1})
+        assert (got.status_code, "amp serve --traffic" in got.text) == (404, True)
+
+
+@pytest.mark.slow
+async def test_a_shadow_that_fails_or_hangs_costs_no_client_anything(tmp_path: Path) -> None:
+    def fails(asked: Asked) -> Reply:
+        if asked.json["model"] == DEAR:
+            return Reply([30.0, b"{}"])
+        return two_models(asked)
+
+    async with asyncio.timeout(8):
+        async with (
+            serving(fails) as upstream,
+            gateway(
+                behind(upstream.url), routes=[ROUTE], prices=priced(tmp_path),
+                watching=watching(tmp_path),
+            ) as amp,
+            httpx2.AsyncClient() as client,
+        ):  # fmt: skip
+            got = await client.post(f"{amp.v1}/chat/completions", json=question(EASY, 1, 2))
+            assert got.status_code == 200
+            await until(lambda: len(upstream.asked) == 2)
+    books = Accounts(tmp_path / "accounts.sqlite")
+    (spend,) = books.spend("shadow")
+    assert spend.open_calls == 0
+    assert spend.day.dollars > 0  # what it may have cost
+    books.close()
+
+
+arms = st.builds(Arm, st.sampled_from("abc"), st.sampled_from(["", "low", "high"]))
+
+
+@given(arms, st.lists(arms, min_size=1, unique=True), st.floats(0, 0.999))
+def test_the_dear_arm_is_on_one_side_of_every_pair(arm: Arm, all_: Any, chance: float) -> None:
+    def price(one: Arm) -> tuple[float, int]:
+        return float(ord(one.model)), len(one.effort)
+
+    every = [*dict.fromkeys((arm, *all_))]
+    other = other_arm(arm, every, price, lambda: chance)
+    most = max(map(price, every))
+    if len(every) == 1:
+        assert other is None
+    else:
+        assert other is not None
+        assert other != arm
+        assert most in (price(arm), price(other))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"previous_response_id": "r"},
+        {"background": True},
+        {"conversation": {"id": "c"}},
+        {"mcp_servers": [{"url": "https://x"}]},
+        {"container": "c"},
+        {"n": 2},
+        {"tools": [{"type": "function"}, {"type": "mcp"}]},
+        {"tools": [{"type": "web_search_20260101", "name": "web_search"}]},
+    ],
+)
+def test_what_does_something_is_not_asked_again(fields: dict[str, Any]) -> None:
+    assert unfit(fields)
+    assert not unfit({"tools": [{"type": "function"}, {"name": "of_anthropic"}], "n": 1})
+
+
+def test_who_pays_has_a_limit(tmp_path: Path) -> None:
+    path = tmp_path / "accounts.sqlite"
+    with pytest.raises(InvalidInputError, match="no good key 'shadow'.*amp keys add shadow"):
+        Operator(path)
+    accounts = Accounts(path)
+    accounts.add("shadow", KeyLimits(max_concurrent=2))
+    with pytest.raises(InvalidInputError, match="has no limit of a day"):
+        Operator(path)
+    accounts.close()
