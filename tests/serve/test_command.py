@@ -43,6 +43,8 @@ def test_what_is_wrong_is_said_before_anything_starts(monkeypatch: pytest.Monkey
         "--upstream", url, "--upstream-key-env", "NO_SUCH_KEY"
     )
     assert "did you mean 'openai'" in refused("--upstream", url, "--upstream-api", "openay")
+    assert "unknown effort 'lo'" in refused("--upstream", url, "--policy", "rules", "--arm", "m@lo")
+    assert "no-such-policy" in refused("--upstream", url, "--policy", "no-such-policy")
 
 
 def test_nothing_waits_for_more_to_send() -> None:
@@ -116,6 +118,20 @@ async def test_calls_under_way_end_after_sigterm(tmp_path: Path) -> None:
         assert process.returncode == 0
         assert out.startswith(b"amp serves http://127.0.0.1:")
         assert b"Traceback" not in err
+
+
+@pytest.mark.slow
+async def test_decisions_are_explained_in_a_line(tmp_path: Path) -> None:
+    async with serving(chat) as upstream, httpx2.AsyncClient(timeout=20) as client:
+        options = ("--upstream", upstream.url, "--policy", "rules", "--arm", "m@low", "--explain")
+        process, address = await started(tmp_path, *options)
+        body = {"model": "m", "messages": [{"role": "user", "content": "zebra"}]}
+        headers = {"x-amp-episode": "mine"}
+        await client.post(f"{address}/v1/chat/completions", json=body, headers=headers)
+        process.send_signal(signal.SIGTERM)
+        out, _ = await process.communicate()
+        said = "mine step 0: m (rules: nothing speaks for more or less)"
+        assert out.decode().splitlines()[1:] == [said]
 
 
 @pytest.mark.slow

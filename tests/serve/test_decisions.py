@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -13,6 +14,8 @@ from tests.fakes.upstream import Asked, Reply, chat, either, messages, responses
 from tests.serve.running import Running, gateway
 
 from amp.serve.fleet import Route
+from amp.serve.sqlite_accounts import SqliteAccounts
+from amp.serve.upstream import UpstreamConfig
 
 pytestmark = pytest.mark.slow
 
@@ -225,3 +228,37 @@ async def test_of_samples_that_fail_some_the_others_vote() -> None:
         fields = {"model": "m", "max_tokens": 9, "messages": QUESTION}
         got = await post(amp, "/messages", fields, x_amp_samples="3")
         assert got.headers["x-amp-votes"] == "2 of 2"
+
+
+async def decisions(amp: Running, **headers: str) -> httpx2.Response:
+    async with httpx2.AsyncClient() as client:
+        return await client.get(f"{amp.v1}/amp/decisions?n=2", headers=headers)
+
+
+async def test_decisions_can_be_read_on_this_machine() -> None:
+    async with serving(either) as upstream, gateway(upstream.url, routes=RULES) as amp:
+        for _ in range(3):
+            await post(amp, PATHS[0], asking(PATHS[0]), x_amp_episode="mine")
+        shown = (await decisions(amp)).json()["decisions"]
+        assert [each["episode"] for each in shown] == ["mine"] * 2
+        assert (shown[0]["arm"], shown[0]["status"]) == ("m@low", 200)
+        assert [each["arm"] for each in shown[0]["arms"]] == ["m", "m@low", "m@high"]
+        assert shown[0]["features"]["after_tool"] == 1.0
+        # It is no call of the upstream's.
+        assert len(upstream.asked) == 3
+
+
+async def test_with_accounts_each_key_sees_its_own_decisions(tmp_path: Path) -> None:
+    accounts = SqliteAccounts(tmp_path / "accounts.sqlite")
+    ann, bob = (accounts.accounts.add(name) for name in ("ann", "bob"))
+    async with (
+        serving(either) as upstream,
+        gateway(UpstreamConfig(upstream.url, passes_keys=False), accounts=accounts) as amp,
+    ):
+        await post(amp, PATHS[0], asking(PATHS[0]), authorization=f"Bearer {ann}")
+        seen = [
+            await decisions(amp, authorization=f"Bearer {key}") for key in (ann, bob, "sk-other")
+        ]
+        assert [len(each.json()["decisions"]) for each in seen[:2]] == [1, 0]
+        assert seen[2].status_code == 401
+        assert (await decisions(amp)).status_code == 401

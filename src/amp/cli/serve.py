@@ -53,6 +53,24 @@ def serve(
             " --upstream, the one on this machine that is served."
         ),
     ] = None,
+    policy: Annotated[
+        str,
+        typer.Option(
+            help="What decides: pass gives what was asked for, rules chooses effort first, else a"
+            " file of amp train --from-traffic. Routes of their own win."
+        ),
+    ] = "pass",
+    arm: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What may be decided for: MODEL, MODEL@EFFORT or MODEL@EFFORT xN; several times."
+            " The model that is asked for at three efforts, if left out.",
+            metavar="ARM",
+        ),
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Print each decision in a line.")
+    ] = False,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen at.")] = 8080,
     host: Annotated[
         str, typer.Option(help="Address to listen at; 0.0.0.0 serves other machines, too.")
@@ -96,7 +114,7 @@ def serve(
         bool, typer.Option("--check", help="Check what was said, reach the upstream, and end.")
     ] = False,
 ) -> None:
-    """Serve the OpenAI and Anthropic APIs in front of a model, and measure every call."""
+    """Serve the OpenAI and Anthropic APIs in front of a model: measure calls, and decide them."""
     if not upstream and len(model or ()) > 1:
         raise InvalidInputError(
             f"--model names {len(model or ())} models, expected one where there is no --upstream"
@@ -104,6 +122,7 @@ def serve(
     from amp.serve import app as server
     from amp.serve.config import ServeConfig
     from amp.serve.exchange import Bounds
+    from amp.serve.fleet import Route
     from amp.serve.sqlite_accounts import SqliteAccounts
     from amp.serve.traffic import Keep
     from amp.serve.upstream import UpstreamConfig, read_api
@@ -133,6 +152,7 @@ def serve(
             round(max_request_mb * 1_000_000),
             local_only=host in _LOOPBACK,
         ),
+        routes=[Route(policy=policy, arms=tuple(arm or ()))],
         prices=settings.prices,
         drain_seconds=drain,
         watching=_watching(
@@ -141,8 +161,10 @@ def serve(
             shadow,
             accounts or settings.accounts,
         ),
+        explain=say if explain else None,
     )
     shown = server.describe(behind)  # what is wrong is said before the server starts
+    server.check_routes(config)
     budgets = None if accounts is None else SqliteAccounts(accounts)
     if check:
         say(shown)

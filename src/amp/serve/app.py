@@ -43,7 +43,7 @@ def make_app(config: ServeConfig, accounts: Accounts | None = None) -> FastAPI:
     fleet = fleet_of(config)
     accounts = accounts or OpenAccounts()
     metrics = Metrics()
-    desk = Desk(fleet, _policy_in, explain=print if config.explain else None)
+    desk = Desk(fleet, _policy_in, config.explain)
     watch = None if config.watching is None else Watch(config.watching, fleet, metrics)
     gateway = Gateway(fleet, accounts, metrics, config.bounds, desk, watch)
 
@@ -93,6 +93,15 @@ def _policy_in(path: str) -> Policy:
     from amp.serve.learned import Learned
 
     return Learned(Path(path))
+
+
+def check_routes(config: ServeConfig) -> None:
+    """Makes sure that all arms and policies can be read.
+
+    Raises:
+        InvalidInputError: if one can't.
+    """
+    Desk(fleet_of(config), _policy_in)
 
 
 def fleet_of(config: ServeConfig) -> Fleet:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +26,7 @@ class ServeConfig:
         patience: how long a call goes on.
         prices: the user's price table.
         drain_seconds: how long calls under way may go on after SIGTERM.
-        explain: whether each decision is printed in a line.
+        explain: is told each decision in a line; None for nobody.
         watching: which traffic is kept; None for none.
     """
 
@@ -38,5 +38,5 @@ class ServeConfig:
     patience: Patience = field(default_factory=Patience)
     prices: Path | None = None
     drain_seconds: int = 30
-    explain: bool = False
+    explain: Callable[[str], None] | None = None
     watching: Watching | None = None

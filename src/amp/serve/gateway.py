@@ -7,15 +7,17 @@ unread. Bytes go out as they come in, but for the usage that a client of a strea
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import parse_qs
 
 from amp.errors import InvalidInputError
-from amp.serve.accounting import Accounts
+from amp.serve.accounting import Accounts, Refusal
 from amp.serve.chats import Chats, reserve, whole
-from amp.serve.desk import Desk
+from amp.serve.desk import KEPT, Desk
 from amp.serve.dialects import CHAT, DIALECTS, MESSAGES
 from amp.serve.exchange import (
     Bounds,
@@ -29,11 +31,19 @@ from amp.serve.exchange import (
 from amp.serve.fleet import Fleet
 from amp.serve.metrics import Metrics
 from amp.serve.outcomes import OUTCOME_PATH, take_outcome
-from amp.serve.upstream import UpstreamError, UpstreamRefusedError, is_below_v1, passed_back
+from amp.serve.upstream import (
+    UpstreamError,
+    UpstreamRefusedError,
+    client_key,
+    is_below_v1,
+    passed_back,
+)
 from amp.serve.watch import Watch
 
 _CLIENT_WENT = 499
 _FREE = ("GET", "HEAD", "OPTIONS", "DELETE")
+_DECISIONS = ("GET", "/v1/amp/decisions")
+_HERE = ("127.0.0.1", "::1")
 _LOCAL = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -68,6 +78,7 @@ class Gateway:
         self._metrics = metrics
         self._watch = watch
         self._bounds = bounds
+        self._desk = desk
         self._chats = Chats(fleet, accounts, metrics, desk, watch)
         self._dialects = {dialect.path: dialect for dialect in DIALECTS}
 
@@ -84,6 +95,8 @@ class Gateway:
                 elif exchange.path == OUTCOME_PATH:
                     traffic = None if self._watch is None else self._watch.traffic
                     work = take_outcome(exchange, body, self._accounts, traffic)
+                elif (exchange.method, exchange.path) == _DECISIONS:
+                    work = self._show_decisions(exchange, (scope.get("client") or ("",))[0])
                 else:
                     work = self._pass(exchange, body)
                 await exchange.unless_gone(work)
@@ -130,6 +143,21 @@ class Gateway:
             raise RefusedCallError(403, "web pages of other servers are not served")
         if not is_below_v1(exchange.target):
             raise RefusedCallError(404, "there is no such path; the APIs are below /v1/")
+
+    async def _show_decisions(self, exchange: Exchange, address: str) -> None:
+        """Shows the last decisions: to this machine all, and to a key its own."""
+        name = await self._accounts.name_of(client_key(exchange.headers))
+        if isinstance(name, Refusal):
+            raise RefusedCallError(name.status, name.reason, name.retry_after_seconds)
+        if not name and address not in _HERE:
+            raise RefusedCallError(
+                403, "decisions are shown to this machine, or to a key of the gateway's accounts"
+            )
+        wanted = parse_qs(exchange.target.partition("?")[2]).get("n", ["50"])[-1]
+        count = min(int(wanted), KEPT) if wanted.isdigit() and wanted.isascii() else KEPT
+        shown = json.dumps({"decisions": self._desk.last(count, name or None)}).encode()
+        await exchange.begin(200, [(b"content-type", b"application/json"), length_of(shown)])
+        await exchange.end(shown)
 
     async def _pass(self, exchange: Exchange, body: bytes) -> None:
         """Passes on what is no chat, byte by byte, unread and unmeasured."""
