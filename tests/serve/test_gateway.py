@@ -312,10 +312,10 @@ async def test_what_the_gateway_refuses_is_said_in_the_dialect() -> None:
         gateway(UpstreamConfig(upstream.url, api="openai", models=("m",)), bounds=bounds) as amp,
         httpx2.AsyncClient() as client,
     ):
-        translated = await chat_with(amp, "/messages")
-        assert translated.status_code == 501
-        assert translated.json()["type"] == "error"
-        assert "does not translate" in translated.json()["error"]["message"]
+        wordless = await chat_with(amp, "/messages", container="c")
+        assert wordless.status_code == 400
+        assert wordless.json()["type"] == "error"
+        assert "field container cannot be translated" in wordless.json()["error"]["message"]
         large = await chat_with(amp, more="x" * 2000)
         assert (large.status_code, large.json()["error"]["type"]) == (413, "invalid_request_error")
         assert (await chat_with(amp, model="other")).status_code == 404

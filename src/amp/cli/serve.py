@@ -40,7 +40,11 @@ def serve(
     ] = "",
     upstream_api: Annotated[
         str | None,
-        typer.Option(help="What the upstream speaks: openai, anthropic or both.", metavar="API"),
+        typer.Option(
+            help="What the upstream speaks: openai, anthropic, both, or of OpenAI's two APIs one"
+            " alone: chat or responses. Clients of another API are translated.",
+            metavar="API",
+        ),
     ] = None,
     accounts: Annotated[
         Path | None,

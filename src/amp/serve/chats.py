@@ -29,15 +29,17 @@ from amp.serve.breaker import Breaker, Ticket
 from amp.serve.decide import Arm
 from amp.serve.desk import Desk, Ruling
 from amp.serve.dialect import Asked, Dialect, Events, Told, data_of, object_of, parsed
-from amp.serve.dialects import DIALECTS
 from amp.serve.exchange import Exchange, RefusedCallError, length_of
 from amp.serve.fleet import Fleet, Place, Route
 from amp.serve.metrics import Metrics
 from amp.serve.prices import bound_of, priced
 from amp.serve.samples import vote
+from amp.serve.translate.meaning import UntranslatableError
+from amp.serve.translate.translation import Translation, dialect_for, translated_headers
 from amp.serve.trying import Trying, is_outage
 from amp.serve.upstream import (
     Answer,
+    Headers,
     UpstreamError,
     UpstreamRefusedError,
     client_key,
@@ -51,6 +53,8 @@ if TYPE_CHECKING:
 _GAVE_UP_WAITING = (504, 524)
 _UNREAD, _MOST_UNWILLING = (400, 422), 1_000
 _LARGEST_ANSWER = 256_000_000
+_TYPE = b"content-type"
+_JSON = (_TYPE, b"application/json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,7 @@ class Attempt:
         arm: the model there, and the effort that is written into it.
         otherwise: the same attempt with another arm.
         gave_up_effort: whether the same was refused with an effort.
+        translation: to this dialect and back, where the client speaks another one.
     """
 
     place: Place
@@ -78,6 +83,14 @@ class Attempt:
     arm: Arm
     otherwise: Callable[[Arm], Attempt]
     gave_up_effort: bool = False
+    translation: Translation | None = None
+
+    def sent(self, exchange: Exchange) -> tuple[str, Headers]:
+        """Where it is asked for, and the headers."""
+        if self.translation is None:
+            return exchange.target, exchange.headers
+        key = client_key(exchange.headers)
+        return self.dialect.path, translated_headers(exchange.headers, key, self.dialect)
 
     @property
     def breaker(self) -> Breaker:
@@ -190,10 +203,10 @@ class Chats:
         key = (upstream.name, attempt.asked.model)
         asked = attempt.unasked if key in self._unwilling else attempt.asked
         charge: Usage | None = attempt.bound  # what it costs if it ends here
-        told, status = Told(), 0
+        told, status, translation = Told(), 0, attempt.translation
         try:
             async with upstream.asked(
-                exchange.method, exchange.target, exchange.headers, asked.body, plain=True
+                exchange.method, *attempt.sent(exchange), asked.body, plain=True
             ) as answer:
                 status = answer.status_code
                 headers = passed_back(answer.headers, unpacked=True)
@@ -203,6 +216,9 @@ class Chats:
                     may_be_billed = status in _GAVE_UP_WAITING
                     charge = charge if may_be_billed else None
                     refusal = upstream.hidden(await whole(answer))
+                    if translation is not None:
+                        headers = [*(each for each in headers if each[0] != _TYPE), _JSON]
+                        refusal = translation.refusal(status, refusal)
                     raise UpstreamRefusedError(
                         status, headers, refusal, may_be_billed=may_be_billed
                     )
@@ -212,7 +228,8 @@ class Chats:
                 headers += ruling.headers()
                 if answer.headers.get("content-type", "").startswith("text/event-stream"):
                     try:
-                        await self._stream(exchange, answer, headers, attempt.dialect, asked, told)
+                        chunks = _heard(answer, attempt, asked, told)
+                        await self._stream(exchange, status, headers, chunks)
                     finally:
                         charge = priced(told.usage(asked), card, told.surcharge)
                     last = b""
@@ -222,6 +239,8 @@ class Chats:
                     charge = priced(told.usage(asked), card, told.surcharge)
                     if is_priced(card):
                         headers.append((b"x-amp-dollars", f"{charge.dollars:.9f}".encode()))
+                    if translation is not None:
+                        last = translation.answer(last)
         except UpstreamRefusedError as error:
             # The client did not ask for what is refused, so it is not to hear of it.
             if error.status not in _UNREAD:
@@ -252,16 +271,14 @@ class Chats:
     async def _stream(
         self,
         exchange: Exchange,
-        answer: Answer,
+        status: int,
         headers: list[tuple[bytes, bytes]],
-        dialect: Dialect,
-        asked: Asked,
-        told: Told,
+        chunks: AsyncIterator[bytes],
     ) -> None:
         """Passes a stream on as it comes."""
-        await exchange.begin(answer.status_code, headers)
+        await exchange.begin(status, headers)
         first = True
-        async for chunk in _heard(answer, dialect, asked, told):
+        async for chunk in chunks:
             if first:
                 self._metrics.first_byte(time.monotonic() - exchange.started)
                 first = False
@@ -337,49 +354,73 @@ async def reserve(
 def attempts_of(places: Sequence[Place], dialect: Dialect, body: bytes, arm: Arm) -> list[Attempt]:
     """What each of the upstreams would be asked.
 
+    One that would have to be asked in another dialect, which has no words for what the client says,
+    is left out.
+
     Raises:
-        RefusedCallError: if none of them speaks the client's dialect.
+        UntranslatableError: if that is so of all of them; names the field.
+        RefusedCallError: if none of them speaks a dialect that is translated.
     """
-    spoken = [place for place in places if place.upstream.speaks(dialect)]
-    if not spoken:
-        other = next(each for each in DIALECTS if places[0].upstream.speaks(each))
-        raise RefusedCallError(
-            501,
-            f"the upstream does not speak the {dialect.name} API, and the gateway does not"
-            f" translate; post to {other.path}",
-        )
-    return [_attempt(place, dialect, body, arm) for place in spoken]
+    attempts: list[Attempt] = []
+    wordless: UntranslatableError | None = None
+    for place in places:
+        theirs = dialect_for(dialect, place.upstream.dialects)
+        if theirs is None:
+            continue
+        try:
+            attempts.append(_attempt(place, dialect, theirs, body, arm))
+        except UntranslatableError as error:
+            wordless = wordless or error
+    if attempts:
+        return attempts
+    raise wordless or RefusedCallError(
+        501, f"no upstream of this model speaks an API that {dialect.path} could be translated to"
+    )
 
 
-def _attempt(place: Place, dialect: Dialect, body: bytes, arm: Arm) -> Attempt:
+def _attempt(place: Place, client: Dialect, dialect: Dialect, body: bytes, arm: Arm) -> Attempt:
+    translation = None if dialect is client else Translation(client, dialect, body)
+    sent = body if translation is None else translation.body
     here = Arm(place.model, arm.effort)
-    if dialect.obstacle(object_of(body), here):
+    if dialect.obstacle(object_of(sent), here):
         here = Arm(place.model)
-    sent = dialect.with_arm(body, here)
+    sent = dialect.with_arm(sent, here)
     asked = dialect.read(sent)
     card = place.card(dialect.name, asked.model)
-    unasked = replace(asked, body=sent, adds_usage=False)
-    otherwise = partial(_attempt, place, dialect, body)
-    return Attempt(place, dialect, asked, unasked, card, bound_of(asked, card), here, otherwise)
+    return Attempt(
+        place,
+        dialect,
+        asked,
+        replace(asked, body=sent, adds_usage=False),
+        card,
+        bound_of(asked, card),
+        here,
+        partial(_attempt, place, client, dialect, body),
+        translation=translation,
+    )
 
 
 async def _heard(
-    answer: Answer, dialect: Dialect, asked: Asked, told: Told
+    answer: Answer, attempt: Attempt, asked: Asked, told: Told
 ) -> AsyncIterator[bytes]:
     """The bytes of a stream as they come, read on their way."""
-    events = Events()
+    events, dialect, translation = Events(), attempt.dialect, attempt.translation
+    stream = None if translation is None else translation.stream()
 
     def hear(event: bytes) -> bytes:
         dialect.hear(data_of(event) or {}, told)
+        if stream is not None:
+            return stream.feed(event)
         return dialect.without_usage(event) if asked.adds_usage else event
 
+    changes = asked.adds_usage or stream is not None
     async for chunk in answer.aiter_bytes():
         complete = b"".join([hear(event) for event in events.feed(chunk)])
         # What nothing is taken out of need not wait for the end of its event.
-        if passed := complete if asked.adds_usage else chunk:
+        if passed := complete if changes else chunk:
             yield passed
-    rest = hear(events.rest())
-    if asked.adds_usage and rest:
+    rest = hear(events.rest()) + (b"" if stream is None else stream.end())
+    if changes and rest:
         yield rest
 
 

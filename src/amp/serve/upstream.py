@@ -21,14 +21,21 @@ import httpx2
 from amp.errors import InvalidInputError, did_you_mean
 from amp.models.connection import Secrets, read_address
 from amp.serve.dialect import Dialect
-from amp.serve.dialects import CHAT, MESSAGES
+from amp.serve.dialects import CHAT, DIALECTS, EMBEDDINGS, MESSAGES, RESPONSES
 
-Api = Literal["openai", "anthropic", "both"]
-"""What an upstream speaks."""
+Api = Literal["openai", "anthropic", "both", "chat", "responses"]
+"""What an upstream speaks: all that a provider does, all, or one of OpenAI's two alone."""
 
 Headers = Sequence[tuple[str, str]]
 
 _OWN_HOSTS: Mapping[str, Api] = {"api.openai.com": "openai", "api.anthropic.com": "anthropic"}
+_SPOKEN: Mapping[Api, Sequence[Dialect]] = {
+    "openai": (CHAT, RESPONSES, EMBEDDINGS),
+    "anthropic": (MESSAGES,),
+    "both": DIALECTS,
+    "chat": (CHAT, EMBEDDINGS),
+    "responses": (RESPONSES, EMBEDDINGS),
+}
 _OF_ONE_CONNECTION = {
     *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection"),
     *("te", "trailer", "transfer-encoding", "upgrade", "host", "content-length", "expect"),
@@ -186,9 +193,14 @@ class Upstream:
         """Whether it is sent the key of a client, who then pays there."""
         return not (self._hides_keys or self.config.is_free)
 
-    def speaks(self, dialect: Dialect) -> bool:
-        """Whether it takes requests of that dialect."""
-        return self.api in (dialect.name, "both")
+    @property
+    def dialects(self) -> Sequence[Dialect]:
+        """What it speaks; what others are translated into comes first."""
+        spoken = _SPOKEN[self.api]
+        if self.host in _OWN_HOSTS and RESPONSES in spoken:
+            # Its models reason and call tools in one call there alone.
+            return (RESPONSES, *(each for each in spoken if each is not RESPONSES))
+        return spoken
 
     @asynccontextmanager
     async def asked(

@@ -1,0 +1,337 @@
+"""Answers of chat completions, whole and in pieces, from and into what they mean."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from amp.models.answer_text import answer_text
+from amp.models.bill import number, table
+from amp.models.reply import CUT_OFF, WITHHELD, end_of, failure_in
+from amp.serve.translate.chat import NAME, THOUGHTS, written_call
+from amp.serve.translate.meaning import (
+    ENDED_EARLY,
+    Answer,
+    BrokenAnswerError,
+    Counts,
+    Part,
+    Piece,
+    Question,
+    Stop,
+    grown,
+    is_json,
+    signed,
+    written,
+)
+
+_ENDS: Mapping[Stop, str] = {
+    "stop": "stop",
+    "sequence": "stop",
+    "length": "length",
+    "calls": "tool_calls",
+    "withheld": "content_filter",
+}
+
+
+def read_answer(answer: Mapping[str, Any]) -> Answer:
+    """What an answer says.
+
+    Raises:
+        BrokenAnswerError: if it is none, or one that failed.
+    """
+    if failure := failure_in(answer):
+        raise BrokenAnswerError(failure.reason)
+    choices = answer.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    message = choice.get("message") if isinstance(choice, dict) else None
+    if not isinstance(choice, dict) or not isinstance(message, dict):
+        raise BrokenAnswerError("it has no choice with a message")
+    parts = [Part("thought", text, origin=NAME) for text in thoughts_in(message)]
+    content = message.get("content")
+    if isinstance(content, list):
+        apart = answer_text(content)
+        parts += [Part("thought", apart.thought, origin=NAME)] if apart.thought else []
+        content = apart.text
+    if isinstance(content, str) and content:
+        parts.append(Part("text", content))
+    if isinstance(refusal := message.get("refusal"), str) and refusal:
+        parts.append(Part("refusal", refusal))
+    calls = message.get("tool_calls")
+    for call in calls if isinstance(calls, list) else ():
+        function = table(call, "function")
+        name, arguments = function.get("name"), function.get("arguments")
+        parts.append(
+            Part("call", str(arguments or "{}"), str(call.get("id") or ""), str(name or ""))
+        )
+    stop, sequence = stop_of(choice, calls=any(part.kind == "call" for part in parts))
+    identity = str(answer.get("id") or ""), str(answer.get("model") or "")
+    created = number_of_seconds(answer.get("created"))
+    return Answer(*identity, tuple(parts), stop, sequence, counts_of(answer), created)
+
+
+def thoughts_in(message: Mapping[str, Any]) -> list[str]:
+    """The thinking in a message or a delta; servers may send it under two names."""
+    found = [message.get(name) for name in THOUGHTS]
+    return [text for text in found if isinstance(text, str) and text][:1]
+
+
+def stop_of(choice: Mapping[str, Any], *, calls: bool) -> tuple[Stop, str]:
+    """Why a choice ended, and the text that ended it, where the server tells.
+
+    Args:
+        choice: the choice.
+        calls: whether it calls functions; some servers say "stop" then, too.
+    """
+    ended, sequence = end_of(choice), choice.get("stop_reason")
+    if WITHHELD.search(ended):
+        return "withheld", ""
+    if CUT_OFF.search(ended):
+        return "length", ""
+    if calls:
+        return "calls", ""
+    if isinstance(sequence, str) and sequence and choice.get("finish_reason") == "stop":
+        return "sequence", sequence
+    return "stop", ""
+
+
+def counts_of(answer: Mapping[str, Any]) -> Counts | None:
+    """The tokens that an answer tells; None if it tells none."""
+    usage = answer.get("usage")
+    if not isinstance(usage, dict):
+        return None
+    of_prompt, details = (
+        table(usage, f"{name}_tokens_details") for name in ("prompt", "completion")
+    )
+    figures = (
+        usage.get("prompt_tokens"),
+        of_prompt.get("cached_tokens"),
+        of_prompt.get("cache_write_tokens"),
+        usage.get("completion_tokens"),
+        details.get("reasoning_tokens"),
+    )
+    return Counts(*(number(figure) or 0 for figure in figures))
+
+
+def number_of_seconds(value: object) -> int:
+    """A moment in seconds of Unix time; 0 if it is none."""
+    return int(value) if isinstance(value, int | float) and 0 < value < 1e11 else 0
+
+
+def write_answer(answer: Answer) -> dict[str, Any]:
+    """The answer that says this."""
+    texts = [part.text for part in answer.parts if part.kind == "text"]
+    refusals = [part.text for part in answer.parts if part.kind == "refusal"]
+    calls = [part for part in answer.parts if part.kind == "call"]
+    message: dict[str, Any] = {"role": "assistant", "content": "".join(texts) if texts else None}
+    message["refusal"] = "".join(refusals) if refusals else None
+    message |= written_thoughts(answer.parts)
+    if calls:
+        message["tool_calls"] = [written_call(call) for call in calls]
+    elif not texts and not refusals:
+        message["content"] = ""
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _ENDS[answer.stop]}
+    whole: dict[str, Any] = {**head(answer, "chat.completion"), "choices": [choice]}
+    return whole | ({"usage": written_counts(answer.counts)} if answer.counts else {})
+
+
+def written_thoughts(parts: Iterable[Part]) -> dict[str, Any]:
+    """Thinking as clients know it from servers of this API, and as they send it back."""
+    thoughts = [part for part in parts if part.kind in ("thought", "sealed")]
+    text = "".join(part.text for part in thoughts)
+    details = [
+        {"type": "reasoning.encrypted", "data": signed(part)}
+        if part.kind == "sealed"
+        else {"type": "reasoning.text", "text": part.text, "signature": signed(part)}
+        for part in thoughts
+        if part.signature
+    ]
+    return ({"reasoning_content": text} if text else {}) | (
+        {"reasoning_details": details} if details else {}
+    )
+
+
+def head(answer: Answer, kind: str) -> dict[str, Any]:
+    """The fields with which an answer or a chunk begins."""
+    created = answer.created or int(time.time())
+    return {
+        "id": answer.id if answer.id.startswith("chatcmpl") else f"chatcmpl-{answer.id}",
+        "object": kind,
+        "created": created,
+        "model": answer.model,
+    }
+
+
+def written_counts(counts: Counts) -> dict[str, Any]:
+    """A usage."""
+    return {
+        "prompt_tokens": counts.prompt,
+        "completion_tokens": counts.completion,
+        "total_tokens": counts.prompt + counts.completion,
+        "prompt_tokens_details": {
+            "cached_tokens": counts.cached,
+            "cache_write_tokens": counts.written,
+        },
+        "completion_tokens_details": {"reasoning_tokens": counts.reasoning},
+    }
+
+
+@dataclass(slots=True)
+class _Call:
+    part: Part
+    came: str = ""
+    told: int | None = None  # characters of what came; None before it has begun
+
+
+@dataclass(slots=True)
+class ChatHearing:
+    """Reads the chunks of a stream.
+
+    Parallel calls come one after another, as in the other APIs: the arguments of a call wait until
+    those of the one before are whole.
+    """
+
+    _begun: bool = False
+    _kind: str = ""
+    _calls: dict[int, _Call] = field(default_factory=dict)
+    _current: int = 0
+    _choice: Mapping[str, Any] = field(default_factory=dict)
+    _counts: Counts | None = None
+
+    def feed(self, data: Mapping[str, Any]) -> Iterator[Piece]:
+        """The pieces that a chunk tells.
+
+        Raises:
+            BrokenAnswerError: if it tells that the upstream failed.
+        """
+        if failure := failure_in(data):
+            raise BrokenAnswerError(failure.reason)
+        if not self._begun:
+            self._begun = True
+            identity = str(data.get("id") or ""), str(data.get("model") or "")
+            created = number_of_seconds(data.get("created"))
+            yield Piece("begin", answer=Answer(*identity, created=created))
+        self._counts = counts_of(data) or self._counts
+        choices = data.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
+            if not isinstance(choice, dict) or choice.get("index"):
+                continue
+            delta = table(choice, "delta")
+            for text in thoughts_in(delta):
+                yield from self._more(Part("thought", text, origin=NAME))
+            content = delta.get("content")
+            if isinstance(content, list):
+                content = answer_text(content).text
+            if isinstance(content, str) and content:
+                yield from self._more(Part("text", content))
+            if isinstance(refusal := delta.get("refusal"), str) and refusal:
+                yield from self._more(Part("refusal", refusal))
+            calls = delta.get("tool_calls")
+            for call in calls if isinstance(calls, list) else ():
+                self._note(call)
+            yield from self._told_calls(at_end=False)
+            if choice.get("finish_reason"):
+                self._choice = choice
+
+    def end(self) -> Iterator[Piece]:
+        """What there is to tell at the end.
+
+        Raises:
+            BrokenAnswerError: if the stream ended before the answer did.
+        """
+        if not self._choice:
+            raise BrokenAnswerError(ENDED_EARLY)
+        yield from self._told_calls(at_end=True)
+        stop, sequence = stop_of(self._choice, calls=bool(self._calls))
+        yield Piece("end", answer=Answer("", "", stop=stop, sequence=sequence, counts=self._counts))
+
+    def _more(self, part: Part) -> Iterator[Piece]:
+        yield Piece("more" if self._kind == part.kind else "part", part)
+        self._kind = part.kind
+
+    def _note(self, call: Mapping[str, Any]) -> None:
+        """Adds what a chunk tells of a call; some servers give every call the same index."""
+        at = number(call.get("index")) or 0
+        name, function = str(call.get("id") or ""), table(call, "function")
+        while at in self._calls and name and self._calls[at].part.id not in ("", name):
+            at += 1
+        known = self._calls.setdefault(at, _Call(Part("call")))
+        part = known.part
+        title = part.name or str(function.get("name") or "")
+        known.part = Part("call", id=part.id or name, name=title)
+        known.came += str(function.get("arguments") or "")
+
+    def _told_calls(self, *, at_end: bool) -> Iterator[Piece]:
+        order = sorted(self._calls)
+        while self._current < len(order):
+            call = self._calls[order[self._current]]
+            if call.told is None:
+                call.told, self._kind = 0, "call"
+                yield Piece("part", call.part)
+            if at_end and not call.came:
+                call.came = "{}"
+            if fresh := call.came[call.told :]:
+                call.told = len(call.came)
+                yield Piece("more", Part("call", fresh))
+            is_last = self._current + 1 == len(order)
+            if is_last or not (at_end or is_json(call.came)):
+                return
+            self._current += 1
+
+
+class ChatTelling:
+    """Writes the chunks of a stream."""
+
+    def __init__(self, question: Question) -> None:
+        self._usage = question.usage
+        self._begun: dict[str, Any] = {}
+        self._calls = -1
+        self._thought = Part("thought")
+
+    def feed(self, piece: Piece) -> bytes:
+        """The chunks that tell a piece."""
+        part = piece.part
+        if piece.kind == "begin":
+            self._begun = head(piece.answer, "chat.completion.chunk")
+            return self._chunk({"role": "assistant", "content": ""})
+        if piece.kind == "end":
+            return self._end(piece.answer)
+        if piece.kind == "sign":  # clients keep the details whole, so the text is said again
+            self._thought = grown(self._thought, piece)
+            told = written_thoughts([self._thought])
+            return self._chunk({"reasoning_details": told["reasoning_details"]})
+        if part.kind in ("thought", "sealed"):
+            self._thought = part if piece.kind == "part" else grown(self._thought, piece)
+            return self._chunk(written_thoughts([part]))
+        if part.kind == "refusal":
+            return self._chunk({"refusal": part.text})
+        if part.kind == "call":
+            return self._call(piece)
+        return self._chunk({"content": part.text}) if part.text else b""
+
+    def _call(self, piece: Piece) -> bytes:
+        call: dict[str, Any] = {"function": {"arguments": piece.part.text}}
+        if piece.kind == "part":
+            self._calls += 1
+            call = {"id": piece.part.id, "type": "function", "function": call["function"]}
+            call["function"]["name"] = piece.part.name
+        return self._chunk({"tool_calls": [{"index": self._calls, **call}]})
+
+    def _end(self, answer: Answer) -> bytes:
+        last = self._chunk({}, _ENDS[answer.stop])
+        if self._usage and answer.counts:
+            usage = written_counts(answer.counts)
+            last += _event({**self._begun, "choices": [], "usage": usage})
+        return last + b"data: [DONE]\n\n"
+
+    def _chunk(self, delta: Mapping[str, Any], end: str | None = None) -> bytes:
+        if not delta and end is None:
+            return b""
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": end}
+        usage = {"usage": None} if self._usage else {}
+        return _event({**self._begun, "choices": [choice], **usage})
+
+
+def _event(data: Mapping[str, Any]) -> bytes:
+    return b"data: " + written(data).encode() + b"\n\n"

@@ -1,0 +1,307 @@
+"""What a request and an answer of any chat API mean, in none of their words.
+
+Each API has a reader and a writer of these (`amp.serve.translate_chat` and its neighbours), so that
+three of them need six functions and not six translators. A reader leaves no field unread: what has
+no name here lands in `Question.others`, and a writer that has no words for one of those refuses it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from amp.errors import InvalidInputError
+from amp.models.answer_text import mended
+
+Kind = Literal["text", "refusal", "thought", "sealed", "call", "result", "image", "file"]
+Role = Literal["system", "user", "assistant", "tool"]
+Stop = Literal["stop", "sequence", "length", "calls", "withheld"]
+
+_SIGNED = "amp-"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a turn.
+
+    Attributes:
+        kind: what it is; ``sealed`` is a thought that only its maker can read.
+        text: what it says; of a call the arguments, as JSON.
+        id: of a call, of the call that a result belongs to, of a thought.
+        name: of the function or the file.
+        url: of an image or a file, also as ``data:``.
+        detail: how closely an image is looked at.
+        parts: what a result says.
+        failed: whether a result is an error.
+        signature: by which the API that made a thought knows it again.
+        origin: name of that API.
+    """
+
+    kind: Kind
+    text: str = ""
+    id: str = ""
+    name: str = ""
+    url: str = ""
+    detail: str = ""
+    parts: tuple[Part, ...] = ()
+    failed: bool = False
+    signature: str = ""
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one side says."""
+
+    role: Role
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that the model may call."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+    strict: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The JSON schema that an answer is to have."""
+
+    schema: Mapping[str, Any]
+    name: str = ""
+    description: str = ""
+    strict: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request.
+
+    Attributes:
+        model: that is asked.
+        turns: the conversation.
+        tools: that it may call.
+        choice: ``auto``, ``none``, ``any``, or a function's name after ``=``; empty where open.
+        parallel: whether it may call several at once; None where open.
+        max_tokens: thinking and answer together; None where open.
+        stop: texts that end an answer.
+        temperature: None where open.
+        top_p: None where open.
+        effort: how hard it is to think, from ``none`` to ``max``; empty where open.
+        shape: of the answer.
+        stream: whether it is to be streamed.
+        usage: whether a stream is to tell its usage.
+        others: further fields that have an effect, by the client's names.
+    """
+
+    model: str
+    turns: tuple[Turn, ...]
+    tools: tuple[Tool, ...] = ()
+    choice: str = ""
+    parallel: bool | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    temperature: float | None = None
+    top_p: float | None = None
+    effort: str = ""
+    shape: Shape | None = None
+    stream: bool = False
+    usage: bool = True
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Tokens, as an upstream tells them.
+
+    Attributes:
+        prompt: all of the prompt.
+        cached: those of them that were read from a cache.
+        written: those of them that were written into one.
+        completion: generated.
+        reasoning: those of them that were thinking.
+    """
+
+    prompt: int = 0
+    cached: int = 0
+    written: int = 0
+    completion: int = 0
+    reasoning: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer.
+
+    Attributes:
+        id: that the upstream gave it.
+        model: that gave it.
+        parts: what it says.
+        stop: why it ended.
+        sequence: the text that ended it.
+        counts: None where the upstream tells none.
+        created: when, in seconds of Unix time; 0 if the upstream does not tell.
+    """
+
+    id: str
+    model: str
+    parts: tuple[Part, ...] = ()
+    stop: Stop = "stop"
+    sequence: str = ""
+    counts: Counts | None = None
+    created: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What one event of a stream tells.
+
+    Attributes:
+        kind: ``begin`` has an answer without parts; ``part`` begins one; ``more`` goes on with the
+            last one (``sign`` with its signature); ``end`` has an answer without parts, but with
+            how it ended.
+        part: that begins; of ``more`` and ``sign``, what is added.
+        answer: of ``begin`` and ``end``.
+    """
+
+    kind: Literal["begin", "part", "more", "sign", "end"]
+    part: Part = Part("text")
+    answer: Answer = Answer("", "")
+
+
+NOTHING = Answer("", "")
+
+ENDED_EARLY = "the upstream's stream ended before its answer did"
+
+
+class UntranslatableError(InvalidInputError):
+    """A request says what the upstream's API has no words for."""
+
+
+class BrokenAnswerError(Exception):
+    """An upstream says that it failed, or what it says is no answer."""
+
+
+def gathered(pieces: Iterable[Piece]) -> Answer:
+    """The answer that the pieces of a stream make up."""
+    answer, parts = Answer("", ""), list[Part]()
+    for piece in pieces:
+        if piece.kind in ("begin", "end"):
+            first = answer
+            answer = piece.answer
+            if piece.kind == "end":
+                answer = replace(answer, id=first.id, model=first.model, created=first.created)
+        elif piece.kind == "part":
+            parts.append(piece.part)
+        else:
+            parts[-1] = grown(parts[-1], piece)
+    return replace(answer, parts=tuple(parts))
+
+
+def grown(part: Part, piece: Piece) -> Part:
+    """A part after a piece that goes on with it."""
+    if piece.kind == "sign":
+        return replace(part, signature=part.signature + piece.part.signature)
+    return replace(part, text=part.text + piece.part.text)
+
+
+def scattered(answer: Answer) -> Iterator[Piece]:
+    """The pieces of an answer that came whole."""
+    yield Piece("begin", answer=replace(answer, parts=()))
+    for part in answer.parts:
+        yield Piece("part", part)
+    yield Piece("end", answer=replace(answer, parts=()))
+
+
+def joined(turns: Iterable[Turn]) -> tuple[Turn, ...]:
+    """The turns, those of one side after each other in one, but for the user's."""
+    found: list[Turn] = []
+    for turn in turns:
+        if found and turn.role == found[-1].role != "user":
+            turn = Turn(turn.role, found.pop().parts + turn.parts)
+        found.append(turn)
+    return tuple(found)
+
+
+def text_of(parts: Iterable[Part], where: str) -> str:
+    """The texts of parts that are to be nothing else.
+
+    Raises:
+        InvalidInputError: if one is.
+    """
+    texts = []
+    for part in parts:
+        if part.kind not in ("text", "refusal"):
+            raise untranslatable(where, f"{part.kind} where the upstream's API takes only text")
+        texts.append(part.text)
+    return "".join(texts)
+
+
+def signed(part: Part) -> str:
+    """The signature of a thought as a client keeps it: it says whose it is."""
+    return f"{_SIGNED}{part.origin}:{part.id}:{part.signature}"
+
+
+def unsigned(signature: str, native: str) -> tuple[str, str, str]:
+    """Origin, id and own signature of a thought that a client sends back.
+
+    Args:
+        signature: as the client kept it.
+        native: the API that signs as it likes.
+    """
+    if not signature.startswith(_SIGNED):
+        return native, "", signature
+    origin, _, rest = signature.removeprefix(_SIGNED).partition(":")
+    thought, _, own = rest.partition(":")
+    return origin, thought, own
+
+
+def written(value: object) -> str:
+    """JSON as the APIs write it; halves of characters, which no UTF-8 has, are U+FFFD."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return text if text.isascii() else mended(text)
+
+
+def is_json(text: str) -> bool:
+    """Whether a text is JSON, to its end."""
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def given(**fields: object) -> dict[str, Any]:
+    """The fields that are not left open."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def said(
+    question: Question, api: str, names: Collection[str], idle: Collection[str]
+) -> dict[str, Any]:
+    """The further fields of a question, as an API has them under the same names.
+
+    Args:
+        question: where they stand.
+        api: how the API is called.
+        names: fields that it has.
+        idle: fields that it can do without, because they change no answer.
+
+    Raises:
+        InvalidInputError: if there is another one.
+    """
+    for name in question.others:
+        if name not in names and name not in idle:
+            raise untranslatable(name, f"the upstream speaks {api}, which has no such field")
+    return {name: value for name, value in question.others.items() if name in names}
+
+
+def untranslatable(where: str, why: str) -> UntranslatableError:
+    """What is told of a field that cannot be said in the upstream's API."""
+    return UntranslatableError(f"field {where} cannot be translated: {why}")

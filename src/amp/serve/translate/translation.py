@@ -1,0 +1,201 @@
+"""One call, translated there and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from amp.models.reply import reason_of
+from amp.serve.dialect import Dialect, data_of, object_of, parsed
+from amp.serve.dialects import CHAT, MESSAGES, RESPONSES
+from amp.serve.translate import (
+    chat,
+    chat_answers,
+    messages,
+    messages_answers,
+    responses,
+    responses_answers,
+)
+from amp.serve.translate.meaning import Answer, BrokenAnswerError, Piece, Question, written
+from amp.serve.upstream import UpstreamError
+
+_OF_ONE_API = ("authorization", "x-api-key", "api-key", "anthropic-", "openai-", "x-stainless-")
+_VERSION = ("anthropic-version", "2023-06-01")
+
+
+class Hearing(Protocol):
+    """Reads a stream."""
+
+    def feed(self, data: Mapping[str, Any]) -> Iterator[Piece]:
+        """The pieces that an event tells."""
+        ...
+
+    def end(self) -> Iterator[Piece]:
+        """What there is to tell at the end."""
+        ...
+
+
+class Telling(Protocol):
+    """Writes a stream."""
+
+    def feed(self, piece: Piece) -> bytes:
+        """The events that tell a piece."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """How one API says what all of them mean."""
+
+    read_question: Callable[[Mapping[str, Any]], Question]
+    write_question: Callable[[Question], dict[str, Any]]
+    read_answer: Callable[[Mapping[str, Any]], Answer]
+    write_answer: Callable[[Answer], dict[str, Any]]
+    hearing: Callable[[], Hearing]
+    telling: Callable[[Question], Telling]
+
+
+GRAMMARS: Mapping[str, Grammar] = {
+    CHAT.path: Grammar(
+        chat.read_question,
+        chat.write_question,
+        chat_answers.read_answer,
+        chat_answers.write_answer,
+        chat_answers.ChatHearing,
+        chat_answers.ChatTelling,
+    ),
+    MESSAGES.path: Grammar(
+        messages.read_question,
+        messages.write_question,
+        messages_answers.read_answer,
+        messages_answers.write_answer,
+        messages_answers.MessagesHearing,
+        messages_answers.MessagesTelling,
+    ),
+    RESPONSES.path: Grammar(
+        responses.read_question,
+        responses.write_question,
+        responses_answers.read_answer,
+        responses_answers.write_answer,
+        responses_answers.ResponsesHearing,
+        responses_answers.ResponsesTelling,
+    ),
+}
+"""The APIs that can be translated, by their paths."""
+
+
+class Translation:
+    """A call of a client in one API for an upstream that speaks another one.
+
+    Args:
+        client: the API of the client.
+        upstream: that of the upstream.
+        body: the request.
+
+    Attributes:
+        body: the request for the upstream.
+
+    Raises:
+        InvalidInputError: if the request says what cannot be said there; names the field.
+    """
+
+    def __init__(self, client: Dialect, upstream: Dialect, body: bytes) -> None:
+        self._client = client
+        self._mine, self._theirs = GRAMMARS[client.path], GRAMMARS[upstream.path]
+        self._question = self._mine.read_question(object_of(body))
+        self.body = written(self._theirs.write_question(self._question)).encode()
+
+    def answer(self, body: bytes) -> bytes:
+        """An answer for the client.
+
+        Raises:
+            UpstreamError: if the upstream's is none.
+        """
+        try:
+            answer = self._theirs.read_answer(parsed(body) or {})
+            return written(self._mine.write_answer(answer)).encode()
+        except BrokenAnswerError as error:
+            raise broken(error) from None
+
+    def refusal(self, status: int, body: bytes) -> bytes:
+        """What an upstream says against a request, in the form of the client's API."""
+        try:
+            said: object = json.loads(body)
+        except (ValueError, RecursionError):
+            said = body.decode(errors="replace")[:1000]
+        return written(self._client.error(status, reason_of(said)[0])).encode()
+
+    def stream(self) -> StreamTranslation:
+        """Translates a stream."""
+        return StreamTranslation(self._theirs.hearing(), self._mine.telling(self._question))
+
+
+class StreamTranslation:
+    """A stream on its way to the client."""
+
+    def __init__(self, hearing: Hearing, telling: Telling) -> None:
+        self._hearing = hearing
+        self._telling = telling
+
+    def feed(self, event: bytes) -> bytes:
+        """The client's events for one of the upstream's.
+
+        Raises:
+            UpstreamError: if it tells that the upstream failed.
+        """
+        data = data_of(event)
+        return b"" if data is None else self._told(self._hearing.feed(data))
+
+    def end(self) -> bytes:
+        """What the client is told at the end.
+
+        Raises:
+            UpstreamError: if the stream ended before the answer did.
+        """
+        return self._told(self._hearing.end())
+
+    def _told(self, pieces: Iterator[Piece]) -> bytes:
+        try:
+            return b"".join([self._telling.feed(piece) for piece in pieces])
+        except BrokenAnswerError as error:
+            raise broken(error, begun=True) from None
+
+
+def broken(error: BrokenAnswerError, *, begun: bool = False) -> UpstreamError:
+    """What is told of an answer that is none."""
+    return UpstreamError(
+        f"the upstream's answer cannot be used: {str(error)[:500]}",
+        502,
+        may_be_billed=True,
+        begun=begun,
+    )
+
+
+def dialect_for(client: Dialect, spoken: Sequence[Dialect]) -> Dialect | None:
+    """The dialect that an upstream is asked in: the client's, or one to translate it into.
+
+    Args:
+        client: the client's.
+        spoken: what the upstream speaks, the best first.
+    """
+    if client in spoken:
+        return client
+    known = [each for each in spoken if each.path in GRAMMARS]
+    return known[0] if known and client.path in GRAMMARS else None
+
+
+def translated_headers(
+    headers: Sequence[tuple[str, str]], key: str, upstream: Dialect
+) -> list[tuple[str, str]]:
+    """The headers of a client of one API, as those of a client of another one.
+
+    Args:
+        headers: the client's.
+        key: that it showed; empty for none.
+        upstream: what the upstream is asked in.
+    """
+    kept = [(name, value) for name, value in headers if not name.startswith(_OF_ONE_API)]
+    kept += [upstream.authorization(key)] if key else []
+    return kept + ([_VERSION] if upstream is MESSAGES else [])
