@@ -1,12 +1,14 @@
 """What the gateway adds on the loopback address: `python -m perf.serve`.
 
 A server that answers at once, the gateway in front of it in a process of its own, and one client
-that asks both in turn, so that whatever else the machine does falls on both alike.
+that asks both in turn, so that whatever else the machine does falls on both alike. What it takes to
+decide a call is measured by itself, in processor time, for conversations of three lengths.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -14,15 +16,24 @@ import statistics
 import sys
 import time
 from asyncio.subprocess import DEVNULL
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import httpx2
 from rich.console import Console
 from rich.table import Table
 from tests.fakes.upstream import chat, serving
 
+from amp.serve.desk import Desk
+from amp.serve.dialects import CHAT
+from amp.serve.exchange import Exchange
+from amp.serve.fleet import Fleet, Route
+from amp.serve.upstream import UpstreamConfig
+from amp.usage import Usage
+
 CALLS = 400
 STREAMS = 100
+EPISODES = 20
 WARM = 20
 BODY = {"model": "m", "messages": [{"role": "user", "content": "word " * 400}]}
 
@@ -61,6 +72,51 @@ def row(name: str, direct: Sequence[float], through: Sequence[float]) -> tuple[s
         percentiles = statistics.quantiles(times, n=100)
         cells.append(f"{percentiles[49] * 1e3:.2f} / {percentiles[98] * 1e3:.2f}")
     return (name, *cells)
+
+
+def conversation(calls: int, characters: int) -> bytes:
+    """A request after so many calls of tools, whose results are so long."""
+    said: list[dict[str, object]] = [{"role": "user", "content": "Mend the parser. " * 20}]
+    for at in range(calls):
+        function = {"name": "bash", "arguments": json.dumps({"command": f"grep -n x{at} a.py"})}
+        call = {"id": f"c{at}", "type": "function", "function": function}
+        said.append({"role": "assistant", "content": "I look.", "tool_calls": [call]})
+        line = f"src/a.py:{at}: def parse(text): return text or None\n"
+        content = (line * (1 + characters // len(line)))[:characters]
+        said.append({"role": "tool", "tool_call_id": f"c{at}", "content": content})
+    return json.dumps({"model": "gpt-5-mini", "messages": said, "tools": [{"type": "x"}]}).encode()
+
+
+def decisions() -> Iterator[tuple[str, ...]]:
+    """Milliseconds to read a request, to decide it by rules and to write the arm, a row a length.
+
+    The conversation grows call by call, as an agent's does; each length is played `EPISODES` times.
+    """
+    dialect = CHAT
+    route = Route(policy="rules", arms=("gpt-5-mini@low", "gpt-5-mini@high", "gpt-4.1@low"))
+    desk = Desk(fleet := Fleet([UpstreamConfig("http://127.0.0.1:9/v1")], [route]))
+    for calls, characters in ((2, 500), (30, 4_000), (100, 8_000)):
+        taken, read = [], []
+        for episode in range(EPISODES):
+            headers = [("x-amp-episode", f"{calls} {episode}")]
+            exchange = Exchange("POST", dialect.path, headers, _never, _never)
+            for step in range(max(0, calls - 10), calls):
+                body = conversation(step, characters)
+                begun = time.thread_time()
+                asked = dialect.read(body)
+                between = time.thread_time()
+                ruling = desk.decide(exchange, dialect, asked, fleet.route(asked.model))
+                dialect.with_arm(body, ruling.decision.arm)
+                taken.append(time.thread_time() - between)
+                read.append(between - begun)
+                desk.settled(ruling, 200, Usage(1, prompt_tokens=len(body) // 4))
+        cells = [statistics.quantiles(times, n=100) for times in (read, taken)]
+        shown = [f"{each[49] * 1e3:.2f} / {each[98] * 1e3:.2f}" for each in cells]
+        yield (f"{calls} calls of tools, {len(body) / 1000:,.0f} kB", *shown)
+
+
+async def _never(*message: object) -> Any:
+    raise NotImplementedError("nothing is sent or received")
 
 
 def processor_seconds(process: int) -> float:
@@ -108,6 +164,10 @@ async def main() -> None:
                     await asyncio.gather(*calls)
             rate = 1000 / (time.perf_counter() - begun)
             after = resident_mb(gateway.pid)
+            Console().print(table)
+            table = Table("processor milliseconds, median / 99 %", "read", "decide", box=None)
+            for cells in decisions():
+                table.add_row(*cells)
             Console().print(table)
             print(f"processor time of the gateway a whole answer: {used * 1e3:.2f} ms")
             print(f"1000 streams, 50 at a time: {rate:.0f} a second (client and upstream share a")
