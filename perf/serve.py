@@ -8,6 +8,7 @@ decide a call is measured by itself, in processor time, for conversations of thr
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import re
@@ -92,6 +93,8 @@ def decisions() -> Iterator[tuple[str, ...]]:
 
     The conversation grows call by call, as an agent's does; each length is played `EPISODES` times.
     """
+    gc.collect()
+    gc.freeze()  # as the server does
     dialect = CHAT
     route = Route(policy="rules", arms=("gpt-5-mini@low", "gpt-5-mini@high", "gpt-4.1@low"))
     desk = Desk(fleet := Fleet([UpstreamConfig("http://127.0.0.1:9/v1")], [route]))

@@ -382,7 +382,7 @@ def _attempt(place: Place, client: Dialect, dialect: Dialect, body: bytes, arm: 
     translation = None if dialect is client else Translation(client, dialect, body)
     sent = body if translation is None else translation.body
     here = Arm(place.model, arm.effort)
-    if dialect.obstacle(object_of(sent), here):
+    if here.effort and dialect.obstacle(object_of(sent), here):
         here = Arm(place.model)
     sent = dialect.with_arm(sent, here)
     asked = dialect.read(sent)

@@ -194,7 +194,7 @@ def read_conversation(
     if trail.turns:
         usual = max(1, round(trail.written / trail.turns / CHARACTERS_PER_TOKEN))
     answer_tokens = min(usual, cap) if cap else usual
-    lately = calls[-_LATELY:]
+    lately = [(call, _reads(call)) for call in calls[-_LATELY:]]
     context = _step(trail, calls)
     own = {
         "step": trail.turns,
@@ -208,8 +208,8 @@ def read_conversation(
         "structured": structured,
         "after_tool": trail.last == "tool",
         "failed": bool(calls) and calls[-1].failed,
-        "exploring": _share(_reads(call) for call in lately),
-        "progress": _share(_lands(call, calls) for call in lately),
+        "exploring": _share(looks for _, looks in lately),
+        "progress": _share(not looks and _lands(call, calls) for call, looks in lately),
     }
     features = {**observe(context).values, **of_plan(context), **own}
     features = {name: float(value) for name, value in features.items()}
@@ -322,9 +322,9 @@ def _tells_failure(result: str) -> bool:
 
 
 def _lands(call: _Call, calls: Sequence[_Call]) -> bool:
-    """Whether a call changed something, as far as one can tell: no look, no failure, no repeat."""
+    """Whether a call that is no look changed something: neither a failure nor a repeat."""
     same = sum(other.action == call.action for other in calls)
-    return not (call.failed or same > 1 or _reads(call))
+    return not (call.failed or same > 1)
 
 
 def _reads(call: _Call) -> bool:
