@@ -60,14 +60,12 @@ def traffic(count: int = 240, seed: int = 0) -> list[Labelled]:
         arms = (CHEAP, DEAR) if rng.random() < 0.5 else (DEAR, CHEAP)
         same = rng.random() < SAME[kind]
         rows.append(labelled(*arms, same, kind=kind, at=at, tokens=rng.randrange(80, 120)))
-    rows += [labelled(DEAR, DEAR, at % 10 > 0, at=count + at) for at in range(20)]
     return rows
 
 
 @pytest.fixture(scope="module")
 def study() -> TrafficStudy:
-    rows = traffic()
-    return study_traffic(pool_of(rows, "traffic"), rows)
+    return study_traffic(pool_of(traffic(), "traffic"))
 
 
 @pytest.fixture(scope="module")
@@ -131,8 +129,6 @@ def test_what_is_expected_is_what_comes(study: TrafficStudy) -> None:
     assert chosen.success.low < (SAME[EASY] + 1.0) / 2 < chosen.success.high
     assert chosen.saves.low < 0.45 < chosen.saves.high
     assert chosen.saves.value > 0.3
-    assert study.itself is not None
-    assert study.itself.low < study.itself.value == 0.9 < study.itself.high
 
 
 def judged(row: Labelled) -> dict[str, bool | None]:
@@ -183,7 +179,7 @@ def test_too_little_says_how_much_is_missing() -> None:
     with pytest.raises(
         InvalidInputError, match=r"where two arms answered, has 40 .* 10 are missin"
     ):
-        study_traffic(pool_of([*few, *others], "traffic"), [])
+        study_traffic(pool_of([*few, *others], "traffic"))
 
 
 def test_rare_kinds_count_for_all_callers() -> None:
@@ -218,7 +214,7 @@ def test_the_command_learns_and_writes_a_pool(tmp_path: Path) -> None:
         app, ["train", "--from-traffic", str(path), "--to", str(to), "--to-pool", str(pool)]
     )
     assert found.exit_code == 0, found.output
-    assert "260 calls, 260 answers of other arms, 0 outcomes; learned from 240 calls" in (
+    assert "240 calls, 240 answers of other arms, 0 outcomes; learned from 240 calls" in (
         " ".join(found.output.split())
     )
     assert Learned(to).decide(conversation(EASY), OFFERS, Wish()).arm.name == CHEAP

@@ -75,6 +75,10 @@ def serve(
     explain: Annotated[
         bool, typer.Option("--explain", help="Print each decision in a line.")
     ] = False,
+    replay: Annotated[
+        Path | None,
+        typer.Option(help="A recording (amp record) to serve as an offline model, for tests."),
+    ] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen at.")] = 8080,
     host: Annotated[
         str, typer.Option(help="Address to listen at; 0.0.0.0 serves other machines, too.")
@@ -123,29 +127,37 @@ def serve(
         raise InvalidInputError(
             f"--model names {len(model or ())} models, expected one where there is no --upstream"
         )
+    if replay is not None and (upstream or model):
+        raise InvalidInputError(
+            "--replay names the model and stands for the server; leave --upstream and --model out"
+        )
     from amp.serve import app as server
     from amp.serve.config import ServeConfig
     from amp.serve.exchange import Bounds
     from amp.serve.fleet import Route
     from amp.serve.sqlite_accounts import SqliteAccounts
     from amp.serve.traffic import Keep
-    from amp.serve.upstream import UpstreamConfig, read_api
+    from amp.serve.upstream import UpstreamConfig, read_api, recorded
 
     settings = load_settings()
     key, models = _key_in(upstream_key_env), tuple(model or ())
     own = None
-    if not upstream:
+    if not upstream and replay is None:
         models = models or (settings.model,)
         own = _own_server(models[0], settings)
         upstream, key = own.address, own.api_key
-    behind = UpstreamConfig(
-        upstream,
-        key,
-        passes_keys=accounts is None,  # keys of the gateway are nobody else's business
-        api=read_api(upstream_api),
-        timeout_seconds=timeout,
-        models=models,
-        is_free=own is not None,
+    behind = (
+        recorded(replay)
+        if replay is not None
+        else UpstreamConfig(
+            upstream,
+            key,
+            passes_keys=accounts is None,  # keys of the gateway are nobody else's business
+            api=read_api(upstream_api),
+            timeout_seconds=timeout,
+            models=models,
+            is_free=own is not None,
+        )
     )
     config = ServeConfig(
         [behind],

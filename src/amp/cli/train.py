@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -282,7 +281,7 @@ def _of_traffic(
         write_pool(pool_of(rows, path.stem, dear=dear, questions=True), to_pool)
     with progress(transient=True) as bars:
         task = bars.add_task("reading", total=None)
-        study = study_traffic(pool, rows, cost, lambda stage: bars.update(task, description=stage))
+        study = study_traffic(pool, cost, lambda stage: bars.update(task, description=stage))
     if to is not None:
         models = ", ".join(sorted({arm.model for arm in pool.arms}))
         tasks = tuple(task.id for task in pool.tasks)
@@ -302,8 +301,6 @@ def _of_traffic(
 
 def _show_traffic(study: TrafficStudy, counts: tuple[int, int, int]) -> None:
     from rich.table import Table
-
-    from amp.serve.learned import MAY_LOSE
 
     console, pool = new_console(), study.pool
     episodes = len({task.group for task in pool.tasks})
@@ -334,12 +331,9 @@ def _show_traffic(study: TrafficStudy, counts: tuple[int, int, int]) -> None:
             table.add_row(f"{mark}{each.point.trade_off:g}", *row)
         shown = "".join(row)
     console.print(table)
-    if study.itself is not None:
-        say(f"{dear.name} says the same as itself in {_percent(study.itself)} % of calls")
-    say(f"* where it runs, unless x-amp-trade-off says otherwise: the cheapest that loses no more"
-        f" than {100 * MAY_LOSE:g} points of the best")  # fmt: skip
+    say("* where it runs, unless x-amp-trade-off says otherwise: the cheapest within a point of the"
+        " best")  # fmt: skip
 
 
 def _percent(share: Estimate) -> str:
-    value, low, high = (round(100.0 * each, 1) + 0.0 for each in astuple(share))  # no -0.0
-    return f"{value:.1f} ({low:.1f} to {high:.1f})"
+    return f"{100 * share.value:.1f} ({100 * share.low:.1f} to {100 * share.high:.1f})"

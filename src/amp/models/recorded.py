@@ -237,6 +237,11 @@ def request_key(request: Request) -> bytes:
     )
 
 
+def messages_key(prompt: Prompt) -> bytes:
+    """Returns the key under which a recording has the length of a prompt that it has samples of."""
+    return _key("count", prompt)
+
+
 def _permuted(samples: Mapping[int, Sample], seed: str) -> dict[int, Sample]:
     """The samples of one request by index, in an order that the seed determines."""
     indices = sorted(samples)

@@ -281,6 +281,16 @@ def contents(path: Path) -> Contents:
     )
 
 
+def request_keys(path: Path) -> frozenset[bytes]:
+    """The keys of all requests that were answered in words (`amp.models.recorded.request_key`).
+
+    Raises:
+        RecordingError: if the recording is missing, damaged, or something else.
+    """
+    with closing(RecordingFile(path, write=False)) as file, file.use() as connection:
+        return frozenset(key for (key,) in connection.execute("SELECT DISTINCT key FROM samples"))
+
+
 def _lattice(path: Path, key: bytes, told: Row) -> str:
     rows = read_lattice_tasks(path, key).values()
     states = sum(len(row["states"]) for row in rows)

@@ -131,6 +131,8 @@ def describe(config: UpstreamConfig) -> str:
     Raises:
         InvalidInputError: if the address of the upstream is none.
     """
+    if config.recording is not None:
+        return f"recording {config.recording} of {', '.join(config.models)}, offline"
     upstream = Upstream(config)
     apis = "OpenAI and Anthropic APIs" if upstream.api == "both" else f"{upstream.api} API"
     key = "a key of its own" if config.key else "the clients' keys"

@@ -21,7 +21,7 @@ from amp.serve.conversation import Conversation
 from amp.serve.decide import Arm, Decision, Forecast, Wish
 from amp.serve.kinds import kind_of, known_kind
 
-MAY_LOSE = 0.02
+MAY_LOSE = 0.01
 """Success that a policy may lose for less cost, unless the client wishes otherwise."""
 
 

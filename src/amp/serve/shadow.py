@@ -3,8 +3,7 @@
 Whether both did the same is a label that costs nothing but the other answer, and that answer is
 paid by the operator, by a key of its own with limits of its own (``amp keys add shadow
 --dollars-per-day 5``). Where a cheaper arm answered, the dear one is asked; where the dear one did,
-one of the others by chance, and now and then itself: how often it does the same as itself is the
-most that can be expected of others.
+one of the others by chance.
 
 A shadow is a model's answer that nobody gets. Tools that the client would run are not run. Requests
 whose answer does something by itself are not asked again: tools that the provider runs, state that
@@ -46,9 +45,6 @@ SHADOW_KEY = "shadow"
 """Name of the key that pays."""
 
 _AT_ONCE = 8
-_ITSELF = 0.1
-"""Share of the shadows of the dear arm that it is asked itself."""
-
 _PASSED_ON = ("content-type", "anthropic-version", "anthropic-beta", "openai-beta")
 _OF_STATE = ("previous_response_id", "conversation", "background", "mcp_servers", "container")
 _RUN_BY_CLIENTS = ("function", "custom", "")
@@ -78,7 +74,7 @@ def other_arm(
     price: Callable[[Arm], tuple[float, int]],
     chance: Callable[[], float],
 ) -> Arm | None:
-    """Who is asked where an arm has answered; None if there is no other arm.
+    """Who is asked where an arm has answered; None if there is no other.
 
     Args:
         arm: that has answered.
@@ -90,9 +86,7 @@ def other_arm(
     if dear != arm:
         return dear
     others = [each for each in arms if each != arm]
-    if not others:
-        return None
-    return arm if chance() < _ITSELF else others[int(chance() * len(others))]
+    return others[int(chance() * len(others))] if others else None
 
 
 class Operator:

@@ -120,11 +120,6 @@ def require_calls(found: int, least: int, name: str) -> None:
         )
 
 
-def episode_of(call: Call) -> str:
-    """What the calls of an episode share, and no others do."""
-    return f"{call.key}/{call.episode}" if call.episode else str(call.id)
-
-
 def _judged(row: Labelled, dear: str) -> Mapping[str, _Sample]:
     """The answers to a call of which it is known whether they are right, by arm."""
     call, good = row.call, None if row.success is None else row.success >= _GOOD
@@ -132,8 +127,6 @@ def _judged(row: Labelled, dear: str) -> Mapping[str, _Sample]:
     if good is not None:
         found[call.arm] = _Sample.of(call, good)
     for other in row.answers:
-        if other.arm == call.arm:  # asked again, to see how often it does the same as itself
-            continue
         right: bool | None = None
         if good is not None:
             right = good if other.same else None
@@ -183,7 +176,7 @@ def _assembled(
             PoolTask(
                 str(call.id),
                 of_any_caller(call.kind) if rare else call.kind,
-                episode_of(call),
+                f"{call.key}/{call.episode}" if call.episode else str(call.id),
                 (call.asked or "") if questions else "",
                 prompt_tokens=float(call.expected_tokens),
                 extra={"features": dict(call.features), "step": call.step, "policy": call.policy},

@@ -24,9 +24,8 @@ from amp.pools.pool import Ints, Mask, Pool
 from amp.report.curves import Estimate
 from amp.report.metrics import wilson
 from amp.report.stats import RESAMPLES, Array, bootstrap
-from amp.serve.learned import arm_of, cheapest_of
-from amp.serve.traffic_file import Labelled
-from amp.serve.traffic_pool import LEAST_CALLS, episode_of, require_calls
+from amp.serve.learned import cheapest_of
+from amp.serve.traffic_pool import LEAST_CALLS, require_calls
 from amp.simulate.draws import draw, follow
 
 _FOLDS = 5
@@ -76,8 +75,6 @@ class TrafficStudy:
         compared: calls that the dear arm and another one answered; what is expected is of these.
         arms: by price, the dear one last.
         expected: by trade-off.
-        itself: how often the dear arm, asked again, did the same; None if it never was. Nobody
-            does the same as it more often, whatever a difference is worth.
     """
 
     pool: Pool
@@ -85,7 +82,6 @@ class TrafficStudy:
     compared: int
     arms: tuple[ArmReport, ...]
     expected: tuple[Expected, ...]
-    itself: Estimate | None
 
     @property
     def curve(self) -> tuple[CurvePoint, ...]:
@@ -101,7 +97,6 @@ class TrafficStudy:
 
 def study_traffic(
     pool: Pool,
-    rows: Sequence[Labelled],
     cost: str | None = None,
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> TrafficStudy:
@@ -109,7 +104,6 @@ def study_traffic(
 
     Args:
         pool: of `amp.serve.traffic_pool.pool_of`, without questions.
-        rows: that it was made of.
         cost: what is paid; None for dollars where anything has a price, else tokens.
         on_stage: called with what is done now.
 
@@ -129,14 +123,13 @@ def study_traffic(
     router = learn_router(pool, settings)
     chosen = _held_out(pool, replace(settings, reference_cost=router.reference), on_stage)
     on_stage("intervals")
-    both = np.flatnonzero(pairs)
+    rows = np.flatnonzero(pairs)
     return TrafficStudy(
         pool,
         router,
-        len(both),
+        len(rows),
         tuple(_arm_report(pool, arm, unit) for arm in range(len(pool.arms))),
-        tuple(_expected(pool, both, settings, chosen[:, both])),
-        _itself(rows, arm_of(pool.arms[-1].name).name),
+        tuple(_expected(pool, rows, settings, chosen[:, rows])),
     )
 
 
@@ -190,19 +183,6 @@ def _expected(
         price = float(dollars[each, arm].mean()) if dollars.any() else None
         point = CurvePoint(trade_off, float(tokens[each, arm].mean()), float(right.mean()), price)
         yield Expected(point, _rate(groups, right), saves)
-
-
-def _itself(rows: Sequence[Labelled], dear: str) -> Estimate | None:
-    """How often the dear arm did the same as itself."""
-    again = [
-        (episode_of(row.call), other.same)
-        for row in rows
-        for other in row.answers
-        if row.call.arm == other.arm == dear and other.same is not None
-    ]
-    if not again:
-        return None
-    return _rate([group for group, _ in again], np.array([same for _, same in again]))
 
 
 def _rate(groups: Sequence[str], right: Mask) -> Estimate:

@@ -22,6 +22,7 @@ from amp.errors import InvalidInputError, did_you_mean
 from amp.models.connection import Secrets, read_address
 from amp.serve.dialect import Dialect
 from amp.serve.dialects import CHAT, DIALECTS, EMBEDDINGS, MESSAGES, RESPONSES
+from amp.serve.replay import RECORDING_URL, RecordedUpstream, recorded_model
 
 Api = Literal["openai", "anthropic", "both", "chat", "responses"]
 """What an upstream speaks: all that a provider does, all, or one of OpenAI's two alone."""
@@ -131,6 +132,7 @@ class UpstreamConfig:
         rename: what it calls a model, by the name that clients ask for.
         prices: the table of its prices; None for the settings' one.
         is_free: whether it costs nothing, as a model on this machine.
+        recording: file that answers in its place (`amp.serve.replay`).
     """
 
     url: str
@@ -144,6 +146,24 @@ class UpstreamConfig:
     rename: Mapping[str, str] = field(default_factory=dict)
     prices: Path | None = None
     is_free: bool = False
+    recording: Path | None = None
+
+
+def recorded(path: Path) -> UpstreamConfig:
+    """A recording in place of a server.
+
+    Raises:
+        RecordingError: if it is missing, damaged, empty, or something else.
+    """
+    model = recorded_model(path)
+    return UpstreamConfig(
+        RECORDING_URL,
+        passes_keys=False,
+        api="chat",
+        models=(model,),
+        is_free=True,
+        recording=path,
+    )
 
 
 class Upstream:
@@ -171,6 +191,7 @@ class Upstream:
         has_path = bool(urlsplit(base).path) and self.api != "anthropic"
         self.base = base if has_path or base.endswith("/v1") else f"{base}/v1"
         self._client = httpx2.AsyncClient(
+            transport=RecordedUpstream(config.recording) if config.recording else None,
             timeout=httpx2.Timeout(
                 config.timeout_seconds, connect=config.connect_seconds, pool=None
             ),
