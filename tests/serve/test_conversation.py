@@ -188,3 +188,14 @@ def test_the_length_of_an_answer_is_that_of_those_before() -> None:
     asked = {"messages": [*said, {"role": "user", "content": "c"}]}
     assert read(asked).answer_tokens == 20
     assert read({**asked, "max_tokens": 7}).answer_tokens == 7
+
+
+def test_what_the_server_keeps_is_an_episode_of_its_own() -> None:
+    back = [{"type": "function_call_output", "call_id": "c", "output": "Error: no such file"}]
+    one, other = (
+        read({"input": back, "previous_response_id": name}) for name in ("resp_1", "resp_2")
+    )
+    assert one.episode != other.episode
+    assert (one.after_tool, one.feature("failed")) == (True, 1.0)
+    kept = {"input": back, "conversation": {"id": "conv_1"}}
+    assert read(kept).episode == read({**kept, "input": "Go on"}).episode

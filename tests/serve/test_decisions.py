@@ -95,6 +95,8 @@ async def test_an_effort_that_is_refused_is_left_out_and_not_tried_again() -> No
             got = await post(amp, path, asking(path))
             assert (got.status_code, got.headers["x-amp-arm"]) == (200, "m")
         assert len(upstream.asked) == 3  # found out once
+        shown = (await decisions(amp)).json()["decisions"]
+        assert [each["status"] for each in shown] == [200, 200]
         assert amp.accounts.spent.model_calls == 2
 
 

@@ -110,8 +110,9 @@ def test_a_model_that_refuses_effort_is_not_asked_for_it_again(prices: Path) -> 
     again = office.decide(messages=LONG, tools=[{"name": "t"}])
     assert again.decision.arm == Arm("small")
     assert offered(again)["small@high"] == "small refuses efforts"
-    # Some models take it without tools.
+    # Some models take it without tools, or where nobody says how to sample.
     assert offered(office.decide())["small@high"] == ""
+    assert offered(office.decide(tools=[{"name": "t"}], temperature=1))["small@high"] == ""
 
 
 def test_the_price_of_a_switch_has_the_cache_that_it_loses(prices: Path) -> None:

@@ -6,7 +6,8 @@ step that the CAM knows, so a conversation has the features of any plan: those o
 Beside them stand a few that only a request has. Content is read, never obeyed, run or written down,
 and of a long one only the ends: a call must not wait for its features.
 
-NOT covered: what a server keeps of a conversation itself (``previous_response_id``).
+NOT covered: what a server keeps of a conversation itself (``previous_response_id``); each such call
+is taken for an episode of its own, unless the client names one.
 """
 
 from __future__ import annotations
@@ -162,11 +163,13 @@ class _Trail:
         self.calls.append(_Call(str(id_), action, str(name), arguments))
 
     def returned(self, id_: object, text: str, failed: bool) -> None:
-        """Notes a result; one whose call is not there has none to belong to."""
+        """Notes a result; a call that is not there, since the server keeps it, is unlike others."""
         open_calls = (call for call in reversed(self.calls) if call.result is None)
         call = next((each for each in open_calls if id_ is None or each.id == str(id_)), None)
-        if call is not None:
-            call.result, call.failed = _ends(text, _RESULT), failed
+        if call is None:
+            call = _Call(str(id_), f"? {id_}", "", None)
+            self.calls.append(call)
+        call.result, call.failed = _ends(text, _RESULT), failed
         self.last = "tool"
 
 
@@ -206,6 +209,7 @@ def read_conversation(
         "answer_tokens": answer_tokens,
         "cap": cap,
         "structured": structured,
+        "sampling": "temperature" in fields or "top_p" in fields,
         "after_tool": trail.last == "tool",
         "failed": bool(calls) and calls[-1].failed,
         "exploring": _share(looks for _, looks in lately),
@@ -213,8 +217,10 @@ def read_conversation(
     }
     features = {**observe(context).values, **of_plan(context), **own}
     features = {name: float(value) for name, value in features.items()}
+    # What the server keeps is not there to be known by, but has a name.
+    kept = fields.get("conversation") or fields.get("previous_response_id")
     return Conversation(
-        episode or _hash(trail.begins),
+        episode or _hash([_dumped(kept)] if kept else trail.begins),
         trail.turns,
         features,
         prompt_tokens,

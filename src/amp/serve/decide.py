@@ -106,12 +106,10 @@ class Wish:
         trade_off: weight of success against cost, from 0, the cheapest, to 1, the best; None for
             the policy's own.
         max_dollars: what the call may cost at most.
-        seconds: how long it may take.
     """
 
     trade_off: float | None = None
     max_dollars: float | None = None
-    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from amp.serve.fleet import Fleet, Route
 from amp.serve.memory import Memory
 from amp.serve.prices import bound_of
 from amp.serve.rules import Rules
+from amp.serve.translate.translation import dialect_for
 from amp.usage import Usage
 
 KEPT = 1_000
@@ -118,7 +119,7 @@ class Desk:
         self._explain = explain
         self._memory = Memory(clock)
         self._kept: deque[Ruling] = deque(maxlen=KEPT)
-        self._refused: set[tuple[str, bool]] = set()
+        self._refused: set[tuple[str, bool, bool]] = set()
         self._policies: dict[str, Policy] = {_PASS: Pass(), "rules": Rules()}
         for route in fleet.routes:
             read_arms(route.arms)
@@ -153,16 +154,17 @@ class Desk:
 
     def settled(self, ruling: Ruling, status: int, usage: Usage | None) -> None:
         """Notes what came of a decision; no usage is that of a refusal."""
-        ruling.status = status
+        if usage is not None or not ruling.usage.model_calls:
+            ruling.status = status
         if usage is not None:
             ruling.usage += usage
             self._memory.note(ruling.conversation.episode, ruling.decision.arm, usage)
 
     def effort_refused(self, ruling: Ruling) -> None:
-        """Notes that a model does not take efforts; some take them only without tools."""
+        """Notes that a model does not take efforts from such a request."""
         arm, decision = ruling.decision.arm, ruling.decision
         if len(self._refused) < _MOST_REFUSED:
-            self._refused.add((arm.model, bool(ruling.conversation.feature("tools"))))
+            self._refused.add((arm.model, *_beside(ruling.conversation)))
         why = f"{decision.why}; {arm.model} refuses effort {arm.effort}, so it is left out"
         ruling.decision = replace(decision, arm=replace(arm, effort=""), why=why)
 
@@ -209,7 +211,7 @@ class Desk:
         """Why an arm can't be asked for this; empty if it can."""
         if obstacle := dialect.obstacle(asked.fields, arm):
             return obstacle
-        if arm.effort and (arm.model, bool(conversation.feature("tools"))) in self._refused:
+        if arm.effort and (arm.model, *_beside(conversation)) in self._refused:
             return f"{arm.model} refuses efforts"
         return conversation.unvoted if arm.samples > 1 else ""
 
@@ -223,11 +225,12 @@ class Desk:
         masked: str,
     ) -> Forecast:
         place = self._fleet.places(arm.model, route)[0]
-        card = place.card(dialect.name, place.model)
+        spoken = dialect_for(dialect, place.upstream.dialects) or dialect
+        card = place.card(spoken.name, place.model)
         if not is_priced(card):
             return Forecast(arm, masked=masked)
         episode, prompt = conversation.episode, conversation.prompt_tokens
-        caches = dialect.name == "openai" or asked.dearest_prompt > 1.0
+        caches = spoken.name == "openai" or asked.dearest_prompt > 1.0
         mine = self._memory.warm(episode, arm, prompt) if caches else 0
         last = conversation.last
         theirs = self._memory.warm(episode, last, prompt) if caches and last else 0
@@ -249,6 +252,11 @@ class Desk:
             most * arm.samples,
             masked=masked,
         )
+
+
+def _beside(conversation: Conversation) -> tuple[bool, bool]:
+    """What some models refuse efforts beside: tools, and settings of how to sample."""
+    return bool(conversation.feature("tools")), bool(conversation.feature("sampling"))
 
 
 @lru_cache(maxsize=1_000)
