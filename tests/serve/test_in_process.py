@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -226,6 +227,34 @@ def test_the_clients_own_timeout_holds(prices: Path) -> None:
             client.chat.completions.create(**ASKED)
     assert episode.spent.estimated_calls == 1
     assert episode.reserved == pytest.approx(0)
+
+
+def test_it_decides_keeps_traffic_and_takes_outcomes(prices: Path, tmp_path: Path) -> None:
+    file = tmp_path / "traffic.sqlite"
+    call: Any = {"id": "c", "type": "function", "function": {"name": "add", "arguments": "{}"}}
+    said: list[Any] = [
+        *HELLO,
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c", "content": "4"},
+    ]
+    with upstream() as server:
+        own = openai.OpenAI(base_url=server.url, api_key="k")
+        with amp.wrap(own, prices=prices, policy="rules", traffic=file) as client:
+            with amp.episode("nine"):
+                create = client.chat.completions.with_raw_response.create
+                told = create(model="gpt", messages=said, max_tokens=50)
+            assert told.headers["x-amp-arm"] == "gpt@low"
+            kept: Any = client.post(
+                "/amp/outcome", body={"episode": "nine", "success": 1.0}, cast_to=object
+            )
+        with pytest.raises(InvalidInputError, match="unknown effort 'los'"):
+            amp.wrap(own, policy="rules", arms=["gpt@los"])
+    assert server.asked[0].json["reasoning_effort"] == "low"
+    assert kept
+    with sqlite3.connect(file) as kept_calls:
+        rows = kept_calls.execute("SELECT * FROM calls").fetchall()
+    kept_calls.close()
+    assert len(rows) == 1
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")

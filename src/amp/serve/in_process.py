@@ -15,7 +15,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -36,7 +36,9 @@ from amp.serve.app import make_app
 from amp.serve.config import ServeConfig
 from amp.serve.episodes import EpisodeAccounts, current_episode
 from amp.serve.exchange import Bounds, Message
+from amp.serve.fleet import Route
 from amp.serve.sqlite_accounts import SqliteAccounts
+from amp.serve.traffic import Watching
 from amp.serve.upstream import Api, UpstreamConfig
 from amp.settings import load_settings
 
@@ -65,20 +67,27 @@ def wrap(
     accounts: Path | str | None = None,
     key: str = "",
     prices: Path | str | None = None,
+    policy: str = "pass",
+    arms: Sequence[str] = (),
+    traffic: Path | str | None = None,
 ) -> Client:
     """Returns the same client, but its calls go through a gateway in this process.
 
-    They are measured, charged and bounded as `amp serve` does it, streams too, and go on to where
-    the client sent them before. The client that is given stays as it is.
+    They are measured, decided, charged and bounded as `amp serve` does it, streams too, and go on
+    to where the client sent them before. The client that is given stays as it is.
 
     Args:
         client: an `OpenAI`, `AsyncOpenAI`, `Anthropic` or `AsyncAnthropic` of the official SDKs.
         accounts: file of keys and budgets (`amp keys`); None for no budgets but those of episodes.
         key: which of its keys pays; given with `accounts` only.
         prices: table of what models cost; None for that of the settings.
+        policy: what decides: ``pass``, ``rules``, or a file of ``amp train --from-traffic``.
+        arms: what may be decided for, such as ``gpt-5-mini@low``.
+        traffic: file in which calls are kept, as hashes and figures, to learn from.
 
     Raises:
-        InvalidInputError: if it is no such client, or a key comes without accounts or the reverse.
+        InvalidInputError: if it is no such client, or a key comes without accounts or the reverse;
+            also if there is no such policy or arm.
     """
     kinds = [kind.__name__ for kind in type(client).__mro__]
     api = next((_APIS[kind] for kind in kinds if kind in _APIS), None)
@@ -95,7 +104,13 @@ def wrap(
     upstream = UpstreamConfig(address, api=api, timeout_seconds=_A_DAY)
     bounds = Bounds(sys.maxsize, sys.maxsize, local_only=False)
     table = load_settings().prices if prices is None else Path(prices)
-    config = ServeConfig([upstream], bounds=bounds, prices=table)
+    config = ServeConfig(
+        [upstream],
+        [Route(policy=policy, arms=tuple(arms))],
+        bounds=bounds,
+        prices=table,
+        watching=Watching(Path(traffic)) if traffic else None,
+    )
     books = Path(accounts) if accounts else None
 
     def app() -> FastAPI:
