@@ -187,7 +187,7 @@ def _keys(kind: Any, place: tuple[int | str, ...]) -> list[str]:
     """The keys of the table at a place of a configuration."""
     for part in place:
         known = {name: hint for name, hint in _hints(kind).items() if name == part}
-        kind = known.get(str(part)) or get_args(kind)[-1]
+        kind = known.get(str(part)) or [each for each in get_args(kind) if each is not ...][-1]
     return list(_hints(kind))
 
 
@@ -227,6 +227,7 @@ class Settings(Config):
         profile: how trained policies trade success against cost where a command does not say;
             None for what each was made for.
         accounts: file of the gateway's keys and of what they spent.
+        serve: what `amp serve` does (`amp.serve.config.ServeSection`, which checks it).
     """
 
     model: str = "qwen2.5-coder-1.5b"
@@ -241,6 +242,7 @@ class Settings(Config):
     sandbox: str = "local"
     profile: Profile | None = None
     accounts: FilePath = Path("accounts.sqlite")
+    serve: dict[str, Any] = Field(default_factory=dict)
 
 
 def settings_file() -> Path | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import socket
 import sys
@@ -146,10 +147,106 @@ async def test_a_check_reaches_the_upstream_and_shows_no_key(
         )
         out, err = await process.communicate()
         assert (process.returncode, err) == (0, b"")
-        assert out.decode().splitlines()[-1] == "the upstream answers"
+        assert out.decode().splitlines() == [
+            f"upstream at {upstream.url}, OpenAI and Anthropic APIs, a key of its own: it answers"
+        ]
         assert KEY.encode() not in out
         (asked,) = upstream.asked
         assert asked.headers["authorization"] == f"Bearer {KEY}"
+
+
+TWO = """
+[serve]
+retries = 0
+[serve.upstreams.one]
+url = "{one}"
+free = true
+models = ["m", "small-*"]
+[serve.upstreams.two]
+url = "{two}"
+free = true
+rename = {{ "amp/cheap" = "small" }}
+[[serve.routes]]
+model = "m"
+upstreams = ["{first}", "{second}"]
+"""
+
+
+@pytest.mark.slow
+async def test_a_check_says_of_each_upstream_whether_it_answers(tmp_path: Path) -> None:
+    async with serving(either) as upstream:
+        nowhere = "http://127.0.0.1:9/v1"
+        told = TWO.format(one=upstream.url, two=nowhere, first="one", second="two")
+        (tmp_path / "amp.toml").write_text(told)
+        command = [sys.executable, "-m", "amp", "serve", "--check"]
+        process = await asyncio.create_subprocess_exec(
+            *command, cwd=tmp_path, stdout=PIPE, stderr=PIPE
+        )
+        out, err = await process.communicate()
+        apis = "OpenAI and Anthropic APIs, no key"
+        assert out.decode().splitlines() == [
+            f"one at {upstream.url}, {apis}: it answers",
+            f"two at {nowhere}, {apis}: the upstream cannot be reached (ConnectError)",
+        ]
+        assert err == b"amp: 1 of 2 upstreams cannot be used: two\n"
+        assert process.returncode != 0
+
+
+@pytest.mark.slow
+async def test_what_is_told_anew_counts_and_what_is_wrong_does_not(tmp_path: Path) -> None:
+    def slow(asked: Asked) -> Reply:
+        return either(asked) if asked.method == "GET" else chat(asked, 0.1)
+
+    async with (
+        serving(slow) as one,
+        serving(slow) as two,
+        httpx2.AsyncClient(timeout=20) as client,
+    ):
+        file = tmp_path / "amp.toml"
+        file.write_text(TWO.format(one=one.url, two=two.url, first="one", second="two"))
+        process, address = await started(tmp_path)
+        assert process.stderr is not None
+
+        async def asked() -> str:
+            got = await client.post(
+                f"{address}/v1/chat/completions", json={"model": "m", "messages": []}
+            )
+            return str(got.headers["x-amp-upstream"])
+
+        assert await asked() == "one"
+        listed = (await client.get(f"{address}/v1/models")).json()["data"]
+        assert [row["id"] for row in listed] == ["m", "amp/cheap", "gpt-5.4-mini"]
+
+        url = f"{address}/v1/chat/completions"
+        body = {"model": "m", "messages": [], "stream": True}
+        async with client.stream("POST", url, json=body) as under_way:
+            gone = TWO.format(one=two.url, two=two.url, first="two", second="one")
+            file.write_text(gone)
+            process.send_signal(signal.SIGHUP)
+            said = await process.stderr.readline()
+            assert said == b"amp: turned to 2 upstreams (one, two)\n"
+            assert await asked() == "two"
+            content = await under_way.aread()
+            assert content.endswith(b"data: [DONE]\n\n")  # of an upstream that is gone since
+        assert len(one.asked) == 3
+
+        for wrong, complaint in (
+            ("[serve", b"amp.toml is not TOML"),
+            (gone.replace("url", "ulr"), b"amp.toml: unknown key 'serve.upstreams.one.ulr'"),
+            (gone + '[[serve.routes]]\nmodel = "x"\npolicy = "no.npz"\n', b"no.npz"),
+            (
+                gone.replace("retries", "drain_seconds = 9\nretries"),
+                b"; drain_seconds will be, after",
+            ),
+        ):
+            file.write_text(wrong)
+            process.send_signal(signal.SIGHUP)
+            said = await process.stderr.readline()
+            assert complaint in said
+            assert await asked() == "two"
+        process.send_signal(signal.SIGTERM)
+        assert (await process.communicate())[1] == b""
+        assert process.returncode == 0
 
 
 @pytest.mark.slow
@@ -166,10 +263,12 @@ async def test_a_model_on_this_machine_is_served_in_both_apis(smollm2: str, tmp_
             stream = await openai.chat.completions.create(**body, stream=True)
             assert "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
             whole = await anthropic.messages.create(**body)
-            assert whole.usage.output_tokens == 8
+            assert 1 <= whole.usage.output_tokens <= 8
         async with httpx2.AsyncClient() as client:
             shown = (await client.get(f"{address}/metrics")).text
-        assert f'amp_tokens_total{{kind="completion",model="{smollm2}"}} 16.0' in shown
+        told = re.search(rf'amp_tokens_total{{kind="completion",model="{smollm2}"}} (\S+)', shown)
+        assert told is not None
+        assert whole.usage.output_tokens < float(told[1]) <= 16
         assert f'amp_estimated_calls_total{{model="{smollm2}"}} 0.0' in shown
     finally:
         process.send_signal(signal.SIGTERM)

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import os
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from amp.cli.app import app
 from amp.cli.terminal import say
 from amp.errors import InvalidInputError, ModelError
-from amp.models.connection import clean_key
-from amp.settings import Settings, load_settings
+from amp.settings import Settings, load_settings, settings_file
 
 if TYPE_CHECKING:
     from amp.models.llamacpp_server import LlamaServer
-    from amp.serve.traffic import Keep, Watching
+    from amp.serve.config import ServeConfig, ServeSection
 
 _SLOTS = 4
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @app.command()
@@ -58,12 +56,12 @@ def serve(
         ),
     ] = None,
     policy: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="What decides: pass gives what was asked for, rules chooses effort first, else a"
             " file of amp train --from-traffic. Routes of their own win."
         ),
-    ] = "pass",
+    ] = None,
     arm: Annotated[
         list[str] | None,
         typer.Option(
@@ -73,26 +71,33 @@ def serve(
         ),
     ] = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Print each decision in a line.")
-    ] = False,
+        bool | None, typer.Option("--explain", help="Print each decision in a line.")
+    ] = None,
     replay: Annotated[
         Path | None,
         typer.Option(help="A recording (amp record) to serve as an offline model, for tests."),
     ] = None,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen at.")] = 8080,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port to listen at, else 8080.")
+    ] = None,
     host: Annotated[
-        str, typer.Option(help="Address to listen at; 0.0.0.0 serves other machines, too.")
-    ] = "127.0.0.1",
+        str | None,
+        typer.Option(help="Address to listen at, else 127.0.0.1; 0.0.0.0 serves other machines."),
+    ] = None,
     max_concurrent: Annotated[
-        int, typer.Option(min=1, help="Calls at the same time; one more is told to come back.")
-    ] = 512,
-    max_request_mb: Annotated[float, typer.Option(min=0.001, help="Largest request.")] = 32.0,
+        int | None,
+        typer.Option(min=1, help="Calls at the same time, else 512; one more has to come back."),
+    ] = None,
+    max_request_mb: Annotated[
+        float | None, typer.Option(min=0.001, help="Largest request, else 32.")
+    ] = None,
     timeout: Annotated[
-        float, typer.Option(min=0.1, help="Seconds that the upstream may say nothing.")
-    ] = 600.0,
+        float | None,
+        typer.Option(min=0.1, help="Seconds that the upstream may say nothing, else 600."),
+    ] = None,
     drain: Annotated[
-        int, typer.Option(min=0, help="Seconds that calls may go on after SIGTERM.")
-    ] = 30,
+        int | None, typer.Option(min=0, help="Seconds that calls may go on after SIGTERM, else 30.")
+    ] = None,
     traffic: Annotated[
         Path | None,
         typer.Option(
@@ -101,113 +106,134 @@ def serve(
         ),
     ] = None,
     keep_content: Annotated[
-        bool, typer.Option("--keep-content", help="Keep requests and answers there, too.")
-    ] = False,
+        bool | None, typer.Option("--keep-content", help="Keep requests and answers there, too.")
+    ] = None,
     traffic_days: Annotated[
-        float, typer.Option(min=0.01, help="Forget calls after so many days.")
-    ] = 30.0,
+        float | None, typer.Option(min=0.01, help="Forget calls after so many days, else 30.")
+    ] = None,
     traffic_mb: Annotated[
-        float, typer.Option(min=0.1, help="Forget the oldest beyond this size.")
-    ] = 1000.0,
+        float | None, typer.Option(min=0.1, help="Forget the oldest beyond this size, else 1000.")
+    ] = None,
     shadow: Annotated[
-        float,
+        float | None,
         typer.Option(
             min=0.0,
             max=1.0,
             help="Share of the calls that another arm is asked, too; the key shadow pays (amp keys"
             " add shadow --dollars-per-day 5).",
         ),
-    ] = 0.0,
+    ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Check what was said, reach the upstream, and end.")
+        bool, typer.Option("--check", help="Check what was said, reach the upstreams, and end.")
     ] = False,
 ) -> None:
     """Serve the OpenAI and Anthropic APIs in front of a model: measure calls, and decide them."""
-    if not upstream and len(model or ()) > 1:
-        raise InvalidInputError(
-            f"--model names {len(model or ())} models, expected one where there is no --upstream"
-        )
     if replay is not None and (upstream or model):
         raise InvalidInputError(
             "--replay names the model and stands for the server; leave --upstream and --model out"
         )
     from amp.serve import app as server
-    from amp.serve.config import ServeConfig
-    from amp.serve.exchange import Bounds
-    from amp.serve.fleet import Route
+    from amp.serve.config import LOOPBACK, read_section
     from amp.serve.sqlite_accounts import SqliteAccounts
-    from amp.serve.traffic import Keep
     from amp.serve.upstream import UpstreamConfig, read_api, recorded
 
-    settings = load_settings()
-    key, models = _key_in(upstream_key_env), tuple(model or ())
-    own = None
-    if not upstream and replay is None:
-        models = models or (settings.model,)
-        own = _own_server(models[0], settings)
-        upstream, key = own.address, own.api_key
-    behind = (
-        recorded(replay)
-        if replay is not None
-        else UpstreamConfig(
-            upstream,
-            key,
-            passes_keys=accounts is None,  # keys of the gateway are nobody else's business
-            api=read_api(upstream_api),
-            timeout_seconds=timeout,
-            models=models,
-            is_free=own is not None,
+    options: dict[str, Any] = {
+        "accounts": accounts,
+        "policy": policy,
+        "arms": arm or None,
+        "explain": explain,
+        "port": port,
+        "host": host,
+        "max_concurrent": max_concurrent,
+        "max_request_mb": max_request_mb,
+        "drain_seconds": drain,
+        "traffic": traffic,
+        "keep_content": keep_content,
+        "traffic_days": traffic_days,
+        "traffic_mb": traffic_mb,
+        "shadow": shadow,
+    }
+    one = {
+        "--upstream-key-env": ("key_env", upstream_key_env or None),
+        "--upstream-api": ("api", read_api(upstream_api)),
+        "--timeout": ("timeout_seconds", timeout),
+        "--model": ("models", model or None),
+    }
+    said = {name: value for name, value in one.values() if value is not None}
+    if upstream:
+        options |= {"upstreams": {"upstream": {"url": upstream, **said}}, "routes": []}
+
+    def told() -> ServeSection:
+        given = {name: value for name, value in options.items() if value is not None}
+        return read_section(settings_file(), given)
+
+    section, own = told(), None
+    behind: list[UpstreamConfig] = []  # in place of those that were told
+    if replay is not None:
+        behind = [recorded(replay)]
+    elif not section.upstreams:
+        settings = load_settings()
+        name = _only(model, settings.model)
+        own = _own_server(name, settings)
+        behind = [
+            UpstreamConfig(own.address, own.api_key, name="local", models=(name,), is_free=True)
+        ]
+    elif not upstream and said:
+        given = " and ".join(option for option, (_, value) in one.items() if value is not None)
+        raise InvalidInputError(
+            f"{given} without --upstream, expected that in section serve.upstreams of"
+            f" {settings_file()}"
         )
-    )
-    config = ServeConfig(
-        [behind],
-        host=host,
-        port=port,
-        bounds=Bounds(
-            max_concurrent,
-            round(max_request_mb * 1_000_000),
-            local_only=host in _LOOPBACK,
-        ),
-        routes=[Route(policy=policy, arms=tuple(arm or ()))],
-        prices=settings.prices,
-        drain_seconds=drain,
-        watching=_watching(
-            traffic,
-            Keep(traffic_days, traffic_mb, keep_content),
-            shadow,
-            accounts or settings.accounts,
-        ),
-        explain=say if explain else None,
-    )
-    shown = server.describe(behind)  # what is wrong is said before the server starts
-    server.check_routes(config)
-    budgets = None if accounts is None else SqliteAccounts(accounts)
+
+    def config() -> ServeConfig:
+        found = told().config(load_settings(), say)
+        return replace(found, upstreams=behind) if behind else found
+
+    now = config()
+    shown = [server.describe(each) for each in now.upstreams]  # wrong ones are said before a start
+    server.check_routes(now)
+    budgets = None if section.accounts is None else SqliteAccounts(section.accounts)
     if check:
-        say(shown)
-        for problem in asyncio.run(server.reached(config)).values():
-            if problem:
-                raise ModelError(problem)
-        say("the upstream answers")
+        _check(now, shown)
         return
-    listening = server.listen(config)
-    say(f"amp serves http://{host}:{port}/v1 ({shown}); Ctrl-C ends it")
-    if host not in _LOOPBACK and key and own is None and budgets is None:
+    listening = server.listen(now)
+    say(f"amp serves http://{now.host}:{now.port}/v1 ({'; '.join(shown)}); Ctrl-C ends it")
+    pays = not behind and any(each.key for each in now.upstreams)
+    if now.host not in LOOPBACK and pays and budgets is None:
         say("whoever reaches this address spends on the upstream's key; give --accounts, or a wall")
-    server.serve(config, listening, budgets)
+    server.serve(now, listening, budgets, again=config)
     if own is not None:
         own.close()
 
 
-def _watching(traffic: Path | None, keep: Keep, shadow: float, accounts: Path) -> Watching | None:
-    """Which traffic is kept."""
-    from amp.serve.traffic import Watching
+def _only(models: list[str] | None, usual: str) -> str:
+    """The one model on this machine.
 
-    if traffic is not None:
-        return Watching(traffic, keep, shadow, accounts)
-    if shadow or keep.content:
-        what = "--shadow" if shadow else "--keep-content"
-        raise InvalidInputError(f"{what} needs a file to keep it in; add --traffic FILE")
-    return None
+    Raises:
+        InvalidInputError: if there are several.
+    """
+    if models and len(models) > 1:
+        raise InvalidInputError(
+            f"--model names {len(models)} models, expected one where there is no --upstream"
+        )
+    return models[0] if models else usual
+
+
+def _check(config: ServeConfig, shown: list[str]) -> None:
+    """Says of each upstream whether it answers.
+
+    Raises:
+        ModelError: if one does not.
+    """
+    from amp.serve.app import reached
+
+    problems = asyncio.run(reached(config))
+    for line, problem in zip(shown, problems.values(), strict=True):
+        say(f"{line}: {problem or 'it answers'}")
+    if silent := [name for name, problem in problems.items() if problem]:
+        raise ModelError(
+            f"{len(silent)} of {len(problems)} upstreams cannot be used: {', '.join(silent)}"
+        )
 
 
 def _own_server(name: str, settings: Settings) -> LlamaServer:
@@ -222,16 +248,3 @@ def _own_server(name: str, settings: Settings) -> LlamaServer:
         slots=_SLOTS,
         hidden_states=False,
     )
-
-
-def _key_in(variable: str) -> str:
-    """The upstream's key."""
-    if not variable:
-        return ""
-    key = clean_key(os.environ.get(variable, ""), variable)
-    if not key:
-        raise InvalidInputError(
-            f"variable {variable} is not set; set it to the upstream's key, or leave"
-            " --upstream-key-env out to pass on the clients' keys"
-        )
-    return key

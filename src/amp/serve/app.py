@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -16,7 +17,7 @@ from fastapi import FastAPI, Response
 from fastapi.routing import APIRoute
 from starlette.routing import Route
 
-from amp.errors import InvalidInputError
+from amp.errors import AmpError, InvalidInputError
 from amp.serve.accounting import Accounts, OpenAccounts
 from amp.serve.config import ServeConfig
 from amp.serve.decide import Policy
@@ -27,16 +28,25 @@ from amp.serve.metrics import Metrics
 from amp.serve.upstream import Upstream, UpstreamConfig, UpstreamError
 from amp.serve.watch import Watch
 
+_log = logging.getLogger(__name__)
+
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-_ANSWERS_BELOW = 500
+_ANSWERS_BELOW, _NO_RIGHT = 500, (401, 403)
+_FIXED = ("host", "port", "drain_seconds", "watching")
+_RELOAD = getattr(signal, "SIGHUP", None)  # not on every system
 
 
-def make_app(config: ServeConfig, accounts: Accounts | None = None) -> FastAPI:
+def make_app(
+    config: ServeConfig,
+    accounts: Accounts | None = None,
+    again: Callable[[], ServeConfig] | None = None,
+) -> FastAPI:
     """Returns the application.
 
     Args:
         config: what it is told.
         accounts: who may spend what; None for everybody anything.
+        again: what it is told when it is told anew, by SIGHUP; None if it is not.
 
     Raises:
         InvalidInputError: if the address of the upstream is none.
@@ -50,35 +60,31 @@ def make_app(config: ServeConfig, accounts: Accounts | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        if again is not None and _RELOAD is not None:
+            asyncio.get_running_loop().add_signal_handler(_RELOAD, turn, gateway, config, again)
         yield
         if watch is not None:
             await watch.close()
-        await fleet.close()
+        await gateway.close()
         await accounts.close()
 
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
     async def ready(response: Response) -> dict[str, str]:
-        problems = await asyncio.gather(*map(reach, fleet.upstreams.values()))
+        problems = await asyncio.gather(*map(reach, gateway.fleet.upstreams.values()))
         response.status_code = 503 if all(problems) else 200
         return {"status": "; ".join(filter(None, problems)) or "ok"}
 
     async def figures() -> Response:
-        metrics.breakers({name: each.state for name, each in fleet.breakers.items()})
+        metrics.breakers({name: each.state for name, each in gateway.fleet.breakers.items()})
         return Response(metrics.shown(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-    async def models() -> dict[str, object]:
-        rows = [{"id": name, "object": "model", "owned_by": "amp"} for name in fleet.names()]
-        return {"object": "list", "data": rows}
 
     routes: dict[str, Callable[..., Any]] = {
         "/healthz": health,
         "/readyz": ready,
         "/metrics": figures,
     }
-    if fleet.names():
-        routes["/v1/models"] = models
     own = [APIRoute(path, answer, methods=["GET"]) for path, answer in routes.items()]
     passed = Route("/v1/{path:path}", gateway, methods=_METHODS)
     return FastAPI(
@@ -105,19 +111,35 @@ def check_routes(config: ServeConfig) -> None:
     Desk(fleet_of(config), _policy_in)
 
 
-def fleet_of(config: ServeConfig) -> Fleet:
-    """The upstreams of a configuration.
+def turn(gateway: Gateway, now: ServeConfig, again: Callable[[], ServeConfig]) -> None:
+    """Turns a gateway to what it is told anew; goes on as before if that is wrong."""
+    try:
+        told = again()
+        gateway.turn_to(fleet_of(told, gateway.fleet), told.bounds)
+    except AmpError as error:
+        _log.error("what was told anew is wrong, so all stays as it was: %s", error)
+        return
+    fixed = [name for name in _FIXED if getattr(told, name) != getattr(now, name)]
+    note = f"; {', '.join(fixed)} will be, after a new start" if fixed else ""
+    names = ", ".join(gateway.fleet.upstreams)
+    _log.warning("turned to %d upstreams (%s)%s", len(told.upstreams), names, note)
+
+
+def fleet_of(config: ServeConfig, before: Fleet | None = None) -> Fleet:
+    """The upstreams of a configuration, with those connections that go on.
 
     Raises:
         InvalidInputError: if the address of one is none.
     """
-    return Fleet(config.upstreams, config.routes, config.prices, config.patience)
+    return Fleet(config.upstreams, config.routes, config.prices, config.patience, before)
 
 
 async def reach(upstream: Upstream) -> str:
     """Returns what is wrong with an upstream; an empty text if it answers."""
     try:
         async with upstream.asked("GET", "/v1/models", [], b"", plain=True) as answer:
+            if upstream.config.key and answer.status_code in _NO_RIGHT:
+                return f"it refuses the gateway's key (status {answer.status_code})"
             if answer.status_code < _ANSWERS_BELOW:
                 return ""
             return f"the upstream answers with status {answer.status_code}"
@@ -138,7 +160,7 @@ def describe(config: UpstreamConfig) -> str:
     key = "a key of its own" if config.key else "the clients' keys"
     if not config.key and not config.passes_keys:
         key = "no key"
-    return f"upstream {upstream.base}, {apis}, {key}"
+    return f"{config.name} at {upstream.base}, {apis}, {key}"
 
 
 async def reached(config: ServeConfig) -> dict[str, str]:
@@ -171,13 +193,18 @@ def listen(config: ServeConfig) -> socket.socket:
     return listening
 
 
-def serve(config: ServeConfig, listening: socket.socket, accounts: Accounts | None = None) -> None:
+def serve(
+    config: ServeConfig,
+    listening: socket.socket,
+    accounts: Accounts | None = None,
+    again: Callable[[], ServeConfig] | None = None,
+) -> None:
     """Serves until SIGINT or SIGTERM; calls under way may end."""
     # The server sends itself the signal again at its end, which would make a failure of it.
     signal.signal(signal.SIGTERM, lambda number, frame: None)
     server = uvicorn.Server(
         uvicorn.Config(
-            make_app(config, accounts),
+            make_app(config, accounts, again),
             log_level="warning",
             access_log=False,
             server_header=False,

@@ -44,6 +44,7 @@ from amp.serve.upstream import (
     UpstreamRefusedError,
     client_key,
     passed_back,
+    whole,
 )
 from amp.usage import Usage
 
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
 
 _GAVE_UP_WAITING = (504, 524)
 _UNREAD, _MOST_UNWILLING = (400, 422), 1_000
-_LARGEST_ANSWER = 256_000_000
 _TYPE = b"content-type"
 _JSON = (_TYPE, b"application/json")
 
@@ -124,6 +124,15 @@ class Chats:
         self._metrics = metrics
         # Models whose server tells no usage in a stream.
         self._unwilling: set[tuple[str, str]] = set()
+
+    def turn_to(self, fleet: Fleet) -> None:
+        """Asks other upstreams from now on.
+
+        Raises:
+            InvalidInputError: if the policy of a route is none; then all stays as it was.
+        """
+        self.desk.turn_to(fleet)
+        self.fleet = fleet
 
     async def answer(self, exchange: Exchange, dialect: Dialect, body: bytes) -> None:
         """Decides what one gets, and answers it.
@@ -422,22 +431,3 @@ async def _heard(
     rest = hear(events.rest()) + (b"" if stream is None else stream.end())
     if changes and rest:
         yield rest
-
-
-async def whole(answer: Answer) -> bytes:
-    """An answer that is no stream.
-
-    Raises:
-        UpstreamError: if it is larger than any.
-    """
-    content = bytearray()
-    async for chunk in answer.aiter_bytes():
-        content += chunk
-        if len(content) > _LARGEST_ANSWER:
-            raise UpstreamError(
-                f"the upstream's answer is larger than {_LARGEST_ANSWER:,} bytes",
-                502,
-                may_be_billed=True,
-                begun=True,
-            )
-    return bytes(content)

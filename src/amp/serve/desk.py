@@ -115,20 +115,29 @@ class Desk:
         explain: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._fleet = fleet
+        self._load = load
         self._explain = explain
         self._memory = Memory(clock)
         self._kept: deque[Ruling] = deque(maxlen=KEPT)
         self._refused: set[tuple[str, bool, bool]] = set()
-        self._policies: dict[str, Policy] = {_PASS: Pass(), "rules": Rules()}
+        self.turn_to(fleet)
+
+    def turn_to(self, fleet: Fleet) -> None:
+        """Decides for these routes from now on, and remembers what it has seen.
+
+        Raises:
+            InvalidInputError: if the policy of one is none; then all stays as it was.
+        """
+        policies: dict[str, Policy] = {_PASS: Pass(), "rules": Rules()}
         for route in fleet.routes:
             read_arms(route.arms)
-            if route.policy not in self._policies:
-                if load is None:
+            if route.policy not in policies:
+                if self._load is None:
                     raise InvalidInputError(
                         f"policy of route {route.model} is {route.policy!r}, expected pass or rules"
                     )
-                self._policies[route.policy] = load(route.policy)
+                policies[route.policy] = self._load(route.policy)
+        self._fleet, self._policies = fleet, policies
 
     def decide(self, exchange: Exchange, dialect: Dialect, asked: Asked, route: Route) -> Ruling:
         """Decides a call.

@@ -6,6 +6,7 @@ does, in the order of the configuration.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -14,13 +15,15 @@ from pathlib import Path
 from amp.errors import did_you_mean
 from amp.models.base import ModelCard
 from amp.serve.breaker import Breaker
+from amp.serve.dialect import parsed
 from amp.serve.exchange import RefusedCallError
 from amp.serve.prices import prices_at
 from amp.serve.trying import Patience
-from amp.serve.upstream import Upstream, UpstreamConfig
+from amp.serve.upstream import Headers, Upstream, UpstreamConfig, UpstreamError, whole
 
 _WILD = "*?["
 _PASS = "pass"
+_LIST_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ class Fleet:
         routes: the first that fits a model counts.
         prices: table of prices, where an upstream has none of its own.
         patience: how long a call goes on.
+        before: what was there until now, whose connections go on where nothing was changed.
 
     Attributes:
         upstreams: by name.
@@ -85,12 +89,22 @@ class Fleet:
         routes: Sequence[Route] = (),
         prices: Path | None = None,
         patience: Patience = Patience(),  # noqa: B008  # frozen
+        before: Fleet | None = None,
     ) -> None:
-        self.upstreams = {config.name: Upstream(config) for config in upstreams}
+        old: dict[str, Upstream] = {} if before is None else before.upstreams
+        self.upstreams: dict[str, Upstream] = {
+            config.name: same
+            if (same := old.get(config.name)) and same.config == config
+            else Upstream(config)
+            for config in upstreams
+        }
         self.routes = tuple(routes)
         self.patience = patience
-        self.breakers = {
-            name: Breaker(patience.failures, patience.rest_seconds) for name in self.upstreams
+        self.breakers: dict[str, Breaker] = {
+            name: before.breakers[name]
+            if before and upstream is old.get(name) and patience == before.patience
+            else Breaker(patience.failures, patience.rest_seconds)
+            for name, upstream in self.upstreams.items()
         }
         self._cards = {
             name: prices_at(upstream, prices) for name, upstream in self.upstreams.items()
@@ -115,9 +129,7 @@ class Fleet:
         asked = [self.upstreams[name] for name in names] or [
             upstream
             for upstream in self.upstreams.values()
-            if not (has := upstream.config.models)
-            or model in upstream.config.rename
-            or any(fnmatchcase(model, each) for each in has)
+            if model in upstream.config.rename or _has(upstream.config, model)
         ]
         if not asked:
             known = self.names()
@@ -139,6 +151,17 @@ class Fleet:
             given += [*upstream.config.rename, *upstream.config.models]
         return [name for name in dict.fromkeys(given) if not set(_WILD) & set(name)]
 
+    async def listed(self, headers: Headers) -> list[str]:
+        """The names that may be asked for: those given, and those that the upstreams list.
+
+        Args:
+            headers: of the client, who may have a right to more than others.
+        """
+        lists = await asyncio.gather(
+            *(_list_of(each, headers) for each in self.upstreams.values() if _is_open(each.config))
+        )
+        return list(dict.fromkeys([*self.names(), *(name for names in lists for name in names)]))
+
     @property
     def first(self) -> Upstream:
         """The one that is asked what names no model."""
@@ -148,3 +171,29 @@ class Fleet:
         """Closes all connections."""
         for upstream in self.upstreams.values():
             await upstream.close()
+
+
+def _has(config: UpstreamConfig, model: str) -> bool:
+    patterns = config.models
+    return not patterns or any(model == each or fnmatchcase(model, each) for each in patterns)
+
+
+def _is_open(config: UpstreamConfig) -> bool:
+    """Whether it has more than the names that the configuration gives."""
+    return not config.models or any(set(_WILD) & set(name) for name in config.models)
+
+
+async def _list_of(upstream: Upstream, headers: Headers) -> list[str]:
+    """The models that an upstream lists; none if it does not answer in time."""
+    try:
+        async with (
+            asyncio.timeout(_LIST_SECONDS),
+            upstream.asked("GET", "/v1/models", headers, b"", plain=True) as answer,
+        ):
+            rows = (parsed(await whole(answer)) or {}).get("data")
+    except (UpstreamError, TimeoutError):
+        return []
+    names = (
+        [row.get("id") for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    )
+    return [name for name in names if isinstance(name, str) and _has(upstream.config, name)]

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs
 
 from amp.errors import InvalidInputError
 from amp.serve.accounting import Accounts, Refusal
-from amp.serve.chats import Chats, reserve, whole
+from amp.serve.chats import Chats, reserve
 from amp.serve.desk import KEPT, Desk
 from amp.serve.dialects import CHAT, DIALECTS, MESSAGES
 from amp.serve.exchange import (
@@ -32,16 +32,26 @@ from amp.serve.fleet import Fleet
 from amp.serve.metrics import Metrics
 from amp.serve.outcomes import OUTCOME_PATH, take_outcome
 from amp.serve.upstream import (
+    Upstream,
     UpstreamError,
     UpstreamRefusedError,
     client_key,
     is_below_v1,
     passed_back,
+    whole,
 )
 from amp.serve.watch import Watch
 
 _CLIENT_WENT = 499
 _FREE = ("GET", "HEAD", "OPTIONS", "DELETE")
+_MODELS = ("GET", "/v1/models")
+_LISTED = {
+    "object": "model",
+    "type": "model",
+    "created": 0,
+    "created_at": "1970-01-01T00:00:00Z",
+    "owned_by": "amp",
+}
 _DECISIONS = ("GET", "/v1/amp/decisions")
 _HERE = ("127.0.0.1", "::1")
 _LOCAL = ("localhost", "127.0.0.1", "[::1]")
@@ -59,7 +69,6 @@ class Gateway:
         desk: where calls are decided.
 
     Attributes:
-        fleet: the same.
         running: calls that are under way.
     """
 
@@ -72,8 +81,8 @@ class Gateway:
         desk: Desk,
         watch: Watch | None = None,
     ) -> None:
-        self.fleet = fleet
         self.running = 0
+        self._dropped: list[Upstream] = []  # until the last of their calls has ended
         self._accounts = accounts
         self._metrics = metrics
         self._watch = watch
@@ -81,6 +90,29 @@ class Gateway:
         self._desk = desk
         self._chats = Chats(fleet, accounts, metrics, desk, watch)
         self._dialects = {dialect.path: dialect for dialect in DIALECTS}
+
+    @property
+    def fleet(self) -> Fleet:
+        """The upstreams."""
+        return self._chats.fleet
+
+    def turn_to(self, fleet: Fleet, bounds: Bounds) -> None:
+        """Takes other upstreams and bounds for the calls to come; those under way go on.
+
+        Raises:
+            InvalidInputError: if the policy of a route is none; then all stays as it was.
+        """
+        before = self.fleet.upstreams.values()
+        self._chats.turn_to(fleet)
+        if self._watch is not None:
+            self._watch.turn_to(fleet)
+        self._bounds = bounds
+        self._dropped += [each for each in before if each not in fleet.upstreams.values()]
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self._close_dropped()
+        await self.fleet.close()
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         exchange = Exchange.of(scope, receive, send)
@@ -97,6 +129,8 @@ class Gateway:
                     work = take_outcome(exchange, body, self._accounts, traffic)
                 elif (exchange.method, exchange.path) == _DECISIONS:
                     work = self._show_decisions(exchange, (scope.get("client") or ("",))[0])
+                elif (exchange.method, exchange.path) == _MODELS:
+                    work = self._list(exchange)
                 else:
                     work = self._pass(exchange, body)
                 await exchange.unless_gone(work)
@@ -113,8 +147,15 @@ class Gateway:
             exchange.status = _CLIENT_WENT
         finally:
             path = "other" if chat is None else chat.path
+            if self._dropped and not self.running:
+                await self._close_dropped()
             seconds = time.monotonic() - exchange.started
             self._metrics.call(path, exchange.status, seconds)
+
+    async def _close_dropped(self) -> None:
+        dropped, self._dropped = self._dropped, []
+        for upstream in dropped:
+            await upstream.close()
 
     @contextmanager
     def _place(self) -> Iterator[None]:
@@ -158,6 +199,22 @@ class Gateway:
         shown = json.dumps({"decisions": self._desk.last(count, name or None)}).encode()
         await exchange.begin(200, [(b"content-type", b"application/json"), length_of(shown)])
         await exchange.end(shown)
+
+    async def _list(self, exchange: Exchange) -> None:
+        """Lists the models of all upstreams, in a form that clients of both APIs read."""
+        fleet = self.fleet
+        if len(fleet.upstreams) == 1 and not fleet.names():
+            await self._pass(exchange, b"")
+            return
+        reservation = await reserve(self._accounts, exchange, dollars=0.0, tokens=0)
+        try:
+            names = await fleet.listed(exchange.headers)
+        finally:
+            await self._accounts.release(reservation)
+        rows = [{"id": name, **_LISTED, "display_name": name} for name in names]
+        body = json.dumps({"object": "list", "data": rows, "has_more": False}).encode()
+        await exchange.begin(200, [(b"content-type", b"application/json"), length_of(body)])
+        await exchange.end(body)
 
     async def _pass(self, exchange: Exchange, body: bytes) -> None:
         """Passes on what is no chat, byte by byte, unread and unmeasured."""

@@ -225,6 +225,11 @@ class Shadow:
         self._chance = chance
         self._open: set[asyncio.Task[None]] = set()
 
+    def turn_to(self, fleet: Fleet) -> None:
+        """Asks other upstreams from now on."""
+        self._fleet = fleet
+        self._chats.turn_to(fleet)
+
     def after(self, answered: Answered, arms: Sequence[Arm]) -> None:
         """Asks another arm, if chance and the request allow it; returns at once.
 

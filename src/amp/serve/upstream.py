@@ -41,6 +41,7 @@ _OF_ONE_CONNECTION = {
     *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection"),
     *("te", "trailer", "transfer-encoding", "upgrade", "host", "content-length", "expect"),
 }
+_LARGEST_ANSWER = 256_000_000
 _KEYS = ("authorization", "x-api-key", "api-key")
 
 
@@ -351,3 +352,22 @@ def is_below_v1(target: str) -> bool:
     path = unquote(target.partition("?")[0])
     normal = posixpath.normpath(path)
     return normal.startswith("/v1/") and ".." not in path.replace("\\", "/").split("/")
+
+
+async def whole(answer: Answer) -> bytes:
+    """An answer that is no stream.
+
+    Raises:
+        UpstreamError: if it is larger than any.
+    """
+    content = bytearray()
+    async for chunk in answer.aiter_bytes():
+        content += chunk
+        if len(content) > _LARGEST_ANSWER:
+            raise UpstreamError(
+                f"the upstream's answer is larger than {_LARGEST_ANSWER:,} bytes",
+                502,
+                may_be_billed=True,
+                begun=True,
+            )
+    return bytes(content)

@@ -77,6 +77,11 @@ class Watch:
         if operator is not None:
             self.shadow = Shadow(watching.shadow, fleet, operator, self.traffic, metrics)
 
+    def turn_to(self, fleet: Fleet) -> None:
+        """Asks other upstreams from now on."""
+        if self.shadow is not None:
+            self.shadow.turn_to(fleet)
+
     def overhear(self, exchange: Exchange) -> Overheard:
         """Listens to what a client is sent from now on."""
         exchange.send = heard = Overheard(exchange.send)
