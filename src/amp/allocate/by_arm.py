@@ -88,6 +88,14 @@ class ByArm(Allocator):
             return decision
         return replace(decision, allocation=self.arms[_named(self.arms, decision.allocation.tools)])
 
+    def with_trade_off(self, trade_off: float) -> ByArm:
+        """The policy at another trade-off.
+
+        Raises:
+            InvalidInputError: if it is out of range, or the policy takes none.
+        """
+        return replace(self, policy=self.policy.with_trade_off(trade_off))
+
     def with_limits(self, limits: Limits, costs: CostModel, tools: Mapping[str, Usage]) -> ByArm:
         """The policy for use after training, without chance; the ledger refuses what won't fit."""
         return replace(self, policy=replace(self.policy, deterministic=True))

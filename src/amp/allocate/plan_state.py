@@ -77,7 +77,7 @@ def memory(steps: Sequence[StepRecord]) -> Hashable:
         for step in steps[-RECENT:]
     )
     plans = min(_MOST_PLANS, sum(map(_planned, steps)))
-    return recent, _age(steps), plans, _sure(_candidates(steps[-1])) if steps else None
+    return recent, steps_since_plan(steps), plans, _sure(_candidates(steps[-1])) if steps else None
 
 
 def _of_options(context: StepContext) -> dict[str, float]:
@@ -112,7 +112,7 @@ def _of_steps(context: StepContext) -> dict[str, float]:
         "new_lately": len(set(seen)) / len(seen),
     }
     if context.standing_plan:
-        found["plan_age"] = math.log1p(_age(steps))
+        found["plan_age"] = math.log1p(steps_since_plan(steps))
     before, last, now = (_distance(each) for each in (shown[0], shown[-2], shown[-1]))
     if last is not None and now is not None:
         found["nearer"] = last - now
@@ -135,7 +135,7 @@ def _planned(step: StepRecord) -> bool:
     return any(PLAN in each.allocation.tools and each.usage.model_calls > 0 for each in step.rounds)
 
 
-def _age(steps: Sequence[StepRecord]) -> int:
+def steps_since_plan(steps: Sequence[StepRecord]) -> int:
     """Steps since the last plan was written."""
     return next((age for age, step in enumerate(reversed(steps)) if _planned(step)), len(steps))
 

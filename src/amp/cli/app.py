@@ -35,7 +35,7 @@ _BOXES = {
     "Begin here": ("demo", "solve", "run"),
     "Look at what came of it": ("trace", "report"),
     "What is on this machine": ("benchmarks", "models", "data", "profile"),
-    "Many runs, or none": ("sweep", "record", "simulate", "pools"),
+    "Many runs, or none": ("sweep", "record", "simulate", "pools", "lattices"),
     "Serve": ("serve", "keys"),
     "Learn": ("train", "policy", "assess", "annotate", "annotations"),
 }

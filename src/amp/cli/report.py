@@ -95,7 +95,7 @@ def report(
     console = new_console()
     for table in tables:
         if table.name in _IN_TERMINAL:
-            console.print(_view(table, table.title))
+            console.print(shown(table, table.title))
             console.print()
     for note in filter(None, (*made.notes, notice)):
         console.print(note, style="dim")
@@ -210,9 +210,9 @@ def simulate(
         say(overview_markdown(made))
     else:
         console = new_console()
-        for shown in (overview(made), duels(made)):
-            if shown.rows:
-                console.print(_view(shown))
+        for table_of in (overview(made), duels(made)):
+            if table_of.rows:
+                console.print(shown(table_of))
         console.print(overview(made).note)
         if heads is not None:
             console.print(
@@ -306,7 +306,8 @@ def _judge(runs: Sequence[Run], data: Path | None) -> tuple[Benchmark | None, st
     return benchmark, ""
 
 
-def _view(table: Table, title: str | None = None) -> object:
+def shown(table: Table, title: str | None = None) -> object:
+    """A table as the terminal has it."""
     from rich.table import Table as View
     from rich.text import Text
 

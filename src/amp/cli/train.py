@@ -87,7 +87,7 @@ def train(
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Learn a policy: imitate the oracle of a recording, then PPO; or PPO with a model.
+    """Learn a policy: imitate the oracle of samples or of a lattice, then PPO; or PPO with a model.
 
     Example: amp train configs/train-gsm8k.toml --out runs/policy
 
@@ -140,7 +140,9 @@ def train(
     ended = None
     try:
         with lock_directory(out):
-            if live is None:
+            if chosen.source == "lattice":
+                _on_lattice(chosen, levels_of(chosen, data), out, resume)
+            elif live is None:
                 _on_recording(chosen, benchmark, out, resume)
             else:
                 prompts = (benchmark.prompts.version,)
@@ -181,6 +183,24 @@ def _bars() -> Progress:
     from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 
     return progress(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+
+
+def levels_of(config: TrainConfig, data: Path | None) -> list[Benchmark]:
+    """The benchmark of a configuration, once for each level of its lattice."""
+    from amp.benchmarks import load_benchmark
+    from amp.settings import load_settings
+
+    folder = data or load_settings().data
+    levels = config.lattice.levels or (None,)
+    return [load_benchmark(config.benchmark, data=folder, level=level) for level in levels]
+
+
+def _on_lattice(config: TrainConfig, benchmarks: list[Benchmark], out: Path, resume: bool) -> None:
+    from amp.learn.lattices import train_on_lattice
+
+    with _bars() as bars:
+        notes = _notes(bars, config) if config.learner == "ppo" else lambda metrics: None
+        train_on_lattice(config, benchmarks, out, resume=resume, on_update=notes)
 
 
 def _on_recording(config: TrainConfig, benchmark: Benchmark, out: Path, resume: bool) -> None:
@@ -241,7 +261,7 @@ def _show(origin: Origin, out: Path, config: TrainConfig) -> None:
         console.print(cost_curve(origin))
     if config.learner == "router":
         console.print(f"heads: {out / CORRECTNESS}  (run the policy with them)", soft_wrap=True)
-    elif config.learn:
+    elif config.learn and config.learner == "ppo":
         events = (
             "event files for TensorBoard"
             if has_tensorboard()

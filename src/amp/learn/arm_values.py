@@ -56,7 +56,7 @@ class ValueSettings:
     trade_offs: Annotated[tuple[TradeOff, ...], Field(min_length=1)] = (
         *(0.5, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.99),
     )
-    penalties: Annotated[tuple[float, ...], Field(min_length=1)] = (0.0005, 0.002, 0.005, 0.02)
+    penalties: Annotated[tuple[float, ...], Field(min_length=1)] = (0.001, 0.004, 0.02)
     rounds: Count = 4
     folds: Annotated[int, Field(ge=2)] = 5
     seed: Annotated[int, Field(ge=0)] = 0

@@ -17,6 +17,7 @@ from pydantic import AliasChoices, Field, field_validator, model_validator
 from amp.assess.correctness import Kind
 from amp.cost import COSTS, Cost
 from amp.errors import InvalidInputError, did_you_mean
+from amp.learn.lattice_config import OF_LATTICES, OF_PLANS, CompareConfig, LatticeConfig
 from amp.mlp import Floats
 from amp.reward import Charge, Reward, dual_step
 from amp.settings import Config, FilePath, checked, read_toml
@@ -48,7 +49,7 @@ PAPER: Mapping[str, Any] = {
 }
 """Spec 3.4.2 to the letter. On networks as small as these its learning rate hardly moves them."""
 
-PRESETS: Mapping[str, Mapping[str, Any]] = {"small": {}, "paper": PAPER}
+PRESETS: Mapping[str, Mapping[str, Any]] = {"small": {}, "paper": PAPER, "plans": OF_PLANS}
 
 
 class PPOConfig(Config):
@@ -202,14 +203,16 @@ class TrainConfig(Config):
     """From a recording, or from a model, to a policy; the same one gives the same policy.
 
     Attributes:
-        benchmark: whose tasks are learned on; of one plan step a task.
-        recording: holds the samples; needed but for training online.
+        benchmark: whose tasks are learned on; of one plan step a task, but for a lattice.
+        source: ``samples`` of every arm, or a ``lattice`` of all states that the arms reach.
+        recording: holds either; needed but for training online.
         split: of the tasks.
-        limit: tasks at most, the first ones; None for all that are recorded.
+        limit: tasks at most, the first ones (of each level); None for all that are recorded.
         arms: by name (`amp.evaluate.arms_of`).
         samples: of each.
-        rounds: a task at most.
-        features: of the complexity, that the policy reads.
+        rounds: a plan step at most.
+        features: of the complexity or of the plan, that the policy reads; in a lattice all of
+            `amp.allocate.plan_state`, if the file names none.
         assessor: file of a trained assessor of this model and benchmark that asks for no probe; its
             score is what the policy sees. None takes the weighted sum with its initial weights.
         end_to_end: whether that assessor, a network, learns with the policy in PPO (spec 2.5, 4b).
@@ -218,7 +221,8 @@ class TrainConfig(Config):
             are ratings by heads that were trained without the task.
         learner: ``ppo`` for the policy network of spec 2.3, pre-trained by imitation and trained by
             PPO; ``router`` for one that stops by value (`amp.learn.routing`), which learns from
-            fewer tasks and of the settings below reads the cost and its reference alone.
+            fewer tasks and of the settings below reads the cost and its reference alone; on a
+            lattice ``values`` likewise (`amp.learn.arm_values`).
         ridge: of ``router``, the penalty on the squares of its weights.
         orders: of ``router``, in how many the samples of each task are taken.
         demonstrations: episodes on which the oracle is imitated before PPO; 0 for no pre-training.
@@ -227,21 +231,25 @@ class TrainConfig(Config):
         learn: whether PPO follows.
         online: trains in the real planner; ``true`` in a file for its defaults, None for training
             on the recording.
-        ppo: its settings. In a file they may name a ``preset``, and have `hidden` from above.
+        lattice: how the lattice was recorded, where that is the source.
+        compare: what `amp lattices compare` compares.
+        ppo: its settings. In a file they may name a ``preset``, and have `hidden` from above; on a
+            lattice the preset is ``plans`` if none is named.
     """
 
     benchmark: str
+    source: Literal["samples", "lattice"] = "samples"
     recording: FilePath | None = None
     split: str = "train"
     limit: Count | None = None
-    arms: Annotated[tuple[str, ...], Field(min_length=1)] = ("program", "chain")
+    arms: tuple[str, ...] = ("program", "chain")
     samples: Count = 4
     rounds: Count = 4
     features: tuple[str, ...] = ()
     assessor: FilePath | None = None
     end_to_end: bool = False
     correctness: Kind | None = None
-    learner: Literal["ppo", "router"] = "ppo"
+    learner: Literal["ppo", "router", "values"] = "ppo"
     ridge: Annotated[float, Field(ge=0.0)] = 3.0
     orders: Count = 12
     demonstrations: Annotated[
@@ -251,6 +259,8 @@ class TrainConfig(Config):
     epochs: Count = 15
     learn: bool = True
     online: OnlineConfig | None = None
+    lattice: LatticeConfig = LatticeConfig()
+    compare: CompareConfig = CompareConfig()
     ppo: PPOConfig = PPOConfig(hidden=32)
 
     @field_validator("online", mode="before")
@@ -265,6 +275,11 @@ class TrainConfig(Config):
         if self.online is not None and (self.end_to_end or not self.learn):
             what = "end_to_end is true" if self.end_to_end else "learn is false"
             raise ValueError(f"online is set and {what}, which is for training on a recording")
+        if self.source == "lattice":
+            self._check_lattice()
+        elif self.learner == "values" or not self.arms:
+            found = "learner is values" if self.arms else "arms is empty"
+            raise ValueError(f'{found}, which is for a lattice: source = "lattice"')
         if not self.demonstrations and not self.learn:
             raise ValueError("demonstrations is 0 and learn is false, expected one of them")
         if self.end_to_end and (self.assessor is None or not self.learn):
@@ -272,19 +287,38 @@ class TrainConfig(Config):
             raise ValueError(f"end_to_end is true and {lacking}, expected both or neither")
         return self
 
+    def _check_lattice(self) -> None:
+        refused = {
+            "learner": "router" if self.learner == "router" else None,
+            "correctness": self.correctness,
+            "assessor": self.assessor,
+            "online": self.online,
+        }
+        for name, value in refused.items():
+            if value is not None:
+                raise ValueError(
+                    f"{name} is {value}, which is not for a lattice; leave it out, or source ="
+                    ' "samples"'
+                )
+
 
 def load_train_config(path: Path) -> TrainConfig:
     """Reads how to train from a TOML file.
 
     With ``like = "other.toml"``, a path from its own folder, it has the keys of that file but for
-    those that it names; of the table ``ppo``, key by key.
+    those that it names; of the table ``ppo``, key by key. Of a lattice, what neither names is as
+    `amp.learn.lattice_config` has it.
 
     Raises:
         InvalidInputError: as `amp.settings.load_toml`, or if `like` names no such file, or one that
             has a `like` of its own.
     """
     values = _values(path)
+    if values.get("source") == "lattice":
+        values = {**OF_LATTICES, **values}
     if isinstance(ppo := values.get("ppo", {}), dict):
+        if values.get("source") == "lattice":
+            ppo = {"preset": "plans", **ppo}
         hidden = values.get("hidden", TrainConfig.model_fields["hidden"].default)
         try:
             values["ppo"] = {"hidden": hidden, **with_preset(ppo)}

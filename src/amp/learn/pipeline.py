@@ -71,7 +71,7 @@ def train_policy(
         InvalidInputError: as `amp.learn.trainer.train`, and as `imitate`.
     """
     table, scorer = dataset.table, dataset.scorer
-    start = _cloned(config, table) if config.demonstrations else None
+    start = cloned(config, table) if config.demonstrations else None
     assessor, trained_on = _learning(scorer, table) if config.end_to_end else (None, None)
     if config.learn:
         policy = train(
@@ -208,7 +208,7 @@ def _online_start(config: TrainConfig, benchmark: Benchmark) -> MlpPolicy | None
     if path is None:
         if config.recording is None or not config.demonstrations:
             return None
-        return _cloned(config, load_dataset(config, benchmark).table)
+        return cloned(config, load_dataset(config, benchmark).table)
     policy = load_policy(path, space=benchmark.defaults.policy_space or benchmark.defaults.space)
     if policy.network is None:
         raise InvalidInputError(f"policy {path} is no network; begin with one of amp train")
@@ -223,7 +223,7 @@ def _spent_before(directory: Path) -> dict[str, float]:
     return {name.removeprefix("spent_"): value for name, value in last.items()}
 
 
-def _cloned(config: TrainConfig, table: TableEnv) -> MlpPolicy:
+def cloned(config: TrainConfig, table: TableEnv) -> MlpPolicy:
     """What imitation alone makes."""
     settings = config.ppo
     examples = demonstrate(

@@ -203,6 +203,7 @@ def make_report(
     *,
     analysis: Analysis = OF_RUNS,
     duels: Sequence[str] = (),
+    oracle: Run | None = None,
 ) -> RunReport:
     """Measures runs.
 
@@ -213,6 +214,7 @@ def make_report(
         judge: the benchmark, to tell right candidates from wrong ones; None goes without.
         analysis: how figures are worked out where there are several ways.
         duels: names of runs that are compared one by one, too.
+        oracle: the best that can be done, where that is known; else that of the fixed runs is.
 
     Raises:
         InvalidInputError: if the cost is not known of every run (`measure_of`), or the reference or
@@ -233,7 +235,7 @@ def make_report(
                 f"{what} {name!r} is none of the runs{did_you_mean(name, list(by_name))} "
                 f"(runs: {', '.join(by_name)})"
             )
-    oracle = oracle_of(runs, cost_of)
+    oracle = oracle_of(runs, cost_of) if oracle is None else oracle
     others = [run for run in (*runs, *([] if oracle is None else [oracle]))
               if run.name != chosen and run.kind in analysis.compared]  # fmt: skip
     versus, family = comparisons(

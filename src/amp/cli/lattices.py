@@ -1,0 +1,120 @@
+"""`amp lattices`: policies of long plans beside rules, on recorded lattices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from amp.cli.app import Data, Json, app, output_directory
+from amp.cli.terminal import json_of, new_console, progress, say, say_json
+from amp.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from amp.learn.lattice_study import LatticeStudy
+    from amp.report.tables import Table
+
+lattices_app = typer.Typer(help="Recorded states of long plans.", no_args_is_help=True)
+app.add_typer(lattices_app, name="lattices")
+
+
+@lattices_app.command("compare")
+def compare(
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help='A TOML file whose source is "lattice".')
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(callback=output_directory, help="Directory for policies and the tables."),
+    ],
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Learn policies on a lattice, tune rules on the same tasks, and compare all on other tasks.
+
+    The table [compare] of CONFIG says on which; amp record BENCHMARK --lattice records them.
+
+    Example: amp lattices compare configs/lattices/babyai.toml --out runs/babyai
+    """
+    from amp.cli.train import levels_of
+    from amp.files import lock_directory
+    from amp.learn.config import load_train_config
+    from amp.models.recording_store import Store
+
+    chosen = load_train_config(config)
+    if chosen.source != "lattice" or chosen.recording is None:
+        raise InvalidInputError(
+            f'{config}: source is {chosen.source!r}, expected "lattice" and a recording that has'
+            " one (amp record --lattice)"
+        )
+    for path in filter(None, (chosen.recording, chosen.compare.recording)):
+        Store(path, write=False).close()  # what lacks is told before PyTorch is loaded
+    benchmarks = levels_of(chosen, data)
+
+    from amp.learn.lattice_study import study_lattice
+
+    with lock_directory(out), _stages() as on_stage:
+        study = study_lattice(chosen, benchmarks, out, on_stage)
+        found = markdown(study, f"amp lattices compare {config} --out {out}")
+        (out / f"{config.stem}.md").write_text(found, encoding="utf-8")
+        (out / f"{config.stem}.json").write_text(json_of(study) + "\n", encoding="utf-8")
+    if as_json:
+        say_json(study)
+        return
+    from amp.cli.report import shown
+
+    console = new_console()
+    for table in tables(study):
+        console.print(shown(table, table.title))
+        console.print()
+    for note in _notes(study):
+        console.print(note, style="dim", markup=False)
+    say(f"written: {out / config.stem}.md, .json, and the learned policies in {out}")
+
+
+def tables(study: LatticeStudy) -> list[Table]:
+    """What is shown of a study: all policies, what they cost in each unit, pairs, adaptivity."""
+    from amp.report.lattice_tables import adaptivity, costs
+    from amp.report.overview import duels, overview
+
+    made = [
+        overview(study.report),
+        costs(study.runs),
+        duels(study.report),
+        adaptivity([(one.run, one.steps, one.correlation) for one in study.adaptivity]),
+    ]
+    return [table for table in made if table.rows]
+
+
+def markdown(study: LatticeStudy, command: str) -> str:
+    """The tables as a page."""
+    from amp.report.tables import markdown_rows
+
+    lines = [f"# {study.report.title}", "", f"    {command}", ""]
+    for table in tables(study):
+        lines += [f"## {table.title}", "", *markdown_rows(table), ""]
+    return "\n".join([*lines, *(f"- {note}" for note in _notes(study)), ""])
+
+
+def _notes(study: LatticeStudy) -> list[str]:
+    report, first = study.report, study.report.lines[0]
+    told = [
+        f"learned and tuned on {len(study.training)} tasks, tested on {first.tasks} others in"
+        f" {first.seeds} seeds; reference: {report.reference}"
+    ]
+    return [*told, *filter(None, [report.price]), *study.notes]
+
+
+@contextmanager
+def _stages() -> Iterator[Callable[[str], None]]:
+    """Shows what is done now."""
+    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    console = new_console(stderr=True)
+    with progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("beginning", total=None)
+        yield lambda stage: bar.update(task, description=stage)

@@ -1,0 +1,304 @@
+"""A study of one lattice: policies learned on training tasks, beside rules tuned on the same ones.
+
+Nothing is chosen on the test tasks. Every policy plays whole plans there, and none that leaves the
+lattice is reported: a learned one that does is refused, of others it is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import fmean
+
+from amp.allocate.arm_values import ArmValues
+from amp.allocate.base import CONTROLS, Allocator, FixedAllocator, shuffled_control
+from amp.allocate.by_arm import ByArm
+from amp.allocate.plan_rules import Settings, plan_rules
+from amp.benchmarks.base import Benchmark
+from amp.cost import costing
+from amp.errors import InvalidInputError
+from amp.learn.config import TrainConfig
+from amp.learn.lattice_config import PlanLearner
+from amp.learn.lattices import learn_network, learn_values, read_lattice, table_of
+from amp.report.adaptivity import RankCorrelations, Spent, rank_correlations, resamples_for
+from amp.report.report import OF_SAMPLES, RunReport, make_report
+from amp.report.runs import Kind, Run, comparable
+from amp.simulate.lattice_recording import Lattice
+from amp.simulate.lattice_replay import CostOf, best_arms, leaves, replay_best, replay_lattice
+from amp.types import STANDING_PLAN, Episode
+
+LearnedPolicy = ByArm | ArmValues
+
+
+@dataclass(frozen=True, slots=True)
+class Adaptivity:
+    """How far a policy spends where it is needed (spec 2.6).
+
+    Attributes:
+        run: its name.
+        steps: how many it decided.
+        correlation: of what each was allocated with what the oracle would allocate there, by rank.
+    """
+
+    run: str
+    steps: int
+    correlation: RankCorrelations
+
+
+@dataclass(frozen=True, slots=True)
+class LatticeStudy:
+    """What a study finds.
+
+    Attributes:
+        training: ids of the tasks that everything was learned and tuned on.
+        report: of all policies that stay inside, on the test tasks.
+        runs: what it is of.
+        adaptivity: of the learned policies.
+        notes: what was left out, and why.
+    """
+
+    training: tuple[str, ...]
+    report: RunReport
+    runs: tuple[Run, ...]
+    adaptivity: tuple[Adaptivity, ...]
+    notes: tuple[str, ...]
+
+
+def study_lattice(
+    config: TrainConfig,
+    benchmarks: Sequence[Benchmark],
+    directory: Path,
+    on_stage: Callable[[str], None] = lambda stage: None,
+) -> LatticeStudy:
+    """Learns, tunes, and plays everything on the test tasks.
+
+    Args:
+        config: how; its source is a lattice.
+        benchmarks: the benchmark, once for each level.
+        directory: where learned policies are kept, one of each learner and seed.
+        on_stage: called with what is done now.
+
+    Raises:
+        InvalidInputError: if nothing could be learned, or a learned policy or every fixed one
+            leaves the lattice; and as `read_lattice`.
+        RecordingError: as `read_lattice`.
+    """
+    assert config.recording is not None  # `load_train_config` sees to it
+    told = config.compare
+    on_stage("reading the training tasks")
+    training = read_lattice(config, benchmarks, config.recording, config.split, config.limit)
+    ids = tuple(task.task.id for task in training.tasks)
+    on_stage("reading the test tasks")
+    recording = told.recording or config.recording
+    test = read_lattice(config, benchmarks, recording, told.split, told.limit, ids)
+    measure = costing(config.ppo.cost, test.card)
+    players = _Players(config, test, measure.of)
+    on_stage("playing fixed arms")
+    reference = _play_fixed(players, training)
+    learned, files, notes = _learn(config, training, directory, on_stage)
+    notes += [f"{what} left out {task}: {why}" for what, lattice in
+              (("training", training), ("test", test)) for task, why in lattice.left_out.items()
+              if why != "not in the recording"]  # fmt: skip
+    for trade_off in told.trade_offs:
+        for name, settings in plan_rules(test.arms.named).items():
+            on_stage(f"tuning: {name}")
+            setting = players.best_setting(training, settings, trade_off)
+            players.play("rule", f"{name} tuned at {trade_off:g}: {setting}", settings[setting])
+        for learner, policies in learned.items():
+            on_stage(f"playing: {learner}")
+            name = f"{learner} at {trade_off:g}"
+            played = players.play_learned(name, policies, trade_off)
+            players.check_learned(name, files[learner])
+            for how in CONTROLS:
+                title = f"{how} of {name}"
+                players.play_seeds(
+                    "control", title,
+                    {s: shuffled_control(how, played[s], s) for s in range(told.seeds)},
+                )  # fmt: skip
+    on_stage("comparing")
+    runs, gone = players.inside()
+    oracle = players.oracle(told.trade_offs[0])
+    duels = [f"{learner} at {told.trade_offs[0]:g}" for learner in learned]
+    report = make_report(
+        comparable(runs), reference, config.ppo.cost,
+        analysis=OF_SAMPLES, duels=duels, oracle=oracle,
+    )  # fmt: skip
+    return LatticeStudy(ids, report, runs, tuple(players.adaptivity), (*notes, *gone))
+
+
+def _learn(
+    config: TrainConfig,
+    training: Lattice,
+    directory: Path,
+    on_stage: Callable[[str], None],
+) -> tuple[dict[PlanLearner, list[LearnedPolicy]], dict[PlanLearner, Path], list[str]]:
+    """Policies of each learner and seed, and where the first of each is; and what failed."""
+    table = table_of(config, training)
+    learned: dict[PlanLearner, list[LearnedPolicy]] = {}
+    files: dict[PlanLearner, Path] = {}
+    notes: list[str] = []
+    for learner in config.compare.learners:
+        policies: list[LearnedPolicy] = []
+        try:
+            for number in range(config.compare.seeds):
+                on_stage(f"learning: {learner}, seed {number}")
+                own = config.replace(ppo=config.ppo.replace(seed=config.ppo.seed + number))
+                folder = directory / f"{learner}-{number}"
+                folder.mkdir(parents=True, exist_ok=True)
+                path = folder / "policy.safetensors"
+                files.setdefault(learner, path)
+                if learner == "values":
+                    policies.append(learn_values(own, training, table, path))
+                else:
+                    policies.append(learn_network(own, training, table, folder))
+        except InvalidInputError as error:
+            notes.append(f"{learner} was not learned: {error}")
+            continue
+        learned[learner] = policies
+    if not learned:
+        raise InvalidInputError("; ".join(notes))
+    return learned, files, notes
+
+
+def _play_fixed(players: _Players, training: Lattice) -> str:
+    """Plays every arm in every step; says which succeeds most often on the training tasks."""
+    arms = training.arms.named
+    kept = {name: arm for name, arm in arms.items() if STANDING_PLAN not in arm.tools} or arms
+    worth: dict[str, tuple[float, float]] = {}
+    for name, arm in kept.items():
+        players.play("fixed", name, FixedAllocator(arm))
+        if players.is_inside(name):
+            episodes = replay_lattice(training, FixedAllocator(arm))
+            solved = fmean(episode.success is True for episode in episodes)
+            worth[name] = solved, -fmean(players.cost_of(e.usage) for e in episodes)
+    if not worth:
+        raise InvalidInputError(
+            "every fixed arm leaves the lattice on some test task, so there is nothing to compare"
+            " with; visit what they come to (amp record --lattice with more --nodes, or --complete"
+            " fixed)"
+        )
+    return max(worth, key=lambda name: worth[name])
+
+
+@dataclass(slots=True)
+class _Players:
+    """Plays policies on the test tasks, and keeps what came of it.
+
+    Attributes:
+        config: the configuration.
+        lattice: of the test tasks.
+        cost_of: cost of a usage, in the unit of the configuration.
+        played: episodes of all seeds, by kind and name.
+        adaptivity: of the learned policies.
+    """
+
+    config: TrainConfig
+    lattice: Lattice
+    cost_of: CostOf
+    played: dict[str, tuple[Kind, list[Episode]]] = field(default_factory=dict)
+    adaptivity: list[Adaptivity] = field(default_factory=list)
+
+    def play(self, kind: Kind, name: str, allocator: Allocator) -> None:
+        """Plays a policy in all seeds."""
+        self.play_seeds(kind, name, dict.fromkeys(range(self.config.compare.seeds), allocator))
+
+    def play_seeds(self, kind: Kind, name: str, allocators: Mapping[int, Allocator]) -> None:
+        """Plays a policy, another one for each seed."""
+        episodes = [
+            episode
+            for seed, allocator in allocators.items()
+            for episode in replay_lattice(self.lattice, allocator, seed=seed)
+        ]
+        self.played[name] = kind, episodes
+
+    def play_learned(
+        self, name: str, policies: Sequence[LearnedPolicy], trade_off: float
+    ) -> list[list[Episode]]:
+        """Plays what was learned with each seed; returns the episodes by seed."""
+        at = {seed: policy.with_trade_off(trade_off) for seed, policy in enumerate(policies)}
+        self.play_seeds("adaptive", name, at)
+        episodes, count = self.played[name][1], len(self.lattice.tasks)
+        self.adaptivity.append(self._adapted(name, episodes, trade_off))
+        return [episodes[start : start + count] for start in range(0, len(episodes), count)]
+
+    def best_setting(self, training: Lattice, settings: Settings, trade_off: float) -> str:
+        """The setting of a rule that pays best on the training tasks."""
+        reward = self.config.ppo.reward
+
+        def earned(name: str) -> float:
+            episodes = replay_lattice(training, settings[name])
+            return fmean(reward.of(e.score, self.cost_of(e.usage), trade_off) for e in episodes)
+
+        return max(settings, key=earned)
+
+    def is_inside(self, name: str) -> bool:
+        """Whether a policy never left the lattice."""
+        return not leaves(self.played[name][1])
+
+    def check_learned(self, name: str, path: Path) -> None:
+        """Makes sure that a learned policy never left the lattice.
+
+        Raises:
+            InvalidInputError: if it did.
+        """
+        _, episodes = self.played[name]
+        if left := leaves(episodes):
+            raise InvalidInputError(
+                f"{name} left the lattice in {len(left)} of {len(episodes)} episodes, such as one"
+                f" of task {left[0].task.id}; visit what it comes to with amp record"
+                f" {self.lattice.benchmark} --lattice --complete {path}"
+            )
+
+    def oracle(self, trade_off: float) -> Run:
+        """The exact oracle of the lattice at a trade-off."""
+        reward, seeds = self.config.ppo.reward, range(self.config.compare.seeds)
+        episodes = [
+            episode
+            for seed in seeds
+            for episode in replay_best(self.lattice, reward, trade_off, self.cost_of, seed)
+        ]
+        return self._run("oracle", "oracle", episodes)
+
+    def inside(self) -> tuple[tuple[Run, ...], list[str]]:
+        """Runs of all policies that never left the lattice, and what is told of the others."""
+        runs, gone = [], []
+        for name, (kind, episodes) in self.played.items():
+            if left := leaves(episodes):
+                gone.append(
+                    f"{name} left the lattice in {len(left)} of {len(episodes)} episodes and is not"
+                    " reported (amp record --lattice --complete visits what a policy comes to)"
+                )
+            else:
+                runs.append(self._run(name, kind, episodes))
+        return tuple(runs), gone
+
+    def _run(self, name: str, kind: Kind, episodes: Sequence[Episode]) -> Run:
+        return Run(
+            name=name,
+            episodes=tuple(replace(episode, steps=()) for episode in episodes),
+            kind=kind,
+            benchmark=self.lattice.benchmark,
+            model=self.lattice.card.name,
+            card=self.lattice.card,
+            checksum=self.lattice.card.sha256 or "",
+            prompts=self.lattice.prompts,
+        )
+
+    def _adapted(self, name: str, episodes: Sequence[Episode], trade_off: float) -> Adaptivity:
+        """What each step was allocated against what the oracle would allocate there."""
+        reward, tasks = self.config.ppo.reward, {t.task.id: t for t in self.lattice.tasks}
+        known = {
+            name: best_arms(self.lattice.arms, task, reward, trade_off, self.cost_of)
+            for name, task in tasks.items()
+        }
+        rows = [
+            (episode.task.id, self.cost_of(step.usage), known[episode.task.id][state.name].cost)
+            for episode in episodes
+            for step, state in zip(episode.steps, tasks[episode.task.id].way(episode), strict=True)
+            if state is not None and step.rounds
+        ]
+        levels = sorted({need for *_, need in rows})
+        rank = {need: index / max(1, len(levels) - 1) for index, need in enumerate(levels)}
+        spent = [Spent(task, amount, rank[need]) for task, amount, need in rows]
+        return Adaptivity(name, len(rows), rank_correlations(spent, resamples_for(len(rows))))

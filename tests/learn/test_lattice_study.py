@@ -1,0 +1,169 @@
+"""Policies learned on a lattice beside tuned rules, controls and the oracle, on other tasks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.fakes.trail import ARMS, Trails
+from tests.simulate.test_explore import record
+
+from amp.allocate.policy_file import load_arm_values, load_origin, load_policy
+from amp.cli.lattices import markdown, tables
+from amp.errors import InvalidInputError, RecordingError
+from amp.learn.config import PPOConfig, TrainConfig, load_train_config
+from amp.learn.lattice_config import CompareConfig
+from amp.learn.lattice_study import LatticeStudy, study_lattice
+from amp.learn.lattices import train_on_lattice
+from amp.report.runs import Run
+from amp.simulate.lattice_recording import Survey
+from amp.simulate.states import Arms
+
+TRAILS = Trails(5, 6)
+CONFIG = """
+benchmark = "trails"
+source = "lattice"
+recording = "lattice.sqlite"
+limit = 12
+features = ["goal_distance", "steps_done", "plan_left"]
+demonstrations = 600
+{more}
+[compare]
+limit = 8
+seeds = {seeds}
+[ppo]
+reference_cost = 500
+decisions = {decisions}
+min_trade_off = 0.8
+max_trade_off = 0.97
+learning_rate = 3e-3
+"""
+
+
+def config_in(folder: Path, more: str = "", seeds: int = 2, decisions: int = 20_000) -> TrainConfig:
+    path = folder / "trails.toml"
+    path.write_text(CONFIG.format(more=more, seeds=seeds, decisions=decisions))
+    return load_train_config(path)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("study")
+    for split, count in (("train", 12), ("test", 8)):
+        record(made / "lattice.sqlite", Survey(TRAILS, Arms(ARMS)), TRAILS.tasks(split, count))
+    return made
+
+
+@pytest.fixture(scope="module")
+def study(folder: Path) -> LatticeStudy:
+    return study_lattice(config_in(folder), [TRAILS], folder / "out")
+
+
+def earned(run: Run) -> float:
+    return sum(0.9 * e.score - 0.1 * e.usage.tokens / 500 for e in run.episodes) / len(run.episodes)
+
+
+@pytest.mark.slow
+def test_both_learners_earn_what_the_oracle_does_on_tasks_never_seen(study: LatticeStudy) -> None:
+    runs = {run.name: run for run in study.runs}
+    fixed = max(earned(runs[arm]) for arm in ARMS)
+    assert study.report.oracle is not None
+    oracle = study.report.oracle
+    best = 0.9 * oracle.summary.success_rate - 0.1 * oracle.cost / 500
+    assert best > fixed + 0.02
+    for name in ("values at 0.9", "ppo at 0.9"):
+        assert earned(runs[name]) - fixed >= 0.95 * (best - fixed), name
+        assert len(runs[name].episodes) == 2 * 8
+        assert len(runs[name].seeds) == 2
+
+
+@pytest.mark.slow
+def test_what_stands_beside_them(study: LatticeStudy, folder: Path) -> None:
+    assert {run.name.partition(" tuned")[0].partition(" of ")[0] for run in study.runs} == {
+        *ARMS, "think when unsure", "trajectory signals", "values at 0.9", "ppo at 0.9",
+        "histogram", "shuffled",
+    }  # fmt: skip
+    assert study.report.reference == "think"
+    assert not study.notes
+    for one in study.adaptivity:
+        value = one.correlation.spearman.value
+        assert value is not None
+        assert value > 0.9  # signs say what each step needs
+    page = markdown(study, "amp lattices compare trails.toml")
+    for head in ("dollars", "FLOPs", "of the oracle's gain", "success gained", "Spearman"):
+        assert head in page
+    assert len(tables(study)) == 4
+    assert load_arm_values(folder / "out" / "values-1" / "policy.safetensors").arms == ARMS
+    assert load_policy(folder / "out" / "ppo-0" / "policy.safetensors").network is not None
+    test = {episode.task.id for run in study.runs for episode in run.episodes}
+    assert not test & set(study.training)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("learner", ["values", "ppo"])
+def test_training_alone_keeps_a_policy_that_says_where_it_comes_from(
+    folder: Path, tmp_path: Path, learner: str
+) -> None:
+    config = config_in(folder, f'learner = "{learner}"', decisions=600)
+    train_on_lattice(config, [TRAILS], tmp_path)
+    origin = load_origin(tmp_path / "policy.safetensors")
+    assert origin is not None
+    assert (origin.benchmark, len(origin.tasks), len(origin.curve)) == ("trails", 12, 10)
+
+
+def test_a_lattice_has_settings_of_its_own(folder: Path) -> None:
+    config = config_in(folder)
+    assert (config.ppo.gamma, config.ppo.gae_lambda) == (0.99, 0.95)
+    assert (config.samples, config.rounds, config.arms) == (1, 1, ())
+    paper = config_in(folder, "").replace(ppo=PPOConfig())
+    assert paper.ppo.gamma == 1.0
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ('learner = "router"', "learner is router, which is not for a lattice"),
+        ('correctness = "logistic"', "correctness is logistic, which is not for a lattice"),
+        ('source = "trace"', "source"),
+    ],
+)
+def test_what_is_not_for_a_lattice_is_refused(tmp_path: Path, more: str, said: str) -> None:
+    text = CONFIG.format(more=more, seeds=1, decisions=1)
+    if "source" in more:
+        text = text.replace('source = "lattice"\n', "")
+    (tmp_path / "trails.toml").write_text(text)
+    (tmp_path / "lattice.sqlite").touch()
+    with pytest.raises(InvalidInputError, match=said):
+        load_train_config(tmp_path / "trails.toml")
+
+
+def test_values_of_arms_are_for_a_lattice_alone(tmp_path: Path) -> None:
+    path = tmp_path / "it.toml"
+    path.write_text('benchmark = "gsm8k"\nrecording = "it.toml"\nlearner = "values"\n')
+    with pytest.raises(InvalidInputError, match='learner is values, .* source = "lattice"'):
+        load_train_config(path)
+
+
+@pytest.mark.slow
+def test_a_policy_that_leaves_the_lattice_is_not_reported(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "lattice.sqlite"
+    record(path, Survey(TRAILS, Arms(ARMS)), TRAILS.tasks("train", 12))
+    record(path, Survey(TRAILS, Arms(ARMS, main="act"), 3), TRAILS.tasks("test", 8))
+    config = config_in(tmp_path, seeds=1)
+    with pytest.raises(RecordingError, match="none can be read, such as test/0: not in the rec"):
+        study_lattice(config, [TRAILS], tmp_path)
+    record(path, Survey(TRAILS, Arms(ARMS), 3), TRAILS.tasks("test", 8))
+    with pytest.raises(InvalidInputError, match="every fixed arm leaves the lattice on some test"):
+        study_lattice(config, [TRAILS], tmp_path)
+
+
+@pytest.mark.slow
+def test_a_learned_policy_that_leaves_is_refused_with_its_file(tmp_path: Path) -> None:
+    path, acts = tmp_path / "lattice.sqlite", Arms(ARMS, main="act")
+    record(path, Survey(TRAILS, acts), TRAILS.tasks("train", 12))
+    record(path, Survey(TRAILS, acts, 5), TRAILS.tasks("test", 8))  # the line of one arm alone
+    config = config_in(tmp_path, "[lattice]\nmain = 'act'", seeds=1).replace(
+        compare=CompareConfig(limit=8, seeds=1, learners=("values",))
+    )
+    with pytest.raises(InvalidInputError, match="values at 0.9 left the lattice in .* --complete"):
+        study_lattice(config, [TRAILS], tmp_path)
