@@ -277,9 +277,10 @@ class TrainConfig(Config):
             raise ValueError(f"online is set and {what}, which is for training on a recording")
         if self.source == "lattice":
             self._check_lattice()
-        elif self.learner == "values" or not self.arms:
-            found = "learner is values" if self.arms else "arms is empty"
-            raise ValueError(f'{found}, which is for a lattice: source = "lattice"')
+        elif not self.arms:
+            raise ValueError("arms is [], expected at least 1 where the source is samples")
+        elif self.learner == "values":
+            raise ValueError('learner is values, which is for a lattice: source = "lattice"')
         if not self.demonstrations and not self.learn:
             raise ValueError("demonstrations is 0 and learn is false, expected one of them")
         if self.end_to_end and (self.assessor is None or not self.learn):
