@@ -176,6 +176,8 @@ def test_a_look_is_told_from_a_deed(name: str, given_: dict[str, Any], looks: bo
         ({"temperature": 1}, ""),
         ({"n": 2}, "the client asks for several answers itself"),
         ({"max_tokens": 10_000}, "an answer may be longer than 4,096 tokens"),
+        ({"stream": True}, ""),
+        ({"stream": True, "input": "2 + 2?"}, "streams of responses do not vote"),
     ],
 )
 def test_what_can_vote(fields: dict[str, Any], reason: str) -> None:

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.serve.test_efforts import SETTINGS
 
 from amp.errors import InvalidInputError
 from amp.serve.decide import Arm
 from amp.serve.desk import Desk, Ruling
 from amp.serve.dialect import Dialect
-from amp.serve.dialects import CHAT, EMBEDDINGS, MESSAGES
+from amp.serve.dialects import CHAT, EMBEDDINGS, MESSAGES, RESPONSES
 from amp.serve.exchange import Exchange, RefusedCallError
 from amp.serve.fleet import Fleet, Route
 from amp.serve.upstream import UpstreamConfig
@@ -92,6 +95,25 @@ def test_the_clients_effort_masks_all_others(prices: Path) -> None:
     assert ruling.decision.arm == Arm("small")
     masked = "the client sets reasoning_effort"
     assert offered(ruling) == {"small": "", "small@low": masked, "small@high": masked}
+
+
+@pytest.mark.slow
+@given(st.sampled_from((CHAT, MESSAGES, RESPONSES)), SETTINGS, st.sampled_from((None, 0.0, 1.0)))
+@settings(max_examples=60, deadline=None)
+def test_what_a_client_sets_is_what_the_upstream_is_sent(
+    prices: Path, dialect: Dialect, fields: dict[str, Any], trade_off: float | None
+) -> None:
+    headers = {} if trade_off is None else {"x-amp-trade-off": str(trade_off)}
+    ruling = Office(prices).decide(dialect, headers, **fields)
+    body = json.dumps(fields).encode()
+    sent = json.loads(dialect.with_arm(body, ruling.decision.arm))
+    own = {
+        name: value for name, value in fields.items() if name not in ("output_config", "reasoning")
+    }
+    assert {name: sent[name] for name in own} == own
+    if dialect.obstacle(fields, Arm("m", "low")):
+        assert sent == fields
+        assert not ruling.decision.arm.effort
 
 
 def test_an_arm_of_efforts_alone_keeps_its_model(prices: Path) -> None:

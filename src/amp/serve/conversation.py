@@ -360,7 +360,8 @@ def _unvoted(fields: Mapping[str, Any], tools: int, cap: int, media: int) -> str
     """Why several answers could not vote."""
     for found, reason in (
         (tools, "tools are offered"),
-        (media, "the request has images or the like"),
+        (media or fields.get("audio"), "the request has images, sound or the like"),
+        (fields.get("stream") and "input" in fields, "streams of responses do not vote"),
         ((number(fields.get("n")) or 1) > 1, "the client asks for several answers itself"),
         (fields.get("temperature") == 0, "at temperature 0 all answers are the same"),
         (fields.get("logprobs"), "the client asks for log-probabilities"),
