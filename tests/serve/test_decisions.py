@@ -14,6 +14,7 @@ from tests.fakes.upstream import Asked, Reply, chat, either, messages, responses
 from tests.serve.running import Running, gateway
 
 from amp.serve.fleet import Route
+from amp.serve.keys import KeyLimits
 from amp.serve.sqlite_accounts import SqliteAccounts
 from amp.serve.upstream import UpstreamConfig
 
@@ -264,3 +265,22 @@ async def test_with_accounts_each_key_sees_its_own_decisions(tmp_path: Path) -> 
         assert [len(each.json()["decisions"]) for each in seen[:2]] == [1, 0]
         assert seen[2].status_code == 401
         assert (await decisions(amp)).status_code == 401
+
+
+async def test_samples_hold_a_budget_like_all_calls(tmp_path: Path) -> None:
+    prices = tmp_path / "prices.toml"
+    prices.write_text("[anthropic.m]\nprompt = 0.0\ncached = 0.0\ncompletion = 1000.0\n")
+    accounts = SqliteAccounts(tmp_path / "accounts.sqlite")
+    # Of 10 tokens at most each, so of three only two can be reserved for.
+    key = accounts.accounts.add("ann", KeyLimits(dollars_per_day=0.025))
+    fields = {"model": "m", "max_tokens": 10, "messages": QUESTION}
+    async with (
+        serving(saying("4", "4", "4", takes_n=False)) as upstream,
+        gateway(
+            UpstreamConfig(upstream.url, passes_keys=False), accounts=accounts, prices=prices
+        ) as amp,
+    ):
+        got = await post(amp, "/messages", fields, x_amp_samples="3", x_api_key=key)
+        assert got.headers["x-amp-votes"] == "2 of 2"
+        assert len(upstream.asked) == 2
+        assert float(got.headers["x-amp-dollars"]) == pytest.approx(0.018)

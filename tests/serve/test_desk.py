@@ -230,7 +230,8 @@ def test_decisions_are_told_without_content(prices: Path) -> None:
     office = Office(prices)
     said = [{"role": "user", "content": "Launch the zebra"}]
     ruling = office.decide(messages=said, headers={"x-amp-episode": "mine"})
-    ruling.key = "ann"
+    assert office.desk.last(10) == []  # nobody pays as yet
+    office.desk.begun(ruling, "ann")
     office.desk.settled(ruling, 200, Usage(1, dollars=0.5))
     (shown,) = office.desk.last(10)
     assert (shown["episode"], shown["arm"], shown["dollars"]) == ("mine", "small", 0.5)

@@ -147,23 +147,39 @@ class Chats:
 
         heard = None if self._watch is None else self._watch.overhear(exchange)
 
-        async def ask(exchange: Exchange, body: bytes) -> None:
+        async def sample(exchange: Exchange, body: bytes) -> None:
             await self.once(exchange, dialect, body, route, ruling)
 
         samples = ruling.decision.arm.samples
         if samples > 1:
-            await vote(exchange, dialect, asked.fields, samples, ask)
+            await vote(exchange, dialect, asked.fields, samples, sample)
         else:
-            await ask(exchange, body)
+            await self.once(exchange, dialect, body, route, ruling, asked)
         if self._watch is not None and heard is not None:
             self._watch.answered(heard, exchange, dialect, asked, route, ruling)
 
     async def once(
-        self, exchange: Exchange, dialect: Dialect, body: bytes, route: Route, ruling: Ruling
+        self,
+        exchange: Exchange,
+        dialect: Dialect,
+        body: bytes,
+        route: Route,
+        ruling: Ruling,
+        asked: Asked | None = None,
     ) -> None:
-        """Gives one answer, by the first upstream of the decided model that does."""
+        """Gives one answer, by the first upstream of the decided model that does.
+
+        Args:
+            exchange: whose answer it becomes.
+            dialect: the client's.
+            body: the request.
+            route: of the name that the client asked for.
+            ruling: what was decided.
+            asked: the body as it was read, if it was.
+        """
         arm = ruling.decision.arm
-        attempts = attempts_of(self.fleet.places(arm.model, route), dialect, body, arm)
+        places = self.fleet.places(arm.model, route)
+        attempts = attempts_of(places, dialect, body, arm, asked)
         trying = Trying(attempts, self.fleet.patience)
         async with Held(self._accounts, exchange, attempts) as held:
             while True:
@@ -172,7 +188,7 @@ class Chats:
                 if trying.tried > 1:
                     self._metrics.once_more(name, is_other=not trying.is_again)
                 try:
-                    ruling.key = await held.reserve()
+                    self.desk.begun(ruling, await held.reserve())
                     await self._ask(exchange, attempt, held, ruling, ticket, trying.tried)
                     self._metrics.attempt(name, "answered")
                     return
@@ -360,7 +376,9 @@ async def reserve(
     return reserved
 
 
-def attempts_of(places: Sequence[Place], dialect: Dialect, body: bytes, arm: Arm) -> list[Attempt]:
+def attempts_of(
+    places: Sequence[Place], dialect: Dialect, body: bytes, arm: Arm, known: Asked | None = None
+) -> list[Attempt]:
     """What each of the upstreams would be asked.
 
     One that would have to be asked in another dialect, which has no words for what the client says,
@@ -377,7 +395,7 @@ def attempts_of(places: Sequence[Place], dialect: Dialect, body: bytes, arm: Arm
         if theirs is None:
             continue
         try:
-            attempts.append(_attempt(place, dialect, theirs, body, arm))
+            attempts.append(_attempt(place, dialect, theirs, body, arm, known))
         except UntranslatableError as error:
             wordless = wordless or error
     if attempts:
@@ -387,14 +405,23 @@ def attempts_of(places: Sequence[Place], dialect: Dialect, body: bytes, arm: Arm
     )
 
 
-def _attempt(place: Place, client: Dialect, dialect: Dialect, body: bytes, arm: Arm) -> Attempt:
+def _attempt(
+    place: Place,
+    client: Dialect,
+    dialect: Dialect,
+    body: bytes,
+    arm: Arm,
+    known: Asked | None = None,
+) -> Attempt:
     translation = None if dialect is client else Translation(client, dialect, body)
     sent = body if translation is None else translation.body
     here = Arm(place.model, arm.effort)
     if here.effort and dialect.obstacle(object_of(sent), here):
         here = Arm(place.model)
-    sent = dialect.with_arm(sent, here)
-    asked = dialect.read(sent)
+    asked = known if translation is None and known and here == Arm(known.model) else None
+    if asked is None:
+        sent = dialect.with_arm(sent, here)
+        asked = dialect.read(sent)
     card = place.card(dialect.name, asked.model)
     return Attempt(
         place,

@@ -48,6 +48,7 @@ class Ruling:
         conversation: what it goes on with.
         decision: what it gets.
         made: when, in seconds since 1970.
+        begun: whether somebody has been found who pays for it.
         key: name of the key that pays; empty without one.
         status: of the answer; 0 before.
         usage: what it cost.
@@ -58,6 +59,7 @@ class Ruling:
     conversation: Conversation
     decision: Decision
     made: float
+    begun: bool = False
     key: str = ""
     status: int = 0
     usage: Usage = Usage()
@@ -155,11 +157,15 @@ class Desk:
         samples = route.samples if own is None else max(1, int(own))
         offers = self._offers(dialect, asked, route, conversation, wish, samples, own is not None)
         decision = self._policies[route.policy].decide(conversation, offers, wish)
-        ruling = Ruling(asked.model, dialect.path, conversation, decision, time.time())
-        self._kept.append(ruling)
-        if self._explain is not None:
-            self._explain(ruling.line())
-        return ruling
+        return Ruling(asked.model, dialect.path, conversation, decision, time.time())
+
+    def begun(self, ruling: Ruling, key: str) -> None:
+        """Notes who pays for a call; what nobody pays for is not shown."""
+        if not ruling.begun:
+            self._kept.append(ruling)
+            if self._explain is not None:
+                self._explain(ruling.line())
+        ruling.begun, ruling.key = True, key
 
     def settled(self, ruling: Ruling, status: int, usage: Usage | None) -> None:
         """Notes what came of a decision; no usage is that of a refusal."""

@@ -79,6 +79,8 @@ class Memory:
         found.warm[cache_name(arm)] = (usage.prompt_tokens // calls, self._clock())
         if len(self._episodes) > _MOST_EPISODES:
             self._episodes.popitem(last=False)
+        if arm.samples > 1:  # one call may have had the thoughts of several answers
+            return
         key = (arm.model, arm.effort)
         count, total = self._thought.pop(key, (0.0, 0.0))
         self._thought[key] = (count + calls, total + usage.reasoning_tokens)
