@@ -16,6 +16,7 @@ SHOWN = {
     "own_benchmark": r"easy   sun        right, 2 samples",
     "own_allocator": r"vote of six   20/20 +18\.0  18\.0\nown           20/20           6\.0",
     "replay_a_recording": r"path finder +20/20 missions.*1,523 tokens each\n.*16/20.*4,704 tokens",
+    "learn_on_a_lattice": r"adaptive 24 of 24 +122 tokens.*plan_left above 0\.\d+: follow",
     "train_policy": r"trade-off 0\.50: \d+ tokens a task, \d+% right\n.*trade-off 1\.00",
 }
 """What each prints, as a pattern."""

@@ -75,7 +75,17 @@ def test_a_file_of_the_package_that_a_page_names_exists(page: str) -> None:
 
 GROUP_NAMES = {"amp.benchmarks", "amp.models", "amp.tools", "amp.allocators"}
 """Groups of entry points."""
-GROUPS = {"models", "trace", "assess", "annotations", "record", "policy", "data", "pools"}
+GROUPS = {
+    "models",
+    "trace",
+    "assess",
+    "annotations",
+    "record",
+    "policy",
+    "data",
+    "pools",
+    "lattices",
+}
 
 
 def commands() -> list[str]:
