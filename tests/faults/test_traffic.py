@@ -93,14 +93,15 @@ CALLS = """
 import asyncio, resource, signal, sys
 from pathlib import Path
 from amp.serve.traffic import Traffic
-from amp.serve.traffic_file import Answer, Call
+from amp.serve.traffic_file import Answer, Call, Shadowed
 from amp.usage import Usage
 
 def keep(traffic, number):
     call = Call("ann", f"e{number}", 0, "openai", "cheap", "pass", "", "k", {"x": 1.0}, 9,
                 Usage(1, 10, 0, 5, dollars=0.01), 200, "r", "x")
     traffic.call(call)
-    traffic.answer(Answer(call.id, "dear", Usage(), 0.0, "x", True))
+    one = Answer(10, 5, 0.02, "x")
+    traffic.shadow(Shadowed(call.id, "cheap", "dear", True, 0.02, one, one))
 """
 WRITER = f"""{CALLS}
 async def write(path, number):
@@ -146,7 +147,7 @@ def test_what_was_kept_survives_any_kill(tmp_path: Path, thorough: bool) -> None
         judged = {row.call.episode: row for row in file.labelled() if row.success is not None}
         file.close()
         assert all(f"e{number}" in judged for number in range(10, told + 1, 10))
-        assert all(row.answers[0].same for row in judged.values())
+        assert all(row.shadow and row.shadow.same for row in judged.values())
 
 
 def test_a_full_disk_costs_rows_and_no_call(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,15 @@ from hypothesis import strategies as st
 from amp.errors import InvalidInputError
 from amp.serve import traffic as module
 from amp.serve.traffic import Keep, Traffic
-from amp.serve.traffic_file import WHOLE_EPISODE, Answer, Call, Labelled, TrafficFile, new_id
+from amp.serve.traffic_file import (
+    WHOLE_EPISODE,
+    Answer,
+    Call,
+    Labelled,
+    Shadowed,
+    TrafficFile,
+    new_id,
+)
 from amp.usage import Usage
 
 counts = st.integers(0, 2**40)
@@ -42,11 +49,10 @@ def call(**fields: Any) -> Call:
     return Call(**(made | fields))
 
 
-def until(happened: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not happened():
-        assert time.monotonic() < end
-        time.sleep(0.005)
+def shadow(number: int, **fields: Any) -> Shadowed:
+    one = Answer(10, 5, 0.02, "x")
+    made: dict[str, Any] = {"arm": "cheap", "dear": "dear", "same": True, "paid": 0.02}
+    return Shadowed(number, **(made | {"own": one, "reference": one} | fields))
 
 
 def read(path: Path) -> list[Labelled]:
@@ -65,10 +71,11 @@ def test_what_is_kept_is_read_again(tmp_path_factory: Any, made: list[Any]) -> N
     traffic, kept = Traffic(path), []
     for at, (text, usage, content, same) in enumerate(made):
         one = call(episode=text, arm=text, usage=usage, asked=content, id=new_id() + (at << 30))
-        answer = Answer(one.id, "dear", usage, usage.seconds, text, same, content)
+        said = Answer(usage.prompt_tokens, usage.completion_tokens, usage.seconds, text, content)
+        held = shadow(one.id, arm=text, same=same, paid=usage.dollars, own=said)
         traffic.call(one)
-        traffic.answer(answer)
-        kept.append(Labelled(one, (answer,)))
+        traffic.shadow(held)
+        kept.append(Labelled(one, held))
     traffic.close()
     assert read(path) == kept
     assert traffic.dropped == 0
@@ -131,7 +138,7 @@ def test_the_old_and_what_is_too_much_are_forgotten(tmp_path: Path) -> None:
     for at in range(100):
         one = call(id=now - 40 * day + at if at < 10 else now + at, asked="x" * 4000)
         traffic.call(one)
-        traffic.answer(Answer(one.id, "dear", Usage(), 0.0, "x", True))
+        traffic.shadow(shadow(one.id))
     traffic.close()
     file = TrafficFile(path)
     file.prune(time.time() - 30 * 86_400, 10**9)
@@ -144,9 +151,9 @@ def test_the_old_and_what_is_too_much_are_forgotten(tmp_path: Path) -> None:
     file.close()
 
 
-def test_an_answer_to_a_call_that_is_forgotten_is_none(tmp_path: Path) -> None:
+def test_a_shadow_of_a_call_that_is_forgotten_is_none(tmp_path: Path) -> None:
     traffic = Traffic(tmp_path / "traffic.sqlite")
-    traffic.answer(Answer(1, "dear", Usage(), 0.0, "x", True))
+    traffic.shadow(shadow(1))
     traffic.close()
     assert read(tmp_path / "traffic.sqlite") == []
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import astuple
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
     from amp.learn.trainer import Metrics
     from amp.models.base import LanguageModel
     from amp.report.curves import Estimate
-    from amp.serve.traffic_study import TrafficStudy
+    from amp.serve.traffic_pool import By
+    from amp.serve.traffic_study import Expected, TrafficStudy
 
 
 @app.command()
@@ -80,9 +82,9 @@ def train(
         Path | None,
         typer.Option(callback=output_file, help="Write the traffic as a pool (.jsonl.gz), too."),
     ] = None,
-    dear: Annotated[
-        str | None,
-        typer.Option(help="The arm that the others are held to; the one that costs most."),
+    judge: Annotated[
+        Literal["shadows", "outcomes"] | None,
+        typer.Option(help="By what traffic is judged; outcomes where there are enough of them."),
     ] = None,
     data: Data = None,
     as_json: Json = False,
@@ -98,7 +100,7 @@ def train(
     if from_traffic is not None:
         if config is not None or out is not None:
             raise InvalidInputError("--from-traffic takes no CONFIG and no --out; leave them out")
-        _of_traffic(from_traffic, to, to_pool, dear or "", cost, as_json=as_json)
+        _of_traffic(from_traffic, to, to_pool, judge, cost, as_json=as_json)
         return
     if config is None or out is None:
         lacks = "CONFIG" if config is None else "--out"
@@ -275,7 +277,13 @@ def _show(origin: Origin, out: Path, config: TrainConfig) -> None:
 
 
 def _of_traffic(
-    path: Path, to: Path | None, to_pool: Path | None, dear: str, cost: str | None, *, as_json: bool
+    path: Path,
+    to: Path | None,
+    to_pool: Path | None,
+    judge: By | None,
+    cost: str | None,
+    *,
+    as_json: bool,
 ) -> None:
     """Learns from what the gateway kept."""
     # Before numpy is loaded, as for `amp pools`: on several threads it sums in another order.
@@ -296,21 +304,22 @@ def _of_traffic(
         counts = file.counts()
     finally:
         file.close()
-    pool = pool_of(rows, path.stem, dear=dear)
+    traffic = pool_of(rows, path.stem, by=judge)
     if to_pool is not None:
-        write_pool(pool_of(rows, path.stem, dear=dear, questions=True), to_pool)
+        write_pool(pool_of(rows, path.stem, by=judge, questions=True).pool, to_pool)
     with progress(transient=True) as bars:
         task = bars.add_task("reading", total=None)
-        study = study_traffic(pool, cost, lambda stage: bars.update(task, description=stage))
+        study = study_traffic(traffic, cost, lambda stage: bars.update(task, description=stage))
+    pool = traffic.pool
     if to is not None:
         models = ", ".join(sorted({arm.model for arm in pool.arms}))
         tasks = tuple(task.id for task in pool.tasks)
         origin = Origin(pool.name, models, "", tasks, study.curve, cost=study.router.cost)
         save_router(study.router, to, origin)
     if as_json:
-        say_json({"calls": counts[0], "pool": pool.name, "tasks": len(pool.tasks), "to": to}
-                 | {"compared": study.compared, "arms": study.arms, "expected": study.expected,
-                    "chosen": study.chosen})  # fmt: skip
+        told = {"calls": counts[0], "judged_by": traffic.by, "judged": len(pool.tasks), "to": to}
+        found = {"arms": study.arms, "expected": study.expected, "chosen": study.chosen}
+        say_json(told | found)
         return
     _show_traffic(study, counts)
     if to_pool is not None:
@@ -322,38 +331,45 @@ def _of_traffic(
 def _show_traffic(study: TrafficStudy, counts: tuple[int, int, int]) -> None:
     from rich.table import Table
 
-    console, pool = new_console(), study.pool
+    from amp.serve.learned import MAY_LOSE
+
+    console, pool, dear = new_console(), study.traffic.pool, study.arms[-1]
     episodes = len({task.group for task in pool.tasks})
     say(
-        f"{counts[0]:,} calls, {counts[1]:,} answers of other arms, {counts[2]:,} outcomes; learned"
-        f" from {len(pool.tasks):,} calls of {episodes:,} episodes, {study.compared:,} of them"
-        " answered by the dear arm and another one"
+        f"{counts[0]:,} calls, {counts[1]:,} shadows, {counts[2]:,} outcomes; learned from"
+        f" {len(pool.tasks):,} {study.traffic.by} in {episodes:,} episodes"
     )
     for note in pool.notes:
         say(f"note: {note}")
-    table = Table(title="arms; in brackets 95 % intervals", title_justify="left", box=None)
-    *others, dear = study.arms
-    for name in ("arm", "calls", "right, %", "saves, %"):
-        table.add_column(name, justify="left" if name == "arm" else "right")
-    for arm in (*others, dear):
-        saves = "-" if arm.saves is None else _percent(arm.saves)
-        table.add_row(arm.name, f"{arm.calls:,}", _percent(arm.right), saves)
-    console.print(table)
-    title = f"expected on calls not learned from; savings in {study.router.cost} of {dear.name}"
-    table = Table(title=title, title_justify="left", box=None)
-    for name in ("trade-off", "right, %", "saves, %"):
-        table.add_column(name, justify="right")
-    shown = ""
-    for each in study.expected:
-        row = (_percent(each.success), _percent(each.saves))
-        if "".join(row) != shown or each == study.chosen:  # neighbours often choose alike
-            mark = "* " if each == study.chosen else ""
-            table.add_row(f"{mark}{each.point.trade_off:g}", *row)
-        shown = "".join(row)
-    console.print(table)
-    say("* where it runs, unless x-amp-trade-off says otherwise: the cheapest within a point of the"
-        " best")  # fmt: skip
+    does = f"the same as {dear.name}" if study.traffic.by == "shadows" else "good"
+    for title, first, rows in (
+        ("each arm, if it answered all of these calls; in brackets 95 % intervals", "arm",
+         study.arms),
+        ("the policy, on calls that it was not learned from", "trade-off", _unlike(study)),
+    ):  # fmt: skip
+        table = Table(title=title, title_justify="left", box=None)
+        table.add_column(first)
+        for name in ("judged", f"{does}, %", f"saves {study.router.cost}, %"):
+            table.add_column(name, justify="right")
+        for row in rows:
+            mark = " *" if row == study.chosen else ""
+            success, saves = _percent(row.success), _percent(row.saves)
+            table.add_row(row.name + mark, f"{row.judged:,}", success, saves)
+        console.print(table)
+    say(f"* where it runs unless x-amp-trade-off says otherwise: the cheapest that loses at most"
+        f" {100 * MAY_LOSE:g} points of what the last one reaches")  # fmt: skip
+
+
+def _unlike(study: TrafficStudy) -> list[Expected]:
+    """The settings of a policy, without those that choose as the one before does."""
+    rows: list[Expected] = []
+    for row in study.expected:
+        alike = rows and (row.success, row.saves) == (rows[-1].success, rows[-1].saves)
+        if not alike or row == study.chosen:
+            rows.append(row)
+    return rows
 
 
 def _percent(share: Estimate) -> str:
-    return f"{100 * share.value:.1f} ({100 * share.low:.1f} to {100 * share.high:.1f})"
+    value, low, high = (round(100.0 * each, 1) + 0.0 for each in astuple(share))  # no -0.0
+    return f"{value:.1f} ({low:.1f} to {high:.1f})"

@@ -15,25 +15,26 @@ from pathlib import Path
 import numpy as np
 
 from amp.allocate.policy_file import CurvePoint, load_origin, load_router
-from amp.allocate.router import Router
+from amp.allocate.router import Known, Router
 from amp.errors import InvalidInputError
+from amp.mlp import Floats
 from amp.serve.conversation import Conversation
 from amp.serve.decide import Arm, Decision, Forecast, Wish
 from amp.serve.kinds import kind_of, known_kind
 
-MAY_LOSE = 0.01
+MAY_LOSE = 0.02
 """Success that a policy may lose for less cost, unless the client wishes otherwise."""
 
 
 def cheapest_of(curve: Sequence[CurvePoint]) -> CurvePoint:
-    """The cheapest point of a policy that loses no more than `MAY_LOSE` of its best success.
+    """The cheapest point of a policy that loses no more than `MAY_LOSE` of its success at any cost.
 
     Raises:
         InvalidInputError: if there is no point.
     """
     if not curve:
         raise InvalidInputError("the policy does not say what it reaches; train it again")
-    most = max(point.success for point in curve)
+    most = curve[-1].success
     good = (point for point in curve if point.success >= most - MAY_LOSE - 1e-9)
     return min(good, key=lambda point: point.tokens if point.dollars is None else point.dollars)
 
@@ -84,7 +85,7 @@ class Learned:
             return Decision(first.arm, self.name, why, told, conversation.features)
         lost = [by_arm[arm].lost_dollars if arm in by_arm else 0.0 for arm in self._arms]
         prices = known.prices + (np.array(lost) / router.reference) * (router.cost == "dollars")
-        worth = router.worth(replace(known, there=there[None], prices=prices), 0)[0, 1:]
+        worth = worth_alone(router, replace(known, there=there[None], prices=prices))[0]
         chosen = self._arms[int(worth.argmax())]
         why = (
             f"{kind or 'a new kind of call'}: {chosen.name} is expected to do it in"
@@ -96,6 +97,17 @@ class Learned:
         """The router at the trade-off of its own that is nearest; there are few of them."""
         found = self._router.trade_offs
         return self._at(float(found[np.abs(found - trade_off).argmin()]))
+
+
+def worth_alone(router: Router, known: Known) -> Floats:
+    """Q of each arm, as if it were the only one, shape (rows, arms); -inf where it is not there.
+
+    A call gets one answer, and in traffic mostly one arm is known of each.
+    """
+    arms = np.arange(known.there.shape[-1])
+    alone = [replace(known, there=known.there & (arms == arm)) for arm in arms]
+    found = [router.worth(one, 0)[:, 1 + arm] for arm, one in zip(arms, alone, strict=True)]
+    return np.stack(found, -1)
 
 
 def arm_of(name: str) -> Arm:

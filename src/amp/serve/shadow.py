@@ -1,13 +1,20 @@
-"""Asks another arm the same, for a share of the calls, once the client has its answer.
+"""Asks other arms the same, for a share of the calls, once the client has its answer.
 
-Whether both did the same is a label that costs nothing but the other answer, and that answer is
-paid by the operator, by a key of its own with limits of its own (``amp keys add shadow
---dollars-per-day 5``). Where a cheaper arm answered, the dear one is asked; where the dear one did,
-one of the others by chance.
+An arm is drawn by chance, and what is learned is whether it does the same as the dear arm does when
+it is asked by itself: a label that costs nothing but the answers that are missing. The dear arm is
+drawn, too, since models do not always agree with themselves, and no other arm can be held to more.
 
-A shadow is a model's answer that nobody gets. Tools that the client would run are not run. Requests
-whose answer does something by itself are not asked again: tools that the provider runs, state that
-it keeps, answers in the background.
+| the client was answered by | drawn is | asked are |
+|---|---|---|
+| the dear arm | any | the one that is drawn |
+| another arm | that one | the dear arm |
+| another arm | the dear arm | the dear arm, twice |
+| another arm | a third one | that one and the dear arm |
+
+The operator pays, by a key of its own with limits of its own (``amp keys add shadow
+--dollars-per-day 5``). A shadow is a model's answer that nobody gets. Tools that the client would
+run are not run. Requests whose answer does something by itself are not asked again: tools that the
+provider runs, state that it keeps, answers in the background.
 """
 
 from __future__ import annotations
@@ -37,7 +44,7 @@ from amp.serve.metrics import Metrics
 from amp.serve.said import Normal, Said
 from amp.serve.sqlite_file import SqliteFileError
 from amp.serve.traffic import Traffic
-from amp.serve.traffic_file import Answer
+from amp.serve.traffic_file import Answer, Shadowed
 from amp.serve.upstream import UpstreamError
 from amp.usage import Usage
 
@@ -48,7 +55,8 @@ _AT_ONCE = 8
 _PASSED_ON = ("content-type", "anthropic-version", "anthropic-beta", "openai-beta")
 _OF_STATE = ("previous_response_id", "conversation", "background", "mcp_servers", "container")
 _RUN_BY_CLIENTS = ("function", "custom", "")
-_OF_A_STREAM = ("stream", "stream_options")
+# Also the seed: with the same one, the dear arm would agree with itself too often.
+_NOT_AGAIN = ("stream", "stream_options", "seed")
 _NO_MONEY = 429
 _log = logging.getLogger(__name__)
 
@@ -66,27 +74,6 @@ def unfit(fields: Mapping[str, Any]) -> str:
         if kind not in _RUN_BY_CLIENTS:
             return "tools may be run by the provider"
     return ""
-
-
-def other_arm(
-    arm: Arm,
-    arms: Sequence[Arm],
-    price: Callable[[Arm], tuple[float, int]],
-    chance: Callable[[], float],
-) -> Arm | None:
-    """Who is asked where an arm has answered; None if there is no other.
-
-    Args:
-        arm: that has answered.
-        arms: that can be asked, that one among them.
-        price: of an arm, to compare them by.
-        chance: draws from 0 to 1.
-    """
-    dear = max(reversed(arms), key=price, default=arm)
-    if dear != arm:
-        return dear
-    others = [each for each in arms if each != arm]
-    return others[int(chance() * len(others))] if others else None
 
 
 class Operator:
@@ -162,6 +149,14 @@ class _Unheard:
 
 
 @dataclass(frozen=True, slots=True)
+class _Said:
+    """What an arm said, and what that cost."""
+
+    usage: Usage
+    normal: Normal
+
+
+@dataclass(frozen=True, slots=True)
 class Answered:
     """A call whose client has its answer.
 
@@ -198,7 +193,7 @@ class Shadow:
         operator: who pays.
         traffic: where answers are kept.
         metrics: where they are counted.
-        chance: draws from 0 to 1.
+        chance: draws from 0 to 1; None for Python's own.
 
     Raises:
         InvalidInputError: if the share is none.
@@ -211,7 +206,7 @@ class Shadow:
         operator: Operator,
         traffic: Traffic,
         metrics: Metrics,
-        chance: Callable[[], float] = random.random,
+        chance: Callable[[], float] | None = None,
     ) -> None:
         if not 0.0 < share <= 1.0:
             raise InvalidInputError(f"shadow is {share:g}, expected more than 0 and at most 1")
@@ -222,16 +217,11 @@ class Shadow:
         self._chats = Chats(fleet, operator, metrics, Desk(fleet, lambda path: Pass()))
         self._traffic = traffic
         self._metrics = metrics
-        self._chance = chance
+        self._chance = chance or random.random
         self._open: set[asyncio.Task[None]] = set()
 
-    def turn_to(self, fleet: Fleet) -> None:
-        """Asks other upstreams from now on."""
-        self._fleet = fleet
-        self._chats.turn_to(fleet)
-
     def after(self, answered: Answered, arms: Sequence[Arm]) -> None:
-        """Asks another arm, if chance and the request allow it; returns at once.
+        """Asks other arms, if chance and the request allow it; returns at once.
 
         Args:
             answered: the call.
@@ -239,15 +229,22 @@ class Shadow:
         """
         if self._chance() >= self._share:
             return
-        arm = self._other(answered, arms)
-        if arm is None:
+        able = self._able(answered, arms)
+        if len(able) < 2:
             self._metrics.shadow("unfit")
         elif len(self._open) >= _AT_ONCE:
             self._metrics.shadow("busy")
         else:
-            task = asyncio.create_task(self._ask(answered, arm))
+            drawn = able[int(self._chance() * len(able))]
+            dear = max(able, key=self._price(answered))
+            task = asyncio.create_task(self._compare(answered, drawn, dear))
             self._open.add(task)
             task.add_done_callback(self._open.discard)
+
+    def turn_to(self, fleet: Fleet) -> None:
+        """Asks other upstreams from now on."""
+        self._fleet = fleet
+        self._chats.turn_to(fleet)
 
     async def settled(self) -> None:
         """Waits until nothing is open."""
@@ -261,19 +258,18 @@ class Shadow:
         await self.settled()
         await self._operator.close()
 
-    def _other(self, answered: Answered, arms: Sequence[Arm]) -> Arm | None:
-        """Who is to be asked; None for nobody."""
-        fields = answered.asked.fields
-        if unfit(fields) or (answered.normal.text is None and not answered.normal.calls):
-            return None
-        able = [
+    def _able(self, answered: Answered, arms: Sequence[Arm]) -> list[Arm]:
+        """Arms that could have answered; none where nobody is to be asked again."""
+        fields, normal = answered.asked.fields, answered.normal
+        if unfit(fields) or answered.arm.samples > 1 or (normal.text is None and not normal.calls):
+            return []
+        return [
             arm
-            for arm in dict.fromkeys((answered.arm, *arms))
+            for arm in dict.fromkeys((*arms, answered.arm))
             if arm.samples == 1
             and not answered.dialect.obstacle(fields, arm)
             and self._pays_for(arm, answered.route)
         ]
-        return other_arm(answered.arm, able, self._price(answered), self._chance)
 
     def _pays_for(self, arm: Arm, route: Route) -> bool:
         """Whether upstreams have it, none of which would be sent the key of a client."""
@@ -292,10 +288,48 @@ class Shadow:
 
         return price
 
-    async def _ask(self, answered: Answered, arm: Arm) -> None:
-        """Asks an arm, and keeps what it answers."""
+    async def _compare(self, answered: Answered, arm: Arm, dear: Arm) -> None:
+        """Asks what is missing to say how an arm does, and keeps it."""
+        told = _Said(answered.ruling.usage, answered.normal)
+        reference = told if answered.arm == dear else None
+        own = told if answered.arm == arm and reference is None else None
+        missing = [each for each, there in ((arm, own), (dear, reference)) if there is None]
+        asked = await asyncio.gather(
+            *(self._ask(answered, each) for each in missing), return_exceptions=True
+        )
+        found: list[_Said] = []
+        for one in asked:
+            if isinstance(one, _Said):
+                found.append(one)
+            elif isinstance(one, (RefusedCallError, UpstreamError, InvalidInputError)):
+                refused = isinstance(one, RefusedCallError) and one.status == _NO_MONEY
+                self._metrics.shadow("budget" if refused else "failed")
+                _log.info("no shadow: %s", one)
+                return
+            else:
+                raise one
+        answers = iter(found)
+        own, reference = own or next(answers), reference or next(answers)
+        same = own.normal.same(reference.normal)
+        self._metrics.shadow("unknown" if same is None else "same" if same else "other")
+        paid = sum(one.usage.dollars for one in found)
+        own_answer, dear_answer = (
+            self._kept(answered, each, one) for each, one in ((arm, own), (dear, reference))
+        )
+        self._traffic.shadow(
+            Shadowed(answered.id, arm.name, dear.name, same, paid, own_answer, dear_answer)
+        )
+
+    async def _ask(self, answered: Answered, arm: Arm) -> _Said:
+        """Asks an arm.
+
+        Raises:
+            RefusedCallError: if the operator's key may not.
+            UpstreamError: if nobody answers.
+            InvalidInputError: if the arm can't be asked in this way.
+        """
         dialect, unheard = answered.dialect, _Unheard()
-        fields = {n: v for n, v in answered.asked.fields.items() if n not in _OF_A_STREAM}
+        fields = {n: v for n, v in answered.asked.fields.items() if n not in _NOT_AGAIN}
         if "input" in fields:  # the Responses API keeps answers unless it is told not to
             fields["store"] = False
         headers = [(name, value) for name, value in answered.headers if name in _PASSED_ON]
@@ -304,36 +338,26 @@ class Shadow:
         )
         decision = Decision(arm, SHADOW_KEY, "asked the same")
         ruling = replace(answered.ruling, decision=decision, usage=Usage())
-        try:
-            body = json.dumps(fields).encode()
-            await self._chats.once(exchange, dialect, body, answered.route, ruling)
-        except (RefusedCallError, UpstreamError, InvalidInputError) as error:
-            told = isinstance(error, RefusedCallError) and error.status == _NO_MONEY
-            self._metrics.shadow("budget" if told else "failed")
-            _log.info("no shadow: %s", error)
-            return
+        body = json.dumps(fields).encode()
+        await self._chats.once(exchange, dialect, body, answered.route, ruling)
         said = Said()
         said.hear(parsed(bytes(unheard.content)) or {})
-        normal = said.normal()
-        same = answered.normal.same(normal)
-        self._metrics.shadow("unknown" if same is None else "same" if same else "other")
-        self._traffic.answer(
-            Answer(
-                answered.id,
-                arm.name,
-                ruling.usage,
-                self._even(answered, arm, ruling.usage),
-                normal.digest(self._traffic.salt),
-                same,
-                normal.text if self._traffic.keep.content else None,
-            )
-        )
+        return _Said(ruling.usage, said.normal())
 
-    def _even(self, answered: Answered, arm: Arm, usage: Usage) -> float:
-        """What an answer would have cost with a cache as warm as that of the arm that answered."""
-        mine = answered.ruling.usage
-        share = mine.cached_prompt_tokens / mine.prompt_tokens if mine.prompt_tokens else 0.0
-        place = self._fleet.places(arm.model, answered.route)[0]
-        cached = max(usage.cached_prompt_tokens, round(share * usage.prompt_tokens))
-        even = replace(usage, cached_prompt_tokens=cached)
-        return dollars(even, place.card(answered.dialect.name, place.model))
+    def _kept(self, answered: Answered, arm: Arm, one: _Said) -> Answer:
+        """An answer as it is kept, its price as if its cache were as warm as the other one's."""
+        usage, mine = one.usage, answered.ruling.usage
+        paid = usage.dollars
+        if usage is not mine:
+            share = mine.cached_prompt_tokens / mine.prompt_tokens if mine.prompt_tokens else 0.0
+            place = self._fleet.places(arm.model, answered.route)[0]
+            cached = max(usage.cached_prompt_tokens, round(share * usage.prompt_tokens))
+            even = replace(usage, cached_prompt_tokens=cached)
+            paid = dollars(even, place.card(answered.dialect.name, place.model))
+        return Answer(
+            usage.prompt_tokens,
+            usage.completion_tokens,
+            paid,
+            one.normal.digest(self._traffic.salt),
+            one.normal.text if self._traffic.keep.content else None,
+        )

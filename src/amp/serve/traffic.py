@@ -19,12 +19,12 @@ from pathlib import Path
 
 from amp.serve.sqlite_file import SqliteFileError
 from amp.serve.traffic_file import (
-    Answer,
     Call,
+    Shadowed,
     TrafficFile,
-    write_answer,
     write_call,
     write_outcome,
+    write_shadow,
 )
 
 _GATHER_SECONDS = 0.2
@@ -109,10 +109,10 @@ class Traffic:
         size = len(call.asked or "") + len(call.said or "")
         self._put(_Job(lambda connection: write_call(connection, call), size))
 
-    def answer(self, answer: Answer) -> None:
-        """Keeps what another arm answered to a call."""
-        job = _Job(lambda connection: write_answer(connection, answer), len(answer.said or ""))
-        self._put(job)
+    def shadow(self, shadow: Shadowed) -> None:
+        """Keeps how an arm did on a call."""
+        size = len(shadow.own.said or "") + len(shadow.reference.said or "")
+        self._put(_Job(lambda connection: write_shadow(connection, shadow), size))
 
     async def outcome(
         self, key: str, episode: str, step: int, success: float, note: str = ""

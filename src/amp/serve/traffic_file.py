@@ -13,7 +13,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,10 @@ from amp.usage import Usage
 _USAGE = ("prompt_tokens", "cached_prompt_tokens", "completion_tokens", "reasoning_tokens")
 _COUNTS = ", ".join(f"{name} INTEGER NOT NULL" for name in (*_USAGE, "estimated"))
 _COSTS = f"{_COUNTS}, dollars REAL NOT NULL, seconds REAL NOT NULL"
+_PRICE = (
+    "{0}_prompt_tokens INTEGER NOT NULL, {0}_completion_tokens INTEGER NOT NULL,"
+    " {0}_dollars REAL NOT NULL, {0}_answer TEXT NOT NULL"
+)
 
 _SCHEMA = (
     "CREATE TABLE salt (salt BLOB NOT NULL) STRICT",
@@ -33,11 +37,10 @@ _SCHEMA = (
     f" expected_tokens INTEGER NOT NULL, status INTEGER NOT NULL, {_COSTS},"
     " request TEXT NOT NULL, answer TEXT NOT NULL, asked TEXT, said TEXT) STRICT",
     "CREATE INDEX calls_of_episodes ON calls (key, episode, step)",
-    # What another arm answered: `same` is 1, 0, or null where nothing tells.
-    "CREATE TABLE shadows (call INTEGER NOT NULL, arm TEXT NOT NULL, time REAL NOT NULL,"
-    f" {_COSTS}, even_dollars REAL NOT NULL, answer TEXT NOT NULL, same INTEGER, said TEXT,"
-    " PRIMARY KEY (call, arm))"
-    " STRICT, WITHOUT ROWID",
+    # Whether an arm did the same as a fresh answer of the dear one; null where nothing tells.
+    "CREATE TABLE shadows (call INTEGER PRIMARY KEY, time REAL NOT NULL, arm TEXT NOT NULL,"
+    f" dear TEXT NOT NULL, same INTEGER, paid REAL NOT NULL, {_PRICE.format('own')},"
+    f" {_PRICE.format('dear')}, own_said TEXT, dear_said TEXT) STRICT",
     # What the client said came of an episode, or of one step; the last word counts.
     "CREATE TABLE outcomes (key TEXT NOT NULL, episode TEXT NOT NULL, step INTEGER NOT NULL,"
     " time REAL NOT NULL, success REAL NOT NULL, note TEXT NOT NULL,"
@@ -97,39 +100,48 @@ class Call:
     said: str | None = None
     id: int = field(default_factory=lambda: new_id())
 
-    @property
-    def paid(self) -> float:
-        """Its dollars, beside those of other arms."""
-        return self.usage.dollars
-
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What another arm answered to a call.
+    """What an arm answered to a call, and what that costs beside the answers of others.
+
+    Attributes:
+        prompt_tokens: that it read.
+        completion_tokens: that it generated.
+        dollars: what they cost where as much of the prompt is in a cache as was in that of the arm
+            that had the conversation.
+        answer: as in `Call`.
+        said: as in `Call`.
+    """
+
+    prompt_tokens: int
+    completion_tokens: int
+    dollars: float
+    answer: str
+    said: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shadowed:
+    """Whether an arm does the same on a call as the dear arm, asked by itself.
 
     Attributes:
         call: id of the call.
-        arm: who was asked.
-        usage: what it cost.
-        even_dollars: what it would have cost had as much of the prompt been in its cache as was in
-            that of the arm that had the conversation.
-        answer: as in `Call`.
-        same: whether it does the same as the answer that the client got; None where nothing tells.
-        said: as in `Call`.
+        arm: whose answer is judged; the dear arm's own, too.
+        dear: the arm that it is held to.
+        same: whether both did the same; None where nothing tells.
+        paid: for answers that no client got.
+        own: of the arm.
+        reference: of the dear arm.
     """
 
     call: int
     arm: str
-    usage: Usage
-    even_dollars: float
-    answer: str
+    dear: str
     same: bool | None
-    said: str | None = None
-
-    @property
-    def paid(self) -> float:
-        """Its dollars, beside those of the call."""
-        return self.even_dollars
+    paid: float
+    own: Answer
+    reference: Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +150,12 @@ class Labelled:
 
     Attributes:
         call: the call.
-        answers: of other arms to it.
+        shadow: how an arm did on it; None if none was asked to.
         success: what the client said came of its step, else of its episode; None if nothing.
     """
 
     call: Call
-    answers: tuple[Answer, ...] = ()
+    shadow: Shadowed | None = None
     success: float | None = None
 
 
@@ -194,15 +206,15 @@ class TrafficFile:
                 " WHERE status < 300 AND (of_step.success IS NOT NULL OR of_all.success IS NOT NULL"
                 " OR EXISTS (SELECT 1 FROM shadows WHERE call = calls.id)) ORDER BY calls.id"
             ).fetchall()
-            answers: dict[int, list[Answer]] = {}
-            for row in connection.execute("SELECT * FROM shadows ORDER BY call, arm"):
-                answers.setdefault(row[0], []).append(_answer(row))
+            shadows = {
+                row[0]: _shadowed(row) for row in connection.execute("SELECT * FROM shadows")
+            }
         for row in rows:
             call = _call(row)
-            yield Labelled(call, tuple(answers.get(call.id, ())), row[-1])
+            yield Labelled(call, shadows.get(call.id), row[-1])
 
     def counts(self) -> tuple[int, int, int]:
-        """How many calls, answers of other arms, and outcomes it holds."""
+        """How many calls, shadows and outcomes it holds."""
         with self.file.reading() as connection:
             found = [
                 connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
@@ -255,18 +267,21 @@ def write_call(connection: sqlite3.Connection, call: Call) -> None:
     connection.execute(f"INSERT OR IGNORE INTO calls VALUES ({marks})", values)
 
 
-def write_answer(connection: sqlite3.Connection, answer: Answer) -> None:
-    """Writes what another arm answered; nothing if its call is forgotten."""
-    same = None if answer.same is None else int(answer.same)
+def write_shadow(connection: sqlite3.Connection, shadow: Shadowed) -> None:
+    """Writes how an arm did; nothing if its call is forgotten."""
+    same = None if shadow.same is None else int(shadow.same)
+    both = (shadow.own, shadow.reference)
     values = (
-        *(answer.call, _text(answer.arm), time.time(), *_costs(answer.usage)),
-        *(_amount(answer.even_dollars), answer.answer, same, _kept(answer.said)),
+        *(shadow.call, time.time(), _text(shadow.arm), _text(shadow.dear)),
+        *(same, _amount(shadow.paid)),
+        *(value for one in both for value in _price(one)),
+        *(_kept(one.said) for one in both),
     )
     marks = ", ".join("?" * len(values))
     connection.execute(
         f"INSERT OR REPLACE INTO shadows SELECT {marks}"
         " WHERE EXISTS (SELECT 1 FROM calls WHERE id = ?)",
-        (*values, answer.call),
+        (*values, shadow.call),
     )
 
 
@@ -290,6 +305,11 @@ def write_outcome(
 def _costs(usage: Usage) -> tuple[float, ...]:
     counts = (_whole(getattr(usage, name)) for name in _USAGE)
     return (*counts, usage.estimated_calls, _amount(usage.dollars), _amount(usage.seconds))
+
+
+def _price(one: Answer) -> tuple[Any, ...]:
+    counts = (_whole(one.prompt_tokens), _whole(one.completion_tokens))
+    return (*counts, _amount(one.dollars), one.answer)
 
 
 def _amount(number: float) -> float:
@@ -335,6 +355,9 @@ def _call(row: tuple[Any, ...]) -> Call:
     )
 
 
-def _answer(row: tuple[Any, ...]) -> Answer:
-    same = None if row[12] is None else bool(row[12])
-    return Answer(row[0], row[1], _usage(row[3:10]), row[10], row[11], same, row[13])
+def _shadowed(row: tuple[Any, ...]) -> Shadowed:
+    call, _, arm, dear, same, paid = row[:6]
+    same = None if same is None else bool(same)
+    own, reference = Answer(*row[6:10]), Answer(*row[10:14])
+    own, reference = replace(own, said=row[14]), replace(reference, said=row[15])
+    return Shadowed(call, arm, dear, same, paid, own, reference)
