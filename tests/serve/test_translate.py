@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from anthropic.types import Message, MessageParam
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 from openai.types.responses import Response, ResponseInputItemParam
 from pydantic import TypeAdapter
 from tests.serve.talks import (
+    APIS,
     PAIR_NAMES,
     PAIRS,
     answers,
@@ -22,16 +24,28 @@ from tests.serve.talks import (
     by_messages,
     by_responses,
     canonical,
+    events,
     of,
     pieces,
     plain,
     questions,
 )
 
+from amp.errors import InvalidInputError
 from amp.serve.dialect import Dialect
 from amp.serve.dialects import CHAT, MESSAGES, RESPONSES
-from amp.serve.translate.meaning import Answer, Part, Question, Shape, Turn, gathered
-from amp.serve.translate.translation import GRAMMARS, Translation
+from amp.serve.translate.meaning import (
+    Answer,
+    BrokenAnswerError,
+    Part,
+    Question,
+    Shape,
+    Turn,
+    gathered,
+    written,
+)
+from amp.serve.translate.translation import GRAMMARS, StreamTranslation, Translation
+from amp.serve.upstream import UpstreamError
 
 SENT: Mapping[str, tuple[str, TypeAdapter[Any]]] = {
     CHAT.path: ("messages", TypeAdapter(list[ChatCompletionMessageParam])),
@@ -115,8 +129,8 @@ def test_a_stream_adds_up_to_the_whole_answer(
     TOLD[client.path].model_validate(whole)
 
     telling, stream = theirs.telling(question), translation.stream()
-    events = [telling.feed(piece) for piece in pieces(answer, cuts)]
-    told = b"".join([stream.feed(each) for event in events for each in split(event)])
+    sent_events = b"".join([telling.feed(piece) for piece in pieces(answer, cuts)])
+    told = b"".join([stream.feed(event) for event in split(sent_events)])
     summed = ACCUMULATED[client.path](told + stream.end())
     found, expected = mine.read_answer(summed), mine.read_answer(whole)
     assert plain(found.parts) == plain(expected.parts)
@@ -133,3 +147,63 @@ def test_a_stream_adds_up_to_the_whole_answer(
 @given(answer=answers(), cuts=st.integers(1, 9))
 def test_pieces_add_up(answer: Answer, cuts: int) -> None:
     assert gathered(pieces(answer, cuts)) == answer
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 9) | st.floats() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=8,
+)
+
+
+def is_object(value: object) -> bool:
+    return isinstance(value, dict)
+
+
+@st.composite
+def spoiled(draw: st.DrawFn, value: Any) -> Any:
+    """JSON with one of its values replaced by whatever there is."""
+    if isinstance(value, (dict, list)) and value and draw(st.integers(0, 9)):
+        at = draw(st.sampled_from(sorted(value) if isinstance(value, dict) else range(len(value))))
+        changed = draw(spoiled(value[at]))
+        if isinstance(value, dict):
+            return {**value, at: changed}
+        return [*value[:at], changed, *value[at + 1 :]]
+    return draw(JSON)
+
+
+@pytest.mark.parametrize("client", APIS, ids=lambda dialect: dialect.path)
+@settings(max_examples=25, phases=[Phase.generate])
+@given(data=st.data())
+def test_any_request_is_read_or_refused(client: Dialect, data: st.DataObject) -> None:
+    grammar = GRAMMARS[client.path]
+    whole = grammar.write_question(data.draw(questions()))
+    with suppress(InvalidInputError):
+        question = grammar.read_question(data.draw(spoiled(whole)))
+        for other in GRAMMARS.values():
+            with suppress(InvalidInputError):
+                json.dumps(other.write_question(question)).encode()
+
+
+@pytest.mark.parametrize("upstream", APIS, ids=lambda dialect: dialect.path)
+@settings(max_examples=25, phases=[Phase.generate])
+@given(data=st.data())
+def test_any_answer_is_read_or_said_to_be_broken(upstream: Dialect, data: st.DataObject) -> None:
+    grammar = GRAMMARS[upstream.path]
+    answer = of(data.draw(answers()), NAMES[upstream.path])
+    whole = json.loads(json.dumps(grammar.write_answer(answer)))
+    with suppress(BrokenAnswerError):
+        read_ = grammar.read_answer(data.draw(spoiled(whole).filter(is_object)))
+        for other in GRAMMARS.values():
+            with suppress(BrokenAnswerError):
+                written(other.write_answer(read_)).encode()
+    telling = grammar.telling(HELLO)
+    stream = events(b"".join([telling.feed(piece) for piece in pieces(answer, 5)]))
+    at = data.draw(st.integers(0, len(stream) - 1))
+    stream[at] = data.draw(spoiled(stream[at]).filter(is_object))
+    for other in GRAMMARS.values():
+        translation = StreamTranslation(grammar.hearing(), other.telling(HELLO))
+        with suppress(UpstreamError):
+            for event in stream:
+                translation.feed(b"data: " + json.dumps(event).encode() + b"\n\n")
+            translation.end()

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from amp.models.answer_text import answer_text
+from amp.models.answer_text import AnswerText, answer_text
 from amp.models.bill import number, table
 from amp.models.reply import CUT_OFF, WITHHELD, end_of, failure_in
 from amp.serve.translate.chat import NAME, THOUGHTS, written_call
@@ -22,6 +22,7 @@ from amp.serve.translate.meaning import (
     Stop,
     grown,
     is_json,
+    objects,
     signed,
     written,
 )
@@ -51,15 +52,14 @@ def read_answer(answer: Mapping[str, Any]) -> Answer:
     parts = [Part("thought", text, origin=NAME) for text in thoughts_in(message)]
     content = message.get("content")
     if isinstance(content, list):
-        apart = answer_text(content)
+        apart = _apart(content)
         parts += [Part("thought", apart.thought, origin=NAME)] if apart.thought else []
         content = apart.text
     if isinstance(content, str) and content:
         parts.append(Part("text", content))
     if isinstance(refusal := message.get("refusal"), str) and refusal:
         parts.append(Part("refusal", refusal))
-    calls = message.get("tool_calls")
-    for call in calls if isinstance(calls, list) else ():
+    for call in objects(message.get("tool_calls")):
         function = table(call, "function")
         name, arguments = function.get("name"), function.get("arguments")
         parts.append(
@@ -69,6 +69,14 @@ def read_answer(answer: Mapping[str, Any]) -> Answer:
     identity = str(answer.get("id") or ""), str(answer.get("model") or "")
     created = number_of_seconds(answer.get("created"))
     return Answer(*identity, tuple(parts), stop, sequence, counts_of(answer), created)
+
+
+def _apart(content: list[Any]) -> AnswerText:
+    """The text in parts, and the thinking between them."""
+    try:
+        return answer_text(content)
+    except ValueError as error:
+        raise BrokenAnswerError(str(error)) from None
 
 
 def thoughts_in(message: Mapping[str, Any]) -> list[str]:
@@ -213,22 +221,20 @@ class ChatHearing:
             created = number_of_seconds(data.get("created"))
             yield Piece("begin", answer=Answer(*identity, created=created))
         self._counts = counts_of(data) or self._counts
-        choices = data.get("choices")
-        for choice in choices if isinstance(choices, list) else ():
-            if not isinstance(choice, dict) or choice.get("index"):
+        for choice in objects(data.get("choices")):
+            if choice.get("index"):
                 continue
             delta = table(choice, "delta")
             for text in thoughts_in(delta):
                 yield from self._more(Part("thought", text, origin=NAME))
             content = delta.get("content")
             if isinstance(content, list):
-                content = answer_text(content).text
+                content = _apart(content).text
             if isinstance(content, str) and content:
                 yield from self._more(Part("text", content))
             if isinstance(refusal := delta.get("refusal"), str) and refusal:
                 yield from self._more(Part("refusal", refusal))
-            calls = delta.get("tool_calls")
-            for call in calls if isinstance(calls, list) else ():
+            for call in objects(delta.get("tool_calls")):
                 self._note(call)
             yield from self._told_calls(at_end=False)
             if choice.get("finish_reason"):

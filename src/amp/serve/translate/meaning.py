@@ -262,6 +262,11 @@ def unsigned(signature: str, native: str) -> tuple[str, str, str]:
     return origin, thought, own
 
 
+def objects(value: object) -> list[dict[str, Any]]:
+    """The objects in what should be a list of them."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
 def written(value: object) -> str:
     """JSON as the APIs write it; halves of characters, which no UTF-8 has, are U+FFFD."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -19,6 +19,7 @@ from amp.serve.translate.meaning import (
     Piece,
     Question,
     Stop,
+    objects,
     signed,
     written,
 )
@@ -46,7 +47,7 @@ def read_answer(answer: Mapping[str, Any]) -> Answer:
     content = answer.get("content")
     if not isinstance(content, list):
         raise BrokenAnswerError("it has no content")
-    parts = tuple(_read(block) for block in content if isinstance(block, dict))
+    parts = tuple(_read(block) for block in objects(content))
     stop, sequence = _stop(answer)
     counts = _counts(table(answer, "usage"), _NOTHING) if answer.get("usage") else None
     return Answer(*_identity(answer), parts, stop, sequence, counts)

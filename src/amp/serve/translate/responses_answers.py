@@ -20,6 +20,7 @@ from amp.serve.translate.meaning import (
     Question,
     Stop,
     grown,
+    objects,
     signed,
     written,
 )
@@ -45,15 +46,14 @@ def read_answer(answer: Mapping[str, Any]) -> Answer:
     output = answer.get("output")
     if answer.get("error") or answer.get("status") == "failed" or not isinstance(output, list):
         raise BrokenAnswerError(reason_of(answer.get("error") or "it has no output")[0])
-    parts = [part for item in output if isinstance(item, dict) for part in _read(item)]
+    parts = [part for item in objects(output) for part in _read(item)]
     return replace(_ended(answer, parts), parts=tuple(parts))
 
 
 def _read(item: Mapping[str, Any]) -> Iterator[Part]:
     kind = item.get("type")
     if kind == "message":
-        content = item.get("content")
-        for part in content if isinstance(content, list) else ():
+        for part in objects(item.get("content")):
             if part.get("type") == "refusal":
                 yield Part("refusal", str(part.get("refusal") or ""))
             else:
@@ -62,7 +62,7 @@ def _read(item: Mapping[str, Any]) -> Iterator[Part]:
         called = str(item.get("call_id") or ""), str(item.get("name") or "")
         yield Part("call", str(item.get("arguments") or "{}"), *called)
     elif kind == "reasoning":
-        said = [each for name in ("summary", "content") for each in item.get(name) or ()]
+        said = [each for name in ("summary", "content") for each in objects(item.get(name))]
         text = "\n\n".join(str(each.get("text") or "") for each in said)
         sign = str(item.get("encrypted_content") or "")
         yield Part("thought", text, str(item.get("id") or ""), signature=sign, origin=NAME)

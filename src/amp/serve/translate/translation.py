@@ -138,6 +138,7 @@ class StreamTranslation:
     def __init__(self, hearing: Hearing, telling: Telling) -> None:
         self._hearing = hearing
         self._telling = telling
+        self._open = ""  # the kind of the part that pieces go on with
 
     def feed(self, event: bytes) -> bytes:
         """The client's events for one of the upstream's.
@@ -158,9 +159,19 @@ class StreamTranslation:
 
     def _told(self, pieces: Iterator[Piece]) -> bytes:
         try:
-            return b"".join([self._telling.feed(piece) for piece in pieces])
+            return b"".join([self._telling.feed(self._in_order(piece)) for piece in pieces])
         except BrokenAnswerError as error:
             raise broken(error, begun=True) from None
+
+    def _in_order(self, piece: Piece) -> Piece:
+        """Makes sure that a piece may come now."""
+        goes_on = piece.kind in ("more", "sign")
+        if (piece.kind == "begin") == bool(self._open) or (
+            goes_on and self._open != piece.part.kind
+        ):
+            raise BrokenAnswerError("its events are out of order")
+        self._open = piece.part.kind if piece.kind in ("part", "more", "sign") else piece.kind
+        return piece
 
 
 def broken(error: BrokenAnswerError, *, begun: bool = False) -> UpstreamError:
