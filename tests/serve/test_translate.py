@@ -44,6 +44,7 @@ from amp.serve.translate.meaning import (
     gathered,
     written,
 )
+from amp.serve.translate.stops import Cutting
 from amp.serve.translate.translation import GRAMMARS, StreamTranslation, Translation
 from amp.serve.upstream import UpstreamError
 
@@ -102,8 +103,8 @@ def test_a_conversation_there_and_back_is_the_same(
     client: Dialect, upstream: Dialect, question: Question
 ) -> None:
     sent = asked(client, question)
-    there = Translation(client, upstream, sent).body
-    back = Translation(upstream, client, there).body
+    there = Translation(client, upstream, sent, question.model).body
+    back = Translation(upstream, client, there, question.model).body
     assert meant(read(client, sent)) == meant(question)
     assert meant(read(upstream, there)) == meant(question)
     assert meant(read(client, back)) == meant(question)
@@ -123,7 +124,7 @@ def test_a_stream_adds_up_to_the_whole_answer(
     sent = json.loads(asked(client, question))
     if client is CHAT:
         sent["stream_options"] = {"include_usage": True}
-    translation = Translation(client, upstream, json.dumps(sent).encode())
+    translation = Translation(client, upstream, json.dumps(sent).encode(), "m")
     theirs, mine = GRAMMARS[upstream.path], GRAMMARS[client.path]
     whole = json.loads(translation.answer(json.dumps(theirs.write_answer(answer)).encode()))
     TOLD[client.path].model_validate(whole)
@@ -202,8 +203,28 @@ def test_any_answer_is_read_or_said_to_be_broken(upstream: Dialect, data: st.Dat
     at = data.draw(st.integers(0, len(stream) - 1))
     stream[at] = data.draw(spoiled(stream[at]).filter(is_object))
     for other in GRAMMARS.values():
-        translation = StreamTranslation(grammar.hearing(), other.telling(HELLO))
+        translation = StreamTranslation(grammar.hearing(), other.telling(HELLO), Cutting(()))
         with suppress(UpstreamError):
             for event in stream:
                 translation.feed(b"data: " + json.dumps(event).encode() + b"\n\n")
             translation.end()
+
+
+@settings(max_examples=100)
+@given(
+    st.text("ab", max_size=12),
+    st.lists(st.text("ab", min_size=1, max_size=4), min_size=1, max_size=2),
+    st.integers(1, 5),
+)
+def test_a_text_ends_at_the_stop_string_that_is_whole_first_wherever_it_is_torn(
+    text: str, stops: list[str], cuts: int
+) -> None:
+    answer = Answer("id", "m", (Part("text", text), Part("call", "{}", "c", "f")))
+    found = gathered(Cutting(stops).feed(pieces(answer, cuts)))
+    ends = [(at + len(stop), at) for stop in stops if (at := text.find(stop)) >= 0]
+    if not ends:
+        assert found == answer
+        return
+    assert found.parts == (Part("text", text[: min(ends)[1]]),)
+    assert found.stop == "sequence"
+    assert text[min(ends)[1] :].startswith(found.sequence)

@@ -413,7 +413,7 @@ def _attempt(
     arm: Arm,
     known: Asked | None = None,
 ) -> Attempt:
-    translation = None if dialect is client else Translation(client, dialect, body)
+    translation = None if dialect is client else Translation(client, dialect, body, place.model)
     sent = body if translation is None else translation.body
     here = Arm(place.model, arm.effort)
     if here.effort and dialect.obstacle(object_of(sent), here):

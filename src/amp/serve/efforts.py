@@ -130,6 +130,11 @@ def thinking_obstacle(fields: Mapping[str, Any], arm: Arm) -> str:
     return "thinking can't begin amid tool calls" if "tool_result" in kinds else ""
 
 
+def takes_budget(model: str) -> bool:
+    """Whether a model of Anthropic's takes a budget of thinking instead of an effort."""
+    return bool(_TAKES_BUDGET.search(model))
+
+
 def cache_name(arm: Arm) -> str:
     """What the cache of a prompt belongs to: a change of a thinking budget loses it, too."""
     return f"{arm.model}@{arm.effort}" if _TAKES_BUDGET.search(arm.model) else arm.model

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from amp.models.chat import effort
+from amp.serve.decide import Arm
 from amp.serve.dialect import UNCAPPED_COMPLETION
+from amp.serve.efforts import anthropic_effort, takes_budget, thinking_obstacle
 from amp.serve.translate.fields import Fields, parts_of
 from amp.serve.translate.meaning import (
     Part,
@@ -182,6 +184,11 @@ def _short(user: str) -> str:
     return user if len(user) <= _LONGEST_USER else hashlib.sha256(user.encode()).hexdigest()
 
 
+def takes_stop(stop: str) -> bool:
+    """Whether an answer may end at a string: not at white space alone."""
+    return bool(stop.strip())
+
+
 def write_question(question: Question) -> dict[str, Any]:
     """The request that asks this.
 
@@ -207,33 +214,45 @@ def write_question(question: Question) -> dict[str, Any]:
     if choice := _written_choice(question):
         asked["tool_choice"] = choice
     output: dict[str, Any] = {}
-    effort_ = _EFFORTS.get(question.effort, question.effort)
-    if effort_ == "none":
-        asked["thinking"] = {"type": "disabled"}
-    elif effort_:
-        summarized = {"display": "summarized"} if question.others.get("summary") else {}
-        asked["thinking"], output["effort"] = {"type": "adaptive", **summarized}, effort_
-    if question.shape is not None:
-        about = question.shape.description
-        schema = {**({"description": about} if about else {}), **question.shape.schema}
-        output["format"] = {"type": "json_schema", "schema": schema}
     asked |= given(
         stop_sequences=list(question.stop) or None,
         temperature=question.temperature,
         top_p=question.top_p,
         stream=question.stream or None,
-        output_config=output or None,
     )
+    asked |= _thinking(question, asked)
+    if question.shape is not None:
+        about = question.shape.description
+        schema = {**({"description": about} if about else {}), **question.shape.schema}
+        output["format"] = {"type": "json_schema", "schema": schema}
+    if output:
+        asked["output_config"] = {**asked.get("output_config", {}), **output}
     more = said(question, API, ("user",), _HINTS)
     return asked | ({"metadata": {"user_id": more["user"]}} if more else {})
+
+
+def _thinking(question: Question, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What asks for an effort; older models take a budget, and need it before they call tools."""
+    effort_ = _EFFORTS.get(question.effort, question.effort)
+    if effort_ in ("", "none"):
+        return {"thinking": {"type": "disabled"}} if effort_ else {}
+    if not takes_budget(question.model):
+        display = {"display": "summarized"} if question.others.get("summary") else {}
+        thinking = {"type": "adaptive", **display}
+        return {"thinking": thinking, "output_config": {"effort": effort_}}
+    arm = Arm(question.model, "xhigh" if effort_ == "max" else effort_)
+    if question.turns and question.turns[-1].role == "tool":
+        kinds = [part.kind for turn in question.turns[-2:-1] for part in turn.parts]
+        return anthropic_effort(asked, arm) if {"thought", "sealed"} & {*kinds} else {}
+    if problem := thinking_obstacle(asked, arm):
+        raise untranslatable("reasoning_effort", problem)
+    return anthropic_effort(asked, arm)
 
 
 def _require(question: Question) -> None:
     if (question.temperature or 0) > 1:
         what = f"it is {question.temperature}, {API} takes 0 to 1"
         raise untranslatable("temperature", what)
-    if any(not stop.strip() for stop in question.stop):
-        raise untranslatable("stop", f"{API} takes no text of white space alone")
     if question.turns and question.turns[-1].role == "assistant":
         what = f"it ends with the assistant's turn, which {API} would go on with"
         raise untranslatable("messages", what)

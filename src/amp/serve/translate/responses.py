@@ -181,8 +181,6 @@ def write_question(question: Question) -> dict[str, Any]:
     Raises:
         InvalidInputError: if it cannot be said in this API.
     """
-    if question.stop:
-        raise untranslatable("stop", f"the upstream speaks {API}, which has no such field")
     turns = list(question.turns)
     asked: dict[str, Any] = {"model": question.model, "store": False, "input": []}
     if turns and turns[0].role == "system" and len(turns[0].parts) == 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from amp.models.reply import reason_of
@@ -18,7 +18,16 @@ from amp.serve.translate import (
     responses,
     responses_answers,
 )
-from amp.serve.translate.meaning import Answer, BrokenAnswerError, Piece, Question, written
+from amp.serve.translate.meaning import (
+    Answer,
+    BrokenAnswerError,
+    Piece,
+    Question,
+    gathered,
+    scattered,
+    written,
+)
+from amp.serve.translate.stops import Cutting
 from amp.serve.upstream import UpstreamError
 
 _OF_ONE_API = ("authorization", "x-api-key", "api-key", "anthropic-", "openai-", "x-stainless-")
@@ -47,7 +56,17 @@ class Telling(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """How one API says what all of them mean."""
+    """How one API says what all of them mean.
+
+    Attributes:
+        read_question: what a request asks.
+        write_question: the request that asks it.
+        read_answer: what an answer says.
+        write_answer: the answer that says it.
+        hearing: reads a stream.
+        telling: writes one, to whoever asked.
+        takes_stop: whether it lets an answer end at a string.
+    """
 
     read_question: Callable[[Mapping[str, Any]], Question]
     write_question: Callable[[Question], dict[str, Any]]
@@ -55,6 +74,7 @@ class Grammar:
     write_answer: Callable[[Answer], dict[str, Any]]
     hearing: Callable[[], Hearing]
     telling: Callable[[Question], Telling]
+    takes_stop: Callable[[str], bool] = bool
 
 
 GRAMMARS: Mapping[str, Grammar] = {
@@ -73,6 +93,7 @@ GRAMMARS: Mapping[str, Grammar] = {
         messages_answers.write_answer,
         messages_answers.MessagesHearing,
         messages_answers.MessagesTelling,
+        messages.takes_stop,
     ),
     RESPONSES.path: Grammar(
         responses.read_question,
@@ -81,6 +102,7 @@ GRAMMARS: Mapping[str, Grammar] = {
         responses_answers.write_answer,
         responses_answers.ResponsesHearing,
         responses_answers.ResponsesTelling,
+        lambda stop: False,
     ),
 }
 """The APIs that can be translated, by their paths."""
@@ -93,6 +115,7 @@ class Translation:
         client: the API of the client.
         upstream: that of the upstream.
         body: the request.
+        model: what the model is called at the upstream.
 
     Attributes:
         body: the request for the upstream.
@@ -101,11 +124,14 @@ class Translation:
         InvalidInputError: if the request says what cannot be said there; names the field.
     """
 
-    def __init__(self, client: Dialect, upstream: Dialect, body: bytes) -> None:
+    def __init__(self, client: Dialect, upstream: Dialect, body: bytes, model: str) -> None:
         self._client = client
         self._mine, self._theirs = GRAMMARS[client.path], GRAMMARS[upstream.path]
-        self._question = self._mine.read_question(object_of(body))
-        self.body = written(self._theirs.write_question(self._question)).encode()
+        asked = replace(self._mine.read_question(object_of(body)), model=model)
+        told = tuple(stop for stop in asked.stop if self._theirs.takes_stop(stop))
+        self._question = asked
+        self._cuts = tuple(stop for stop in asked.stop if stop not in told)
+        self.body = written(self._theirs.write_question(replace(asked, stop=told))).encode()
 
     def answer(self, body: bytes) -> bytes:
         """An answer for the client.
@@ -115,6 +141,7 @@ class Translation:
         """
         try:
             answer = self._theirs.read_answer(parsed(body) or {})
+            answer = gathered(Cutting(self._cuts).feed(scattered(answer)))
             return written(self._mine.write_answer(answer)).encode()
         except BrokenAnswerError as error:
             raise broken(error) from None
@@ -129,15 +156,17 @@ class Translation:
 
     def stream(self) -> StreamTranslation:
         """Translates a stream."""
-        return StreamTranslation(self._theirs.hearing(), self._mine.telling(self._question))
+        hearing, telling = self._theirs.hearing(), self._mine.telling(self._question)
+        return StreamTranslation(hearing, telling, Cutting(self._cuts))
 
 
 class StreamTranslation:
     """A stream on its way to the client."""
 
-    def __init__(self, hearing: Hearing, telling: Telling) -> None:
+    def __init__(self, hearing: Hearing, telling: Telling, cutting: Cutting) -> None:
         self._hearing = hearing
         self._telling = telling
+        self._cutting = cutting
         self._open = ""  # the kind of the part that pieces go on with
 
     def feed(self, event: bytes) -> bytes:
@@ -159,7 +188,8 @@ class StreamTranslation:
 
     def _told(self, pieces: Iterator[Piece]) -> bytes:
         try:
-            return b"".join([self._telling.feed(self._in_order(piece)) for piece in pieces])
+            ordered = map(self._in_order, pieces)
+            return b"".join(map(self._telling.feed, self._cutting.feed(ordered)))
         except BrokenAnswerError as error:
             raise broken(error, begun=True) from None
 
