@@ -306,7 +306,8 @@ class ChatTelling:
         if piece.kind == "sign":  # clients keep the details whole, so the text is said again
             self._thought = grown(self._thought, piece)
             told = written_thoughts([self._thought])
-            return self._chunk({"reasoning_details": told["reasoning_details"]})
+            told.pop("reasoning_content", None)
+            return self._chunk(told)
         if part.kind in ("thought", "sealed"):
             self._thought = part if piece.kind == "part" else grown(self._thought, piece)
             return self._chunk(written_thoughts([part]))
