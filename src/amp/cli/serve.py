@@ -176,7 +176,14 @@ def serve(
         name = _only(model, settings.model)
         own = _own_server(name, settings)
         behind = [
-            UpstreamConfig(own.address, own.api_key, name="local", models=(name,), is_free=True)
+            UpstreamConfig(
+                own.address,
+                own.api_key,
+                api="chat+messages",  # its Responses say nothing of a cap, nor how tools are called
+                name="local",
+                models=(name,),
+                is_free=True,
+            )
         ]
     elif not upstream and said:
         given = " and ".join(option for option, (_, value) in one.items() if value is not None)

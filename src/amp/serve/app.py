@@ -156,7 +156,8 @@ def describe(config: UpstreamConfig) -> str:
     if config.recording is not None:
         return f"recording {config.recording} of {', '.join(config.models)}, offline"
     upstream = Upstream(config)
-    apis = "OpenAI and Anthropic APIs" if upstream.api == "both" else f"{upstream.api} API"
+    both = upstream.api in ("both", "chat+messages")
+    apis = "OpenAI and Anthropic APIs" if both else f"{upstream.api} API"
     key = "a key of its own" if config.key else "the clients' keys"
     if not config.key and not config.passes_keys:
         key = "no key"

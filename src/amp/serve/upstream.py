@@ -24,8 +24,8 @@ from amp.serve.dialect import Dialect
 from amp.serve.dialects import CHAT, DIALECTS, EMBEDDINGS, MESSAGES, RESPONSES
 from amp.serve.replay import RECORDING_URL, RecordedUpstream, recorded_model
 
-Api = Literal["openai", "anthropic", "both", "chat", "responses"]
-"""What an upstream speaks: all that a provider does, all, or one of OpenAI's two alone."""
+Api = Literal["openai", "anthropic", "both", "chat", "responses", "chat+messages"]
+"""What an upstream speaks: all that a provider does, all, or some of the APIs for chats alone."""
 
 Headers = Sequence[tuple[str, str]]
 
@@ -36,6 +36,7 @@ _SPOKEN: Mapping[Api, Sequence[Dialect]] = {
     "both": DIALECTS,
     "chat": (CHAT, EMBEDDINGS),
     "responses": (RESPONSES, EMBEDDINGS),
+    "chat+messages": (CHAT, MESSAGES, EMBEDDINGS),
 }
 _OF_ONE_CONNECTION = {
     *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection"),
