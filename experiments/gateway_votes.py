@@ -5,8 +5,8 @@ Run as a module, on a recording with four chains of thought a problem:
     python -m experiments.gateway_votes recordings/gsm8k-300.sqlite --data DIR
 
 Every call goes through the gateway, whose upstream is the recording. One that gets a single answer
-gets each of a problem's samples in turn, and the vote has the same samples. NOT covered: problems
-of which the recording has fewer.
+gets each of a problem's samples in turn, the vote has the first of them, as many as it takes, and
+a vote of all of them is counted beside it. NOT covered: problems with fewer samples.
 """
 
 from __future__ import annotations
@@ -28,14 +28,15 @@ from amp.report.stats import bootstrap_interval, ratio
 from amp.serve.app import make_app
 from amp.serve.config import ServeConfig
 from amp.serve.said import Said
+from amp.serve.samples import elected
 from amp.serve.upstream import recorded
 from amp.simulate.build import opening_contexts
 from amp.types import Task
 
 SAMPLES = 4
 
-Answer = tuple[bool, int]
-"""Whether it is right, and its completion tokens."""
+Answer = dict[str, Any]
+"""As the client gets it."""
 
 
 def requests_of(benchmark: Benchmark, tasks: Sequence[Task]) -> dict[str, dict[str, Any]]:
@@ -55,7 +56,7 @@ def requests_of(benchmark: Benchmark, tasks: Sequence[Task]) -> dict[str, dict[s
 
 
 async def answers(
-    recording: Path, requests: dict[str, dict[str, Any]], gold: dict[str, str], samples: int
+    recording: Path, requests: dict[str, dict[str, Any]], samples: int
 ) -> dict[str, list[Answer]]:
     """The answers of the gateway to each problem, until the recording has no more of them."""
     config = ServeConfig([recorded(recording)])
@@ -75,15 +76,21 @@ async def answers(
                 got = await client.post("/v1/chat/completions", json={"model": model, **fields})
                 if got.status_code != 200:
                     break
-                answer = got.json()
-                if answer["usage"].get("amp", {}).get("samples", samples) == samples:
-                    said = Said()
-                    said.hear(answer)
-                    value = normalise(said.normal().text or "")
-                    right = value is not None and value == normalise(gold[name])
-                    tokens = answer["usage"]["completion_tokens"]
-                    found.setdefault(name, []).append((right, tokens))
+                found.setdefault(name, []).append(got.json())
     return found
+
+
+def is_right(answer: Answer, gold: str) -> float:
+    """1 if its marked result is the number."""
+    said = Said()
+    said.hear(answer)
+    value = normalise(said.normal().text or "")
+    return float(value is not None and value == normalise(gold))
+
+
+def tokens_of(answers: Sequence[Answer]) -> float:
+    """Completion tokens of some answers together."""
+    return float(sum(answer["usage"]["completion_tokens"] for answer in answers))
 
 
 def line(name: str, tasks: Sequence[str], right: Sequence[float], tokens: float) -> str:
@@ -105,20 +112,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tasks = benchmark.tasks("test", wanted.limit)
         gold = {task.id: str(task.data["answer"]) for task in tasks}
         requests = requests_of(benchmark, tasks)
-        single = asyncio.run(answers(wanted.recording, requests, gold, 1))
-        voted = asyncio.run(answers(wanted.recording, requests, gold, SAMPLES))
+        single = asyncio.run(answers(wanted.recording, requests, 1))
+        voted = asyncio.run(answers(wanted.recording, requests, SAMPLES))
     except AmpError as error:
         sys.exit(f"gateway_votes: {error}")
     ids = [name for name in voted if len(single.get(name, ())) == SAMPLES]
-    alone = [sum(right for right, _ in single[name]) / SAMPLES for name in ids]
-    vote = [float(voted[name][0][0]) for name in ids]
-    cost = sum(tokens for name in ids for _, tokens in single[name]) / SAMPLES / len(ids)
-    print(f"{len(ids)} problems")
+    count, all_four = len(ids), [single[name][elected(single[name])[0]] for name in ids]
+    one = [sum(is_right(each, gold[name]) for each in single[name]) / SAMPLES for name in ids]
+    vote = [is_right(voted[name][0], gold[name]) for name in ids]
+    every = [is_right(each, gold[name]) for each, name in zip(all_four, ids, strict=True)]
+    written = sum(tokens_of(single[name]) for name in ids) / count
+    print(f"{count} problems")
     print("| answers | right | completion tokens a problem |")
     print("|---|---|---|")
-    print(line("one", ids, alone, cost))
-    print(line(f"a vote of {SAMPLES}", ids, vote, sum(voted[n][0][1] for n in ids) / len(ids)))
-    gained = [after - before for after, before in zip(vote, alone, strict=True)]
+    print(line("one", ids, one, written / SAMPLES))
+    taken = sum(tokens_of(voted[name]) for name in ids) / count
+    print(line(f"a vote of up to {SAMPLES}", ids, vote, taken))
+    print(line(f"a vote of all {SAMPLES}", ids, every, written))
+    gained = [after - before for after, before in zip(vote, one, strict=True)]
     sure = bootstrap_interval(ids, (gained, [1.0] * len(ids)), ratio)
     print(f"gained {sum(gained) / len(ids):+.1%} ({sure.low:+.1%} to {sure.high:+.1%}), paired")
 

@@ -174,6 +174,7 @@ def test_a_look_is_told_from_a_deed(name: str, given_: dict[str, Any], looks: bo
         ({"tools": [{}]}, "tools are offered"),
         ({"temperature": 0}, "at temperature 0 all answers are the same"),
         ({"temperature": 1}, ""),
+        ({"seed": 0}, "of one seed all answers are the same"),
         ({"n": 2}, "the client asks for several answers itself"),
         ({"max_tokens": 10_000}, "an answer may be longer than 4,096 tokens"),
         ({"stream": True}, ""),

@@ -172,7 +172,8 @@ async def test_answers_vote_and_all_of_them_are_charged(path: str, takes_n: bool
         answer = got.json()
         assert said_in(path, answer) == texts[1]
         assert got.headers["x-amp-votes"] == "2 of 3"
-        calls = 1 if takes_n and path == PATHS[0] else 3
+        # The first two differ; the third comes alone.
+        calls = 2 if takes_n and path == PATHS[0] else 3
         assert answer["usage"]["amp"]["calls"] == calls
         assert amp.accounts.spent.model_calls == calls
         assert amp.accounts.reserved == {}
@@ -271,16 +272,43 @@ async def test_samples_hold_a_budget_like_all_calls(tmp_path: Path) -> None:
     prices = tmp_path / "prices.toml"
     prices.write_text("[anthropic.m]\nprompt = 0.0\ncached = 0.0\ncompletion = 1000.0\n")
     accounts = SqliteAccounts(tmp_path / "accounts.sqlite")
-    # Of 10 tokens at most each, so of three only two can be reserved for.
+    # Of 10 tokens at most each, so a third one can't be reserved for.
     key = accounts.accounts.add("ann", KeyLimits(dollars_per_day=0.025))
     fields = {"model": "m", "max_tokens": 10, "messages": QUESTION}
     async with (
-        serving(saying("4", "4", "4", takes_n=False)) as upstream,
+        serving(saying("4", "5", "4", takes_n=False)) as upstream,
         gateway(
             UpstreamConfig(upstream.url, passes_keys=False), accounts=accounts, prices=prices
         ) as amp,
     ):
         got = await post(amp, "/messages", fields, x_amp_samples="3", x_api_key=key)
-        assert got.headers["x-amp-votes"] == "2 of 2"
+        assert got.headers["x-amp-votes"] == "1 of 2"
         assert len(upstream.asked) == 2
         assert float(got.headers["x-amp-dollars"]) == pytest.approx(0.018)
+
+
+@pytest.mark.parametrize(
+    ("texts", "asked", "votes"),
+    [
+        (("4", "4"), 1, "2 of 2"),  # they agree
+        (("An essay. " * 40, "A poem. " * 40), 1, "0 of 2"),  # nothing could ever agree
+        (("4", "5", "6", "7"), 2, "1 of 4"),
+    ],
+)
+async def test_no_more_answers_are_asked_for_than_settle_it(
+    texts: tuple[str, ...], asked: int, votes: str
+) -> None:
+    async with serving(saying(*texts, takes_n=True)) as upstream, gateway(upstream.url) as amp:
+        fields = {"model": "m", "messages": QUESTION}
+        got = await post(amp, PATHS[0], fields, x_amp_samples="4")
+        assert (said_in(PATHS[0], got.json()), got.headers["x-amp-votes"]) == (texts[0], votes)
+        assert [each.json["n"] for each in upstream.asked] == [2] * asked
+
+
+async def test_a_server_that_takes_no_n_is_asked_for_it_once() -> None:
+    texts = ("4", "4") * 2
+    async with serving(saying(*texts, takes_n=False)) as upstream, gateway(upstream.url) as amp:
+        for _ in range(2):
+            fields = {"model": "m", "messages": QUESTION}
+            await post(amp, PATHS[0], fields, x_amp_samples="2")
+        assert [each.json.get("n", 1) for each in upstream.asked] == [2, 1, 1, 1, 1]

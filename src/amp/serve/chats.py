@@ -33,7 +33,7 @@ from amp.serve.exchange import Exchange, RefusedCallError, length_of
 from amp.serve.fleet import Fleet, Place, Route
 from amp.serve.metrics import Metrics
 from amp.serve.prices import bound_of, priced
-from amp.serve.samples import vote
+from amp.serve.samples import Votes
 from amp.serve.translate.meaning import UntranslatableError
 from amp.serve.translate.translation import Translation, dialect_for, translated_headers
 from amp.serve.trying import Trying, is_outage
@@ -122,6 +122,7 @@ class Chats:
         self._watch = watch
         self._accounts = accounts
         self._metrics = metrics
+        self._votes = Votes()
         # Models whose server tells no usage in a stream.
         self._unwilling: set[tuple[str, str]] = set()
 
@@ -152,7 +153,7 @@ class Chats:
 
         samples = ruling.decision.arm.samples
         if samples > 1:
-            await vote(exchange, dialect, asked.fields, samples, sample)
+            await self._votes.answer(exchange, dialect, asked.fields, samples, sample)
         else:
             await self.once(exchange, dialect, body, route, ruling, asked)
         if self._watch is not None and heard is not None:

@@ -364,6 +364,7 @@ def _unvoted(fields: Mapping[str, Any], tools: int, cap: int, media: int) -> str
         (fields.get("stream") and "input" in fields, "streams of responses do not vote"),
         ((number(fields.get("n")) or 1) > 1, "the client asks for several answers itself"),
         (fields.get("temperature") == 0, "at temperature 0 all answers are the same"),
+        (fields.get("seed") is not None, "of one seed all answers are the same"),
         (fields.get("logprobs"), "the client asks for log-probabilities"),
         (fields.get("background") or fields.get("store"), "the server is to keep the answer"),
         (cap > _LONGEST_VOTED, f"an answer may be longer than {_LONGEST_VOTED:,} tokens"),

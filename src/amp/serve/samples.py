@@ -1,7 +1,8 @@
 """Several answers to one call, and a vote among them.
 
-Each sample is a call like any other: it is reserved, made and charged by itself, only that its
-answer goes to the vote instead of the client. Where the server takes ``n``, one call has all
+Two are asked for at first, and the others only where these two differ. Each sample is a call like
+any other: it is reserved, made and charged by itself, only that its answer goes to the vote instead
+of the client. Where the server takes ``n``, one call has all
 samples, whose prompt is paid once. The answer that wins reaches the client as if it had come alone;
 its usage is that of all, and ``usage.amp`` says how many voted. A stream begins once it is settled.
 
@@ -31,7 +32,10 @@ Ask = Callable[[Exchange, bytes], Awaitable[None]]
 
 _EXPECTED = (RefusedCallError, UpstreamError, InvalidInputError)
 _OF_A_STREAM = ("stream", "stream_options")
-_REFUSED = (400, 422)
+_REFUSED, _MOST_MODELS = (400, 422), 1_000
+
+_ENOUGH = 2
+"""Answers that say the same; then no more are asked for."""
 
 
 @dataclass(slots=True)
@@ -52,36 +56,89 @@ class _Hidden:
         return None if told is None else float(told)
 
 
-async def vote(
-    exchange: Exchange, dialect: Dialect, fields: Mapping[str, Any], samples: int, ask: Ask
-) -> None:
-    """Answers a call by a vote among several answers.
+class Votes:
+    """Answers calls by votes, and remembers which models take no ``n``."""
 
-    Raises:
-        RefusedCallError: if no sample may be taken.
-        UpstreamError: if none is answered.
-    """
-    whole = {name: value for name, value in fields.items() if name not in _OF_A_STREAM}
-    made: list[_Hidden] = []
-    answers: list[dict[str, Any]] = []
-    if dialect is CHAT:
-        made += await _asked(exchange, {**whole, "n": samples}, 1, ask, tolerant=True)
-        answers = [one for hidden in made for one in _parts(hidden)]
-    if missing := samples - len(answers):
-        more = await _asked(exchange, whole, missing, ask, tolerant=bool(answers))
-        answers += [one for hidden in more for one in _parts(hidden)]
-        made += more
+    def __init__(self) -> None:
+        self._one_by_one: set[object] = set()
+
+    async def answer(
+        self,
+        exchange: Exchange,
+        dialect: Dialect,
+        fields: Mapping[str, Any],
+        samples: int,
+        ask: Ask,
+    ) -> None:
+        """Answers a call by a vote.
+
+        Raises:
+            RefusedCallError: if no sample may be taken.
+            UpstreamError: if none is answered.
+        """
+        whole = {name: value for name, value in fields.items() if name not in _OF_A_STREAM}
+        made: list[_Hidden] = []
+        answers: list[dict[str, Any]] = []
+        while len(answers) < samples and not _is_settled(answers):
+            # Two at first, then all others together: nobody waits for more than two rounds.
+            count = _ENOUGH - len(answers) if len(answers) < _ENOUGH else samples - len(answers)
+            more = await self._take(exchange, dialect, whole, count, ask, needed=not answers)
+            found = [one for hidden in more for one in _parts(hidden)]
+            if not found:  # no more can be had
+                break
+            made += more
+            answers += found
+        if not answers:
+            raise UpstreamError("the upstream's answers are no JSON", 502, may_be_billed=True)
+        await _send(exchange, dialect, fields, made, answers)
+
+    async def _take(
+        self,
+        exchange: Exchange,
+        dialect: Dialect,
+        fields: Mapping[str, Any],
+        count: int,
+        ask: Ask,
+        *,
+        needed: bool,
+    ) -> list[_Hidden]:
+        """Calls for so many samples; those of them that were answered.
+
+        Raises:
+            RefusedCallError: if none was, and one is needed.
+            UpstreamError: likewise.
+        """
+        model = fields.get("model")
+        if count > 1 and dialect is CHAT and model not in self._one_by_one:
+            made, error = await _asked(exchange, {**fields, "n": count}, 1, ask)
+            if getattr(error, "status", 0) not in _REFUSED:
+                if error is not None and needed:
+                    raise error
+                return made
+            if len(self._one_by_one) < _MOST_MODELS:
+                self._one_by_one.add(model)
+        made, error = await _asked(exchange, fields, count, ask)
+        if error is not None and needed and not made:
+            raise error
+        return made
+
+
+async def _send(
+    exchange: Exchange,
+    dialect: Dialect,
+    fields: Mapping[str, Any],
+    made: Sequence[_Hidden],
+    answers: Sequence[dict[str, Any]],
+) -> None:
+    """Sends the answer that wins, as a stream where the client wants one."""
     winner, votes = elected(answers)
     costs = [hidden.dollars for hidden in made]
     dollars = None if None in costs else sum(cost or 0.0 for cost in costs)
     own = {"calls": len(made), "samples": len(answers), "votes": votes, "dollars": dollars}
     used = _summed([table(parsed(bytes(hidden.body)) or {}, "usage") for hidden in made])
     answer = {**answers[winner], "usage": {**used, "amp": own}}
-    headers = [
-        (name, value)
-        for name, value in made[0].headers.items()
-        if name in (b"x-amp-arm", b"x-amp-decision", b"x-amp-upstream")
-    ]
+    kept = (b"x-amp-arm", b"x-amp-decision", b"x-amp-upstream")
+    headers = [(name, value) for name, value in made[0].headers.items() if name in kept]
     headers.append((b"x-amp-votes", f"{votes} of {len(answers)}".encode()))
     if dollars is not None:
         headers.append((b"x-amp-dollars", f"{dollars:.9f}".encode()))
@@ -97,6 +154,14 @@ async def vote(
     content = (b"content-type", b"application/json")
     await exchange.begin(200, [*headers, content, length_of(body)])
     await exchange.end(body)
+
+
+def _is_settled(answers: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether no more answers are worth their price: enough agree, or they can't be compared."""
+    if len(answers) < _ENOUGH:
+        return False
+    _, votes = elected(answers)
+    return votes >= _ENOUGH or not votes
 
 
 def elected(answers: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
@@ -117,27 +182,20 @@ def elected(answers: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
 
 
 async def _asked(
-    exchange: Exchange, fields: Mapping[str, Any], count: int, ask: Ask, *, tolerant: bool
-) -> list[_Hidden]:
-    """The answers to so many calls; of those that fail some, the others.
-
-    Raises:
-        RefusedCallError: if all fail, unless that is tolerated, as one of these.
-        UpstreamError: likewise.
-    """
+    exchange: Exchange, fields: Mapping[str, Any], count: int, ask: Ask
+) -> tuple[list[_Hidden], Exception | None]:
+    """The calls of so many that were answered, and the first error of the others."""
     body = json.dumps(fields).encode()
     hidden = [_Hidden() for _ in range(count)]
     calls = [ask(replace(exchange, send=each.send, status=0), body) for each in hidden]
     ends = await asyncio.gather(*calls, return_exceptions=True)
-    errors = [end for end in ends if end is not None]
-    for error in errors:
-        if not isinstance(error, _EXPECTED):
-            raise error
-    if len(errors) == count:
-        refused = tolerant and getattr(errors[0], "status", 0) in _REFUSED
-        if not refused:
-            raise errors[0]
-    return [each for each, end in zip(hidden, ends, strict=True) if end is None]
+    first: Exception | None = None
+    for end in ends:
+        if isinstance(end, _EXPECTED):
+            first = first or end
+        elif end is not None:
+            raise end
+    return [each for each, end in zip(hidden, ends, strict=True) if end is None], first
 
 
 def _parts(hidden: _Hidden) -> list[dict[str, Any]]:
