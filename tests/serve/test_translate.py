@@ -77,9 +77,19 @@ def meant(question: Question) -> Question:
     ]
     tools = [replace(tool, strict=bool(tool.strict)) for tool in question.tools]
     shape = question.shape and Shape(question.shape.schema)
+    sampled: Any = {
+        name: None if getattr(question, name) == 1 else getattr(question, name)
+        for name in ("temperature", "top_p")
+    }
     choice = question.choice or ("auto" if question.parallel is not None else "")
     return replace(
-        question, turns=tuple(turns), tools=tuple(tools), shape=shape, choice=choice, usage=True
+        question,
+        turns=tuple(turns),
+        tools=tuple(tools),
+        shape=shape,
+        choice=choice,
+        usage=True,
+        **sampled,
     )
 
 

@@ -216,8 +216,8 @@ def write_question(question: Question) -> dict[str, Any]:
     output: dict[str, Any] = {}
     asked |= given(
         stop_sequences=list(question.stop) or None,
-        temperature=question.temperature,
-        top_p=question.top_p,
+        temperature=_unless_default(question.temperature),
+        top_p=_unless_default(question.top_p),
         stream=question.stream or None,
     )
     asked |= _thinking(question, asked)
@@ -229,6 +229,11 @@ def write_question(question: Question) -> dict[str, Any]:
         asked["output_config"] = {**asked.get("output_config", {}), **output}
     more = said(question, API, ("user",), _HINTS)
     return asked | ({"metadata": {"user_id": more["user"]}} if more else {})
+
+
+def _unless_default(value: float | None) -> float | None:
+    """A temperature or top_p, which newer models refuse, unless it is 1 and says nothing."""
+    return None if value == 1 else value
 
 
 def _thinking(question: Question, asked: Mapping[str, Any]) -> dict[str, Any]:
