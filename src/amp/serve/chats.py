@@ -24,13 +24,14 @@ from typing import TYPE_CHECKING
 
 from amp.cost import is_priced
 from amp.models.base import ModelCard
-from amp.serve.accounting import Accounts, Refusal, Reservation
+from amp.serve.accounting import Accounts
 from amp.serve.breaker import Breaker, Ticket
 from amp.serve.decide import Arm
 from amp.serve.desk import Desk, Ruling
 from amp.serve.dialect import Asked, Dialect, Events, Told, data_of, object_of, parsed
 from amp.serve.exchange import Exchange, RefusedCallError, length_of
 from amp.serve.fleet import Fleet, Place, Route
+from amp.serve.held import Held
 from amp.serve.metrics import Metrics
 from amp.serve.prices import bound_of, priced
 from amp.serve.samples import Votes
@@ -182,7 +183,14 @@ class Chats:
         places = self.fleet.places(arm.model, route)
         attempts = attempts_of(places, dialect, body, arm, asked)
         trying = Trying(attempts, self.fleet.patience)
-        async with Held(self._accounts, exchange, attempts) as held:
+        bounds = [attempt.bound for attempt in attempts]
+        known = all(is_priced(attempt.card) for attempt in attempts)
+        async with Held(
+            self._accounts,
+            exchange,
+            dollars=max(bound.dollars for bound in bounds) if known else None,
+            tokens=max(bound.tokens for bound in bounds),
+        ) as held:
             while True:
                 attempt, ticket = await trying.next()
                 name = attempt.place.upstream.name
@@ -309,72 +317,6 @@ class Chats:
                 self._metrics.first_byte(time.monotonic() - exchange.started)
                 first = False
             await exchange.go_on(chunk)
-
-
-class Held:
-    """What is reserved for a call, until each of its attempts is settled or it is given back.
-
-    Args:
-        accounts: whose.
-        exchange: the call.
-        attempts: what it may become; the dearest one is reserved for.
-    """
-
-    def __init__(self, accounts: Accounts, exchange: Exchange, attempts: Sequence[Attempt]) -> None:
-        self._accounts = accounts
-        self._exchange = exchange
-        bounds = [attempt.bound for attempt in attempts]
-        known = all(is_priced(attempt.card) for attempt in attempts)
-        self._dollars = max(bound.dollars for bound in bounds) if known else None
-        self._tokens = max(bound.tokens for bound in bounds)
-        self._reservation: Reservation | None = None
-
-    async def __aenter__(self) -> Held:
-        return self
-
-    async def reserve(self) -> str:
-        """Makes sure that something is reserved; an attempt that was charged has used it up.
-
-        Returns the name of the key that pays.
-
-        Raises:
-            RefusedCallError: if the accounts do not allow it.
-        """
-        if self._reservation is None:
-            self._reservation = await reserve(
-                self._accounts, self._exchange, dollars=self._dollars, tokens=self._tokens
-            )
-        return self._reservation.key
-
-    async def settle(self, usage: Usage, model: str) -> None:
-        """Charges what an attempt cost."""
-        reservation, self._reservation = self._reservation, None
-        if reservation is not None:
-            await self._accounts.settle(reservation, usage, model=model)
-
-    async def __aexit__(self, *error: object) -> None:
-        reservation, self._reservation = self._reservation, None
-        if reservation is not None:
-            await self._accounts.release(reservation)
-
-
-async def reserve(
-    accounts: Accounts, exchange: Exchange, *, dollars: float | None, tokens: int
-) -> Reservation:
-    """Sets aside what a call can cost at most.
-
-    Raises:
-        RefusedCallError: if the accounts do not allow it.
-    """
-    reserved = await accounts.reserve(
-        client_key(exchange.headers),
-        dollars=dollars,
-        tokens=tokens,
-        episode=exchange.header("x-amp-episode")[:200],
-    )
-    if isinstance(reserved, Refusal):
-        raise RefusedCallError(reserved.status, reserved.reason, reserved.retry_after_seconds)
-    return reserved
 
 
 def attempts_of(

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs
 
 from amp.errors import InvalidInputError
 from amp.serve.accounting import Accounts, Refusal
-from amp.serve.chats import Chats, reserve
+from amp.serve.chats import Chats
 from amp.serve.desk import KEPT, Desk
 from amp.serve.dialects import CHAT, DIALECTS, MESSAGES
 from amp.serve.exchange import (
@@ -29,6 +29,7 @@ from amp.serve.exchange import (
     length_of,
 )
 from amp.serve.fleet import Fleet
+from amp.serve.held import reserve
 from amp.serve.metrics import Metrics
 from amp.serve.outcomes import OUTCOME_PATH, take_outcome
 from amp.serve.upstream import (
