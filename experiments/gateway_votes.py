@@ -27,9 +27,9 @@ from amp.errors import AmpError
 from amp.report.stats import bootstrap_interval, ratio
 from amp.serve.app import make_app
 from amp.serve.config import ServeConfig
-from amp.serve.said import Said
-from amp.serve.samples import elected
-from amp.serve.upstream import recorded
+from amp.serve.decide.samples import elected
+from amp.serve.dialects.said import Said
+from amp.serve.upstreams.upstream import recorded
 from amp.simulate.build import opening_contexts
 from amp.types import Task
 

@@ -37,14 +37,14 @@ from amp.pools.pool import Pool
 from amp.pools.pool_file import read_pool
 from amp.report.curves import Estimate
 from amp.report.stats import RESAMPLES, Array, bootstrap
-from amp.serve.accounts import Accounts
-from amp.serve.fleet import Route
-from amp.serve.keys import KeyLimits
-from amp.serve.traffic import Watching
-from amp.serve.traffic_file import TrafficFile
-from amp.serve.traffic_pool import pool_of
-from amp.serve.traffic_study import TrafficStudy, study_traffic
-from amp.serve.upstream import UpstreamConfig
+from amp.serve.accounts.keys import KeyLimits
+from amp.serve.accounts.ledger import Accounts
+from amp.serve.traffic.pool import pool_of
+from amp.serve.traffic.study import TrafficStudy, study_traffic
+from amp.serve.traffic.tables import TrafficFile
+from amp.serve.traffic.writer import Watching
+from amp.serve.upstreams.fleet import Route
+from amp.serve.upstreams.upstream import UpstreamConfig
 
 _AT_ONCE = 4
 

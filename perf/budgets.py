@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from amp.serve.accounts import Accounts
-from amp.serve.keys import KeyLimits
+from amp.serve.accounts.keys import KeyLimits
+from amp.serve.accounts.ledger import Accounts
 
 ROWS = 10_000
 CALLS = 2_000

@@ -25,11 +25,11 @@ from rich.console import Console
 from rich.table import Table
 from tests.fakes.upstream import chat, serving
 
-from amp.serve.desk import Desk
-from amp.serve.dialects import CHAT
+from amp.serve.decide.desk import Desk
+from amp.serve.dialects.all import CHAT
 from amp.serve.exchange import Exchange
-from amp.serve.fleet import Fleet, Route
-from amp.serve.upstream import UpstreamConfig
+from amp.serve.upstreams.fleet import Fleet, Route
+from amp.serve.upstreams.upstream import UpstreamConfig
 from amp.usage import Usage
 
 CALLS = 400

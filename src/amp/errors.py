@@ -61,7 +61,7 @@ class BudgetReachedError(LimitReachedError):
     """The next call would break a limit of a virtual key, so it was not made.
 
     Attributes:
-        limit: which, by its name in `amp.serve.keys.KeyLimits`.
+        limit: which, by its name in `amp.serve.accounts.keys.KeyLimits`.
         retry_after: seconds after which it may be allowed; None if waiting does not help.
     """
 

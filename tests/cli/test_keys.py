@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from amp.cli import app
 from amp.errors import InvalidInputError
-from amp.serve.accounts import Accounts
+from amp.serve.accounts.ledger import Accounts
 
 runner = CliRunner()
 

@@ -21,8 +21,8 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from amp.errors import BudgetReachedError, InvalidInputError
-from amp.serve.accounts import Accounts
-from amp.serve.keys import NANO, Key, KeyLimits, nano
+from amp.serve.accounts.keys import NANO, Key, KeyLimits, nano
+from amp.serve.accounts.ledger import Accounts
 from amp.serve.sqlite_file import SqliteFileError
 
 DOLLARS = 1.0

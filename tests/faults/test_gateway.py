@@ -13,9 +13,9 @@ import httpx2
 from tests.fakes.upstream import Asked, Reply, chat, messages, serving, sse
 from tests.serve.running import gateway, until
 
-from amp.serve.accounting import OpenAccounts, Reservation
-from amp.serve.trying import Patience
-from amp.serve.upstream import UpstreamConfig
+from amp.serve.accounts.base import OpenAccounts, Reservation
+from amp.serve.upstreams.trying import Patience
+from amp.serve.upstreams.upstream import UpstreamConfig
 from amp.usage import Usage
 
 KINDS = {

@@ -20,13 +20,13 @@ from tests.serve.running import gateway
 from typer.testing import CliRunner
 
 from amp.cli.app import app
-from amp.serve.accounts import Accounts
-from amp.serve.fleet import Route
-from amp.serve.keys import KeyLimits
-from amp.serve.said import normal_text
-from amp.serve.traffic import Watching
-from amp.serve.traffic_file import TrafficFile
-from amp.serve.upstream import UpstreamConfig
+from amp.serve.accounts.keys import KeyLimits
+from amp.serve.accounts.ledger import Accounts
+from amp.serve.dialects.said import normal_text
+from amp.serve.traffic.tables import TrafficFile
+from amp.serve.traffic.writer import Watching
+from amp.serve.upstreams.fleet import Route
+from amp.serve.upstreams.upstream import UpstreamConfig
 
 LEARNED_FROM, SERVED = 160, 40
 AT_ONCE = 8
@@ -92,8 +92,8 @@ async def test_each_kind_is_sent_where_it_is_done_at_less_cost(tmp_path: Path) -
 CALLS = """
 import asyncio, resource, signal, sys
 from pathlib import Path
-from amp.serve.traffic import Traffic
-from amp.serve.traffic_file import Answer, Call, Shadowed
+from amp.serve.traffic.writer import Traffic
+from amp.serve.traffic.tables import Answer, Call, Shadowed
 from amp.usage import Usage
 
 def keep(traffic, number):

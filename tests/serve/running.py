@@ -10,14 +10,14 @@ from pathlib import Path
 
 import uvicorn
 
-from amp.serve.accounting import Accounts, OpenAccounts
+from amp.serve.accounts.base import Accounts, OpenAccounts
 from amp.serve.app import listen, make_app
 from amp.serve.config import ServeConfig
 from amp.serve.exchange import Bounds
-from amp.serve.fleet import Route
-from amp.serve.traffic import Watching
-from amp.serve.trying import Patience
-from amp.serve.upstream import UpstreamConfig
+from amp.serve.traffic.writer import Watching
+from amp.serve.upstreams.fleet import Route
+from amp.serve.upstreams.trying import Patience
+from amp.serve.upstreams.upstream import UpstreamConfig
 
 
 @dataclass

@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from amp.errors import BudgetReachedError, InvalidInputError, KeyRefusedError
-from amp.serve.accounting import Refusal, Reservation
-from amp.serve.accounts import Accounts
-from amp.serve.keys import NANO, Key, KeyLimits, nano
-from amp.serve.sqlite_accounts import SqliteAccounts
+from amp.serve.accounts.base import Refusal, Reservation
+from amp.serve.accounts.keys import NANO, Key, KeyLimits, nano
+from amp.serve.accounts.ledger import Accounts
+from amp.serve.accounts.sqlite import SqliteAccounts
 from amp.usage import Usage
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC).timestamp()

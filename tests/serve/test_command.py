@@ -22,7 +22,7 @@ from amp.cli.app import app
 from amp.errors import InvalidInputError
 from amp.serve.app import listen
 from amp.serve.config import ServeConfig
-from amp.serve.upstream import Upstream, UpstreamConfig, read_api
+from amp.serve.upstreams.upstream import Upstream, UpstreamConfig, read_api
 
 KEY = "sk-upstream-0123456789abcdef"
 

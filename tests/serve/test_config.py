@@ -9,7 +9,7 @@ import pytest
 
 from amp.errors import InvalidInputError
 from amp.serve.config import ServeConfig, read_section
-from amp.serve.fleet import Route
+from amp.serve.upstreams.fleet import Route
 from amp.settings import Settings, load_toml
 
 ALL = """

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amp.serve.conversation import Conversation, read_conversation
+from amp.serve.decide.conversation import Conversation, read_conversation
 
 Turn = tuple[str, dict[str, str], str, bool]
 """A tool's name, its arguments, its result, and whether that is an error."""

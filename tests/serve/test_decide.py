@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amp.errors import InvalidInputError
-from amp.serve.decide import EFFORTS, MOST_SAMPLES, Arm
+from amp.serve.decide.base import EFFORTS, MOST_SAMPLES, Arm
 
 MODELS = st.from_regex(r"[a-zA-Z0-9][a-zA-Z0-9._:/-]{0,30}", fullmatch=True)
 ARMS = st.builds(Arm, MODELS, st.sampled_from(("", *EFFORTS)), st.integers(1, MOST_SAMPLES))

@@ -13,10 +13,10 @@ import pytest
 from tests.fakes.upstream import Asked, Reply, chat, either, messages, responses, serving
 from tests.serve.running import Running, gateway
 
-from amp.serve.fleet import Route
-from amp.serve.keys import KeyLimits
-from amp.serve.sqlite_accounts import SqliteAccounts
-from amp.serve.upstream import UpstreamConfig
+from amp.serve.accounts.keys import KeyLimits
+from amp.serve.accounts.sqlite import SqliteAccounts
+from amp.serve.upstreams.fleet import Route
+from amp.serve.upstreams.upstream import UpstreamConfig
 
 pytestmark = pytest.mark.slow
 

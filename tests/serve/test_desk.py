@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from tests.serve.test_efforts import SETTINGS
 
 from amp.errors import InvalidInputError
-from amp.serve.decide import Arm
-from amp.serve.desk import Desk, Ruling
-from amp.serve.dialect import Dialect
-from amp.serve.dialects import CHAT, EMBEDDINGS, MESSAGES, RESPONSES
+from amp.serve.decide.base import Arm
+from amp.serve.decide.desk import Desk, Ruling
+from amp.serve.dialects.all import CHAT, EMBEDDINGS, MESSAGES, RESPONSES
+from amp.serve.dialects.base import Dialect
 from amp.serve.exchange import Exchange, RefusedCallError
-from amp.serve.fleet import Fleet, Route
-from amp.serve.upstream import UpstreamConfig
+from amp.serve.upstreams.fleet import Fleet, Route
+from amp.serve.upstreams.upstream import UpstreamConfig
 from amp.usage import Usage
 
 PRICES = """

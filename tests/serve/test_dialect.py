@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from tests.fakes.upstream import USAGE, WORDS, Asked, chat, embeddings, messages, responses
 
 from amp.errors import InvalidInputError
-from amp.serve.dialect import TOKENS_OF_MEDIA, UNCAPPED_COMPLETION, Events, Told, data_of
-from amp.serve.dialects import CHAT as OPENAI
-from amp.serve.dialects import DIALECTS, EMBEDDINGS, RESPONSES
-from amp.serve.dialects import MESSAGES as ANTHROPIC
-from amp.serve.responses import UNKNOWN_CONTEXT, OpenAIResponses
+from amp.serve.dialects.all import CHAT as OPENAI
+from amp.serve.dialects.all import DIALECTS, EMBEDDINGS, RESPONSES
+from amp.serve.dialects.all import MESSAGES as ANTHROPIC
+from amp.serve.dialects.base import TOKENS_OF_MEDIA, UNCAPPED_COMPLETION, Events, Told, data_of
+from amp.serve.dialects.responses import UNKNOWN_CONTEXT, OpenAIResponses
 
 JSON = st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.just({"a": [1.10, {}]})
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amp.serve.decide import EFFORTS, Arm
-from amp.serve.dialect import Dialect
-from amp.serve.dialects import CHAT, MESSAGES, RESPONSES
+from amp.serve.decide.base import EFFORTS, Arm
+from amp.serve.dialects.all import CHAT, MESSAGES, RESPONSES
+from amp.serve.dialects.base import Dialect
 
 OPENAI, ANTHROPIC = CHAT, MESSAGES
 MODELS = st.sampled_from(("gpt-5-mini", "claude-haiku-4-5", "claude-opus-4-6", "qwen3"))

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from tests.fakes.upstream import Asked, Reply, either, serving
 from tests.serve.running import gateway
 
-from amp.serve.decide import Arm
-from amp.serve.dialects import CHAT as DIALECT
+from amp.serve.decide.base import Arm
+from amp.serve.dialects.all import CHAT as DIALECT
 from amp.serve.exchange import RefusedCallError
-from amp.serve.fleet import Fleet, Route
-from amp.serve.upstream import UpstreamConfig
+from amp.serve.upstreams.fleet import Fleet, Route
+from amp.serve.upstreams.upstream import UpstreamConfig
 
 CHAT: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
 NOWHERE = "http://127.0.0.1:9/v1"

@@ -13,11 +13,11 @@ import pytest
 from tests.fakes.upstream import Asked, Reply, chat, either, messages, serving
 from tests.serve.running import Running, gateway, until
 
-from amp.serve.accounting import OpenAccounts, Refusal, Reservation
+from amp.serve.accounts.base import OpenAccounts, Refusal, Reservation
+from amp.serve.accounts.keys import KeyLimits
+from amp.serve.accounts.sqlite import SqliteAccounts
 from amp.serve.exchange import Bounds
-from amp.serve.keys import KeyLimits
-from amp.serve.sqlite_accounts import SqliteAccounts
-from amp.serve.upstream import UpstreamConfig, is_below_v1
+from amp.serve.upstreams.upstream import UpstreamConfig, is_below_v1
 
 pytestmark = pytest.mark.slow
 

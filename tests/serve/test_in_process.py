@@ -25,8 +25,8 @@ from tests.fakes.upstream import WORDS, Asked, Reply, Upstream, chat, either, se
 
 import amp
 from amp.errors import InvalidInputError
-from amp.serve.accounts import Accounts
-from amp.serve.keys import KeyLimits
+from amp.serve.accounts.keys import KeyLimits
+from amp.serve.accounts.ledger import Accounts
 
 pytestmark = pytest.mark.slow
 

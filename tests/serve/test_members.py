@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amp.serve.members import with_members
+from amp.serve.dialects.members import with_members
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text('a"\\{}é\U0001f600', max_size=5),

@@ -25,7 +25,7 @@ from amp.models.openai import OpenAIModel
 from amp.models.recorded import RecordedModel
 from amp.models.scripted import ScriptedModel
 from amp.planner import Planner
-from amp.serve.upstream import recorded
+from amp.serve.upstreams.upstream import recorded
 from amp.types import Limits, StepRecord
 
 pytestmark = pytest.mark.slow

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amp.serve.conversation import Conversation
-from amp.serve.decide import EFFORTS, Arm, Decision, Forecast, Pass, Policy, Wish
-from amp.serve.rules import LESS, MORE, Rules, need_of, rank
+from amp.serve.decide.base import EFFORTS, Arm, Decision, Forecast, Pass, Policy, Wish
+from amp.serve.decide.conversation import Conversation
+from amp.serve.decide.rules import LESS, MORE, Rules, need_of, rank
 
 MODELS = ("small", "middle", "large")
 POLICIES = st.sampled_from((Pass(), Rules()))

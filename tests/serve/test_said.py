@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.fakes.upstream import Asked, chat, messages
 
-from amp.serve.dialect import Events, data_of
-from amp.serve.said import SHORT, Normal, Said, normal_text
+from amp.serve.dialects.base import Events, data_of
+from amp.serve.dialects.said import SHORT, Normal, Said, normal_text
 
 leaves = st.integers(-(2**50), 2**50) | st.text(max_size=5) | st.sampled_from([None, True, 0.5])
 values = leaves | st.lists(leaves, max_size=2) | st.fixed_dictionaries({"b": leaves, "a": leaves})

@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amp.errors import InvalidInputError
-from amp.serve import traffic as module
-from amp.serve.traffic import Keep, Traffic
-from amp.serve.traffic_file import (
+from amp.serve.traffic import writer as module
+from amp.serve.traffic.tables import (
     WHOLE_EPISODE,
     Answer,
     Call,
@@ -23,6 +22,7 @@ from amp.serve.traffic_file import (
     TrafficFile,
     new_id,
 )
+from amp.serve.traffic.writer import Keep, Traffic
 from amp.usage import Usage
 
 counts = st.integers(0, 2**40)

@@ -18,14 +18,14 @@ from amp.allocate.policy_file import Origin, save_router
 from amp.cli.app import app
 from amp.errors import InvalidInputError
 from amp.pools.pool_file import read_pool
-from amp.serve.conversation import Conversation
-from amp.serve.decide import Arm, Forecast, Wish
-from amp.serve.kinds import known_kind
-from amp.serve.learned import Learned, arm_of, pool_name
-from amp.serve.traffic import Keep, Traffic
-from amp.serve.traffic_file import Answer, Call, Labelled, Shadowed, new_id
-from amp.serve.traffic_pool import LEAST_CALLS, pool_of
-from amp.serve.traffic_study import TrafficStudy, study_traffic
+from amp.serve.decide.base import Arm, Forecast, Wish
+from amp.serve.decide.conversation import Conversation
+from amp.serve.decide.kinds import known_kind
+from amp.serve.decide.learned import Learned, arm_of, pool_name
+from amp.serve.traffic.pool import LEAST_CALLS, pool_of
+from amp.serve.traffic.study import TrafficStudy, study_traffic
+from amp.serve.traffic.tables import Answer, Call, Labelled, Shadowed, new_id
+from amp.serve.traffic.writer import Keep, Traffic
 from amp.usage import Usage
 
 CHEAP, DEAR = "cheap@low", "dear"

@@ -32,8 +32,8 @@ from tests.serve.talks import (
 )
 
 from amp.errors import InvalidInputError
-from amp.serve.dialect import Dialect
-from amp.serve.dialects import CHAT, MESSAGES, RESPONSES
+from amp.serve.dialects.all import CHAT, MESSAGES, RESPONSES
+from amp.serve.dialects.base import Dialect
 from amp.serve.translate.meaning import (
     Answer,
     BrokenAnswerError,
@@ -46,7 +46,7 @@ from amp.serve.translate.meaning import (
 )
 from amp.serve.translate.stops import Cutting
 from amp.serve.translate.translation import GRAMMARS, StreamTranslation, Translation
-from amp.serve.upstream import UpstreamError
+from amp.serve.upstreams.upstream import UpstreamError
 
 SENT: Mapping[str, tuple[str, TypeAdapter[Any]]] = {
     CHAT.path: ("messages", TypeAdapter(list[ChatCompletionMessageParam])),

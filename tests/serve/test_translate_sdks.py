@@ -24,7 +24,7 @@ from tests.fakes.upstream import (
 )
 from tests.serve.running import gateway
 
-from amp.serve.upstream import Api, UpstreamConfig
+from amp.serve.upstreams.upstream import Api, UpstreamConfig
 
 pytestmark = pytest.mark.slow
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from amp.serve.dialect import Dialect
-from amp.serve.dialects import CHAT, EMBEDDINGS, MESSAGES, RESPONSES
+from amp.serve.dialects.all import CHAT, EMBEDDINGS, MESSAGES, RESPONSES
+from amp.serve.dialects.base import Dialect
 from amp.serve.translate.meaning import UntranslatableError
 from amp.serve.translate.translation import Translation, dialect_for, translated_headers
-from amp.serve.upstream import UpstreamError
+from amp.serve.upstreams.upstream import UpstreamError
 
 USER = {"role": "user", "content": "Hi"}
 SOURCE = {"type": "base64", "media_type": "image/png", "data": "aWk="}

@@ -16,14 +16,14 @@ from tests.fakes.upstream import Asked, Reply, Upstream, serving
 from tests.serve.running import Running, gateway, until
 
 from amp.errors import InvalidInputError
-from amp.serve.accounts import Accounts
-from amp.serve.fleet import Route
-from amp.serve.keys import KeyLimits
-from amp.serve.shadow import Operator, unfit
-from amp.serve.sqlite_accounts import SqliteAccounts
-from amp.serve.traffic import Keep, Watching
-from amp.serve.traffic_file import Labelled, TrafficFile
-from amp.serve.upstream import UpstreamConfig
+from amp.serve.accounts.keys import KeyLimits
+from amp.serve.accounts.ledger import Accounts
+from amp.serve.accounts.sqlite import SqliteAccounts
+from amp.serve.traffic.shadow import Operator, unfit
+from amp.serve.traffic.tables import Labelled, TrafficFile
+from amp.serve.traffic.writer import Keep, Watching
+from amp.serve.upstreams.fleet import Route
+from amp.serve.upstreams.upstream import UpstreamConfig
 
 ROUTE = Route("amp/auto", arms=(CHEAP, DEAR))
 CALL_OF_DEAR = (50 * 10 + 50 * 1 + 10 * 40) * 1e-6

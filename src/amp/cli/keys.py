@@ -14,9 +14,9 @@ from amp.cli.terminal import new_console, say, say_json
 from amp.settings import load_settings
 
 if TYPE_CHECKING:
-    from amp.serve.accounts import Accounts
-    from amp.serve.budgets import Spend
-    from amp.serve.keys import Key
+    from amp.serve.accounts.budgets import Spend
+    from amp.serve.accounts.keys import Key
+    from amp.serve.accounts.ledger import Accounts
 
 
 keys_app = typer.Typer(help="Keys of the gateway, and their budgets.", no_args_is_help=True)
@@ -31,7 +31,7 @@ _Name = Annotated[str, typer.Argument(metavar="NAME", help="What the key is call
 
 @contextmanager
 def _opened(path: Path | None, *, create: bool = False) -> Iterator[Accounts]:
-    from amp.serve.accounts import Accounts
+    from amp.serve.accounts.ledger import Accounts
 
     accounts = Accounts(path or load_settings().accounts, create=create)
     try:
@@ -53,7 +53,7 @@ def keys_add(
     as_json: Json = False,
 ) -> None:
     """Make a key and show it, this once. Example: amp keys add ann --dollars-per-day 5"""
-    from amp.serve.keys import KeyLimits
+    from amp.serve.accounts.keys import KeyLimits
 
     limits = KeyLimits(
         dollars_per_day,
@@ -83,7 +83,7 @@ def keys_list(accounts: _File = None, as_json: Json = False) -> None:
         return
     from rich.table import Table
 
-    from amp.serve.budgets import day_of
+    from amp.serve.accounts.budgets import day_of
 
     table = Table(box=None)
     for column in ("name", "key", "made", "limits"):
@@ -114,7 +114,7 @@ def keys_spend(
     as_json: Json = False,
 ) -> None:
     """Show what keys spent today and this month. Example: amp keys spend ann"""
-    from amp.serve.budgets import shown
+    from amp.serve.accounts.budgets import shown
 
     with _opened(accounts) as opened:
         spends = opened.spend(name)
@@ -148,7 +148,7 @@ def keys_spend(
 
 
 def _limits(key: Key) -> str:
-    from amp.serve.keys import LIMITS
+    from amp.serve.accounts.keys import LIMITS
 
     found = ((name, getattr(key.limits, name)) for name in LIMITS)
     return ", ".join(f"{name} {value:g}" for name, value in found if value is not None) or "none"
@@ -164,7 +164,7 @@ def _spent(spend: Spend) -> dict[str, Any]:
     """For machines: dollars beside the nano-dollars that are counted."""
     from dataclasses import asdict
 
-    from amp.serve.keys import NANO
+    from amp.serve.accounts.keys import NANO
 
     def told(sums: dict[str, Any]) -> dict[str, Any]:
         return {name: value / NANO if "dollars" in name else value for name, value in sums.items()}

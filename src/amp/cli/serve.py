@@ -133,9 +133,9 @@ def serve(
             "--replay names the model and stands for the server; leave --upstream and --model out"
         )
     from amp.serve import app as server
+    from amp.serve.accounts.sqlite import SqliteAccounts
     from amp.serve.config import LOOPBACK, read_section
-    from amp.serve.sqlite_accounts import SqliteAccounts
-    from amp.serve.upstream import UpstreamConfig, read_api, recorded
+    from amp.serve.upstreams.upstream import UpstreamConfig, read_api, recorded
 
     options: dict[str, Any] = {
         "accounts": accounts,

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from amp.learn.trainer import Metrics
     from amp.models.base import LanguageModel
     from amp.report.curves import Estimate
-    from amp.serve.traffic_pool import By
-    from amp.serve.traffic_study import Expected, TrafficStudy
+    from amp.serve.traffic.pool import By
+    from amp.serve.traffic.study import Expected, TrafficStudy
 
 
 @app.command()
@@ -290,9 +290,9 @@ def _of_traffic(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from amp.allocate.policy_file import Origin, save_router
     from amp.pools.pool_file import require_pool_name, write_pool
-    from amp.serve.traffic_file import TrafficFile
-    from amp.serve.traffic_pool import pool_of
-    from amp.serve.traffic_study import study_traffic
+    from amp.serve.traffic.pool import pool_of
+    from amp.serve.traffic.study import study_traffic
+    from amp.serve.traffic.tables import TrafficFile
 
     if to is None and to_pool is None:
         raise InvalidInputError("--to is missing, expected the name of a .safetensors file")
@@ -331,7 +331,7 @@ def _of_traffic(
 def _show_traffic(study: TrafficStudy, counts: tuple[int, int, int]) -> None:
     from rich.table import Table
 
-    from amp.serve.learned import MAY_LOSE
+    from amp.serve.decide.learned import MAY_LOSE
 
     console, pool, dear = new_console(), study.traffic.pool, study.arms[-1]
     episodes = len({task.group for task in pool.tasks})

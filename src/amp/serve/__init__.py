@@ -1,6 +1,7 @@
-"""The gateway: an HTTP server in front of a model that measures every call.
+"""The gateway: an HTTP server in front of models that measures and decides every call.
 
-`app` is the web application, `gateway` what happens to one call, `exchange` the client's side of
-it, `dialect` how the two APIs say the same things, `upstream` the server behind. `accounting` says
-who may spend what, `accounts` has the budgets of keys in a file.
+`app` is the web application, `gateway` the way in, `exchange` one request and its answer, and
+`chats` what happens to a call: it is read (`dialects`), decided (`decide`), reserved (`accounts`),
+sent to a server (`upstreams`), in its own API (`translate`), settled, and kept to learn from
+(`traffic`). `in_process` is the same for a client of an SDK, without a server.
 """

@@ -18,15 +18,15 @@ from fastapi.routing import APIRoute
 from starlette.routing import Route
 
 from amp.errors import AmpError, InvalidInputError
-from amp.serve.accounting import Accounts, OpenAccounts
+from amp.serve.accounts.base import Accounts, OpenAccounts
 from amp.serve.config import ServeConfig
-from amp.serve.decide import Policy
-from amp.serve.desk import Desk
-from amp.serve.fleet import Fleet
+from amp.serve.decide.base import Policy
+from amp.serve.decide.desk import Desk
 from amp.serve.gateway import Gateway
 from amp.serve.metrics import Metrics
-from amp.serve.upstream import Upstream, UpstreamConfig, UpstreamError
-from amp.serve.watch import Watch
+from amp.serve.traffic.watch import Watch
+from amp.serve.upstreams.fleet import Fleet
+from amp.serve.upstreams.upstream import Upstream, UpstreamConfig, UpstreamError
 
 _log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def make_app(
 
 def _policy_in(path: str) -> Policy:
     """The policy that was learned from traffic; arrays are read only where there is one."""
-    from amp.serve.learned import Learned
+    from amp.serve.decide.learned import Learned
 
     return Learned(Path(path))
 

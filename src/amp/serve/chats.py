@@ -1,7 +1,7 @@
 """What happens to a chat: it is reserved, passed on as it is, measured, and settled.
 
-The upstreams of a model are asked in order, until one answers (`amp.serve.trying`). Each of these
-attempts is settled by itself, in one place, whatever ended it:
+The upstreams of a model are asked in order, until one answers (`amp.serve.upstreams.trying`). Each
+of these attempts is settled by itself, in one place, whatever ended it:
 
 | what ended it | what is charged |
 |---|---|
@@ -24,21 +24,21 @@ from typing import TYPE_CHECKING
 
 from amp.cost import is_priced
 from amp.models.base import ModelCard
-from amp.serve.accounting import Accounts
-from amp.serve.breaker import Breaker, Ticket
-from amp.serve.decide import Arm
-from amp.serve.desk import Desk, Ruling
-from amp.serve.dialect import Asked, Dialect, Events, Told, data_of, object_of, parsed
+from amp.serve.accounts.base import Accounts
+from amp.serve.decide.base import Arm
+from amp.serve.decide.desk import Desk, Ruling
+from amp.serve.decide.samples import Votes
+from amp.serve.dialects.base import Asked, Dialect, Events, Told, data_of, object_of, parsed
 from amp.serve.exchange import Exchange, RefusedCallError, length_of
-from amp.serve.fleet import Fleet, Place, Route
 from amp.serve.held import Held
 from amp.serve.metrics import Metrics
-from amp.serve.prices import bound_of, priced
-from amp.serve.samples import Votes
 from amp.serve.translate.meaning import UntranslatableError
 from amp.serve.translate.translation import Translation, dialect_for, translated_headers
-from amp.serve.trying import Trying, is_outage
-from amp.serve.upstream import (
+from amp.serve.upstreams.breaker import Breaker, Ticket
+from amp.serve.upstreams.fleet import Fleet, Place, Route
+from amp.serve.upstreams.prices import bound_of, priced
+from amp.serve.upstreams.trying import Trying, is_outage
+from amp.serve.upstreams.upstream import (
     Answer,
     Headers,
     UpstreamError,
@@ -50,7 +50,7 @@ from amp.serve.upstream import (
 from amp.usage import Usage
 
 if TYPE_CHECKING:
-    from amp.serve.watch import Watch
+    from amp.serve.traffic.watch import Watch
 
 _GAVE_UP_WAITING = (504, 524)
 _UNREAD, _MOST_UNWILLING = (400, 422), 1_000

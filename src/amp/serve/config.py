@@ -33,12 +33,12 @@ from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from amp.errors import InvalidInputError, did_you_mean
 from amp.models.connection import clean_key, read_address
-from amp.serve.decide import Arm
+from amp.serve.decide.base import Arm
 from amp.serve.exchange import Bounds
-from amp.serve.fleet import Route
-from amp.serve.traffic import Keep, Watching
-from amp.serve.trying import Patience
-from amp.serve.upstream import Api, UpstreamConfig
+from amp.serve.traffic.writer import Keep, Watching
+from amp.serve.upstreams.fleet import Route
+from amp.serve.upstreams.trying import Patience
+from amp.serve.upstreams.upstream import Api, UpstreamConfig
 from amp.settings import Config, FilePath, Settings, checked, read_toml
 
 SECTION = "serve"

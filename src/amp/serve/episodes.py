@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 from amp.errors import InvalidInputError
-from amp.serve.accounting import Accounts, Refusal, Reservation
-from amp.serve.budgets import require_episode
+from amp.serve.accounts.base import Accounts, Refusal, Reservation
+from amp.serve.accounts.budgets import require_episode
 from amp.usage import Usage
 
 _current: ContextVar[EpisodeSpend | None] = ContextVar("amp_episode", default=None)

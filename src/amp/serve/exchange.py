@@ -13,8 +13,8 @@ from collections.abc import Callable, Coroutine, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from amp.serve.dialect import Dialect
-from amp.serve.upstream import Headers
+from amp.serve.dialects.base import Dialect
+from amp.serve.upstreams.upstream import Headers
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Coroutine[Any, Any, Message]]

@@ -2,7 +2,7 @@
 
 A call of a chat is measured (`amp.serve.chats`); every other path below ``/v1`` is passed through
 unread. Bytes go out as they come in, but for the usage that a client of a stream did not ask for
-(`amp.serve.dialect`). One coroutine has a call from its first byte to its last.
+(`amp.serve.dialects.base`). One coroutine has a call from its first byte to its last.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from amp.errors import InvalidInputError
-from amp.serve.accounting import Accounts, Refusal
+from amp.serve.accounts.base import Accounts, Refusal
 from amp.serve.chats import Chats
-from amp.serve.desk import KEPT, Desk
-from amp.serve.dialects import CHAT, DIALECTS, MESSAGES
+from amp.serve.decide.desk import KEPT, Desk
+from amp.serve.dialects.all import CHAT, DIALECTS, MESSAGES
 from amp.serve.exchange import (
     Bounds,
     ClientWentError,
@@ -28,11 +28,12 @@ from amp.serve.exchange import (
     Send,
     length_of,
 )
-from amp.serve.fleet import Fleet
 from amp.serve.held import reserve
 from amp.serve.metrics import Metrics
-from amp.serve.outcomes import OUTCOME_PATH, take_outcome
-from amp.serve.upstream import (
+from amp.serve.traffic.outcomes import OUTCOME_PATH, take_outcome
+from amp.serve.traffic.watch import Watch
+from amp.serve.upstreams.fleet import Fleet
+from amp.serve.upstreams.upstream import (
     Upstream,
     UpstreamError,
     UpstreamRefusedError,
@@ -41,7 +42,6 @@ from amp.serve.upstream import (
     passed_back,
     whole,
 )
-from amp.serve.watch import Watch
 
 _CLIENT_WENT = 499
 _FREE = ("GET", "HEAD", "OPTIONS", "DELETE")

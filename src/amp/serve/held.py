@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from amp.serve.accounting import Accounts, Refusal, Reservation
+from amp.serve.accounts.base import Accounts, Refusal, Reservation
 from amp.serve.exchange import Exchange, RefusedCallError
-from amp.serve.upstream import client_key
+from amp.serve.upstreams.upstream import client_key
 from amp.usage import Usage
 
 

@@ -31,15 +31,15 @@ import httpx2
 from fastapi import FastAPI
 
 from amp.errors import InvalidInputError
-from amp.serve.accounting import OpenAccounts
+from amp.serve.accounts.base import OpenAccounts
+from amp.serve.accounts.sqlite import SqliteAccounts
 from amp.serve.app import make_app
 from amp.serve.config import ServeConfig
 from amp.serve.episodes import EpisodeAccounts, current_episode
 from amp.serve.exchange import Bounds, Message
-from amp.serve.fleet import Route
-from amp.serve.sqlite_accounts import SqliteAccounts
-from amp.serve.traffic import Watching
-from amp.serve.upstream import Api, UpstreamConfig
+from amp.serve.traffic.writer import Watching
+from amp.serve.upstreams.fleet import Route
+from amp.serve.upstreams.upstream import Api, UpstreamConfig
 from amp.settings import load_settings
 
 Client = TypeVar("Client")

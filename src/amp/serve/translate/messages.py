@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from amp.models.chat import effort
-from amp.serve.decide import Arm
-from amp.serve.dialect import UNCAPPED_COMPLETION
-from amp.serve.efforts import anthropic_effort, takes_budget, thinking_obstacle
+from amp.serve.decide.base import Arm
+from amp.serve.dialects.base import UNCAPPED_COMPLETION
+from amp.serve.dialects.efforts import anthropic_effort, takes_budget, thinking_obstacle
 from amp.serve.translate.fields import Fields, parts_of
 from amp.serve.translate.meaning import (
     Part,

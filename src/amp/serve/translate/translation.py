@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from amp.models.reply import reason_of
-from amp.serve.dialect import Dialect, data_of, object_of, parsed
-from amp.serve.dialects import CHAT, MESSAGES, RESPONSES
+from amp.serve.dialects.all import CHAT, MESSAGES, RESPONSES
+from amp.serve.dialects.base import Dialect, data_of, object_of, parsed
 from amp.serve.translate import (
     chat,
     chat_answers,
@@ -28,7 +28,7 @@ from amp.serve.translate.meaning import (
     written,
 )
 from amp.serve.translate.stops import Cutting
-from amp.serve.upstream import UpstreamError
+from amp.serve.upstreams.upstream import UpstreamError
 
 _OF_ONE_API = ("authorization", "x-api-key", "api-key", "anthropic-", "openai-", "x-stainless-")
 _VERSION = ("anthropic-version", "2023-06-01")

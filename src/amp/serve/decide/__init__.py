@@ -1,0 +1,1 @@
+"""What each call is decided to get, and why: `desk` asks a policy, `base` has its protocol."""

@@ -1,0 +1,436 @@
+"""How the two APIs say the same things: what is asked for, what it cost, what went wrong.
+
+A gateway that rebuilds requests and answers from the fields that it knows loses all others. So
+bodies stay the bytes that they are; a dialect only reads in them. One thing is added: a stream of
+the OpenAI API tells its usage only if it is asked to, so it is asked to, and the event that the
+client did not ask for is taken out again.
+
+What a call can cost at most is known before it: no token is less than a byte of the request, and no
+answer is longer than its cap. An image counts as `TOKENS_OF_MEDIA`, not as the bytes that it has.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from amp.errors import InvalidInputError
+from amp.models.bill import number, size, table
+from amp.serve.dialects.efforts import (
+    ANTHROPIC_EFFORT,
+    OPENAI_EFFORT,
+    anthropic_effort,
+    armed,
+    obstacle_of,
+    openai_effort,
+    thinking_obstacle,
+)
+from amp.usage import Usage
+
+if TYPE_CHECKING:
+    from amp.serve.decide.base import Arm
+
+TOKENS_OF_MEDIA = 50_000
+"""What an image, a sound or a document counts before its call; the dearest image has fewer."""
+
+UNCAPPED_COMPLETION = 16_384
+"""Tokens that are reserved for an answer to which the client sets no cap."""
+
+_MEDIA = ("image", "input_image", "input_audio", "input_file", "document", "file", "video")
+_OPENAI_GENERATED = ("content", "refusal", "reasoning_content", "reasoning", "tool_calls", "audio")
+_NO_USAGE = re.compile(rb',\s*"usage"\s*:\s*null|"usage"\s*:\s*null\s*,')
+_CACHE_WRITTEN_5M, _CACHE_WRITTEN_1H = 0.25, 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a client asks for.
+
+    Attributes:
+        model: name of the model.
+        body: what the upstream is sent.
+        adds_usage: whether the body asks for a usage that the client did not ask for.
+        prompt_bound: tokens that the prompt has at most.
+        completion_bound: tokens that all samples together have at most; where the client sets no
+            cap, an assumption.
+        dearest_prompt: the most that a prompt token costs, in prices of one that is in no cache.
+        fields: the request as it was read.
+    """
+
+    model: str
+    body: bytes
+    adds_usage: bool
+    prompt_bound: int
+    completion_bound: int
+    dearest_prompt: float = 1.0
+    fields: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
+
+
+@dataclass(slots=True)
+class Told:
+    """What the upstream has told of a call by now, and what came of it.
+
+    Attributes:
+        prompt: all prompt tokens.
+        cached: those of them that were read from a cache.
+        completion: tokens generated.
+        reasoning: those of them that were thinking.
+        surcharge: for tokens written into a cache, in prices of a prompt token.
+        came_bytes: of what was generated, as far as it came.
+        final: whether the figures are those of the whole answer.
+        is_unknown: whether the answer is still being made, for somebody to ask for it later.
+    """
+
+    prompt: int | None = None
+    cached: int = 0
+    completion: int | None = None
+    reasoning: int = 0
+    surcharge: float = 0.0
+    came_bytes: int = 0
+    final: bool = False
+    is_unknown: bool = False
+
+    def usage(self, asked: Asked) -> Usage:
+        """The usage of the call, without dollars.
+
+        What the upstream did not tell is an upper bound, and the call is marked as an estimate: the
+        bound of the prompt, and a token for every byte that came.
+        """
+        estimated = not self.final or self.prompt is None or self.completion is None
+        prompt = asked.prompt_bound if self.prompt is None else self.prompt
+        completion = self.completion or 0
+        if estimated:
+            completion = max(completion, self.came_bytes)
+            if self.is_unknown:
+                completion = max(completion, asked.completion_bound)
+        # Some servers do not count thinking as completion.
+        if self.reasoning > completion:
+            completion += self.reasoning
+        return Usage(
+            model_calls=1,
+            prompt_tokens=prompt,
+            cached_prompt_tokens=min(self.cached, prompt),
+            completion_tokens=completion,
+            reasoning_tokens=self.reasoning,
+            estimated_calls=int(estimated),
+        )
+
+
+class Dialect(Protocol):
+    """One API: where it is, and how its bodies are read."""
+
+    @property
+    def name(self) -> str:
+        """Of the API, as price tables have it."""
+        ...
+
+    @property
+    def path(self) -> str:
+        """Where a chat is posted."""
+        ...
+
+    def read(self, body: bytes) -> Asked:
+        """Reads a request.
+
+        Raises:
+            InvalidInputError: if it is no JSON object, or names no model.
+        """
+        ...
+
+    def hear(self, answer: Mapping[str, Any], told: Told) -> None:
+        """Notes what an answer tells, or one event of a stream."""
+        ...
+
+    def without_usage(self, event: bytes) -> bytes:
+        """An event as the upstream would have sent it without being asked for the usage."""
+        ...
+
+    def error(self, status: int, message: str) -> dict[str, Any]:
+        """An error in the API's own form."""
+        ...
+
+    def error_event(self, status: int, message: str) -> bytes:
+        """An error that ends a stream."""
+        ...
+
+    def authorization(self, key: str) -> tuple[str, str]:
+        """The header that carries a key."""
+        ...
+
+    def obstacle(self, fields: Mapping[str, Any], arm: Arm) -> str:
+        """Why the effort of an arm can't be written into a request; empty if it can.
+
+        What the client sets itself stays, so that is the first obstacle.
+        """
+        ...
+
+    def with_arm(self, body: bytes, arm: Arm) -> bytes:
+        """The request with the arm's model, and its effort unless there is an `obstacle`.
+
+        All other bytes stay.
+        """
+        ...
+
+
+class OpenAIChat:
+    """Chat completions as OpenAI has them."""
+
+    name = "openai"
+    path = "/v1/chat/completions"
+
+    def read(self, body: bytes) -> Asked:
+        fields = object_of(body)
+        samples = whole_number(fields.get("n")) or 1
+        cap = whole_number(fields.get("max_completion_tokens")) or whole_number(
+            fields.get("max_tokens")
+        )
+        adds_usage = False
+        if fields.get("stream") is True:
+            options = fields.get("stream_options")
+            if options is None or (isinstance(options, dict) and not options.get("include_usage")):
+                adds_usage, body = True, _asking_for_usage(body, fields)
+        return Asked(
+            model_of(fields),
+            body,
+            adds_usage,
+            prompt_bound(body, fields, "messages"),
+            samples * (cap or UNCAPPED_COMPLETION),
+            fields=fields,
+        )
+
+    def hear(self, answer: Mapping[str, Any], told: Told) -> None:
+        usage = answer.get("usage")
+        if isinstance(usage, dict):
+            told.prompt = number(usage.get("prompt_tokens"))
+            told.cached = number(table(usage, "prompt_tokens_details").get("cached_tokens")) or 0
+            told.completion = number(usage.get("completion_tokens"))
+            details = table(usage, "completion_tokens_details")
+            told.reasoning = number(details.get("reasoning_tokens")) or 0
+            told.final = True
+        choices = answer.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
+            if isinstance(choice, dict):
+                said = table(choice, "delta") or table(choice, "message")
+                told.came_bytes += sum(size(said.get(part)) for part in _OPENAI_GENERATED)
+
+    def without_usage(self, event: bytes) -> bytes:
+        data = data_of(event)
+        if data is None or "usage" not in data:
+            return event
+        if data["usage"] is None:
+            shorter = _NO_USAGE.sub(b"", event, count=1)
+            rest = {name: value for name, value in data.items() if name != "usage"}
+            return shorter if data_of(shorter) == rest else event
+        is_apart = data.get("choices") == [] and isinstance(data["usage"], dict)
+        return b"" if is_apart else event
+
+    def error(self, status: int, message: str) -> dict[str, Any]:
+        kinds = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+        kind = kinds.get(status, "invalid_request_error" if status < 500 else "server_error")
+        return {"error": {"message": message, "type": kind, "param": None, "code": None}}
+
+    def error_event(self, status: int, message: str) -> bytes:
+        return b"data: " + json.dumps(self.error(status, message)).encode() + b"\n\n"
+
+    def authorization(self, key: str) -> tuple[str, str]:
+        return "authorization", f"Bearer {key}"
+
+    def obstacle(self, fields: Mapping[str, Any], arm: Arm) -> str:
+        caps = (fields.get("max_completion_tokens"), fields.get("max_tokens"))
+        return obstacle_of(fields, arm, OPENAI_EFFORT, max(map(whole_number, caps)))
+
+    def with_arm(self, body: bytes, arm: Arm) -> bytes:
+        fields = object_of(body)
+        return armed(body, fields, arm, {} if self.obstacle(fields, arm) else openai_effort(arm))
+
+
+class AnthropicMessages:
+    """Messages as Anthropic has them. Its streams tell their usage unasked."""
+
+    name = "anthropic"
+    path = "/v1/messages"
+
+    def read(self, body: bytes) -> Asked:
+        fields = object_of(body)
+        return Asked(
+            model_of(fields),
+            body,
+            False,
+            prompt_bound(body, fields, "messages"),
+            whole_number(fields.get("max_tokens")) or UNCAPPED_COMPLETION,
+            1.0 + _CACHE_WRITTEN_1H if b"cache_control" in body else 1.0,
+            fields,
+        )
+
+    def hear(self, answer: Mapping[str, Any], told: Told) -> None:
+        kind = answer.get("type")
+        begun = table(answer, "message") if kind == "message_start" else answer
+        usage = begun.get("usage")
+        if isinstance(usage, dict):
+            self._count(usage, told)
+            told.final = kind in ("message", "message_delta")
+        said = table(answer, "delta") or table(answer, "content_block")
+        for part in ("text", "thinking", "partial_json"):
+            told.came_bytes += size(said.get(part))
+        if kind == "message":
+            told.came_bytes += size(answer.get("content"))
+
+    def without_usage(self, event: bytes) -> bytes:
+        return event
+
+    def error(self, status: int, message: str) -> dict[str, Any]:
+        kinds = {
+            401: "authentication_error",
+            403: "permission_error",
+            404: "not_found_error",
+            413: "request_too_large",
+            429: "rate_limit_error",
+        }
+        kind = kinds.get(status, "invalid_request_error" if status < 500 else "api_error")
+        return {"type": "error", "error": {"type": kind, "message": message}}
+
+    def error_event(self, status: int, message: str) -> bytes:
+        data = json.dumps(self.error(status, message)).encode()
+        return b"event: error\ndata: " + data + b"\n\n"
+
+    def authorization(self, key: str) -> tuple[str, str]:
+        return "x-api-key", key
+
+    def obstacle(self, fields: Mapping[str, Any], arm: Arm) -> str:
+        cap = whole_number(fields.get("max_tokens"))
+        return obstacle_of(fields, arm, ANTHROPIC_EFFORT, cap) or thinking_obstacle(fields, arm)
+
+    def with_arm(self, body: bytes, arm: Arm) -> bytes:
+        fields = object_of(body)
+        own = {} if self.obstacle(fields, arm) else anthropic_effort(fields, arm)
+        return armed(body, fields, arm, own)
+
+    @staticmethod
+    def _count(usage: Mapping[str, Any], told: Told) -> None:
+        """Notes the figures; the last event may repeat those of the prompt, or leave them out."""
+        fresh = number(usage.get("input_tokens"))
+        if fresh is not None:
+            told.cached = number(usage.get("cache_read_input_tokens")) or 0
+            written = number(usage.get("cache_creation_input_tokens")) or 0
+            told.prompt = fresh + told.cached + written
+            hour = number(table(usage, "cache_creation").get("ephemeral_1h_input_tokens")) or 0
+            hour = min(hour, written)
+            told.surcharge = _CACHE_WRITTEN_5M * (written - hour) + _CACHE_WRITTEN_1H * hour
+        told.completion = number(usage.get("output_tokens"))
+        details = table(usage, "output_tokens_details")
+        told.reasoning = number(details.get("thinking_tokens")) or 0
+
+
+class Events:
+    """Cuts a stream of bytes into its events. Together they are the bytes that came."""
+
+    # An event of this size is none; it is passed on rather than kept.
+    _LARGEST = 16_000_000
+    _END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """Yields the events that are complete by now."""
+        # The end of an event may be torn between two chunks.
+        begin, since = 0, max(0, len(self._rest) - 3)
+        self._rest += chunk
+        while end := self._END.search(self._rest, max(begin, since)):
+            yield bytes(self._rest[begin : end.end()])
+            begin = end.end()
+        del self._rest[:begin]
+        if len(self._rest) > self._LARGEST:
+            yield self.rest()
+
+    def rest(self) -> bytes:
+        """What came after the last event."""
+        rest = bytes(self._rest)
+        self._rest.clear()
+        return rest
+
+
+def data_of(event: bytes) -> dict[str, Any] | None:
+    """The JSON object of an event; None if it carries none, such as ``[DONE]``."""
+    lines = [line[5:] for line in event.splitlines() if line.startswith(b"data:")]
+    return parsed(b"\n".join(lines))
+
+
+def parsed(body: bytes) -> dict[str, Any] | None:
+    """The JSON object of a body, or None."""
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def object_of(body: bytes) -> dict[str, Any]:
+    """The fields of a request.
+
+    Raises:
+        InvalidInputError: if it is no JSON object.
+    """
+    fields = parsed(body)
+    if fields is None:
+        raise InvalidInputError("the request is no JSON object; send one")
+    return fields
+
+
+def model_of(fields: Mapping[str, Any]) -> str:
+    """The model that a request names.
+
+    Raises:
+        InvalidInputError: if it names none.
+    """
+    model = fields.get("model")
+    if not isinstance(model, str) or not model:
+        raise InvalidInputError("field model is missing, expected the name of a model")
+    return model
+
+
+def whole_number(value: object) -> int:
+    """A number of tokens or samples; 0 where there is none, which the upstream will refuse."""
+    return number(value) or 0
+
+
+def _asking_for_usage(body: bytes, fields: dict[str, Any]) -> bytes:
+    """The same request with the wish for a usage; all other bytes stay, if that is possible."""
+    begin = body.find(b"{")
+    if "stream_options" not in fields and not body[:begin].strip(b" \t\r\n"):
+        return body[: begin + 1] + b'"stream_options":{"include_usage":true},' + body[begin + 1 :]
+    options = {**(fields.get("stream_options") or {}), "include_usage": True}
+    return json.dumps({**fields, "stream_options": options}, ensure_ascii=False).encode()
+
+
+def prompt_bound(body: bytes, fields: Mapping[str, Any], name: str) -> int:
+    """Bytes of the request, with `TOKENS_OF_MEDIA` in place of those of every image.
+
+    Args:
+        body: the request.
+        fields: the same.
+        name: of the field that holds the conversation.
+    """
+    bound = len(body)
+    messages = fields.get(name)
+    waiting = list(messages) if isinstance(messages, list) else []
+    while waiting:  # not recursive: a request may be nested as deep as JSON goes
+        part = waiting.pop()
+        if isinstance(part, list):
+            waiting += part
+        elif isinstance(part, dict):
+            if str(part.get("type", "")).startswith(_MEDIA):
+                bound += TOKENS_OF_MEDIA - _data_bytes(part)
+            else:
+                waiting += [part.get("content"), part.get("output")]
+    return bound
+
+
+def _data_bytes(part: Mapping[str, Any]) -> int:
+    """Bytes of the data that stands in a part."""
+    inner = [value for value in part.values() if isinstance(value, dict)]
+    strings = [value for each in (part, *inner) for value in each.values()]
+    return sum(len(value) for value in strings if isinstance(value, str) and len(value) > 1_000)

@@ -1,0 +1,149 @@
+"""Watches what clients are answered, for those who learn from it; it changes and delays nothing.
+
+What is sent to a client is kept until its answer is whole, and read only then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import MutableMapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from amp.errors import InvalidInputError
+from amp.serve.decide.desk import Ruling, arms_of, read_arms
+from amp.serve.decide.kinds import kind_of
+from amp.serve.dialects.all import EMBEDDINGS
+from amp.serve.dialects.base import Asked, Dialect, Events, data_of, parsed
+from amp.serve.dialects.said import Said
+from amp.serve.exchange import Exchange, Send
+from amp.serve.metrics import Metrics
+from amp.serve.traffic.shadow import Answered, Operator, Shadow
+from amp.serve.traffic.tables import Call
+from amp.serve.traffic.writer import Traffic, Watching
+from amp.serve.upstreams.fleet import Fleet, Route
+
+_MOST_BYTES = 2_000_000
+
+
+@dataclass(slots=True)
+class Overheard:
+    """What one client is sent."""
+
+    send: Send
+    content: bytearray = field(default_factory=bytearray)
+
+    async def __call__(self, message: MutableMapping[str, Any]) -> None:
+        if len(self.content) <= _MOST_BYTES:
+            self.content += message.get("body", b"")
+        await self.send(message)
+
+    def said(self) -> Said:
+        """What the whole of it says; nothing if it is too long."""
+        said, content = Said(), bytes(self.content)
+        if len(content) > _MOST_BYTES:
+            return said
+        if (answer := parsed(content)) is not None:
+            said.hear(answer)
+            return said
+        events = Events()
+        for event in (*events.feed(content), events.rest()):
+            said.hear(data_of(event) or {})
+        return said
+
+
+class Watch:
+    """Keeps the calls that were answered, and has other arms asked the same.
+
+    Args:
+        watching: what is watched.
+        fleet: the upstreams.
+        metrics: where it is counted.
+
+    Attributes:
+        traffic: where calls are kept.
+        shadow: who asks other arms; None for nobody.
+
+    Raises:
+        InvalidInputError: if the file can't be written, or nobody can pay for shadows.
+    """
+
+    def __init__(self, watching: Watching, fleet: Fleet, metrics: Metrics) -> None:
+        operator = _operator(watching, fleet) if watching.shadow else None
+        self.traffic = Traffic(watching.traffic, watching.keep)
+        metrics.dropped(lambda: self.traffic.dropped)
+        self.shadow: Shadow | None = None
+        if operator is not None:
+            self.shadow = Shadow(watching.shadow, fleet, operator, self.traffic, metrics)
+
+    def turn_to(self, fleet: Fleet) -> None:
+        """Asks other upstreams from now on."""
+        if self.shadow is not None:
+            self.shadow.turn_to(fleet)
+
+    def overhear(self, exchange: Exchange) -> Overheard:
+        """Listens to what a client is sent from now on."""
+        exchange.send = heard = Overheard(exchange.send)
+        return heard
+
+    def answered(
+        self,
+        heard: Overheard,
+        exchange: Exchange,
+        dialect: Dialect,
+        asked: Asked,
+        route: Route,
+        ruling: Ruling,
+    ) -> None:
+        """Keeps a call whose client has its answer."""
+        if dialect is EMBEDDINGS:  # says nothing that could be the same
+            return
+        normal, keep = heard.said().normal(), self.traffic.keep
+        conversation, decision = ruling.conversation, ruling.decision
+        seconds = time.monotonic() - exchange.started
+        call = Call(
+            ruling.key,
+            conversation.episode,
+            conversation.step,
+            dialect.name,
+            decision.arm.name,
+            decision.policy,
+            decision.why,
+            kind_of(conversation),
+            decision.features,
+            conversation.prompt_tokens,
+            replace(ruling.usage, seconds=seconds),
+            exchange.status,
+            hashlib.blake2b(asked.body, key=self.traffic.salt, digest_size=16).hexdigest(),
+            normal.digest(self.traffic.salt),
+            asked.body.decode("utf-8", "replace") if keep.content else None,
+            normal.text if keep.content else None,
+        )
+        self.traffic.call(call)
+        if self.shadow is not None:
+            arms = read_arms(route.arms) or arms_of(route, asked.model, 1, votes_as_asked=False)
+            answered = Answered(call.id, dialect, asked, exchange.headers, route, ruling, normal)
+            self.shadow.after(answered, arms)
+
+    async def close(self) -> None:
+        """Ends shadows, writes what waits, and closes the files."""
+        if self.shadow is not None:
+            await self.shadow.close()
+        self.traffic.close()
+
+
+def _operator(watching: Watching, fleet: Fleet) -> Operator:
+    """Who pays for shadows.
+
+    Raises:
+        InvalidInputError: if nobody can.
+    """
+    if watching.accounts is None:
+        raise InvalidInputError("shadow needs a file of keys, one of which pays for it")
+    if all(each.takes_clients_keys for each in fleet.upstreams.values()):
+        raise InvalidInputError(
+            "shadow asks in nobody's name, but the upstream is sent the clients' keys; give it a"
+            " key of its own (--upstream-key-env)"
+        )
+    return Operator(watching.accounts)

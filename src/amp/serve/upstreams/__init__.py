@@ -1,0 +1,1 @@
+"""The servers behind the gateway: which are asked for a model, in what order, at what price."""

@@ -1,0 +1,374 @@
+"""The server behind the gateway: where a request goes, with which headers, and what it may show.
+
+Headers pass as they are, in both directions, but for those that belong to one connection, those
+that are meant for the gateway (``x-amp-...``), and the client's key where the gateway has one of
+its own for the upstream.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal, Protocol, get_args
+from urllib.parse import unquote, urlencode, urlsplit
+
+import httpx2
+
+from amp.errors import InvalidInputError, did_you_mean
+from amp.models.connection import Secrets, read_address
+from amp.serve.dialects.all import CHAT, DIALECTS, EMBEDDINGS, MESSAGES, RESPONSES
+from amp.serve.dialects.base import Dialect
+from amp.serve.upstreams.replay import RECORDING_URL, RecordedUpstream, recorded_model
+
+Api = Literal["openai", "anthropic", "both", "chat", "responses", "chat+messages"]
+"""What an upstream speaks: all that a provider does, all, or some of the APIs for chats alone."""
+
+Headers = Sequence[tuple[str, str]]
+
+_OWN_HOSTS: Mapping[str, Api] = {"api.openai.com": "openai", "api.anthropic.com": "anthropic"}
+_SPOKEN: Mapping[Api, Sequence[Dialect]] = {
+    "openai": (CHAT, RESPONSES, EMBEDDINGS),
+    "anthropic": (MESSAGES,),
+    "both": DIALECTS,
+    "chat": (CHAT, EMBEDDINGS),
+    "responses": (RESPONSES, EMBEDDINGS),
+    "chat+messages": (CHAT, MESSAGES, EMBEDDINGS),
+}
+_OF_ONE_CONNECTION = {
+    *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection"),
+    *("te", "trailer", "transfer-encoding", "upgrade", "host", "content-length", "expect"),
+}
+_LARGEST_ANSWER = 256_000_000
+_KEYS = ("authorization", "x-api-key", "api-key")
+
+
+def read_api(name: str | None) -> Api | None:
+    """The API of this name.
+
+    Raises:
+        InvalidInputError: if there is none; names the nearest and all.
+    """
+    known: list[Api] = list(get_args(Api))
+    for api in known:
+        if api == name:
+            return api
+    if name is None:
+        return None
+    raise InvalidInputError(
+        f"unknown API {name!r}{did_you_mean(name, [*known])} (APIs: {', '.join(known)})"
+    )
+
+
+class UpstreamError(Exception):
+    """The upstream gave no answer.
+
+    Attributes:
+        status: what the client is told.
+        may_be_billed: whether the upstream may have read the request.
+        begun: whether it had begun to answer.
+        told: headers of its answer.
+        body: of its answer, without the upstream's key.
+    """
+
+    told: Mapping[str, str] = MappingProxyType({})
+    body = b""
+
+    def __init__(
+        self, message: str, status: int, *, may_be_billed: bool, begun: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.may_be_billed = may_be_billed
+        self.begun = begun
+
+
+class UpstreamRefusedError(UpstreamError):
+    """The upstream answered that it does not.
+
+    Attributes:
+        headers: of its answer, as the client gets them.
+    """
+
+    def __init__(
+        self, status: int, headers: list[tuple[bytes, bytes]], body: bytes, *, may_be_billed: bool
+    ) -> None:
+        super().__init__(
+            f"the upstream answers with status {status}", status, may_be_billed=may_be_billed
+        )
+        self.headers = headers
+        self.told = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+        self.body = body
+
+
+class Answer(Protocol):
+    """What comes of a request, as the HTTP library has it."""
+
+    @property
+    def status_code(self) -> int: ...
+
+    @property
+    def headers(self) -> httpx2.Headers: ...
+
+    def aiter_raw(self) -> AsyncIterator[bytes]: ...
+
+    def aiter_bytes(self) -> AsyncIterator[bytes]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamConfig:
+    """Where the upstream is.
+
+    Attributes:
+        url: its address, as clients of its API are given it.
+        key: the gateway's own key there; empty for none.
+        passes_keys: whether it is sent the client's key, where the gateway has none of its own.
+        api: what it speaks; None for what its host is known for, else both.
+        timeout_seconds: how long it may say nothing.
+        connect_seconds: how long it may take to be reached.
+        name: what the gateway calls it.
+        models: patterns of the names that it has; empty for all.
+        rename: what it calls a model, by the name that clients ask for.
+        prices: the table of its prices; None for the settings' one.
+        is_free: whether it costs nothing, as a model on this machine.
+        recording: file that answers in its place (`amp.serve.upstreams.replay`).
+    """
+
+    url: str
+    key: str = ""
+    passes_keys: bool = True
+    api: Api | None = None
+    timeout_seconds: float = 600.0
+    connect_seconds: float = 10.0
+    name: str = "upstream"
+    models: tuple[str, ...] = ()
+    rename: Mapping[str, str] = field(default_factory=dict)
+    prices: Path | None = None
+    is_free: bool = False
+    recording: Path | None = None
+
+
+def recorded(path: Path) -> UpstreamConfig:
+    """A recording in place of a server.
+
+    Raises:
+        RecordingError: if it is missing, damaged, empty, or something else.
+    """
+    model = recorded_model(path)
+    return UpstreamConfig(
+        RECORDING_URL,
+        passes_keys=False,
+        api="chat",
+        models=(model,),
+        is_free=True,
+        recording=path,
+    )
+
+
+class Upstream:
+    """Connections to one upstream.
+
+    Attributes:
+        config: what was said of it.
+        api: what it speaks.
+        secrets: what nobody is to see of its address and key.
+        base: its address, with the version.
+
+    Raises:
+        InvalidInputError: if its address is none.
+    """
+
+    def __init__(self, config: UpstreamConfig) -> None:
+        self.config = config
+        self._server = read_address(config.url)
+        self.api: Api = config.api or _OWN_HOSTS.get(self._server.host, "both")
+        self._key = config.key
+        self._hides_keys = not config.passes_keys or bool(config.key or self._server.login)
+        self.secrets = Secrets([config.key, *self._server.keys], self._server.passwords)
+        # Clients of OpenAI are given an address with a version, those of Anthropic one without.
+        base = self._server.url
+        has_path = bool(urlsplit(base).path) and self.api != "anthropic"
+        self.base = base if has_path or base.endswith("/v1") else f"{base}/v1"
+        self._client = httpx2.AsyncClient(
+            transport=RecordedUpstream(config.recording) if config.recording else None,
+            timeout=httpx2.Timeout(
+                config.timeout_seconds, connect=config.connect_seconds, pool=None
+            ),
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=100),
+            follow_redirects=False,
+        )
+
+    @property
+    def host(self) -> str:
+        """Its machine."""
+        return self._server.host
+
+    @property
+    def name(self) -> str:
+        """What the gateway calls it."""
+        return self.config.name
+
+    @property
+    def takes_clients_keys(self) -> bool:
+        """Whether it is sent the key of a client, who then pays there."""
+        return not (self._hides_keys or self.config.is_free)
+
+    @property
+    def dialects(self) -> Sequence[Dialect]:
+        """What it speaks; what others are translated into comes first."""
+        spoken = _SPOKEN[self.api]
+        if self.host in _OWN_HOSTS and RESPONSES in spoken:
+            # Its models reason and call tools in one call there alone.
+            return (RESPONSES, *(each for each in spoken if each is not RESPONSES))
+        return spoken
+
+    @asynccontextmanager
+    async def asked(
+        self, method: str, target: str, headers: Headers, body: bytes, *, plain: bool
+    ) -> AsyncIterator[Answer]:
+        """Sends a request, and gives the answer as soon as its headers are there.
+
+        Leaving the block before the end of the answer closes the connection, which is how an
+        upstream learns that nobody waits any more.
+
+        Args:
+            method: such as POST.
+            target: path and query as the client sent them, below ``/v1``.
+            headers: as the client sent them.
+            body: the request.
+            plain: asks for an answer that is not packed, so that it can be read on its way.
+
+        Raises:
+            UpstreamError: if it cannot be reached, or breaks off.
+        """
+        sent = [*self._passed_on(headers, plain), ("content-length", str(len(body)))]
+        if not body and method in ("GET", "HEAD", "DELETE", "OPTIONS"):
+            sent.pop()
+        request = self._client.build_request(
+            method, self._address(target), headers=sent, content=body
+        )
+        begun = False
+        try:
+            response = await self._client.send(request, stream=True)
+            begun = True
+            try:
+                yield response
+            finally:
+                await response.aclose()
+        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.UnsupportedProtocol) as error:
+            raise UpstreamError(
+                f"the upstream cannot be reached ({type(error).__name__})", 502, may_be_billed=False
+            ) from None
+        except httpx2.TimeoutException:
+            raise UpstreamError(
+                "the upstream said nothing for too long", 504, may_be_billed=True, begun=begun
+            ) from None
+        except httpx2.HTTPError as error:
+            what = "broke off" if begun else "gave no answer"
+            raise UpstreamError(
+                f"the upstream {what} ({type(error).__name__})",
+                502,
+                may_be_billed=True,
+                begun=begun,
+            ) from None
+
+    def hidden(self, content: bytes) -> bytes:
+        """What it said, which may repeat the key that it was sent, without that."""
+        text = content.decode("utf-8", "surrogateescape")
+        if not self.secrets.occur(text):
+            return content
+        return self.secrets.hide(text).encode("utf-8", "surrogateescape")
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    def _address(self, target: str) -> str:
+        path, _, query = target.partition("?")
+        mine = urlencode(self._server.query)
+        query = "&".join(part for part in (mine, query) if part)
+        return f"{self.base}{path.removeprefix('/v1')}{'?' if query else ''}{query}"
+
+    def _passed_on(self, headers: Headers, plain: bool) -> list[tuple[str, str]]:
+        """The headers that the upstream gets."""
+        dropped = {*_OF_ONE_CONNECTION, *listed_in_connection(headers)}
+        dropped |= {"accept-encoding"} if plain else set()
+        dropped |= set(_KEYS) if self._hides_keys else set()
+        kept = [(n, v) for n, v in headers if n not in dropped and not n.startswith("x-amp-")]
+        if not any(name == "accept-encoding" for name, _ in kept):
+            kept.append(("accept-encoding", "identity"))
+        if self._server.login:
+            kept.append(("authorization", self._server.login))
+        if self._key:
+            kept.append(self._authorization(headers))
+            if self._server.takes_key_apart:
+                kept.append(("api-key", self._key))
+        return kept
+
+    def _authorization(self, headers: Headers) -> tuple[str, str]:
+        """The key in the form of the API that the client speaks."""
+        names = {name for name, _ in headers}
+        is_anthropic = self.api == "anthropic" or (
+            self.api == "both" and bool({"x-api-key", "anthropic-version"} & names)
+        )
+        return (MESSAGES if is_anthropic else CHAT).authorization(self._key)
+
+
+def passed_back(headers: httpx2.Headers, *, unpacked: bool = False) -> list[tuple[bytes, bytes]]:
+    """The headers of an answer that the client gets.
+
+    Args:
+        headers: as the upstream sent them.
+        unpacked: whether the body was unpacked on its way.
+    """
+    pairs = [(name.lower(), value) for name, value in headers.multi_items()]
+    dropped = {*_OF_ONE_CONNECTION, *listed_in_connection(pairs)}
+    dropped |= {"content-encoding"} if unpacked else set()
+    return [
+        (name.encode("latin-1"), value.encode("latin-1"))
+        for name, value in pairs
+        if name not in dropped
+    ]
+
+
+def listed_in_connection(headers: Headers) -> set[str]:
+    """Names of headers that ``Connection`` says belong to this connection alone."""
+    values = [value for name, value in headers if name == "connection"]
+    return {word.strip().lower() for value in values for word in value.split(",")}
+
+
+def client_key(headers: Headers) -> str:
+    """The key that a client sent, in either API's header; empty if it sent none."""
+    found = dict(headers)
+    bearer = found.get("authorization", "")
+    scheme, _, token = bearer.partition(" ")
+    token = token if scheme.lower() == "bearer" else ""
+    return (found.get("x-api-key") or found.get("api-key") or token).strip()
+
+
+def is_below_v1(target: str) -> bool:
+    """Whether a path stays below ``/v1``, however it is written."""
+    path = unquote(target.partition("?")[0])
+    normal = posixpath.normpath(path)
+    return normal.startswith("/v1/") and ".." not in path.replace("\\", "/").split("/")
+
+
+async def whole(answer: Answer) -> bytes:
+    """An answer that is no stream.
+
+    Raises:
+        UpstreamError: if it is larger than any.
+    """
+    content = bytearray()
+    async for chunk in answer.aiter_bytes():
+        content += chunk
+        if len(content) > _LARGEST_ANSWER:
+            raise UpstreamError(
+                f"the upstream's answer is larger than {_LARGEST_ANSWER:,} bytes",
+                502,
+                may_be_billed=True,
+                begun=True,
+            )
+    return bytes(content)
