@@ -11,11 +11,12 @@ import httpx2
 import openai
 import pytest
 from tests.fakes.upstream import Asked, Reply, chat, either, messages, responses, serving
-from tests.serve.running import Running, gateway
+from tests.serve.running import Running, gateway, until
 
 from amp.serve.accounts.keys import KeyLimits
 from amp.serve.accounts.sqlite import SqliteAccounts
 from amp.serve.upstreams.fleet import Route
+from amp.serve.upstreams.trying import Patience
 from amp.serve.upstreams.upstream import UpstreamConfig
 
 pytestmark = pytest.mark.slow
@@ -111,6 +112,21 @@ async def test_what_is_refused_without_an_effort_too_teaches_nothing() -> None:
             got = await post(amp, path, asking(path))
             assert (got.status_code, got.json()["error"]["message"]) == (400, "messages: too long")
         assert ["reasoning_effort" in asked.json for asked in upstream.asked] == [1, 0, 1, 0]
+
+
+async def test_an_effort_that_the_upstreams_api_can_not_take_is_left_out() -> None:
+    # A client of OpenAI's API, and a model of Anthropic's that takes a budget of thinking.
+    routes = [Route("*", policy="rules", arms=("claude-haiku-4-5@high",))]
+    fields = {"model": "best", "messages": QUESTION, "temperature": 0.5, "max_tokens": 9_000}
+    async with (
+        serving(either) as upstream,
+        gateway(UpstreamConfig(upstream.url, api="anthropic"), routes=routes) as amp,
+    ):
+        got = await post(amp, PATHS[0], fields)
+        assert "thinking" not in upstream.asked[0].json
+        assert got.headers["x-amp-arm"] == "claude-haiku-4-5"
+        why = "; effort high is left out: the client sets temperature, which the API refuses"
+        assert why in got.headers["x-amp-decision"]
 
 
 async def test_a_name_of_ours_stands_for_an_arm() -> None:
@@ -312,3 +328,36 @@ async def test_a_server_that_takes_no_n_is_asked_for_it_once() -> None:
             fields = {"model": "m", "messages": QUESTION}
             await post(amp, PATHS[0], fields, x_amp_samples="2")
         assert [each.json.get("n", 1) for each in upstream.asked] == [2, 1, 1, 1, 1]
+
+
+async def test_a_client_that_goes_away_ends_all_its_samples() -> None:
+    def never(asked: Asked) -> Reply:
+        return Reply([b"{", 30.0, b"}"], headers={"content-type": "application/json"})
+
+    async with serving(never) as upstream, gateway(upstream.url) as amp:
+        fields = {"model": "m", "max_tokens": 5, "messages": QUESTION}
+        async with httpx2.AsyncClient(timeout=0.5) as client:
+            with pytest.raises(httpx2.ReadTimeout):
+                await client.post(f"{amp.v1}/messages", json=fields, headers={"x-amp-samples": "3"})
+        await until(lambda: not amp.accounts.reserved)
+        await until(lambda: upstream.hung_up == len(upstream.asked) == 2)
+        # Nobody knows what they cost, so it is their bounds.
+        assert amp.accounts.spent.estimated_calls == 2
+        assert amp.accounts.spent.completion_tokens == 10
+
+
+async def test_a_failure_of_an_upstream_is_told_as_without_votes() -> None:
+    def broken(asked: Asked) -> Reply:
+        return Reply([b'{"error":{"message":"overloaded"}}'], 500)
+
+    patience = Patience(retries=0)
+    async with (
+        serving(broken) as upstream,
+        gateway(upstream.url, patience=patience) as amp,
+    ):
+        fields = {"model": "m", "messages": QUESTION}
+        alone = await post(amp, PATHS[0], fields)
+        voted = await post(amp, PATHS[0], fields, x_amp_samples="3")
+        assert (voted.status_code, voted.json()) == (alone.status_code, alone.json())
+        assert len(upstream.asked) == 2
+        assert amp.accounts.reserved == {}

@@ -46,9 +46,10 @@ LONG = [{"role": "user", "content": "word " * 4_000}]
 
 
 @cache
-def _fleet(route: Route, prices: Path) -> Fleet:
+def _fleet(route: Route, prices: Path, models: tuple[str, ...] = ()) -> Fleet:
     """Reads certificates, which takes a while."""
-    return Fleet([UpstreamConfig("http://127.0.0.1:9/v1", name="up")], [route], prices)
+    behind = UpstreamConfig("http://127.0.0.1:9/v1", name="up", models=models)
+    return Fleet([behind], [route], prices)
 
 
 class Office:
@@ -128,7 +129,7 @@ def test_a_model_that_refuses_effort_is_not_asked_for_it_again(prices: Path) -> 
     assert ruling.decision.arm == Arm("small", "high")
     office.desk.effort_refused(ruling)
     assert ruling.decision.arm == Arm("small")
-    assert ruling.decision.why.endswith("small refuses effort high, so it is left out")
+    assert ruling.decision.why.endswith("effort high is left out: small refuses it")
     again = office.decide(messages=LONG, tools=[{"name": "t"}])
     assert again.decision.arm == Arm("small")
     assert offered(again)["small@high"] == "small refuses efforts"
@@ -195,6 +196,19 @@ def test_no_limit_of_dollars_holds_without_a_price(prices: Path) -> None:
 def test_a_header_that_is_no_number_is_refused(prices: Path, header: str, value: str) -> None:
     with pytest.raises(RefusedCallError, match=f"header {header} is '{value}', expected a number"):
         Office(prices).decide(headers={header: value})
+
+
+def test_an_arm_that_no_upstream_has_is_left_to_itself(prices: Path) -> None:
+    office = Office(prices, "large", "small")
+    fleet = _fleet(office.fleet.routes[0], prices, ("small",))
+    office.desk.turn_to(fleet)
+    ruling = office.decide()
+    assert ruling.decision.arm == Arm("small")
+    assert offered(ruling)["large"] == "no upstream has it"
+    office = Office(prices, "large")
+    office.desk.turn_to(fleet)
+    with pytest.raises(RefusedCallError, match="no upstream has the model 'large'"):
+        office.decide()
 
 
 def test_votes_come_only_where_they_can(prices: Path) -> None:

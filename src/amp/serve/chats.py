@@ -71,6 +71,7 @@ class Attempt:
         bound: the most that it can cost.
         arm: the model there, and the effort that is written into it.
         otherwise: the same attempt with another arm.
+        obstacle: why the effort that was decided is not written into it; empty if it is.
         gave_up_effort: whether the same was refused with an effort.
         translation: to this dialect and back, where the client speaks another one.
     """
@@ -83,6 +84,7 @@ class Attempt:
     bound: Usage
     arm: Arm
     otherwise: Callable[[Arm], Attempt]
+    obstacle: str = ""
     gave_up_effort: bool = False
     translation: Translation | None = None
 
@@ -259,6 +261,8 @@ class Chats:
                 ticket.ended(well=True)
                 if attempt.gave_up_effort:
                     self.desk.effort_refused(ruling)
+                elif attempt.obstacle:
+                    self.desk.effort_left_out(ruling, attempt.obstacle)
                 headers += ruling.headers()
                 if answer.headers.get("content-type", "").startswith("text/event-stream"):
                     try:
@@ -359,7 +363,8 @@ def _attempt(
     translation = None if dialect is client else Translation(client, dialect, body, place.model)
     sent = body if translation is None else translation.body
     here = Arm(place.model, arm.effort)
-    if here.effort and dialect.obstacle(object_of(sent), here):
+    obstacle = dialect.obstacle(object_of(sent), here) if here.effort else ""
+    if obstacle:
         here = Arm(place.model)
     asked = known if translation is None and known and here == Arm(known.model) else None
     if asked is None:
@@ -375,6 +380,7 @@ def _attempt(
         bound_of(asked, card),
         here,
         partial(_attempt, place, client, dialect, body),
+        obstacle,
         translation=translation,
     )
 

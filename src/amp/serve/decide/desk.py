@@ -177,11 +177,17 @@ class Desk:
 
     def effort_refused(self, ruling: Ruling) -> None:
         """Notes that a model does not take efforts from such a request."""
-        arm, decision = ruling.decision.arm, ruling.decision
+        arm = ruling.decision.arm
         if len(self._refused) < _MOST_REFUSED:
             self._refused.add((arm.model, *_beside(ruling.conversation)))
-        why = f"{decision.why}; {arm.model} refuses effort {arm.effort}, so it is left out"
-        ruling.decision = replace(decision, arm=replace(arm, effort=""), why=why)
+        self.effort_left_out(ruling, f"{arm.model} refuses it")
+
+    def effort_left_out(self, ruling: Ruling, reason: str) -> None:
+        """Notes that a call is made without the effort that was decided."""
+        arm, decision = ruling.decision.arm, ruling.decision
+        if arm.effort:
+            why = f"{decision.why}; effort {arm.effort} is left out: {reason}"
+            ruling.decision = replace(decision, arm=replace(arm, effort=""), why=why)
 
     def last(self, count: int, key: str | None = None) -> list[dict[str, Any]]:
         """The last decisions, the newest first.
@@ -217,6 +223,7 @@ class Desk:
         offers = [each for each in offers if each.arm in arms or each.arm.model not in able]
         offers = [_within(each, wish.max_dollars) for each in offers]
         if all(offer.masked for offer in offers):
+            self._fleet.places(offers[0].arm.model, route)  # says so where nobody has it
             bounds = [each for each in offers if each.most_dollars is not None]
             least = min(bounds, key=lambda each: each.most_dollars or 0.0, default=offers[-1])
             raise RefusedCallError(400, _too_dear(least, wish))
@@ -239,7 +246,10 @@ class Desk:
         arm: Arm,
         masked: str,
     ) -> Forecast:
-        place = self._fleet.places(arm.model, route)[0]
+        try:
+            place = self._fleet.places(arm.model, route)[0]
+        except RefusedCallError:
+            return Forecast(arm, masked="no upstream has it")
         spoken = dialect_for(dialect, place.upstream.dialects) or dialect
         card = place.card(spoken.name, place.model)
         if not is_priced(card):
