@@ -85,6 +85,7 @@ GROUPS = {
     "data",
     "pools",
     "lattices",
+    "keys",
 }
 
 
