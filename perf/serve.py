@@ -109,7 +109,7 @@ def decisions() -> Iterator[tuple[str, ...]]:
                 asked = dialect.read(body)
                 between = time.thread_time()
                 ruling = desk.decide(exchange, dialect, asked, fleet.route(asked.model))
-                dialect.with_arm(body, ruling.decision.arm)
+                dialect.with_arm(body, ruling.decision.arm, asked.fields)
                 taken.append(time.thread_time() - between)
                 read.append(between - begun)
                 desk.settled(ruling, 200, Usage(1, prompt_tokens=len(body) // 4))

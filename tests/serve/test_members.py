@@ -30,7 +30,9 @@ def test_members_are_changed_and_others_stay(
     fields: dict[str, Any], members: dict[str, Any], spaces: int | None, ascii_: bool
 ) -> None:
     body = json.dumps(fields, indent=spaces, ensure_ascii=ascii_).encode("utf-8", "surrogatepass")
-    found = json.loads(with_members(body, members))
+    changed = with_members(body, members)
+    assert with_members(body, members, fields) == changed
+    found = json.loads(changed)
     for name in {*fields, *members}:
         old, new = fields.get(name), members.get(name)
         if name not in members:
@@ -66,6 +68,7 @@ def test_a_name_that_stands_twice_is_changed_twice() -> None:
     body = b'{"model":"x","mod\\u0065l":"z","messages":[{"model":"x"}]}'
     changed = b'{"model":"y","mod\\u0065l":"y","messages":[{"model":"x"}]}'
     assert with_members(body, {"model": "y"}) == changed
+    assert with_members(body, {"model": "y"}, json.loads(body)) == changed
 
 
 def test_a_body_in_another_encoding_is_written_anew() -> None:

@@ -363,12 +363,13 @@ def _attempt(
     translation = None if dialect is client else Translation(client, dialect, body, place.model)
     sent = body if translation is None else translation.body
     here = Arm(place.model, arm.effort)
-    obstacle = dialect.obstacle(object_of(sent), here) if here.effort else ""
+    fields = known.fields if translation is None and known else object_of(sent)
+    obstacle = dialect.obstacle(fields, here)
     if obstacle:
         here = Arm(place.model)
     asked = known if translation is None and known and here == Arm(known.model) else None
     if asked is None:
-        sent = dialect.with_arm(sent, here)
+        sent = dialect.with_arm(sent, here, fields)
         asked = dialect.read(sent)
     card = place.card(dialect.name, asked.model)
     return Attempt(

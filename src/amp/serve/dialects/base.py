@@ -167,10 +167,15 @@ class Dialect(Protocol):
         """
         ...
 
-    def with_arm(self, body: bytes, arm: Arm) -> bytes:
+    def with_arm(self, body: bytes, arm: Arm, fields: Mapping[str, Any] | None = None) -> bytes:
         """The request with the arm's model, and its effort unless there is an `obstacle`.
 
         All other bytes stay.
+
+        Args:
+            body: the request.
+            arm: with model and effort.
+            fields: the request as it was read, if it was.
         """
         ...
 
@@ -242,8 +247,8 @@ class OpenAIChat:
         caps = (fields.get("max_completion_tokens"), fields.get("max_tokens"))
         return obstacle_of(fields, arm, OPENAI_EFFORT, max(map(whole_number, caps)))
 
-    def with_arm(self, body: bytes, arm: Arm) -> bytes:
-        fields = object_of(body)
+    def with_arm(self, body: bytes, arm: Arm, fields: Mapping[str, Any] | None = None) -> bytes:
+        fields = object_of(body) if fields is None else fields
         return armed(body, fields, arm, {} if self.obstacle(fields, arm) else openai_effort(arm))
 
 
@@ -303,8 +308,8 @@ class AnthropicMessages:
         cap = whole_number(fields.get("max_tokens"))
         return obstacle_of(fields, arm, ANTHROPIC_EFFORT, cap) or thinking_obstacle(fields, arm)
 
-    def with_arm(self, body: bytes, arm: Arm) -> bytes:
-        fields = object_of(body)
+    def with_arm(self, body: bytes, arm: Arm, fields: Mapping[str, Any] | None = None) -> bytes:
+        fields = object_of(body) if fields is None else fields
         own = {} if self.obstacle(fields, arm) else anthropic_effort(fields, arm)
         return armed(body, fields, arm, own)
 

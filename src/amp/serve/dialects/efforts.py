@@ -82,7 +82,7 @@ def armed(body: bytes, fields: Mapping[str, Any], arm: Arm, effort: Mapping[str,
         effort: members that ask for the effort.
     """
     name = {} if fields.get("model") == arm.model else {"model": arm.model}
-    return with_members(body, {**name, **effort}) if name or effort else body
+    return with_members(body, {**name, **effort}, fields) if name or effort else body
 
 
 def openai_effort(arm: Arm) -> dict[str, Any]:

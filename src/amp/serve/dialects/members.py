@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _read = json.JSONDecoder().raw_decode
 
 
-def with_members(body: bytes, members: Mapping[str, Any]) -> bytes:
+def with_members(
+    body: bytes, members: Mapping[str, Any], known: Mapping[str, Any] | None = None
+) -> bytes:
     """Returns the object with these members; the others stay as they are, to the byte.
 
     A member that is an object is merged into the one that is there. A name that stands there
@@ -25,6 +27,7 @@ def with_members(body: bytes, members: Mapping[str, Any]) -> bytes:
     Args:
         body: a JSON object.
         members: by name.
+        known: the object as it was read, if it was; then only as much is read again as has to be.
     """
     try:
         text = body.decode()
@@ -33,21 +36,27 @@ def with_members(body: bytes, members: Mapping[str, Any]) -> bytes:
     begin = _after_space(text, 0)
     if text[begin : begin + 1] != "{":
         return json.dumps(_merged(json.loads(body), members)).encode()
-    return _changed(text, begin, members).encode()
+    return _changed(text, begin, members, known).encode()
 
 
-def _changed(text: str, begin: int, members: Mapping[str, Any]) -> str:
+def _changed(
+    text: str, begin: int, members: Mapping[str, Any], known: Mapping[str, Any] | None = None
+) -> str:
     """The text with members changed in the object that begins there."""
-    edits, missing, is_empty = [], dict(members), True
-    for name, start, end in _members(text, begin):
+    edits, missing, is_empty = [], dict(members), not known
+    there = set(members) if known is None else set(members) & set(known)
+    for name, start, end in _members(text, begin) if there else ():
         is_empty = False
         if name in members:
+            there.discard(name)
             missing.pop(name, None)
             value = members[name]
             if isinstance(value, Mapping) and text[start] == "{":
                 edits.append((start, end, _changed(text[start:end], 0, value)))
             else:
                 edits.append((start, end, _written(value)))
+        if known is not None and not there and not _may_stand_in(text, end, members):
+            break
     if missing:
         new = ",".join(f"{_written(name)}:{_written(value)}" for name, value in missing.items())
         edits.insert(0, (begin + 1, begin + 1, new if is_empty else f"{new},"))
@@ -56,6 +65,11 @@ def _changed(text: str, begin: int, members: Mapping[str, Any]) -> str:
         parts += [text[at:start], new]
         at = end
     return "".join([*parts, text[at:]])
+
+
+def _may_stand_in(text: str, at: int, names: Iterable[str]) -> bool:
+    """Whether one of the names may stand in the rest of a text, as it is or escaped."""
+    return any(text.find(part, at) >= 0 for part in (*map(_written, names), "\\u00"))
 
 
 def _members(text: str, begin: int) -> Iterator[tuple[str, int, int]]:

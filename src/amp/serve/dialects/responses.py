@@ -100,8 +100,8 @@ class OpenAIResponses:
         cap = whole_number(fields.get("max_output_tokens"))
         return obstacle_of(fields, arm, RESPONSES_EFFORT, cap)
 
-    def with_arm(self, body: bytes, arm: Arm) -> bytes:
-        fields = object_of(body)
+    def with_arm(self, body: bytes, arm: Arm, fields: Mapping[str, Any] | None = None) -> bytes:
+        fields = object_of(body) if fields is None else fields
         own = {} if self.obstacle(fields, arm) else responses_effort(arm)
         return armed(body, fields, arm, own)
 
@@ -149,5 +149,5 @@ class OpenAIEmbeddings:
     def obstacle(self, fields: Mapping[str, Any], arm: Arm) -> str:
         return "embeddings take no effort" if arm.effort else ""
 
-    def with_arm(self, body: bytes, arm: Arm) -> bytes:
-        return armed(body, object_of(body), arm, {})
+    def with_arm(self, body: bytes, arm: Arm, fields: Mapping[str, Any] | None = None) -> bytes:
+        return armed(body, object_of(body) if fields is None else fields, arm, {})
