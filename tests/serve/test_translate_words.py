@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from amp.errors import InvalidInputError
 from amp.serve.dialects.all import CHAT, EMBEDDINGS, MESSAGES, RESPONSES
 from amp.serve.dialects.base import Dialect
 from amp.serve.translate.meaning import UntranslatableError
@@ -68,7 +69,7 @@ REFUSED = [
     (RESPONSES, MESSAGES, {"text": {"verbosity": "low"}}, "verbosity"),
     (MESSAGES, CHAT, {"top_k": 4}, "top_k"),
     (MESSAGES, CHAT, {"container": "c"}, "container"),
-    (MESSAGES, CHAT, {"context_management": {"edits": []}}, "context_management"),
+    (MESSAGES, CHAT, {"context_management": {"edits": [{"type": "x"}]}}, "context_management"),
     (MESSAGES, CHAT, {"tools": [{"type": "bash_20250124", "name": "bash"}]}, "tools[0]"),
     (MESSAGES, CHAT, {"thinking": {"type": "between_tools"}}, "thinking"),
     (MESSAGES, RESPONSES, {"mcp_servers": [{"url": "x"}]}, "mcp_servers"),
@@ -226,6 +227,68 @@ def test_refusals_in_any_form_are_said_in_the_clients() -> None:
         error = json.loads(translation.refusal(422, said))
         assert error["type"] == "error"
         assert shown in error["error"]["message"]
+
+
+def test_who_asked_for_a_stream_gets_one_of_a_whole_answer() -> None:
+    body = json.dumps({"model": "m", "max_tokens": 9, "messages": [USER], "stream": True})
+    translation = Translation(MESSAGES, CHAT, body.encode(), "m")
+    told = translation.answer(json.dumps(completion({"content": "84"})).encode())
+    assert told.startswith(b"event: message_start\n")
+    assert told.endswith(b'data: {"type":"message_stop"}\n\n')
+    assert translation.media_type == b"text/event-stream"
+
+
+def test_signs_of_life_come_through() -> None:
+    body = json.dumps({"model": "m", "messages": [USER], "stream": True}).encode()
+    stream = Translation(CHAT, MESSAGES, body, "m").stream()
+    for sign in (b": waiting\n\n", b'event: ping\ndata: {"type": "ping"}\n\n'):
+        assert stream.feed(sign) == b": ping\n\n"
+    with pytest.raises(UpstreamError, match="ended before"):
+        stream.end()
+
+
+def test_a_request_that_is_nested_deeply_is_refused() -> None:
+    content: Any = "Hi"
+    for _ in range(400):
+        content = [{"type": "tool_result", "tool_use_id": "c", "content": content}]
+    with pytest.raises(InvalidInputError, match="nested too deeply"):
+        translated(MESSAGES, CHAT, messages=[{"role": "user", "content": content}])
+
+
+def test_claude_codes_request_reaches_openai() -> None:
+    """The fields that it sends, as public bug reports of proxies show them."""
+    mark = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    found = translated(
+        MESSAGES,
+        RESPONSES,
+        system=[{"type": "text", "text": "You are an agent.", **mark}],
+        messages=[{"role": "user", "content": [{"type": "text", "text": "Fix it.", **mark}]}],
+        tools=[
+            {
+                "name": "Read",
+                "description": "Reads a file.",
+                "input_schema": {"type": "object", "additionalProperties": False},
+                "eager_input_streaming": True,
+            }
+        ],
+        metadata={"user_id": "user_" + "0" * 90},
+        max_tokens=32_000,
+        thinking={"type": "adaptive"},
+        output_config={"effort": "medium"},
+        context_management={"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
+        stream=True,
+    )
+    assert sorted(found) == [
+        "input",
+        "instructions",
+        "max_output_tokens",
+        "model",
+        "reasoning",
+        "store",
+        "stream",
+        "tools",
+        "user",
+    ]
 
 
 def test_headers_of_one_api_stay_there() -> None:

@@ -54,8 +54,6 @@ if TYPE_CHECKING:
 
 _GAVE_UP_WAITING = (504, 524)
 _UNREAD, _MOST_UNWILLING = (400, 422), 1_000
-_TYPE = b"content-type"
-_JSON = (_TYPE, b"application/json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,12 +246,14 @@ class Chats:
                 headers = passed_back(answer.headers, unpacked=True)
                 headers.append((b"x-amp-upstream", upstream.name.encode("ascii", "replace")))
                 headers.append((b"x-amp-attempts", str(tried).encode()))
+                if translation is not None:
+                    headers.append((b"x-amp-translated", dialect.path.encode()))
                 if status >= 300:
                     may_be_billed = status in _GAVE_UP_WAITING
                     charge = charge if may_be_billed else None
                     refusal = upstream.hidden(await whole(answer))
                     if translation is not None:
-                        headers = [*(each for each in headers if each[0] != _TYPE), _JSON]
+                        headers = _typed(headers, b"application/json")
                         refusal = translation.refusal(status, refusal)
                     raise UpstreamRefusedError(
                         status, headers, refusal, may_be_billed=may_be_billed
@@ -279,6 +279,7 @@ class Chats:
                         headers.append((b"x-amp-dollars", f"{charge.dollars:.9f}".encode()))
                     if translation is not None:
                         last = translation.answer(last)
+                        headers = _typed(headers, translation.media_type)
         except UpstreamRefusedError as error:
             # The client did not ask for what is refused, so it is not to hear of it.
             if error.status not in _UNREAD:
@@ -384,6 +385,11 @@ def _attempt(
         obstacle,
         translation=translation,
     )
+
+
+def _typed(headers: list[tuple[bytes, bytes]], kind: bytes) -> list[tuple[bytes, bytes]]:
+    """The headers of a body of another type."""
+    return [*(each for each in headers if each[0] != b"content-type"), (b"content-type", kind)]
 
 
 async def _heard(

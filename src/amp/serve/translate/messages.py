@@ -30,7 +30,9 @@ from amp.serve.translate.meaning import (
 NAME = "messages"
 API = "Anthropic messages"
 
+_KEPT = {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}  # as Claude Code has it
 _IDLE: Mapping[str, tuple[object, ...]] = {
+    "context_management": ({"edits": []}, _KEPT),
     "service_tier": ("auto",),
     "speed": ("standard",),
     "mcp_servers": ([],),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from amp.errors import InvalidInputError
 from amp.models.reply import reason_of
 from amp.serve.dialects.all import CHAT, MESSAGES, RESPONSES
 from amp.serve.dialects.base import Dialect, data_of, object_of, parsed
@@ -127,11 +128,14 @@ class Translation:
     def __init__(self, client: Dialect, upstream: Dialect, body: bytes, model: str) -> None:
         self._client = client
         self._mine, self._theirs = GRAMMARS[client.path], GRAMMARS[upstream.path]
-        asked = replace(self._mine.read_question(object_of(body)), model=model)
-        told = tuple(stop for stop in asked.stop if self._theirs.takes_stop(stop))
+        try:
+            asked = replace(self._mine.read_question(object_of(body)), model=model)
+            told = tuple(stop for stop in asked.stop if self._theirs.takes_stop(stop))
+            self.body = written(self._theirs.write_question(replace(asked, stop=told))).encode()
+        except RecursionError:
+            raise InvalidInputError("the request is nested too deeply to be translated") from None
         self._question = asked
         self._cuts = tuple(stop for stop in asked.stop if stop not in told)
-        self.body = written(self._theirs.write_question(replace(asked, stop=told))).encode()
 
     def answer(self, body: bytes) -> bytes:
         """An answer for the client.
@@ -141,10 +145,17 @@ class Translation:
         """
         try:
             answer = self._theirs.read_answer(parsed(body) or {})
-            answer = gathered(Cutting(self._cuts).feed(scattered(answer)))
-            return written(self._mine.write_answer(answer)).encode()
-        except BrokenAnswerError as error:
+            pieces = Cutting(self._cuts).feed(scattered(answer))
+            if self._question.stream:  # which the upstream has taken no notice of
+                return b"".join(map(self._mine.telling(self._question).feed, pieces))
+            return written(self._mine.write_answer(gathered(pieces))).encode()
+        except (BrokenAnswerError, RecursionError) as error:
             raise broken(error) from None
+
+    @property
+    def media_type(self) -> bytes:
+        """Of an answer."""
+        return b"text/event-stream" if self._question.stream else b"application/json"
 
     def refusal(self, status: int, body: bytes) -> bytes:
         """What an upstream says against a request, in the form of the client's API."""
@@ -176,6 +187,8 @@ class StreamTranslation:
             UpstreamError: if it tells that the upstream failed.
         """
         data = data_of(event)
+        if event.startswith(b":") or (data is not None and data.get("type") == "ping"):
+            return b": ping\n\n"  # a sign of life
         return b"" if data is None else self._told(self._hearing.feed(data))
 
     def end(self) -> bytes:
@@ -190,7 +203,7 @@ class StreamTranslation:
         try:
             ordered = map(self._in_order, pieces)
             return b"".join(map(self._telling.feed, self._cutting.feed(ordered)))
-        except BrokenAnswerError as error:
+        except (BrokenAnswerError, RecursionError) as error:
             raise broken(error, begun=True) from None
 
     def _in_order(self, piece: Piece) -> Piece:
@@ -204,7 +217,7 @@ class StreamTranslation:
         return piece
 
 
-def broken(error: BrokenAnswerError, *, begun: bool = False) -> UpstreamError:
+def broken(error: Exception, *, begun: bool = False) -> UpstreamError:
     """What is told of an answer that is none."""
     return UpstreamError(
         f"the upstream's answer cannot be used: {str(error)[:500]}",
