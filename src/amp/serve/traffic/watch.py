@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from amp.errors import InvalidInputError
-from amp.serve.decide.desk import Ruling, arms_of, read_arms
+from amp.serve.decide.desk import Ruling
 from amp.serve.decide.kinds import kind_of
+from amp.serve.decide.offers import arms_of, read_arms
 from amp.serve.dialects.all import EMBEDDINGS
 from amp.serve.dialects.base import Asked, Dialect, Events, data_of, parsed
 from amp.serve.dialects.said import Said
