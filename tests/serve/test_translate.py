@@ -136,7 +136,10 @@ def test_a_stream_adds_up_to_the_whole_answer(
         sent["stream_options"] = {"include_usage": True}
     translation = Translation(client, upstream, json.dumps(sent).encode(), "m")
     theirs, mine = GRAMMARS[upstream.path], GRAMMARS[client.path]
-    whole = json.loads(translation.answer(json.dumps(theirs.write_answer(answer)).encode()))
+    body = json.dumps(theirs.write_answer(answer)).encode()
+    whole = json.loads(Translation(client, upstream, asked(client, HELLO), "m").answer(body))
+    at_once = mine.read_answer(ACCUMULATED[client.path](translation.answer(body)))
+    assert plain(at_once.parts) == plain(answer.parts)
     TOLD[client.path].model_validate(whole)
 
     telling, stream = theirs.telling(question), translation.stream()
