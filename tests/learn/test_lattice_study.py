@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
-from tests.fakes.trail import ARMS, Trails
-from tests.simulate.test_explore import record
+from tests.fakes.trail import ARMS, Trails, walker
+from tests.simulate.test_explore import read, record
+from tests.simulate.test_lattice_replay import same
 
+from amp.allocate import AllocatorOptions, make_allocator
 from amp.allocate.policy_file import load_arm_values, load_origin, load_policy
 from amp.cli.lattices import markdown, tables
 from amp.errors import InvalidInputError, RecordingError
+from amp.evaluate.assembly import build_planner
+from amp.evaluate.config import PlannerConfig
 from amp.learn.config import PPOConfig, TrainConfig, load_train_config
 from amp.learn.lattice_config import CompareConfig
 from amp.learn.lattice_study import LatticeStudy, study_lattice
 from amp.learn.lattices import train_on_lattice
+from amp.models.recorded import RecordedModel
 from amp.report.runs import Run
-from amp.simulate.lattice_recording import Survey
+from amp.simulate.lattice_recording import Survey, complete_lattice
+from amp.simulate.lattice_replay import replay_lattice
 from amp.simulate.states import Arms
+from amp.types import Episode
 
 TRAILS = Trails(5, 6)
 CONFIG = """
@@ -109,6 +117,21 @@ def test_training_alone_keeps_a_policy_that_says_where_it_comes_from(
     origin = load_origin(tmp_path / "policy.safetensors")
     assert origin is not None
     assert (origin.benchmark, len(origin.tasks), len(origin.curve)) == ("trails", 12, 10)
+    # A run that names the file does and pays what is played on the lattice.
+    named = PlannerConfig(allocator=str(tmp_path / "policy.safetensors"), trade_off=0.9)
+    path, tasks = folder / "lattice.sqlite", TRAILS.tasks("test", 8)
+    policy = make_allocator(str(named.allocator), AllocatorOptions(trade_off=0.9))
+    played = replay_lattice(read(path, Survey(TRAILS, Arms(ARMS)), tasks), policy)
+
+    async def go() -> list[Episode]:
+        model = RecordedModel(None, path, "replay")
+        planner = build_planner(named, model, TRAILS)
+        try:
+            return [await planner.run(task, TRAILS.environment(task)) for task in tasks]
+        finally:
+            await model.close()
+
+    same(played, asyncio.run(go()))
 
 
 def test_a_lattice_has_settings_of_its_own(folder: Path) -> None:
@@ -167,3 +190,16 @@ def test_a_learned_policy_that_leaves_is_refused_with_its_file(tmp_path: Path) -
     )
     with pytest.raises(InvalidInputError, match="values at 0.9 left the lattice in .* --complete"):
         study_lattice(config, [TRAILS], tmp_path)
+
+    # What its file is named for: visit what it comes to, and all is inside.
+    async def complete() -> None:
+        model = RecordedModel(walker(), path, "auto")
+        survey, tasks = Survey(TRAILS, acts, 5), TRAILS.tasks("test", 8)
+        named = PlannerConfig(allocator=str(tmp_path / "values-0" / "policy.safetensors"))
+        planner = build_planner(named, model, TRAILS)
+        assert await complete_lattice(model, path, survey, planner, tasks) == {}
+        await model.close()
+
+    asyncio.run(complete())
+    found = study_lattice(config, [TRAILS], tmp_path)
+    assert any(run.name == "values at 0.9" for run in found.runs)

@@ -78,10 +78,11 @@ def record(
         ),
     ] = None,
     complete: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             metavar="POLICY",
-            help="With --lattice: an allocator or policy file; visits also the states it comes to.",
+            help="With --lattice: an allocator or policy file; visits also the states it comes to. "
+            "Repeat for several.",
         ),
     ] = None,
     shard: Annotated[
@@ -151,7 +152,7 @@ async def _record_lattice(
     nodes: int,
     main: str | None,
     max_steps: int | None,
-    complete: str | None,
+    complete: list[str] | None,
     jobs: int,
     as_json: bool,
 ) -> None:
@@ -176,11 +177,11 @@ async def _record_lattice(
         title = f"{benchmark.name} lattice"
         with _progress(console, title, len(tasks), 0) as advance:
             left_out = await record_lattice(recorded, to, survey, tasks, jobs, advance)
-        if complete is not None:
-            config = PlannerConfig(allocator=complete, max_steps=max_steps)
+        for policy in complete or ():
+            config = PlannerConfig(allocator=policy, max_steps=max_steps)
             planner = build_planner(config, recorded, benchmark)
             there = [task for task in tasks if task.id not in left_out]
-            with _progress(console, f"{title}: {complete}", len(there), 0) as advance:
+            with _progress(console, f"{title}: {policy}", len(there), 0) as advance:
                 left_out |= await complete_lattice(
                     recorded, to, survey, planner, there, jobs, advance
                 )

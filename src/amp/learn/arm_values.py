@@ -56,7 +56,7 @@ class ValueSettings:
     trade_offs: Annotated[tuple[TradeOff, ...], Field(min_length=1)] = (
         *(0.5, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.99),
     )
-    penalties: Annotated[tuple[float, ...], Field(min_length=1)] = (0.001, 0.004, 0.02)
+    penalties: Annotated[tuple[float, ...], Field(min_length=1)] = (0.001, 0.005, 0.02, 1.0)
     rounds: Count = 4
     folds: Annotated[int, Field(ge=2)] = 5
     seed: Annotated[int, Field(ge=0)] = 0
@@ -79,9 +79,9 @@ class Learned:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Policy:
-    """Trees at one trade-off, and their mean return on tasks never seen."""
+    """Trees at one trade-off, and the return on each task by what was learned on other folds."""
 
-    returns: float
+    returns: Floats
     penalty: float
     gives_up: bool
     grown: _Grown
@@ -129,7 +129,7 @@ def learn_arm_values(
             for penalty, gives_up in product(settings.penalties, (False, True))
             for fit in _iterate(walks, binned, known, fold, penalty, gives_up, settings.rounds)
         )
-        fits.append(max(tried, key=lambda fit: round(fit.returns, 9)))
+        fits.append(_simplest(list(tried)))
     whole = _Grown([], [], [], [])
     roots = [whole.with_trees(fit.grown, fit.roots) for fit in fits]
     policy = ArmValues(
@@ -139,7 +139,26 @@ def learn_arm_values(
         whole.arrays(roots),
         np.array([fit.gives_up for fit in fits], np.intp),
     )
-    return Learned(policy, tuple(f.penalty for f in fits), tuple(f.returns for f in fits))
+    returns = tuple(float(fit.returns.mean()) for fit in fits)
+    return Learned(policy, tuple(fit.penalty for fit in fits), returns)
+
+
+def _simplest(tried: Sequence[_Policy]) -> _Policy:
+    """The policy of the highest penalty that returns as much as the best, but for its chance.
+
+    A difference of returns on tasks left out counts if it is more than its standard error (Breiman
+    et al. 1984): with few tasks the luckiest of many policies is not the best one.
+    """
+    best = max(tried, key=lambda one: round(float(one.returns.mean()), 9))
+
+    def falls_short(one: _Policy) -> bool:
+        less = best.returns - one.returns
+        return bool(less.mean() > less.std() / np.sqrt(len(less)) + 1e-9)
+
+    return max(
+        (one for one in tried if not falls_short(one)),
+        key=lambda one: (one.penalty, not one.gives_up, round(float(one.returns.mean()), 9)),
+    )
 
 
 def _iterate(
@@ -158,7 +177,7 @@ def _iterate(
         whole, roots, said = _fit(walks, binned, known, fold, worth, mass, penalty, gives_up)
         decided = walks.decide(said, gives_up)
         worth = walks.worth(decided)
-        returns = float(walks.come(worth, decided)[walks.first].mean())
+        returns = walks.come(worth, decided)[walks.first]
         yield _Policy(returns, penalty, gives_up, whole, roots)
 
 
