@@ -96,6 +96,25 @@ FilePath = Annotated[Path, AfterValidator(_from_the_file)]
 """A path in a configuration; in a file, a relative one is relative to the file."""
 
 
+def in_redis(place: str) -> bool:
+    """Whether a place of accounts is the address of a Redis."""
+    return place.startswith(("redis://", "rediss://"))
+
+
+def _place_of_accounts(place: str, info: ValidationInfo) -> str:
+    if not in_redis(place):
+        return str(_from_the_file(Path(place), info))
+    if info.context is not None and "@" in place:
+        raise ValueError(
+            "the address holds a password, expected none in a file; set AMP_ACCOUNTS instead"
+        )
+    return place
+
+
+AccountsPlace = Annotated[str, AfterValidator(_place_of_accounts)]
+"""A file of accounts as `FilePath`, or the address of a Redis that has them."""
+
+
 def load_toml(kind: type[Checked], path: Path) -> Checked:
     """Reads a configuration from a TOML file.
 
@@ -226,7 +245,7 @@ class Settings(Config):
             ``docker:IMAGE`` or ``unsafe`` (`amp.execute.sandbox`).
         profile: how trained policies trade success against cost where a command does not say;
             None for what each was made for.
-        accounts: file of the gateway's keys and of what they spent.
+        accounts: file of the gateway's keys and of what they spent, or ``redis://HOST:PORT/NUMBER``.
         serve: what `amp serve` does (`amp.serve.config.ServeSection`, which checks it).
     """
 
@@ -241,7 +260,7 @@ class Settings(Config):
     prices: FilePath | None = None
     sandbox: str = "local"
     profile: Profile | None = None
-    accounts: FilePath = Path("accounts.sqlite")
+    accounts: AccountsPlace = "accounts.sqlite"
     serve: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,26 +13,30 @@ from amp.cli.terminal import new_console, say, say_json
 from amp.settings import load_settings
 
 if TYPE_CHECKING:
+    from amp.serve.accounts.books import Keys
     from amp.serve.accounts.budgets import Spend
     from amp.serve.accounts.keys import Key
-    from amp.serve.accounts.ledger import Accounts
 
 
 keys_app = typer.Typer(help="Keys of the gateway, and their budgets.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
 
 _File = Annotated[
-    Path | None,
-    typer.Option("--accounts", help="The file of the keys; the setting accounts if left out."),
+    str | None,
+    typer.Option(
+        "--accounts",
+        help="The file of the keys, or redis://HOST:PORT/NUMBER; the setting accounts if left out.",
+        metavar="PLACE",
+    ),
 ]
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="What the key is called.")]
 
 
 @contextmanager
-def _opened(path: Path | None, *, create: bool = False) -> Iterator[Accounts]:
-    from amp.serve.accounts.ledger import Accounts
+def _opened(place: str | None, *, create: bool = False) -> Iterator[Keys]:
+    from amp.serve.accounts.books import open_keys
 
-    accounts = Accounts(path or load_settings().accounts, create=create)
+    accounts = open_keys(place or load_settings().accounts, create=create)
     try:
         yield accounts
     finally:

@@ -16,6 +16,7 @@ from amp.settings import Settings, load_settings, settings_file
 
 if TYPE_CHECKING:
     from amp.models.llamacpp_server import LlamaServer
+    from amp.serve.accounts.base import Accounts
     from amp.serve.config import ServeConfig, ServeSection
 
 _SLOTS = 4
@@ -45,8 +46,12 @@ def serve(
         ),
     ] = None,
     accounts: Annotated[
-        Path | None,
-        typer.Option(help="Clients need a key of this file (amp keys), and keep to its limits."),
+        str | None,
+        typer.Option(
+            help="Clients need a key of this file or redis://HOST:PORT/NUMBER (amp keys), and keep"
+            " to its limits.",
+            metavar="PLACE",
+        ),
     ] = None,
     model: Annotated[
         list[str] | None,
@@ -133,7 +138,7 @@ def serve(
             "--replay names the model and stands for the server; leave --upstream and --model out"
         )
     from amp.serve import app as server
-    from amp.serve.accounts.sqlite import SqliteAccounts
+    from amp.serve.accounts.books import open_accounts
     from amp.serve.config import LOOPBACK, read_section
     from amp.serve.upstreams.upstream import UpstreamConfig, read_api, recorded
 
@@ -199,9 +204,9 @@ def serve(
     now = config()
     shown = [server.describe(each) for each in now.upstreams]  # wrong ones are said before a start
     server.check_routes(now)
-    budgets = None if section.accounts is None else SqliteAccounts(section.accounts)
+    budgets = None if section.accounts is None else open_accounts(section.accounts)
     if check:
-        _check(now, shown)
+        _check(now, shown, budgets)
         return
     listening = server.listen(now)
     say(f"amp serves http://{now.host}:{now.port}/v1 ({'; '.join(shown)}); Ctrl-C ends it")
@@ -226,15 +231,15 @@ def _only(models: list[str] | None, usual: str) -> str:
     return models[0] if models else usual
 
 
-def _check(config: ServeConfig, shown: list[str]) -> None:
+def _check(config: ServeConfig, shown: list[str], accounts: Accounts | None) -> None:
     """Says of each upstream whether it answers.
 
     Raises:
-        ModelError: if one does not.
+        ModelError: if one does not, or the accounts do not.
     """
     from amp.serve.app import reached
 
-    problems = asyncio.run(reached(config))
+    problems = asyncio.run(reached(config, accounts))
     for line, problem in zip(shown, problems.values(), strict=True):
         say(f"{line}: {problem or 'it answers'}")
     if silent := [name for name, problem in problems.items() if problem]:

@@ -18,7 +18,7 @@ from fastapi.routing import APIRoute
 from starlette.routing import Route
 
 from amp.errors import AmpError, InvalidInputError
-from amp.serve.accounts.base import Accounts, OpenAccounts
+from amp.serve.accounts.base import Accounts, OpenAccounts, Refusal
 from amp.serve.config import ServeConfig
 from amp.serve.decide.base import Policy
 from amp.serve.decide.desk import Desk
@@ -32,6 +32,7 @@ _log = logging.getLogger(__name__)
 
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _ANSWERS_BELOW, _NO_RIGHT = 500, (401, 403)
+_NO_KEY = f"amp-{'0' * 8}-{'0' * 48}"
 _FIXED = ("host", "port", "drain_seconds", "watching")
 _RELOAD = getattr(signal, "SIGHUP", None)  # not on every system
 
@@ -164,14 +165,30 @@ def describe(config: UpstreamConfig) -> str:
     return f"{config.name} at {upstream.base}, {apis}, {key}"
 
 
-async def reached(config: ServeConfig) -> dict[str, str]:
-    """Returns what is wrong with each upstream of a configuration; an empty text for nothing."""
+async def reached(config: ServeConfig, accounts: Accounts | None = None) -> dict[str, str]:
+    """Returns what is wrong with each upstream of a configuration; an empty text for nothing.
+
+    Raises:
+        InvalidInputError: if the policy of a route is none, or the accounts do not answer.
+    """
     fleet = fleet_of(config)
     try:
+        Desk(fleet, _policy_in)
+        if accounts is not None:
+            await _ask_accounts(accounts)
         problems = await asyncio.gather(*map(reach, fleet.upstreams.values()))
     finally:
         await fleet.close()
     return dict(zip(fleet.upstreams, problems, strict=True))
+
+
+async def _ask_accounts(accounts: Accounts) -> None:
+    try:
+        found = await accounts.name_of(_NO_KEY)
+        if isinstance(found, Refusal) and found.status >= _ANSWERS_BELOW:
+            raise InvalidInputError(found.reason)
+    finally:
+        await accounts.close()
 
 
 def listen(config: ServeConfig) -> socket.socket:

@@ -39,7 +39,15 @@ from amp.serve.traffic.writer import Keep, Watching
 from amp.serve.upstreams.fleet import Route
 from amp.serve.upstreams.trying import Patience
 from amp.serve.upstreams.upstream import Api, UpstreamConfig
-from amp.settings import Config, FilePath, Settings, checked, read_toml
+from amp.settings import (
+    AccountsPlace,
+    Config,
+    FilePath,
+    Settings,
+    checked,
+    in_redis,
+    read_toml,
+)
 
 SECTION = "serve"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -163,7 +171,8 @@ class ServeSection(Config):
     Attributes:
         host: address to listen at; ``0.0.0.0`` serves other machines, too.
         port: the same.
-        accounts: the file of the keys that clients need; none are needed, if left out.
+        accounts: the file of the keys that clients need, or ``redis://HOST:PORT/NUMBER``; none are
+            needed, if left out.
         max_concurrent: calls at the same time; one more is told to come back.
         max_request_mb: largest request.
         request_seconds: in which a request has to arrive.
@@ -186,7 +195,7 @@ class ServeSection(Config):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
-    accounts: FilePath | None = None
+    accounts: AccountsPlace | None = None
     max_concurrent: Annotated[int, Field(ge=1)] = 512
     max_request_mb: Annotated[float, Field(ge=0.001, allow_inf_nan=False)] = 32.0
     request_seconds: _Seconds = 60.0
@@ -271,11 +280,15 @@ class ServeSection(Config):
             self._watching(self.accounts or settings.accounts),
         )
 
-    def _watching(self, accounts: Path) -> Watching | None:
+    def _watching(self, accounts: str) -> Watching | None:
         if self.traffic is None:
             return None
+        if self.shadow and in_redis(accounts):
+            raise InvalidInputError(
+                "shadow is paid from a file of accounts, but these are in Redis; leave it out"
+            )
         keep = Keep(self.traffic_days, self.traffic_mb, self.keep_content)
-        return Watching(self.traffic, keep, self.shadow, accounts)
+        return Watching(self.traffic, keep, self.shadow, Path(accounts))
 
 
 class _File(Config):

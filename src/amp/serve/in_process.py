@@ -32,7 +32,7 @@ from fastapi import FastAPI
 
 from amp.errors import InvalidInputError
 from amp.serve.accounts.base import OpenAccounts
-from amp.serve.accounts.sqlite import SqliteAccounts
+from amp.serve.accounts.books import open_accounts
 from amp.serve.app import make_app
 from amp.serve.config import ServeConfig
 from amp.serve.episodes import EpisodeAccounts, current_episode
@@ -111,10 +111,10 @@ def wrap(
         prices=table,
         watching=Watching(Path(traffic)) if traffic else None,
     )
-    books = Path(accounts) if accounts else None
+    books = str(accounts) if accounts else None
 
     def app() -> FastAPI:
-        inner = SqliteAccounts(books) if books else OpenAccounts()
+        inner = open_accounts(books) if books else OpenAccounts()
         return make_app(config, EpisodeAccounts(inner, key))
 
     process = _Process(app)

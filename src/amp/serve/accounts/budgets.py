@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from amp.errors import BudgetReachedError, InvalidInputError
+from amp.errors import BudgetReachedError, InvalidInputError, KeyRefusedError
+from amp.serve.accounts.base import Refusal
 from amp.serve.accounts.keys import NANO, Key
 
 _LONGEST_EPISODE = 200
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,3 +131,36 @@ def require_episode(name: str) -> None:
         raise InvalidInputError(
             f"episode is {name[:80]!r}, expected at most {_LONGEST_EPISODE} printable characters"
         )
+
+
+def out_of_budget(error: BudgetReachedError) -> Refusal:
+    """What a client is told whose budget is spent."""
+    return Refusal(str(error), 429, error.retry_after)
+
+
+def no_such_key(error: KeyRefusedError) -> Refusal:
+    """What a client is told whose key is refused."""
+    return Refusal(str(error), 403 if error.revoked else 401)
+
+
+def no_price(key: Key) -> Refusal:
+    """What a client is told whose key has a limit of dollars, where nobody knows the price."""
+    return Refusal(
+        f"key {key.name} has a limit of dollars, and the price of this call is not known; ask for a"
+        " model with a price",
+        403,
+    )
+
+
+def revoked_key(name: str, when: int) -> KeyRefusedError:
+    """The error for a key that was revoked at that Unix time."""
+    return KeyRefusedError(f"key {name!r} was revoked on {day_of(when)}", revoked=True)
+
+
+def log_overrun(key: str, dollars: int, tokens: int) -> None:
+    """Says that a call cost more than was reserved for it; nothing if it did not."""
+    if dollars or tokens:
+        _log.warning(
+            "key %s: a call cost %s and %d tokens more than was reserved for it",
+            key, shown(dollars), tokens,
+        )  # fmt: skip

@@ -27,6 +27,7 @@ _MOST = 1_000_000_000
 """Dollars. More are a mistake, and far below what 64 bits hold."""
 
 _MOST_TOKENS = 10**15
+_LONGEST_NAME = 64
 _TOKEN = re.compile(r"amp-([0-9a-f]{8})-[0-9a-f]{48}")
 
 
@@ -74,6 +75,12 @@ class KeyLimits:
     requests_per_day: int | None = None
     max_concurrent: int | None = None
     episode_dollars: float | None = None
+
+    @property
+    def counts_dollars(self) -> bool:
+        """Whether one of them is of dollars."""
+        amounts = (self.dollars_per_day, self.dollars_per_month, self.episode_dollars)
+        return any(amount is not None for amount in amounts)
 
     def stored(self) -> dict[str, int | None]:
         """The limits in whole numbers, dollars in nano-dollars, by name.
@@ -143,3 +150,16 @@ def digest(token: str, salt: bytes) -> bytes:
 def is_of(token: str, salt: bytes, kept: bytes) -> bool:
     """Whether a key is the one of which this was kept; takes as long if it is not."""
     return hmac.compare_digest(digest(token, salt), kept)
+
+
+def checked_name(name: str) -> str:
+    """A key's name.
+
+    Raises:
+        InvalidInputError: if it is none.
+    """
+    if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
+        raise InvalidInputError(
+            f"name is {name[:80]!r}, expected 1 to {_LONGEST_NAME} printable characters"
+        )
+    return name

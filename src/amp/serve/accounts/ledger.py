@@ -33,15 +33,17 @@ from amp.serve.accounts.budgets import (
     Spend,
     Sum,
     day_of,
+    log_overrun,
     month_of,
     refused,
     require_episode,
-    shown,
+    revoked_key,
 )
 from amp.serve.accounts.keys import (
     LIMITS,
     Key,
     KeyLimits,
+    checked_name,
     digest,
     is_of,
     nano,
@@ -57,7 +59,6 @@ HOLD_SECONDS = 3600.0
 
 _FOREVER = 2**62
 
-_LONGEST_NAME = 64
 _KEY = f"id, name, prefix, created, revoked, {', '.join(LIMITS)}"
 _log = logging.getLogger(__name__)
 
@@ -124,10 +125,7 @@ class Accounts:
             InvalidInputError: if a limit is negative or not finite, or the name is taken, also by a
                 revoked key: who had spent a budget would have it anew.
         """
-        if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
-            raise InvalidInputError(
-                f"name is {name[:80]!r}, expected 1 to {_LONGEST_NAME} printable characters"
-            )
+        checked_name(name)
         stored = (limits or KeyLimits()).stored()
         token, prefix = new_token()
         salt = secrets.token_bytes(16)
@@ -256,11 +254,7 @@ class Accounts:
             self._end(connection, call, "settled", spent, tokens)
             change = (spent - held, tokens - held_tokens, requests)
             _add(connection, call, (*change, over.over_dollars, over.over_tokens, lost))
-        if over.over_dollars or over.over_tokens:
-            _log.warning(
-                "key %s: a call cost %s and %d tokens more than was reserved for it",
-                reservation.key, shown(over.over_dollars), over.over_tokens,
-            )  # fmt: skip
+        log_overrun(reservation.key, over.over_dollars, over.over_tokens)
         return over
 
     def release(self, reservation: Reservation) -> None:
@@ -372,9 +366,7 @@ def _holders(connection: sqlite3.Connection, until: int) -> list[str]:
 
 def _good(key: Key) -> Key:
     if key.revoked is not None:
-        raise KeyRefusedError(
-            f"key {key.name!r} was revoked on {day_of(key.revoked)}", revoked=True
-        )
+        raise revoked_key(key.name, key.revoked)
     return key
 
 

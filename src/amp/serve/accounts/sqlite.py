@@ -13,8 +13,7 @@ from pathlib import Path
 
 from amp.errors import BudgetReachedError, InvalidInputError, KeyRefusedError
 from amp.serve.accounts.base import Refusal, Reservation
-from amp.serve.accounts.budgets import require_episode
-from amp.serve.accounts.keys import Key
+from amp.serve.accounts.budgets import no_price, no_such_key, out_of_budget, require_episode
 from amp.serve.accounts.ledger import Accounts
 from amp.serve.sqlite_file import SqliteFileError
 from amp.usage import Usage
@@ -49,7 +48,7 @@ class SqliteAccounts:
         try:
             return self.accounts.find(key).name
         except KeyRefusedError as error:
-            return Refusal(str(error), 403 if error.revoked else 401)
+            return no_such_key(error)
         except SqliteFileError as error:
             _log.error("%s", error)
             return _UNREADABLE
@@ -73,17 +72,13 @@ class SqliteAccounts:
         try:
             self._write()
             found = self.accounts.find(key)
-            if dollars is None and _counts_dollars(found):
-                return Refusal(
-                    f"key {found.name} has a limit of dollars, and the price of this call is not"
-                    " known; ask for a model with a price",
-                    403,
-                )
+            if dollars is None and found.limits.counts_dollars:
+                return no_price(found)
             return self.accounts.reserve(found, dollars or 0.0, tokens, episode)
         except KeyRefusedError as error:
-            return Refusal(str(error), 403 if error.revoked else 401)
+            return no_such_key(error)
         except BudgetReachedError as error:
-            return Refusal(str(error), 429, error.retry_after)
+            return out_of_budget(error)
         except SqliteFileError as error:
             _log.error("%s", error)
             return _UNREADABLE
@@ -121,9 +116,3 @@ class SqliteAccounts:
             except InvalidInputError as error:  # settled twice, or no amount: never will be
                 _log.error("a call is not settled: %s", error)
             del self._unwritten[0]
-
-
-def _counts_dollars(key: Key) -> bool:
-    limits = key.limits
-    amounts = (limits.dollars_per_day, limits.dollars_per_month, limits.episode_dollars)
-    return any(amount is not None for amount in amounts)

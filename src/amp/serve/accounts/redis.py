@@ -1,0 +1,208 @@
+"""The accounts of several machines, kept in Redis, by the same laws as `amp.serve.accounts.ledger`.
+
+Nobody here knows which processes of other machines live. So a reservation is a lease, which the
+gateway that has the call renews; of one that is killed it ends by itself, within `LEASE_SECONDS`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import Any
+
+from amp.errors import BudgetReachedError, InvalidInputError, KeyRefusedError
+from amp.serve.accounts.base import Refusal, Reservation
+from amp.serve.accounts.budgets import (
+    Look,
+    log_overrun,
+    no_price,
+    no_such_key,
+    out_of_budget,
+    refused,
+    require_episode,
+    revoked_key,
+)
+from amp.serve.accounts.keys import Key, is_of, nano, prefix_of, whole
+from amp.serve.accounts.redis_store import RedisStore, RedisUnreachableError, exact, read_key
+from amp.usage import Usage
+
+LEASE_SECONDS = 60.0
+"""How long a reservation holds after its gateway was last heard of."""
+
+_UNREACHABLE = Refusal("the accounts cannot be reached; whoever runs this has the log", 503)
+_log = logging.getLogger(__name__)
+
+
+class RedisAccounts:
+    """`amp.serve.accounts.base.Accounts` for all gateways that use one Redis.
+
+    Redis that cannot be reached refuses new calls. Calls that end meanwhile are settled as soon as
+    it can be reached again.
+
+    Args:
+        store: Redis.
+        lease_seconds: how long a reservation holds after its gateway was last heard of.
+    """
+
+    def __init__(self, store: RedisStore, lease_seconds: float = LEASE_SECONDS) -> None:
+        self._store, self._lease = store, lease_seconds
+        self._keys: dict[str, tuple[Key, bytes, bytes]] = {}  # by prefix; none of it ever changes
+        self._open: dict[str, int] = {}  # the keys of calls that go on
+        self._unwritten: list[tuple[Reservation, str, tuple[int, ...]]] = []
+        self._writing = asyncio.Lock()
+        self._beats: asyncio.Task[None] | None = None
+        self._ends: set[asyncio.Task[None]] = set()
+
+    async def name_of(self, key: str) -> str | Refusal:
+        """Who shows a key, for what costs nothing."""
+        try:
+            found, _, _ = await self._find(key, anew=True)
+        except KeyRefusedError as error:
+            return no_such_key(error)
+        except RedisUnreachableError as error:
+            _log.error("%s", error)
+            return _UNREACHABLE
+        return found.name
+
+    async def reserve(
+        self, key: str, *, dollars: float | None, tokens: int, episode: str = ""
+    ) -> Reservation | Refusal:
+        """Sets aside what a call can cost at most.
+
+        Args:
+            key: the secret as the client sent it; empty if it sent none.
+            dollars: the bound of the price; None where the price is not known, which a key with a
+                limit of dollars may not ask for.
+            tokens: the bound of prompt and completion tokens.
+            episode: the conversation that the call belongs to, if the client named one.
+        """
+        try:
+            require_episode(episode)
+        except InvalidInputError as error:
+            return Refusal(str(error), 400)
+        try:
+            await self._write()
+            found, _, _ = await self._find(key)
+            if dollars is None and found.limits.counts_dollars:
+                return no_price(found)
+            want = exact(nano(dollars or 0.0))
+            said = await self._store.run(
+                "reserve", found.id, want, whole(tokens, "tokens"), episode, self._lease
+            )
+            number = _reserved(found, said)
+        except KeyRefusedError as error:
+            return no_such_key(error)
+        except BudgetReachedError as error:
+            return out_of_budget(error)
+        except RedisUnreachableError as error:
+            _log.error("%s", error)
+            return _UNREACHABLE
+        self._open[number] = found.id
+        self._beat()
+        return Reservation(number, found.name, dollars or 0.0, tokens)
+
+    async def settle(self, reservation: Reservation, usage: Usage, *, model: str = "") -> None:
+        """Charges what the call did cost, and gives the rest back."""
+        spent, tokens = nano(usage.dollars), whole(usage.tokens, "tokens")
+        await self._end(reservation, "settle", spent, tokens)
+
+    async def release(self, reservation: Reservation) -> None:
+        """Gives everything back: the call cost nothing."""
+        await self._end(reservation, "release")
+
+    async def close(self) -> None:
+        """Writes what could not be written yet, if it can be now, and closes the connections."""
+        await asyncio.gather(*self._ends)
+        if self._beats is not None:
+            self._beats.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._beats
+        try:
+            await self._write()
+        except RedisUnreachableError as error:
+            _log.error("%d calls are not settled: %s", len(self._unwritten), error)
+        await self._store.close()
+
+    async def _find(self, token: str, *, anew: bool = False) -> tuple[Key, bytes, bytes]:
+        """The key that somebody shows.
+
+        Raises:
+            KeyRefusedError: if there is none such, or it is seen to be revoked.
+        """
+        prefix = prefix_of(token)
+        known = None if prefix is None or anew else self._keys.get(prefix)
+        if known is None and prefix is not None:
+            said = await self._store.run("find", prefix)
+            if said:
+                known = read_key(int(said[0]), said[1])
+        if known is None or not is_of(token, known[1], known[2]):
+            raise KeyRefusedError("unknown key; ask for one (amp keys add NAME)")
+        if (revoked := known[0].revoked) is not None:
+            raise revoked_key(known[0].name, revoked)
+        self._keys[known[0].prefix] = known
+        return known
+
+    async def _end(self, reservation: Reservation, operation: str, *amounts: int) -> None:
+        """Ends a call, also if nobody waits for that any more."""
+        task = asyncio.ensure_future(self._end_or_later(reservation, operation, *amounts))
+        self._ends.add(task)
+        task.add_done_callback(self._ends.discard)
+        await asyncio.shield(task)
+
+    async def _end_or_later(self, reservation: Reservation, operation: str, *amounts: int) -> None:
+        try:
+            await self._end_now(reservation, operation, *amounts)
+        except RedisUnreachableError as error:
+            _log.error("a call is settled later: %s", error)
+            self._unwritten.append((reservation, operation, amounts))
+            self._beat()
+
+    async def _end_now(self, reservation: Reservation, operation: str, *amounts: int) -> None:
+        said = await self._store.run(operation, reservation.id, *amounts)
+        self._open.pop(reservation.id, None)
+        if said[0] != "ok":
+            _log.error("a call is not settled: call %s is %s", reservation.id, said[0])
+        elif len(said) > 1:
+            log_overrun(reservation.key, int(said[1]), int(said[2]))
+
+    async def _write(self) -> None:
+        """Writes what could not be written when it happened."""
+        async with self._writing:
+            while self._unwritten:
+                reservation, operation, amounts = self._unwritten[0]
+                await self._end_now(reservation, operation, *amounts)
+                del self._unwritten[0]
+
+    def _beat(self) -> None:
+        """Goes on with the leases of open calls, as long as there are any."""
+        if self._beats is None or self._beats.done():
+            self._beats = asyncio.ensure_future(self._renew())
+
+    async def _renew(self) -> None:
+        while self._open or self._unwritten:
+            await asyncio.sleep(self._lease / 3)
+            calls = [part for call, key in self._open.items() for part in (key, call)]
+            try:
+                await self._write()
+                if calls:
+                    await self._store.run("renew", self._lease, *calls)
+            except RedisUnreachableError as error:
+                _log.error("%d leases are not renewed: %s", len(self._open), error)
+
+
+def _reserved(key: Key, said: list[Any]) -> str:
+    """The number of a call.
+
+    Raises:
+        BudgetReachedError: if a limit does not allow it.
+        KeyRefusedError: if the key was revoked.
+    """
+    if said[0] == "ok":
+        return str(said[1])
+    if said[0] == "refused":
+        limit, used, want, most, now = said[1], *map(int, said[2:])
+        raise refused(key.name, Look(limit, used, want), most, now)
+    if said[0] == "revoked":
+        raise revoked_key(key.name, int(said[1]))
+    raise KeyRefusedError(f"unknown key {key.name!r}; ask for one (amp keys add NAME)")

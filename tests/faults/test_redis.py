@@ -1,0 +1,115 @@
+"""Budgets in Redis hold against gateways of many processes, and against kills at any moment."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+from tests.fakes.redis import redis_server
+from tests.faults.test_budgets import ended_well, forked
+
+from amp.serve.accounts.base import Refusal, Reservation
+from amp.serve.accounts.keys import NANO, KeyLimits, nano
+from amp.serve.accounts.redis import RedisAccounts
+from amp.serve.accounts.redis_keys import RedisKeys
+from amp.serve.accounts.redis_store import RedisStore
+from amp.usage import Usage
+
+LEASE = 2.0
+
+
+async def spends(accounts: RedisAccounts, token: str, seed: int, calls: int) -> int:
+    """Makes calls of any size as long as it may; returns the nano-dollars that they cost."""
+    rng, spent = random.Random(seed), 0
+    for number in range(calls):
+        most = rng.randint(NANO // 1000, NANO // 250)
+        held = await accounts.reserve(token, dollars=most / NANO, tokens=10, episode=str(number))
+        if isinstance(held, Refusal):
+            assert held.status == 429, held
+            continue
+        if rng.random() < 0.2:
+            await accounts.release(held)
+            continue
+        cost = rng.choice([most, rng.randint(0, most)])
+        await accounts.settle(held, Usage(dollars=cost / NANO, prompt_tokens=10))
+        spent += cost
+    return spent
+
+
+def test_64_writers_of_8_processes_never_exceed_a_budget(tmp_path: Path, thorough: bool) -> None:
+    calls = 300 if thorough else 60
+    with redis_server(tmp_path) as url:
+        keys = RedisKeys(RedisStore(url))
+        token = keys.add("ann", KeyLimits(dollars_per_day=1.0, episode_dollars=0.05))
+
+        def writer(number: int) -> None:
+            async def work() -> int:
+                accounts = RedisAccounts(RedisStore(url))
+                mine = [spends(accounts, token, 8 * number + place, calls) for place in range(8)]
+                counts = await asyncio.gather(*mine)
+                await accounts.close()
+                return sum(counts)
+
+            (tmp_path / f"{number}.json").write_text(json.dumps(asyncio.run(work())))
+
+        ended_well([forked(partial(writer, number)) for number in range(8)])
+        told = sum(json.loads((tmp_path / f"{number}.json").read_text()) for number in range(8))
+        (spend,) = keys.spend()
+        keys.close()
+        assert (spend.day.dollars, spend.day.held_dollars, spend.open_calls) == (told, 0, 0)
+        assert nano(0.99) <= told <= NANO  # and hardly any of it was left
+        assert spend.day.over_dollars == 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_kill_leaves_at_most_the_reservation_until_its_lease_ends(
+    tmp_path: Path, seed: int, thorough: bool
+) -> None:
+    if not thorough and seed > 0:
+        pytest.skip("only with --thorough")
+    rng = random.Random(seed)
+    with redis_server(tmp_path) as url:
+        keys = RedisKeys(RedisStore(url))
+        token = keys.add("ann", KeyLimits(dollars_per_day=1000))
+
+        def writer(told: int) -> None:
+            async def work() -> None:
+                accounts = RedisAccounts(RedisStore(url), LEASE)
+                while True:
+                    held = await accounts.reserve(token, dollars=0.001, tokens=10)
+                    assert isinstance(held, Reservation)
+                    os.write(told, b"r")
+                    await accounts.settle(held, Usage(dollars=0.0007, prompt_tokens=7))
+                    os.write(told, b"s")
+
+            asyncio.run(work())
+
+        read, write = os.pipe()
+        children = [forked(partial(writer, write)) for _ in range(3)]
+        os.close(write)
+        os.read(read, 1)
+        time.sleep(0.2 + rng.random() / 5)
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+        for child in children:
+            os.waitpid(child, 0)
+        with os.fdopen(read, "rb") as stream:
+            settled = stream.read().count(b"s")
+        (spend,) = keys.spend()
+        # What a writer had been told is there, and at most one call more of each.
+        assert settled <= spend.day.dollars // nano(0.0007) <= settled + 3
+        assert spend.open_calls <= 3
+        assert spend.day.held_dollars == spend.open_calls * nano(0.001)
+        time.sleep(LEASE)
+        (after,) = keys.spend()
+        keys.close()
+        assert (after.open_calls, after.day.held_dollars) == (0, 0)
+        assert after.day.dollars == spend.day.dollars
+        assert after.day.lost_dollars == spend.day.held_dollars

@@ -1,0 +1,519 @@
+"""The laws that all accounts with keys keep, wherever they are: in a file, or in Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+import fakeredis
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from redis.asyncio import Redis
+from tests.fakes.redis import redis_server
+
+from amp.errors import InvalidInputError
+from amp.serve.accounts import ledger as in_file
+from amp.serve.accounts.base import Accounts, Refusal, Reservation
+from amp.serve.accounts.budgets import Spend, day_of
+from amp.serve.accounts.keys import LIMITS, NANO, KeyLimits, nano
+from amp.serve.accounts.redis import RedisAccounts
+from amp.serve.accounts.redis_keys import RedisKeys
+from amp.serve.accounts.redis_store import RedisStore, RedisUnreachableError, place_of
+from amp.serve.accounts.sqlite import SqliteAccounts
+from amp.usage import Usage
+
+pytestmark = pytest.mark.slow
+
+NOON = datetime(2026, 11, 30, 12, tzinfo=UTC).timestamp()
+"""On the last day of a month."""
+
+LEASE = 60
+T = TypeVar("T")
+
+
+@dataclass
+class Books:
+    """Accounts, what is asked of them beside calls, and their clock."""
+
+    accounts: Accounts
+    ask: Callable[[Callable[[Any], Any]], Awaitable[Any]]
+    """Does something with the keys, which commands wait for."""
+
+    now: list[float] = field(default_factory=lambda: [NOON])
+
+    async def add(self, name: str = "ann", limits: KeyLimits | None = None) -> str:
+        return str(await self.ask(lambda keys: keys.add(name, limits)))
+
+    async def spend(self) -> Spend:
+        """Of the one key."""
+        (found,) = await self.ask(lambda keys: keys.spend())
+        assert isinstance(found, Spend)
+        return found
+
+    async def held(
+        self, token: str, dollars: float | None = 0.0, tokens: int = 0, episode: str = ""
+    ) -> Reservation:
+        """A reservation, which is allowed."""
+        found = await self.accounts.reserve(token, dollars=dollars, tokens=tokens, episode=episode)
+        assert isinstance(found, Reservation), found
+        return found
+
+    async def refused(
+        self, token: str, dollars: float | None = 0.0, tokens: int = 0, episode: str = ""
+    ) -> Refusal:
+        """A refusal."""
+        found = await self.accounts.reserve(token, dollars=dollars, tokens=tokens, episode=episode)
+        assert isinstance(found, Refusal), found
+        return found
+
+
+@asynccontextmanager
+async def books_in_a_file(folder: Path) -> AsyncIterator[Books]:
+    now = [NOON]
+    accounts = SqliteAccounts(folder / "accounts.sqlite")
+    accounts.accounts.close()
+    accounts.accounts = in_file.Accounts(
+        folder / "accounts.sqlite", clock=lambda: now[0], hold_seconds=LEASE
+    )
+    accounts.accounts._process = "another-machine 1 1"  # of which nobody knows whether it lives
+
+    async def ask(what: Callable[[Any], T]) -> T:
+        return what(accounts.accounts)
+
+    yield Books(accounts, ask, now)
+    await accounts.close()
+
+
+@asynccontextmanager
+async def books_in(client: Callable[[], Redis]) -> AsyncIterator[Books]:
+    now, url = [NOON], "redis://h:1/0"
+    accounts = RedisAccounts(RedisStore(url, lambda: now[0], client()), LEASE)
+
+    async def ask(what: Callable[[Any], T]) -> T:
+        def asked() -> T:  # in a thread, as it has an event loop of its own
+            keys = RedisKeys(RedisStore(url, lambda: now[0], client()))
+            try:
+                return what(keys)
+            finally:
+                keys.close()
+
+        return await asyncio.to_thread(asked)
+
+    yield Books(accounts, ask, now)
+    await accounts.close()
+
+
+Opened = Callable[[], AbstractAsyncContextManager[Books]]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with redis_server(tmp_path_factory.mktemp("redis")) as url:
+        yield url
+
+
+@pytest.fixture(params=["a file", "a fake of Redis", "Redis"])
+def opened(request: pytest.FixtureRequest) -> Opened:
+    """Opens new, empty accounts of each kind."""
+    if request.param == "a file":
+
+        @asynccontextmanager
+        async def opened_file() -> AsyncIterator[Books]:
+            with TemporaryDirectory() as folder:
+                async with books_in_a_file(Path(folder)) as books:
+                    yield books
+
+        return opened_file
+    if request.param == "Redis":
+        url: str = request.getfixturevalue("server")
+
+        @asynccontextmanager
+        async def opened_redis() -> AsyncIterator[Books]:
+            async with Redis.from_url(url) as client:
+                await client.flushall()
+            async with books_in(lambda: Redis.from_url(url, decode_responses=True)) as books:
+                yield books
+
+        return opened_redis
+
+    @asynccontextmanager
+    async def opened_fake() -> AsyncIterator[Books]:
+        fake = fakeredis.FakeServer()
+        make = lambda: fakeredis.FakeAsyncRedis(server=fake, decode_responses=True)  # noqa: E731
+        async with books_in(make) as books:
+            yield books
+
+    return opened_fake
+
+
+# --------------------------------------------------------------------------- a model of the laws
+
+
+@dataclass
+class Call:
+    """A call as the laws see it."""
+
+    begun: float
+    episode: str
+    held: int
+    held_tokens: int
+    ending: str = ""
+    spent: int = 0
+    tokens: int = 0
+    over: int = 0
+    over_tokens: int = 0
+
+    def counts(self) -> tuple[int, int, int]:
+        """Dollars, tokens and requests that it takes of budgets."""
+        if not self.ending:
+            return self.held, self.held_tokens, 1
+        return (self.spent, self.tokens, 1) if self.ending == "settled" else (0, 0, 0)
+
+
+@dataclass
+class Model:
+    """Budgets of one key, counted the slow way."""
+
+    limits: KeyLimits
+    calls: list[Call] = field(default_factory=list)
+
+    def of(self, period: str) -> list[Call]:
+        return [
+            call
+            for call in self.calls
+            if day_of(int(call.begun)).startswith(period) or period == f"episode {call.episode}"
+        ]
+
+    def used(self, period: str) -> tuple[int, ...]:
+        counts = [call.counts() for call in self.of(period)]
+        return tuple(sum(each[i] for each in counts) for i in range(3))
+
+    def expire(self, now: float) -> None:
+        for call in self.calls:
+            if not call.ending and int(call.begun) + LEASE <= int(now):
+                call.ending = "expired"
+
+    def refuses(self, now: float, dollars: int, tokens: int, episode: str) -> str:
+        """The limit that a call would break; empty for none."""
+        day = day_of(int(now))
+        spent, spent_tokens, requests = self.used(day)
+        looks = {
+            "dollars_per_day": (spent, dollars),
+            "dollars_per_month": (self.used(day[:7])[0], dollars),
+            "tokens_per_day": (spent_tokens, tokens),
+            "requests_per_day": (requests, 1),
+            "max_concurrent": (sum(not call.ending for call in self.calls), 1),
+            "episode_dollars": (self.used(f"episode {episode}")[0] if episode else 0, dollars),
+        }
+        stored = self.limits.stored()
+        for name in LIMITS:
+            most, (used, want) = stored[name], looks[name]
+            if most is not None and used + want > most:
+                return name
+        return ""
+
+    def settle(self, call: Call, spent: int, tokens: int) -> None:
+        if call.ending == "settled":
+            return
+        held, held_tokens = (0, 0) if call.ending else (call.held, call.held_tokens)
+        call.over, call.over_tokens = max(0, spent - held), max(0, tokens - held_tokens)
+        call.ending, call.spent, call.tokens = "settled", spent, tokens
+
+
+LIMITED = KeyLimits(
+    dollars_per_day=1.0,
+    dollars_per_month=1.5,
+    tokens_per_day=1000,
+    requests_per_day=8,
+    max_concurrent=4,
+    episode_dollars=0.7,
+)
+DOLLARS = st.sampled_from([0.0, 0.000000001, 0.1, 0.3, 0.35, 0.7, 1.0])
+TOKENS = st.sampled_from([0, 1, 100, 400])
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("reserve"), DOLLARS, TOKENS, st.sampled_from(["", "a", "b"])),
+        st.tuples(st.just("settle"), DOLLARS, TOKENS, st.integers(0, 5)),
+        st.tuples(st.just("release"), st.integers(0, 5)),
+        st.tuples(st.just("wait"), st.sampled_from([1, 59, 70, 40_000, 90_000])),
+    ),
+    max_size=20,
+)
+
+
+async def play(books: Books, steps: list[tuple[Any, ...]]) -> None:
+    """Does the same in the books and in the model."""
+    model, made = Model(LIMITED), list[Reservation]()
+    token = await books.add(limits=LIMITED)
+    for step in steps:
+        if step[0] == "reserve":
+            _, dollars, tokens, episode = step
+            model.expire(books.now[0])
+            limit = model.refuses(books.now[0], nano(dollars), tokens, episode)
+            found = await books.accounts.reserve(
+                token, dollars=dollars, tokens=tokens, episode=episode
+            )
+            if limit:
+                assert isinstance(found, Refusal), limit
+                assert f"limit {limit} of" in found.reason
+                assert found.status == 429
+            else:
+                assert isinstance(found, Reservation), found
+                made.append(found)
+                model.calls.append(Call(books.now[0], episode, nano(dollars), tokens))
+        elif step[0] == "wait":
+            books.now[0] += step[1]
+        elif made:
+            at = step[-1] % len(made)
+            if step[0] == "settle":
+                _, dollars, tokens, _ = step
+                await books.accounts.settle(
+                    made[at], Usage(dollars=dollars, completion_tokens=tokens)
+                )
+                model.settle(model.calls[at], nano(dollars), tokens)
+            else:
+                await books.accounts.release(made[at])
+                model.calls[at].ending = model.calls[at].ending or "released"
+    model.expire(books.now[0])
+    spend = await books.spend()
+    assert spend.open_calls == sum(not call.ending for call in model.calls)
+    today = day_of(int(books.now[0]))
+    for period, sums in ((today, spend.day), (today[:7], spend.month)):
+        calls = model.of(period)
+        open_calls = [call for call in calls if not call.ending]
+        assert sums.period == period
+        assert sums.dollars == sum(call.spent for call in calls)
+        assert sums.tokens == sum(call.tokens for call in calls)
+        assert sums.held_dollars == sum(call.held for call in open_calls)
+        assert sums.held_tokens == sum(call.held_tokens for call in open_calls)
+        assert sums.requests == sum(call.counts()[2] for call in calls)
+        assert sums.over_dollars == sum(call.over for call in calls)
+        assert sums.over_tokens == sum(call.over_tokens for call in calls)
+        assert sums.lost_dollars == sum(c.held for c in calls if c.ending == "expired")
+
+
+@settings(
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
+@given(steps=STEPS)
+def test_books_are_those_of_the_model(opened: Opened, steps: list[tuple[Any, ...]]) -> None:
+    async def run() -> None:
+        async with opened() as books:
+            await play(books, steps)
+
+    asyncio.run(run())
+
+
+# --------------------------------------------------------------------------- examples
+
+
+async def test_64_at_once_never_take_more_than_there_is(opened: Opened) -> None:
+    async with opened() as books:
+        token = await books.add(limits=KeyLimits(dollars_per_day=1.0, max_concurrent=40))
+        chance, spent, most_open = random.Random(3), 0, 0
+
+        async def caller(number: int) -> None:
+            nonlocal spent, most_open
+            for _ in range(20):
+                most = chance.randint(1, 20_000_000)
+                found = await books.accounts.reserve(token, dollars=most / NANO, tokens=1)
+                if isinstance(found, Refusal):
+                    continue
+                await asyncio.sleep(0)
+                cost = chance.choice([most, chance.randint(0, most)])
+                await books.accounts.settle(found, Usage(dollars=cost / NANO))
+                spent += cost
+
+        await asyncio.gather(*map(caller, range(64)))
+        spend = await books.spend()
+        assert (spend.day.dollars, spend.day.held_dollars) == (spent, 0)
+        assert 0.9 * NANO < spent <= NANO
+        assert spend.day.over_dollars == 0
+
+
+async def test_what_a_killed_gateway_held_is_there_again_after_its_lease(opened: Opened) -> None:
+    async with opened() as books:
+        token = await books.add(limits=KeyLimits(dollars_per_day=0.1))
+        held = await books.held(token, 0.1, 10)
+        books.now[0] += LEASE - 1
+        refused = await books.refused(token, 0.1)
+        assert refused.retry_after_seconds == 12 * 3600 - LEASE + 1
+        assert refused.reason == (
+            "key ann: limit dollars_per_day of $0.10 reached: $0.00 is left, the call may take"
+            " $0.10; it begins anew at 2026-12-01 00:00 UTC"
+        )
+        books.now[0] += 1
+        again = await books.held(token, 0.1)
+        spend = await books.spend()
+        assert (spend.day.lost_dollars, spend.open_calls) == (nano(0.1), 1)
+        await books.accounts.settle(held, Usage(dollars=0.02))  # it was only late
+        await books.accounts.settle(again, Usage(dollars=0.1))
+        spend = await books.spend()
+        assert (spend.day.dollars, spend.day.over_dollars) == (nano(0.12), nano(0.02))
+        assert spend.day.lost_dollars == 0
+
+
+async def test_nothing_is_charged_or_given_back_twice(
+    opened: Opened, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened() as books:
+        token = await books.add()
+        held = await books.held(token, 0.1, 10)
+        for _ in range(2):
+            await books.accounts.settle(held, Usage(dollars=0.05, prompt_tokens=7))
+            await books.accounts.release(held)
+        other = await books.held(token, 0.3)
+        for _ in range(2):
+            await books.accounts.release(other)
+        spend = await books.spend()
+        assert (spend.day.dollars, spend.day.tokens, spend.day.requests) == (nano(0.05), 7, 1)
+        assert (spend.day.held_dollars, spend.open_calls) == (0, 0)
+        assert "is not settled" in caplog.text
+
+
+async def test_who_may_not(opened: Opened) -> None:
+    async with opened() as books:
+        token = await books.add(limits=KeyLimits(episode_dollars=1.0))
+        assert await books.accounts.name_of(token) == "ann"
+        other = f"amp-{token[4:12]}-{'0' * 48}"
+        for wrong in ("", "sk-1", other, f"amp-{'0' * 8}-{'0' * 48}"):
+            refusal = await books.refused(wrong)
+            assert (refusal.status, refusal.reason) == (
+                401,
+                "unknown key; ask for one (amp keys add NAME)",
+            )
+            assert await books.accounts.name_of(wrong) == refusal
+        assert (await books.refused(token, None)).status == 403  # no price
+        assert (await books.refused(token, episode="x" * 201)).status == 400
+        held = await books.held(token, 0.5)
+        await books.ask(lambda keys: keys.revoke("ann"))
+        refusal = await books.refused(token)
+        assert refusal.status == 403
+        assert refusal.reason == "key 'ann' was revoked on 2026-11-30"
+        assert await books.accounts.name_of(token) == refusal
+        await books.accounts.settle(held, Usage(dollars=0.25))  # is charged as ever
+        assert (await books.spend()).day.dollars == nano(0.25)
+
+
+async def test_keys_are_listed_and_names_are_used_once(opened: Opened) -> None:
+    async with opened() as books:
+        await books.add("ann", LIMITED)
+        await books.add("bob")
+        await books.ask(lambda keys: keys.revoke("bob"))
+        ann, bob = await books.ask(lambda keys: keys.keys())
+        assert (ann.name, ann.limits, ann.created, ann.revoked) == ("ann", LIMITED, NOON, None)
+        assert (bob.name, bob.limits, bob.revoked) == ("bob", KeyLimits(), NOON)
+        for what, complaint in (
+            (lambda keys: keys.add("bob"), "key 'bob' exists already; choose another name"),
+            (lambda keys: keys.add("a\nb"), "expected 1 to 64 printable characters"),
+            (lambda keys: keys.add("eve", KeyLimits(dollars_per_day=-1)), "dollars_per_day is -1"),
+            (lambda keys: keys.revoke("bob"), "key 'bob' was revoked on 2026-11-30"),
+            (lambda keys: keys.spend("bbo"), "unknown key 'bbo'; did you mean 'bob'?"),
+        ):
+            with pytest.raises(InvalidInputError, match=complaint.replace("?", r"\?")):
+                await books.ask(what)
+
+
+# --------------------------------------------------------------------------- Redis alone
+
+
+async def test_a_gateway_that_lives_keeps_what_it_holds() -> None:
+    fake = fakeredis.FakeServer()
+    client = fakeredis.FakeAsyncRedis(server=fake, decode_responses=True)
+    keys = RedisKeys(RedisStore("redis://h", client=fakeredis.FakeAsyncRedis(
+        server=fake, decode_responses=True)))  # fmt: skip
+    token = await asyncio.to_thread(keys.add, "ann", KeyLimits(max_concurrent=1))
+    accounts = RedisAccounts(RedisStore("redis://h", client=client), lease_seconds=1.0)
+    held = await accounts.reserve(token, dollars=0.0, tokens=1)
+    assert isinstance(held, Reservation)
+    await asyncio.sleep(2.5)
+    assert isinstance(await accounts.reserve(token, dollars=0.0, tokens=1), Refusal)
+    await accounts.settle(held, Usage(prompt_tokens=1))
+    assert isinstance(await accounts.reserve(token, dollars=0.0, tokens=1), Reservation)
+    await accounts.close()
+    await asyncio.to_thread(keys.close)
+
+
+async def test_calls_that_end_while_redis_is_away_are_settled_later(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with redis_server(tmp_path) as url:
+        port = int(url.rpartition(":")[2].partition("/")[0])
+        keys = RedisKeys(RedisStore(url))
+        token = await asyncio.to_thread(keys.add, "ann", KeyLimits(dollars_per_day=1.0))
+        accounts = RedisAccounts(RedisStore(url))
+        held = await accounts.reserve(token, dollars=0.5, tokens=1)
+        assert isinstance(held, Reservation)
+    await accounts.settle(held, Usage(dollars=0.25))
+    refused = await accounts.reserve(token, dollars=0.1, tokens=1)
+    assert isinstance(refused, Refusal)
+    assert (refused.status, "cannot be reached" in refused.reason) == (503, True)
+    assert "settled later" in caplog.text
+    assert "127.0.0.1" not in refused.reason
+    with redis_server(tmp_path, port):  # which kept what it was told
+        assert isinstance(await accounts.reserve(token, dollars=0.75, tokens=1), Reservation)
+        (spend,) = await asyncio.to_thread(keys.spend)
+        assert spend.day.dollars == nano(0.25)
+        await accounts.close()
+        await asyncio.to_thread(keys.close)
+
+
+@settings(max_examples=200)
+@given(st.integers(0, 4_102_444_800))
+def test_days_of_the_script_are_those_of_the_calendar(moment: int) -> None:
+    assert script_day(moment) == day_of(moment)
+
+
+def script_day(moment: int, known: dict[str, Any] = {}) -> str:  # noqa: B006  # a cache
+    if not known:
+        import importlib.resources
+
+        import lupa.lua51  # type: ignore[import-untyped]  # it has none
+
+        text = importlib.resources.files("amp.serve.accounts").joinpath("redis.lua").read_text()
+        begin, end = text.index("local function day_of"), text.index("local function periods")
+        runtime = lupa.lua51.LuaRuntime()
+        known["day_of"] = runtime.execute(f"local DAY = 86400\n{text[begin:end]}\nreturn day_of")
+    return str(known["day_of"](moment))
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://:secret@h:7000/2", "redis://h:7000/2"),
+        ("rediss://ann:secret@h", "rediss://h:6379"),
+    ],
+)
+def test_an_address_is_shown_without_its_password(url: str, shown: str) -> None:
+    assert place_of(url) == shown
+
+
+@pytest.mark.parametrize("url", ["redis://", "http://h", "redis://h:x", "redis://h:99999"])
+def test_what_is_no_address_is_said(url: str) -> None:
+    with pytest.raises(InvalidInputError, match="expected redis://HOST"):
+        place_of(url)
+
+
+async def test_nobody_there_is_one_line() -> None:
+    store = RedisStore("redis://:secret12@127.0.0.1:9/0")
+    with pytest.raises(RedisUnreachableError) as refused:
+        await store.run("keys")
+    assert str(refused.value).startswith("redis://127.0.0.1:9/0 cannot be used (ConnectionError")
+    assert "secret12" not in str(refused.value)
+    await store.close()
+
+
+async def test_more_than_redis_counts_exactly_is_refused() -> None:
+    client = fakeredis.FakeAsyncRedis(decode_responses=True)
+    keys = RedisKeys(RedisStore("redis://h", client=client))
+    with pytest.raises(InvalidInputError, match="dollars_per_day is more than Redis counts"):
+        await asyncio.to_thread(keys.add, "ann", KeyLimits(dollars_per_day=9_100_000))
+    await asyncio.to_thread(keys.close)
