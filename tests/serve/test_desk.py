@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.serve.test_conversation import JSON
 from tests.serve.test_efforts import SETTINGS
 
 from amp.errors import InvalidInputError
@@ -115,6 +116,32 @@ def test_what_a_client_sets_is_what_the_upstream_is_sent(
     if dialect.obstacle(fields, Arm("m", "low")):
         assert sent == fields
         assert not ruling.decision.arm.effort
+
+
+@pytest.mark.slow
+@given(
+    st.sampled_from((CHAT, MESSAGES, RESPONSES)),
+    st.dictionaries(
+        st.sampled_from(
+            (
+                *("messages", "input", "tools", "tool_choice", "temperature", "top_k", "seed"),
+                *("max_tokens", "max_output_tokens", "thinking", "output_config", "reasoning"),
+                *("stream", "n", "system", "instructions", "conversation", "text"),
+            )
+        ),
+        JSON,
+    ),
+    st.sampled_from(("claude-haiku-4-5@high", "small@low x3", "large")),
+)
+@settings(max_examples=150, deadline=None)
+def test_no_request_is_too_odd_to_be_decided(
+    prices: Path, dialect: Dialect, fields: dict[str, Any], arm: str
+) -> None:
+    ruling = Office(prices, arm).decide(dialect, **fields)
+    whole = {"model": "small", "messages": [{"role": "user", "content": "Hi"}], **fields}
+    new = json.loads(dialect.with_arm(json.dumps(whole).encode(), ruling.decision.arm))
+    assert new["model"] == ruling.decision.arm.model
+    json.dumps(ruling.shown())
 
 
 def test_an_arm_of_efforts_alone_keeps_its_model(prices: Path) -> None:

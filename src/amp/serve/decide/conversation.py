@@ -6,8 +6,9 @@ step that the CAM knows, so a conversation has the features of any plan: those o
 Beside them stand a few that only a request has. Content is read, never obeyed, run or written down,
 and of a long one only the ends: a call must not wait for its features.
 
-NOT covered: what a server keeps of a conversation itself (``previous_response_id``); each such call
-is taken for an episode of its own, unless the client names one.
+NOT covered: agents that act in plain words, so that results come as the user's messages; and what a
+server keeps of a conversation itself (``previous_response_id``): each such call is taken for an
+episode of its own, unless the client names one.
 """
 
 from __future__ import annotations
