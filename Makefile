@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := -m pip install --quiet --disable-pip-version-check
 PIP := $(BIN)/python $(INSTALL) --constraint constraints.txt
-CLIENTS ?= agents inspect langchain litellm lmeval
+CLIENTS ?= agents inspect langchain litellm lmeval older
 
 .PHONY: demo test test-fast test-faults test-clients test-deploy test-alfworld check docs bench clean
 

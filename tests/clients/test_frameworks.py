@@ -61,3 +61,9 @@ async def test_litellm_speaks_both_apis() -> None:
     assert told["anthropic/claude"]["tokens"] == told["anthropic/claude"]["streamed_tokens"] == 37
     assert (spent.model_calls, spent.estimated_calls) == (8, 0)
     assert spent.tokens == 4 * TOKENS + 4 * 37
+
+
+async def test_clients_of_older_sdks_can_be_wrapped() -> None:
+    async with serving(working) as upstream:
+        told = await told_by("older", "older_sdks.py", upstream.url)
+    assert told == {"said": [[TEXT] * 3] * 2, "calls": 6}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import json
 import os
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +24,7 @@ import anthropic
 import openai
 import pytest
 from tests.fakes.upstream import WORDS, Asked, Reply, Upstream, chat, either, serving
+from tests.serve.running import until
 
 import amp
 from amp.errors import InvalidInputError
@@ -218,6 +221,80 @@ def test_who_leaves_a_stream_ends_the_call_and_pays_for_what_came(prices: Path) 
         while not server.hung_up and time.monotonic() < deadline:
             time.sleep(0.01)
     assert server.hung_up == 1
+
+
+async def test_who_gives_up_waiting_ends_the_call(prices: Path) -> None:
+    async with serving(lambda asked: Reply([5.0, b"{}"])) as server:
+        own = openai.AsyncOpenAI(base_url=server.url, api_key="k")
+        with amp.episode() as episode:
+            async with amp.wrap(own, prices=prices) as client:
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(client.chat.completions.create(**ASKED), 0.3)
+                await until(lambda: server.hung_up == 1 and not client.is_closed())
+                await until(lambda: episode.spent.estimated_calls == 1)
+    assert episode.reserved == pytest.approx(0)
+
+
+def test_what_reaches_the_server_is_what_the_client_would_have_sent(tmp_path: Path) -> None:
+    file = tmp_path / "some.txt"
+    file.write_bytes(bytes(range(256)))
+
+    def use(client: openai.OpenAI) -> None:
+        create: Any = client.chat.completions.create
+        options = {"include_usage": True}
+        create(**ASKED, n=2, seed=1, logprobs=True, stop=["x"], tools=[TOOL], extra_body={"é": 1})
+        list(create(**ASKED, stream=True, stream_options=options, extra_query={"a": "b c&d"}))
+        client.responses.create(model="gpt", input="2 + 2?", extra_headers={"x-mine": "1"})
+        client.embeddings.create(model="gpt", input="x")
+        client.models.retrieve("a/b")
+        client.post("/odd%2Fpath", body={"b": [1.5, None]}, cast_to=object)
+        client.with_options(default_headers={"x-own": "2"}).delete("/files/f", cast_to=object)
+        client.files.create(file=file, purpose="batch")
+
+    def seen(server: Upstream) -> list[Any]:
+        told = []
+        for asked in server.asked:
+            left = ("accept-encoding", "connection", "content-type", "transfer-encoding", "host")
+            headers = {name: text for name, text in asked.headers.items() if name not in left}
+            boundary = asked.headers.get("content-type", "").partition("boundary=")[2].encode()
+            body = asked.body.replace(boundary, b"") if boundary else asked.body
+            told.append((asked.method, asked.target, headers, body))
+        return told
+
+    def answer(asked: Asked) -> Reply:
+        chats = ("completions", "responses", "embeddings")
+        if asked.target.partition("?")[0].endswith(chats):
+            path = asked.target.partition("?")[0]
+            return either(Asked(asked.method, path, asked.headers, asked.body))
+        return Reply([b"{}"], headers={"content-type": "application/json"})
+
+    with upstream(answer) as here, upstream(answer) as there:
+        use(openai.OpenAI(base_url=here.url, api_key="k"))
+        with amp.wrap(openai.OpenAI(base_url=there.url, api_key="k")) as client:
+            use(client)
+    assert len(here.asked) == 8
+    assert seen(there) == seen(here)
+
+
+def test_a_client_that_is_closed_or_forgotten_leaves_no_thread() -> None:
+    def threads() -> set[threading.Thread]:
+        return {thread for thread in threading.enumerate() if thread.name == "amp"}
+
+    with upstream() as server:
+        before = threads()
+        for closed in (True, False):
+            client = amp.wrap(openai.OpenAI(base_url=server.url, api_key="k"))
+            other = client.with_options(timeout=3)
+            del client
+            gc.collect()
+            other.chat.completions.create(**ASKED)
+            (made,) = threads() - before
+            if closed:
+                other.close()
+            del other
+            gc.collect()
+            made.join(5)
+            assert not made.is_alive()
 
 
 def test_the_clients_own_timeout_holds(prices: Path) -> None:

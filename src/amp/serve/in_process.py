@@ -166,7 +166,9 @@ class _Process:
         """Ends it. Twice is fine."""
         if self._pid == os.getpid():
             self._pid = 0
-            self.do(self._life.aclose()).add_done_callback(lambda done: self._loop.stop())
+            loop = self._loop
+            closed = self.do(self._life.aclose())
+            closed.add_done_callback(lambda done: loop.call_soon_threadsafe(loop.stop))
 
     def _run(self) -> None:
         self._loop.run_forever()
