@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.fakes.trail import ARMS, Trails, walker
 from tests.simulate.test_explore import read, record
@@ -19,11 +20,12 @@ from amp.evaluate.config import PlannerConfig
 from amp.learn.config import PPOConfig, TrainConfig, load_train_config
 from amp.learn.lattice_config import CompareConfig
 from amp.learn.lattice_study import LatticeStudy, study_lattice
-from amp.learn.lattices import train_on_lattice
+from amp.learn.lattices import read_lattice, table_of, train_on_lattice
 from amp.models.recorded import RecordedModel
 from amp.report.runs import Run
 from amp.simulate.lattice_recording import Survey, complete_lattice
 from amp.simulate.lattice_replay import replay_lattice
+from amp.simulate.oracle import oracle
 from amp.simulate.states import Arms
 from amp.types import Episode
 
@@ -140,6 +142,17 @@ def test_a_lattice_has_settings_of_its_own(folder: Path) -> None:
     assert (config.samples, config.rounds, config.arms) == (1, 1, ())
     paper = config_in(folder, "").replace(ppo=PPOConfig())
     assert paper.ppo.gamma == 1.0
+
+
+def test_the_hardest_tasks_are_those_that_are_dearest_at_best(folder: Path) -> None:
+    config = config_in(folder)
+    lattice = read_lattice(config, [TRAILS], folder / "lattice.sqlite", "train", 12)
+    table = table_of(config, lattice)
+    success, cost = oracle(table, config.ppo.reward, 1.0)
+    assert success.all()
+    assert np.argsort(table.difficulties, kind="stable").tolist() == (
+        np.argsort(cost, kind="stable").tolist()
+    )
 
 
 @pytest.mark.parametrize(

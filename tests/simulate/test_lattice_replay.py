@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,12 +26,16 @@ from amp.allocate.base import Allocator, FixedAllocator
 from amp.allocate.rules import PlanThenFollow
 from amp.benchmarks.babyai import BabyAI
 from amp.errors import InvalidInputError
+from amp.evaluate.assembly import build_planner
+from amp.evaluate.config import PlannerConfig
+from amp.models.recorded import RecordedModel
+from amp.planner import Planner
 from amp.simulate.lattice_recording import Lattice, Survey
 from amp.simulate.lattice_replay import best_arms, leaves, replay_best, replay_lattice
 from amp.simulate.lattice_table import lattice_env
 from amp.simulate.oracle import oracle
 from amp.simulate.states import Arms
-from amp.types import Allocation, Complexity, Decision, Episode, StepContext
+from amp.types import Allocation, Complexity, Decision, Episode, ProbeKind, StepContext
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +80,27 @@ def test_so_it_is_with_plans_in_babyai(tmp_path: Path) -> None:
     rules.append(PlanThenFollow(PLANS["act"], 2, 1, gives_up=True))
     for rule in rules:
         same(replay_lattice(lattice, rule), replay(path, benchmark, rule, tasks))
+
+
+@pytest.mark.slow
+def test_so_it_is_where_every_step_is_probed(tmp_path: Path) -> None:
+    probes = frozenset[ProbeKind]({"options"})
+    path, survey = tmp_path / "it.sqlite", replace(SURVEY, arms=Arms(ARMS, probes=probes))
+    record(path, survey)
+    lattice = read(path, survey)
+
+    async def planned(allocator: Allocator) -> list[Episode]:
+        model = RecordedModel(None, path, "replay")
+        planner = build_planner(PlannerConfig(allocator="fixed", probes=probes), model, Trails())
+        assert isinstance(planner, Planner)
+        planner.allocator = allocator
+        try:
+            return [await planner.run(task, Trails().environment(task)) for task in TASKS]
+        finally:
+            await model.close()
+
+    for seed in range(5):
+        same(replay_lattice(lattice, Guess(seed)), asyncio.run(planned(Guess(seed))))
 
 
 @pytest.mark.parametrize("trade_off", [0.5, 0.9, 0.99])

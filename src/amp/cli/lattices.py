@@ -102,8 +102,8 @@ def markdown(study: LatticeStudy, command: str) -> str:
 def _notes(study: LatticeStudy) -> list[str]:
     report, first = study.report, study.report.lines[0]
     told = [
-        f"learned and tuned on {len(study.training)} tasks, tested on {first.tasks} others in"
-        f" {first.seeds} seeds; reference: {report.reference}"
+        f"learned and tuned on {len(study.training)} tasks, tested on {first.tasks} others; seeds:"
+        f" {first.seeds}; reference: {report.reference}"
     ]
     return [*told, *filter(None, [report.price]), *study.notes]
 

@@ -110,12 +110,12 @@ def study_lattice(
             name = f"{learner} at {trade_off:g}"
             played = players.play_learned(name, policies, trade_off)
             players.check_learned(name, files[learner])
+            if any(not _allocates(episodes) for episodes in played):
+                notes.append(f"{name} has no controls: it gave up every task at once")
+                continue
             for how in CONTROLS:
-                title = f"{how} of {name}"
-                players.play_seeds(
-                    "control", title,
-                    {s: shuffled_control(how, played[s], s) for s in range(told.seeds)},
-                )  # fmt: skip
+                seeds = {s: shuffled_control(how, each, s) for s, each in enumerate(played)}
+                players.play_seeds("control", f"{how} of {name}", seeds)
     on_stage("comparing")
     runs, gone = players.inside()
     oracle = players.oracle(told.trade_offs[0])
@@ -159,6 +159,11 @@ def _learn(
     if not learned:
         raise InvalidInputError("; ".join(notes))
     return learned, files, notes
+
+
+def _allocates(episodes: Sequence[Episode]) -> bool:
+    """Whether any step was allocated anything."""
+    return any(step.rounds for episode in episodes for step in episode.steps)
 
 
 def _play_fixed(players: _Players, training: Lattice) -> str:

@@ -1,0 +1,88 @@
+"""The command that learns on a lattice and compares."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.simulate.test_explore import record_babyai
+from typer.testing import CliRunner, Result
+
+from amp import cli
+from amp.allocate.plan_rules import plan_rules
+from amp.allocate.policy_file import load_arm_values
+from amp.benchmarks.babyai import BabyAI
+from amp.errors import AmpError, InvalidInputError, RecordingError
+from amp.simulate.lattice_recording import Survey, lattice_arms
+from amp.simulate.states import Arms
+
+LEVELS = ("BabyAI-GoToLocal-v0", "BabyAI-PickupLoc-v0")
+CONFIG = """
+benchmark = "babyai"
+source = "lattice"
+recording = "lattice.sqlite"
+arms = ["act", "follow", "plan 2"]
+limit = 1
+learner = "values"
+[lattice]
+max_steps = 3
+levels = ["BabyAI-GoToLocal-v0", "BabyAI-PickupLoc-v0"]
+[compare]
+limit = 1
+seeds = 1
+learners = ["values"]
+[ppo]
+reference_cost = 2000
+"""
+
+
+def amp(*arguments: str) -> Result:
+    result = CliRunner().invoke(cli.app, [*arguments])
+    if isinstance(result.exception, AmpError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("babyai.toml").write_text(CONFIG)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_one_command_gives_the_policies_and_the_table(folder: Path) -> None:
+    arms = Arms(lattice_arms(BabyAI(), ("act", "follow", "plan 2")))
+    for level in LEVELS:
+        benchmark = BabyAI(level)
+        survey = Survey(benchmark, arms, 1000, max_steps=3)
+        for split in ("train", "test"):
+            record_babyai(folder / "lattice.sqlite", survey, benchmark.tasks(split, 1))
+    amp("train", "babyai.toml", "--out", "policy")
+    shown = amp("policy", "show", "policy/policy.safetensors").stdout
+    assert "kind: arm values" in shown
+    done = amp("lattices", "compare", "babyai.toml", "--out", "out")
+    assert "learned and tuned on 2 tasks, tested on 2 others; seeds: 1" in done.stdout
+    found = json.loads((folder / "out" / "babyai.json").read_text())
+    rules = plan_rules(arms.named)
+    told = {run["name"].partition(" tuned")[0] for run in found["runs"]}
+    assert {"act", "plan 2", "values at 0.9", *rules} == told
+    page = (folder / "out" / "babyai.md").read_text()
+    assert "amp lattices compare babyai.toml --out out" in page
+    assert "## Allocated against needed, by step" in page
+    assert "- values at 0.9 has no controls: it gave up every task at once" in page
+    assert load_arm_values(folder / "out" / "values-0" / "policy.safetensors").max_rounds == 1
+
+
+def test_what_is_no_lattice_is_refused_in_one_line(folder: Path) -> None:
+    command = ("lattices", "compare", "babyai.toml", "--out", "out")
+    with pytest.raises(RecordingError, match=r"no recording at lattice\.sqlite"):
+        amp(*command)
+    (folder / "lattice.sqlite").write_bytes(b"no recording")
+    with pytest.raises(RecordingError, match="lattice.sqlite"):
+        amp(*command)
+    Path("babyai.toml").write_text('benchmark = "babyai"\nrecording = "lattice.sqlite"\n')
+    with pytest.raises(InvalidInputError, match="source is 'samples', expected \"lattice\""):
+        amp(*command)
