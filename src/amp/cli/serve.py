@@ -53,6 +53,13 @@ def serve(
             metavar="PLACE",
         ),
     ] = None,
+    operator: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of the key that sees the figures of all keys, at / and /v1/amp/decisions.",
+            metavar="NAME",
+        ),
+    ] = None,
     model: Annotated[
         list[str] | None,
         typer.Option(
@@ -144,6 +151,7 @@ def serve(
 
     options: dict[str, Any] = {
         "accounts": accounts,
+        "operator": operator,
         "policy": policy,
         "arms": arm or None,
         "explain": explain,

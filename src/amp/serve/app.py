@@ -88,9 +88,10 @@ def make_app(
     }
     own = [APIRoute(path, answer, methods=["GET"]) for path, answer in routes.items()]
     passed = Route("/v1/{path:path}", gateway, methods=_METHODS)
+    page = Route("/", gateway, methods=["GET"])
     return FastAPI(
         title="amp serve",
-        routes=[*own, passed],
+        routes=[*own, page, passed],
         lifespan=lifespan,
         openapi_url=None,  # the APIs are described by those who made them
     )

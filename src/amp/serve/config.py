@@ -173,6 +173,7 @@ class ServeSection(Config):
         port: the same.
         accounts: the file of the keys that clients need, or ``redis://HOST:PORT/NUMBER``; none are
             needed, if left out.
+        operator: name of the key that sees what all keys spend and get; the others see their own.
         max_concurrent: calls at the same time; one more is told to come back.
         max_request_mb: largest request.
         request_seconds: in which a request has to arrive.
@@ -196,6 +197,7 @@ class ServeSection(Config):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
     accounts: AccountsPlace | None = None
+    operator: str = ""
     max_concurrent: Annotated[int, Field(ge=1)] = 512
     max_request_mb: Annotated[float, Field(ge=0.001, allow_inf_nan=False)] = 32.0
     request_seconds: _Seconds = 60.0
@@ -267,6 +269,7 @@ class ServeSection(Config):
                 round(self.max_request_mb * 1_000_000),
                 self.request_seconds,
                 local_only=self.host in LOOPBACK,
+                operator=self.operator,
             ),
             Patience(
                 self.retries,

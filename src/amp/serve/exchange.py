@@ -44,12 +44,14 @@ class Bounds:
         request_seconds: in which it has to arrive.
         local_only: whether only this machine is served, so that a web page in a browser, which
             could reach it under a name of its own, is turned away.
+        operator: name of the key that sees the figures of all keys; empty for none.
     """
 
     concurrent: int = 512
     request_bytes: int = 32_000_000
     request_seconds: float = 60.0
     local_only: bool = True
+    operator: str = ""
 
 
 @dataclass(slots=True)

@@ -7,6 +7,8 @@ unread. Bytes go out as they come in, but for the usage that a client of a strea
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 import time
 from collections.abc import Iterator, MutableMapping
@@ -30,6 +32,7 @@ from amp.serve.exchange import (
 )
 from amp.serve.held import reserve
 from amp.serve.metrics import Metrics
+from amp.serve.page.view import page_of
 from amp.serve.traffic.outcomes import OUTCOME_PATH, take_outcome
 from amp.serve.traffic.watch import Watch
 from amp.serve.upstreams.fleet import Fleet
@@ -43,7 +46,7 @@ from amp.serve.upstreams.upstream import (
     whole,
 )
 
-_CLIENT_WENT = 499
+_CLIENT_WENT, _WHO = 499, 401
 _FREE = ("GET", "HEAD", "OPTIONS", "DELETE")
 _MODELS = ("GET", "/v1/models")
 _LISTED = {
@@ -54,6 +57,14 @@ _LISTED = {
     "owned_by": "amp",
 }
 _DECISIONS = ("GET", "/v1/amp/decisions")
+_PAGE = "/"
+_PAGE_HEADERS = [
+    (b"content-type", b"text/html; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+]
 _HERE = ("127.0.0.1", "::1")
 _LOCAL = ("localhost", "127.0.0.1", "[::1]")
 
@@ -128,6 +139,8 @@ class Gateway:
                 elif exchange.path == OUTCOME_PATH:
                     traffic = None if self._watch is None else self._watch.traffic
                     work = take_outcome(exchange, body, self._accounts, traffic)
+                elif exchange.path == _PAGE:
+                    work = self._show_page(exchange, (scope.get("client") or ("",))[0])
                 elif (exchange.method, exchange.path) == _DECISIONS:
                     work = self._show_decisions(exchange, (scope.get("client") or ("",))[0])
                 elif (exchange.method, exchange.path) == _MODELS:
@@ -176,30 +189,60 @@ class Gateway:
     def _check(self, exchange: Exchange) -> None:
         """Turns away web pages, and paths that lead out of the API."""
         host = exchange.header("host")
-        if self._bounds.local_only and host.rpartition(":")[0] not in _LOCAL and host not in _LOCAL:
+        if self._bounds.local_only and not _is_local(host):
             raise RefusedCallError(
                 403, "the gateway serves this machine alone, under the name localhost or 127.0.0.1"
             )
         origin = exchange.header("origin")
         if origin and origin.partition("://")[2] != host:
             raise RefusedCallError(403, "web pages of other servers are not served")
-        if not is_below_v1(exchange.target):
+        if exchange.path != _PAGE and not is_below_v1(exchange.target):
             raise RefusedCallError(404, "there is no such path; the APIs are below /v1/")
 
     async def _show_decisions(self, exchange: Exchange, address: str) -> None:
-        """Shows the last decisions: to this machine all, and to a key its own."""
-        name = await self._accounts.name_of(client_key(exchange.headers))
-        if isinstance(name, Refusal):
-            raise RefusedCallError(name.status, name.reason, name.retry_after_seconds)
-        if not name and address not in _HERE:
-            raise RefusedCallError(
-                403, "decisions are shown to this machine, or to a key of the gateway's accounts"
-            )
+        """Shows the last decisions."""
+        viewer = await self._viewer(exchange, address, client_key(exchange.headers))
         wanted = parse_qs(exchange.target.partition("?")[2]).get("n", ["50"])[-1]
         count = min(int(wanted), KEPT) if wanted.isdigit() and wanted.isascii() else KEPT
-        shown = json.dumps({"decisions": self._desk.last(count, name or None)}).encode()
+        shown = json.dumps({"decisions": self._desk.last(count, viewer)}).encode()
         await exchange.begin(200, [(b"content-type", b"application/json"), length_of(shown)])
         await exchange.end(shown)
+
+    async def _show_page(self, exchange: Exchange, address: str) -> None:
+        """Shows the page; a browser is asked for the key, which stands for the password."""
+        key = client_key(exchange.headers) or _password(exchange.header("authorization"))
+        try:
+            viewer = await self._viewer(exchange, address, key)
+        except RefusedCallError as error:
+            if error.status != _WHO:
+                raise
+            told = f"{error}\n".encode()
+            asks = (b"www-authenticate", b'Basic realm="a key as the password", charset="UTF-8"')
+            await exchange.begin(_WHO, [(b"content-type", b"text/plain"), asks, length_of(told)])
+            await exchange.end(told)
+            return
+        traffic = None if self._watch is None else self._watch.traffic
+        page, policy = await page_of(self._desk, traffic, viewer)
+        allowed = (b"content-security-policy", policy.encode())
+        await exchange.begin(200, [*_PAGE_HEADERS, allowed, length_of(page)])
+        await exchange.end(page)
+
+    async def _viewer(self, exchange: Exchange, address: str, key: str) -> str | None:
+        """Who looks: a key, which sees its own; None for the operator, or for this machine where
+        there are no keys, who see all.
+
+        Raises:
+            RefusedCallError: if it is nobody who may.
+        """
+        name = await self._accounts.name_of(key)
+        if isinstance(name, Refusal):
+            raise RefusedCallError(name.status, name.reason, name.retry_after_seconds)
+        # A page of another server could reach this machine under a name of its own.
+        if not name and (address not in _HERE or not _is_local(exchange.header("host"))):
+            raise RefusedCallError(
+                403, "this is shown to this machine, or to a key of the gateway's accounts"
+            )
+        return None if name in ("", self._bounds.operator) else name
 
     async def _list(self, exchange: Exchange) -> None:
         """Lists the models of all upstreams, in a form that clients of both APIs read."""
@@ -243,3 +286,18 @@ class Gateway:
         finally:
             await self._accounts.release(reservation)
         await exchange.end(last)
+
+
+def _is_local(host: str) -> bool:
+    return host.rpartition(":")[0] in _LOCAL or host in _LOCAL
+
+
+def _password(authorization: str) -> str:
+    """What a browser sends as the password; empty if it sends none."""
+    scheme, _, packed = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        return base64.b64decode(packed, validate=True).decode().partition(":")[2]
+    except (binascii.Error, UnicodeDecodeError):
+        return ""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from amp.errors import InvalidInputError, did_you_mean
 
 if TYPE_CHECKING:
+    from amp.allocate.policy_file import CurvePoint
     from amp.serve.decide.conversation import Conversation
 
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
@@ -144,6 +145,11 @@ class Policy(Protocol):
         """In headers and records."""
         ...
 
+    @property
+    def curve(self) -> Sequence[CurvePoint]:
+        """What it is expected to take and to reach, by trade-off; empty where nobody knows."""
+        ...
+
     def decide(
         self, conversation: Conversation, offers: Sequence[Forecast], wish: Wish
     ) -> Decision:
@@ -165,6 +171,7 @@ class Pass:
     """Gives what was asked for: nothing is decided, everything measured."""
 
     name = "pass"
+    curve = ()
 
     def decide(
         self, conversation: Conversation, offers: Sequence[Forecast], wish: Wish

@@ -9,15 +9,17 @@ from __future__ import annotations
 import re
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from amp.errors import InvalidInputError
+from amp.models.base import ModelCard
 from amp.serve.decide.base import MOST_SAMPLES, Decision, Pass, Policy, Wish
+from amp.serve.decide.books import Books
 from amp.serve.decide.conversation import Conversation, read_conversation
 from amp.serve.decide.memory import Memory
-from amp.serve.decide.offers import Case, Offers, read_arms
+from amp.serve.decide.offers import Case, Offers, cards_of, read_arms
 from amp.serve.decide.rules import Rules
 from amp.serve.dialects.base import Asked, Dialect
 from amp.serve.exchange import Exchange, RefusedCallError
@@ -43,6 +45,8 @@ class Ruling:
         conversation: what it goes on with.
         decision: what it gets.
         made: when, in seconds since 1970.
+        route: that it went by.
+        cards: prices by model, of the arms that there were.
         begun: whether somebody has been found who pays for it.
         key: name of the key that pays; empty without one.
         status: of the answer; 0 before.
@@ -54,6 +58,8 @@ class Ruling:
     conversation: Conversation
     decision: Decision
     made: float
+    route: str = "*"
+    cards: Mapping[str, ModelCard] = field(default_factory=dict)
     begun: bool = False
     key: str = ""
     status: int = 0
@@ -67,6 +73,8 @@ class Ruling:
             "episode": conversation.episode,
             "step": conversation.step,
             "path": self.path,
+            "key": self.key,
+            "route": self.route,
             "asked": self.asked_model,
             "arm": decision.arm.name,
             "policy": decision.policy,
@@ -103,6 +111,10 @@ class Desk:
         load: reads a policy file, given its path.
         explain: is told each decision in a line; None for nobody.
         clock: seconds.
+
+    Attributes:
+        books: what calls cost since it began.
+        since: when that was, in seconds since 1970.
     """
 
     def __init__(
@@ -114,6 +126,7 @@ class Desk:
     ) -> None:
         self._load = load
         self._explain = explain
+        self.books, self.since = Books(), time.time()
         self._memory = Memory(clock)
         self._offers = Offers(self._memory)
         self._kept: deque[Ruling] = deque(maxlen=KEPT)
@@ -153,7 +166,10 @@ class Desk:
         case = Case(dialect, asked, route, conversation, wish, samples, own is not None)
         offers = self._offers.of(case, self._fleet)
         decision = self._policies[route.policy].decide(conversation, offers, wish)
-        return Ruling(asked.model, dialect.path, conversation, decision, time.time())
+        cards = cards_of(case, offers, self._fleet)
+        return Ruling(
+            asked.model, dialect.path, conversation, decision, time.time(), route.model, cards
+        )
 
     def begun(self, ruling: Ruling, key: str) -> None:
         """Notes who pays for a call; what nobody pays for is not shown."""
@@ -169,6 +185,9 @@ class Desk:
             ruling.status = status
         if usage is not None:
             ruling.usage += usage
+            self.books.note(
+                ruling.key, ruling.route, ruling.asked_model, ruling.decision, ruling.cards, usage
+            )
             self._memory.note(ruling.conversation.episode, ruling.decision.arm, usage)
 
     def effort_refused(self, ruling: Ruling) -> None:
@@ -183,6 +202,10 @@ class Desk:
         if arm.effort:
             why = f"{decision.why}; effort {arm.effort} is left out: {reason}"
             ruling.decision = replace(decision, arm=replace(arm, effort=""), why=why)
+
+    def routes(self) -> list[tuple[Route, Policy]]:
+        """The routes, in the order in which they are looked at, each with what decides it."""
+        return [(route, self._policies[route.policy]) for route in self._fleet.routes]
 
     def last(self, count: int, key: str | None = None) -> list[dict[str, Any]]:
         """The last decisions, the newest first.

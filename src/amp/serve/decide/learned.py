@@ -47,6 +47,7 @@ class Learned:
 
     Attributes:
         name: in headers and records.
+        curve: what it is expected to take and to reach, by trade-off.
         trade_off: where the client does not wish for another.
 
     Raises:
@@ -57,7 +58,8 @@ class Learned:
         self.name = path.stem
         router = load_router(path)
         origin = load_origin(path)
-        self.trade_off = cheapest_of(origin.curve if origin else ()).trade_off
+        self.curve: Sequence[CurvePoint] = origin.curve if origin else ()
+        self.trade_off = cheapest_of(self.curve).trade_off
         self._arms = [arm_of(name) for name in router.arms]
         self._kinds = router.descriptors.kinds
         self._router = router

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from amp.cost import dollars, is_priced
+from amp.models.base import ModelCard
 from amp.serve.decide.base import Arm, Forecast, Wish
 from amp.serve.decide.conversation import Conversation
 from amp.serve.decide.memory import Memory
@@ -98,12 +99,10 @@ class Offers:
 
     def _forecast(self, case: Case, arm: Arm, fleet: Fleet) -> Forecast:
         try:
-            place = fleet.places(arm.model, case.route)[0]
+            spoken, card = _asked_as(case, arm.model, fleet)
         except RefusedCallError:
             return Forecast(arm, masked="no upstream has it")
         masked, asked = self._mask(case, arm), case.asked
-        spoken = dialect_for(case.dialect, place.upstream.dialects) or case.dialect
-        card = place.card(spoken.name, place.model)
         if not is_priced(card):
             return Forecast(arm, masked=masked)
         caches = spoken.name == "openai" or asked.dearest_prompt > 1.0
@@ -127,6 +126,23 @@ class Offers:
         """Tokens of the prompt that an arm finds in its cache."""
         talk = case.conversation
         return self._memory.warm(talk.episode, arm, talk.prompt_tokens) if arm else 0
+
+
+def cards_of(case: Case, offers: Sequence[Forecast], fleet: Fleet) -> dict[str, ModelCard]:
+    """The prices of the models that can be chosen."""
+    models = dict.fromkeys(offer.arm.model for offer in offers if not offer.masked)
+    return {model: _asked_as(case, model, fleet)[1] for model in models}
+
+
+def _asked_as(case: Case, model: str, fleet: Fleet) -> tuple[Dialect, ModelCard]:
+    """The dialect that a model is asked in first, and its prices there.
+
+    Raises:
+        RefusedCallError: if no upstream has it.
+    """
+    place = fleet.places(model, case.route)[0]
+    spoken = dialect_for(case.dialect, place.upstream.dialects) or case.dialect
+    return spoken, place.card(spoken.name, place.model)
 
 
 def _beside(conversation: Conversation) -> tuple[bool, bool]:

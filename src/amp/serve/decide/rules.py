@@ -67,6 +67,7 @@ class Rules:
     """
 
     name = "rules"
+    curve = ()
 
     def decide(
         self, conversation: Conversation, offers: Sequence[Forecast], wish: Wish

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from amp.serve.sqlite_file import SqliteFileError
+from amp.serve.traffic.sums import TrafficSums, sums_in
 from amp.serve.traffic.tables import (
     Call,
     Shadowed,
@@ -148,6 +149,19 @@ class Traffic:
             return await asyncio.wait_for(told, 5.0)
         except TimeoutError:
             return None
+
+    async def sums(self, key: str | None) -> TrafficSums:
+        """What the file says in sum of the calls of a key, or of all.
+
+        Raises:
+            SqliteFileError: if it can't be read.
+        """
+
+        def read() -> TrafficSums:
+            with self._file.file.reading() as connection:
+                return sums_in(connection, key)
+
+        return await asyncio.to_thread(read)
 
     def close(self) -> None:
         """Writes what waits, if it can be written, and closes the file. Twice is fine."""

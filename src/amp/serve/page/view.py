@@ -1,0 +1,243 @@
+"""The one page of the gateway: what was spent and saved, and why calls got what they got.
+
+Names of models, keys and episodes come from clients and are not to be trusted: jinja2 escapes every
+value (autoescape), and the page's policy allows no script and no style but its own.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import time
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from amp.report.metrics import wilson
+from amp.serve.decide.books import Against, Sums
+from amp.serve.decide.desk import Desk
+from amp.serve.page.chart import Place, chart, money
+from amp.serve.sqlite_file import SqliteFileError
+from amp.serve.traffic.sums import TrafficSums
+from amp.serve.traffic.writer import Traffic
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+DECISIONS = 25
+"""Decisions that are shown."""
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_OF_REPORTS = Path(__file__).parents[2] / "report" / "templates"
+_COLOURS = {name: f"var(--{name})" for name in ("good", "bad", "chosen")}
+_LONGEST = 300
+_UNKNOWN = "-"
+_TOLD = {0: "under way", 200: "answered"}
+
+
+async def page_of(desk: Desk, traffic: Traffic | None, key: str | None) -> tuple[bytes, str]:
+    """The page, and the policy that a browser is to hold it to.
+
+    Args:
+        desk: where calls are decided.
+        traffic: what is kept of them; None if nothing is.
+        key: of which alone it shows figures; None for all.
+    """
+    sums, problem = None, ""
+    try:
+        sums = None if traffic is None else await traffic.sums(key)
+    except SqliteFileError as error:
+        problem = str(error)
+    template, style, digest = _template()
+    html = template.render(style=style, **view(desk, sums, key, time.time()), problem=problem)
+    return html.encode("utf-8", "replace"), (
+        f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none';"
+        " frame-ancestors 'none'"
+    )
+
+
+def view(desk: Desk, sums: TrafficSums | None, key: str | None, now: float) -> dict[str, Any]:
+    """What the template reads: texts, and rows of texts.
+
+    Args:
+        desk: where calls are decided.
+        sums: of the traffic; None if nothing is kept, or it can't be read.
+        key: of which alone it shows figures; None for all.
+        now: in seconds since 1970.
+    """
+    keys, routes = desk.books.by_key(key), desk.books.by_route(key)
+    policies = {route.model: route.policy for route, _ in desk.routes()}
+    whole = sum(keys.values(), Sums())
+    # What is learned is learned from the calls of all keys.
+    learned = () if key is not None else _policy_charts(desk)
+    return {
+        "since": _moment(desk.since),
+        "now": _moment(now),
+        "key": key,
+        "tiles": _tiles(whole, sums),
+        "by_key": [[name or "no key", *_spent(each)] for name, each in keys.items()],
+        "by_route": [
+            [name, Path(policies.get(name, "pass")).stem, *_spent(each)]
+            for name, each in routes.items()
+        ],
+        "decides": any(policy != "pass" for policy in policies.values()),
+        "has_keys": key is not None or any(keys),
+        "sums": sums,
+        "held": _held(sums),
+        "charts": [*learned, *_judged_chart(sums)],
+        "decisions": [_decision(each) for each in desk.last(DECISIONS, key)],
+    }
+
+
+def _moment(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _share(part: float, whole: float) -> str:
+    return f"{part / whole:.0%}" if whole > 0.0 else _UNKNOWN
+
+
+def _against(one: Against) -> str:
+    if not one.calls:
+        return _UNKNOWN
+    return f"{money(one.saved)}, {_share(one.saved, one.other)} (n {one.calls:,})"
+
+
+def _spent(sums: Sums) -> list[str]:
+    usage, others = sums.usage, (sums.asked, sums.dearest)
+    spent = [f"{usage.model_calls:,}", f"{usage.tokens:,}", money(usage.dollars)]
+    return [*spent, *map(_against, others)]
+
+
+def _tiles(whole: Sums, sums: TrafficSums | None) -> list[tuple[str, str, str]]:
+    """A name, a figure, and what is to be known of it."""
+    usage, dearest = whole.usage, whole.dearest
+    cached = _share(usage.cached_prompt_tokens, usage.prompt_tokens)
+    unknown = f"{usage.model_calls - dearest.calls:,} calls without a known price"
+    counted = f"{usage.estimated_calls:,} of them estimated"
+    tiles = [
+        ("spent", money(usage.dollars), unknown),
+        ("calls", f"{usage.model_calls:,}", counted),
+        ("tokens", f"{usage.tokens:,}", f"{cached} of prompts cached"),
+    ]
+    if dearest.calls:
+        note = f"against the dearest arm at the same tokens, n {dearest.calls:,}"
+        tiles.append(("saved, estimate", money(dearest.saved), note))
+    if sums is not None and (found := sums.measured):
+        sure = "" if found.error is None else f"± {100.0 * found.error:.0f} points, "
+        note = f"{sure}of {money(found.dear)} for the dear arm's answers, n {found.calls:,}"
+        tiles.append(("saved, measured", f"{found.saved:.0%}", note))
+    return tiles
+
+
+def _rate(rate: float, calls: int, episodes: int) -> str:
+    """A share with its interval, which counts episodes, since calls of one are alike."""
+    sure = wilson(rate * episodes, episodes)
+    return f"{rate:.0%} ({sure.low:.0%} to {sure.high:.0%}; n {calls:,}, episodes {episodes:,})"
+
+
+def _held(sums: TrafficSums | None) -> list[list[str]]:
+    return [
+        [
+            one.arm,
+            "itself" if one.dear == one.arm else one.dear,
+            f"{one.calls:,}",
+            money(one.paid),
+            money(one.dear_paid),
+            _share(one.dear_paid - one.paid, one.dear_paid),
+            _rate(one.same / one.compared, one.compared, one.episodes)
+            if one.compared
+            else _UNKNOWN,
+        ]
+        for one in (sums.held if sums else ())
+    ]
+
+
+def _decision(made: Mapping[str, Any]) -> dict[str, Any]:
+    """One of `Desk.last`, in texts."""
+    arms = [
+        [
+            each["arm"],
+            _UNKNOWN if each["success"] is None else f"{each['success']:.0%}",
+            _UNKNOWN if each["dollars"] is None else money(each["dollars"]),
+            _UNKNOWN if each["most_dollars"] is None else money(each["most_dollars"]),
+            each["masked"] or ("chosen" if each["arm"] == made["arm"] else ""),
+        ]
+        for each in made["arms"]
+    ]
+    known = any(each["arm"] == made["arm"] and each["dollars"] is not None for each in made["arms"])
+    return {
+        **made,
+        "time": _moment(made["made"]),
+        "told": _TOLD.get(made["status"], f"status {made['status']}"),
+        "spent": money(made["dollars"]) if known or made["dollars"] else "price not known",
+        "arms": arms,
+        "features": [f"{name} {value:.3g}" for name, value in made["features"].items() if value],
+    }
+
+
+def _policy_charts(desk: Desk) -> Iterable[dict[str, Any]]:
+    """What each learned policy is expected to take and to reach."""
+    for policy in {policy.name: policy for _, policy in desk.routes() if policy.curve}.values():
+        from amp.serve.decide.learned import (
+            cheapest_of,  # reads arrays, which only learned ones need
+        )
+
+        priced = all(point.dollars is not None for point in policy.curve)
+        chosen = cheapest_of(policy.curve)
+        places = [
+            Place(
+                f"{point.trade_off:g}" + (" (runs here)" if point == chosen else ""),
+                (point.dollars or 0.0) if priced else point.tokens,
+                point.success,
+                f"{point.success:.1%}",
+                point == chosen,
+            )
+            for point in policy.curve
+        ]
+        note = "Expected on calls that it was not learned from, when it was trained."
+        yield chart(f"Policy {policy.name}", note, places, dollars=priced, line=True)
+
+
+def _judged_chart(sums: TrafficSums | None) -> Iterable[dict[str, Any]]:
+    """What clients said came of the calls of each arm."""
+    if sums is None or not sums.judged:
+        return
+    places = [
+        Place(one.arm, one.dollars, one.success, _rate(one.success, one.calls, one.episodes))
+        for one in sums.judged
+    ]
+    note = (
+        "What clients said came of their calls, by the arm that answered. Arms answered different"
+        " calls, so this compares none at equal difficulty. Intervals are of 95 %, by episodes."
+    )
+    yield chart("Outcomes", note, places)
+
+
+def _clip(value: Any) -> Any:
+    """A text that is not too long for a page; what is HTML already stays."""
+    is_long = type(value) is str and len(value) > _LONGEST
+    return f"{value[:_LONGEST]}..." if is_long else value
+
+
+@cache
+def _template() -> tuple[Template, str, str]:
+    """The template, its style, and the hash by which browsers know that."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    loader = FileSystemLoader([_TEMPLATES, _OF_REPORTS])
+    made = Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_clip,
+    )
+    made.filters["money"] = money
+    style = made.get_template("gateway.css").render(colours=_COLOURS)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return made.get_template("gateway.html"), Markup(style), digest
