@@ -81,11 +81,11 @@ class Browser:
                 windowsVirtualKeyCode=code,
             )  # fmt: skip
 
-    def picture(self, top: int = 0, height: int = 0, scale: float = 1.0) -> bytes:
-        """A part of the page as PNG, or all of it."""
+    def picture(self, top: int = 0, height: int = 0, **form: Any) -> bytes:
+        """A part of the page, or all of it, as PNG unless another form is asked for."""
         width, whole = self.value("[innerWidth, document.body.getBoundingClientRect().bottom]")
-        clip = {"x": 0, "y": top, "width": width, "height": height or whole, "scale": scale}
-        shot = self.call("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
+        clip = {"x": 0, "y": top, "width": width, "height": height or whole, "scale": 1}
+        shot = self.call("Page.captureScreenshot", clip=clip, captureBeyondViewport=True, **form)
         return base64.b64decode(shot["data"])
 
     def _hear(self) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from amp.serve.accounts.sqlite import SqliteAccounts
 from amp.serve.app import make_app
 from amp.serve.config import ServeConfig
 from amp.serve.decide.base import Arm, Decision, Forecast
-from amp.serve.decide.books import Books, Sums
+from amp.serve.decide.spending import Spending, Sums
 from amp.serve.exchange import Bounds
 from amp.serve.page import chart as charts
 from amp.serve.page.chart import Place, chart, money
@@ -72,8 +72,10 @@ def calls(draw: st.DrawFn) -> tuple[str, str, str, Decision, Usage]:
     return draw(names), draw(st.sampled_from(("*", "amp/x"))), draw(MODELS), decision, usage
 
 
-def booked(made: Sequence[tuple[str, str, str, Decision, Usage]], surcharge: float = 0.0) -> Books:
-    books = Books()
+def booked(
+    made: Sequence[tuple[str, str, str, Decision, Usage]], surcharge: float = 0.0
+) -> Spending:
+    books = Spending()
     for key, route, asked, decision, usage in made:
         own = CARDS[decision.arm.model]
         paid = cost(usage, own) + surcharge
@@ -240,19 +242,22 @@ def test_the_curve_of_a_learned_policy_is_for_those_who_see_all(
     prices: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     office = used(prices, "ann", "", "small")
-    curve = (CurvePoint(0.0, 50.0, 0.7, 0.001), CurvePoint(1.0, 90.0, 0.9, 0.01))
+    curve = (
+        *(CurvePoint(at, 50.0, 0.7, 0.001) for at in (0.0, 0.5)),
+        CurvePoint(1.0, 90.0, 0.9, 0.01),
+    )
     ((route, _),) = office.desk.routes()
     monkeypatch.setattr(office.desk, "routes", lambda: [(route, Curved(curve))])
     (made,) = view(office.desk, None, None, 0.0)["charts"]
     assert made["title"] == "Policy curved"
-    assert [row[1] for row in made["rows"]] == ["0", "1 (runs here)"]
+    assert [row[1] for row in made["rows"]] == ["0, 0.5", "1 (runs here)"]
     assert view(office.desk, None, "ann", 0.0)["charts"] == []
 
 
 class Curved:
     """Of a policy what the page reads."""
 
-    name = "curved"
+    name, trade_off = "curved", 1.0
 
     def __init__(self, curve: tuple[CurvePoint, ...]) -> None:
         self.curve = curve

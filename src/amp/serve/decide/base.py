@@ -150,6 +150,11 @@ class Policy(Protocol):
         """What it is expected to take and to reach, by trade-off; empty where nobody knows."""
         ...
 
+    @property
+    def trade_off(self) -> float:
+        """Weight of success against cost where the client does not wish for another, 0 to 1."""
+        ...
+
     def decide(
         self, conversation: Conversation, offers: Sequence[Forecast], wish: Wish
     ) -> Decision:
@@ -172,6 +177,7 @@ class Pass:
 
     name = "pass"
     curve = ()
+    trade_off = 1.0
 
     def decide(
         self, conversation: Conversation, offers: Sequence[Forecast], wish: Wish

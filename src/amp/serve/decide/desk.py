@@ -16,11 +16,11 @@ from typing import Any
 from amp.errors import InvalidInputError
 from amp.models.base import ModelCard
 from amp.serve.decide.base import MOST_SAMPLES, Decision, Pass, Policy, Wish
-from amp.serve.decide.books import Books
 from amp.serve.decide.conversation import Conversation, read_conversation
 from amp.serve.decide.memory import Memory
 from amp.serve.decide.offers import Case, Offers, cards_of, read_arms
 from amp.serve.decide.rules import Rules
+from amp.serve.decide.spending import Spending
 from amp.serve.dialects.base import Asked, Dialect
 from amp.serve.exchange import Exchange, RefusedCallError
 from amp.serve.upstreams.fleet import Fleet, Route
@@ -113,7 +113,7 @@ class Desk:
         clock: seconds.
 
     Attributes:
-        books: what calls cost since it began.
+        spending: what calls cost since it began.
         since: when that was, in seconds since 1970.
     """
 
@@ -126,7 +126,7 @@ class Desk:
     ) -> None:
         self._load = load
         self._explain = explain
-        self.books, self.since = Books(), time.time()
+        self.spending, self.since = Spending(), time.time()
         self._memory = Memory(clock)
         self._offers = Offers(self._memory)
         self._kept: deque[Ruling] = deque(maxlen=KEPT)
@@ -185,7 +185,7 @@ class Desk:
             ruling.status = status
         if usage is not None:
             ruling.usage += usage
-            self.books.note(
+            self.spending.note(
                 ruling.key, ruling.route, ruling.asked_model, ruling.decision, ruling.cards, usage
             )
             self._memory.note(ruling.conversation.episode, ruling.decision.arm, usage)

@@ -68,12 +68,13 @@ class Rules:
 
     name = "rules"
     curve = ()
+    trade_off = 0.5
 
     def decide(
         self, conversation: Conversation, offers: Sequence[Forecast], wish: Wish
     ) -> Decision:
         free = [offer for offer in offers if not offer.masked]
-        trade_off = 0.5 if wish.trade_off is None else wish.trade_off
+        trade_off = self.trade_off if wish.trade_off is None else wish.trade_off
         need = need_of(conversation)
         if trade_off <= 0.0:
             chosen, why = min(free, key=_price), "the cheapest, as wished"

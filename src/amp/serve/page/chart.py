@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from amp.serve.accounts.budgets import shown
 
 WIDTH, HEIGHT = 480, 260
-LEFT, TOP, RIGHT, BOTTOM = 52, 12, 24, 44
+LEFT, TOP, RIGHT, BOTTOM = 52, 20, 24, 44
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _DIGITS = 3

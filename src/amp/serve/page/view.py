@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from amp.report.metrics import wilson
-from amp.serve.decide.books import Against, Sums
 from amp.serve.decide.desk import Desk
+from amp.serve.decide.spending import Against, Sums
 from amp.serve.page.chart import Place, chart, money
 from amp.serve.sqlite_file import SqliteFileError
 from amp.serve.traffic.sums import TrafficSums
@@ -26,12 +26,12 @@ from amp.serve.traffic.writer import Traffic
 if TYPE_CHECKING:
     from jinja2 import Template
 
+
 DECISIONS = 25
 """Decisions that are shown."""
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _OF_REPORTS = Path(__file__).parents[2] / "report" / "templates"
-_COLOURS = {name: f"var(--{name})" for name in ("good", "bad", "chosen")}
 _LONGEST = 300
 _UNKNOWN = "-"
 _TOLD = {0: "under way", 200: "answered"}
@@ -59,15 +59,8 @@ async def page_of(desk: Desk, traffic: Traffic | None, key: str | None) -> tuple
 
 
 def view(desk: Desk, sums: TrafficSums | None, key: str | None, now: float) -> dict[str, Any]:
-    """What the template reads: texts, and rows of texts.
-
-    Args:
-        desk: where calls are decided.
-        sums: of the traffic; None if nothing is kept, or it can't be read.
-        key: of which alone it shows figures; None for all.
-        now: in seconds since 1970.
-    """
-    keys, routes = desk.books.by_key(key), desk.books.by_route(key)
+    """What the template reads: texts, and rows of texts; without sums where no traffic is kept."""
+    keys, routes = desk.spending.by_key(key), desk.spending.by_route(key)
     policies = {route.model: route.policy for route, _ in desk.routes()}
     whole = sum(keys.values(), Sums())
     # What is learned is learned from the calls of all keys.
@@ -123,17 +116,21 @@ def _tiles(whole: Sums, sums: TrafficSums | None) -> list[tuple[str, str, str]]:
         ("tokens", f"{usage.tokens:,}", f"{cached} of prompts cached"),
     ]
     if dearest.calls:
-        note = f"against the dearest arm at the same tokens, n {dearest.calls:,}"
+        share = _share(dearest.saved, dearest.other)
+        note = f"{share} against the dearest arm at the same tokens, n {dearest.calls:,}"
         tiles.append(("saved, estimate", money(dearest.saved), note))
     if sums is not None and (found := sums.measured):
         sure = "" if found.error is None else f"± {100.0 * found.error:.0f} points, "
-        note = f"{sure}of {money(found.dear)} for the dear arm's answers, n {found.calls:,}"
+        note = f"{sure}against the dear arm, in the traffic that is kept, n {found.calls:,}"
         tiles.append(("saved, measured", f"{found.saved:.0%}", note))
     return tiles
 
 
-def _rate(rate: float, calls: int, episodes: int) -> str:
-    """A share with its interval, which counts episodes, since calls of one are alike."""
+def _rate(part: float, calls: int, episodes: int) -> str:
+    """A share of calls, its interval that of so many episodes, since calls of one are alike."""
+    if not calls:
+        return _UNKNOWN
+    rate = part / calls
     sure = wilson(rate * episodes, episodes)
     return f"{rate:.0%} ({sure.low:.0%} to {sure.high:.0%}; n {calls:,}, episodes {episodes:,})"
 
@@ -147,9 +144,7 @@ def _held(sums: TrafficSums | None) -> list[list[str]]:
             money(one.paid),
             money(one.dear_paid),
             _share(one.dear_paid - one.paid, one.dear_paid),
-            _rate(one.same / one.compared, one.compared, one.episodes)
-            if one.compared
-            else _UNKNOWN,
+            _rate(one.same, one.compared, one.episodes),
         ]
         for one in (sums.held if sums else ())
     ]
@@ -167,12 +162,12 @@ def _decision(made: Mapping[str, Any]) -> dict[str, Any]:
         ]
         for each in made["arms"]
     ]
-    known = any(each["arm"] == made["arm"] and each["dollars"] is not None for each in made["arms"])
+    unpriced = [each["arm"] for each in made["arms"] if each["dollars"] is None]
     return {
         **made,
         "time": _moment(made["made"]),
         "told": _TOLD.get(made["status"], f"status {made['status']}"),
-        "spent": money(made["dollars"]) if known or made["dollars"] else "price not known",
+        "spent": "price not known" if made["arm"] in unpriced else money(made["dollars"]),
         "arms": arms,
         "features": [f"{name} {value:.3g}" for name, value in made["features"].items() if value],
     }
@@ -181,38 +176,39 @@ def _decision(made: Mapping[str, Any]) -> dict[str, Any]:
 def _policy_charts(desk: Desk) -> Iterable[dict[str, Any]]:
     """What each learned policy is expected to take and to reach."""
     for policy in {policy.name: policy for _, policy in desk.routes() if policy.curve}.values():
-        from amp.serve.decide.learned import (
-            cheapest_of,  # reads arrays, which only learned ones need
-        )
-
         priced = all(point.dollars is not None for point in policy.curve)
-        chosen = cheapest_of(policy.curve)
-        places = [
-            Place(
-                f"{point.trade_off:g}" + (" (runs here)" if point == chosen else ""),
-                (point.dollars or 0.0) if priced else point.tokens,
-                point.success,
-                f"{point.success:.1%}",
-                point == chosen,
-            )
-            for point in policy.curve
-        ]
-        note = "Expected on calls that it was not learned from, when it was trained."
-        yield chart(f"Policy {policy.name}", note, places, dollars=priced, line=True)
+        # Several trade-offs may come to the same, so each is told only where it is new.
+        found: dict[tuple[str, str], Place] = {}
+        for point in sorted(policy.curve, key=lambda point: point.trade_off):
+            cost = (point.dollars or 0.0) if priced else point.tokens
+            runs = point.trade_off == policy.trade_off
+            shown = f"{cost:.3g}", f"{point.success:.1%}"
+            same = found.get(shown)
+            name = f"{point.trade_off:g}{' (runs here)' if runs else ''}"
+            name = f"{same.name}, {name}" if same else name
+            runs = runs or bool(same and same.chosen)
+            found[shown] = Place(name, cost, point.success, shown[1], runs)
+        note = "Expected, when it was trained, on calls that it was not learned from."
+        yield chart(f"Policy {policy.name}", note, [*found.values()], dollars=priced, line=True)
 
 
 def _judged_chart(sums: TrafficSums | None) -> Iterable[dict[str, Any]]:
     """What clients said came of the calls of each arm."""
     if sums is None or not sums.judged:
         return
-    places = [
-        Place(one.arm, one.dollars, one.success, _rate(one.success, one.calls, one.episodes))
-        for one in sums.judged
-    ]
     note = (
         "What clients said came of their calls, by the arm that answered. Arms answered different"
         " calls, so this compares none at equal difficulty. Intervals are of 95 %, by episodes."
     )
+    places = [
+        Place(
+            one.arm,
+            one.dollars,
+            one.success / one.calls,
+            _rate(one.success, one.calls, one.episodes),
+        )
+        for one in sums.judged
+    ]
     yield chart("Outcomes", note, places)
 
 
@@ -238,6 +234,7 @@ def _template() -> tuple[Template, str, str]:
         finalize=_clip,
     )
     made.filters["money"] = money
-    style = made.get_template("gateway.css").render(colours=_COLOURS)
+    colours = {name: f"var(--{name})" for name in ("good", "bad", "chosen")}
+    style = made.get_template("gateway.css").render(colours=colours)
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return made.get_template("gateway.html"), Markup(style), digest

@@ -76,7 +76,7 @@ class Judged:
         arm: that answered.
         calls: how many.
         episodes: that they are of.
-        success: mean of what was said, from 0 to 1.
+        success: sum of what was said, each from 0 to 1.
         dollars: mean of a call.
     """
 
@@ -120,7 +120,7 @@ def sums_in(connection: sqlite3.Connection, key: str | None) -> TrafficSums:
     ).fetchall()
     judged = connection.execute(
         f"SELECT arm, count(*), count(DISTINCT {_EPISODE}),"
-        " avg(coalesce(of_step.success, of_all.success)), avg(dollars) FROM calls"
+        " sum(coalesce(of_step.success, of_all.success)), avg(dollars) FROM calls"
         " LEFT JOIN outcomes AS of_step USING (key, episode, step)"
         " LEFT JOIN outcomes AS of_all ON of_all.key = calls.key"
         " AND of_all.episode = calls.episode AND of_all.step = :whole"

@@ -58,7 +58,7 @@ class Sums:
         return Sums(self.usage + more.usage, self.asked + more.asked, self.dearest + more.dearest)
 
 
-class Books:
+class Spending:
     """Sums by key and route, in memory; there are as many as keys and routes."""
 
     def __init__(self) -> None:
