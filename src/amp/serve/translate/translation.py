@@ -32,6 +32,7 @@ from amp.serve.translate.stops import Cutting
 from amp.serve.upstreams.upstream import UpstreamError
 
 _OF_ONE_API = ("authorization", "x-api-key", "api-key", "anthropic-", "openai-", "x-stainless-")
+_LAST = ("message_stop", "response.completed", "response.incomplete")
 _VERSION = ("anthropic-version", "2023-06-01")
 
 
@@ -186,18 +187,23 @@ class StreamTranslation:
         Raises:
             UpstreamError: if it tells that the upstream failed.
         """
+        if self._open == "end":
+            return b""
         data = data_of(event)
         if event.startswith(b":") or (data is not None and data.get("type") == "ping"):
             return b": ping\n\n"  # a sign of life
-        return b"" if data is None else self._told(self._hearing.feed(data))
+        if data is None:
+            return self.end() if b"[DONE]" in event[:20] else b""
+        told = self._told(self._hearing.feed(data))
+        return told + self.end() if data.get("type") in _LAST else told
 
     def end(self) -> bytes:
-        """What the client is told at the end.
+        """What the client is told at the end, once.
 
         Raises:
             UpstreamError: if the stream ended before the answer did.
         """
-        return self._told(self._hearing.end())
+        return b"" if self._open == "end" else self._told(self._hearing.end())
 
     def _told(self, pieces: Iterator[Piece]) -> bytes:
         try:
