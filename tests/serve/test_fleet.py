@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -10,12 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.fakes.upstream import Asked, Reply, either, serving
-from tests.serve.running import gateway
+from tests.serve.running import gateway, until
 
 from amp.serve.decide.base import Arm
 from amp.serve.dialects.all import CHAT as DIALECT
 from amp.serve.exchange import RefusedCallError
 from amp.serve.upstreams.fleet import Fleet, Route
+from amp.serve.upstreams.trying import Patience
 from amp.serve.upstreams.upstream import UpstreamConfig
 
 CHAT: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
@@ -110,3 +112,102 @@ async def test_the_next_upstream_is_asked_where_one_does_not_answer() -> None:
         assert amp.accounts.spent.model_calls == 2
         assert amp.accounts.spent.completion_tokens == 18
         assert amp.accounts.reserved == {}
+
+
+@pytest.mark.slow
+async def test_calls_stay_away_from_an_upstream_that_is_not_there_until_it_is() -> None:
+    ill = True
+
+    def first_says(asked: Asked) -> Reply:
+        return Reply([b'{"error":{"message":"down"}}'], 503) if ill else either(asked)
+
+    patience = Patience(retries=0, failures=3, rest_seconds=0.4)
+    async with (
+        serving(first_says) as first,
+        serving(either) as second,
+        gateway(
+            UpstreamConfig(first.url, name="first"),
+            UpstreamConfig(second.url, name="second", models=("m",)),
+            patience=patience,
+        ) as amp,
+        httpx2.AsyncClient() as client,
+    ):
+
+        async def who(model: str = "m") -> str:
+            got = await client.post(f"{amp.v1}/chat/completions", json={**CHAT, "model": model})
+            return str(got.headers.get("x-amp-upstream", got.status_code))
+
+        assert [await who() for _ in range(8)] == ["second"] * 8
+        assert len(first.asked) == 3
+        shown = (await client.get(f"{amp.url}/metrics")).text
+        assert 'amp_breaker_open{upstream="first"} 1.0' in shown
+        assert 'amp_failovers_total{upstream="second"} 3.0' in shown
+        got = await client.post(f"{amp.v1}/chat/completions", json={**CHAT, "model": "other"})
+        assert (got.status_code, got.headers["retry-after"]) == (503, "1")
+        assert "left alone" in got.json()["error"]["message"]
+        await asyncio.sleep(0.45)
+        assert await who() == "second"  # one call looked, in vain
+        assert len(first.asked) == 4
+        ill = False
+        await asyncio.sleep(0.85)  # twice as long
+        assert [await who() for _ in range(3)] == ["first"] * 3
+        assert amp.accounts.reserved == {}
+
+
+@pytest.mark.slow
+async def test_the_last_refusal_is_the_clients_with_what_was_tried() -> None:
+    said = b'{"error":{"message":"slow down"}}'
+
+    def busy(asked: Asked) -> Reply:
+        return Reply([said], 429, {"retry-after-ms": "10", "content-type": "application/json"})
+
+    async with (
+        serving(busy) as upstream,
+        gateway(upstream.url, patience=Patience(retries=2, pause_seconds=0.01)) as amp,
+        httpx2.AsyncClient() as client,
+    ):
+        got = await client.post(f"{amp.v1}/chat/completions", json=CHAT)
+        assert (got.status_code, got.content) == (429, said)
+        assert (got.headers["x-amp-attempts"], got.headers["x-amp-upstream"]) == ("3", "upstream")
+        assert len(upstream.asked) == 3
+        assert amp.accounts.spent.model_calls == 0
+        shown = (await client.get(f"{amp.url}/metrics")).text
+        assert 'amp_retries_total{upstream="upstream"} 2.0' in shown
+
+
+@pytest.mark.slow
+async def test_a_client_that_leaves_during_a_pause_is_charged_nothing_and_nobody_is_asked() -> None:
+    def busy(asked: Asked) -> Reply:
+        return Reply([b"{}"], 429, {"retry-after": "1"})
+
+    async with (
+        serving(busy) as upstream,
+        gateway(upstream.url) as amp,
+        httpx2.AsyncClient(timeout=0.4) as client,
+    ):
+        with pytest.raises(httpx2.TimeoutException):
+            await client.post(f"{amp.v1}/chat/completions", json=CHAT)
+        await until(lambda: not amp.accounts.reserved)
+        await asyncio.sleep(1.5)
+        assert len(upstream.asked) == 1
+        assert amp.accounts.spent.model_calls == 0
+
+
+@pytest.mark.slow
+async def test_an_answer_that_is_lost_on_its_way_is_charged_before_it_is_asked_for_again() -> None:
+    times = iter(range(9))
+
+    def once_lost(asked: Asked) -> Reply:
+        return either(asked) if next(times) else Reply(status=0, breaks=True)
+
+    async with (
+        serving(once_lost) as upstream,
+        gateway(upstream.url, patience=Patience(pause_seconds=0.01)) as amp,
+        httpx2.AsyncClient() as client,
+    ):
+        got = await client.post(f"{amp.v1}/chat/completions", json={**CHAT, "max_tokens": 50})
+        assert (got.status_code, got.headers["x-amp-attempts"]) == (200, "2")
+        spent = amp.accounts.spent
+        assert (spent.model_calls, spent.estimated_calls) == (2, 1)
+        assert spent.completion_tokens == 50 + 9
+        assert len(upstream.asked) == 2
