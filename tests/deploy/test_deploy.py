@@ -24,8 +24,12 @@ DEPLOY = ROOT / "deploy"
 TOOLS = ROOT / ".venv" / "deploy"
 CHARTS = [
     (),
-    ("upstreamKey.secret=provider", "accounts.enabled=true", "accounts.storageClass=fast"),
-    ("replicas=3", "service.type=LoadBalancer", "args={--policy=rules,--explain}"),
+    (
+        "upstreamKey.secret=provider",
+        "accounts.file.enabled=true",
+        "accounts.file.storageClass=fast",
+    ),
+    ("accounts.redis.secret=redis", "replicas=3", "args={--policy=rules,--explain}"),
 ]
 
 
@@ -79,13 +83,19 @@ def test_the_steps_of_the_dockerfile_make_a_gateway_that_runs_without_rights(fol
     if rights:
         assert accounts.stat().st_uid == 10001
     installed = {path.name for path in image.root.glob("venv/lib/*/site-packages/*")}
+    assert "redis" in installed
     assert not installed & {"xllamacpp", "torch", "openai", "anthropic"}
 
 
 def test_compose_starts_what_the_dockerfile_makes() -> None:
     compose = (DEPLOY / "compose.yaml").read_text()
     assert "dockerfile: deploy/Dockerfile" in compose
-    for part in ("--accounts=/data/accounts.sqlite", "- data:/data", "read_only: true"):
+    for part in (
+        "--accounts=redis://redis:6379/0",
+        "--appendonly",
+        "noeviction",
+        "read_only: true",
+    ):
         assert part in compose
     assert "gateway:8080" in (DEPLOY / "prometheus.yml").read_text()
 
@@ -100,8 +110,9 @@ def test_the_chart_is_sound_and_fits_the_schemas_of_kubernetes(
     made = run(helm, "template", "release", DEPLOY / "chart", *settings)
     (tmp_path / "made.yaml").write_text(made)
     run(TOOLS / "bin" / "kubernetes-validate", "--strict", tmp_path / "made.yaml")
-    assert ("PersistentVolumeClaim" in made) == ("accounts.enabled=true" in values)
-    assert ("UPSTREAM_KEY" in made) == ("upstreamKey.secret=provider" in values)
+    assert ("PersistentVolumeClaim" in made) == ("accounts.file.enabled=true" in values)
+    assert ("name: UPSTREAM_KEY" in made) == ("upstreamKey.secret=provider" in values)
+    assert ("--accounts=$(ACCOUNTS)" in made) == ("accounts.redis.secret=redis" in values)
     assert "runAsNonRoot: true" in made
 
 
@@ -110,7 +121,8 @@ def test_the_chart_is_sound_and_fits_the_schemas_of_kubernetes(
     [
         ("upstream=nonsense", "'/upstream'"),
         ("colour=red", "'colour'"),
-        ("accounts.enabled=true,replicas=2", "set replicas to 1"),
+        ("accounts.file.enabled=true,replicas=2", "set it to 1, or use accounts.redis"),
+        ("accounts.file.enabled=true,accounts.redis.secret=x", "choose one"),
     ],
 )
 def test_the_chart_refuses_values_that_it_cannot_keep(value: str, said: str) -> None:

@@ -78,7 +78,8 @@ def wrap(
 
     Args:
         client: an `OpenAI`, `AsyncOpenAI`, `Anthropic` or `AsyncAnthropic` of the official SDKs.
-        accounts: file of keys and budgets (`amp keys`); None for no budgets but those of episodes.
+        accounts: keys and budgets (`amp keys`), a file or ``redis://...``; None for no budgets but
+            those of episodes.
         key: which of its keys pays; given with `accounts` only.
         prices: table of what models cost; None for that of the settings.
         policy: what decides: ``pass``, ``rules``, or a file of ``amp train --from-traffic``.
