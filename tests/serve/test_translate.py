@@ -29,14 +29,18 @@ from tests.serve.talks import (
     pieces,
     plain,
     questions,
+    words,
 )
 
 from amp.errors import InvalidInputError
 from amp.serve.dialects.all import CHAT, MESSAGES, RESPONSES
 from amp.serve.dialects.base import Dialect
+from amp.serve.translate.marks import without_marks
 from amp.serve.translate.meaning import (
+    MARK,
     Answer,
     BrokenAnswerError,
+    Counts,
     Part,
     Question,
     Shape,
@@ -241,3 +245,51 @@ def test_a_text_ends_at_the_stop_string_that_is_whole_first_wherever_it_is_torn(
     assert found.parts == (Part("text", text[: min(ends)[1]]),)
     assert found.stop == "sequence"
     assert text[min(ends)[1] :].startswith(found.sequence)
+
+
+def sent_back(client: Dialect, answer: Any) -> bytes:
+    """The next request of a client that keeps the answer as it came."""
+    hello = {"role": "user", "content": "Hello"}
+    if client is RESPONSES:
+        return json.dumps({"model": "m", "input": [hello, *answer["output"], hello]}).encode()
+    said = answer["choices"][0]["message"] if client is CHAT else answer
+    kept = {name: said[name] for name in said if name in ("role", "content") or client is CHAT}
+    kept.pop("tool_calls", None)  # which nobody has answered
+    body = {"model": "m", "max_tokens": 9, "messages": [hello, kept, hello]}
+    return json.dumps(body).encode()
+
+
+@every_pair
+@settings(max_examples=10)
+@given(text=words, signature=st.sampled_from(["c2ln", "a:b", "amp"]), sealed=st.booleans())
+def test_a_thought_goes_back_to_its_maker_and_to_nobody_else(
+    client: Dialect, upstream: Dialect, text: str, signature: str, sealed: bool
+) -> None:
+    maker = NAMES[upstream.path]
+    thought = Part("thought", text, origin=maker)
+    if upstream is not CHAT:  # which signs none
+        thought = replace(thought, signature=signature, id="rs_1" if upstream is RESPONSES else "")
+    if upstream is MESSAGES and sealed:
+        thought = replace(thought, kind="sealed", text="")
+    answer = Answer("id", "m", (thought, Part("text", "So.")), counts=Counts(1, 0, 0, 1, 0))
+    body = json.dumps(GRAMMARS[upstream.path].write_answer(answer)).encode()
+    body = body.replace(b"amp-messages::", b"").replace(b"rs_id-0", b"rs_1")  # as its maker has it
+    body = body.replace(b"amp-responses:rs_1:", b"")
+    translation = Translation(client, upstream, asked(client, HELLO), "m")
+    again = sent_back(client, json.loads(translation.answer(body)))
+
+    there = read(upstream, Translation(client, upstream, again, "m").body)
+    (found,) = [p for turn in there.turns for p in turn.parts if p.kind in ("thought", "sealed")]
+    assert found == thought
+    unmarked = without_marks(again)
+    assert MARK.encode() not in unmarked or signature == MARK or MARK in text
+    assert without_marks(unmarked) == unmarked
+    mine = read(client, unmarked)
+    assert [turn.parts for turn in mine.turns if turn.role == "user"] == [
+        turn.parts for turn in there.turns if turn.role == "user"
+    ]
+    for other in APIS:
+        if other not in (client, upstream):
+            elsewhere = Translation(client, other, again, "m").body.decode()
+            assert signature not in elsewhere or upstream is CHAT
+            assert json.dumps(text)[1:-1] not in elsewhere or len(text) < 4

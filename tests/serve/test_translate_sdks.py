@@ -389,3 +389,21 @@ async def test_who_speaks_the_clients_api_is_asked_without_translation() -> None
         assert (got.status_code, got.headers["x-amp-upstream"]) == (200, "second")
         assert json.loads(second.asked[0].body) == talk
         assert first.asked == []
+
+
+async def test_who_speaks_another_api_stands_in_for_one_that_is_down() -> None:
+    def down(asked: Asked) -> Reply:
+        return Reply([b"{}"], 503)
+
+    async with (
+        serving(down) as first,
+        serving(either) as second,
+        gateway(only("chat", first.url), only("anthropic", second.url, name="second")) as amp,
+        AsyncOpenAI(base_url=amp.v1, api_key="k", max_retries=0) as client,
+    ):
+        got = await client.chat.completions.with_raw_response.create(model="m", messages=HELLO)
+        assert got.headers["x-amp-upstream"] == "second"
+        assert got.headers["x-amp-translated"] == "/v1/messages"
+        assert got.parse().choices[0].message.content == TEXT
+        assert first.asked
+        assert amp.accounts.spent.completion_tokens == 9

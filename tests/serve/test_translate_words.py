@@ -10,6 +10,7 @@ import pytest
 from amp.errors import InvalidInputError
 from amp.serve.dialects.all import CHAT, EMBEDDINGS, MESSAGES, RESPONSES
 from amp.serve.dialects.base import Dialect
+from amp.serve.translate.marks import without_marks
 from amp.serve.translate.meaning import UntranslatableError
 from amp.serve.translate.translation import Translation, dialect_for, translated_headers
 from amp.serve.upstreams.upstream import UpstreamError
@@ -289,6 +290,12 @@ def test_claude_codes_request_reaches_openai() -> None:
         "tools",
         "user",
     ]
+
+
+def test_a_request_without_marks_of_ours_keeps_its_bytes() -> None:
+    body = b'{ "messages": [{"role": "user", "content": "say \\"amp-chat:\\"" }], "x": 1.10 }'
+    assert without_marks(body) == body
+    assert without_marks(b'"amp-') == b'"amp-'
 
 
 def test_headers_of_one_api_stay_there() -> None:

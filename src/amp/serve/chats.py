@@ -32,6 +32,7 @@ from amp.serve.dialects.base import Asked, Dialect, Events, Told, data_of, objec
 from amp.serve.exchange import Exchange, RefusedCallError, length_of
 from amp.serve.held import Held
 from amp.serve.metrics import Metrics
+from amp.serve.translate.marks import without_marks
 from amp.serve.translate.meaning import UntranslatableError
 from amp.serve.translate.translation import Translation, dialect_for, translated_headers
 from amp.serve.upstreams.breaker import Breaker, Ticket
@@ -362,13 +363,13 @@ def _attempt(
     known: Asked | None = None,
 ) -> Attempt:
     translation = None if dialect is client else Translation(client, dialect, body, place.model)
-    sent = body if translation is None else translation.body
+    sent = without_marks(body) if translation is None else translation.body
     here = Arm(place.model, arm.effort)
     fields = known.fields if translation is None and known else object_of(sent)
     obstacle = dialect.obstacle(fields, here)
     if obstacle:
         here = Arm(place.model)
-    asked = known if translation is None and known and here == Arm(known.model) else None
+    asked = known if sent is body and known and here == Arm(known.model) else None
     if asked is None:
         sent = dialect.with_arm(sent, here, fields)
         asked = dialect.read(sent)

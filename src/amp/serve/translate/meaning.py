@@ -19,7 +19,8 @@ Kind = Literal["text", "refusal", "thought", "sealed", "call", "result", "image"
 Role = Literal["system", "user", "assistant", "tool"]
 Stop = Literal["stop", "sequence", "length", "calls", "withheld"]
 
-_SIGNED = "amp-"
+MARK = "amp-"
+"""With it begins the signature of a thought that goes to a client of another API."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +246,7 @@ def text_of(parts: Iterable[Part], where: str) -> str:
 
 def signed(part: Part) -> str:
     """The signature of a thought as a client keeps it: it says whose it is."""
-    return f"{_SIGNED}{part.origin}:{part.id}:{part.signature}"
+    return f"{MARK}{part.origin}:{part.id}:{part.signature}"
 
 
 def unsigned(signature: str, native: str) -> tuple[str, str, str]:
@@ -255,9 +256,9 @@ def unsigned(signature: str, native: str) -> tuple[str, str, str]:
         signature: as the client kept it.
         native: the API that signs as it likes.
     """
-    if not signature.startswith(_SIGNED):
+    if not signature.startswith(MARK):
         return native, "", signature
-    origin, _, rest = signature.removeprefix(_SIGNED).partition(":")
+    origin, _, rest = signature.removeprefix(MARK).partition(":")
     thought, _, own = rest.partition(":")
     return origin, thought, own
 
