@@ -214,5 +214,7 @@ def test_a_learned_policy_that_leaves_is_refused_with_its_file(tmp_path: Path) -
         await model.close()
 
     asyncio.run(complete())
+    config = config.replace(compare=config.compare.replace(trade_offs=(0.77,)))
     found = study_lattice(config, [TRAILS], tmp_path)
-    assert any(run.name == "values at 0.9" for run in found.runs)
+    assert 0.77 in load_arm_values(tmp_path / "values-0" / "policy.safetensors").trade_offs
+    assert any(run.name == "values at 0.77" for run in found.runs)

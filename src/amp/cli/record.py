@@ -85,6 +85,12 @@ def record(
             "Repeat for several.",
         ),
     ] = None,
+    trade_off: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, max=1.0, help="Of policies in files of --complete; their own if left out."
+        ),
+    ] = None,
     shard: Annotated[
         str,
         typer.Option(
@@ -114,8 +120,9 @@ def record(
         raise InvalidInputError(f"split {split!r} of {name} has no tasks for shard {shard}")
     console = new_console(stderr=True)
     if lattice:
+        told = [(policy, trade_off) for policy in complete or ()]
         run_async(
-            _record_lattice(to, grid, mine, model, nodes, main, max_steps, complete, jobs, as_json)
+            _record_lattice(to, grid, mine, model, nodes, main, max_steps, told, jobs, as_json)
         )
         return
 
@@ -152,11 +159,12 @@ async def _record_lattice(
     nodes: int,
     main: str | None,
     max_steps: int | None,
-    complete: list[str] | None,
+    complete: Sequence[tuple[str, float | None]],
     jobs: int,
     as_json: bool,
 ) -> None:
     """Visits the states of tasks, and tells how many there are."""
+    from amp.allocate import find_allocator
     from amp.evaluate.assembly import build_planner
     from amp.evaluate.config import PlannerConfig
     from amp.models.recorded import RecordedModel
@@ -177,8 +185,9 @@ async def _record_lattice(
         title = f"{benchmark.name} lattice"
         with _progress(console, title, len(tasks), 0) as advance:
             left_out = await record_lattice(recorded, to, survey, tasks, jobs, advance)
-        for policy in complete or ():
-            config = PlannerConfig(allocator=policy, max_steps=max_steps)
+        for policy, trade_off in complete:
+            wanted = trade_off if "trade_off" in find_allocator(policy).takes else None
+            config = PlannerConfig(allocator=policy, max_steps=max_steps, trade_off=wanted)
             planner = build_planner(config, recorded, benchmark)
             there = [task for task in tasks if task.id not in left_out]
             with _progress(console, f"{title}: {policy}", len(there), 0) as advance:

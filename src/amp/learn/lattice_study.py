@@ -18,7 +18,7 @@ from amp.allocate.plan_rules import Settings, plan_rules
 from amp.benchmarks.base import Benchmark
 from amp.cost import costing
 from amp.errors import InvalidInputError
-from amp.learn.config import TrainConfig
+from amp.learn.config import CHECKPOINT, POLICY, TrainConfig
 from amp.learn.lattice_config import PlanLearner
 from amp.learn.lattices import learn_network, learn_values, read_lattice, table_of
 from amp.report.adaptivity import RankCorrelations, Spent, rank_correlations, resamples_for
@@ -29,6 +29,8 @@ from amp.simulate.lattice_replay import CostOf, best_arms, leaves, replay_best, 
 from amp.types import STANDING_PLAN, Episode
 
 LearnedPolicy = ByArm | ArmValues
+Learned = Mapping[PlanLearner, Mapping[Path, LearnedPolicy]]
+"""Policies by learner and file, a file for each seed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ def study_lattice(
     players = _Players(config, test, measure.of)
     on_stage("playing fixed arms")
     reference = _play_fixed(players, training)
-    learned, files, notes = _learn(config, training, directory, on_stage)
+    learned, notes = _learn(config, training, directory, on_stage)
     notes += [f"{what} left out {task}: {why}" for what, lattice in
               (("training", training), ("test", test)) for task, why in lattice.left_out.items()
               if why != "not in the recording"]  # fmt: skip
@@ -108,14 +110,14 @@ def study_lattice(
         for learner, policies in learned.items():
             on_stage(f"playing: {learner}")
             name = f"{learner} at {trade_off:g}"
-            played = players.play_learned(name, policies, trade_off)
-            players.check_learned(name, files[learner])
+            played = players.play_learned(name, tuple(policies.values()), trade_off)
             if any(not _allocates(episodes) for episodes in played):
                 notes.append(f"{name} has no controls: it gave up every task at once")
                 continue
             for how in CONTROLS:
                 seeds = {s: shuffled_control(how, each, s) for s, each in enumerate(played)}
                 players.play_seeds("control", f"{how} of {name}", seeds)
+    players.check_learned(learned)
     on_stage("comparing")
     runs, gone = players.inside()
     oracle = players.oracle(told.trade_offs[0])
@@ -132,33 +134,32 @@ def _learn(
     training: Lattice,
     directory: Path,
     on_stage: Callable[[str], None],
-) -> tuple[dict[PlanLearner, list[LearnedPolicy]], dict[PlanLearner, Path], list[str]]:
-    """Policies of each learner and seed, and where the first of each is; and what failed."""
+) -> tuple[Learned, list[str]]:
+    """What was learned, and what failed."""
     table = table_of(config, training)
-    learned: dict[PlanLearner, list[LearnedPolicy]] = {}
-    files: dict[PlanLearner, Path] = {}
+    learned: dict[PlanLearner, dict[Path, LearnedPolicy]] = {}
     notes: list[str] = []
     for learner in config.compare.learners:
-        policies: list[LearnedPolicy] = []
+        policies: dict[Path, LearnedPolicy] = {}
         try:
             for number in range(config.compare.seeds):
                 on_stage(f"learning: {learner}, seed {number}")
                 own = config.replace(ppo=config.ppo.replace(seed=config.ppo.seed + number))
                 folder = directory / f"{learner}-{number}"
                 folder.mkdir(parents=True, exist_ok=True)
-                path = folder / "policy.safetensors"
-                files.setdefault(learner, path)
+                path = folder / POLICY
+                (folder / CHECKPOINT).unlink(missing_ok=True)  # of a study before, maybe of others
                 if learner == "values":
-                    policies.append(learn_values(own, training, table, path))
+                    policies[path] = learn_values(own, training, table, path)
                 else:
-                    policies.append(learn_network(own, training, table, folder))
+                    policies[path] = learn_network(own, training, table, folder)
         except InvalidInputError as error:
             notes.append(f"{learner} was not learned: {error}")
             continue
         learned[learner] = policies
     if not learned:
         raise InvalidInputError("; ".join(notes))
-    return learned, files, notes
+    return learned, notes
 
 
 def _allocates(episodes: Sequence[Episode]) -> bool:
@@ -241,19 +242,26 @@ class _Players:
         """Whether a policy never left the lattice."""
         return not leaves(self.played[name][1])
 
-    def check_learned(self, name: str, path: Path) -> None:
-        """Makes sure that a learned policy never left the lattice.
+    def check_learned(self, learned: Learned) -> None:
+        """Makes sure that no learned policy left the lattice.
 
         Raises:
-            InvalidInputError: if it did.
+            InvalidInputError: if one did, with the command that visits what they come to.
         """
-        _, episodes = self.played[name]
-        if left := leaves(episodes):
-            raise InvalidInputError(
-                f"{name} left the lattice in {len(left)} of {len(episodes)} episodes, such as one"
-                f" of task {left[0].task.id}; visit what it comes to with amp record"
-                f" {self.lattice.benchmark} --lattice --complete {path}"
-            )
+        for trade_off in self.config.compare.trade_offs:
+            names = {learner: f"{learner} at {trade_off:g}" for learner in learned}
+            gone = {what: leaves(self.played[name][1]) for what, name in names.items()}
+            files = [f"--complete {path}" for what, left in gone.items() if left
+                     for path in learned[what]]  # fmt: skip
+            for what, left in gone.items():
+                if left:
+                    raise InvalidInputError(
+                        f"{names[what]} left the lattice in {len(left)} of"
+                        f" {len(self.played[names[what]][1])} episodes, such as one of task"
+                        f" {left[0].task.id}; visit what is come to as the test tasks were"
+                        f" recorded: amp record {self.lattice.benchmark} --lattice --trade-off"
+                        f" {trade_off:g} {' '.join(files)}"
+                    )
 
     def oracle(self, trade_off: float) -> Run:
         """The exact oracle of the lattice at a trade-off."""

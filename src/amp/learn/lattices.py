@@ -119,7 +119,9 @@ def train_on_lattice(
 
 def learn_values(config: TrainConfig, lattice: Lattice, table: TableEnv, path: Path) -> ArmValues:
     """Learns values of arms, and keeps them in a file."""
-    settings = ValueSettings(seed=config.ppo.seed)
+    usual = ValueSettings(seed=config.ppo.seed)
+    wanted = sorted({*usual.trade_offs, *config.compare.trade_offs})
+    settings = replace(usual, trade_offs=tuple(wanted))
     arms = lattice.arms.named
     policy = learn_arm_values(table, arms, config.ppo.reward, settings).policy
     save_arm_values(policy, path, _origin(config, lattice, policy))
