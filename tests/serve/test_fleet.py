@@ -115,6 +115,31 @@ async def test_the_next_upstream_is_asked_where_one_does_not_answer() -> None:
 
 
 @pytest.mark.slow
+async def test_what_is_not_measured_goes_where_its_model_is() -> None:
+    def echo(asked: Asked) -> Reply:
+        return Reply([asked.body])
+
+    async with (
+        serving(echo) as first,
+        serving(echo) as second,
+        gateway(
+            UpstreamConfig(first.url, name="first", models=("a",)),
+            UpstreamConfig(second.url, name="second", models=("b",), rename={"c": "whisper"}),
+        ) as amp,
+        httpx2.AsyncClient() as client,
+    ):
+        for model in ("a", "b", "c"):
+            body = f'{{ "input": 1.10,  "model": "{model}" }}'.encode()
+            got = await client.post(f"{amp.v1}/moderations", content=body)
+            assert got.content == body.replace(b'"c"', b'"whisper"')
+        assert (len(first.asked), len(second.asked)) == (1, 2)
+        got = await client.post(f"{amp.v1}/moderations", json={"model": "d"})
+        assert got.status_code == 404
+        await client.post(f"{amp.v1}/files", content=b"no JSON")
+        assert len(first.asked) == 2
+
+
+@pytest.mark.slow
 async def test_calls_stay_away_from_an_upstream_that_is_not_there_until_it_is() -> None:
     ill = True
 

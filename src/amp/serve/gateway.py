@@ -21,6 +21,8 @@ from amp.serve.accounts.base import Accounts, Refusal
 from amp.serve.chats import Chats
 from amp.serve.decide.desk import KEPT, Desk
 from amp.serve.dialects.all import CHAT, DIALECTS, MESSAGES
+from amp.serve.dialects.base import parsed
+from amp.serve.dialects.members import with_members
 from amp.serve.exchange import (
     Bounds,
     ClientWentError,
@@ -260,10 +262,24 @@ class Gateway:
         await exchange.begin(200, [(b"content-type", b"application/json"), length_of(body)])
         await exchange.end(body)
 
+    def _where(self, exchange: Exchange, body: bytes) -> tuple[Upstream, bytes]:
+        """Who is passed on what is no chat, and as what: the model's upstream, if it names one.
+
+        Raises:
+            RefusedCallError: if nobody has the model.
+        """
+        fields = (parsed(body) or {}) if exchange.method == "POST" else {}
+        if not isinstance(model := fields.get("model"), str):
+            return self.fleet.first, body
+        places = self.fleet.places(model)
+        place = next((each for each in places if each.breaker.state == "closed"), places[0])
+        renamed = place.model != model
+        return place.upstream, with_members(body, {"model": place.model}) if renamed else body
+
     async def _pass(self, exchange: Exchange, body: bytes) -> None:
         """Passes on what is no chat, byte by byte, unread and unmeasured."""
         free = exchange.method in _FREE
-        upstream = self.fleet.first
+        upstream, body = self._where(exchange, body)
         reservation = await reserve(
             self._accounts, exchange, dollars=0.0 if free else None, tokens=0
         )

@@ -39,6 +39,7 @@ from amp.serve.episodes import EpisodeAccounts, current_episode
 from amp.serve.exchange import Bounds, Message
 from amp.serve.traffic.writer import Watching
 from amp.serve.upstreams.fleet import Route
+from amp.serve.upstreams.trying import Patience
 from amp.serve.upstreams.upstream import Api, UpstreamConfig
 from amp.settings import load_settings
 
@@ -109,6 +110,7 @@ def wrap(
         [upstream],
         [Route(policy=policy, arms=tuple(arms))],
         bounds=bounds,
+        patience=Patience(retries=0, failures=sys.maxsize),  # the client itself tries again
         prices=table,
         watching=Watching(Path(traffic)) if traffic else None,
     )
