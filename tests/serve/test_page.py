@@ -41,6 +41,7 @@ from amp.serve.traffic.tables import (
     write_outcome,
     write_shadow,
 )
+from amp.serve.traffic.writer import Traffic
 from amp.serve.upstreams.fleet import Route
 from amp.serve.upstreams.upstream import UpstreamConfig
 from amp.usage import Usage
@@ -129,6 +130,14 @@ def test_another_model_is_priced_at_the_same_tokens() -> None:
     assert sums.asked.other == pytest.approx(cost(usage, CARDS["b"]))
     assert sums.asked.saved == sums.dearest.saved
     assert sums.asked.saved == pytest.approx(2 * cost(usage, CARDS["a"]))
+
+
+def test_an_arm_that_could_not_be_chosen_is_no_saving() -> None:
+    usage = Usage(1, 1_000, 400, 100)
+    offers = (Forecast(Arm("a")), Forecast(Arm("b"), masked="may cost $1"))
+    sums = booked([("", "*", "b", Decision(Arm("a"), "rules", "", offers), usage)]).by_key()[""]
+    assert (sums.dearest.calls, sums.dearest.saved) == (1, 0.0)
+    assert sums.asked.calls == 0
 
 
 @pytest.mark.slow
@@ -317,6 +326,16 @@ def test_sums_of_traffic_are_those_of_its_rows(
         assert found.measured.dear == 3.0 * len(shadowed)
         assert found.measured.saved == 1.0 - found.measured.paid / found.measured.dear
         assert (found.measured.error is None) == (found.measured.episodes == 1)
+
+
+@pytest.mark.slow
+async def test_traffic_that_cannot_be_read_is_said_in_a_line(prices: Path, tmp_path: Path) -> None:
+    traffic = Traffic(tmp_path / "t.sqlite")
+    (tmp_path / "t.sqlite").rename(tmp_path / "away.sqlite")
+    html, _ = await page_of(used(prices, "ann", "x", "small").desk, traffic, None)
+    assert "Traffic can't be read" in html.decode()
+    assert "vanished while in use" in html.decode()
+    traffic.close()
 
 
 # ------------------------------------------------------------------------------------ who may

@@ -27,6 +27,7 @@ pytestmark = [
 ]
 
 HOSTILE = "<img src=x onerror=\"document.title='ran'\"><script>document.title='ran'</script>{{7*7}}"
+LONG = HOSTILE + "m" * 120
 ROUTES = [
     Route("amp/auto", policy="rules", arms=(CHEAP, f"{CHEAP}@high", DEAR)),
     Route("*", policy="rules"),
@@ -56,8 +57,8 @@ async def served(folder: Path) -> AsyncIterator[tuple[Running, dict[str, str]]]:
             if at % 5 == 0:
                 body["model"] = DEAR
             if at % 8 == 0:
-                body["model"] = HOSTILE
-                headers["x-amp-episode"] = HOSTILE
+                body["model"] = LONG
+                headers["x-amp-episode"] = LONG
             answer = await client.post(f"{amp.v1}/chat/completions", json=body, headers=headers)
             assert answer.status_code == 200, answer.text
             if at % 6 == 5:
@@ -81,9 +82,14 @@ def look(url: str, keys: dict[str, str], folder: Path) -> None:
 def check(tab: Browser, width: int) -> None:
     assert tab.value("document.title") == "amp serve: spend and decisions"
     assert tab.value("document.querySelectorAll('script, img, iframe').length") == 0
-    assert HOSTILE in tab.value("document.body.textContent")
+    assert LONG in tab.value("document.body.textContent")
     tab.value("document.querySelectorAll('details').forEach(one => one.open = true)")
     assert tab.value("document.documentElement.scrollWidth") <= width
+    if width < 700:  # where a row is a block, not even tables scroll
+        wide = (
+            "[...document.querySelectorAll('.wide')].map(one => one.scrollWidth - one.clientWidth)"
+        )
+        assert max(tab.value(wide)) <= 0
     tab.value("document.querySelectorAll('details').forEach((one, at) => one.open = at == 0)")
     # Neither has the policy had anything to refuse.
     assert [each["entry"]["text"] for each in tab.told("Log.entryAdded")] == []

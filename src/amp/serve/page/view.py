@@ -6,6 +6,7 @@ value (autoescape), and the page's policy allows no script and no style but its 
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import time
@@ -51,7 +52,9 @@ async def page_of(desk: Desk, traffic: Traffic | None, key: str | None) -> tuple
     except SqliteFileError as error:
         problem = str(error)
     template, style, digest = _template()
-    html = template.render(style=style, **view(desk, sums, key, time.time()), problem=problem)
+    texts = view(desk, sums, key, time.time())
+    # Beside the event loop, where calls wait.
+    html = await asyncio.to_thread(template.render, texts, style=style, problem=problem)
     return html.encode("utf-8", "replace"), (
         f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none';"
         " frame-ancestors 'none'"
