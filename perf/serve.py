@@ -2,7 +2,8 @@
 
 A server that answers at once, the gateway in front of it in a process of its own, and one client
 that asks both in turn, so that whatever else the machine does falls on both alike. What it takes to
-decide a call is measured by itself, in processor time, for conversations of three lengths.
+decide a call and to translate it is measured by itself, in processor time, for conversations of
+three lengths.
 """
 
 from __future__ import annotations
@@ -23,17 +24,19 @@ from typing import Any
 import httpx2
 from rich.console import Console
 from rich.table import Table
-from tests.fakes.upstream import chat, serving
+from tests.fakes.upstream import Asked, chat, messages, serving
 
 from amp.serve.decide.desk import Desk
-from amp.serve.dialects.all import CHAT
+from amp.serve.dialects.all import CHAT, MESSAGES
 from amp.serve.exchange import Exchange
+from amp.serve.translate.translation import Translation
 from amp.serve.upstreams.fleet import Fleet, Route
 from amp.serve.upstreams.upstream import UpstreamConfig
 from amp.usage import Usage
 
 CALLS = 400
 STREAMS = 100
+CHUNKS = 2_000
 EPISODES = 20
 WARM = 20
 BODY = {"model": "m", "messages": [{"role": "user", "content": "word " * 400}]}
@@ -118,6 +121,30 @@ def decisions() -> Iterator[tuple[str, ...]]:
         yield (f"{calls} calls of tools, {len(body) / 1000:,.0f} kB", *shown)
 
 
+def translations() -> Iterator[tuple[str, ...]]:
+    """Processor time to translate a request, and a chunk of a stream, a row a length."""
+    for calls, characters in ((2, 500), (30, 4_000), (100, 8_000)):
+        fields = json.loads(conversation(calls, characters))
+        tool = {"type": "function", "function": {"name": "bash", "parameters": {}}}
+        body = json.dumps({**fields, "tools": [tool], "stream": True}).encode()
+        taken = []
+        for _ in range(EPISODES):
+            begun = time.thread_time()
+            translation = Translation(CHAT, MESSAGES, body, "m")
+            taken.append(time.thread_time() - begun)
+        asked = Asked("POST", "", {}, b'{"model": "m", "stream": true}')
+        head = [part for part in messages(asked).parts[:3] if isinstance(part, bytes)]
+        stream = translation.stream()
+        for event in head:
+            stream.feed(event)
+        begun = time.thread_time()
+        for _ in range(CHUNKS):
+            stream.feed(head[-1])
+        chunk = (time.thread_time() - begun) / CHUNKS
+        cells = f"{statistics.median(taken) * 1e3:.2f}", f"{chunk * 1e3:.3f}"
+        yield (f"{calls} calls of tools, {len(body) / 1000:,.0f} kB", *cells)
+
+
 async def _never(*message: object) -> Any:
     raise NotImplementedError("nothing is sent or received")
 
@@ -170,6 +197,10 @@ async def main() -> None:
             Console().print(table)
             table = Table("processor milliseconds, median / 99 %", "read", "decide", box=None)
             for cells in decisions():
+                table.add_row(*cells)
+            Console().print(table)
+            table = Table("processor milliseconds to translate", "request", "chunk", box=None)
+            for cells in translations():
                 table.add_row(*cells)
             Console().print(table)
             print(f"processor time of the gateway a whole answer: {used * 1e3:.2f} ms")

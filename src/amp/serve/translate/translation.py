@@ -207,7 +207,8 @@ class StreamTranslation:
 
     def _told(self, pieces: Iterator[Piece]) -> bytes:
         try:
-            ordered = map(self._in_order, pieces)
+            told = (piece for piece in pieces if piece.kind != "more" or piece.part.text)
+            ordered = map(self._in_order, told)
             return b"".join(map(self._telling.feed, self._cutting.feed(ordered)))
         except (BrokenAnswerError, RecursionError) as error:
             raise broken(error, begun=True) from None
