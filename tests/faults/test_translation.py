@@ -32,7 +32,7 @@ NATIVE: dict[Dialect, tuple[Api, str]] = {
     "openai": ("chat", "chat/completions"),
     "anthropic": ("anthropic", "messages"),
 }
-SLOW = ("endless", "endless-refusal", "drips", "slow")
+SLOW = ("endless", "endless-refusal", "drips", "slow", "never", "gzip-bomb")
 """Quirks that are about time and size, which no translation changes."""
 
 ONCE = Patience(retries=0)

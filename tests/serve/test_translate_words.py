@@ -224,6 +224,7 @@ def test_refusals_in_any_form_are_said_in_the_clients() -> None:
         (b'{"detail":[{"loc":["body","seed"],"msg":"Extra inputs are not permitted"}]}', "seed"),
         (b'{"error":{"message":"System role not supported"}}', "System role not supported"),
         (b"<html>Bad gateway</html>", "Bad gateway"),
+        (b"", "the upstream answers with status 422"),
     ):
         error = json.loads(translation.refusal(422, said))
         assert error["type"] == "error"

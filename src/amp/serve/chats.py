@@ -256,6 +256,7 @@ class Chats:
                     if translation is not None:
                         headers = _typed(headers, b"application/json")
                         refusal = translation.refusal(status, refusal)
+                        status = status if status >= 400 else 502  # it leads elsewhere
                     raise UpstreamRefusedError(
                         status, headers, refusal, may_be_billed=may_be_billed
                     )

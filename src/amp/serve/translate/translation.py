@@ -164,7 +164,8 @@ class Translation:
             said: object = json.loads(body)
         except (ValueError, RecursionError):
             said = body.decode(errors="replace")[:1000]
-        return written(self._client.error(status, reason_of(said)[0])).encode()
+        reason = reason_of(said)[0].strip() or f"the upstream answers with status {status}"
+        return written(self._client.error(status, reason)).encode()
 
     def stream(self) -> StreamTranslation:
         """Translates a stream."""
