@@ -45,7 +45,6 @@ from amp.serve.upstreams.upstream import (
     UpstreamError,
     UpstreamRefusedError,
     client_key,
-    passed_back,
     whole,
 )
 from amp.usage import Usage
@@ -244,7 +243,7 @@ class Chats:
                 exchange.method, *attempt.sent(exchange), asked.body, plain=True
             ) as answer:
                 status = answer.status_code
-                headers = passed_back(answer.headers, unpacked=True)
+                headers = upstream.passed_back(answer.headers, unpacked=True)
                 headers.append((b"x-amp-upstream", upstream.name.encode("ascii", "replace")))
                 headers.append((b"x-amp-attempts", str(tried).encode()))
                 if translation is not None:
@@ -275,8 +274,11 @@ class Chats:
                     last = b""
                 else:
                     last = await whole(answer)
-                    dialect.hear(parsed(last) or {}, told)
-                    charge = priced(told.usage(asked), card, told.surcharge)
+                    read = parsed(last)
+                    dialect.hear(read or {}, told)
+                    cost = priced(told.usage(asked), card, told.surcharge)
+                    # Of what cannot be read nothing tells what it cost.
+                    charge = cost if read is not None else attempt.bound
                     if is_priced(card):
                         headers.append((b"x-amp-dollars", f"{charge.dollars:.9f}".encode()))
                     if translation is not None:

@@ -44,7 +44,7 @@ from amp.serve.upstreams.upstream import (
     UpstreamRefusedError,
     client_key,
     is_below_v1,
-    passed_back,
+    plain_path,
     whole,
 )
 
@@ -130,7 +130,9 @@ class Gateway:
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         exchange = Exchange.of(scope, receive, send)
-        chat = self._dialects.get(exchange.path) if exchange.method == "POST" else None
+        # However the path is written: what an upstream takes for a chat is to be measured.
+        is_post = exchange.method == "POST"
+        chat = self._dialects.get(plain_path(exchange.path)) if is_post else None
         spoken = chat or (MESSAGES if exchange.header("anthropic-version") else CHAT)
         try:
             with self._place():
@@ -289,7 +291,7 @@ class Gateway:
                 exchange.method, exchange.target, exchange.headers, body, plain=False
             ) as answer:
                 refused = answer.status_code >= 400
-                headers = passed_back(answer.headers, unpacked=refused)
+                headers = upstream.passed_back(answer.headers, unpacked=refused)
                 if refused:
                     last = upstream.hidden(await whole(answer))
                     headers.append(length_of(last))

@@ -28,6 +28,7 @@ from amp.serve.dialects.efforts import (
     openai_effort,
     thinking_obstacle,
 )
+from amp.serve.dialects.members import with_members
 from amp.usage import Usage
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ TOKENS_OF_MEDIA = 50_000
 UNCAPPED_COMPLETION = 16_384
 """Tokens that are reserved for an answer to which the client sets no cap."""
 
+_LONGEST_NAME = 500
 _MEDIA = ("image", "input_image", "input_audio", "input_file", "document", "file", "video")
 _OPENAI_GENERATED = ("content", "refusal", "reasoning_content", "reasoning", "tool_calls", "audio")
 _NO_USAGE = re.compile(rb',\s*"usage"\s*:\s*null|"usage"\s*:\s*null\s*,')
@@ -96,11 +98,15 @@ class Told:
     def usage(self, asked: Asked) -> Usage:
         """The usage of the call, without dollars.
 
-        What the upstream did not tell is an upper bound, and the call is marked as an estimate: the
-        bound of the prompt, and a token for every byte that came.
+        What the upstream did not tell, or what cannot be true, is an upper bound, and the call is
+        marked as an estimate: the bound of the prompt, and a token for every byte that came.
         """
-        estimated = not self.final or self.prompt is None or self.completion is None
-        prompt = asked.prompt_bound if self.prompt is None else self.prompt
+        counts_nothing = not self.prompt or (self.came_bytes > 0 and not self.completion)
+        overcounts = self.prompt is not None and self.cached > self.prompt
+        estimated = not self.final or self.completion is None or counts_nothing or overcounts
+        prompt = self.prompt or asked.prompt_bound
+        if overcounts:
+            prompt = max(prompt, asked.prompt_bound)
         completion = self.completion or 0
         if estimated:
             completion = max(completion, self.came_bytes)
@@ -112,7 +118,7 @@ class Told:
         return Usage(
             model_calls=1,
             prompt_tokens=prompt,
-            cached_prompt_tokens=min(self.cached, prompt),
+            cached_prompt_tokens=0 if overcounts else self.cached,
             completion_tokens=completion,
             reasoning_tokens=self.reasoning,
             estimated_calls=int(estimated),
@@ -196,7 +202,8 @@ class OpenAIChat:
         if fields.get("stream") is True:
             options = fields.get("stream_options")
             if options is None or (isinstance(options, dict) and not options.get("include_usage")):
-                adds_usage, body = True, _asking_for_usage(body, fields)
+                adds_usage = True
+                body = with_members(body, {"stream_options": {"include_usage": True}}, fields)
         return Asked(
             model_of(fields),
             body,
@@ -215,6 +222,10 @@ class OpenAIChat:
             details = table(usage, "completion_tokens_details")
             told.reasoning = number(details.get("reasoning_tokens")) or 0
             told.final = True
+            # Some servers count thinking in the total alone.
+            total = number(usage.get("total_tokens")) or 0
+            if told.prompt is not None and told.completion is not None:
+                told.completion = max(told.completion, total - told.prompt)
         choices = answer.get("choices")
         for choice in choices if isinstance(choices, list) else ():
             if isinstance(choice, dict):
@@ -394,21 +405,16 @@ def model_of(fields: Mapping[str, Any]) -> str:
     model = fields.get("model")
     if not isinstance(model, str) or not model:
         raise InvalidInputError("field model is missing, expected the name of a model")
+    if len(model) > _LONGEST_NAME or not model.isprintable():  # names are kept and shown
+        raise InvalidInputError(
+            f"field model is {model[:80]!r}, expected at most {_LONGEST_NAME} printable characters"
+        )
     return model
 
 
 def whole_number(value: object) -> int:
     """A number of tokens or samples; 0 where there is none, which the upstream will refuse."""
     return number(value) or 0
-
-
-def _asking_for_usage(body: bytes, fields: dict[str, Any]) -> bytes:
-    """The same request with the wish for a usage; all other bytes stay, if that is possible."""
-    begin = body.find(b"{")
-    if "stream_options" not in fields and not body[:begin].strip(b" \t\r\n"):
-        return body[: begin + 1] + b'"stream_options":{"include_usage":true},' + body[begin + 1 :]
-    options = {**(fields.get("stream_options") or {}), "include_usage": True}
-    return json.dumps({**fields, "stream_options": options}, ensure_ascii=False).encode()
 
 
 def prompt_bound(body: bytes, fields: Mapping[str, Any], name: str) -> int:

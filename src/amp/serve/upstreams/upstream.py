@@ -8,6 +8,7 @@ its own for the upstream.
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -42,6 +43,7 @@ _OF_ONE_CONNECTION = {
     *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection"),
     *("te", "trailer", "transfer-encoding", "upgrade", "host", "content-length", "expect"),
 }
+_PARAMETERS = re.compile(r";[^/]*")  # of a part of a path
 _LARGEST_ANSWER = 256_000_000
 _KEYS = ("authorization", "x-api-key", "api-key")
 
@@ -247,8 +249,9 @@ class Upstream:
         sent = [*self._passed_on(headers, plain), ("content-length", str(len(body)))]
         if not body and method in ("GET", "HEAD", "DELETE", "OPTIONS"):
             sent.pop()
+        plain_headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in sent]
         request = self._client.build_request(
-            method, self._address(target), headers=sent, content=body
+            method, self._address(target), headers=plain_headers, content=body
         )
         begun = False
         try:
@@ -281,6 +284,24 @@ class Upstream:
         if not self.secrets.occur(text):
             return content
         return self.secrets.hide(text).encode("utf-8", "surrogateescape")
+
+    def passed_back(
+        self, headers: httpx2.Headers, *, unpacked: bool = False
+    ) -> list[tuple[bytes, bytes]]:
+        """The headers of an answer that the client gets, without the upstream's key.
+
+        Args:
+            headers: as the upstream sent them.
+            unpacked: whether the body was unpacked on its way.
+        """
+        pairs = [(name.lower(), value) for name, value in headers.multi_items()]
+        dropped = {*_OF_ONE_CONNECTION, *listed_in_connection(pairs)}
+        dropped |= {"content-encoding"} if unpacked else set()
+        return [
+            (name.encode(headers.encoding), self.hidden(value.encode(headers.encoding)))
+            for name, value in pairs
+            if name not in dropped
+        ]
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -316,23 +337,6 @@ class Upstream:
         return (MESSAGES if is_anthropic else CHAT).authorization(self._key)
 
 
-def passed_back(headers: httpx2.Headers, *, unpacked: bool = False) -> list[tuple[bytes, bytes]]:
-    """The headers of an answer that the client gets.
-
-    Args:
-        headers: as the upstream sent them.
-        unpacked: whether the body was unpacked on its way.
-    """
-    pairs = [(name.lower(), value) for name, value in headers.multi_items()]
-    dropped = {*_OF_ONE_CONNECTION, *listed_in_connection(pairs)}
-    dropped |= {"content-encoding"} if unpacked else set()
-    return [
-        (name.encode("latin-1"), value.encode("latin-1"))
-        for name, value in pairs
-        if name not in dropped
-    ]
-
-
 def listed_in_connection(headers: Headers) -> set[str]:
     """Names of headers that ``Connection`` says belong to this connection alone."""
     values = [value for name, value in headers if name == "connection"]
@@ -350,9 +354,14 @@ def client_key(headers: Headers) -> str:
 
 def is_below_v1(target: str) -> bool:
     """Whether a path stays below ``/v1``, however it is written."""
-    path = unquote(target.partition("?")[0])
+    path = _PARAMETERS.sub("", unquote(target.partition("?")[0]))
     normal = posixpath.normpath(path)
     return normal.startswith("/v1/") and ".." not in path.replace("\\", "/").split("/")
+
+
+def plain_path(path: str) -> str:
+    """A path as a server may read it that is not particular about how it is written."""
+    return posixpath.normpath(_PARAMETERS.sub("", unquote(path))).lower()
 
 
 async def whole(answer: Answer) -> bytes:

@@ -1,0 +1,196 @@
+"""Odd requests and odd answers: each is charged, refused in a line, or passed on, and none breaks.
+
+Every example is one that once got through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx2
+import pytest
+from tests.fakes.upstream import Asked, Reply, either, serving
+from tests.serve.running import Running, gateway
+
+from amp.errors import InvalidInputError
+from amp.serve.dialects.all import CHAT, MESSAGES
+from amp.serve.dialects.base import Told
+from amp.serve.upstreams.upstream import UpstreamConfig, is_below_v1, plain_path
+from amp.usage import Usage
+
+KEY = "sk-upstream-0123456789abcdef"
+ASKED: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
+TEXT = "x" * 400
+
+
+def answer(usage: dict[str, Any]) -> dict[str, Any]:
+    message = {"role": "assistant", "content": TEXT}
+    return {"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}
+
+
+def charged(usage: dict[str, Any]) -> Usage:
+    told = Told()
+    CHAT.hear(answer(usage), told)
+    return told.usage(CHAT.read(json.dumps(ASKED).encode()))
+
+
+BOUND = CHAT.read(json.dumps(ASKED).encode()).prompt_bound
+TOO_MANY_CACHED = {"prompt_tokens_details": {"cached_tokens": 5000}}
+
+
+@pytest.mark.parametrize(
+    ("usage", "prompt", "completion"),
+    [
+        ({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, BOUND, len(TEXT)),
+        ({"prompt_tokens": 9, "completion_tokens": 0}, 9, len(TEXT)),
+        ({"prompt_tokens": 0, "completion_tokens": 450}, BOUND, 450),
+        ({"prompt_tokens": 9, "completion_tokens": 450, **TOO_MANY_CACHED}, BOUND, 450),
+    ],
+)
+def test_figures_that_cannot_be_true_are_not_charged(
+    usage: dict[str, Any], prompt: int, completion: int
+) -> None:
+    found = charged(usage)
+    assert (found.prompt_tokens, found.completion_tokens) == (prompt, completion)
+    assert (found.cached_prompt_tokens, found.estimated_calls) == (0, 1)
+
+
+def test_a_message_that_counts_nothing_is_an_estimate() -> None:
+    told = Told()
+    usage = {"input_tokens": 7, "output_tokens": 0}
+    MESSAGES.hear(
+        {"type": "message", "content": [{"type": "text", "text": TEXT}], "usage": usage}, told
+    )
+    found = told.usage(MESSAGES.read(json.dumps(ASKED).encode()))
+    assert (found.prompt_tokens, found.completion_tokens) == (7, len(TEXT))
+    assert found.estimated_calls == 1
+
+
+def test_thinking_that_stands_in_the_total_alone_is_charged() -> None:
+    found = charged({"prompt_tokens": 10, "completion_tokens": 90, "total_tokens": 500})
+    assert found.completion_tokens == 490
+    assert found.estimated_calls == 0
+
+
+@pytest.mark.parametrize("options", ["null", "{}", '{"include_usage":false}'])
+def test_half_a_character_beside_options_of_a_stream_stays_as_it_was(options: str) -> None:
+    said = '"messages":[{"role":"user","content":"\\ud83d"}]'
+    asked = CHAT.read(f'{{"model":"m","stream":true,"stream_options":{options},{said}}}'.encode())
+    assert asked.adds_usage
+    assert said.encode() in asked.body
+    assert json.loads(asked.body)["stream_options"] == {"include_usage": True}
+
+
+def test_utf_16_may_be_asked_for_its_usage() -> None:
+    asked = CHAT.read(json.dumps({**ASKED, "stream": True}).encode("utf-16"))
+    assert json.loads(asked.body) == {
+        **ASKED,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+
+
+@pytest.mark.parametrize("name", ["m\ud83d", "m\n", "m" * 501])
+def test_a_name_that_cannot_be_shown_is_no_model(name: str) -> None:
+    with pytest.raises(InvalidInputError, match="model") as error:
+        CHAT.read(json.dumps({**ASKED, "model": name}).encode())
+    assert len(str(error.value)) < 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/chat/completions/",
+        "/v1//chat/completions",
+        "/v1/chat%2Fcompletions",
+        "/v1/./chat/completions",
+        "/v1/Chat/Completions",
+        "/v1/chat;x/completions;y=1",
+    ],
+)
+def test_a_chat_is_one_however_its_path_is_written(path: str) -> None:
+    assert plain_path(path) == CHAT.path
+    assert plain_path("/v1/chat/completions/x") != CHAT.path
+
+
+def test_parameters_do_not_hide_a_way_out() -> None:
+    assert not is_below_v1("/v1/..;/admin")
+    assert is_below_v1("/v1/files/a;b")
+
+
+async def post(amp: Running, path: str, content: bytes = b"", **headers: Any) -> httpx2.Response:
+    """Sends what is no request of an SDK."""
+    raw = [(name.encode(), value) for name, value in headers.items()]
+    async with httpx2.AsyncClient(timeout=10) as client:
+        body = content or json.dumps(ASKED).encode()
+        return await client.post(f"{amp.v1}/{path}", content=body, headers=raw)
+
+
+def fixed(reply: Reply) -> Callable[[Asked], Reply]:
+    return lambda asked: reply
+
+
+@pytest.mark.slow
+async def test_an_answer_that_cannot_be_read_costs_its_bounds() -> None:
+    page = Reply([b"<html>"], headers={"content-type": "text/html"})
+    async with serving(fixed(page)) as upstream, gateway(upstream.url) as amp:
+        content = json.dumps({**ASKED, "max_tokens": 50}).encode()
+        got = await post(amp, "chat/completions", content)
+        assert got.content == b"<html>"
+        assert amp.accounts.spent.completion_tokens == 50
+        assert amp.accounts.spent.prompt_tokens == len(content)
+        assert amp.accounts.spent.estimated_calls == 1
+
+
+@pytest.mark.slow
+async def test_headers_need_not_be_ascii() -> None:
+    note = "für 日本".encode()
+
+    def echo(asked: Asked) -> Reply:
+        reply = either(asked)
+        reply.headers["x-note"] = asked.headers["x-title"]
+        return reply
+
+    async with serving(echo) as upstream, gateway(upstream.url) as amp:
+        for path in ("chat/completions", "models"):
+            got = await post(amp, path, **{"x-title": note})
+            assert got.status_code == 200
+            assert dict(got.headers.raw)[b"x-note"] == note
+
+
+@pytest.mark.slow
+async def test_what_an_upstream_says_in_headers_is_without_the_keys_that_it_was_sent() -> None:
+    def moved(asked: Asked) -> Reply:
+        away = {"location": f"https://elsewhere{asked.target}"}
+        return Reply([b"moved"], 307, {**away, "x-echo": asked.headers["authorization"]})
+
+    async with serving(moved) as upstream:
+        behind = UpstreamConfig(f"{upstream.url}?api_key=sk-in-the-address-0123", key=KEY)
+        async with gateway(behind) as amp:
+            for path in ("chat/completions", "files"):
+                got = await post(amp, path)
+                assert got.status_code == 307
+                assert KEY not in str(got.headers)
+                assert "sk-in-the-address" not in str(got.headers)
+
+
+@pytest.mark.slow
+async def test_a_chat_under_another_path_is_measured() -> None:
+    async with serving(either) as upstream, gateway(upstream.url) as amp:
+        for number, path in enumerate(("chat/completions/", "/chat%2Fcompletions"), start=1):
+            address = amp.url.removeprefix("http://")
+            reader, writer = await asyncio.open_connection(*address.split(":"))
+            body = json.dumps(ASKED).encode()
+            writer.write(
+                f"POST /v1/{path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n"
+                f"content-length: {len(body)}\r\n\r\n".encode()
+                + body
+            )
+            assert b"200" in await reader.readline()
+            await reader.read()
+            writer.close()
+            assert amp.accounts.spent.model_calls == number
+            assert upstream.asked[-1].target == f"/v1/{path}"
