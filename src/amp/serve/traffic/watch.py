@@ -5,6 +5,7 @@ What is sent to a client is kept until its answer is whole, and read only then.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections.abc import MutableMapping
@@ -26,6 +27,8 @@ from amp.serve.traffic.writer import Traffic, Watching
 from amp.serve.upstreams.fleet import Fleet, Route
 
 _MOST_BYTES = 2_000_000
+_MOST_OPEN = 500
+_SLICE = 20
 
 
 @dataclass(slots=True)
@@ -40,8 +43,8 @@ class Overheard:
             self.content += message.get("body", b"")
         await self.send(message)
 
-    def said(self) -> Said:
-        """What the whole of it says; nothing if it is too long."""
+    async def said(self) -> Said:
+        """What the whole of it says, read a slice at a time; nothing if it is too long."""
         said, content = Said(), bytes(self.content)
         if len(content) > _MOST_BYTES:
             return said
@@ -49,8 +52,10 @@ class Overheard:
             said.hear(answer)
             return said
         events = Events()
-        for event in (*events.feed(content), events.rest()):
+        for at, event in enumerate((*events.feed(content), events.rest())):
             said.hear(data_of(event) or {})
+            if at % _SLICE == 0:  # other calls go on
+                await asyncio.sleep(0)
         return said
 
 
@@ -71,6 +76,7 @@ class Watch:
     """
 
     def __init__(self, watching: Watching, fleet: Fleet, metrics: Metrics) -> None:
+        self._open: set[asyncio.Task[None]] = set()
         operator = _operator(watching, fleet) if watching.shadow else None
         self.traffic = Traffic(watching.traffic, watching.keep)
         metrics.dropped(lambda: self.traffic.dropped)
@@ -97,12 +103,31 @@ class Watch:
         route: Route,
         ruling: Ruling,
     ) -> None:
-        """Keeps a call whose client has its answer."""
+        """Keeps a call whose client has its answer; returns at once."""
         if dialect is EMBEDDINGS:  # says nothing that could be the same
             return
-        normal, keep = heard.said().normal(), self.traffic.keep
-        conversation, decision = ruling.conversation, ruling.decision
+        if len(self._open) >= _MOST_OPEN:
+            self.traffic.dropped += 1
+            return
         seconds = time.monotonic() - exchange.started
+        task = asyncio.create_task(
+            self._keep(heard, seconds, exchange, dialect, asked, route, ruling)
+        )
+        self._open.add(task)
+        task.add_done_callback(self._open.discard)
+
+    async def _keep(
+        self,
+        heard: Overheard,
+        seconds: float,
+        exchange: Exchange,
+        dialect: Dialect,
+        asked: Asked,
+        route: Route,
+        ruling: Ruling,
+    ) -> None:
+        normal, keep = (await heard.said()).normal(), self.traffic.keep
+        conversation, decision = ruling.conversation, ruling.decision
         call = Call(
             ruling.key,
             conversation.episode,
@@ -129,6 +154,8 @@ class Watch:
 
     async def close(self) -> None:
         """Ends shadows, writes what waits, and closes the files."""
+        while self._open:
+            await asyncio.wait(list(self._open))
         if self.shadow is not None:
             await self.shadow.close()
         self.traffic.close()
