@@ -31,7 +31,7 @@ from tests.serve.running import gateway
 
 from amp.allocate.policy_file import Origin, save_router
 from amp.benchmarks.download import data_directory
-from amp.errors import AmpError
+from amp.errors import AmpError, InvalidInputError
 from amp.pools.costs import read_pool_prices
 from amp.pools.pool import Pool
 from amp.pools.pool_file import read_pool
@@ -40,13 +40,11 @@ from amp.report.stats import RESAMPLES, Array, bootstrap
 from amp.serve.accounts.keys import KeyLimits
 from amp.serve.accounts.ledger import Accounts
 from amp.serve.traffic.pool import pool_of
-from amp.serve.traffic.study import TrafficStudy, study_traffic
+from amp.serve.traffic.study import Expected, TrafficStudy, study_traffic
 from amp.serve.traffic.tables import TrafficFile
 from amp.serve.traffic.writer import Watching
 from amp.serve.upstreams.fleet import Route
 from amp.serve.upstreams.upstream import UpstreamConfig
-
-_AT_ONCE = 4
 
 
 class Recorded:
@@ -95,7 +93,6 @@ async def asked(
     recorded: Recorded, tasks: Sequence[int], route: Route, folder: Path, watching: Watching | None
 ) -> tuple[Array, Array, list[str]]:
     """Asks tasks through a gateway: whether each answer is right, its price, and its arm."""
-    gate = asyncio.Semaphore(_AT_ONCE)
     async with (
         serving(recorded.answer) as upstream,
         gateway(
@@ -104,18 +101,14 @@ async def asked(
         ) as amp,
         httpx2.AsyncClient(timeout=60) as client,
     ):  # fmt: skip
-
-        async def one(task: int) -> tuple[float, float, str]:
-            async with gate:
-                url = f"{amp.v1}/chat/completions"
-                got = await client.post(url, json=recorded.question(task))
-                headers = got.headers
-                price = float(headers["x-amp-dollars"])
-                if watching is not None:
-                    await asyncio.sleep(0.02)  # so that no shadow finds the others too busy
-                return float(got.json()["was_right"]), price, headers["x-amp-arm"]
-
-        found = list(await asyncio.gather(*map(one, tasks)))
+        found = []
+        for task in tasks:  # one by one, so that chance draws the same each time
+            url = f"{amp.v1}/chat/completions"
+            got = await client.post(url, json=recorded.question(task))
+            price, arm = float(got.headers["x-amp-dollars"]), got.headers["x-amp-arm"]
+            found.append((float(got.json()["was_right"]), price, arm))
+            if watching is not None:
+                await asyncio.sleep(0.02)  # its shadow comes first
     right, price = np.array([each[:2] for each in found]).T
     return right, price, [each[2] for each in found]
 
@@ -134,15 +127,21 @@ def prepared(pool: Pool, folder: Path, prices: Path | None) -> None:
     books.close()
 
 
-def learned(folder: Path) -> TrafficStudy:
+def learned(folder: Path) -> tuple[TrafficStudy, Expected]:
     """The policy of the traffic, and what it promises."""
     file = TrafficFile(folder / "traffic.sqlite", create=False)
     rows = list(file.labelled())
     file.close()
     study = study_traffic(pool_of(rows, "traffic"))
-    path = folder / "policy.safetensors"
-    save_router(study.router, path, Origin("traffic", "", "", (), study.curve))
-    return study
+    path, chosen = folder / "policy.safetensors", study.chosen()
+    if chosen is None:
+        raise InvalidInputError("no trade-off is known to lose as little as it may")
+    save_router(
+        study.router,
+        path,
+        Origin("traffic", "", "", (), study.curve, trade_off=chosen.point.trade_off),
+    )
+    return study, chosen
 
 
 def beside(groups: Sequence[str], dear: Array, own: Array) -> Estimate:
@@ -179,7 +178,7 @@ async def experiment(pool: Pool, folder: Path, shadow: float) -> Mapping[str, st
         folder / "traffic.sqlite", shadow=shadow, accounts=folder / "accounts.sqlite"
     )
     _, bill, _ = await asked(recorded, training, passing, folder, watching)
-    study = learned(folder)
+    study, chosen = learned(folder)
     books = Accounts(folder / "accounts.sqlite")
     (spend,) = books.spend("shadow")
     books.close()
@@ -191,9 +190,9 @@ async def experiment(pool: Pool, folder: Path, shadow: float) -> Mapping[str, st
     return {
         "calls of the dear arm, shadows of them": f"{len(training)}, {len(study.traffic.arm)}",
         "shadows cost, of the bill, %": f"{100 * spend.day.dollars / 1e9 / bill.sum():.1f}",
-        "promised: the same as the dear arm, %": percent(study.chosen.success),
+        "promised: the same as the dear arm, %": percent(chosen.success),
         "the dear arm itself, %": percent(study.arms[-1].success),
-        "promised: saves, %": percent(study.chosen.saves),
+        "promised: saves, %": percent(chosen.saves),
         "calls served": str(len(test)),
         "right: dear arm, policy, %": f"{100 * right.mean():.1f}, {100 * own_right.mean():.1f}",
         "gain, points": percent(beside(groups, right, own_right)),

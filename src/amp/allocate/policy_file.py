@@ -66,6 +66,7 @@ class Origin:
         correctness: sha256 of the heads that rated the candidates; empty if none did.
         cost: what was charged while it was learned.
         price: the price that stands in for the model's own in dollars, if one does.
+        trade_off: at which it runs unless told otherwise, if its training chose one.
     """
 
     benchmark: str
@@ -77,6 +78,7 @@ class Origin:
     correctness: str = ""
     cost: Cost = "tokens"
     price: str = ""
+    trade_off: float | None = None
 
     def trade_off_for(self, budget: float, unit: str = "tokens") -> float:
         """The largest trade-off whose mean cost on the training tasks is at most so much.

@@ -86,6 +86,12 @@ def train(
         Literal["shadows", "outcomes"] | None,
         typer.Option(help="By what traffic is judged; outcomes where there are enough of them."),
     ] = None,
+    may_lose: Annotated[
+        float,
+        typer.Option(
+            min=0.0, max=1.0, help="Success that a policy of traffic may lose beside the dear arm."
+        ),
+    ] = 0.02,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -100,7 +106,7 @@ def train(
     if from_traffic is not None:
         if config is not None or out is not None:
             raise InvalidInputError("--from-traffic takes no CONFIG and no --out; leave them out")
-        _of_traffic(from_traffic, to, to_pool, judge, cost, as_json=as_json)
+        _of_traffic(from_traffic, to, to_pool, judge, may_lose, cost, as_json=as_json)
         return
     if config is None or out is None:
         lacks = "CONFIG" if config is None else "--out"
@@ -281,6 +287,7 @@ def _of_traffic(
     to: Path | None,
     to_pool: Path | None,
     judge: By | None,
+    may_lose: float,
     cost: str | None,
     *,
     as_json: bool,
@@ -310,30 +317,39 @@ def _of_traffic(
     with progress(transient=True) as bars:
         task = bars.add_task("reading", total=None)
         study = study_traffic(traffic, cost, lambda stage: bars.update(task, description=stage))
-    pool = traffic.pool
+    pool, chosen = traffic.pool, study.chosen(may_lose)
+    if not as_json:
+        _show_traffic(study, counts, may_lose)
     if to is not None:
+        if chosen is None:
+            raise InvalidInputError(
+                f"no trade-off is known to lose at most {100 * may_lose:g} points beside"
+                f" {pool.arms[-1].name}, so no policy is written; gather more {traffic.by}, or"
+                " allow more with --may-lose"
+            )
         models = ", ".join(sorted({arm.model for arm in pool.arms}))
         tasks = tuple(task.id for task in pool.tasks)
-        origin = Origin(pool.name, models, "", tasks, study.curve, cost=study.router.cost)
+        unit, at = study.router.cost, chosen.point.trade_off
+        origin = Origin(pool.name, models, "", tasks, study.curve, cost=unit, trade_off=at)
         save_router(study.router, to, origin)
     if as_json:
         told = {"calls": counts[0], "judged_by": traffic.by, "judged": len(pool.tasks), "to": to}
-        found = {"arms": study.arms, "expected": study.expected, "chosen": study.chosen}
+        found = {"arms": study.arms, "expected": study.expected, "chosen": chosen}
         say_json(told | found)
         return
-    _show_traffic(study, counts)
     if to_pool is not None:
         say(f"pool: {to_pool}  (amp pools info {to_pool})")
     if to is not None:
         say(f'policy: {to}  (in a route of amp.toml: policy = "{to}")')
 
 
-def _show_traffic(study: TrafficStudy, counts: tuple[int, int, int]) -> None:
+def _show_traffic(study: TrafficStudy, counts: tuple[int, int, int], may_lose: float) -> None:
     from rich.table import Table
 
-    from amp.serve.decide.learned import MAY_LOSE
+    from amp.serve.traffic.study import SURE
 
     console, pool, dear = new_console(), study.traffic.pool, study.arms[-1]
+    chosen = study.chosen(may_lose)
     episodes = len({task.group for task in pool.tasks})
     say(
         f"{counts[0]:,} calls, {counts[1]:,} shadows, {counts[2]:,} outcomes; learned from"
@@ -345,27 +361,30 @@ def _show_traffic(study: TrafficStudy, counts: tuple[int, int, int]) -> None:
     for title, first, rows in (
         ("each arm, if it answered all of these calls; in brackets 95 % intervals", "arm",
          study.arms),
-        ("the policy, on calls that it was not learned from", "trade-off", _unlike(study)),
+        ("the policy, on calls that it was not learned from", "trade-off", _unlike(study, chosen)),
     ):  # fmt: skip
         table = Table(title=title, title_justify="left", box=None)
         table.add_column(first)
-        for name in ("judged", f"{does}, %", f"saves {study.router.cost}, %"):
+        for name in ("judged", f"{does}, %", "loses up to", f"saves {study.router.cost}, %"):
             table.add_column(name, justify="right")
         for row in rows:
-            mark = " *" if row == study.chosen else ""
+            mark = " *" if row == chosen else ""
             success, saves = _percent(row.success), _percent(row.saves)
-            table.add_row(row.name + mark, f"{row.judged:,}", success, saves)
+            lost = f"{100 * row.loses + 0.0:.1f}"
+            table.add_row(row.name + mark, f"{row.judged:,}", success, lost, saves)
         console.print(table)
-    say(f"* where it runs unless x-amp-trade-off says otherwise: the cheapest that loses at most"
-        f" {100 * MAY_LOSE:g} points of what the last one reaches")  # fmt: skip
+    say(
+        f"* where it runs unless x-amp-trade-off says otherwise: the cheapest that loses at most"
+        f" {100 * may_lose:g} points beside {dear.name}, with {100 * SURE:g} % probability"
+    )
 
 
-def _unlike(study: TrafficStudy) -> list[Expected]:
+def _unlike(study: TrafficStudy, chosen: Expected | None) -> list[Expected]:
     """The settings of a policy, without those that choose as the one before does."""
     rows: list[Expected] = []
     for row in study.expected:
         alike = rows and (row.success, row.saves) == (rows[-1].success, rows[-1].saves)
-        if not alike or row == study.chosen:
+        if not alike or row == chosen:
             rows.append(row)
     return rows
 

@@ -22,22 +22,6 @@ from amp.serve.decide.base import Arm, Decision, Forecast, Wish
 from amp.serve.decide.conversation import Conversation
 from amp.serve.decide.kinds import kind_of, known_kind
 
-MAY_LOSE = 0.02
-"""Success that a policy may lose for less cost, unless the client wishes otherwise."""
-
-
-def cheapest_of(curve: Sequence[CurvePoint]) -> CurvePoint:
-    """The cheapest point of a policy that loses no more than `MAY_LOSE` of its success at any cost.
-
-    Raises:
-        InvalidInputError: if there is no point.
-    """
-    if not curve:
-        raise InvalidInputError("the policy does not say what it reaches; train it again")
-    most = curve[-1].success
-    good = (point for point in curve if point.success >= most - MAY_LOSE - 1e-9)
-    return min(good, key=lambda point: point.tokens if point.dollars is None else point.dollars)
-
 
 class Learned:
     """Decides by a file of `amp train --from-traffic`.
@@ -58,8 +42,12 @@ class Learned:
         self.name = path.stem
         router = load_router(path)
         origin = load_origin(path)
-        self.curve: Sequence[CurvePoint] = origin.curve if origin else ()
-        self.trade_off = cheapest_of(self.curve).trade_off
+        if origin is None or origin.trade_off is None:
+            raise InvalidInputError(
+                f"policy {path} was not learned from traffic; make one (amp train --from-traffic)"
+            )
+        self.curve: Sequence[CurvePoint] = origin.curve
+        self.trade_off = origin.trade_off
         self._arms = [arm_of(name) for name in router.arms]
         self._kinds = router.descriptors.kinds
         self._router = router

@@ -28,8 +28,14 @@ from amp.mlp import Floats
 from amp.pools.pool import Ints, Pool
 from amp.report.curves import Estimate
 from amp.report.stats import RESAMPLES, Array, bootstrap
-from amp.serve.decide.learned import cheapest_of, worth_alone
+from amp.serve.decide.learned import worth_alone
 from amp.serve.traffic.pool import TrafficPool
+
+MAY_LOSE = 0.02
+"""Success that a policy may lose for less cost, unless the client wishes otherwise."""
+
+SURE = 0.8
+"""How surely it is to lose no more."""
 
 _FOLDS = 5
 
@@ -44,6 +50,7 @@ class Expected:
             how the chosen one did.
         success: how often it does what the call needs.
         saves: share of the cost that the dear arm would have.
+        loses: success that is lost at most beside the dear arm, with a probability of `SURE`.
         point: as the policy's file has it.
     """
 
@@ -51,6 +58,7 @@ class Expected:
     judged: int
     success: Estimate
     saves: Estimate
+    loses: float
     point: CurvePoint
 
 
@@ -75,11 +83,15 @@ class TrafficStudy:
         """What is expected by trade-off."""
         return tuple(each.point for each in self.expected)
 
-    @property
-    def chosen(self) -> Expected:
-        """Where the policy runs unless it is told otherwise."""
-        point = cheapest_of(self.curve)
-        return next(each for each in self.expected if each.point == point)
+    def chosen(self, may_lose: float = MAY_LOSE) -> Expected | None:
+        """Where the policy runs unless it is told otherwise: the cheapest that is good enough.
+
+        Args:
+            may_lose: success beside the dear arm; None comes back if nothing is known to lose as
+                little.
+        """
+        good = [each for each in self.expected if each.loses <= may_lose + 1e-9]
+        return max(good, key=lambda each: each.saves.value, default=None)
 
 
 def study_traffic(
@@ -189,27 +201,30 @@ def _expected(
         "tokens": _values(traffic, held.tokens, _paid(pool, "tokens"), chosen),
         "dollars": _values(traffic, held.dollars, _paid(pool, "dollars"), chosen),
     }
+    last = np.full((1, len(groups)), len(pool.arms) - 1)
+    best = _values(traffic, held.chances, pool.right[:, :, 0].astype(float), last)
     dear = traffic.dear_dollars if unit == "dollars" else traffic.dear_tokens
     if np.isnan(dear).any():  # then that is an estimate, too
-        last = np.full((1, len(groups)), len(pool.arms) - 1)
         expected = held.dollars if unit == "dollars" else held.tokens
         (dear,) = _values(traffic, expected, _paid(pool, unit), last)
 
     def statistic(weights: Array) -> Array:
-        means = (weights @ success.T) / weights.sum(1)[:, None]
+        both = np.concatenate([success, best])
+        means = np.clip((weights @ both.T) / weights.sum(1)[:, None], 0.0, 1.0)
         saved = 1.0 - (weights @ costs[unit].T) / np.maximum(weights @ dear, 1e-30)[:, None]
-        return np.concatenate([np.clip(means, 0.0, 1.0), saved], 1)
+        return np.concatenate([means[:, :-1], saved, means[:, -1:] - means[:, :-1]], 1)
 
     (found,) = statistic(np.ones((1, len(groups))))
     resampled = bootstrap(groups, statistic, RESAMPLES, 0)
     estimates = [Estimate.of(v, c) for v, c in zip(found.tolist(), resampled.T, strict=True)]
+    lost = np.quantile(resampled[:, 2 * len(names) :], SURE, 0)
     rows = []
     for at, (name, trade_off) in enumerate(names):
         rate, saves = estimates[at], estimates[len(names) + at]
         dollars = float(costs["dollars"][at].mean()) if unit == "dollars" else None
         point = CurvePoint(trade_off, float(costs["tokens"][at].mean()), rate.value, dollars)
         judged = int((chosen[at] == traffic.arm).sum())
-        rows.append(Expected(name, judged, rate, saves, point))
+        rows.append(Expected(name, judged, rate, saves, float(lost[at]), point))
     return tuple(rows)
 
 
