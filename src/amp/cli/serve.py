@@ -217,7 +217,8 @@ def serve(
         _check(now, shown, budgets)
         return
     listening = server.listen(now)
-    say(f"amp serves http://{now.host}:{now.port}/v1 ({'; '.join(shown)}); Ctrl-C ends it")
+    root = f"http://{now.host}:{now.port}"
+    say(f"amp serves {root}/v1 ({'; '.join(shown)}), figures at {root}/; Ctrl-C ends it")
     pays = not behind and any(each.key for each in now.upstreams)
     if now.host not in LOOPBACK and pays and budgets is None:
         say("whoever reaches this address spends on the upstream's key; give --accounts, or a wall")
