@@ -88,6 +88,17 @@ def test_what_passes_is_what_was_asked_for(prices: Path) -> None:
     assert ruling.decision.why == "as asked"
 
 
+def test_what_passes_keeps_its_model_whatever_arms_there_are(prices: Path) -> None:
+    """They are for shadows; only a name that is no model's gets the first of them."""
+    office = Office(prices, "large@low", "small@low", policy="pass")
+    assert office.decide(model="small").decision.arm == Arm("small")
+    assert office.decide(model="other").decision.arm == Arm("other")
+    named = Route("amp/auto", arms=("large@low", "small"))
+    office.fleet = _fleet(named, prices)
+    office.desk = Desk(office.fleet)
+    assert office.decide(model="amp/auto").decision.arm == Arm("large", "low")
+
+
 def test_without_arms_a_model_has_three_efforts(prices: Path) -> None:
     assert [*offered(Office(prices).decide())] == ["small", "small@low", "small@high"]
 

@@ -170,6 +170,8 @@ def arms_of(route: Route, model: str, samples: int, *, votes_as_asked: bool) -> 
         votes_as_asked: whether it is the client who wants them.
     """
     named = read_arms(route.arms)
+    if route.policy == _PASS and route.is_pattern:
+        named = (Arm(model),)  # a model's own name; the arms are for shadows
     if not named:
         efforts = ("",) if route.policy == _PASS else ("", "low", "high")
         named = tuple(Arm(model, effort) for effort in efforts)

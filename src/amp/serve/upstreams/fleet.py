@@ -45,6 +45,11 @@ class Route:
     arms: tuple[str, ...] = ()
     samples: int = 1
 
+    @property
+    def is_pattern(self) -> bool:
+        """Whether it is of several names, which are those of models."""
+        return bool(set(_WILD) & set(self.model))
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
