@@ -11,12 +11,13 @@ from tests.fakes.trail import ARMS, Trails
 from tests.simulate.test_explore import read, record
 from tests.simulate.test_lattice_table import FEATURES, SILENT, SPACE
 
-from amp.allocate.mlp_policy import Mask
+from amp.allocate.mlp_policy import Mask, MlpPolicy
+from amp.errors import InvalidInputError
 from amp.learn.behaviour_cloning import ImitationSettings, demonstrate, imitate
 from amp.learn.config import PPOConfig
 from amp.learn.rollout import roll_out
 from amp.learn.trainer import train
-from amp.mlp import Floats
+from amp.mlp import Floats, Layer
 from amp.reward import Reward
 from amp.simulate.lattice_recording import Survey
 from amp.simulate.lattice_table import lattice_env
@@ -107,3 +108,27 @@ def test_imitation_and_ppo_reach_the_oracle_of_a_task_of_many_steps(
     assert best > alike + 0.03
     assert came.returns.mean() - alike >= 0.95 * (best - alike)
     assert not came.outside.any()
+
+
+@pytest.mark.slow
+def test_a_policy_that_solves_all_can_get_cheaper_and_one_that_solves_nothing_is_refused(
+    tmp_path: Path,
+) -> None:
+    trails = Trails(6, 8)
+    survey, tasks = Survey(trails, Arms(ARMS)), trails.tasks("train", 8)
+    record(tmp_path / "it.sqlite", survey, tasks)
+    env = lattice_env(read(tmp_path / "it.sqlite", survey, tasks), None, FEATURES, SILENT)
+    config = PPOConfig(decisions=400, episodes=32, hidden=8, curriculum=False)
+
+    def always(bias: float) -> MlpPolicy:
+        made = MlpPolicy.initial(env.space, FEATURES, hidden=8)
+        *hidden, output = made.layers
+        output = Layer(np.zeros_like(output.weight), np.full_like(output.bias, bias))
+        first, second = hidden
+        return replace(
+            made, layers=(first, second, output), max_rounds=1, max_samples=env.max_samples
+        )
+
+    train(env, config, tmp_path / "thinks", start=always(-9.0))
+    with pytest.raises(InvalidInputError, match="first look at the tasks have the success 0"):
+        train(env, config, tmp_path / "acts", start=always(9.0))

@@ -266,7 +266,7 @@ def _initial_policy(
         tasks = tasks[: settings.episodes]
     trade_offs = rng.uniform(settings.min_trade_off, settings.max_trade_off, len(tasks))
     probe = rollouts.collect(raw, tasks, trade_offs, rng, assessor)
-    _check_outcomes(probe)
+    _check_outcomes(probe, is_anew=start is None)
     if start is not None:
         return raw if assessor is None else _uncut(raw)
     mean, std = normalisation(probe.values)
@@ -313,8 +313,9 @@ def _check_fit(policy: MlpPolicy, rollouts: Rollouts) -> None:
             )
 
 
-def _check_outcomes(probe: Rollout) -> None:
-    if np.ptp(probe.success) == 0.0:
+def _check_outcomes(probe: Rollout, *, is_anew: bool) -> None:
+    """Refuses tasks on which nothing tells good from bad; what solves all may still get cheaper."""
+    if np.ptp(probe.success) == 0.0 and (is_anew or probe.success[0] == 0.0):
         raise InvalidInputError(
             f"all {len(probe.tasks)} episodes of a first look at the tasks have the success "
             f"{probe.success[0]:g}, expected outcomes that differ; take other tasks or more of them"
