@@ -11,7 +11,7 @@ from pathlib import Path
 import uvicorn
 
 from amp.serve.accounts.base import Accounts, OpenAccounts
-from amp.serve.app import listen, make_app
+from amp.serve.app import KEEP_ALIVE_SECONDS, listen, make_app
 from amp.serve.config import ServeConfig
 from amp.serve.exchange import Bounds
 from amp.serve.traffic.writer import Watching
@@ -64,7 +64,13 @@ async def gateway(
     app = make_app(config, accounts or books)
     with listen(config) as listening:
         server = uvicorn.Server(
-            uvicorn.Config(app, log_level="error", access_log=False, timeout_graceful_shutdown=1)
+            uvicorn.Config(
+                app,
+                log_level="error",
+                access_log=False,
+                timeout_graceful_shutdown=1,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            )
         )
         task = asyncio.create_task(server.serve(sockets=[listening]))
         await until(lambda: server.started)

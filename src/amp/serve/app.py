@@ -28,6 +28,10 @@ from amp.serve.traffic.watch import Watch
 from amp.serve.upstreams.fleet import Fleet
 from amp.serve.upstreams.upstream import Upstream, UpstreamConfig, UpstreamError
 
+KEEP_ALIVE_SECONDS = 75
+"""How long an idle connection of a client stays open: longer than clients reuse one, so that none
+sends its request just when it is closed."""
+
 _log = logging.getLogger(__name__)
 
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -227,6 +231,7 @@ def serve(
             log_level="warning",
             access_log=False,
             server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=config.drain_seconds,
         )
     )

@@ -44,6 +44,9 @@ _OF_ONE_CONNECTION = {
     *("te", "trailer", "transfer-encoding", "upgrade", "host", "content-length", "expect"),
 }
 _PARAMETERS = re.compile(r";[^/]*")  # of a part of a path
+# Many servers close a connection that was idle for five seconds, and a request that is sent just
+# then is lost.
+_KEEP_ALIVE_SECONDS = 4.0
 _LARGEST_ANSWER = 256_000_000
 _KEYS = ("authorization", "x-api-key", "api-key")
 
@@ -199,7 +202,11 @@ class Upstream:
             timeout=httpx2.Timeout(
                 config.timeout_seconds, connect=config.connect_seconds, pool=None
             ),
-            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=100),
+            limits=httpx2.Limits(
+                max_connections=None,
+                max_keepalive_connections=100,
+                keepalive_expiry=_KEEP_ALIVE_SECONDS,
+            ),
             follow_redirects=False,
         )
 
