@@ -114,6 +114,29 @@ async def test_a_shadow_says_whether_the_dear_arm_does_the_same(
 
 
 @pytest.mark.slow
+async def test_a_shadow_is_asked_in_whatever_api_its_upstream_speaks(tmp_path: Path) -> None:
+    upstream_of_chats = partial(UpstreamConfig, key="sk-of-the-gateway", api="chat")
+    asked = question(HARD, 3, 4)
+    body = {**asked, "system": HARD, "messages": asked["messages"][1:]}
+    async with (
+        serving(two_models) as upstream,
+        gateway(
+            upstream_of_chats(upstream.url), routes=[ROUTE], prices=priced(tmp_path),
+            watching=watching(tmp_path),
+        ) as amp,
+        httpx2.AsyncClient() as client,
+    ):  # fmt: skip
+        got = await client.post(f"{amp.v1}/messages", json=body)
+        assert got.json()["content"][0]["text"] == "#### 7"
+        await until(partial(asked_by, upstream, 2))
+        await told(client, amp, 'outcome="other"} 1.0')
+    ((row,), _) = kept(tmp_path / "t.sqlite")
+    assert row.shadow is not None
+    assert (row.call.api, row.shadow.dear, row.shadow.same) == ("anthropic", DEAR, False)
+    assert row.shadow.reference.dollars == pytest.approx(CALL_OF_DEAR)
+
+
+@pytest.mark.slow
 async def test_shadows_end_with_their_budget_and_calls_go_on(tmp_path: Path) -> None:
     books = Accounts(tmp_path / "accounts.sqlite")
     books.add("shadow", KeyLimits(requests_per_day=2))
@@ -156,6 +179,32 @@ async def test_no_shadow_of_what_does_something_and_none_in_a_clients_name(tmp_p
     with pytest.raises(InvalidInputError, match="is sent the clients' keys"):
         async with gateway("http://127.0.0.1:9/v1", watching=watching(tmp_path)):
             pass
+
+
+@pytest.mark.slow
+async def test_an_arm_whose_effort_is_refused_is_not_judged(tmp_path: Path) -> None:
+    """What answered in its place is another arm."""
+
+    def refuses(asked: Asked) -> Reply:
+        if "reasoning_effort" in asked.json:
+            error = {"error": {"message": "Unsupported parameter: 'reasoning_effort'"}}
+            return Reply([json.dumps(error).encode()], status=400)
+        return two_models(asked)
+
+    route = Route("amp/auto", arms=(f"{CHEAP}@low", DEAR))
+    async with (
+        serving(refuses) as upstream,
+        gateway(
+            behind(upstream.url), routes=[route], prices=priced(tmp_path),
+            watching=watching(tmp_path),
+        ) as amp,
+        httpx2.AsyncClient() as client,
+    ):  # fmt: skip
+        got = await client.post(f"{amp.v1}/chat/completions", json=question(EASY, 1, 2))
+        assert got.headers["x-amp-arm"] == CHEAP
+        await told(client, amp, 'outcome="failed"} 1.0')
+    _, counts = kept(tmp_path / "t.sqlite")
+    assert counts == (1, 0, 0)
 
 
 @pytest.mark.slow

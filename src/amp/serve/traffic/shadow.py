@@ -31,6 +31,7 @@ from typing import Any
 
 from amp.cost import dollars
 from amp.errors import BudgetReachedError, InvalidInputError, KeyRefusedError
+from amp.models.base import ModelCard
 from amp.serve.accounts.base import Refusal, Reservation
 from amp.serve.accounts.keys import Key
 from amp.serve.accounts.ledger import Accounts
@@ -44,6 +45,7 @@ from amp.serve.metrics import Metrics
 from amp.serve.sqlite_file import SqliteFileError
 from amp.serve.traffic.tables import Answer, Shadowed
 from amp.serve.traffic.writer import Traffic
+from amp.serve.translate.translation import dialect_for
 from amp.serve.upstreams.fleet import Fleet, Route
 from amp.serve.upstreams.upstream import UpstreamError
 from amp.usage import Usage
@@ -281,12 +283,17 @@ class Shadow:
 
     def _price(self, answered: Answered) -> Callable[[Arm], tuple[float, int]]:
         def price(arm: Arm) -> tuple[float, int]:
-            place = self._fleet.places(arm.model, answered.route)[0]
-            card = place.card(answered.dialect.name, place.model)
+            card = self._card(answered, arm)
             effort = EFFORTS.index(arm.effort or "medium")
             return dollars(Usage(prompt_tokens=1000, completion_tokens=1000), card), effort
 
         return price
+
+    def _card(self, answered: Answered, arm: Arm) -> ModelCard:
+        """The prices of an arm, in the API that it is asked in."""
+        place = self._fleet.places(arm.model, answered.route)[0]
+        spoken = dialect_for(answered.dialect, place.upstream.dialects) or answered.dialect
+        return place.card(spoken.name, place.model)
 
     async def _compare(self, answered: Answered, arm: Arm, dear: Arm) -> None:
         """Asks what is missing to say how an arm does, and keeps it."""
@@ -340,6 +347,8 @@ class Shadow:
         ruling = replace(answered.ruling, decision=decision, usage=Usage())
         body = json.dumps(fields).encode()
         await self._chats.once(exchange, dialect, body, answered.route, ruling)
+        if ruling.decision.arm != arm:
+            raise InvalidInputError(f"{arm.name} was asked otherwise: {ruling.decision.why}")
         said = Said()
         said.hear(parsed(bytes(unheard.content)) or {})
         return _Said(ruling.usage, said.normal())
@@ -350,10 +359,9 @@ class Shadow:
         paid = usage.dollars
         if usage is not mine:
             share = mine.cached_prompt_tokens / mine.prompt_tokens if mine.prompt_tokens else 0.0
-            place = self._fleet.places(arm.model, answered.route)[0]
             cached = max(usage.cached_prompt_tokens, round(share * usage.prompt_tokens))
             even = replace(usage, cached_prompt_tokens=cached)
-            paid = dollars(even, place.card(answered.dialect.name, place.model))
+            paid = dollars(even, self._card(answered, arm))
         return Answer(
             usage.prompt_tokens,
             usage.completion_tokens,

@@ -152,10 +152,14 @@ class Watch:
             answered = Answered(call.id, dialect, asked, exchange.headers, route, ruling, normal)
             self.shadow.after(answered, arms)
 
-    async def close(self) -> None:
-        """Ends shadows, writes what waits, and closes the files."""
+    async def settled(self) -> None:
+        """Waits until all that was answered is kept."""
         while self._open:
             await asyncio.wait(list(self._open))
+
+    async def close(self) -> None:
+        """Ends shadows, writes what waits, and closes the files."""
+        await self.settled()
         if self.shadow is not None:
             await self.shadow.close()
         self.traffic.close()
