@@ -137,11 +137,12 @@ class Trails(Benchmark):
         return self.difficulty_scale.difficulty(sum(mood >= 2 for mood in task.data["moods"]))
 
 
-def walker(waits: bool = False) -> ScriptedModel:
+def walker(waits: bool = False, card: ModelCard = CARD) -> ScriptedModel:
     """A model that reads clear signs at once, and faded ones with a thought.
 
     Args:
         waits: whether it waits, rather than goes wrong.
+        card: who it claims to be.
     """
 
     def next_tokens(prompt: Prompt) -> dict[str, float]:
@@ -153,4 +154,4 @@ def walker(waits: bool = False) -> ScriptedModel:
         return {str(i + 1): sure if i == way else (1 - sure) / 2 for i in range(3)}
 
     thought = "I look at the sign again and again, until I can read what it says there"
-    return ScriptedModel(lambda prompt, i: thought, next_tokens=next_tokens, card=CARD)
+    return ScriptedModel(lambda prompt, i: thought, next_tokens=next_tokens, card=card)

@@ -11,19 +11,21 @@ from tests.fakes.trail import ARMS, Trails, walker
 from tests.simulate.test_explore import read, record
 from tests.simulate.test_lattice_replay import same
 
-from amp.allocate import AllocatorOptions, make_allocator
-from amp.allocate.policy_file import load_arm_values, load_origin, load_policy
+from amp.allocate import AllocatorOptions, arm_space, make_allocator, plan_arms
+from amp.allocate.mlp_policy import MlpPolicy
+from amp.allocate.policy_file import load_arm_values, load_origin, load_policy, save_policy
 from amp.cli.lattices import markdown, tables
 from amp.errors import InvalidInputError, RecordingError
-from amp.evaluate.assembly import build_planner
+from amp.evaluate.assembly import Assembly, build_planner
 from amp.evaluate.config import PlannerConfig
 from amp.learn.config import PPOConfig, TrainConfig, load_train_config
 from amp.learn.lattice_config import CompareConfig
 from amp.learn.lattice_study import LatticeStudy, study_lattice
 from amp.learn.lattices import read_lattice, table_of, train_on_lattice
+from amp.models.base import ModelCard
 from amp.models.recorded import RecordedModel
 from amp.report.runs import Run
-from amp.simulate.lattice_recording import Survey, complete_lattice
+from amp.simulate.lattice_recording import Survey, complete_lattice, record_lattice
 from amp.simulate.lattice_replay import replay_lattice
 from amp.simulate.oracle import oracle
 from amp.simulate.states import Arms
@@ -119,6 +121,7 @@ def test_training_alone_keeps_a_policy_that_says_where_it_comes_from(
     origin = load_origin(tmp_path / "policy.safetensors")
     assert origin is not None
     assert (origin.benchmark, len(origin.tasks), len(origin.curve)) == ("trails", 12, 10)
+    assert "plain-plan/1" not in assembled(tmp_path).prompts
     # A run that names the file does and pays what is played on the lattice.
     named = PlannerConfig(allocator=str(tmp_path / "policy.safetensors"), trade_off=0.9)
     path, tasks = folder / "lattice.sqlite", TRAILS.tasks("test", 8)
@@ -134,6 +137,34 @@ def test_training_alone_keeps_a_policy_that_says_where_it_comes_from(
             await model.close()
 
     same(played, asyncio.run(go()))
+
+
+def assembled(folder: Path) -> Assembly:
+    config = PlannerConfig(allocator=str(folder / "policy.safetensors"))
+    return Assembly.of(config, TRAILS)
+
+
+def test_a_policy_that_plans_has_the_prompts_of_plans(tmp_path: Path) -> None:
+    arms = plan_arms(ARMS["act"])
+    made = MlpPolicy.initial(arm_space(arms), ("plan_left",), hidden=4)
+    save_policy(made, tmp_path / "policy.safetensors", arms=arms)
+    assert assembled(tmp_path).prompts == ("trail/1", "plain-plan/1")
+
+
+def test_lattices_of_two_models_are_refused(folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.sqlite"
+
+    async def go() -> None:
+        card = ModelCard("runner", parameters=1)
+        model = RecordedModel(walker(card=card), other, "auto")
+        survey = Survey(TRAILS, Arms(ARMS))
+        await record_lattice(model, other, survey, TRAILS.tasks("test", 2))
+        await model.close()
+
+    asyncio.run(go())
+    config = config_in(folder).replace(compare=CompareConfig(recording=other, limit=2))
+    with pytest.raises(InvalidInputError, match="recorded with walker, the test tasks with runner"):
+        study_lattice(config, [TRAILS], tmp_path)
 
 
 def test_a_lattice_has_settings_of_its_own(folder: Path) -> None:

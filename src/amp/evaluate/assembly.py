@@ -138,8 +138,14 @@ class Assembly:
     @property
     def _may_plan(self) -> bool:
         """Whether an allocation may have the model write plans of several actions."""
+        kind = find_allocator(self.method.allocator)
         tools = self.defaults.fixed.tools | self.defaults.space.tools
-        return PLAN in tools or find_allocator(self.method.allocator).plans
+        if kind.path is not None:
+            from amp.allocate.policy_file import load_arms  # needs numpy
+
+            arms = load_arms(kind.path) or {}
+            tools = tools.union(*(arm.tools for arm in arms.values()))
+        return kind.plans or PLAN in tools
 
     @property
     def needs_hidden_states(self) -> bool:

@@ -94,6 +94,7 @@ def study_lattice(
     on_stage("reading the test tasks")
     recording = told.recording or config.recording
     test = read_lattice(config, benchmarks, recording, told.split, told.limit, ids)
+    _check_alike(training, test)
     measure = costing(config.ppo.cost, test.card)
     players = _Players(config, test, measure.of)
     on_stage("playing fixed arms")
@@ -127,6 +128,16 @@ def study_lattice(
         analysis=OF_SAMPLES, duels=duels, oracle=oracle,
     )  # fmt: skip
     return LatticeStudy(ids, report, runs, tuple(players.adaptivity), (*notes, *gone))
+
+
+def _check_alike(training: Lattice, test: Lattice) -> None:
+    """Makes sure that both are of one model; the rest is what both are looked up by."""
+    one, other = training.card, test.card
+    if (one.name, one.sha256) != (other.name, other.sha256):
+        raise InvalidInputError(
+            f"the training tasks were recorded with {one.name}, the test tasks with {other.name}"
+            f"{' of other weights' * (one.name == other.name)}; record both with one model"
+        )
 
 
 def _learn(
