@@ -96,6 +96,8 @@ def markdown(study: LatticeStudy, command: str) -> str:
     lines = [f"# {study.report.title}", "", f"    {command}", ""]
     for table in tables(study):
         lines += [f"## {table.title}", "", *markdown_rows(table), ""]
+    if study.questions:
+        lines += ["## The values that were learned", "", "```", *study.questions, "```", ""]
     return "\n".join([*lines, *(f"- {note}" for note in _notes(study)), ""])
 
 

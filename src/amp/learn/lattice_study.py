@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from statistics import fmean
 
@@ -15,6 +16,7 @@ from amp.allocate.arm_values import ArmValues
 from amp.allocate.base import CONTROLS, Allocator, FixedAllocator, shuffled_control
 from amp.allocate.by_arm import ByArm
 from amp.allocate.plan_rules import Settings, plan_rules
+from amp.allocate.policy_file import load_arm_values
 from amp.benchmarks.base import Benchmark
 from amp.cost import costing
 from amp.errors import InvalidInputError
@@ -58,6 +60,7 @@ class LatticeStudy:
         runs: what it is of.
         adaptivity: of the learned policies.
         notes: what was left out, and why.
+        questions: of the values that were learned with the first seed, at the first trade-off.
     """
 
     training: tuple[str, ...]
@@ -65,6 +68,7 @@ class LatticeStudy:
     runs: tuple[Run, ...]
     adaptivity: tuple[Adaptivity, ...]
     notes: tuple[str, ...]
+    questions: tuple[str, ...] = ()
 
 
 def study_lattice(
@@ -127,7 +131,16 @@ def study_lattice(
         comparable(runs), reference, config.ppo.cost,
         analysis=OF_SAMPLES, duels=duels, oracle=oracle,
     )  # fmt: skip
-    return LatticeStudy(ids, report, runs, tuple(players.adaptivity), (*notes, *gone))
+    asked = (load_arm_values(path) for path in learned.get("values", ()))
+    questions = (one.with_trade_off(told.trade_offs[0]).questions() for one in islice(asked, 1))
+    return LatticeStudy(
+        ids,
+        report,
+        runs,
+        tuple(players.adaptivity),
+        (*notes, *gone),
+        tuple(line for lines in questions for line in lines),
+    )
 
 
 def _check_alike(training: Lattice, test: Lattice) -> None:
