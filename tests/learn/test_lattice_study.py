@@ -151,6 +151,7 @@ def test_a_policy_that_plans_has_the_prompts_of_plans(tmp_path: Path) -> None:
     assert assembled(tmp_path).prompts == ("trail/1", "plain-plan/1")
 
 
+@pytest.mark.slow
 def test_lattices_of_two_models_are_refused(folder: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.sqlite"
 
