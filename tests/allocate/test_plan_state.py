@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.fakes.files import ROOT
 
@@ -66,7 +66,8 @@ def test_ways_that_are_remembered_alike_look_the_same_now_and_later(
     ends: bool,
 ) -> None:
     other = other + one[-RECENT - 1 :]  # so that a quarter is remembered alike
-    assume(memory(one) == memory(other))
+    if memory(one) != memory(other):
+        return
     for a, b in ((one, other), ((*one, further), (*other, further))):
         assert memory(a) == memory(b)
         found, again = (
