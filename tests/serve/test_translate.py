@@ -23,6 +23,7 @@ from tests.serve.talks import (
     by_chat,
     by_messages,
     by_responses,
+    calls,
     canonical,
     events,
     of,
@@ -293,3 +294,30 @@ def test_a_thought_goes_back_to_its_maker_and_to_nobody_else(
             elsewhere = Translation(client, other, again, "m").body.decode()
             assert signature not in elsewhere or upstream is CHAT
             assert json.dumps(text)[1:-1] not in elsewhere or len(text) < 4
+
+
+@settings(max_examples=30)
+@given(st.lists(calls, min_size=1, max_size=3), st.data())
+def test_parallel_calls_come_one_after_another_however_a_server_mixes_them(
+    called: list[Part], data: st.DataObject
+) -> None:
+    waiting = [
+        [(at, call.text[i : i + 3]) for i in range(0, len(call.text), 3)]
+        for at, call in enumerate(called)
+    ]
+    chunks: list[dict[str, Any]] = []
+    for at, call in enumerate(called):
+        chunks.append({"index": at, "id": call.id, "function": {"name": call.name}})
+        while any(waiting[: at + 1]) and data.draw(st.booleans()):
+            ready = [each for each in waiting[: at + 1] if each]
+            index, text = data.draw(st.sampled_from(ready)).pop(0)
+            chunks.append({"index": index, "function": {"arguments": text}})
+    while ready := [each for each in waiting if each]:
+        index, text = data.draw(st.sampled_from(ready)).pop(0)
+        chunks.append({"index": index, "function": {"arguments": text}})
+    hearing = GRAMMARS[CHAT.path].hearing()
+    told = [p for c in chunks for p in hearing.feed({"choices": [{"delta": {"tool_calls": [c]}}]})]
+    told += hearing.feed({"choices": [{"delta": {}, "finish_reason": "tool_calls"}]})
+    found = gathered([*told, *hearing.end()])
+    assert found.parts == tuple(called)
+    assert found.stop == "calls"

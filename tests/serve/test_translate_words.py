@@ -311,3 +311,20 @@ def test_who_is_asked_in_what() -> None:
     assert dialect_for(CHAT, (MESSAGES,)) is MESSAGES
     assert dialect_for(EMBEDDINGS, (MESSAGES,)) is None
     assert dialect_for(MESSAGES, (EMBEDDINGS,)) is None
+
+
+@pytest.mark.parametrize("index", [0, None])
+def test_calls_that_share_an_index_are_told_apart_by_their_names(index: int | None) -> None:
+    body = json.dumps({"model": "m", "max_tokens": 9, "messages": [USER], "stream": True}).encode()
+    stream = Translation(MESSAGES, CHAT, body, "m").stream()
+    told = b""
+    for name in ("a", "b"):
+        call = {"index": index, "id": name, "function": {"name": "f", "arguments": "{}"}}
+        choice = {"delta": {"tool_calls": [call]}, "finish_reason": None}
+        told += stream.feed(b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n")
+    told += stream.feed(b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n')
+    told += stream.feed(b"data: [DONE]\n\n")
+    for name in ("a", "b"):
+        assert f'"type":"tool_use","id":"{name}"'.encode() in told
+    assert b'"stop_reason":"tool_use"' in told
+    assert stream.end() == b""

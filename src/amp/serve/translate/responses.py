@@ -38,8 +38,6 @@ _IDLE: Mapping[str, tuple[object, ...]] = {
     "top_logprobs": (0,),
     "truncation": ("disabled",),
 }
-_OF_NO_MEANING = ("id", "status", "phase")
-"""Of an item that the model made: a name and a state that only the provider knows."""
 
 
 def read_question(fields: Mapping[str, Any]) -> Question:
@@ -83,7 +81,7 @@ def read_question(fields: Mapping[str, Any]) -> Question:
 
 def _turn(item: Fields) -> Turn:
     kind = item.text("type") or "message"
-    item.drop(*_OF_NO_MEANING) if kind != "reasoning" else item.drop("status")
+    item.drop("status", "phase", *(["id"] if kind != "reasoning" else []))
     if kind == "message":
         role = item.text("role")
         roles: dict[str, Role] = {"developer": "system", "system": "system"}
