@@ -47,6 +47,7 @@ from amp.serve.translate.meaning import (
     Shape,
     Turn,
     gathered,
+    scattered,
     written,
 )
 from amp.serve.translate.stops import Cutting
@@ -262,9 +263,14 @@ def sent_back(client: Dialect, answer: Any) -> bytes:
 
 @every_pair
 @settings(max_examples=10)
-@given(text=words, signature=st.sampled_from(["c2ln", "a:b", "amp"]), sealed=st.booleans())
+@given(
+    text=words,
+    signature=st.sampled_from(["c2ln", "a:b", "amp"]),
+    sealed=st.booleans(),
+    streams=st.booleans(),
+)
 def test_a_thought_goes_back_to_its_maker_and_to_nobody_else(
-    client: Dialect, upstream: Dialect, text: str, signature: str, sealed: bool
+    client: Dialect, upstream: Dialect, text: str, signature: str, sealed: bool, streams: bool
 ) -> None:
     maker = NAMES[upstream.path]
     thought = Part("thought", text, origin=maker)
@@ -272,16 +278,31 @@ def test_a_thought_goes_back_to_its_maker_and_to_nobody_else(
         thought = replace(thought, signature=signature, id="rs_1" if upstream is RESPONSES else "")
     if upstream is MESSAGES and sealed:
         thought = replace(thought, kind="sealed", text="")
-    answer = Answer("id", "m", (thought, Part("text", "So.")), counts=Counts(1, 0, 0, 1, 0))
-    body = json.dumps(GRAMMARS[upstream.path].write_answer(answer)).encode()
-    body = body.replace(b"amp-messages::", b"").replace(b"rs_id-0", b"rs_1")  # as its maker has it
-    body = body.replace(b"amp-responses:rs_1:", b"")
-    translation = Translation(client, upstream, asked(client, HELLO), "m")
-    again = sent_back(client, json.loads(translation.answer(body)))
+    thoughts = [thought] if upstream is CHAT else [thought, replace(thought, id=thought.id + "2")]
+    answer = Answer("id", "m", (*thoughts, Part("text", "So.")), counts=Counts(1, 0, 0, 1, 0))
+    if upstream is not RESPONSES:
+        answer = replace(answer, parts=tuple(replace(part, id="") for part in answer.parts))
+    theirs, question = GRAMMARS[upstream.path], replace(HELLO, stream=True)
+
+    def by_its_maker(body: bytes) -> bytes:
+        body = body.replace(b"rs_id-0", b"rs_1").replace(b"rs_id-1", b"rs_12")
+        for mark in (b"amp-messages::", b"amp-responses:rs_1:", b"amp-responses:rs_12:"):
+            body = body.replace(mark, b"")
+        return body
+
+    translation = Translation(client, upstream, asked(client, question if streams else HELLO), "m")
+    if streams:
+        telling, stream = theirs.telling(question), translation.stream()
+        told = by_its_maker(b"".join([telling.feed(piece) for piece in pieces(answer, 3)]))
+        summed = b"".join([stream.feed(event) for event in split(told)]) + stream.end()
+        again = sent_back(client, ACCUMULATED[client.path](summed))
+    else:
+        body = by_its_maker(json.dumps(theirs.write_answer(answer)).encode())
+        again = sent_back(client, json.loads(translation.answer(body)))
 
     there = read(upstream, Translation(client, upstream, again, "m").body)
-    (found,) = [p for turn in there.turns for p in turn.parts if p.kind in ("thought", "sealed")]
-    assert found == thought
+    found = [p for turn in there.turns for p in turn.parts if p.kind in ("thought", "sealed")]
+    assert found == list(answer.parts[:-1])
     unmarked = without_marks(again)
     assert MARK.encode() not in unmarked or signature == MARK or MARK in text
     assert without_marks(unmarked) == unmarked
@@ -321,3 +342,25 @@ def test_parallel_calls_come_one_after_another_however_a_server_mixes_them(
     found = gathered([*told, *hearing.end()])
     assert found.parts == tuple(called)
     assert found.stop == "calls"
+
+
+@every_pair
+@pytest.mark.parametrize("streams", [True, False])
+def test_a_call_without_arguments_has_none(
+    client: Dialect, upstream: Dialect, streams: bool
+) -> None:
+    """Such as servers stream it: its arguments are never told."""
+    answer = Answer("id", "m", (Part("call", "{}", "c1", "now"),), "calls", "", Counts())
+    theirs, mine = GRAMMARS[upstream.path], GRAMMARS[client.path]
+    question = replace(HELLO, stream=streams)
+    translation = Translation(client, upstream, asked(client, question), "m")
+    if streams:
+        telling, stream = theirs.telling(question), translation.stream()
+        bare = replace(answer, parts=(Part("call", "", "c1", "now"),))
+        told = b"".join([telling.feed(piece) for piece in scattered(bare)])
+        summed = b"".join([stream.feed(event) for event in split(told)]) + stream.end()
+        found = mine.read_answer(ACCUMULATED[client.path](summed))
+    else:
+        body = json.dumps(theirs.write_answer(answer)).encode()
+        found = mine.read_answer(json.loads(translation.answer(body)))
+    assert plain(found.parts) == plain(answer.parts)

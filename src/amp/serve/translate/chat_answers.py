@@ -144,16 +144,26 @@ def write_answer(answer: Answer) -> dict[str, Any]:
     return whole | ({"usage": written_counts(answer.counts)} if answer.counts else {})
 
 
-def written_thoughts(parts: Iterable[Part]) -> dict[str, Any]:
-    """Thinking as clients know it from servers of this API, and as they send it back."""
+def written_thoughts(parts: Iterable[Part], first: int = 0) -> dict[str, Any]:
+    """Thinking as clients know it from servers of this API, and as they send it back.
+
+    Args:
+        parts: of an answer.
+        first: how many signed thoughts a stream has told before.
+    """
     thoughts = [part for part in parts if part.kind in ("thought", "sealed")]
     text = "".join(part.text for part in thoughts)
+    signed_ = (part for part in thoughts if part.signature)
     details = [
-        {"type": "reasoning.encrypted", "data": signed(part)}
+        {"index": index, "type": "reasoning.encrypted", "data": signed(part)}
         if part.kind == "sealed"
-        else {"type": "reasoning.text", "text": part.text, "signature": signed(part)}
-        for part in thoughts
-        if part.signature
+        else {
+            "index": index,
+            "type": "reasoning.text",
+            "text": part.text,
+            "signature": signed(part),
+        }
+        for index, part in enumerate(signed_, first)
     ]
     return ({"reasoning_content": text} if text else {}) | (
         {"reasoning_details": details} if details else {}
@@ -294,6 +304,7 @@ class ChatTelling:
         self._begun: dict[str, Any] = {}
         self._calls = -1
         self._thought = Part("thought")
+        self._signed = 0
 
     def feed(self, piece: Piece) -> bytes:
         """The chunks that tell a piece."""
@@ -305,17 +316,22 @@ class ChatTelling:
             return self._end(piece.answer)
         if piece.kind == "sign":  # clients keep the details whole, so the text is said again
             self._thought = grown(self._thought, piece)
-            told = written_thoughts([self._thought])
+            told = self._thoughts(self._thought)
             told.pop("reasoning_content", None)
             return self._chunk(told)
         if part.kind in ("thought", "sealed"):
             self._thought = part if piece.kind == "part" else grown(self._thought, piece)
-            return self._chunk(written_thoughts([part]))
+            return self._chunk(self._thoughts(part))
         if part.kind == "refusal":
             return self._chunk({"refusal": part.text})
         if part.kind == "call":
             return self._call(piece)
         return self._chunk({"content": part.text}) if part.text else b""
+
+    def _thoughts(self, part: Part) -> dict[str, Any]:
+        told = written_thoughts([part], self._signed)
+        self._signed += len(told.get("reasoning_details", ()))
+        return told
 
     def _call(self, piece: Piece) -> bytes:
         call: dict[str, Any] = {"function": {"arguments": piece.part.text}}
