@@ -1,9 +1,9 @@
-"""Answers of Anthropic's Messages, whole and in pieces, from and into what they mean."""
+"""Answers of Anthropic's Messages, from and into what they mean."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic_core import from_json
@@ -11,13 +11,10 @@ from pydantic_core import from_json
 from amp.models.bill import number, table
 from amp.models.reply import CUT_OFF, WITHHELD, end_of, failure_in
 from amp.serve.translate.meaning import (
-    ENDED_EARLY,
     Answer,
     BrokenAnswerError,
     Counts,
     Part,
-    Piece,
-    Question,
     Stop,
     objects,
     signed,
@@ -33,7 +30,7 @@ _ENDS: Mapping[Stop, str] = {
     "withheld": "refusal",
 }
 _STOPS: Mapping[str, Stop] = {"stopsequence": "sequence", "tooluse": "calls"}
-_NOTHING = Counts()
+NO_COUNTS = Counts()
 
 
 def read_answer(answer: Mapping[str, Any]) -> Answer:
@@ -47,17 +44,19 @@ def read_answer(answer: Mapping[str, Any]) -> Answer:
     content = answer.get("content")
     if not isinstance(content, list):
         raise BrokenAnswerError("it has no content")
-    parts = tuple(_read(block) for block in objects(content))
-    stop, sequence = _stop(answer)
-    counts = _counts(table(answer, "usage"), _NOTHING) if answer.get("usage") else None
-    return Answer(*_identity(answer), parts, stop, sequence, counts)
+    parts = tuple(read_block(block) for block in objects(content))
+    stop, sequence = stop_of(answer)
+    counts = counts_of(table(answer, "usage"), NO_COUNTS) if answer.get("usage") else None
+    return Answer(*identity_of(answer), parts, stop, sequence, counts)
 
 
-def _identity(message: Mapping[str, Any]) -> tuple[str, str]:
+def identity_of(message: Mapping[str, Any]) -> tuple[str, str]:
+    """Id and model of an answer."""
     return str(message.get("id") or ""), str(message.get("model") or "")
 
 
-def _read(block: Mapping[str, Any]) -> Part:
+def read_block(block: Mapping[str, Any]) -> Part:
+    """What a block says."""
     kind = block.get("type")
     if kind == "text":
         return Part("text", str(block.get("text") or ""))
@@ -72,7 +71,8 @@ def _read(block: Mapping[str, Any]) -> Part:
     raise BrokenAnswerError(f"it has a block of the type {str(kind)[:40]!r}")
 
 
-def _stop(message: Mapping[str, Any]) -> tuple[Stop, str]:
+def stop_of(message: Mapping[str, Any]) -> tuple[Stop, str]:
+    """Why an answer ended, and the string that ended it."""
     ended, sequence = end_of(message), message.get("stop_sequence")
     if WITHHELD.search(ended):
         return "withheld", ""
@@ -82,7 +82,7 @@ def _stop(message: Mapping[str, Any]) -> tuple[Stop, str]:
     return stop, str(sequence or "") if stop == "sequence" else ""
 
 
-def _counts(usage: Mapping[str, Any], before: Counts) -> Counts:
+def counts_of(usage: Mapping[str, Any], before: Counts) -> Counts:
     """The tokens told; the last event may repeat those of the prompt, or leave them out."""
     names = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
     fresh, cached, wrote = (number(usage.get(name)) for name in names)
@@ -104,23 +104,26 @@ def write_answer(answer: Answer) -> dict[str, Any]:
         BrokenAnswerError: if a call's arguments are no JSON object, nor the beginning of one.
     """
     return {
-        **_head(answer),
-        "content": [_block(part) for part in answer.parts],
-        **_end(answer),
-        "usage": _written_counts(answer.counts or _NOTHING),
+        **head(answer),
+        "content": [write_block(part) for part in answer.parts],
+        **written_stop(answer),
+        "usage": written_counts(answer.counts or NO_COUNTS),
     }
 
 
-def _head(answer: Answer) -> dict[str, Any]:
+def head(answer: Answer) -> dict[str, Any]:
+    """The fields with which an answer begins."""
     name = answer.id if answer.id.startswith("msg_") else f"msg_{answer.id}"
     return {"id": name, "type": "message", "role": "assistant", "model": answer.model}
 
 
-def _end(answer: Answer) -> dict[str, Any]:
+def written_stop(answer: Answer) -> dict[str, Any]:
+    """Why it ended, in fields."""
     return {"stop_reason": _ENDS[answer.stop], "stop_sequence": answer.sequence or None}
 
 
-def _block(part: Part) -> dict[str, Any]:
+def write_block(part: Part) -> dict[str, Any]:
+    """The block that says a part."""
     if part.kind == "thought":
         return {"type": "thinking", "thinking": part.text, "signature": signed(part)}
     if part.kind == "sealed":
@@ -136,7 +139,8 @@ def _block(part: Part) -> dict[str, Any]:
     return {"type": "text", "text": part.text}
 
 
-def _written_counts(counts: Counts) -> dict[str, Any]:
+def written_counts(counts: Counts) -> dict[str, Any]:
+    """A usage."""
     thought = {"output_tokens_details": {"thinking_tokens": counts.reasoning}}
     return {
         "input_tokens": max(0, counts.prompt - counts.cached - counts.written),
@@ -145,134 +149,3 @@ def _written_counts(counts: Counts) -> dict[str, Any]:
         "output_tokens": counts.completion,
         **(thought if counts.reasoning else {}),
     }
-
-
-@dataclass(slots=True)
-class MessagesHearing:
-    """Reads the events of a stream."""
-
-    _counts: Counts = _NOTHING
-    _answer: Answer | None = None
-    _call: str | None = None
-
-    def feed(self, data: Mapping[str, Any]) -> Iterator[Piece]:
-        """The pieces that an event tells.
-
-        Raises:
-            BrokenAnswerError: if it tells that the upstream failed.
-        """
-        if failure := failure_in(data):
-            raise BrokenAnswerError(failure.reason)
-        kind = data.get("type")
-        if kind == "message_start":
-            message = table(data, "message")
-            self._counts = _counts(table(message, "usage"), self._counts)
-            yield Piece("begin", answer=Answer(*_identity(message), counts=self._counts))
-        elif kind == "content_block_start":
-            part = _read(table(data, "content_block"))
-            if part.kind == "call":  # its arguments come in pieces
-                part, self._call = replace(part, text=""), ""
-            yield Piece("part", part)
-        elif kind == "content_block_delta":
-            yield from self._delta(table(data, "delta"))
-        elif kind == "content_block_stop" and self._call is not None:
-            if not self._call:
-                yield Piece("more", Part("call", "{}"))
-            self._call = None
-        elif kind == "message_delta":
-            self._counts = _counts(table(data, "usage"), self._counts)
-            stop, sequence = _stop(table(data, "delta"))
-            self._answer = Answer("", "", stop=stop, sequence=sequence)
-
-    def end(self) -> Iterator[Piece]:
-        """What there is to tell at the end.
-
-        Raises:
-            BrokenAnswerError: if the stream ended before the answer did.
-        """
-        if self._answer is None:
-            raise BrokenAnswerError(ENDED_EARLY)
-        yield Piece("end", answer=replace(self._answer, counts=self._counts))
-
-    def _delta(self, delta: Mapping[str, Any]) -> Iterator[Piece]:
-        kind = delta.get("type")
-        if kind == "text_delta":
-            yield Piece("more", Part("text", str(delta.get("text") or "")))
-        elif kind == "thinking_delta":
-            yield Piece("more", Part("thought", str(delta.get("thinking") or ""), origin=NAME))
-        elif kind == "signature_delta":
-            sign = str(delta.get("signature") or "")
-            yield Piece("sign", Part("thought", signature=sign, origin=NAME))
-        elif kind == "input_json_delta":
-            text = str(delta.get("partial_json") or "")
-            self._call = (self._call or "") + text
-            yield Piece("more", Part("call", text))
-
-
-class MessagesTelling:
-    """Writes the events of a stream."""
-
-    def __init__(self, question: Question) -> None:
-        self._at = -1
-        self._open: Part | None = None
-
-    def feed(self, piece: Piece) -> bytes:
-        """The events that tell a piece."""
-        part = piece.part
-        if piece.kind == "begin":
-            message = {**_head(piece.answer), "content": [], "stop_reason": None}
-            message["stop_sequence"] = None
-            message["usage"] = _written_counts(piece.answer.counts or _NOTHING)
-            return _event("message_start", message=message)
-        if piece.kind == "part":
-            closed, self._open = self._closed(), part
-            self._at += 1
-            return closed + self._begun(part)
-        if piece.kind == "end":
-            usage = _written_counts(piece.answer.counts or _NOTHING)
-            last = _event("message_delta", delta=_end(piece.answer), usage=usage)
-            return self._closed() + last + _event("message_stop")
-        if piece.kind == "sign":
-            if self._open is not None:
-                self._open = replace(self._open, id=part.id, origin=part.origin)
-                self._open = replace(self._open, signature=self._open.signature + part.signature)
-            return b""
-        return self._delta(part)
-
-    def _begun(self, part: Part) -> bytes:
-        first = b""
-        if part.kind == "sealed":
-            block = _block(part)
-        elif part.kind == "call":
-            block = {"type": "tool_use", "id": part.id, "name": part.name, "input": {}}
-        elif part.kind == "thought":
-            block = {"type": "thinking", "thinking": "", "signature": ""}
-        else:
-            block = {"type": "text", "text": ""}
-        if part.text:
-            first = self._delta(part)
-        return _event("content_block_start", index=self._at, content_block=block) + first
-
-    def _delta(self, part: Part) -> bytes:
-        if part.kind == "thought":
-            delta = {"type": "thinking_delta", "thinking": part.text}
-        elif part.kind == "call":
-            delta = {"type": "input_json_delta", "partial_json": part.text}
-        else:
-            delta = {"type": "text_delta", "text": part.text}
-        return _event("content_block_delta", index=self._at, delta=delta)
-
-    def _closed(self) -> bytes:
-        """Ends the open block; a thought is signed at its end."""
-        if self._open is None:
-            return b""
-        sign = b""
-        if self._open.kind == "thought":
-            delta = {"type": "signature_delta", "signature": signed(self._open)}
-            sign = _event("content_block_delta", index=self._at, delta=delta)
-        return sign + _event("content_block_stop", index=self._at)
-
-
-def _event(kind: str, **fields: Any) -> bytes:
-    data = written({"type": kind, **fields})
-    return f"event: {kind}\ndata: {data}\n\n".encode()

@@ -1,40 +1,27 @@
-"""Answers of OpenAI's Responses, whole and in pieces, from and into what they mean."""
+"""Answers of OpenAI's Responses, from and into what they mean."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from amp.models.bill import number, table
 from amp.models.reply import reason_of
 from amp.serve.translate.chat_answers import number_of_seconds
 from amp.serve.translate.meaning import (
-    ENDED_EARLY,
     Answer,
     BrokenAnswerError,
     Counts,
     Part,
-    Piece,
-    Question,
     Stop,
-    grown,
     objects,
     signed,
-    written,
 )
 from amp.serve.translate.responses import NAME
 
 _CUT: Mapping[Stop, str] = {"length": "max_output_tokens", "withheld": "content_filter"}
-_LAST = ("response.completed", "response.incomplete", "response.failed")
-_TEXTS = {
-    "response.output_text.delta": "text",
-    "response.refusal.delta": "refusal",
-    "response.reasoning_summary_text.delta": "thought",
-    "response.reasoning_text.delta": "thought",
-    "response.function_call_arguments.delta": "call",
-}
 
 
 def read_answer(answer: Mapping[str, Any]) -> Answer:
@@ -46,11 +33,12 @@ def read_answer(answer: Mapping[str, Any]) -> Answer:
     output = answer.get("output")
     if answer.get("error") or answer.get("status") == "failed" or not isinstance(output, list):
         raise BrokenAnswerError(reason_of(answer.get("error") or "it has no output")[0])
-    parts = [part for item in objects(output) for part in _read(item)]
-    return replace(_ended(answer, parts), parts=tuple(parts))
+    parts = [part for item in objects(output) for part in read_item(item)]
+    return replace(outcome_of(answer, parts), parts=tuple(parts))
 
 
-def _read(item: Mapping[str, Any]) -> Iterator[Part]:
+def read_item(item: Mapping[str, Any]) -> Iterator[Part]:
+    """What an item says."""
     kind = item.get("type")
     if kind == "message":
         for part in objects(item.get("content")):
@@ -70,7 +58,7 @@ def _read(item: Mapping[str, Any]) -> Iterator[Part]:
         raise BrokenAnswerError(f"it has an item of the type {str(kind)[:40]!r}")
 
 
-def _ended(answer: Mapping[str, Any], parts: list[Part]) -> Answer:
+def outcome_of(answer: Mapping[str, Any], parts: list[Part]) -> Answer:
     """An answer without its parts."""
     stop: Stop = "calls" if any(part.kind == "call" for part in parts) else "stop"
     if answer.get("status") == "incomplete":
@@ -99,15 +87,19 @@ def _counts(answer: Mapping[str, Any]) -> Counts | None:
 def write_answer(answer: Answer) -> dict[str, Any]:
     """The answer that says this."""
     status = "incomplete" if answer.stop in _CUT else "completed"
-    items = [_item(part, _name(answer, at), "completed") for at, part in enumerate(answer.parts)]
-    return _response(answer, status, items)
+    items = [
+        write_item(part, item_name(answer, at), "completed") for at, part in enumerate(answer.parts)
+    ]
+    return written_response(answer, status, items)
 
 
-def _name(answer: Answer, at: int) -> str:
+def item_name(answer: Answer, at: int) -> str:
+    """The name of the item of a part, whose kind comes before it."""
     return f"{answer.id}-{at}"
 
 
-def _response(answer: Answer, status: str, items: list[dict[str, Any]]) -> dict[str, Any]:
+def written_response(answer: Answer, status: str, items: list[dict[str, Any]]) -> dict[str, Any]:
+    """A response, at any time of its making."""
     cut = {"reason": _CUT[answer.stop]} if status == "incomplete" else None
     return {
         "id": answer.id if answer.id.startswith("resp_") else f"resp_{answer.id}",
@@ -139,7 +131,8 @@ def _written_counts(counts: Counts) -> dict[str, Any]:
     }
 
 
-def _item(part: Part, name: str, status: str) -> dict[str, Any]:
+def write_item(part: Part, name: str, status: str) -> dict[str, Any]:
+    """The item that says a part."""
     if part.kind == "call":
         call = {"type": "function_call", "id": f"fc_{name}", "call_id": part.id}
         return {**call, "name": part.name, "arguments": part.text, "status": status}
@@ -149,184 +142,11 @@ def _item(part: Part, name: str, status: str) -> dict[str, Any]:
         thought = {"type": "reasoning", "id": f"rs_{name}", "summary": summary}
         return {**thought, "encrypted_content": sign}
     message = {"type": "message", "id": f"msg_{name}", "role": "assistant", "status": status}
-    return {**message, "content": [_content(part)]}
+    return {**message, "content": [write_content(part)]}
 
 
-def _content(part: Part) -> dict[str, Any]:
+def write_content(part: Part) -> dict[str, Any]:
+    """The content of a message that says a part."""
     if part.kind == "refusal":
         return {"type": "refusal", "refusal": part.text}
     return {"type": "output_text", "text": part.text, "annotations": [], "logprobs": []}
-
-
-class ResponsesHearing:
-    """Reads the events of a stream."""
-
-    def __init__(self) -> None:
-        self._parts: list[Part] = []
-        self._open: Part | None = None
-        self._answer: Answer | None = None
-
-    def feed(self, data: Mapping[str, Any]) -> Iterator[Piece]:
-        """The pieces that an event tells.
-
-        Raises:
-            BrokenAnswerError: if it tells that the upstream failed.
-        """
-        kind = str(data.get("type"))
-        response = table(data, "response")
-        if kind in ("error", "response.failed"):
-            raise BrokenAnswerError(reason_of(response.get("error") or data)[0])
-        if kind == "response.created":
-            yield Piece("begin", answer=_ended(response, []))
-        elif kind == "response.output_item.added":
-            item = table(data, "item")
-            if item.get("type") != "message":
-                (begun,) = _read({**item, "encrypted_content": None})
-                begun = replace(begun, text="") if begun.kind == "call" else begun
-                yield from self._begun(begun)
-        elif kind == "response.content_part.added":
-            is_refusal = table(data, "part").get("type") == "refusal"
-            yield from self._begun(Part("refusal" if is_refusal else "text"))
-        elif kind == "response.reasoning_summary_part.added" and data.get("summary_index"):
-            yield from self._more(Part("thought", "\n\n"))
-        elif kind in _TEXTS:
-            yield from self._more(Part(_TEXTS[kind], str(data.get("delta") or "")))  # type: ignore[arg-type]  # kinds of parts
-        elif kind == "response.output_item.done":
-            yield from self._done(table(data, "item"))
-        elif kind in _LAST:
-            self._answer = _ended(response, self._parts)
-
-    def end(self) -> Iterator[Piece]:
-        """What there is to tell at the end.
-
-        Raises:
-            BrokenAnswerError: if the stream ended before the answer did.
-        """
-        if self._answer is None:
-            raise BrokenAnswerError(ENDED_EARLY)
-        yield Piece("end", answer=self._answer)
-
-    def _begun(self, part: Part) -> Iterator[Piece]:
-        self._open = part
-        self._parts.append(part)
-        yield Piece("part", part)
-
-    def _more(self, part: Part) -> Iterator[Piece]:
-        if self._open is not None and self._open.kind == part.kind:
-            piece = Piece("more", part)
-            self._open = grown(self._open, piece)
-            yield piece
-
-    def _done(self, item: Mapping[str, Any]) -> Iterator[Piece]:
-        """An item at its end may tell what no event before did."""
-        if item.get("type") == "message" or self._open is None:
-            return
-        (whole,) = _read(item)
-        if whole.kind == "thought" and whole.signature:
-            yield Piece("sign", replace(whole, text=""))
-        if whole.text.startswith(self._open.text):
-            yield from self._more(replace(whole, text=whole.text[len(self._open.text) :]))
-
-
-@dataclass(slots=True)
-class ResponsesTelling:
-    """Writes the events of a stream."""
-
-    question: Question
-    _answer: Answer = Answer("", "")  # noqa: RUF009  # frozen
-    _number: int = 0
-
-    def feed(self, piece: Piece) -> bytes:
-        """The events that tell a piece."""
-        if piece.kind == "begin":
-            created = piece.answer.created or int(time.time())
-            self._answer = replace(piece.answer, created=created, counts=None)
-            first = _response(self._answer, "in_progress", [])
-            return self._event("created", response=first) + self._event(
-                "in_progress", response=first
-            )
-        parts = self._answer.parts
-        if piece.kind == "part":
-            closed = self._closed()
-            empty = replace(piece.part, text="", signature="")
-            self._answer = replace(self._answer, parts=(*parts, empty))
-            opened = self._opened(empty)
-            self._answer = replace(self._answer, parts=(*parts, piece.part))
-            return closed + opened + (self._delta(piece.part) if piece.part.text else b"")
-        if piece.kind == "end":
-            closed = self._closed()
-            ended = replace(
-                piece.answer,
-                id=self._answer.id,
-                model=self._answer.model,
-                created=self._answer.created,
-                parts=parts,
-            )
-            whole = write_answer(ended)
-            return closed + self._event(whole["status"], response=whole)
-        more = grown(parts[-1], piece)
-        if piece.kind == "sign":
-            more = replace(more, id=piece.part.id or more.id, origin=piece.part.origin)
-        self._answer = replace(self._answer, parts=(*parts[:-1], more))
-        return self._delta(piece.part) if piece.kind == "more" else b""
-
-    def _at(self) -> dict[str, Any]:
-        at = len(self._answer.parts) - 1
-        item = _item(self._answer.parts[at], _name(self._answer, at), "in_progress")
-        return {"item_id": item["id"], "output_index": at}
-
-    def _opened(self, part: Part) -> bytes:
-        at = self._at()
-        item = _item(part, _name(self._answer, at["output_index"]), "in_progress")
-        where = {"output_index": at["output_index"]}
-        if part.kind in ("text", "refusal"):
-            opened = self._event("output_item.added", **where, item={**item, "content": []})
-            return opened + self._event(
-                "content_part.added", **at, content_index=0, part=_content(part)
-            )
-        return self._event("output_item.added", **where, item=item)
-
-    def _delta(self, part: Part) -> bytes:
-        at = self._at()
-        if part.kind == "call":
-            return self._event("function_call_arguments.delta", **at, delta=part.text)
-        if part.kind in ("thought", "sealed"):
-            first = b""
-            if self._answer.parts[-1].text == part.text:  # the first one
-                empty = {"type": "summary_text", "text": ""}
-                first = self._event(
-                    "reasoning_summary_part.added", **at, summary_index=0, part=empty
-                )
-            return first + self._event(
-                "reasoning_summary_text.delta", **at, summary_index=0, delta=part.text
-            )
-        if part.kind == "refusal":
-            return self._event("refusal.delta", **at, content_index=0, delta=part.text)
-        return self._event("output_text.delta", **at, content_index=0, delta=part.text, logprobs=[])
-
-    def _closed(self) -> bytes:
-        """Ends the item that is open."""
-        if not self._answer.parts:
-            return b""
-        at, part = self._at(), self._answer.parts[-1]
-        item = _item(part, _name(self._answer, at["output_index"]), "completed")
-        last = b""
-        if part.kind == "call":
-            done = {"name": part.name, "arguments": part.text}
-            last = self._event("function_call_arguments.done", **at, **done)
-        elif part.kind == "thought" and part.text:
-            whole = {"type": "summary_text", "text": part.text}
-            last = self._event("reasoning_summary_text.done", **at, summary_index=0, text=part.text)
-            last += self._event("reasoning_summary_part.done", **at, summary_index=0, part=whole)
-        elif part.kind in ("text", "refusal"):
-            told = {"refusal": part.text} if part.kind == "refusal" else {"text": part.text}
-            told_of = "refusal.done" if part.kind == "refusal" else "output_text.done"
-            sure: dict[str, Any] = {} if part.kind == "refusal" else {"logprobs": []}
-            last = self._event(told_of, **at, content_index=0, **told, **sure)
-            last += self._event("content_part.done", **at, content_index=0, part=_content(part))
-        return last + self._event("output_item.done", output_index=at["output_index"], item=item)
-
-    def _event(self, kind: str, **fields: Any) -> bytes:
-        data = {"type": f"response.{kind}", "sequence_number": self._number, **fields}
-        self._number += 1
-        return f"event: response.{kind}\ndata: {written(data)}\n\n".encode()

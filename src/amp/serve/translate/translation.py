@@ -14,10 +14,13 @@ from amp.serve.dialects.base import Dialect, data_of, object_of, parsed
 from amp.serve.translate import (
     chat,
     chat_answers,
+    chat_streams,
     messages,
     messages_answers,
+    messages_streams,
     responses,
     responses_answers,
+    responses_streams,
 )
 from amp.serve.translate.meaning import (
     Answer,
@@ -85,16 +88,16 @@ GRAMMARS: Mapping[str, Grammar] = {
         chat.write_question,
         chat_answers.read_answer,
         chat_answers.write_answer,
-        chat_answers.ChatHearing,
-        chat_answers.ChatTelling,
+        chat_streams.ChatHearing,
+        chat_streams.ChatTelling,
     ),
     MESSAGES.path: Grammar(
         messages.read_question,
         messages.write_question,
         messages_answers.read_answer,
         messages_answers.write_answer,
-        messages_answers.MessagesHearing,
-        messages_answers.MessagesTelling,
+        messages_streams.MessagesHearing,
+        messages_streams.MessagesTelling,
         messages.takes_stop,
     ),
     RESPONSES.path: Grammar(
@@ -102,8 +105,8 @@ GRAMMARS: Mapping[str, Grammar] = {
         responses.write_question,
         responses_answers.read_answer,
         responses_answers.write_answer,
-        responses_answers.ResponsesHearing,
-        responses_answers.ResponsesTelling,
+        responses_streams.ResponsesHearing,
+        responses_streams.ResponsesTelling,
         lambda stop: False,
     ),
 }
