@@ -12,12 +12,17 @@ from typing import Any
 
 import httpx2
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.fakes.upstream import Asked, Reply, either, serving
 from tests.serve.running import Running, gateway
 
 from amp.errors import InvalidInputError
-from amp.serve.dialects.all import CHAT, MESSAGES
+from amp.serve.dialects.all import CHAT, MESSAGES, RESPONSES
 from amp.serve.dialects.base import Told
+from amp.serve.translate.meaning import Part, gathered
+from amp.serve.translate.responses_streams import ResponsesHearing
+from amp.serve.upstreams.trying import Patience
 from amp.serve.upstreams.upstream import UpstreamConfig, is_below_v1, plain_path
 from amp.usage import Usage
 
@@ -121,6 +126,95 @@ def test_parameters_do_not_hide_a_way_out() -> None:
     assert is_below_v1("/v1/files/a;b")
 
 
+WORDS = "word " * 2_000
+
+
+@pytest.mark.parametrize(
+    ("dialect", "part"),
+    [
+        (
+            MESSAGES,
+            {
+                "type": "document",
+                "source": {"type": "text", "media_type": "text/plain", "data": WORDS},
+            },
+        ),
+        (CHAT, {"type": "file", "file": {"file_data": f"data:text/plain;base64,{'QUJD' * 2_000}"}}),
+        (CHAT, {"type": "image_url", "image_url": {"url": "https://x/y"}, "text": WORDS}),
+    ],
+)
+def test_a_text_counts_its_bytes_wherever_it_stands(dialect: Any, part: dict[str, Any]) -> None:
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": [part]}]}).encode()
+    assert dialect.read(body).prompt_bound >= len(body)
+
+
+def test_the_larger_of_two_caps_is_reserved() -> None:
+    asked = {**ASKED, "max_completion_tokens": 5, "max_tokens": 90_000}
+    assert CHAT.read(json.dumps(asked).encode()).completion_bound == 90_000
+
+
+def test_a_stream_of_a_response_in_the_background_costs_its_cap_until_it_has_ended() -> None:
+    asked = RESPONSES.read(b'{"model":"m","input":"Hi","background":true,"max_output_tokens":3000}')
+    told, response = Told(), {"object": "response", "id": "resp_1", "background": True}
+    RESPONSES.hear({"type": "response.created", "response": {**response, "status": "queued"}}, told)
+    assert told.usage(asked).completion_tokens == 3000
+    usage = {"input_tokens": 3, "output_tokens": 4}
+    ended = {**response, "status": "completed", "usage": usage}
+    RESPONSES.hear({"type": "response.completed", "response": ended}, told)
+    assert (told.usage(asked).completion_tokens, told.usage(asked).estimated_calls) == (4, 0)
+
+
+def heard(*events: dict[str, Any]) -> tuple[Part, ...]:
+    """What a stream of a response says."""
+    first = {"type": "response.created", "response": {"id": "r", "model": "m"}}
+    last = {"type": "response.completed", "response": {"id": "r", "status": "completed"}}
+    hearing = ResponsesHearing()
+    pieces = [piece for event in (first, *events, last) for piece in hearing.feed(event)]
+    return gathered([*pieces, *hearing.end()]).parts
+
+
+def call(number: int, arguments: str = "") -> dict[str, Any]:
+    name = {"call_id": f"call_{number}", "name": f"f{number}"}
+    return {"type": "function_call", "id": f"fc_{number}", **name, "arguments": arguments}
+
+
+def of_item(kind: str, number: int, **fields: Any) -> dict[str, Any]:
+    return {"type": f"response.{kind}", "output_index": number, **fields}
+
+
+@given(st.lists(st.sampled_from([0, 1, 2]), max_size=12), st.booleans())
+def test_calls_whose_events_are_interleaved_keep_their_own_arguments(
+    order: list[int], begin_together: bool
+) -> None:
+    told: dict[int, str] = {0: "", 1: "", 2: ""}
+    events = [of_item("output_item.added", at, item=call(at)) for at in told if begin_together]
+    for letter, at in enumerate(order):
+        if not told[at] and not begin_together:
+            events.append(of_item("output_item.added", at, item=call(at)))
+        told[at] += f"{at}{letter} "
+        delta = f"{at}{letter} "
+        events.append(of_item("function_call_arguments.delta", at, delta=delta))
+    there = [at for at in told if begin_together or told[at]]
+    events += [of_item("output_item.done", at, item=call(at, told[at])) for at in there]
+    assert {part.id: part.text for part in heard(*events)} == {
+        f"call_{at}": told[at] or "{}" for at in there
+    }
+
+
+@pytest.mark.parametrize("with_deltas", [True, False])
+@pytest.mark.parametrize("is_added", [True, False])
+def test_a_text_of_which_a_server_does_not_say_that_it_begins_is_told(
+    with_deltas: bool, is_added: bool
+) -> None:
+    content = [{"type": "output_text", "text": "Two and"}]
+    message = {"type": "message", "id": "msg", "content": content}
+    added = of_item("output_item.added", 0, item={**message, "content": []})
+    deltas = [of_item("output_text.delta", 0, delta=word) for word in ("Two", " and")]
+    done = of_item("output_item.done", 0, item=message)
+    (part,) = heard(*[added] * is_added, *deltas * with_deltas, done)
+    assert (part.kind, part.text) == ("text", "Two and")
+
+
 async def post(amp: Running, path: str, content: bytes = b"", **headers: Any) -> httpx2.Response:
     """Sends what is no request of an SDK."""
     raw = [(name.encode(), value) for name, value in headers.items()]
@@ -194,3 +288,22 @@ async def test_a_chat_under_another_path_is_measured() -> None:
             writer.close()
             assert amp.accounts.spent.model_calls == number
             assert upstream.asked[-1].target == f"/v1/{path}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("status", [400, 500])
+async def test_a_server_that_gives_one_answer_at_a_time_is_asked_for_them_one_by_one(
+    status: int,
+) -> None:
+    no = b'{"error":{"message":"Only one completion choice is allowed"}}'
+
+    def one(asked: Asked) -> Reply:
+        return Reply([no], status) if "n" in asked.json else either(asked)
+
+    async with (
+        serving(one) as upstream,
+        gateway(upstream.url, patience=Patience(retries=0)) as amp,
+    ):
+        content = json.dumps({**ASKED, "max_tokens": 50}).encode()
+        got = await post(amp, "chat/completions", content, **{"x-amp-samples": b"3"})
+        assert got.headers["x-amp-votes"] == "2 of 2"

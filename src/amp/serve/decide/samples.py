@@ -32,7 +32,7 @@ Ask = Callable[[Exchange, bytes], Awaitable[None]]
 
 _EXPECTED = (RefusedCallError, UpstreamError, InvalidInputError)
 _OF_A_STREAM = ("stream", "stream_options")
-_REFUSED, _MOST_MODELS = (400, 422), 1_000
+_REFUSED, _MOST_MODELS = (400, 422, 500, 501), 1_000
 
 _ENOUGH = 2
 """Answers that say the same; then no more are asked for."""

@@ -6,7 +6,7 @@ the OpenAI API tells its usage only if it is asked to, so it is asked to, and th
 client did not ask for is taken out again.
 
 What a call can cost at most is known before it: no token is less than a byte of the request, and no
-answer is longer than its cap. An image counts as `TOKENS_OF_MEDIA`, not as the bytes that it has.
+answer is longer than its cap (`amp.serve.dialects.bounds`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from amp.errors import InvalidInputError
 from amp.models.bill import number, size, table
+from amp.serve.dialects.bounds import prompt_bound
 from amp.serve.dialects.efforts import (
     ANTHROPIC_EFFORT,
     OPENAI_EFFORT,
@@ -34,14 +35,10 @@ from amp.usage import Usage
 if TYPE_CHECKING:
     from amp.serve.decide.base import Arm
 
-TOKENS_OF_MEDIA = 50_000
-"""What an image, a sound or a document counts before its call; the dearest image has fewer."""
-
 UNCAPPED_COMPLETION = 16_384
 """Tokens that are reserved for an answer to which the client sets no cap."""
 
 _LONGEST_NAME = 500
-_MEDIA = ("image", "input_image", "input_audio", "input_file", "document", "file", "video")
 _OPENAI_GENERATED = ("content", "refusal", "reasoning_content", "reasoning", "tool_calls", "audio")
 _NO_USAGE = re.compile(rb',\s*"usage"\s*:\s*null|"usage"\s*:\s*null\s*,')
 _CACHE_WRITTEN_5M, _CACHE_WRITTEN_1H = 0.25, 1.0
@@ -195,9 +192,9 @@ class OpenAIChat:
     def read(self, body: bytes) -> Asked:
         fields = object_of(body)
         samples = whole_number(fields.get("n")) or 1
-        cap = whole_number(fields.get("max_completion_tokens")) or whole_number(
-            fields.get("max_tokens")
-        )
+        # Servers know one or the other.
+        caps = (fields.get("max_completion_tokens"), fields.get("max_tokens"))
+        cap = max(map(whole_number, caps))
         adds_usage = False
         if fields.get("stream") is True:
             options = fields.get("stream_options")
@@ -415,33 +412,3 @@ def model_of(fields: Mapping[str, Any]) -> str:
 def whole_number(value: object) -> int:
     """A number of tokens or samples; 0 where there is none, which the upstream will refuse."""
     return number(value) or 0
-
-
-def prompt_bound(body: bytes, fields: Mapping[str, Any], name: str) -> int:
-    """Bytes of the request, with `TOKENS_OF_MEDIA` in place of those of every image.
-
-    Args:
-        body: the request.
-        fields: the same.
-        name: of the field that holds the conversation.
-    """
-    bound = len(body)
-    messages = fields.get(name)
-    waiting = list(messages) if isinstance(messages, list) else []
-    while waiting:  # not recursive: a request may be nested as deep as JSON goes
-        part = waiting.pop()
-        if isinstance(part, list):
-            waiting += part
-        elif isinstance(part, dict):
-            if str(part.get("type", "")).startswith(_MEDIA):
-                bound += TOKENS_OF_MEDIA - _data_bytes(part)
-            else:
-                waiting += [part.get("content"), part.get("output")]
-    return bound
-
-
-def _data_bytes(part: Mapping[str, Any]) -> int:
-    """Bytes of the data that stands in a part."""
-    inner = [value for value in part.values() if isinstance(value, dict)]
-    strings = [value for each in (part, *inner) for value in each.values()]
-    return sum(len(value) for value in strings if isinstance(value, str) and len(value) > 1_000)

@@ -21,9 +21,9 @@ from amp.serve.dialects.base import (
     Told,
     model_of,
     object_of,
-    prompt_bound,
     whole_number,
 )
+from amp.serve.dialects.bounds import prompt_bound
 from amp.serve.dialects.efforts import RESPONSES_EFFORT, armed, obstacle_of, responses_effort
 
 if TYPE_CHECKING:
@@ -64,9 +64,10 @@ class OpenAIResponses:
         if kind.endswith(".delta") and isinstance(delta, str):
             told.came_bytes += size(delta)
         whole = answer if answer.get("object") == "response" else table(answer, "response")
+        if whole is answer or whole.get("background"):  # that goes on when nobody hears it
+            told.is_unknown = whole.get("status") in _OPEN
         if whole is answer:
             told.came_bytes += size(whole.get("output"))
-            told.is_unknown = whole.get("status") in _OPEN
         usage = whole.get("usage")
         if not isinstance(usage, dict):
             return

@@ -40,12 +40,19 @@ _TEXTS = {
 
 
 class ResponsesHearing:
-    """Reads the events of a stream."""
+    """Reads the events of a stream.
+
+    Items come one after another, as in the other APIs: events of an item wait until the one before
+    has ended.
+    """
 
     def __init__(self) -> None:
         self._parts: list[Part] = []
         self._open: Part | None = None
         self._answer: Answer | None = None
+        self._item: object = None  # the one that has begun and not ended
+        self._told = False  # whether an event told something of it
+        self._waiting: list[Mapping[str, Any]] = []
 
     def feed(self, data: Mapping[str, Any]) -> Iterator[Piece]:
         """The pieces that an event tells.
@@ -53,14 +60,31 @@ class ResponsesHearing:
         Raises:
             BrokenAnswerError: if it tells that the upstream failed.
         """
-        kind = str(data.get("type"))
+        kind, item = str(data.get("type")), data.get("output_index")
+        if None not in (item, self._item) and item != self._item:
+            self._waiting.append(data)
+            return
+        if kind in _LAST:
+            yield from self._next_item()
+        yield from self._heard(kind, data)
+        if kind == "response.output_item.added":
+            self._item = item
+        elif kind == "response.output_item.done":
+            yield from self._next_item()
+
+    def _next_item(self) -> Iterator[Piece]:
+        self._item, waiting, self._waiting = None, self._waiting, []
+        for data in waiting:
+            yield from self.feed(data)
+
+    def _heard(self, kind: str, data: Mapping[str, Any]) -> Iterator[Piece]:
         response = table(data, "response")
         if kind in ("error", "response.failed"):
             raise BrokenAnswerError(reason_of(response.get("error") or data)[0])
         if kind == "response.created":
             yield Piece("begin", answer=outcome_of(response, []))
         elif kind == "response.output_item.added":
-            item = table(data, "item")
+            item, self._told = table(data, "item"), False
             if item.get("type") != "message":
                 (begun,) = read_item({**item, "encrypted_content": None})
                 begun = replace(begun, text="") if begun.kind == "call" else begun
@@ -71,7 +95,7 @@ class ResponsesHearing:
         elif kind == "response.reasoning_summary_part.added" and data.get("summary_index"):
             yield from self._more(Part("thought", "\n\n"))
         elif kind in _TEXTS:
-            yield from self._more(Part(_TEXTS[kind], str(data.get("delta") or "")))  # type: ignore[arg-type]  # kinds of parts
+            yield from self._said(Part(_TEXTS[kind], str(data.get("delta") or "")))  # type: ignore[arg-type]  # kinds of parts
         elif kind == "response.output_item.done":
             yield from self._done(table(data, "item"))
         elif kind in _LAST:
@@ -88,9 +112,18 @@ class ResponsesHearing:
         yield Piece("end", answer=self._answer)
 
     def _begun(self, part: Part) -> Iterator[Piece]:
-        self._open = part
+        self._open, self._told = part, True
         self._parts.append(part)
         yield Piece("part", part)
+
+    def _said(self, part: Part) -> Iterator[Piece]:
+        """A text, of which some servers do not say before that it begins."""
+        if self._told and self._open is not None and self._open.kind == part.kind:
+            yield from self._more(part)
+        elif part.kind == "call":
+            raise BrokenAnswerError("it has arguments of a call that has not begun")
+        else:
+            yield from self._begun(part)
 
     def _more(self, part: Part) -> Iterator[Piece]:
         if self._open is not None and self._open.kind == part.kind:
@@ -100,6 +133,12 @@ class ResponsesHearing:
 
     def _done(self, item: Mapping[str, Any]) -> Iterator[Piece]:
         """An item at its end may tell what no event before did."""
+        was_told, self._told = self._told, False
+        if not was_told:
+            for part in read_item(item):
+                yield from self._begun(part)
+            self._told = False
+            return
         if item.get("type") == "message" or self._open is None:
             return
         (whole,) = read_item(item)
