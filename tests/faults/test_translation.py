@@ -175,3 +175,21 @@ async def test_garbage_in_a_stream_is_said_to_be_no_answer() -> None:
             assert last["type"] == "error"
         await asyncio.sleep(0)
         assert amp.accounts.reserved == {}
+
+
+async def test_what_came_before_an_error_in_one_piece_with_it_reaches_the_client() -> None:
+    def failing(asked: Asked) -> Reply:
+        parts = [part for part in either(asked).parts if isinstance(part, bytes)]
+        torn = b"".join(parts[:4]) + b'data: {"error": {"message": "overloaded"}}\n\n'
+        return Reply([torn], headers={"content-type": "text/event-stream"}, streams=True)
+
+    async with (
+        serving(failing) as upstream,
+        gateway(UpstreamConfig(upstream.url, api="chat"), patience=ONCE) as amp,
+        httpx2.AsyncClient() as client,
+    ):
+        body = {"model": "m", "stream": True, **CLIENTS["messages"][0]}
+        got = await client.post(f"{amp.v1}/messages", json=body)
+        assert b'"text":" and"' in got.content
+        assert b"event: error" in got.content
+        assert b"overloaded" in got.content

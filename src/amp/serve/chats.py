@@ -368,7 +368,7 @@ def _attempt(
     translation = None if dialect is client else Translation(client, dialect, body, place.model)
     sent = without_marks(body) if translation is None else translation.body
     here = Arm(place.model, arm.effort)
-    fields = known.fields if translation is None and known else object_of(sent)
+    fields = known.fields if sent is body and known else object_of(sent)
     obstacle = dialect.obstacle(fields, here)
     if obstacle:
         here = Arm(place.model)
@@ -411,7 +411,13 @@ async def _heard(
 
     changes = asked.adds_usage or stream is not None
     async for chunk in answer.aiter_bytes():
-        complete = b"".join([hear(event) for event in events.feed(chunk)])
+        complete = b""
+        for event in events.feed(chunk):
+            try:
+                complete += hear(event)
+            except UpstreamError:
+                yield complete  # what came before it broke
+                raise
         # What nothing is taken out of need not wait for the end of its event.
         if passed := complete if changes else chunk:
             yield passed
