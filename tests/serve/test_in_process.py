@@ -276,6 +276,33 @@ def test_what_reaches_the_server_is_what_the_client_would_have_sent(tmp_path: Pa
     assert seen(there) == seen(here)
 
 
+async def test_a_client_that_is_closed_ends_its_calls(prices: Path) -> None:
+    def respond(asked: Asked) -> Reply:
+        reply = chat(asked)
+        pause: list[bytes | float] = [60.0]
+        at = 3 if asked.json.get("stream") else 0
+        reply.parts = [*reply.parts[:at], *pause, *reply.parts[at:]]
+        return reply
+
+    async with serving(respond) as server:
+        own = openai.AsyncOpenAI(base_url=server.url, api_key="k", max_retries=0)
+        client = amp.wrap(own, prices=prices)
+        with amp.episode() as episode:
+            whole = asyncio.create_task(client.chat.completions.create(**ASKED))
+            stream = await client.chat.completions.create(**ASKED, stream=True)
+            came = await anext(aiter(stream))
+            assert came.choices[0].delta.role == "assistant"
+            await until(lambda: len(server.asked) == 2)
+            await client.close()
+            with pytest.raises(openai.APIConnectionError):
+                await asyncio.wait_for(whole, 5)
+            with pytest.raises(openai.APIConnectionError):
+                async for _ in stream:
+                    pass
+        await until(lambda: episode.spent.estimated_calls == 2)
+        assert episode.reserved == pytest.approx(0)
+
+
 def test_a_client_that_is_closed_or_forgotten_leaves_no_thread() -> None:
     def threads() -> set[threading.Thread]:
         return {thread for thread in threading.enumerate() if thread.name == "amp"}

@@ -2,8 +2,7 @@
 
 The SDKs of OpenAI and Anthropic let their user bring the HTTP client. `wrap` brings one that hands
 each request to the gateway's web application instead of a socket, so there is one implementation of
-what happens to a call. The application runs in an event loop on a thread of its own, which
-clients with and without ``await`` share, whatever loops they come from and however often those end.
+what happens to a call (`amp.serve.background` has it run beside the agent).
 
 NOT covered: what an SDK does without HTTP requests (the realtime API), and other HTTP clients than
 asyncio's and plain ones (trio).
@@ -12,17 +11,12 @@ asyncio's and plain ones (trio).
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from concurrent.futures import Future
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from threading import Thread
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from weakref import finalize
@@ -34,6 +28,7 @@ from amp.errors import InvalidInputError
 from amp.serve.accounts.base import OpenAccounts
 from amp.serve.accounts.books import open_accounts
 from amp.serve.app import make_app
+from amp.serve.background import CLOSED, Background, BackgroundCall
 from amp.serve.config import ServeConfig
 from amp.serve.episodes import EpisodeAccounts, current_episode
 from amp.serve.exchange import Bounds, Message
@@ -44,9 +39,6 @@ from amp.serve.upstreams.upstream import Api, UpstreamConfig
 from amp.settings import load_settings
 
 Client = TypeVar("Client")
-T = TypeVar("T")
-
-_log = logging.getLogger(__name__)
 
 _APIS: dict[str, Api] = {
     "OpenAI": "openai",
@@ -56,10 +48,6 @@ _APIS: dict[str, Api] = {
 }
 _AZURE = ("AzureOpenAI", "AsyncAzureOpenAI")
 _A_DAY = 86_400.0
-_UNREAD = 64
-"""Parts of an answer that wait for a slow reader; then the upstream waits."""
-
-_LEAVING_SECONDS = 5.0
 
 
 def wrap(
@@ -120,7 +108,7 @@ def wrap(
         inner = open_accounts(books) if books else OpenAccounts()
         return make_app(config, EpisodeAccounts(inner, key))
 
-    process = _Process(app)
+    process = Background(app)
     process.start()  # so that whatever is wrong is said here
     is_async = any(kind.startswith("Async") for kind in kinds)
     try:
@@ -131,101 +119,6 @@ def wrap(
         wrapped = given.with_options(http_client=http)
     finalize(http, process.stop)
     return wrapped
-
-
-class _Process:
-    """An application that runs in a loop on a thread of its own."""
-
-    def __init__(self, app: Callable[[], FastAPI]) -> None:
-        self._make = app
-        self._pid = 0
-
-    def start(self) -> None:
-        """Starts it, also in a process that was forked, which has no copy of the thread."""
-        if self._pid == os.getpid():
-            return
-        self._app = self._make()
-        self._loop = asyncio.new_event_loop()
-        self._life = AsyncExitStack()
-        Thread(target=self._run, name="amp", daemon=True).start()
-        self._pid = os.getpid()
-        self.do(
-            self._life.enter_async_context(self._app.router.lifespan_context(self._app))
-        ).result()
-
-    def do(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Does something in its loop, in the context of whoever asks for it."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
-
-    def call(self, scope: Message, body: bytes) -> _Call:
-        """Begins a call."""
-        self.start()
-        call = _Call(self, body)
-        call.running = self.do(call.run(self._app, scope))
-        call.running.add_done_callback(_tell)
-        return call
-
-    def stop(self) -> None:
-        """Ends it. Twice is fine."""
-        if self._pid == os.getpid():
-            self._pid = 0
-            loop = self._loop
-            closed = self.do(self._life.aclose())
-            closed.add_done_callback(lambda done: loop.call_soon_threadsafe(loop.stop))
-
-    def _run(self) -> None:
-        self._loop.run_forever()
-        self._loop.close()
-
-
-def _tell(call: Future[None]) -> None:
-    """Logs what no call should end with; the client was answered with status 500."""
-    if not call.cancelled() and (error := call.exception()):
-        _log.error("a call failed", exc_info=error)
-
-
-class _Call:
-    """A call of the application, and what comes of it, to be read from any thread or loop."""
-
-    running: Future[None]
-
-    def __init__(self, process: _Process, body: bytes) -> None:
-        self._process = process
-        self._body: bytes | None = body
-        self._came: asyncio.Queue[Message | None] = asyncio.Queue(_UNREAD)
-        self._left = asyncio.Event()
-
-    async def run(self, app: FastAPI, scope: Message) -> None:
-        try:
-            await app(scope, self._receive, self._send)
-        finally:
-            await self._send(None)
-
-    def next(self) -> Future[Message | None]:
-        """What comes next; None at the end."""
-        return self._process.do(self._came.get())
-
-    def leave(self) -> Future[None]:
-        """Goes away; what is returned is done when the call is settled."""
-        return self._process.do(self._leave())
-
-    async def _leave(self) -> None:
-        self._left.set()
-        while not self._came.empty():  # whoever waits for room finds it
-            self._came.get_nowait()
-        await asyncio.wait([asyncio.wrap_future(self.running)], timeout=_LEAVING_SECONDS)
-        self._came.put_nowait(None)  # whoever waits for more is told that nothing comes
-
-    async def _receive(self) -> Message:
-        if self._body is not None:
-            body, self._body = self._body, None
-            return {"type": "http.request", "body": body, "more_body": False}
-        await self._left.wait()
-        return {"type": "http.disconnect"}
-
-    async def _send(self, message: Message | None) -> None:
-        if not self._left.is_set():
-            await self._came.put(message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +132,7 @@ class _Door:
     """
 
     http: Any
-    process: _Process
+    process: Background
     address: str
 
     def client(self, *, is_async: bool) -> Any:
@@ -250,13 +143,19 @@ class _Door:
         transport = _of(self.http.BaseTransport, _Transport)(self)
         return self.http.Client(transport=transport, timeout=None)
 
-    def begin(self, request: Any, body: bytes) -> _Call:
-        return self.process.call(_scope(self.http, request, self.address), body)
+    def begin(self, request: Any, body: bytes) -> BackgroundCall:
+        return self.process.start().call(_scope(self.http, request, self.address), body)
 
     def answer(self, request: Any, head: Message | None, stream: Any) -> Any:
         if head is None:
             raise self.http.RemoteProtocolError("the gateway gave no answer", request=request)
         return self.http.Response(head["status"], headers=head["headers"], stream=stream)
+
+    def checked(self, request: Any, part: Message | None) -> Message | None:
+        """A part of an answer, if it is one."""
+        if part is CLOSED:
+            raise self.http.ReadError("the client was closed", request=request)
+        return part
 
     def too_slow(self, request: Any) -> Exception:
         error: Exception = self.http.ReadTimeout("nothing came in time", request=request)
@@ -273,13 +172,14 @@ class _Parts:
     def next(self) -> Message | None:
         coming = self._call.next()
         try:
-            return coming.result(_read_seconds(self._request))
+            part = coming.result(_read_seconds(self._request))
         except TimeoutError:
             self.close()
             raise self._door.too_slow(self._request) from None
         except BaseException:  # Ctrl-C
             self._call.leave()
             raise
+        return self._door.checked(self._request, part)
 
     def __iter__(self) -> Iterator[bytes]:
         while message := self.next():
@@ -299,13 +199,14 @@ class _AsyncParts:
     async def next(self) -> Message | None:
         coming = asyncio.wrap_future(self._call.next())
         try:
-            return await asyncio.wait_for(coming, _read_seconds(self._request))
+            part = await asyncio.wait_for(coming, _read_seconds(self._request))
         except TimeoutError:
             await self.aclose()
             raise self._door.too_slow(self._request) from None
         except asyncio.CancelledError:
             self._call.leave()
             raise
+        return self._door.checked(self._request, part)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while message := await self.next():
