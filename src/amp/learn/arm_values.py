@@ -22,9 +22,10 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from amp.allocate.arm_values import LEAF, ArmValues, Trees, columns
+from amp.allocate.arm_values import ArmValues, columns
 from amp.allocate.mlp_policy import EXTRAS, Mask
 from amp.errors import InvalidInputError
+from amp.learn.value_trees import Binned, Grown, grow, said_by
 from amp.mlp import Floats
 from amp.reward import Reward
 from amp.simulate.oracle import levels
@@ -36,9 +37,6 @@ TradeOff = Annotated[float, Field(ge=0.0, le=1.0)]
 
 _EVERYWHERE = 0.3
 """Weight of all states of a task together, by that of those that its episodes come to."""
-_BINS, _DEPTH, _TASKS = 12, 5, 2
-"""Of a tree: values of a column that it asks about, questions in a row, and tasks on both sides of
-each, at most and at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +82,7 @@ class _Policy:
     returns: Floats
     penalty: float
     gives_up: bool
-    grown: _Grown
+    grown: Grown
     roots: tuple[int, ...]
 
 
@@ -119,7 +117,7 @@ def learn_arm_values(
     order = np.random.default_rng(settings.seed).permutation(count)
     fold = (order % min(settings.folds, count))[task]
     known = columns(table.features, table.shown)
-    binned = _Binned.of(known, task)
+    binned = Binned.of(known, task)
     fits = []
     for trade_off in settings.trade_offs:
         on_stage(f"trade-off {trade_off:g}")
@@ -130,7 +128,7 @@ def learn_arm_values(
             for fit in _iterate(walks, binned, known, fold, penalty, gives_up, settings.rounds)
         )
         fits.append(_simplest(list(tried)))
-    whole = _Grown([], [], [], [])
+    whole = Grown()
     roots = [whole.with_trees(fit.grown, fit.roots) for fit in fits]
     policy = ArmValues(
         arms,
@@ -163,7 +161,7 @@ def _simplest(tried: Sequence[_Policy]) -> _Policy:
 
 def _iterate(
     walks: _Walks,
-    binned: _Binned,
+    binned: Binned,
     known: Floats,
     fold: Ints,
     penalty: float,
@@ -183,33 +181,33 @@ def _iterate(
 
 def _fit(
     walks: _Walks,
-    binned: _Binned,
+    binned: Binned,
     known: Floats,
     fold: Ints,
     worth: Floats,
     mass: Floats,
     penalty: float,
     gives_up: bool,
-) -> tuple[_Grown, tuple[int, ...], Floats]:
+) -> tuple[Grown, tuple[int, ...], Floats]:
     """Fits trees to what decisions are worth.
 
     Returns:
         Trees of all tasks, where that of each round begins, and what those of other folds say of
         each node.
     """
-    said, whole, roots = worth.copy(), _Grown([], [], [], []), []
+    said, whole, roots = worth.copy(), Grown(), []
     for done in range(max(1, int(walks.rounds.max()))):
         rows = np.flatnonzero((walks.rounds == done) & walks.goes_on)
         finite = np.isfinite(worth[rows, :-1])
         y = np.where(finite, worth[rows, :-1], -_NEVER)
-        grow = partial(_grow, binned=binned, ends=gives_up and not done, penalty=penalty)
-        roots.append(grow(whole, rows, y, mass[rows]))
+        tree = partial(grow, binned=binned, ends=gives_up and not done, penalty=penalty)
+        roots.append(tree(whole, rows, y, mass[rows]))
         for each in np.unique(fold):
             out = fold[rows] == each
             if out.any() and not out.all():
-                own, kept = _Grown([], [], [], []), rows[~out]
-                root = grow(own, kept, y[~out], mass[kept])
-                told = _said(own.arrays([[root]]), root, known, rows[out])
+                own, kept = Grown(), rows[~out]
+                root = tree(own, kept, y[~out], mass[kept])
+                told = said_by(own.arrays([[root]]), root, known, rows[out])
                 said[rows[out], :-1] = np.where(finite[out], told, -np.inf)
     return whole, tuple(roots), said
 
@@ -325,145 +323,3 @@ class _Walks:
             worth[nodes, -1] = np.where(self.fresh[nodes], 0.0, -np.inf)
             come[nodes] = come_of(worth[nodes], nodes)
         return worth
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Binned:
-    """What is read of nodes, as bins of each column; bin 0 is where one is missing.
-
-    Attributes:
-        bins: shape (nodes, columns).
-        above: by column, the value that bins from 2 on are above, by bin.
-        task: of each node.
-    """
-
-    bins: Ints
-    above: Sequence[Floats]
-    task: Ints
-
-    @classmethod
-    def of(cls, known: Floats, task: Ints) -> _Binned:
-        bins, above = np.zeros(known.shape, np.intp), []
-        for column in range(known.shape[1]):
-            there = ~np.isnan(known[:, column])
-            values = np.unique(known[there, column])
-            if len(values) > _BINS:
-                values = np.unique(np.quantile(values, np.linspace(0.0, 1.0, _BINS)))
-            edges = (values[1:] + values[:-1]) / 2.0
-            bins[there, column] = 1 + np.searchsorted(edges, known[there, column], "left")
-            # What is missing is above nothing: the first question tells it from the rest.
-            low = values[0] - 1.0 if len(values) else 0.0
-            above.append(np.concatenate([[low], edges]))
-        return cls(bins, above, task)
-
-
-@dataclass(slots=True)
-class _Grown:
-    """Trees that grow: lists of what `Trees` has arrays of."""
-
-    column: list[int]
-    above: list[float]
-    sides: list[list[int]]
-    worth: list[Floats]
-
-    def leaf(self, worth: Floats) -> int:
-        """Adds a leaf; says which node it is."""
-        self.column.append(LEAF)
-        self.above.append(0.0)
-        self.sides.append([0, 0])
-        self.worth.append(worth)
-        return len(self.column) - 1
-
-    def with_trees(self, other: _Grown, roots: Sequence[int]) -> list[int]:
-        """Adds the trees of another one; says where they begin."""
-        base = len(self.column)
-        self.column += other.column
-        self.above += other.above
-        self.sides += [[base + side for side in sides] for sides in other.sides]
-        self.worth += other.worth
-        return [base + root for root in roots]
-
-    def arrays(self, roots: Sequence[Sequence[int]]) -> Trees:
-        return Trees(
-            np.array(roots), np.array(self.column), np.array(self.above), np.array(self.sides),
-            np.array(self.worth),
-        )  # fmt: skip
-
-
-def _grow(
-    grown: _Grown,
-    rows: Ints,
-    worth: Floats,
-    mass: Floats,
-    *,
-    binned: _Binned,
-    ends: bool,
-    penalty: float,
-) -> int:
-    """Grows a tree by what taking the best decision in each part gains; says where it begins.
-
-    Args:
-        grown: is added to.
-        rows: nodes to learn from.
-        worth: of each of them, what every decision is worth; shape (rows, decisions).
-        mass: of each of them.
-        binned: what can be asked about.
-        ends: whether giving up, for 0, is a decision, too.
-        penalty: gain that a question has to bring, in reward a task.
-    """
-    tasks = len(np.unique(binned.task[rows]))
-
-    def value(sums: Floats) -> Floats:
-        best = sums.max(-1)
-        return np.asarray(np.maximum(best, 0.0) if ends else best)
-
-    def split(part: Ints, depth: int) -> int:
-        weighed = worth[part] * mass[part, None]
-        total = weighed.sum(0)
-        node = grown.leaf(total / max(float(mass[part].sum()), 1e-12))
-        found = None if depth == _DEPTH else _best_question(binned, rows[part], weighed, value)
-        if found is None or found[0] < penalty * tasks:
-            return node
-        _, column, at = found
-        high = binned.bins[rows[part], column] > at
-        sides = [split(part[~high], depth + 1), split(part[high], depth + 1)]
-        grown.column[node], grown.sides[node] = column, sides
-        grown.above[node] = float(binned.above[column][at])
-        return node
-
-    return split(np.arange(len(rows)), 0)
-
-
-def _best_question(
-    binned: _Binned, rows: Ints, weighed: Floats, value: Callable[[Floats], Floats]
-) -> tuple[float, int, int] | None:
-    """Gain, column and bin of the question that gains most; None if none parts enough tasks."""
-    best: tuple[float, int, int] | None = None
-    before = float(value(weighed.sum(0)))
-    for column, above in enumerate(binned.above):
-        bins = binned.bins[rows, column]
-        count = len(above) + 1
-        if bins.min() == bins.max():
-            continue
-        sums = np.stack([np.bincount(bins, each, count) for each in weighed.T], 1).cumsum(0)
-        gains = value(sums[:-1]) + value(sums[-1] - sums[:-1]) - before
-        for at in np.argsort(-gains):
-            if best is not None and gains[at] <= best[0] + 1e-12:
-                break
-            low = bins <= at
-            sides = (len(np.unique(binned.task[rows[side]])) for side in (low, ~low))
-            if min(sides) >= _TASKS:
-                best = float(gains[at]), column, int(at)
-                break
-    return best
-
-
-def _said(trees: Trees, root: int, known: Floats, rows: Ints) -> Floats:
-    """What a tree says of nodes."""
-    at = np.full(len(rows), root)
-    for _ in range(_DEPTH):
-        column = trees.column[at]
-        asks = column != LEAF
-        high = known[rows, np.maximum(column, 0)] > trees.above[at]
-        at = np.where(asks, trees.sides[at, high.astype(np.intp)], at)
-    return np.asarray(trees.worth[at])
