@@ -36,6 +36,7 @@ def test_what_is_charged_is_what_the_upstream_gave(
     prices = tmp_path / "prices.toml"
     prices.write_text("[openai.gpt]\nprompt = 10.0\ncached = 1.0\ncompletion = 100.0\n")
     seen: Counter[int] = Counter()
+    before = set(threading.enumerate())
 
     def respond(asked: Asked) -> Reply:
         number, kind = asked.json["seed"], asked.json["user"]
@@ -134,7 +135,6 @@ def test_what_is_charged_is_what_the_upstream_gave(
         assert usage.model_calls == 1, kind
         if kind in EXACT:
             assert usage.tokens == USAGE["total_tokens"], kind
-    for thread in threading.enumerate():
-        if thread.name == "amp":
-            thread.join(5)
-            assert not thread.is_alive()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5)
+        assert not thread.is_alive()
