@@ -109,6 +109,18 @@ def test_marks_of_caches_are_left_out(upstream: Dialect) -> None:
     assert "cache_control" not in json.dumps(found)
 
 
+def test_a_conversation_that_goes_on_is_cached() -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
+    said = [USER, {"role": "assistant", "content": "A"}, {"role": "user", "content": "B"}]
+    mark = {"type": "ephemeral"}
+    assert "cache_control" not in json.dumps(translated(CHAT, MESSAGES))
+    for fields in ({"tools": [tool]}, {"messages": said}):
+        found: Any = translated(CHAT, MESSAGES, **fields)
+        assert found["messages"][-1]["content"][-1]["cache_control"] == mark
+        assert json.dumps(found).count("cache_control") == 1
+        assert MESSAGES.read(json.dumps(found).encode()).dearest_prompt > 1
+
+
 def test_images_in_results_reach_who_takes_them() -> None:
     call = {"type": "tool_use", "id": "c", "name": "look", "input": {}}
     seen = {"type": "image", "source": SOURCE}
@@ -130,6 +142,7 @@ def test_names_of_calls_are_made_such_as_anthropic_takes() -> None:
         "type": "tool_result",
         "tool_use_id": "functions_add_0",
         "content": [],
+        "cache_control": {"type": "ephemeral"},
     }
 
 

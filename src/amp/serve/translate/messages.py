@@ -186,6 +186,15 @@ def _short(user: str) -> str:
     return user if len(user) <= _LONGEST_USER else hashlib.sha256(user.encode()).hexdigest()
 
 
+def _mark(messages: list[dict[str, Any]]) -> None:
+    """Has the conversation cached up to its end, as the other APIs do by themselves.
+
+    To write a cache costs a quarter more, which pays as soon as the conversation goes on.
+    """
+    if messages and messages[-1]["content"]:
+        messages[-1]["content"][-1]["cache_control"] = {"type": "ephemeral"}
+
+
 def takes_stop(stop: str) -> bool:
     """Whether an answer may end at a string: not at white space alone."""
     return bool(stop.strip())
@@ -229,6 +238,8 @@ def write_question(question: Question) -> dict[str, Any]:
         output["format"] = {"type": "json_schema", "schema": schema}
     if output:
         asked["output_config"] = {**asked.get("output_config", {}), **output}
+    if question.tools or any(turn.role == "assistant" for turn in turns):
+        _mark(asked["messages"])
     more = said(question, API, ("user",), _HINTS)
     return asked | ({"metadata": {"user_id": more["user"]}} if more else {})
 
