@@ -89,6 +89,51 @@ async def test_each_kind_is_sent_where_it_is_done_at_less_cost(tmp_path: Path) -
     assert bill / dear_bill == pytest.approx(1.0 - 0.9 * easy)
 
 
+async def test_every_call_is_kept_once_and_every_shadow_is_paid_once(
+    tmp_path: Path, thorough: bool
+) -> None:
+    """Also with streams, many at once, and clients that hang up."""
+    count, path = 2_000 if thorough else 200, tmp_path / "traffic.sqlite"
+    books = Accounts(tmp_path / "accounts.sqlite")
+    books.add("shadow", KeyLimits(dollars_per_day=10.0))
+    watching = Watching(path, shadow=0.5, accounts=tmp_path / "accounts.sqlite")
+    gate, whole = asyncio.Semaphore(32), 0
+    async with (
+        serving(two_models) as upstream,
+        gateway(
+            UpstreamConfig(upstream.url, key="sk-of-the-gateway"),
+            routes=[Route("amp/auto", arms=(DEAR, CHEAP))], prices=priced(tmp_path),
+            watching=watching,
+        ) as amp,
+        httpx2.AsyncClient(timeout=60) as client,
+    ):  # fmt: skip
+
+        async def one(number: int) -> bool:
+            body = question((EASY, HARD)[number % 2], number, 3, stream=number % 3 == 0)
+            async with gate:
+                url = f"{amp.v1}/chat/completions"
+                async with client.stream("POST", url, json=body) as got:
+                    assert got.status_code == 200
+                    if number % 10 == 0:
+                        return False  # hangs up
+                    await got.aread()
+                    return True
+
+        whole = sum(await asyncio.gather(*map(one, range(count))))
+        billed = amp.accounts.spent.model_calls
+    file = TrafficFile(path)
+    calls, shadows, _ = file.counts()
+    paid = sum(row.shadow.paid for row in file.labelled() if row.shadow is not None)
+    file.close()
+    assert whole <= calls <= billed <= count  # an answer may be whole before its client hangs up
+    assert 0 < shadows <= len(upstream.asked) - billed
+    (spend,) = books.spend("shadow")
+    assert spend.open_calls == 0
+    assert spend.day.dollars >= round(paid * 1e9)  # those that the end cut off are paid, too
+    assert spend.day.requests >= len(upstream.asked) - count
+    books.close()
+
+
 CALLS = """
 import asyncio, resource, signal, sys
 from pathlib import Path
