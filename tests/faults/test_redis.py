@@ -11,10 +11,15 @@ import time
 from functools import partial
 from pathlib import Path
 
+import httpx2
 import pytest
 from tests.fakes.redis import redis_server
+from tests.fakes.upstream import either, serving
 from tests.faults.test_budgets import ended_well, forked
+from tests.serve.test_command import started
+from typer.testing import CliRunner
 
+from amp.cli.app import app
 from amp.serve.accounts.base import Refusal, Reservation
 from amp.serve.accounts.keys import NANO, KeyLimits, nano
 from amp.serve.accounts.redis import RedisAccounts
@@ -113,3 +118,42 @@ def test_a_kill_leaves_at_most_the_reservation_until_its_lease_ends(
         assert (after.open_calls, after.day.held_dollars) == (0, 0)
         assert after.day.dollars == spend.day.dollars
         assert after.day.lost_dollars == spend.day.held_dollars
+
+
+async def test_two_gateways_share_a_budget(tmp_path: Path) -> None:
+    (tmp_path / "prices.toml").write_text(
+        "[openai.m]\nprompt = 10.0\ncached = 1.0\ncompletion = 100.0\n"
+    )
+    (tmp_path / "amp.toml").write_text('prices = "prices.toml"\n')
+
+    def amp(*arguments: str) -> str:
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 0, done.exception
+        return done.stdout
+
+    with redis_server(tmp_path) as url:
+        asked = ["keys", "add", "ann", "--dollars-per-day", "0.02", "--accounts", url]
+        token = (await asyncio.to_thread(amp, *asked)).split()[0]
+        async with (
+            serving(either) as upstream,
+            httpx2.AsyncClient(timeout=60, headers={"authorization": f"Bearer {token}"}) as client,
+        ):
+            options = ("--upstream", upstream.url, "--accounts", url)
+            gateways = [await started(tmp_path, *options) for _ in range(2)]
+            body = {"model": "m", "messages": [], "max_tokens": 20}
+            calls = [
+                client.post(f"{gateways[n % 2][1]}/v1/chat/completions", json=body)
+                for n in range(64)
+            ]
+            got = [answer.status_code for answer in await asyncio.gather(*calls)]
+            assert set(got) == {200, 429}
+            assert len(upstream.asked) == got.count(200)
+            for process, _ in gateways:
+                process.send_signal(signal.SIGTERM)
+                _, said = await process.communicate()
+                assert (process.returncode, said) == (0, b"")
+        (spend,) = json.loads(await asyncio.to_thread(amp, "keys", "spend", "--json", *asked[-2:]))
+        cost = 5 * 10 + 16 * 1 + 9 * 100  # of every answer, in millionths
+        assert nano(spend["day"]["dollars"]) == got.count(200) * cost * 1000
+        assert spend["day"]["dollars"] <= 0.02
+        assert (spend["open_calls"], spend["day"]["held_dollars"]) == (0, 0)
