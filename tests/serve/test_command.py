@@ -235,6 +235,10 @@ async def test_what_is_told_anew_counts_and_what_is_wrong_does_not(tmp_path: Pat
             (gone.replace("url", "ulr"), b"amp.toml: unknown key 'serve.upstreams.one.ulr'"),
             (gone + '[[serve.routes]]\nmodel = "x"\npolicy = "no.npz"\n', b"no.npz"),
             (
+                gone.replace("retries", 'accounts = "x"\nretries'),
+                b"serve.accounts is another place",
+            ),
+            (
                 gone.replace("retries", "drain_seconds = 9\nretries"),
                 b"; drain_seconds will be, after",
             ),

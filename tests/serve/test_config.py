@@ -9,7 +9,8 @@ import pytest
 
 from amp.errors import InvalidInputError
 from amp.serve.config import ServeConfig, read_section
-from amp.serve.upstreams.fleet import Route
+from amp.serve.upstreams.fleet import Fleet, Route
+from amp.serve.upstreams.upstream import UpstreamConfig
 from amp.settings import Settings, load_toml
 
 ALL = """
@@ -143,6 +144,10 @@ URL = 'url = "http://127.0.0.1:9"'
             f"[serve]\naccounts = 'a'\n[serve.upstreams.a]\n{URL}\npasses_keys = true",
             "serve: upstreams.a.passes_keys is true, expected false where there are accounts",
         ),
+        (
+            "[[serve.routes]]\nmodel = 'm'\nsamples = 17",
+            "serve.routes.0.samples is 17, expected at most 16",
+        ),
     ],
 )
 def test_what_is_wrong_is_one_line(
@@ -155,3 +160,11 @@ def test_what_is_wrong_is_one_line(
     assert complaint in said
     assert "secret1" not in said
     assert "\n" not in said
+
+
+def test_wrong_prices_are_said_before_the_first_call(tmp_path: Path) -> None:
+    wrong = tmp_path / "prices.toml"
+    wrong.write_text("[openai]\nm = { prompt = -1, completion = 2 }\n")
+    upstream = UpstreamConfig("https://h.example/v1", prices=wrong)
+    with pytest.raises(InvalidInputError, match=r"openai\.m\.prompt is -1, expected at least 0"):
+        Fleet([upstream])

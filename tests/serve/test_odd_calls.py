@@ -14,9 +14,11 @@ import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openai import APIConnectionError, AsyncOpenAI
 from tests.fakes.upstream import Asked, Reply, either, serving
 from tests.serve.running import Running, gateway
 
+import amp as amp_
 from amp.errors import InvalidInputError
 from amp.serve.dialects.all import CHAT, MESSAGES, RESPONSES
 from amp.serve.dialects.base import Told
@@ -307,3 +309,16 @@ async def test_a_server_that_gives_one_answer_at_a_time_is_asked_for_them_one_by
         content = json.dumps({**ASKED, "max_tokens": 50}).encode()
         got = await post(amp, "chat/completions", content, **{"x-amp-samples": b"3"})
         assert got.headers["x-amp-votes"] == "2 of 2"
+
+
+@pytest.mark.slow
+async def test_what_breaks_off_unread_is_not_taken_for_whole() -> None:
+    sound = Reply(
+        [b"x" * 100, 0.01], headers={"content-type": "audio/mpeg"}, streams=True, breaks=True
+    )
+    async with serving(fixed(sound)) as upstream, gateway(upstream.url) as amp:
+        with pytest.raises(httpx2.RemoteProtocolError):
+            await post(amp, "audio/speech")
+        client = amp_.wrap(AsyncOpenAI(base_url=upstream.url, api_key="k", max_retries=0))
+        with pytest.raises(APIConnectionError):
+            await client.audio.speech.create(model="m", voice="alloy", input="Hi")

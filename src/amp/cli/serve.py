@@ -206,7 +206,10 @@ def serve(
         )
 
     def config() -> ServeConfig:
-        found = told().config(load_settings(), say)
+        anew = told()
+        if anew.accounts != section.accounts:  # else keys would be passed on that are nobody's
+            raise InvalidInputError("serve.accounts is another place now; start anew to change it")
+        found = anew.config(load_settings(), say)
         return replace(found, upstreams=behind) if behind else found
 
     now = config()

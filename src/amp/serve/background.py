@@ -22,7 +22,7 @@ from amp.serve.exchange import Message
 T = TypeVar("T")
 
 CLOSED: Message = {"type": "closed"}
-"""Told to whoever reads on when the application has ended."""
+"""Told to whoever reads on when the application has ended, or left an answer without its end."""
 
 _UNREAD = 64
 """Parts of an answer that wait for a slow reader; then the upstream waits."""
@@ -118,6 +118,7 @@ class BackgroundCall:
         self._came: asyncio.Queue[Message | None] = asyncio.Queue(_UNREAD)
         self._left = asyncio.Event()
         self._over = asyncio.Event()
+        self._is_whole = False
 
     async def run(self, app: FastAPI, scope: Message) -> None:
         """Makes the call, in the loop of the application."""
@@ -125,7 +126,7 @@ class BackgroundCall:
             await app(scope, self._receive, self._send)
         finally:
             self._over.set()
-            await self._send(None)
+            await self._send(None if self._is_whole else CLOSED)
 
     def next(self) -> Future[Message | None]:
         """What comes next; None at the end."""
@@ -156,6 +157,7 @@ class BackgroundCall:
         return {"type": "http.disconnect"}
 
     async def _send(self, message: Message | None) -> None:
+        self._is_whole |= message is not None and message.get("more_body") is False
         if not self._left.is_set():
             await self._came.put(message)
 

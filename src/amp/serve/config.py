@@ -33,7 +33,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from amp.errors import InvalidInputError, did_you_mean
 from amp.models.connection import clean_key, read_address
-from amp.serve.decide.base import Arm
+from amp.serve.decide.base import MOST_SAMPLES, Arm
 from amp.serve.exchange import Bounds
 from amp.serve.traffic.writer import Keep, Watching
 from amp.serve.upstreams.fleet import Route
@@ -162,7 +162,7 @@ class RouteSection(Config):
     upstreams: tuple[str, ...] = ()
     policy: _Policy = "pass"
     arms: tuple[_Arm, ...] = ()
-    samples: Annotated[int, Field(ge=1)] = 1
+    samples: Annotated[int, Field(ge=1, le=MOST_SAMPLES)] = 1
 
 
 class ServeSection(Config):

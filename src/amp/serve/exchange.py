@@ -65,6 +65,7 @@ class Exchange:
         status: that was sent; 0 before.
         started: when it began, on the monotonic clock.
         finished: whether the last byte was sent.
+        is_stream: whether what is sent are events, one of which may be an error.
     """
 
     method: str
@@ -75,6 +76,7 @@ class Exchange:
     status: int = 0
     started: float = 0.0
     finished: bool = False
+    is_stream: bool = False
 
     @classmethod
     def of(cls, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> Exchange:
@@ -123,6 +125,7 @@ class Exchange:
     async def begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Sends the head of the answer."""
         self.status = status
+        self.is_stream = dict(headers).get(b"content-type", b"").startswith(b"text/event-stream")
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def go_on(self, chunk: bytes) -> None:
@@ -137,7 +140,9 @@ class Exchange:
     async def refuse(self, dialect: Dialect, error: RefusedCallError) -> None:
         """Tells the client in its dialect why there is no answer, or why it ends here."""
         if self.status:
-            await self.end(dialect.error_event(error.status, str(error)))
+            # What is no stream is left without its end, so that nobody takes it for whole.
+            if self.is_stream:
+                await self.end(dialect.error_event(error.status, str(error)))
             return
         body = json.dumps(dialect.error(error.status, str(error))).encode()
         headers = [(b"content-type", b"application/json"), length_of(body)]

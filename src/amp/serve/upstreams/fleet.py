@@ -85,7 +85,7 @@ class Fleet:
         breakers: by the name of the upstream.
 
     Raises:
-        InvalidInputError: if the address of an upstream is none.
+        InvalidInputError: if the address of an upstream is none, or a price table can't be read.
     """
 
     def __init__(

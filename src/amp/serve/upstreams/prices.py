@@ -11,7 +11,7 @@ from pathlib import Path
 
 from amp.cost import dollars
 from amp.models.base import ModelCard
-from amp.models.registry import api_card
+from amp.models.registry import api_card, read_prices
 from amp.serve.dialects.base import Asked
 from amp.serve.upstreams.upstream import Upstream
 from amp.usage import Usage
@@ -25,11 +25,16 @@ def prices_at(upstream: Upstream, table: Path | None) -> Callable[[str, str], Mo
     """Returns the prices at an upstream, as a function of dialect and model.
 
     Those of the shipped table are the providers'; another server has prices of its own.
+
+    Raises:
+        InvalidInputError: if the table can't be read; names file, model and field.
     """
     if upstream.config.is_free:
         return lambda dialect, model: ModelCard(model)
     own = upstream.host not in ("api.openai.com", "api.anthropic.com")
     table = upstream.config.prices or table
+    if table is not None:
+        read_prices(table)  # so that a wrong one is said before the first call
 
     @lru_cache(maxsize=_MOST_CARDS)
     def card(dialect: str, model: str) -> ModelCard:
