@@ -340,4 +340,5 @@ def test_calls_that_share_an_index_are_told_apart_by_their_names(index: int | No
     for name in ("a", "b"):
         assert f'"type":"tool_use","id":"{name}"'.encode() in told
     assert b'"stop_reason":"tool_use"' in told
-    assert stream.end() == b""
+    late = b'data: {"choices":[{"delta":{"content":"late"}}]}\n\n'
+    assert (stream.feed(late), stream.end()) == (b"", b"")
