@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -16,12 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai import APIConnectionError, AsyncOpenAI
 from tests.fakes.upstream import Asked, Reply, either, serving
-from tests.serve.running import Running, gateway
+from tests.serve.running import Running, gateway, until
 
 import amp as amp_
 from amp.errors import InvalidInputError
+from amp.serve.accounts.sqlite import SqliteAccounts
 from amp.serve.dialects.all import CHAT, MESSAGES, RESPONSES
 from amp.serve.dialects.base import Told
+from amp.serve.exchange import Bounds
 from amp.serve.translate.meaning import Part, gathered
 from amp.serve.translate.responses_streams import ResponsesHearing
 from amp.serve.upstreams.trying import Patience
@@ -322,3 +325,38 @@ async def test_what_breaks_off_unread_is_not_taken_for_whole() -> None:
         client = amp_.wrap(AsyncOpenAI(base_url=upstream.url, api_key="k", max_retries=0))
         with pytest.raises(APIConnectionError):
             await client.audio.speech.create(model="m", voice="alloy", input="Hi")
+
+
+@pytest.mark.slow
+async def test_who_has_no_key_keeps_nobody_waiting(tmp_path: Path) -> None:
+    accounts = SqliteAccounts(tmp_path / "accounts.sqlite")
+    key = accounts.accounts.add("ann")
+    async with (
+        serving(either) as upstream,
+        gateway(upstream.url, accounts=accounts, bounds=Bounds(concurrent=2)) as amp,
+    ):
+        address = amp.url.removeprefix("http://")
+        strangers = [await asyncio.open_connection(*address.split(":")) for _ in range(3)]
+        for path, (reader, writer) in zip(("/v1/x", "/v1/responses", "/"), strangers, strict=True):
+            head = f"POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-length: 500\r\n\r\n{{"
+            writer.write(head.encode())
+            assert b" 40" in await reader.readline()
+        got = await post(amp, "chat/completions", authorization=f"Bearer {key}".encode())
+        assert got.status_code == 200
+        for _, writer in strangers:
+            writer.close()
+
+
+@pytest.mark.slow
+async def test_who_is_cut_off_at_the_end_is_told_so(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving(fixed(Reply([30.0], status=0))) as upstream:
+        async with gateway(upstream.url) as amp:
+            call = asyncio.create_task(post(amp, "chat/completions"))
+            await until(lambda: bool(upstream.asked))
+        got = await call
+        assert got.status_code == 503
+        assert "the gateway ends" in got.text
+        assert amp.accounts.spent.estimated_calls == 1
+        assert amp.accounts.reserved == {}
+    assert "Traceback" not in caplog.text
+    assert "Exception" not in caplog.text

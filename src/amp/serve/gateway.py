@@ -7,6 +7,7 @@ unread. Bytes go out as they come in, but for the usage that a client of a strea
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import json
@@ -49,6 +50,7 @@ from amp.serve.upstreams.upstream import (
 )
 
 _CLIENT_WENT, _WHO = 499, 401
+_ENDS = "the gateway ends before the call does; send it again"
 _FREE = ("GET", "HEAD", "OPTIONS", "DELETE")
 _MODELS = ("GET", "/v1/models")
 _LISTED = {
@@ -137,7 +139,11 @@ class Gateway:
         try:
             with self._place():
                 self._check(exchange)
-                body = await exchange.body(self._bounds)
+                body = b""
+                if exchange.path != _PAGE:
+                    # Strangers are turned away before they can keep others waiting.
+                    await self._name_of(client_key(exchange.headers))
+                    body = await exchange.body(self._bounds)
                 if chat:
                     work = self._chats.answer(exchange, chat, body)
                 elif exchange.path == OUTCOME_PATH:
@@ -163,6 +169,8 @@ class Gateway:
             await exchange.refuse(spoken, RefusedCallError(400, str(error)))
         except ClientWentError:
             exchange.status = _CLIENT_WENT
+        except asyncio.CancelledError:  # the time to drain is over
+            await exchange.refuse(spoken, RefusedCallError(503, _ENDS, retry_after_seconds=1.0))
         finally:
             path = "other" if chat is None else chat.path
             if self._dropped and not self.running:
@@ -231,6 +239,17 @@ class Gateway:
         await exchange.begin(200, [*_PAGE_HEADERS, allowed, length_of(page)])
         await exchange.end(page)
 
+    async def _name_of(self, key: str) -> str:
+        """The name of a key.
+
+        Raises:
+            RefusedCallError: if it is none.
+        """
+        name = await self._accounts.name_of(key)
+        if isinstance(name, Refusal):
+            raise RefusedCallError(name.status, name.reason, name.retry_after_seconds)
+        return name
+
     async def _viewer(self, exchange: Exchange, address: str, key: str) -> str | None:
         """Who looks: a key, which sees its own; None for the operator, or for this machine where
         there are no keys, who see all.
@@ -238,9 +257,7 @@ class Gateway:
         Raises:
             RefusedCallError: if it is nobody who may.
         """
-        name = await self._accounts.name_of(key)
-        if isinstance(name, Refusal):
-            raise RefusedCallError(name.status, name.reason, name.retry_after_seconds)
+        name = await self._name_of(key)
         # A page of another server could reach this machine under a name of its own.
         if not name and (address not in _HERE or not _is_local(exchange.header("host"))):
             raise RefusedCallError(

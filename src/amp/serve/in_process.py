@@ -154,7 +154,9 @@ class _Door:
     def checked(self, request: Any, part: Message | None) -> Message | None:
         """A part of an answer, if it is one."""
         if part is CLOSED:
-            raise self.http.ReadError("the client was closed", request=request)
+            raise self.http.ReadError(
+                "the answer broke off, or the client was closed", request=request
+            )
         return part
 
     def too_slow(self, request: Any) -> Exception:

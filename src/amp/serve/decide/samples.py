@@ -109,15 +109,17 @@ class Votes:
             UpstreamError: likewise.
         """
         model = fields.get("model")
-        if count > 1 and dialect is CHAT and model not in self._one_by_one:
+        at_once = count > 1 and dialect is CHAT and model not in self._one_by_one
+        if at_once:
             made, error = await _asked(exchange, {**fields, "n": count}, 1, ask)
             if getattr(error, "status", 0) not in _REFUSED:
                 if error is not None and needed:
                     raise error
                 return made
-            if len(self._one_by_one) < _MOST_MODELS:
-                self._one_by_one.add(model)
         made, error = await _asked(exchange, fields, count, ask)
+        # Else it was no word on how many are asked for.
+        if at_once and made and len(self._one_by_one) < _MOST_MODELS:
+            self._one_by_one.add(model)
         if error is not None and needed and not made:
             raise error
         return made
