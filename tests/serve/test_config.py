@@ -105,6 +105,22 @@ URL = 'url = "http://127.0.0.1:9"'
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
+        (
+            "[serve]\naccounts = 'redis://:secret1@h'",
+            "serve.accounts: the address holds a password",
+        ),
+        (
+            "accounts = 'redis://:secret1@h'",
+            "accounts: the address holds a password, expected none",
+        ),
+        (
+            "[serve]\naccounts = 'redis://h'\ntraffic = 't.sqlite'\nshadow = 0.1",
+            "shadow is paid from a file of accounts, but these are in Redis",
+        ),
+        (
+            "[serve]\nshadow = 0.1",
+            "serve: shadow needs a file to keep it in, but traffic names none",
+        ),
         ("[serve]\nprot = 1", "unknown key 'serve.prot'; did you mean 'port'"),
         ("[serve]\nport = 0", "serve.port is 0, expected at least 1"),
         ("[serve]\nretries = true", "serve.retries is True, expected a whole number"),
