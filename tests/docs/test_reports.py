@@ -134,13 +134,16 @@ def test_the_table_of_weighed_votes_is_what_the_recordings_give(
         made.append(by_name)
     rated, plain = made
     told = [line for line in section.splitlines() if line.startswith("| ")][1:]
-    assert len(told) == 14
+    assert len(told) == 16
     for line in told:
-        name, success, written, flops, saved = (cell.strip() for cell in line.split("|")[1:-1])
+        name, success, written, flops, saved, above = (
+            cell.strip() for cell in line.split("|")[1:-1]
+        )
         source = plain if name.endswith(", plain votes") else rated
         found = source[name.removesuffix(", plain votes")]
         assert [success, written, flops] == [found[2], found[3], found[5]], name
         assert saved in ("", found[9]), name
+        assert above == found[7], name
 
 
 @pytest.mark.data("gsm8k")
@@ -234,10 +237,10 @@ def test_the_tables_of_heads_are_what_the_recordings_give() -> None:
         )
         for name, tasks in (
             ("gsm8k-train-500.sqlite", benchmark.tasks("train", 267)),
-            ("gsm8k.sqlite", benchmark.tasks("test", 125)),
+            ("gsm8k-300.sqlite", benchmark.tasks("test", 300)),
         )
     )
-    assert (len(train.steps), len(held_out.steps)) == (267, 125)
+    assert (len(train.steps), len(held_out.steps)) == (267, 300)
     programs, chains = candidate_stages(
         train.steps, held_out.steps, CorrectnessSettings(), resamples=200
     )
