@@ -28,6 +28,7 @@ from amp.serve.accounts.redis import RedisAccounts
 from amp.serve.accounts.redis_keys import RedisKeys
 from amp.serve.accounts.redis_store import RedisStore, RedisUnreachableError, place_of
 from amp.serve.accounts.sqlite import SqliteAccounts
+from amp.serve.episodes import EpisodeAccounts, episode
 from amp.usage import Usage
 
 pytestmark = pytest.mark.slow
@@ -339,6 +340,25 @@ async def test_64_at_once_never_take_more_than_there_is(opened: Opened) -> None:
         assert spend.day.over_dollars == 0
 
 
+async def test_who_goes_away_while_money_is_reserved_holds_none(opened: Opened) -> None:
+    async with opened() as books:
+        token = await books.add(limits=KeyLimits(dollars_per_day=1.0))
+        episodes = EpisodeAccounts(books.accounts, token)
+        with episode("task", max_dollars=1.0) as task:
+            for moment in range(12):
+                call = asyncio.create_task(episodes.reserve("", dollars=0.01, tokens=1))
+                await asyncio.sleep(moment / 2_000)
+                call.cancel()
+                found = (await asyncio.gather(call, return_exceptions=True))[0]
+                if isinstance(found, Reservation):
+                    await episodes.release(found)
+            async with asyncio.timeout(5):
+                while (spend := await books.spend()).open_calls:  # noqa: ASYNC110  # no event tells
+                    await asyncio.sleep(0.01)
+        assert spend.day.held_dollars == 0
+        assert task.reserved == pytest.approx(0.0, abs=1e-12)
+
+
 async def test_what_a_killed_gateway_held_is_there_again_after_its_lease(opened: Opened) -> None:
     async with opened() as books:
         token = await books.add(limits=KeyLimits(dollars_per_day=0.1))
@@ -359,6 +379,16 @@ async def test_what_a_killed_gateway_held_is_there_again_after_its_lease(opened:
         spend = await books.spend()
         assert (spend.day.dollars, spend.day.over_dollars) == (nano(0.12), nano(0.02))
         assert spend.day.lost_dollars == 0
+
+
+async def test_what_has_expired_stays_so_where_a_call_is_refused(opened: Opened) -> None:
+    async with opened() as books:
+        token = await books.add(limits=KeyLimits(episode_dollars=0.7))
+        held = await books.held(token, 0.0, 1)
+        books.now[0] += LEASE + 1
+        await books.refused(token, 1.0)
+        await books.accounts.settle(held, Usage(prompt_tokens=1))
+        assert (await books.spend()).day.over_tokens == 1
 
 
 async def test_nothing_is_charged_or_given_back_twice(

@@ -136,14 +136,16 @@ class EpisodeAccounts:
         refusal = None if task is None else task.take(dollars)
         if refusal is not None:
             return refusal
-        reserved = await self._accounts.reserve(
-            self._key, dollars=dollars, tokens=tokens, episode=episode
-        )
-        if isinstance(reserved, Refusal):
-            if task is not None:
+        reserved: Reservation | Refusal | None = None
+        try:
+            reserved = await self._accounts.reserve(
+                self._key, dollars=dollars, tokens=tokens, episode=episode
+            )
+        finally:  # also if nobody waits for it any more
+            if isinstance(reserved, Reservation):
+                self._open[reserved.id] = task, dollars
+            elif task is not None:
                 task.give_back(dollars, Usage())
-            return reserved
-        self._open[reserved.id] = task, dollars
         return reserved
 
     async def settle(self, reservation: Reservation, usage: Usage, *, model: str = "") -> None:

@@ -219,6 +219,7 @@ class Accounts:
             for limit in self._looks(connection, key.id, now, want, tokens, episode):
                 most = limits[limit.name]
                 if most is not None and limit.used + limit.want > most:
+                    connection.execute("COMMIT")  # what had expired stays so
                     raise refused(key.name, limit, most, now)
             expires = now + round(self._hold if seconds is None else seconds)
             number = connection.execute(

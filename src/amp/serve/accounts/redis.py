@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -77,6 +78,22 @@ class RedisAccounts:
             tokens: the bound of prompt and completion tokens.
             episode: the conversation that the call belongs to, if the client named one.
         """
+        made = asyncio.ensure_future(self._reserve(key, dollars, tokens, episode))
+        try:
+            return await asyncio.shield(made)
+        except asyncio.CancelledError:
+            self._until_closed(self._give_back(made))
+            raise
+
+    async def _give_back(self, made: asyncio.Future[Reservation | Refusal]) -> None:
+        """Gives back what is reserved for somebody who does not wait for it any more."""
+        with suppress(InvalidInputError):
+            if isinstance(reservation := await made, Reservation):
+                await self._end_or_later(reservation, "release")
+
+    async def _reserve(
+        self, key: str, dollars: float | None, tokens: int, episode: str
+    ) -> Reservation | Refusal:
         try:
             require_episode(episode)
         except InvalidInputError as error:
@@ -145,10 +162,16 @@ class RedisAccounts:
 
     async def _end(self, reservation: Reservation, operation: str, *amounts: int) -> None:
         """Ends a call, also if nobody waits for that any more."""
-        task = asyncio.ensure_future(self._end_or_later(reservation, operation, *amounts))
+        await asyncio.shield(
+            self._until_closed(self._end_or_later(reservation, operation, *amounts))
+        )
+
+    def _until_closed(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Does what is waited for before the connections are closed."""
+        task = asyncio.ensure_future(work)
         self._ends.add(task)
         task.add_done_callback(self._ends.discard)
-        await asyncio.shield(task)
+        return task
 
     async def _end_or_later(self, reservation: Reservation, operation: str, *amounts: int) -> None:
         try:
