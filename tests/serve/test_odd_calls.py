@@ -27,6 +27,7 @@ from amp.serve.dialects.base import Told
 from amp.serve.exchange import Bounds
 from amp.serve.translate.meaning import Part, gathered
 from amp.serve.translate.responses_streams import ResponsesHearing
+from amp.serve.translate.translation import Translation
 from amp.serve.upstreams.trying import Patience
 from amp.serve.upstreams.upstream import UpstreamConfig, is_below_v1, plain_path
 from amp.usage import Usage
@@ -218,6 +219,15 @@ def test_a_text_of_which_a_server_does_not_say_that_it_begins_is_told(
     done = of_item("output_item.done", 0, item=message)
     (part,) = heard(*[added] * is_added, *deltas * with_deltas, done)
     assert (part.kind, part.text) == ("text", "Two and")
+
+
+def test_an_answer_that_says_nothing_is_no_message_of_anthropic() -> None:
+    said = [("system", ""), ("user", "Hi"), ("assistant", ""), ("user", "Well?")]
+    messages = [{"role": role, "content": text} for role, text in said]
+    body = json.dumps({"model": "m", "messages": messages}).encode()
+    asked = json.loads(Translation(CHAT, MESSAGES, body, "m").body)
+    assert [message["role"] for message in asked["messages"]] == ["user", "user"]
+    assert "system" not in asked
 
 
 async def post(amp: Running, path: str, content: bytes = b"", **headers: Any) -> httpx2.Response:

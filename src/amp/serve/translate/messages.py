@@ -211,14 +211,14 @@ def write_question(question: Question) -> dict[str, Any]:
     asked: dict[str, Any] = {"model": question.model}
     asked["max_tokens"] = question.max_tokens or UNCAPPED_COMPLETION
     if turns and turns[0].role == "system":
-        asked["system"] = _blocks(turns.pop(0), "messages[0]")
+        asked |= given(system=_blocks(turns.pop(0), "messages[0]") or None)
     asked["messages"] = []
     for at, turn in enumerate(turns):
         role = "user" if turn.role == "tool" else turn.role
         blocks = _blocks(turn, f"messages[{at}]")
         if turn.role == "user" and at and turns[at - 1].role == "tool":
             asked["messages"][-1]["content"] += blocks  # results and what is said of them
-        else:
+        elif blocks or role == "user":  # this API refuses an answer that says nothing
             asked["messages"].append({"role": role, "content": blocks})
     if question.tools:
         asked["tools"] = [_written_tool(tool) for tool in question.tools]
