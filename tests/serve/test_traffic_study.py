@@ -20,8 +20,7 @@ from amp.cli.app import app
 from amp.errors import InvalidInputError
 from amp.pools.pool_file import read_pool
 from amp.serve.decide.base import Arm, Forecast, Wish
-from amp.serve.decide.conversation import Conversation
-from amp.serve.decide.kinds import known_kind
+from amp.serve.decide.conversation import Conversation, known_kind
 from amp.serve.decide.learned import Learned, arm_of, pool_name
 from amp.serve.traffic.pool import LEAST_CALLS, pool_of
 from amp.serve.traffic.study import TrafficStudy, study_traffic

@@ -56,15 +56,7 @@ class SqliteAccounts:
     async def reserve(
         self, key: str, *, dollars: float | None, tokens: int, episode: str = ""
     ) -> Reservation | Refusal:
-        """Sets aside what a call can cost at most.
-
-        Args:
-            key: the secret as the client sent it; empty if it sent none.
-            dollars: the bound of the price; None where the price is not known, which a key with a
-                limit of dollars may not ask for.
-            tokens: the bound of prompt and completion tokens.
-            episode: the conversation that the call belongs to, if the client named one.
-        """
+        """As `Accounts.reserve`; keys with a limit of dollars may not ask for what has no price."""
         try:
             require_episode(episode)
         except InvalidInputError as error:

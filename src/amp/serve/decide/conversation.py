@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -404,3 +404,31 @@ def _ends(text: str, most: int) -> str:
 def _share(values: Iterable[bool]) -> float:
     found = list(values)
     return sum(found) / len(found) if found else 0.0
+
+
+ANY_CALLER = "*"
+"""In a kind, for all callers of whom too few calls are known."""
+
+_STANDS = ("begins", "goes on", "after a tool", "after a failure")
+
+
+def kind_of(conversation: Conversation) -> str:
+    """Of what kind a call is, without any of its content, such as ``3f9a01c2/after a tool``.
+
+    A kind is who calls (the system's prompt and the tools, as a hash) and where it stands: whether
+    the call begins, goes on, follows a tool or follows a failure.
+    """
+    stands = _STANDS[1] if conversation.step else _STANDS[0]
+    if conversation.after_tool:
+        stands = _STANDS[3] if conversation.features.get("failed") else _STANDS[2]
+    return f"{conversation.caller or ANY_CALLER}/{stands}"
+
+
+def of_any_caller(kind: str) -> str:
+    """The kind of all calls that stand where those of a kind do."""
+    return f"{ANY_CALLER}/{kind.partition('/')[2]}"
+
+
+def known_kind(kind: str, known: Collection[str]) -> str:
+    """The kind that is known of a call: its own, else that of all callers, else none."""
+    return next((each for each in (kind, of_any_caller(kind)) if each in known), "")

@@ -2,7 +2,7 @@
 
 It is a router as pools teach it (`amp.allocate.router`), asked once a call: of each arm it expects
 how often it does what the call needs, and what it costs. What it knows of a call before it is made
-is its kind (`amp.serve.decide.kinds`) and its length.
+is its kind (`amp.serve.decide.conversation`) and its length.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from amp.allocate.router import Known, Router
 from amp.errors import InvalidInputError
 from amp.mlp import Floats
 from amp.serve.decide.base import Arm, Decision, Forecast, Wish
-from amp.serve.decide.conversation import Conversation
-from amp.serve.decide.kinds import kind_of, known_kind
+from amp.serve.decide.conversation import Conversation, kind_of, known_kind
 
 
 class Learned:

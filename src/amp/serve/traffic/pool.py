@@ -22,7 +22,7 @@ from amp.errors import InvalidInputError
 from amp.mlp import Floats
 from amp.pools.pool import NO_ANSWER, Ints, Pool, PoolArm, PoolTask
 from amp.serve.decide.base import Arm
-from amp.serve.decide.kinds import of_any_caller
+from amp.serve.decide.conversation import of_any_caller
 from amp.serve.decide.learned import pool_name
 from amp.serve.traffic.tables import Answer, Call, Labelled
 

@@ -70,7 +70,7 @@ class Call:
         arm: what answered, as `amp.serve.decide.base.Arm.name`.
         policy: that decided.
         why: one line.
-        kind: of calls like it (`amp.serve.decide.kinds.kind_of`).
+        kind: of calls like it (`amp.serve.decide.conversation.kind_of`).
         features: of the conversation.
         expected_tokens: how long its prompt was taken to be before it was made.
         usage: what it cost.

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from amp.errors import InvalidInputError
+from amp.serve.decide.conversation import kind_of
 from amp.serve.decide.desk import Ruling
-from amp.serve.decide.kinds import kind_of
 from amp.serve.decide.offers import arms_of, read_arms
 from amp.serve.dialects.all import EMBEDDINGS
 from amp.serve.dialects.base import Asked, Dialect, Events, data_of, parsed
