@@ -24,13 +24,12 @@ import numpy as np
 
 from amp.benchmarks.download import data_directory
 from amp.errors import AmpError, InvalidInputError
-from amp.mlp import Floats
+from amp.mlp import Floats, Ints
 from amp.pools import Pool, find_pools, read_pool
-from amp.pools.pool import Ints
 from amp.report.stats import bootstrap_interval, ratio
 from amp.simulate.sources import Played, Source, learn_orders, play, samples_of
-from amp.simulate.tree import RECORDED, Found, Rule, Tree, beam, explore
-from amp.simulate.tree_record import read_trees, usage_told
+from experiments.game24_search import RECORDED, Found, Rule, Tree, beam, explore
+from experiments.game24_trees import read_trees, usage_told
 
 POOL = "pools/tot_game24"
 SAMPLED = {"gpt4-io": "io_usage_total", "gpt4-cot": "cot_usage_total"}
@@ -234,7 +233,7 @@ def policies(pool: Pool, shared: bool) -> Iterator[tuple[str, Played]]:
 
     Args:
         pool: the puzzles.
-        shared: see `amp.simulate.tree_record.read_trees`.
+        shared: see `experiments.game24_trees.read_trees`.
     """
     trees, drawn = read_trees(pool, shared), samples(pool)
     allowed = Wanted(tokens=MOST * float(np.mean([tree.tokens for tree in trees])))

@@ -21,6 +21,8 @@ from amp.errors import InvalidInputError
 from amp.files import replace_file
 
 Floats = npt.NDArray[np.floating]
+Ints = npt.NDArray[np.intp]
+Mask = npt.NDArray[np.bool_]
 
 FAR = 10.0
 

@@ -20,14 +20,14 @@ from experiments.game24 import (
     samples,
     whole,
 )
+from experiments.game24_search import beam, explore
+from experiments.game24_trees import read_trees
 from tests.fakes.files import DATA, ROOT
 from tests.fakes.pools import write_rows
 from tests.fakes.trees import puzzles
 
 from amp.errors import InvalidInputError
 from amp.pools import Pool
-from amp.simulate.tree import beam, explore
-from amp.simulate.tree_record import read_trees
 
 
 @pytest.fixture

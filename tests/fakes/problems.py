@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from amp.allocate.mlp_policy import EXTRAS
+from amp.allocate.mlp_policy import EXTRAS, allocations
 from amp.allocate.space import Space
-from amp.mlp import Floats
-from amp.simulate.table_env import BatchObservation, Ints, StepResult, VectorEpisodes, allocations
+from amp.mlp import Floats, Ints
+from amp.simulate.table_env import BatchObservation, StepResult, VectorEpisodes
 
 FIXED = {"depth": (1, 1), "temperature": (0.7, 0.7), "top_p": (1.0, 1.0), "verification": (0, 0)}
 TOKENS = 100.0

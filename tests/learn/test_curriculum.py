@@ -12,8 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from amp.learn.config import Curriculum, PPOConfig, success_by_tercile, terciles_of
 from amp.learn.rollout import Rollout
-from amp.mlp import Floats
-from amp.simulate.table_env import Ints
+from amp.mlp import Floats, Ints
 
 SETTINGS = PPOConfig(opens_at=0.6, patience=3, min_trade_off=0.2, max_trade_off=0.8)
 TERCILES = np.array([0, 0, 1, 1, 2, 2])

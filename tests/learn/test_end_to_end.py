@@ -17,7 +17,7 @@ from tests.fakes import problems
 from tests.fakes.problems import TwoArmed
 from tests.learn.test_trainer import SHORT, metrics, same, stored
 
-from amp.allocate.mlp_policy import EXTRAS, MlpPolicy
+from amp.allocate.mlp_policy import EXTRAS, MlpPolicy, allocations
 from amp.allocate.space import Space
 from amp.assess.base import Training
 from amp.assess.features import FEATURES
@@ -28,9 +28,9 @@ from amp.learn.networks import Networks, encoded
 from amp.learn.ppo import Batch, batch_of, losses, update
 from amp.learn.rollout import Rollout, roll_out
 from amp.learn.trainer import ASSESSOR, CHECKPOINT, POLICY, Metrics, train
-from amp.mlp import Floats, Layer
+from amp.mlp import Floats, Ints, Layer
 from amp.reward import Reward
-from amp.simulate.table_env import BatchObservation, Ints, StepResult, VectorEpisodes, allocations
+from amp.simulate.table_env import BatchObservation, StepResult, VectorEpisodes
 
 NAMES = tuple(feature.name for feature in FEATURES[:6])
 TRAINED_ON = Training(model="chance", environment="hinted", tasks=("a",))

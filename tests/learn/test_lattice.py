@@ -11,13 +11,13 @@ from tests.fakes.trail import ARMS, Trails
 from tests.simulate.test_explore import read, record
 from tests.simulate.test_lattice_table import FEATURES, SILENT, SPACE
 
-from amp.allocate.mlp_policy import Mask, MlpPolicy
+from amp.allocate.mlp_policy import MlpPolicy
 from amp.errors import InvalidInputError
 from amp.learn.behaviour_cloning import ImitationSettings, demonstrate, imitate
 from amp.learn.config import PPOConfig
 from amp.learn.rollout import roll_out
 from amp.learn.trainer import train
-from amp.mlp import Floats, Layer
+from amp.mlp import Floats, Layer, Mask
 from amp.reward import Reward
 from amp.simulate.lattice_recording import Survey
 from amp.simulate.lattice_table import lattice_env

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from tests.allocate.test_mlp_policy import SPACE
 from tests.fakes.problems import TOKENS, TwoArmed, UntilRight
 
-from amp.allocate.mlp_policy import EXTRAS, MlpPolicy
+from amp.allocate.mlp_policy import EXTRAS, MlpPolicy, allocations
 from amp.allocate.space import ActionDistribution, Space, sigmoid
 from amp.errors import InvalidInputError
 from amp.learn import rollout
 from amp.learn.rollout import Rollout, draw, most_likely, roll_out
-from amp.mlp import Floats
+from amp.mlp import Floats, Ints
 from amp.reward import Charge, Reward
-from amp.simulate.table_env import BatchObservation, Ints, StepResult, VectorEpisodes, allocations
+from amp.simulate.table_env import BatchObservation, StepResult, VectorEpisodes
 
 PROBLEM = UntilRight()
 REWARD = Reward(400.0)

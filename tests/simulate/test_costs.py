@@ -21,8 +21,7 @@ from amp.cost import COSTS, Cost, costing
 from amp.errors import InvalidInputError
 from amp.learn.rollout import roll_out
 from amp.models.base import ModelCard
-from amp.simulate.costs import costs_of
-from amp.simulate.lattice import env_from_samples
+from amp.simulate.lattice import costs_of, env_from_samples
 from amp.simulate.oracle import oracle
 from amp.simulate.policies import Price, fixed, fixed_plans, reward_oracle
 from amp.simulate.replay import replay_allocator

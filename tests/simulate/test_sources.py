@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amp.errors import InvalidInputError
-from amp.mlp import Floats
-from amp.pools.pool import Ints
+from amp.mlp import Floats, Ints
 from amp.simulate.sources import Source, learn_orders, play, samples_of
 
 few = settings(max_examples=20)

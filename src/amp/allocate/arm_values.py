@@ -12,16 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from amp.allocate.base import Allocator
 from amp.allocate.mlp_policy import EXTRAS, observe
 from amp.allocate.plan_state import PLAN_STATE
 from amp.errors import InvalidInputError
-from amp.mlp import Floats
+from amp.mlp import Floats, Ints
 from amp.types import STOP, Allocation, Complexity, Decision, StepContext
-
-Ints = npt.NDArray[np.intp]
 
 ARM_VALUES_VERSION = 1
 """Of what is read, and how; a policy that was learned with another version is refused."""

@@ -13,14 +13,20 @@ from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from amp.allocate.plan_state import PLAN_STATE, plan_state
 from amp.allocate.policy import INITIAL_LOG_STD, Policy, check_log_stds, check_positive
-from amp.allocate.space import HALF_LOG_TWO_PI, REALS, TOOLS_FROM, ActionDistribution, Space
+from amp.allocate.space import (
+    FALLING,
+    HALF_LOG_TWO_PI,
+    REALS,
+    TOOLS_FROM,
+    ActionDistribution,
+    Space,
+)
 from amp.allocate.stopping import leaders
 from amp.errors import InvalidInputError
-from amp.mlp import Floats, Layer, encode
+from amp.mlp import Floats, Ints, Layer, Mask, encode
 from amp.types import Complexity, StepContext
 
 INPUTS_VERSION = 2
@@ -227,8 +233,6 @@ class MlpPolicy(Policy):
         return ActionDistribution(tuple(locations.tolist()), self.log_stds)
 
 
-Mask = npt.NDArray[np.bool_]
-
 _REALS = slice(1, TOOLS_FROM)
 _TOOLS = slice(TOOLS_FROM, None)
 
@@ -259,6 +263,54 @@ def entropies(locations: Floats, log_stds: Floats, mask: Mask) -> Floats:
     reals = (log_stds + 0.5 + HALF_LOG_TWO_PI) * mask[:, _REALS]
     goes_on = 1.0 - probabilities[:, 0] * mask[:, 0]
     return np.asarray(bits[:, 0] + goes_on * (reals.sum(1) + bits[:, _TOOLS].sum(1)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Allocations:
+    """Many allocations: one array a resource, one value a row.
+
+    Attributes:
+        tools: shape (rows, tools), in the order of `Space.tool_names`.
+    """
+
+    depth: Ints
+    temperature: Floats
+    top_p: Floats
+    beam_width: Ints
+    verification: Ints
+    tools: Mask
+
+
+def allocations(space: Space, latents: Floats, max_beams: Ints | None = None) -> Allocations:
+    """`Space.allocation` of many rows of latents that don't stop.
+
+    Args:
+        space: bounds and grids.
+        latents: shape (rows, dimensions).
+        max_beams: the upper bound of the beam width in each row, where a budget lowers it.
+    """
+    drawn = dict(zip(REALS, np.asarray(latents[:, 1:], np.float64).T, strict=False))
+    tools = latents[:, TOOLS_FROM:] > 0
+
+    def mapped(name: str) -> Floats:
+        low, high = getattr(space, name)
+        if name == "depth":
+            low, high = np.array([space.depth, space.depths(True)])[tools.any(1).astype(int)].T
+        if name == "beam_width" and max_beams is not None:
+            high = np.maximum(low, np.minimum(high, max_beams))
+        share = 1.0 / (1.0 + np.exp(-np.clip(drawn[name], -500.0, 500.0)))
+        value = high - (high - low) * share if name in FALLING else low + (high - low) * share
+        step = getattr(space, f"{name}_step", None)
+        if step is not None:
+            value = np.round(np.rint(value / step) * step, 10)
+        return np.asarray(np.clip(value, low, high))
+
+    depth, beam_width, verification = (
+        np.rint(mapped(name)).astype(np.intp) for name in ("depth", "beam_width", "verification")
+    )
+    return Allocations(
+        depth, mapped("temperature"), mapped("top_p"), beam_width, verification, tools
+    )
 
 
 def _softplus(x: Floats) -> Floats:

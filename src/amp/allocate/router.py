@@ -22,9 +22,9 @@ import numpy as np
 from amp.allocate.base import Allocator
 from amp.cost import Cost
 from amp.errors import InvalidInputError
-from amp.mlp import Floats
+from amp.mlp import Floats, Ints, Mask
 from amp.pools.costs import CHARACTERS_PER_TOKEN
-from amp.pools.pool import NO_ANSWER, Ints, Mask
+from amp.pools.pool import NO_ANSWER
 from amp.types import Allocation, Complexity, Decision, Evidence, StepContext
 
 ROUTER_VERSION = 1

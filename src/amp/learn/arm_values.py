@@ -23,13 +23,13 @@ import numpy as np
 from pydantic import Field
 
 from amp.allocate.arm_values import ArmValues, columns
-from amp.allocate.mlp_policy import EXTRAS, Mask
+from amp.allocate.mlp_policy import EXTRAS
 from amp.errors import InvalidInputError
 from amp.learn.value_trees import Binned, Grown, grow, said_by
-from amp.mlp import Floats
+from amp.mlp import Floats, Ints, Mask
 from amp.reward import Reward
 from amp.simulate.oracle import levels
-from amp.simulate.table_env import END, Ints, TableEnv
+from amp.simulate.table_env import END, TableEnv
 from amp.types import Allocation
 
 Count = Annotated[int, Field(ge=1)]

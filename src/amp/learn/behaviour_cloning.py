@@ -21,14 +21,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from amp.allocate.mlp_policy import EXTRAS, Mask, MlpPolicy
+from amp.allocate.mlp_policy import EXTRAS, MlpPolicy
 from amp.allocate.space import Space, stopped
 from amp.errors import InvalidInputError
 from amp.learn.networks import LOG_STDS, Networks, encoded, normalisation, one_thread
-from amp.mlp import Floats
+from amp.mlp import Floats, Ints, Mask
 from amp.reward import Reward
 from amp.simulate.oracle import values
-from amp.simulate.table_env import Ints, TableEnv
+from amp.simulate.table_env import TableEnv
 from amp.types import Allocation
 
 

@@ -18,10 +18,9 @@ from amp.assess.correctness import Kind
 from amp.cost import COSTS, Cost
 from amp.errors import InvalidInputError, did_you_mean
 from amp.learn.lattice_config import OF_LATTICES, OF_PLANS, CompareConfig, LatticeConfig
-from amp.mlp import Floats
+from amp.mlp import Floats, Ints
 from amp.reward import Charge, Reward, dual_step
 from amp.settings import Config, FilePath, checked, read_toml
-from amp.simulate.table_env import Ints
 
 POLICY = "policy.safetensors"
 """File of the policy in the directory of a training."""

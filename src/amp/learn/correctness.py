@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from amp.assess.correctness import (
     Correctness,
@@ -27,11 +26,9 @@ from amp.assess.correctness import (
 from amp.benchmarks.base import Benchmark
 from amp.benchmarks.labels import candidates_of, context_at, label_steps
 from amp.errors import InvalidInputError, did_you_mean
-from amp.mlp import Floats, Layer
+from amp.mlp import Floats, Ints, Layer
 from amp.simulate.samples import SampleTable
 from amp.types import Candidate, Episode, StepContext
-
-Ints = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,10 +25,9 @@ from amp.errors import InvalidInputError, LimitReachedError, ModelError
 from amp.evaluate.run import run_episodes
 from amp.learn.networks import encoded
 from amp.learn.rollout import Rollout, most_likely
-from amp.mlp import Floats
+from amp.mlp import Floats, Ints
 from amp.planner import Planner
 from amp.reward import Reward
-from amp.simulate.table_env import Ints
 from amp.types import MODEL_ERROR, Complexity, Decision, Episode, StepContext, Task, Usage
 
 

@@ -19,8 +19,8 @@ from amp.errors import InvalidInputError
 from amp.learn.pool_config import PoolStudyConfig
 from amp.learn.priors import describe
 from amp.learn.routing import RoutingSettings, begun, folds, learn_router
-from amp.mlp import Floats
-from amp.pools.pool import Ints, Mask, Pool
+from amp.mlp import Floats, Ints, Mask
+from amp.pools.pool import Pool
 from amp.report.curve_pages import CurveReport, PartReport, Shown
 from amp.report.curves import Curve, Played, Point, Versus, chosen, versus
 from amp.simulate.draws import Draws, Outcome, draw, follow

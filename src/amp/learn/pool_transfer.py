@@ -22,8 +22,8 @@ from amp.learn.pool_config import PoolStudyConfig, asked
 from amp.learn.pool_study import PoolStudy, study_pool
 from amp.learn.priors import describe, learn_prices
 from amp.learn.routing import RoutingSettings, learn_from
-from amp.mlp import Floats
-from amp.pools.pool import NO_ANSWER, Ints, Pool, PoolArm
+from amp.mlp import Floats, Ints
+from amp.pools.pool import NO_ANSWER, Pool, PoolArm
 from amp.simulate.draws import Draws, costs_of, draw
 from amp.types import Allocation
 

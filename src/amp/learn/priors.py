@@ -11,9 +11,9 @@ import numpy as np
 from amp.allocate.router import Descriptors, chances, numbers_of
 from amp.errors import InvalidInputError
 from amp.learn.regressions import chosen_penalty, logistic
-from amp.mlp import Floats
+from amp.mlp import Floats, Ints
 from amp.pools.costs import CHARACTERS_PER_TOKEN
-from amp.pools.pool import Ints, Pool
+from amp.pools.pool import Pool
 from amp.simulate.draws import Draws
 
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from amp.mlp import Floats
-from amp.pools.pool import Ints, Mask
+from amp.mlp import Floats, Ints, Mask
 
 PENALTIES = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 """To choose among, on the squares of a linear regression's weights."""

@@ -8,14 +8,14 @@ from typing import Protocol
 
 import numpy as np
 
-from amp.allocate.mlp_policy import EXTRAS, Mask, MlpPolicy, log_probs
+from amp.allocate.mlp_policy import EXTRAS, MlpPolicy, log_probs
 from amp.allocate.space import REALS, Space
 from amp.assess.neural import NeuralAssessor
 from amp.errors import InvalidInputError
 from amp.learn.networks import encoded
-from amp.mlp import Floats
+from amp.mlp import Floats, Ints, Mask
 from amp.reward import Reward
-from amp.simulate.table_env import BatchObservation, Ints, StepResult, VectorEnv, VectorEpisodes
+from amp.simulate.table_env import BatchObservation, StepResult, VectorEnv, VectorEpisodes
 
 
 class Rollouts(Protocol):

@@ -41,8 +41,8 @@ from amp.learn.ppo import (
     update,
 )
 from amp.learn.rollout import EnvRollouts, Rollout, Rollouts
-from amp.mlp import FAR, Layer
-from amp.simulate.table_env import Ints, VectorEnv
+from amp.mlp import FAR, Ints, Layer
+from amp.simulate.table_env import VectorEnv
 
 
 def has_tensorboard() -> bool:

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from amp.allocate.arm_values import LEAF, Trees
-from amp.mlp import Floats
-from amp.simulate.table_env import Ints
+from amp.mlp import Floats, Ints
 
 _BINS, _DEPTH, _TASKS = 12, 5, 2
 """Of a tree: values of a column that it asks about, questions in a row, and tasks on both sides of

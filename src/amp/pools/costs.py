@@ -16,8 +16,8 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge, Le
 
-from amp.mlp import Floats
-from amp.pools.pool import Ints, Mask, PoolArm
+from amp.mlp import Floats, Ints, Mask
+from amp.pools.pool import PoolArm
 from amp.settings import checked, read_toml
 
 _Amount = Annotated[float, Ge(0.0), Le(1e9)]

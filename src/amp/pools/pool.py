@@ -12,13 +12,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from amp.errors import InvalidInputError, did_you_mean
-from amp.mlp import Floats
-
-Ints = npt.NDArray[np.intp]
-Mask = npt.NDArray[np.bool_]
+from amp.mlp import Floats, Ints, Mask
 
 NO_ANSWER = -1
 """In `Pool.answer`: the sample names no answer, or there is no sample."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from amp.mlp import Floats
-from amp.pools.pool import NO_ANSWER, Mask, Pool
+from amp.mlp import Floats, Mask
+from amp.pools.pool import NO_ANSWER, Pool
 
 _FEW = 10
 _SEEN = 5

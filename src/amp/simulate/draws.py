@@ -18,9 +18,9 @@ from amp.allocate.router import LIKELY, Known, Router, logit, posterior, text_of
 from amp.cost import Cost, read_cost
 from amp.errors import InvalidInputError
 from amp.execute.checks import Check
-from amp.mlp import Floats
-from amp.pools.pool import NO_ANSWER, Ints, Mask, Pool, PoolArm, PoolTask
-from amp.simulate.costs import costs_of as table_costs
+from amp.mlp import Floats, Ints, Mask
+from amp.pools.pool import NO_ANSWER, Pool, PoolArm, PoolTask
+from amp.simulate.lattice import costs_of as table_costs
 from amp.simulate.samples import SampleTable
 from amp.types import StepContext
 

@@ -2,24 +2,31 @@
 
 So neither a policy nor an assessor that learns there can read a feature that tells their order
 (`ORDERED`).
+
+A sequential policy reads its prompt again with every call, and finds it in the cache: in dollars
+and FLOPs a call's prompt depends on how many samples of the arm came before. What a sample costs
+does not. So the cost of an episode is a sum over the edges of its way through the table, and equals
+what the planner's ledger would be charged (`costs_of`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from amp.allocate.mlp_policy import EXTRAS, Mask, observe
+from amp.allocate.mlp_policy import EXTRAS, observe
 from amp.allocate.space import Space
 from amp.assess.base import Assessor
+from amp.cost import COSTS, Cost, Costing, charged, costing
 from amp.errors import InvalidInputError
-from amp.mlp import Floats
-from amp.simulate.costs import costs_of
-from amp.simulate.samples import SampleTable, StepSamples
-from amp.simulate.table_env import END, Ints, TableEnv
-from amp.types import Allocation, Evidence, StepContext
+from amp.mlp import Floats, Ints, Mask
+from amp.models.base import ModelCard
+from amp.simulate.samples import ArmSamples, RecordedSample, SampleTable, StepSamples
+from amp.simulate.table_env import END, Costs, TableEnv
+from amp.types import Allocation, Evidence, StepContext, Usage
 from amp.votes import weighted_vote
 
 ORDERED = frozenset({"divergence"})
@@ -235,3 +242,44 @@ def check_arms(arms: Mapping[str, Allocation], space: Space) -> None:
                 f" ({', '.join(arms)}), but a policy here may ask"
                 f" {'with one' if tools else 'without'}; name such an arm, too"
             )
+
+
+def costs_of(table: SampleTable) -> dict[Cost, Costs]:
+    """What samples cost, a row a plan step in the order of the table, in all units that are known.
+
+    Dollars are those of `amp.cost.costing`, at a reference price where the model has none.
+
+    Args:
+        table: of samples that share the prompt of their call; equally many of every arm.
+    """
+    measures: dict[Cost, Costing] = {}
+    for unit in COSTS:
+        with suppress(InvalidInputError):  # not known of this model
+            measures[unit] = costing(unit, table.card)
+    steps = [step for row in table.tasks for step in row.steps().values()]
+    arms = [[_of_arm(step.by_arm[arm.name], table.card) for arm in table.arms] for step in steps]
+    found: dict[Cost, Costs] = {}
+    for unit, measure in measures.items():
+        pairs = [
+            [[(measure.of(call), measure.of(whole)) for call, whole in arm] for arm in step]
+            for step in arms
+        ]
+        calls, whole = np.moveaxis(np.array(pairs, float), -1, 0)
+        found[unit] = Costs(calls, whole - calls)
+    return found
+
+
+def _of_arm(arm: ArmSamples, card: ModelCard) -> list[tuple[Usage, Usage]]:
+    """At each place, the usage of a call without its sample, and with it.
+
+    The tokens of a sample attend to the prompt, too, so that its FLOPs are those beyond the call's.
+    """
+    found = []
+    for cached, sample in zip(arm.cached, arm.samples, strict=True):
+        call = Usage(1, prompt_tokens=arm.prompt_tokens, cached_prompt_tokens=cached)
+        found.append((charged(card, [call]), charged(card, [call, _with_tools(sample)])))
+    return found
+
+
+def _with_tools(sample: RecordedSample) -> Usage:
+    return sample.usage + Usage(seconds=sum(use.seconds for use in sample.candidate.tool_uses))

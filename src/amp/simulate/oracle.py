@@ -12,11 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from amp.allocate.mlp_policy import Mask
 from amp.errors import InvalidInputError
-from amp.mlp import Floats
+from amp.mlp import Floats, Ints, Mask
 from amp.reward import Reward
-from amp.simulate.table_env import END, Ints, TableEnv
+from amp.simulate.table_env import END, TableEnv
 
 
 def oracle(table: TableEnv, reward: Reward, trade_off: float) -> tuple[Floats, Floats]:

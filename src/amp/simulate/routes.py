@@ -14,8 +14,8 @@ from typing import Protocol
 import numpy as np
 
 from amp.allocate.router import Known, posterior
-from amp.mlp import Floats
-from amp.pools.pool import NO_ANSWER, Ints, Mask
+from amp.mlp import Floats, Ints, Mask
+from amp.pools.pool import NO_ANSWER
 from amp.simulate.draws import Draws, Outcome, known_after, leader_right
 
 

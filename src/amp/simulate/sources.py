@@ -17,8 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from amp.errors import InvalidInputError
-from amp.mlp import Floats
-from amp.pools.pool import Ints, Mask
+from amp.mlp import Floats, Ints, Mask
 
 STOP = 0
 """In `Order.choice`; other numbers are 1 + the index of a source."""

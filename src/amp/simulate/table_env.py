@@ -3,9 +3,8 @@
 `VectorEnv` is the protocol: it knows tasks and what comes of every allocation, decides nothing and
 rewards nothing. `TableEnv` is one on recorded samples. A node is what is known in a plan step:
 which samples were taken of it. An edge is a sample of an arm: it has its cost, and a call that of
-its prompt (`amp.simulate.costs`), and leads to the node that knows it, too. To settle a node leads
-to the first node of the next plan step, or ends the plan with success or not.
-`amp.simulate.lattice` builds it.
+its prompt, and leads to the node that knows it, too. To settle a node leads to the first node of
+the next plan step, or ends the plan with success or not. `amp.simulate.lattice` builds it.
 """
 
 from __future__ import annotations
@@ -15,17 +14,13 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from amp.allocate.mlp_policy import EXTRAS, Mask
-from amp.allocate.space import FALLING, REALS, TOOLS_FROM, Space
+from amp.allocate.mlp_policy import EXTRAS, Allocations, allocations
+from amp.allocate.space import REALS, TOOLS_FROM, Space
 from amp.cost import Cost
 from amp.errors import InvalidInputError
-from amp.mlp import Floats
-from amp.simulate.costs import Costs, Readings
+from amp.mlp import Floats, Ints, Mask
 from amp.types import Allocation
-
-Ints = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,55 +100,70 @@ class VectorEnv(Protocol):
         ...
 
 
+END = -1
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class Allocations:
-    """Many allocations: one array a resource, one value a row.
+class Costs:
+    """Costs in one unit, each array of shape (rows, arms, samples).
 
     Attributes:
-        tools: shape (rows, tools), in the order of `Space.tool_names`.
+        calls: what a call reads, by the number of samples that were taken of the arm before.
+        samples: what each sample adds.
     """
 
-    depth: Ints
-    temperature: Floats
-    top_p: Floats
-    beam_width: Ints
-    verification: Ints
-    tools: Mask
+    calls: Floats
+    samples: Floats
+
+    def rows(self, kept: Ints) -> Costs:
+        """Those of some rows."""
+        return Costs(self.calls[kept], self.samples[kept])
 
 
-def allocations(space: Space, latents: Floats, max_beams: Ints | None = None) -> Allocations:
-    """`Space.allocation` of many rows of latents that don't stop.
+@dataclass(frozen=True, slots=True, eq=False)
+class Readings:
+    """Prompts of which only the next token is read: a planner reads each once in an episode.
 
-    Args:
-        space: bounds and grids.
-        latents: shape (rows, dimensions).
-        max_beams: the upper bound of the beam width in each row, where a budget lowers it.
+    Attributes:
+        read: shape (nodes, arms, samples, readings), which of its task's an edge reads that were
+            not read before in its plan step; -1 for none.
+        costs: by unit, what each of a task costs, shape (tasks, readings).
     """
-    drawn = dict(zip(REALS, np.asarray(latents[:, 1:], np.float64).T, strict=False))
-    tools = latents[:, TOOLS_FROM:] > 0
 
-    def mapped(name: str) -> Floats:
-        low, high = getattr(space, name)
-        if name == "depth":
-            low, high = np.array([space.depth, space.depths(True)])[tools.any(1).astype(int)].T
-        if name == "beam_width" and max_beams is not None:
-            high = np.maximum(low, np.minimum(high, max_beams))
-        share = 1.0 / (1.0 + np.exp(-np.clip(drawn[name], -500.0, 500.0)))
-        value = high - (high - low) * share if name in FALLING else low + (high - low) * share
-        step = getattr(space, f"{name}_step", None)
-        if step is not None:
-            value = np.round(np.rint(value / step) * step, 10)
-        return np.asarray(np.clip(value, low, high))
+    read: Ints
+    costs: Mapping[Cost, Floats]
 
-    depth, beam_width, verification = (
-        np.rint(mapped(name)).astype(np.intp) for name in ("depth", "beam_width", "verification")
-    )
-    return Allocations(
-        depth, mapped("temperature"), mapped("top_p"), beam_width, verification, tools
-    )
+    def part(self, nodes: Ints, tasks: Ints) -> Readings:
+        """Those of some nodes and tasks."""
+        return Readings(self.read[nodes], {unit: c[tasks] for unit, c in self.costs.items()})
 
+    def none_paid(self, episodes: int) -> Mask:
+        """Which readings episodes have paid for, before their beginning."""
+        return np.zeros((episodes, next(iter(self.costs.values())).shape[1]), np.bool_)
 
-END = -1
+    def paid_before(
+        self,
+        paid: Mask,
+        episodes: Ints,
+        tasks: Ints,
+        edges: tuple[Ints, ...],
+        unit: Cost,
+    ) -> Floats:
+        """What these edges would have charged a second time; notes what they read.
+
+        Args:
+            paid: of all episodes; is changed.
+            episodes: index of each edge's.
+            tasks: likewise of its task.
+            edges: node, arm and sample of each.
+            unit: of the cost.
+        """
+        read = self.read[edges]
+        there = read >= 0
+        again = paid[episodes[:, None], read] & there
+        saved = (self.costs[unit][tasks[:, None], read] * again).sum(1)
+        paid[np.broadcast_to(episodes[:, None], read.shape)[there], read[there]] = True
+        return np.asarray(saved)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -19,8 +19,8 @@ from typing import Literal
 import numpy as np
 
 from amp.errors import InvalidInputError
-from amp.mlp import Floats
-from amp.pools.pool import NO_ANSWER, Ints, Pool, PoolArm, PoolTask
+from amp.mlp import Floats, Ints
+from amp.pools.pool import NO_ANSWER, Pool, PoolArm, PoolTask
 from amp.serve.decide.base import Arm
 from amp.serve.decide.conversation import of_any_caller
 from amp.serve.decide.learned import pool_name

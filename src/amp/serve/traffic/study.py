@@ -24,8 +24,8 @@ from amp.allocate.router import Router
 from amp.errors import InvalidInputError
 from amp.learn.priors import describe
 from amp.learn.routing import RoutingSettings, folds, learn_router
-from amp.mlp import Floats
-from amp.pools.pool import Ints, Pool
+from amp.mlp import Floats, Ints
+from amp.pools.pool import Pool
 from amp.report.curves import Estimate
 from amp.report.stats import RESAMPLES, Array, bootstrap
 from amp.serve.decide.learned import worth_alone

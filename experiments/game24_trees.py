@@ -26,7 +26,7 @@ import numpy as np
 from amp.errors import InvalidInputError
 from amp.mlp import Floats
 from amp.pools.pool import Pool
-from amp.simulate.tree import GOAL, RECORDED, Thought, Tree
+from experiments.game24_search import GOAL, RECORDED, Thought, Tree
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from experiments.game24_search import RECORDED, Rule, Thought, Tree, beam, explore
+from experiments.game24_trees import read_trees, usage_told
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.fakes.files import DATA
@@ -20,8 +22,6 @@ from amp.errors import InvalidInputError
 from amp.execute.checks import check_game24
 from amp.pools import Pool, read_pool
 from amp.pools.pool import PoolArm, PoolTask
-from amp.simulate.tree import RECORDED, Rule, Thought, Tree, beam, explore
-from amp.simulate.tree_record import read_trees, usage_told
 
 seeds = st.integers(0, 10_000)
 # Made-up sums can leave it open which of two thoughts a line is from, in one of hundreds of seeds.
