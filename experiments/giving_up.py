@@ -24,8 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from amp.allocate.behaviour import GROUPS, PLAN_FEATURES
-from amp.allocate.giving_up import threshold
+from amp.allocate.giving_up import GROUPS, PLAN_FEATURES, threshold
 from amp.allocate.policy_file import save_head
 from amp.benchmarks.download import data_directory
 from amp.errors import AmpError

@@ -17,8 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from amp.allocate.base import Allocator
-from amp.allocate.behaviour import ROUND_FEATURES
-from amp.allocate.giving_up import GivingUp, threshold
+from amp.allocate.giving_up import ROUND_FEATURES, GivingUp, threshold
 from amp.benchmarks import load_benchmark
 from amp.benchmarks.base import Benchmark
 from amp.errors import AmpError

@@ -32,8 +32,7 @@ from tests.serve.running import gateway
 from amp.allocate.policy_file import Origin, save_router
 from amp.benchmarks.download import data_directory
 from amp.errors import AmpError, InvalidInputError
-from amp.pools.costs import read_pool_prices
-from amp.pools.pool import Pool
+from amp.pools.pool import Pool, read_pool_prices
 from amp.pools.pool_file import read_pool
 from amp.report.curves import Estimate
 from amp.report.stats import RESAMPLES, Array, bootstrap

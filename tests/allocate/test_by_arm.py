@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amp.allocate import AllocatorOptions, make_allocator
-from amp.allocate.by_arm import MAX_ARMS, ByArm, arm_codes, arm_space
 from amp.allocate.mlp_policy import MlpPolicy
-from amp.allocate.policy import SigmoidPolicy
+from amp.allocate.policy import MAX_ARMS, ByArm, SigmoidPolicy, arm_codes, arm_space
 from amp.allocate.policy_file import load_arms, save_policy
 from amp.allocate.rules import plan_arms
 from amp.allocate.space import Space

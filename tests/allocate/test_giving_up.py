@@ -17,8 +17,15 @@ from tests.simulate.test_table_env import CHAIN
 
 from amp.allocate import ALLOCATORS, AllocatorOptions, FixedAllocator, GivingUp
 from amp.allocate.base import Allocator
-from amp.allocate.behaviour import PLAN_FEATURES, ROUND_FEATURES, of_plan, of_rounds
-from amp.allocate.giving_up import FailureHead, When, threshold
+from amp.allocate.giving_up import (
+    PLAN_FEATURES,
+    ROUND_FEATURES,
+    FailureHead,
+    When,
+    of_plan,
+    of_rounds,
+    threshold,
+)
 from amp.allocate.policy_file import load_head, save_head
 from amp.allocate.stopping import UntilAgreement
 from amp.assess.base import WeightedAssessor

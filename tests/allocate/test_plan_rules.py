@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.execute.test_plans import ARMS, WAYS, Road, listed, walk
 
-from amp.allocate.plan_rules import (
+from amp.allocate.plan_state import (
     SIGNALS,
     BySignals,
     ReplanEvery,

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.fakes.files import ROOT
 
-from amp.allocate.by_arm import ByArm, arm_space
 from amp.allocate.mlp_policy import MlpPolicy
 from amp.allocate.plan_state import OF_THE_WAY, PLAN_STATE, RECENT, memory, plan_state
+from amp.allocate.policy import ByArm, arm_space
 from amp.allocate.policy_file import load_policy, save_policy
 from amp.allocate.rules import plan_arms
 from amp.errors import InvalidInputError

@@ -13,7 +13,7 @@ from amp.benchmarks import BENCHMARKS, load_benchmark
 from amp.benchmarks.alfworld.scene import Goal, Scene, facts
 from amp.benchmarks.babyai.world import PRIMITIVES
 from amp.benchmarks.base import Defaults
-from amp.execute.choice_looks import choice_looks
+from amp.execute.choice_step import choice_looks
 from amp.types import Candidate, Complexity, Observation, StepContext, StepRecord, Task, Usage
 
 LOOKS = {name: load_benchmark(name).defaults.plausibility for name in BENCHMARKS}

@@ -10,7 +10,7 @@ from tests.simulate.test_explore import record_babyai
 from typer.testing import CliRunner, Result
 
 from amp import cli
-from amp.allocate.plan_rules import plan_rules
+from amp.allocate.plan_state import plan_rules
 from amp.allocate.policy_file import load_arm_values
 from amp.benchmarks.babyai import BabyAI
 from amp.errors import AmpError, InvalidInputError, RecordingError

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amp.execute.choice_looks import choice_looks
+from amp.execute.choice_step import choice_looks
 from amp.types import Candidate, Complexity, Observation, StepContext, StepRecord, Task, Usage
 
 ACTIONS = ("left", "right", "wait")

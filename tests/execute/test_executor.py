@@ -14,7 +14,7 @@ from tests.fakes.worlds import CORRIDOR, RIDDLE, Corridor, context
 from amp.cost import Ledger
 from amp.errors import InvalidInputError
 from amp.execute.base import PlainPrompts, Tool
-from amp.execute.choice_looks import choice_looks
+from amp.execute.choice_step import choice_looks
 from amp.execute.executor import Executor
 from amp.execute.meter import Meter
 from amp.models.base import ModelCard, Prompt

@@ -12,10 +12,9 @@ from tests.fakes.worlds import CORRIDOR, RIDDLE, Corridor, context
 
 from amp.cost import Ledger
 from amp.execute.base import PlainPrompts
-from amp.execute.checks import Check, check_game24
+from amp.execute.checks import Check, check_game24, is_better
 from amp.execute.executor import Executor
 from amp.execute.meter import Meter
-from amp.execute.select import is_better
 from amp.models.base import Prompt
 from amp.models.scripted import ScriptedModel
 from amp.types import Allocation, Candidate, Limits, StepContext, Task

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from amp.errors import InvalidInputError
-from amp.pools.costs import PoolPrice, read_pool_prices
+from amp.pools.pool import PoolPrice, read_pool_prices
 
 
 def test_the_users_table_wins_and_the_shipped_one_has_the_rest(tmp_path: Path) -> None:

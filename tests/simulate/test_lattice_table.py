@@ -23,9 +23,9 @@ from tests.simulate.test_explore import (
 )
 
 from amp.allocate.base import FixedAllocator
-from amp.allocate.by_arm import ByArm, arm_codes, arm_space
 from amp.allocate.mlp_policy import MlpPolicy
 from amp.allocate.plan_state import PLAN_STATE
+from amp.allocate.policy import ByArm, arm_codes, arm_space
 from amp.allocate.space import Space
 from amp.assess.base import WeightedAssessor
 from amp.benchmarks.babyai import BabyAI

@@ -20,10 +20,9 @@ from amp.allocate.base import (
     ShuffledAllocator,
     shuffled_control,
 )
-from amp.allocate.by_arm import ByArm, arm_space
 from amp.allocate.confidence import ByGain, ConfidenceStop, ReliabilityStop, UntilSure, Way
 from amp.allocate.giving_up import FailureHead, GivingUp
-from amp.allocate.policy import Policy, SigmoidPolicy
+from amp.allocate.policy import ByArm, Policy, SigmoidPolicy, arm_space
 from amp.allocate.rules import (
     EntropyThreshold,
     EscalatingAllocator,

@@ -10,12 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from amp.allocate.arm_values import ARM_VALUES_VERSION, ArmValues
-from amp.allocate.behaviour import BEHAVIOUR_VERSION
-from amp.allocate.by_arm import ByArm
-from amp.allocate.giving_up import FailureHead
+from amp.allocate.giving_up import BEHAVIOUR_VERSION, FailureHead
 from amp.allocate.mlp_policy import INPUTS_VERSION, MlpPolicy
 from amp.allocate.plan_state import PLAN_STATE, PLAN_STATE_VERSION
-from amp.allocate.policy import Policy, SigmoidPolicy
+from amp.allocate.policy import ByArm, Policy, SigmoidPolicy
 from amp.allocate.router import ROUTER_VERSION, Descriptors, Router
 from amp.allocate.space import Line, Space
 from amp.cost import Cost, read_cost
@@ -141,7 +139,7 @@ def save_policy(
         policy: what to write.
         path: where.
         origin: where it was learned, if it was.
-        arms: that it chooses among, if its space is that of arms (`amp.allocate.by_arm`).
+        arms: that it chooses among, if its space is that of arms (`amp.allocate.policy`).
     """
     header = {
         "schema": SCHEMA,

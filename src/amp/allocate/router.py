@@ -23,8 +23,7 @@ from amp.allocate.base import Allocator
 from amp.cost import Cost
 from amp.errors import InvalidInputError
 from amp.mlp import Floats, Ints, Mask
-from amp.pools.costs import CHARACTERS_PER_TOKEN
-from amp.pools.pool import NO_ANSWER
+from amp.pools.pool import CHARACTERS_PER_TOKEN, NO_ANSWER
 from amp.types import Allocation, Complexity, Decision, Evidence, StepContext
 
 ROUTER_VERSION = 1

@@ -19,7 +19,7 @@ from amp.allocate.space import Space
 from amp.environment import Environment
 from amp.errors import InvalidInputError, MissingDependencyError, did_you_mean
 from amp.execute.base import Plausibility, Prompts, Tool
-from amp.execute.choice_looks import choice_looks
+from amp.execute.choice_step import choice_looks
 from amp.execute.plans import PLAN_TOOLS, PlainPlans, PlanPrompts
 from amp.execute.tools import TOOLS, LargerModelTool, plugin_tools
 from amp.latency import Lengths

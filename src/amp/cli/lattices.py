@@ -77,8 +77,7 @@ def compare(
 
 def tables(study: LatticeStudy) -> list[Table]:
     """What is shown of a study: all policies, what they cost in each unit, pairs, adaptivity."""
-    from amp.report.lattice_tables import adaptivity, costs
-    from amp.report.overview import duels, overview
+    from amp.report.overview import adaptivity, costs, duels, overview
 
     made = [
         overview(study.report),

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 from amp.errors import ModelError
 from amp.execute.base import Plausibility, Prompts, Question, Tool, looks_of, no_looks
-from amp.execute.checks import Check
+from amp.execute.checks import Check, refine, rules_of, self_check
 from amp.execute.choice_step import (
     MAX_CHOICES,
     ChoiceStep,
@@ -24,7 +24,6 @@ from amp.execute.choice_step import (
 from amp.execute.meter import Meter
 from amp.execute.open_step import OpenStep
 from amp.execute.plans import PLAN_TOOLS, PlainPlans, PlanPrompts, planned, write_plans
-from amp.execute.select import refine, rules_of, self_check
 from amp.models.base import Message, Prompt, entropy, normalised, perplexity
 from amp.models.chat import MIN_TOKENS
 from amp.types import (

@@ -14,8 +14,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from amp.allocate.behaviour import PLAN_FEATURES, ROUND_FEATURES, of_plan, of_rounds
-from amp.allocate.giving_up import FailureHead, When
+from amp.allocate.giving_up import (
+    PLAN_FEATURES,
+    ROUND_FEATURES,
+    FailureHead,
+    When,
+    of_plan,
+    of_rounds,
+)
 from amp.errors import InvalidInputError
 from amp.mlp import Floats
 from amp.types import Episode, Evidence, StepContext

@@ -14,8 +14,8 @@ from statistics import fmean
 
 from amp.allocate.arm_values import ArmValues
 from amp.allocate.base import CONTROLS, Allocator, FixedAllocator, shuffled_control
-from amp.allocate.by_arm import ByArm
-from amp.allocate.plan_rules import Settings, plan_rules
+from amp.allocate.plan_state import Settings, plan_rules
+from amp.allocate.policy import ByArm
 from amp.allocate.policy_file import load_arm_values
 from amp.benchmarks.base import Benchmark
 from amp.cost import costing

@@ -15,7 +15,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from amp.allocate.arm_values import ArmValues
-from amp.allocate.by_arm import ByArm
+from amp.allocate.policy import ByArm
 from amp.allocate.policy_file import CurvePoint, Origin, save_arm_values, save_policy
 from amp.benchmarks.base import Benchmark
 from amp.cost import Costing, costing

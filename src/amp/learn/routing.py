@@ -39,8 +39,14 @@ from amp.errors import InvalidInputError
 from amp.execute.checks import Check
 from amp.learn.config import CORRECTNESS, POLICY, TrainConfig
 from amp.learn.dataset import load_samples
-from amp.learn.priors import describe, descriptors_of, learn_prices, learn_priors
-from amp.learn.regressions import conditional_logit, cross_fitted
+from amp.learn.priors import (
+    conditional_logit,
+    cross_fitted,
+    describe,
+    descriptors_of,
+    learn_prices,
+    learn_priors,
+)
 from amp.mlp import Floats, Ints, Mask, content_hash
 from amp.pools.pool import NO_ANSWER, Pool
 from amp.simulate.draws import Draws, Lattice, draw, follow, known_at, leader_right, recorded

@@ -13,8 +13,7 @@ from typing import Literal, TypeVar
 
 from amp.errors import InvalidInputError, RecordingError
 from amp.models.base import Capabilities, LanguageModel, ModelCard
-from amp.models.lattice_rows import Row, read_lattice_tasks, read_lattices
-from amp.models.recording_file import RecordingFile
+from amp.models.recording_file import RecordingFile, Row, read_lattice_tasks, read_lattices
 from amp.models.recording_store import Store
 from amp.types import ToolUse
 

@@ -31,8 +31,7 @@ from amp.models.base import (
     ModelCard,
     NextToken,
 )
-from amp.models.lattice_rows import LATTICE_TABLES
-from amp.models.recording_file import RecordingFile
+from amp.models.recording_file import LATTICE_TABLES, RecordingFile
 from amp.types import ToolUse, Usage
 
 Kind = TypeVar("Kind", ModelCard, Capabilities, ToolUse)

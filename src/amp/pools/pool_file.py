@@ -21,8 +21,17 @@ import numpy as np
 from amp.errors import InvalidInputError
 from amp.files import read_file, replace_file
 from amp.mlp import Floats, Mask
-from amp.pools.costs import CHARACTERS_PER_TOKEN, Lengths, PoolPrice, line_to_add, read_pool_prices
-from amp.pools.pool import NO_ANSWER, Pool, PoolArm, PoolTask
+from amp.pools.pool import (
+    CHARACTERS_PER_TOKEN,
+    NO_ANSWER,
+    Lengths,
+    Pool,
+    PoolArm,
+    PoolPrice,
+    PoolTask,
+    line_to_add,
+    read_pool_prices,
+)
 from amp.pools.rows import Row, RowError, read_row
 from amp.settings import Config, checked
 

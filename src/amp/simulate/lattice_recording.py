@@ -26,9 +26,9 @@ from amp.errors import (
 from amp.evaluate.record import corners, work_through
 from amp.methods import AnyPlanner
 from amp.models.base import ModelCard
-from amp.models.lattice_rows import add_lattice_task, read_lattice_tasks, read_lattices
 from amp.models.recorded import RecordedModel
 from amp.models.recording import digest
+from amp.models.recording_file import add_lattice_task, read_lattice_tasks, read_lattices
 from amp.simulate.explore import Explorer, ReplayError
 from amp.simulate.states import Arms, Lead, TaskLattice, choice_in
 from amp.types import MODEL_ERROR, PLAN, Allocation, Task, written

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from amp.allocate.by_arm import arm_codes, arm_space
 from amp.allocate.plan_state import OF_THE_WAY as OF_RECENT_STEPS
 from amp.allocate.plan_state import memory
+from amp.allocate.policy import arm_codes, arm_space
 from amp.allocate.space import Space
 from amp.assess.base import Assessor
 from amp.errors import InvalidInputError
@@ -45,7 +45,7 @@ def lattice_env(
     Args:
         lattice: what was visited.
         space: where a policy is to move; each of its allocations has to be one of the arms. None
-            for that of a policy that chooses among the arms by name (`amp.allocate.by_arm`).
+            for that of a policy that chooses among the arms by name (`amp.allocate.policy`).
         features: that a policy is to see, of the complexity or of `PLAN_STATE`.
         assessor: scores the steps; None for a complexity of 0.
         max_rounds: rounds a plan step at most.

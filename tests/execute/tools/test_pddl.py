@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.fakes.plans import Call, blocks, statement, walk, written
 
-import amp.execute.tools.pddl
+import amp.execute.tools.strips
 from amp.errors import InvalidInputError
 from amp.execute.checks import check_plan
-from amp.execute.tools.pddl import load_domain, read_domain, read_instance
+from amp.execute.tools.strips import load_domain, read_domain, read_instance
 
-FOLDER = Path(amp.execute.tools.pddl.__file__).parents[2] / "data" / "planning"
+FOLDER = Path(amp.execute.tools.strips.__file__).parents[2] / "data" / "planning"
 DOMAIN = (FOLDER / "blocksworld.pddl").read_text()
 PROBLEM = """(define (problem two)
   (:domain blocksworld)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from amp.benchmarks.alfworld.scene import TOOLS, VERBS, kind, read_facts
-from amp.execute.choice_looks import choice_looks
+from amp.execute.choice_step import choice_looks
 from amp.types import Candidate, StepContext
 
 _COMMAND = re.compile(r"([a-z]+)(?: to)?(?: ([a-z]+ \d+))?(?: [a-z/]+ ([a-z]+ \d+))?")

@@ -30,7 +30,7 @@ from amp.benchmarks.babyai.world import (
     TURN_RIGHT,
     Thing,
 )
-from amp.execute.choice_looks import choice_looks
+from amp.execute.choice_step import choice_looks
 from amp.types import Candidate, StepContext, StepRecord
 
 _SUBGOAL = re.compile(

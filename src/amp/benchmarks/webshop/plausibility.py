@@ -20,7 +20,7 @@ from amp.benchmarks.webshop.environment import (
     read_request,
 )
 from amp.benchmarks.webshop.prompts import is_results, situation_of
-from amp.execute.choice_looks import choice_looks
+from amp.execute.choice_step import choice_looks
 from amp.types import Candidate, StepContext
 
 

@@ -2,7 +2,7 @@
 
 The messages of any API are read into one trail of tool calls and their results, and that into the
 step that the CAM knows, so a conversation has the features of any plan: those of its words
-(`amp.assess.features`), and those of what it did and what came back (`amp.allocate.behaviour`).
+(`amp.assess.features`), and those of what it did and what came back (`amp.allocate.giving_up`).
 Beside them stand a few that only a request has. Content is read, never obeyed, run or written down,
 and of a long one only the ends: a call must not wait for its features.
 
@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from amp.allocate.behaviour import of_plan
+from amp.allocate.giving_up import of_plan
 from amp.assess.features import observe
 from amp.environment import Observation, Task
 from amp.models.bill import number, table
@@ -305,7 +305,7 @@ def _texts(content: object, trail: _Trail) -> Iterator[str]:
 def _step(trail: _Trail, calls: Sequence[_Call]) -> StepContext:
     """The plan step that a call is: the tool calls so far are the plan, their results the states.
 
-    What failed is marked by the word that `amp.allocate.behaviour` reads; of the rest it gets the
+    What failed is marked by the word that `amp.allocate.giving_up` reads; of the rest it gets the
     first line, since an answer that goes well may talk of errors for pages.
     """
     steps, state = [], ""
