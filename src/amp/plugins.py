@@ -6,14 +6,15 @@ A package names them in its ``pyproject.toml``, and installing it is all that it
     sorting = "my_package.sorting:Sorting"
 
 Nothing is imported before it is used by name, so a broken package affects only its own entries.
+Names that packages of amp export are imported in the same way (`exported_later`).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
-from importlib import metadata
+from importlib import import_module, metadata
 from typing import Any, Literal
 
 from amp.errors import AmpError, InvalidInputError, MissingDependencyError
@@ -97,6 +98,23 @@ def note_shadowed(group: Group, name: str) -> None:
             _log.warning(
                 "%r of %s in %s is not used: amp has its own", name, group, _package(point)
             )
+
+
+def exported_later(package: str, places: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
+    """A ``__getattr__`` for a package that imports what it exports when it is used.
+
+    Args:
+        package: its ``__name__``.
+        places: the exported names, by the module of the package that has them.
+    """
+    home = {name: module for module, names in places.items() for name in names}
+
+    def imported(name: str) -> Any:
+        if name not in home:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(import_module(f"{package}.{home[name]}"), name)
+
+    return imported
 
 
 def _points(group: Group) -> list[metadata.EntryPoint]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib import import_module
 from itertools import cycle, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from amp.allocate.base import (
     CONTROLS,
@@ -41,7 +40,7 @@ from amp.allocate.stopping import (
 )
 from amp.errors import InvalidInputError, did_you_mean
 from amp.models.base import ModelCard
-from amp.plugins import make_plugin, note_shadowed, plugin_names
+from amp.plugins import exported_later, make_plugin, note_shadowed, plugin_names
 from amp.types import Allocation, Episode
 
 if TYPE_CHECKING:
@@ -99,7 +98,6 @@ __all__ = [
 AUTO = "auto"
 """Stands for the bundled policy for a benchmark and model, or else for the benchmark's default."""
 
-_FILES = ("load_head", "load_policy", "save_head", "save_policy")
 _FORMER_NAMES = {"amp": AUTO}
 _MAX_SAMPLES = 8
 """Twice the usual vote. The papers go up to 40, which recordings on a laptop can hardly reach."""
@@ -379,10 +377,11 @@ def _trade_off(path: Path, origin: Origin | None, options: AllocatorOptions) -> 
     return trade_off
 
 
-def __getattr__(name: str) -> Any:
-    """Exports what needs numpy without importing it yet."""
-    places = {"MlpPolicy": "mlp_policy", "Router": "router"}
-    places |= dict.fromkeys(_FILES, "policy_file")
-    if name not in places:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{places[name]}"), name)
+__getattr__ = exported_later(
+    __name__,
+    {
+        "mlp_policy": ("MlpPolicy",),
+        "policy_file": ("load_head", "load_policy", "save_head", "save_policy"),
+        "router": ("Router",),
+    },
+)

@@ -8,8 +8,9 @@ A run from Python::
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from amp.plugins import exported_later
 
 if TYPE_CHECKING:
     from amp.evaluate.assembly import Assembly, build_planner
@@ -19,14 +20,6 @@ if TYPE_CHECKING:
     from amp.evaluate.run import manifest, run_episodes, run_tasks
     from amp.evaluate.sweep import Sweep, Trial, load_sweep, prepare, run_trials, summaries
 
-_PLACES = {
-    "assembly": ("Assembly", "build_planner"),
-    "config": ("PlannerConfig", "RunConfig", "TaskConfig"),
-    "many": ("report_runs", "run_many", "save_run"),
-    "record": ("EpisodeDataset", "Grid", "arms_of", "complete_tasks", "record_grid"),
-    "run": ("manifest", "run_episodes", "run_tasks"),
-    "sweep": ("Sweep", "Trial", "load_sweep", "prepare", "run_trials", "summaries"),
-}
 
 __all__ = [
     "Assembly",
@@ -53,10 +46,14 @@ __all__ = [
     "summaries",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Imports only the name that is used."""
-    for module, names in _PLACES.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = exported_later(
+    __name__,
+    {
+        "assembly": ("Assembly", "build_planner"),
+        "config": ("PlannerConfig", "RunConfig", "TaskConfig"),
+        "many": ("report_runs", "run_many", "save_run"),
+        "record": ("EpisodeDataset", "Grid", "arms_of", "complete_tasks", "record_grid"),
+        "run": ("manifest", "run_episodes", "run_tasks"),
+        "sweep": ("Sweep", "Trial", "load_sweep", "prepare", "run_trials", "summaries"),
+    },
+)

@@ -9,8 +9,9 @@ A policy from Python::
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from amp.plugins import exported_later
 
 if TYPE_CHECKING:
     from amp.learn.behaviour_cloning import Demonstrations, ImitationSettings, demonstrate, imitate
@@ -22,42 +23,6 @@ if TYPE_CHECKING:
     from amp.learn.rollout import Rollout, Rollouts, roll_out
     from amp.learn.trainer import train, train_on
 
-_PLACES = {
-    "behaviour_cloning": (
-        "Demonstrations",
-        "ImitationSettings",
-        "demonstrate",
-        "imitate",
-    ),
-    "config": (
-        "OnlineConfig",
-        "PPOConfig",
-        "TrainConfig",
-        "load_train_config",
-    ),
-    "live_rollout": ("LiveRollouts",),
-    "pipeline": (
-        "Dataset",
-        "curve",
-        "load_dataset",
-        "served",
-        "train_online",
-        "train_policy",
-    ),
-    "pretrain": (
-        "PretrainSettings",
-        "train_assessor",
-    ),
-    "rollout": (
-        "Rollout",
-        "Rollouts",
-        "roll_out",
-    ),
-    "trainer": (
-        "train",
-        "train_on",
-    ),
-}
 
 __all__ = [
     "Dataset",
@@ -84,10 +49,16 @@ __all__ = [
     "train_policy",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Imports what is asked for and nothing else."""
-    for module, names in _PLACES.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = exported_later(
+    __name__,
+    {
+        "behaviour_cloning": ("Demonstrations", "ImitationSettings", "demonstrate", "imitate"),
+        "config": ("OnlineConfig", "PPOConfig", "TrainConfig", "load_train_config"),
+        "dataset": ("Dataset", "load_dataset"),
+        "live_rollout": ("LiveRollouts",),
+        "pipeline": ("curve", "served", "train_online", "train_policy"),
+        "pretrain": ("PretrainSettings", "train_assessor"),
+        "rollout": ("Rollout", "Rollouts", "roll_out"),
+        "trainer": ("train", "train_on"),
+    },
+)

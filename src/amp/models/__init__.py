@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from amp.models.base import (
     Capabilities,
@@ -19,6 +18,7 @@ from amp.models.base import (
 from amp.models.catalog import MODELS
 from amp.models.registry import load_model
 from amp.models.scripted import ScriptedModel, random_model
+from amp.plugins import exported_later
 
 if TYPE_CHECKING:
     from amp.models.anthropic import AnthropicModel
@@ -50,18 +50,14 @@ __all__ = [
     "random_model",
 ]
 
-_LATE = {
-    "AnthropicModel": "anthropic",
-    "LlamaCppModel": "llamacpp",
-    "OpenAIModel": "openai",
-    "RecordedModel": "recorded",
-    "Recording": "recording",
-    "TransformersModel": "transformers",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Imports what is slow to import when it is used."""
-    if name not in _LATE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_LATE[name]}"), name)
+__getattr__ = exported_later(
+    __name__,
+    {
+        "anthropic": ("AnthropicModel",),
+        "llamacpp": ("LlamaCppModel",),
+        "openai": ("OpenAIModel",),
+        "recorded": ("RecordedModel",),
+        "recording": ("Recording",),
+        "transformers": ("TransformersModel",),
+    },
+)

@@ -6,8 +6,9 @@ them; `Run.to_frame` gives the episodes to whoever measures something else.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from amp.plugins import exported_later
 
 if TYPE_CHECKING:
     from amp.report.metrics import Interval, Summary, summarise, wilson
@@ -41,20 +42,15 @@ __all__ = [
     "wilson",
 ]
 
-_MODULES = {
-    "metrics": ("Interval", "Summary", "summarise", "wilson"),
-    "pages": ("run_page", "validity_page"),
-    "paired": ("Comparison", "compare"),
-    "report": ("OF_RUNS", "OF_SAMPLES", "Analysis", "RunReport", "make_report"),
-    "runs": ("Run", "comparable", "read_runs"),
-    "tables": ("Table", "tables_of"),
-    "validity_report": ("ValidityReport", "make_validity_report"),
-}
-_HOME = {name: module for module, names in _MODULES.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    """Exports what needs numpy without importing it yet."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = exported_later(
+    __name__,
+    {
+        "metrics": ("Interval", "Summary", "summarise", "wilson"),
+        "pages": ("run_page", "validity_page"),
+        "paired": ("Comparison", "compare"),
+        "report": ("OF_RUNS", "OF_SAMPLES", "Analysis", "RunReport", "make_report"),
+        "runs": ("Run", "comparable", "read_runs"),
+        "tables": ("Table", "tables_of"),
+        "validity_report": ("ValidityReport", "make_validity_report"),
+    },
+)

@@ -9,8 +9,9 @@ A policy on a recording::
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from amp.plugins import exported_later
 
 if TYPE_CHECKING:
     from amp.simulate.build import opening_contexts, table_from_recording
@@ -52,64 +53,6 @@ if TYPE_CHECKING:
         VectorEpisodes,
     )
 
-_PLACES = {
-    "build": (
-        "opening_contexts",
-        "table_from_recording",
-    ),
-    "compare": (
-        "Adaptive",
-        "simulate",
-        "simulated_run",
-    ),
-    "lattice": ("env_from_samples",),
-    "lattice_recording": (
-        "Survey",
-        "lattice_arms",
-        "lattice_from_recording",
-        "record_lattice",
-    ),
-    "lattice_table": ("lattice_env",),
-    "nodes": (
-        "Edge",
-        "Node",
-        "env_from_lattice",
-    ),
-    "oracle": ("oracle",),
-    "policies": (
-        "Price",
-        "best_fixed",
-        "fixed",
-        "fixed_plans",
-        "learn_threshold",
-        "reward_oracle",
-        "vote_rules",
-    ),
-    "replay": (
-        "Plan",
-        "Pull",
-        "State",
-        "replay_allocator",
-        "replay_plan",
-        "replay_plans",
-    ),
-    "samples": (
-        "Arm",
-        "ArmSamples",
-        "RecordedSample",
-        "SampleTable",
-        "StepSamples",
-        "TaskSamples",
-        "merged",
-    ),
-    "table_env": (
-        "BatchObservation",
-        "StepResult",
-        "TableEnv",
-        "VectorEnv",
-        "VectorEpisodes",
-    ),
-}
 
 __all__ = [
     "Adaptive",
@@ -154,10 +97,35 @@ __all__ = [
     "vote_rules",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Imports only the name that is used."""
-    for module, names in _PLACES.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = exported_later(
+    __name__,
+    {
+        "build": ("opening_contexts", "table_from_recording"),
+        "compare": ("Adaptive", "simulate", "simulated_run"),
+        "lattice": ("env_from_samples",),
+        "lattice_recording": ("Survey", "lattice_arms", "lattice_from_recording", "record_lattice"),
+        "lattice_table": ("lattice_env",),
+        "nodes": ("Edge", "Node", "env_from_lattice"),
+        "oracle": ("oracle",),
+        "policies": (
+            "Price",
+            "best_fixed",
+            "fixed",
+            "fixed_plans",
+            "learn_threshold",
+            "reward_oracle",
+            "vote_rules",
+        ),
+        "replay": ("Plan", "Pull", "State", "replay_allocator", "replay_plan", "replay_plans"),
+        "samples": (
+            "Arm",
+            "ArmSamples",
+            "RecordedSample",
+            "SampleTable",
+            "StepSamples",
+            "TaskSamples",
+            "merged",
+        ),
+        "table_env": ("BatchObservation", "StepResult", "TableEnv", "VectorEnv", "VectorEpisodes"),
+    },
+)
