@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amp.allocate.mlp_policy import entropies, log_probs
+from amp.allocate.mlp_policy import log_probs
 from amp.allocate.space import (
     REALS,
     TOOLS_FROM,
@@ -140,7 +140,7 @@ def test_without_chance_a_decision_is_means_and_likely_tools() -> None:
 
 
 @given(st.lists(st.tuples(heads, masks, seeds), min_size=1, max_size=8))
-def test_many_decisions_have_the_log_probabilities_and_entropies_of_each(
+def test_many_decisions_have_the_log_probabilities_of_each(
     rows: list[tuple[ActionDistribution, tuple[bool, ...], int]],
 ) -> None:
     drawn = [heads.sample(free, random.Random(seed)) for heads, free, seed in rows]
@@ -148,13 +148,10 @@ def test_many_decisions_have_the_log_probabilities_and_entropies_of_each(
     log_stds = np.array([heads.log_stds for heads, _, _ in rows])
     free = np.array([mask for _, mask, _ in rows])
     single = [
-        (heads.log_prob(latents, mask), heads.entropy(mask))
-        for latents, (heads, mask, _) in zip(drawn, rows, strict=True)
+        heads.log_prob(latents, mask) for latents, (heads, mask, _) in zip(drawn, rows, strict=True)
     ]
     many = log_probs(np.array(drawn), locations, log_stds, free)
-    assert many == pytest.approx([value for value, _ in single], rel=1e-9, abs=1e-9)
-    many = entropies(locations, log_stds, free)
-    assert many == pytest.approx([value for _, value in single], rel=1e-9, abs=1e-9)
+    assert many == pytest.approx(single, rel=1e-9, abs=1e-9)
 
 
 def test_one_row_of_log_stds_serves_a_whole_batch() -> None:
@@ -164,7 +161,6 @@ def test_one_row_of_log_stds_serves_a_whole_batch() -> None:
     log_stds = np.array(MODERATE.log_stds)
     single = MODERATE.log_prob(latents, ALL)
     assert log_probs(rows, places, log_stds, free) == pytest.approx([single] * 2)
-    assert entropies(places, log_stds, free) == pytest.approx([MODERATE.entropy(ALL)] * 2)
 
 
 @given(st.floats(-1e300, 1e300))
@@ -181,4 +177,3 @@ def test_a_head_that_is_masked_may_be_anywhere() -> None:
     nothing = np.zeros((1, WIDTH), bool)
     latents = np.zeros((1, WIDTH))
     assert log_probs(latents, far, np.zeros(5), nothing).tolist() == [0.0]
-    assert entropies(far, np.zeros(5), nothing).tolist() == [0.0]

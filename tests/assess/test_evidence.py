@@ -14,8 +14,8 @@ from tests.fakes.worlds import RIDDLE, context
 from amp.assess import evidence as rounds
 from amp.assess.evidence import goal_distance, remaining_quantities, remaining_words, stand_ins
 from amp.assess.features import observe
-from amp.assess.text import numbers, quantities
-from amp.assess.uncertainty import MAX_DIVERGENCE, answer_entropy, divergence
+from amp.assess.text import numbers
+from amp.assess.uncertainty import MAX_DIVERGENCE, answer_entropy, divergence, saturating
 from amp.types import (
     Candidate,
     Complexity,
@@ -194,7 +194,7 @@ def test_distance_stays_in_bounds(
 
 @given(st.text(min_size=1).filter(numbers) | phrases.filter(numbers))
 def test_before_anything_is_said_the_goals_numbers_are_its_distance(goal: str) -> None:
-    assert goal_distance(planned(goal, "")) == (quantities(goal), NUMBERS)
+    assert goal_distance(planned(goal, "")) == (saturating(len(numbers(goal)), 4.0), NUMBERS)
 
 
 @given(phrases, phrases, phrases, phrases)

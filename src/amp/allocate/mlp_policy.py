@@ -1,7 +1,7 @@
 """The policy network pi_theta(R | C) of spec 2.3: what it observes, and its formulas for arrays.
 
-`log_probs` and `entropies` are those of `amp.allocate.space` over many decisions at once:
-every array has one row a decision. A learner's twin differs in the name of the array library.
+`log_probs` and `allocations` are those of `amp.allocate.space` over many decisions at once: every
+array has one row a decision. A learner's twin differs in the name of the array library.
 """
 
 from __future__ import annotations
@@ -254,15 +254,6 @@ def log_probs(latents: Floats, locations: Floats, log_stds: Floats, mask: Mask) 
     bits = -_softplus(np.where(latents > 0, -locations, locations)) * mask
     rest = reals.sum(1) + bits[:, _TOOLS].sum(1)
     return np.asarray(bits[:, 0] + (1.0 - latents[:, 0]) * rest)
-
-
-def entropies(locations: Floats, log_stds: Floats, mask: Mask) -> Floats:
-    """Entropy of each row in nats (`ActionDistribution.entropy`); shapes as above."""
-    probabilities = np.exp(-_softplus(-locations))
-    bits = (_softplus(locations) - locations * probabilities) * mask
-    reals = (log_stds + 0.5 + HALF_LOG_TWO_PI) * mask[:, _REALS]
-    goes_on = 1.0 - probabilities[:, 0] * mask[:, 0]
-    return np.asarray(bits[:, 0] + goes_on * (reals.sum(1) + bits[:, _TOOLS].sum(1)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -50,7 +50,6 @@ _NUMBER = re.compile(
     r"\d[\d,]*(?:\.\d+)?|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|dozen)\b"
 )
 _TYPICAL_INDICATORS = 4.0
-_TYPICAL_QUANTITIES = 4.0
 _CACHED_TEXTS = 2048
 
 
@@ -80,11 +79,6 @@ def numbers(text: str) -> tuple[str, ...]:
     The words are one to ten and dozen.
     """
     return tuple(number.rstrip(",") for number in _NUMBER.findall(text.lower()))
-
-
-def quantities(text: str) -> float:
-    """How many numbers a text names, in digits or words, in [0, 1): n / (n + 4)."""
-    return saturating(len(numbers(text)), _TYPICAL_QUANTITIES)
 
 
 def latest(text: str) -> str:

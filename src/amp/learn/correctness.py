@@ -23,12 +23,10 @@ from amp.assess.correctness import (
     group_of,
     way_of,
 )
-from amp.benchmarks.base import Benchmark
-from amp.benchmarks.labels import candidates_of, context_at, label_steps
 from amp.errors import InvalidInputError, did_you_mean
 from amp.mlp import Floats, Ints, Layer
 from amp.simulate.samples import SampleTable
-from amp.types import Candidate, Episode, StepContext
+from amp.types import Candidate, StepContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,19 +113,6 @@ class CorrectnessSettings:
         if self.kind not in get_args(Kind):
             kinds = get_args(Kind)
             raise InvalidInputError(f"unknown kind {self.kind!r}{did_you_mean(self.kind, kinds)}")
-
-
-def judged_episodes(episodes: Sequence[Episode], benchmark: Benchmark) -> list[Judged]:
-    """The candidates of episodes of which the judge can tell whether they are right."""
-    made = []
-    for episode in episodes:
-        for labels in label_steps(episode, benchmark):
-            context = context_at(episode, labels.step)
-            candidates = candidates_of(episode.steps[labels.step])
-            for candidate, mistaken in zip(candidates, labels.mistaken, strict=True):
-                if mistaken is not None:
-                    made.append(judged(context, candidate, right=not mistaken))
-    return made
 
 
 def judged_samples(table: SampleTable, contexts: Mapping[str, StepContext]) -> list[Judged]:

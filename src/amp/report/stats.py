@@ -254,25 +254,6 @@ def auroc(scores: Sequence[float], failed: Sequence[bool]) -> float | None:
     return above / (failures * successes)
 
 
-def spearman(scores: Sequence[float], outcomes: Sequence[float]) -> float | None:
-    """Rank correlation with average ranks for ties (Spearman 1904).
-
-    The outcomes may be failures (0 and 1) or, with a row a task, failure rates.
-
-    Returns:
-        A value in [-1, 1], or None if the scores or the outcomes are all equal.
-
-    Raises:
-        ValueError: if the lengths differ or a value is not finite.
-    """
-    return _correlation("spearmanr", scores, outcomes)
-
-
-def kendall(scores: Sequence[float], outcomes: Sequence[float]) -> float | None:
-    """Kendall's tau-b; arguments and result as those of `spearman` (Kendall 1945)."""
-    return _correlation("kendalltau", scores, outcomes)
-
-
 def weighted_auroc(scores: Array, failed: Array, weights: Array) -> Array:
     """AUROC under each row of weights, as if every state occurred as often as its weight says.
 
@@ -347,14 +328,6 @@ def _ties(values: Array) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """The order of the values, and where in it each run of equal values starts."""
     order = np.argsort(values, kind="stable")
     return order, np.flatnonzero(np.diff(values[order], prepend=np.nan) != 0)
-
-
-def _correlation(of_scipy: str, scores: Sequence[float], outcomes: Sequence[float]) -> float | None:
-    one, two = _columns(scores, outcomes)
-    if len(np.unique(one)) < 2 or len(np.unique(two)) < 2:
-        return None
-    stats = optional("scipy.stats", "a rank statistic")
-    return float(getattr(stats, of_scipy)(one, two).statistic)
 
 
 def _columns(

@@ -18,8 +18,7 @@ from amp.annotations.store import Annotation
 from amp.assess.base import Assessor
 from amp.assess.features import FEATURES
 from amp.assess.neural import NeuralAssessor
-from amp.benchmarks.base import Benchmark
-from amp.benchmarks.labels import candidates_of, context_at, label_steps, settling
+from amp.benchmarks.labels import candidates_of, context_at
 from amp.report.validity import (
     RESAMPLES,
     Difference,
@@ -202,11 +201,6 @@ LENGTH, CONSTANT = "words", "constant"
 _MAX_CANDIDATES = 8
 
 
-def judge_episodes(episodes: Sequence[Episode], benchmark: Benchmark) -> list[Annotation]:
-    """Whether acting fails in each state of the episodes (`settling`)."""
-    return [note for e in episodes for note in settling(e, label_steps(e, benchmark))]
-
-
 def stage_name(candidates: int) -> str:
     """What a report calls the states with so many candidates known."""
     if candidates == 0:
@@ -227,7 +221,7 @@ def score_rows(
 
     Args:
         episodes: where the states are.
-        annotations: from `judge_episodes`.
+        annotations: whether acting fails there (`amp.benchmarks.labels.settling`).
         assessors: by name; that of a feature would hide the feature.
         candidates: how many are known.
     """

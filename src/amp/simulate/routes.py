@@ -365,8 +365,3 @@ def split_half(draws: Draws, trade_off: float, reference: float) -> Outcome:
     each = np.arange(len(arm))
     taken = np.eye(rates[0].shape[1], dtype=np.intp)[arm]
     return Outcome(rates[1][each, arm], costs[1][each, arm], taken)
-
-
-def tuned(rows: Rows, families: dict[str, Iterable[Rule]]) -> dict[str, list[Setting]]:
-    """The envelope of every family on training rows."""
-    return {name: envelope(rules, rows) for name, rules in families.items()}
