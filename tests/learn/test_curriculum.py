@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from amp.learn.config import Curriculum, PPOConfig, success_by_tercile, terciles_of
-from amp.learn.rollout import Rollout
+from amp.learn.config import PPOConfig
+from amp.learn.rollout import Curriculum, Rollout, success_by_tercile, terciles_of
 from amp.mlp import Floats, Ints
 
 SETTINGS = PPOConfig(opens_at=0.6, patience=3, min_trade_off=0.2, max_trade_off=0.8)

@@ -18,8 +18,7 @@ from amp.cli.lattices import markdown, tables
 from amp.errors import InvalidInputError, RecordingError
 from amp.evaluate.assembly import Assembly, build_planner
 from amp.evaluate.config import PlannerConfig
-from amp.learn.config import PPOConfig, TrainConfig, load_train_config
-from amp.learn.lattice_config import CompareConfig
+from amp.learn.config import CompareConfig, PPOConfig, TrainConfig, load_train_config
 from amp.learn.lattice_study import LatticeStudy, study_lattice
 from amp.learn.lattices import read_lattice, table_of, train_on_lattice
 from amp.models.base import ModelCard

@@ -29,8 +29,8 @@ from amp.assess.neural import NeuralAssessor, load_assessor, save_assessor
 from amp.benchmarks import load_benchmark
 from amp.errors import InvalidInputError, RecordingError
 from amp.learn.config import PPOConfig, TrainConfig
-from amp.learn.dataset import Dataset, Scorer, load_dataset
-from amp.learn.pipeline import CURVE, curve, train_policy
+from amp.learn.dataset import CURVE, Dataset, Scorer, load_dataset
+from amp.learn.pipeline import curve, train_policy
 from amp.learn.trainer import ASSESSOR, POLICY
 from amp.simulate.lattice import env_from_samples
 

@@ -1,26 +1,82 @@
 """How a policy is trained: one TOML file from the recording, or the model, to PPO.
 
-The curriculum is part of it: from easy tasks to all of them, and from success to efficiency (spec
-3.4.3).
+The table ``[lattice]`` says how a lattice was recorded, where that is the ``source``; the table
+``[compare]`` is what `amp lattices compare` reads.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-import numpy as np
 from pydantic import AliasChoices, Field, field_validator, model_validator
 
+from amp.allocate.plan_state import PLAN_STATE
 from amp.assess.correctness import Kind
 from amp.cost import COSTS, Cost
 from amp.errors import InvalidInputError, did_you_mean
-from amp.learn.lattice_config import OF_LATTICES, OF_PLANS, CompareConfig, LatticeConfig
-from amp.mlp import Floats, Ints
-from amp.reward import Charge, Reward, dual_step
+from amp.reward import Charge, Reward
 from amp.settings import Config, FilePath, checked, read_toml
+from amp.types import ProbeKind
+
+Count = Annotated[int, Field(ge=1)]
+Amount = Annotated[float, Field(ge=0.0)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+PlanLearner = Literal["values", "ppo"]
+
+OF_LATTICES: Mapping[str, Any] = {
+    "arms": (),
+    "samples": 1,
+    "rounds": 1,
+    "features": tuple(PLAN_STATE),
+}
+"""What a configuration has where it names nothing else; no arms stand for all of the lattice."""
+
+OF_PLANS: Mapping[str, Any] = {"gamma": 0.99, "gae_lambda": 0.95}
+"""Preset of PPO for plans of many steps, where what comes later is worth a little less."""
+
+
+class LatticeConfig(Config):
+    """How a lattice was recorded (`amp record --lattice`), as far as its states depend on it.
+
+    Attributes:
+        levels: of a benchmark that has levels; the tasks of all of them are taken together.
+        max_steps: plan steps of an episode at most; None for the benchmark's.
+        main: the arm whose states came first, if one did.
+        probes: what was measured before each step; every policy pays for it.
+    """
+
+    levels: tuple[str, ...] = ()
+    max_steps: Count | None = None
+    main: str | None = None
+    probes: tuple[ProbeKind, ...] = ()
+
+    @field_validator("probes")
+    @classmethod
+    def _known(cls, value: tuple[ProbeKind, ...]) -> tuple[ProbeKind, ...]:
+        return tuple(kind for kind in get_args(ProbeKind) if kind in value)
+
+
+class CompareConfig(Config):
+    """On which tasks policies are compared, and which.
+
+    Attributes:
+        recording: with the lattice of the test tasks; None for that of the training tasks.
+        split: of the test tasks. Those that are training tasks are left out.
+        limit: test tasks of each level at most.
+        learners: what is learned on the training tasks.
+        seeds: how often each is learned, and how many seeds controls have.
+        trade_offs: at which policies are compared, and rules tuned.
+    """
+
+    recording: FilePath | None = None
+    split: str = "test"
+    limit: Count | None = None
+    learners: Annotated[tuple[PlanLearner, ...], Field(min_length=1)] = ("values", "ppo")
+    seeds: Count = 3
+    trade_offs: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.9,)
+
 
 POLICY = "policy.safetensors"
 """File of the policy in the directory of a training."""
@@ -29,12 +85,6 @@ CHECKPOINT = "checkpoint.safetensors"
 CORRECTNESS = "correctness.safetensors"
 """File of the heads beside it, if candidates are rated."""
 
-if TYPE_CHECKING:  # it loads PyTorch, which takes seconds
-    from amp.learn.rollout import Rollout
-
-Count = Annotated[int, Field(ge=1)]
-Amount = Annotated[float, Field(ge=0.0)]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 PAPER: Mapping[str, Any] = {
     "learning_rate": 3e-5,
@@ -307,7 +357,7 @@ def load_train_config(path: Path) -> TrainConfig:
 
     With ``like = "other.toml"``, a path from its own folder, it has the keys of that file but for
     those that it names; of the table ``ppo``, key by key. Of a lattice, what neither names is as
-    `amp.learn.lattice_config` has it.
+    `OF_LATTICES` has it.
 
     Raises:
         InvalidInputError: as `amp.settings.load_toml`, or if `like` names no such file, or one that
@@ -349,67 +399,3 @@ def _values(path: Path) -> dict[str, Any]:
     if isinstance(own.get("ppo"), dict) and isinstance(inherited.get("ppo"), dict):
         own["ppo"] = {**inherited["ppo"], **own["ppo"]}
     return {**inherited, **own}
-
-
-TERCILES = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Curriculum:
-    """Where the training stands.
-
-    Attributes:
-        opened: how many terciles of the tasks are played, the easiest first.
-        waited: updates since the last one opened.
-        trade_off: lambda of the next update, where dual ascent finds it; else unused.
-    """
-
-    opened: int
-    waited: int
-    trade_off: float
-
-    @classmethod
-    def beginning(cls, settings: PPOConfig) -> Curriculum:
-        return cls(1 if settings.curriculum else TERCILES, 0, settings.max_trade_off)
-
-    def tasks(self, terciles: Ints) -> Ints:
-        """Indices of the open tasks."""
-        return np.flatnonzero(terciles < self.opened)
-
-    def trade_offs(self, settings: PPOConfig, progress: float) -> tuple[float, float]:
-        """Between which two lambda is drawn, after this share of the training."""
-        if settings.dual_rate:
-            return self.trade_off, self.trade_off
-        low, high = settings.min_trade_off, settings.max_trade_off
-        reached = progress / settings.efficiency_from if settings.efficiency_from else 1.0
-        return high - (high - low) * min(1.0, reached), high
-
-    def after(self, rollout: Rollout, terciles: Ints, settings: PPOConfig) -> Curriculum:
-        """Where it stands after an update: the next tercile opens by success, or by patience."""
-        trade_off = self.trade_off
-        if settings.dual_rate:
-            cost = float(rollout.cost.mean()) / settings.reference_cost
-            trade_off = dual_step(trade_off, cost, settings.dual_rate)
-        hardest = success_by_tercile(rollout, terciles)[self.opened - 1]
-        waited = self.waited + 1
-        good = hardest is not None and hardest >= settings.opens_at
-        if self.opened < TERCILES and (good or waited >= settings.patience):
-            return Curriculum(self.opened + 1, 0, trade_off)
-        return Curriculum(self.opened, waited, trade_off)
-
-
-def terciles_of(difficulties: Floats) -> Ints:
-    """0, 1 or 2 for each task: three parts of the same size, but for one task, the easiest first.
-
-    Equally difficult tasks are parted in their order.
-    """
-    ranks = np.empty(len(difficulties), np.intp)
-    ranks[np.argsort(difficulties, kind="stable")] = np.arange(len(difficulties))
-    return ranks * TERCILES // max(1, len(difficulties))
-
-
-def success_by_tercile(rollout: Rollout, terciles: Ints) -> list[float | None]:
-    """Mean success of the episodes of each; None where there was none."""
-    played = terciles[rollout.tasks]
-    parts = [rollout.success[played == tercile] for tercile in range(TERCILES)]
-    return [float(part.mean()) if len(part) else None for part in parts]

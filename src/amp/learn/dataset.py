@@ -26,8 +26,6 @@ from amp.types import StepContext
 CURVE = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98, 1.0)
 """Trade-offs at which a new policy is measured on its training tasks."""
 
-"""Orders of the samples for that."""
-
 
 @dataclass(frozen=True, slots=True)
 class Scorer:

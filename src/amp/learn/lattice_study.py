@@ -20,8 +20,7 @@ from amp.allocate.policy_file import load_arm_values
 from amp.benchmarks.base import Benchmark
 from amp.cost import costing
 from amp.errors import InvalidInputError
-from amp.learn.config import CHECKPOINT, POLICY, TrainConfig
-from amp.learn.lattice_config import PlanLearner
+from amp.learn.config import CHECKPOINT, POLICY, PlanLearner, TrainConfig
 from amp.learn.lattices import learn_network, learn_values, read_lattice, table_of
 from amp.report.adaptivity import RankCorrelations, Spent, rank_correlations, resamples_for
 from amp.report.report import OF_SAMPLES, RunReport, make_report

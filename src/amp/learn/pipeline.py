@@ -30,7 +30,7 @@ from amp.evaluate.config import PlannerConfig
 from amp.files import read_file, replace_file
 from amp.learn.behaviour_cloning import ImitationSettings, demonstrate, imitate
 from amp.learn.config import CORRECTNESS, TrainConfig
-from amp.learn.dataset import Dataset, Scorer, load_dataset
+from amp.learn.dataset import CURVE, Dataset, Scorer, load_dataset
 from amp.learn.live_rollout import LiveRollouts
 from amp.learn.rollout import Rollout, roll_out
 from amp.learn.trainer import ASSESSOR, METRICS, POLICY, Metrics, train, train_on
@@ -40,11 +40,8 @@ from amp.planner import Planner
 from amp.reward import Reward
 from amp.simulate.table_env import TableEnv
 
-CURVE = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98, 1.0)
-"""Trade-offs at which a new policy is measured on its training tasks."""
-
 _REPEATS = 20
-"""Orders of the samples for that."""
+"""Orders of the samples in which a new policy is measured."""
 
 
 def train_policy(

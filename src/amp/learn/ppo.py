@@ -27,9 +27,9 @@ from torch import nn
 from amp.allocate.mlp_policy import INPUTS_VERSION, MlpPolicy
 from amp.assess.neural import NeuralAssessor
 from amp.errors import InvalidInputError
-from amp.learn.config import Curriculum, PPOConfig
+from amp.learn.config import PPOConfig
 from amp.learn.networks import Networks
-from amp.learn.rollout import Rollout
+from amp.learn.rollout import Curriculum, Rollout
 from amp.mlp import Floats, read_tensors, write_tensors
 
 

@@ -1,4 +1,8 @@
-"""Episodes of a policy in a `VectorEnv`, in numpy, all of them at once: what PPO learns from."""
+"""Episodes of a policy in a `VectorEnv`, in numpy, all of them at once: what PPO learns from.
+
+Which tasks are played, and at which trade-offs, is up to the curriculum: from easy tasks to all of
+them, and from success to efficiency (spec 3.4.3).
+"""
 
 from __future__ import annotations
 
@@ -12,31 +16,27 @@ from amp.allocate.mlp_policy import EXTRAS, MlpPolicy, log_probs
 from amp.allocate.space import REALS, Space
 from amp.assess.neural import NeuralAssessor
 from amp.errors import InvalidInputError
+from amp.learn.config import PPOConfig
 from amp.learn.networks import encoded
 from amp.mlp import Floats, Ints, Mask
-from amp.reward import Reward
-from amp.simulate.table_env import BatchObservation, StepResult, VectorEnv, VectorEpisodes
+from amp.reward import Reward, dual_step
+from amp.simulate.table_env import (
+    BatchObservation,
+    StepResult,
+    VectorEnv,
+    VectorEpisodes,
+    VectorTasks,
+)
 
 
-class Rollouts(Protocol):
+class Rollouts(VectorTasks, Protocol):
     """Tasks to train on, and how episodes of a policy on them are had: from a table, or live.
 
     Attributes:
-        space: as that of `VectorEnv`, and so are the next four.
         live: whether episodes cost calls of a model.
         spent: what was spent on a model so far; empty where none is asked.
     """
 
-    @property
-    def space(self) -> Space: ...
-    @property
-    def max_rounds(self) -> int: ...
-    @property
-    def max_samples(self) -> int | None: ...
-    @property
-    def features(self) -> tuple[str, ...]: ...
-    @property
-    def difficulties(self) -> Floats: ...
     @property
     def live(self) -> bool: ...
     @property
@@ -351,3 +351,67 @@ def _checked(turn: StepResult) -> StepResult:
                 + ("to 1" if high == 1.0 else "or more")
             )
     return turn
+
+
+TERCILES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Curriculum:
+    """Where the training stands.
+
+    Attributes:
+        opened: how many terciles of the tasks are played, the easiest first.
+        waited: updates since the last one opened.
+        trade_off: lambda of the next update, where dual ascent finds it; else unused.
+    """
+
+    opened: int
+    waited: int
+    trade_off: float
+
+    @classmethod
+    def beginning(cls, settings: PPOConfig) -> Curriculum:
+        return cls(1 if settings.curriculum else TERCILES, 0, settings.max_trade_off)
+
+    def tasks(self, terciles: Ints) -> Ints:
+        """Indices of the open tasks."""
+        return np.flatnonzero(terciles < self.opened)
+
+    def trade_offs(self, settings: PPOConfig, progress: float) -> tuple[float, float]:
+        """Between which two lambda is drawn, after this share of the training."""
+        if settings.dual_rate:
+            return self.trade_off, self.trade_off
+        low, high = settings.min_trade_off, settings.max_trade_off
+        reached = progress / settings.efficiency_from if settings.efficiency_from else 1.0
+        return high - (high - low) * min(1.0, reached), high
+
+    def after(self, rollout: Rollout, terciles: Ints, settings: PPOConfig) -> Curriculum:
+        """Where it stands after an update: the next tercile opens by success, or by patience."""
+        trade_off = self.trade_off
+        if settings.dual_rate:
+            cost = float(rollout.cost.mean()) / settings.reference_cost
+            trade_off = dual_step(trade_off, cost, settings.dual_rate)
+        hardest = success_by_tercile(rollout, terciles)[self.opened - 1]
+        waited = self.waited + 1
+        good = hardest is not None and hardest >= settings.opens_at
+        if self.opened < TERCILES and (good or waited >= settings.patience):
+            return Curriculum(self.opened + 1, 0, trade_off)
+        return Curriculum(self.opened, waited, trade_off)
+
+
+def terciles_of(difficulties: Floats) -> Ints:
+    """0, 1 or 2 for each task: three parts of the same size, but for one task, the easiest first.
+
+    Equally difficult tasks are parted in their order.
+    """
+    ranks = np.empty(len(difficulties), np.intp)
+    ranks[np.argsort(difficulties, kind="stable")] = np.arange(len(difficulties))
+    return ranks * TERCILES // max(1, len(difficulties))
+
+
+def success_by_tercile(rollout: Rollout, terciles: Ints) -> list[float | None]:
+    """Mean success of the episodes of each; None where there was none."""
+    played = terciles[rollout.tasks]
+    parts = [rollout.success[played == tercile] for tercile in range(TERCILES)]
+    return [float(part.mean()) if len(part) else None for part in parts]

@@ -73,7 +73,7 @@ class VectorEpisodes(Protocol):
         ...
 
 
-class VectorEnv(Protocol):
+class VectorTasks(Protocol):
     """Tasks to train on.
 
     Attributes:
@@ -94,6 +94,10 @@ class VectorEnv(Protocol):
     def features(self) -> tuple[str, ...]: ...
     @property
     def difficulties(self) -> Floats: ...
+
+
+class VectorEnv(VectorTasks, Protocol):
+    """An environment of these tasks."""
 
     def reset(self, tasks: Ints, rng: np.random.Generator) -> VectorEpisodes:
         """Begins one episode for each task, named by its index; all chance is of the generator."""
