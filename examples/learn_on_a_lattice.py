@@ -24,7 +24,7 @@ from amp.models.base import Prompt
 from amp.models.recorded import RecordedModel
 from amp.models.scripted import ScriptedModel
 from amp.simulate import Survey, lattice_arms, record_lattice
-from amp.simulate.states import Arms
+from amp.simulate.lattice_states import Arms
 
 NAMES = ("Ann", "Bob", "Cy", "Dee", "Eve", "Flo")
 CONFIG = """

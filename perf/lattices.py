@@ -13,16 +13,16 @@ from pathlib import Path
 
 import numpy as np
 from tests.fakes.trail import ARMS, Trails
-from tests.simulate.test_explore import read, record
+from tests.simulate.test_lattice_explorer import read, record
 from tests.simulate.test_lattice_table import FEATURES, SILENT, SPACE, policy
 
 from amp.learn.rollout import roll_out
 from amp.reward import Reward
 from amp.simulate.lattice_recording import Lattice, Survey
+from amp.simulate.lattice_states import Arms
 from amp.simulate.lattice_table import lattice_env
-from amp.simulate.oracle import oracle
-from amp.simulate.states import Arms
 from amp.simulate.table_env import TableEnv
+from amp.simulate.table_oracle import oracle
 
 PROMISED = 5_000.0
 TASKS, JUNCTIONS = 140, 51

@@ -22,7 +22,7 @@ from amp.learn.config import PRESETS, PPOConfig, TrainConfig, with_preset
 from amp.learn.dataset import Dataset
 from amp.learn.pipeline import train_policy
 from amp.learn.trainer import Metrics, train
-from amp.simulate.lattice import env_from_samples
+from amp.simulate.sample_env import env_from_samples
 from amp.simulate.table_env import TableEnv
 
 PROMISED = 5_000.0

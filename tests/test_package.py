@@ -8,6 +8,7 @@ import sys
 import tomllib
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from typer.testing import CliRunner
@@ -54,6 +55,14 @@ def test_all_that_a_package_exports_is_there() -> None:
         package = import_module(".".join(path.parent.relative_to(ROOT / "src").parts))
         exported = getattr(package, "__all__", ())
         assert [name for name in exported if not hasattr(package, name)] == [], path
+
+
+def test_no_module_hides_what_its_package_exports() -> None:
+    for path in (ROOT / "src" / "amp").rglob("__init__.py"):
+        package = import_module(".".join(path.parent.relative_to(ROOT / "src").parts))
+        modules = {each.stem for each in path.parent.iterdir()}
+        for name in modules.intersection(getattr(package, "__all__", ())):
+            assert isinstance(getattr(package, name), ModuleType), (path, name)
 
 
 def test_the_readmes_python_succeeds_on_a_real_model(smollm2: str, tmp_path: Path) -> None:

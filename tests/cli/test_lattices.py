@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.simulate.test_explore import record_babyai
+from tests.simulate.test_lattice_explorer import record_babyai
 from typer.testing import CliRunner, Result
 
 from amp import cli
@@ -15,7 +15,7 @@ from amp.allocate.policy_file import load_arm_values
 from amp.benchmarks.babyai import BabyAI
 from amp.errors import AmpError, InvalidInputError, RecordingError
 from amp.simulate.lattice_recording import Survey, lattice_arms
-from amp.simulate.states import Arms
+from amp.simulate.lattice_states import Arms
 
 LEVELS = ("BabyAI-GoToLocal-v0", "BabyAI-PickupLoc-v0")
 CONFIG = """

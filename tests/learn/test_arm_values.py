@@ -9,7 +9,7 @@ from statistics import fmean
 import numpy as np
 import pytest
 from tests.fakes.trail import ARMS, Trails
-from tests.simulate.test_explore import read, record, replay
+from tests.simulate.test_lattice_explorer import read, record, replay
 from tests.simulate.test_lattice_replay import same
 from tests.simulate.test_lattice_table import SPACE
 
@@ -25,8 +25,8 @@ from amp.mlp import read_tensors, write_tensors
 from amp.reward import Reward
 from amp.simulate.lattice_recording import Lattice, Survey
 from amp.simulate.lattice_replay import replay_best, replay_lattice
+from amp.simulate.lattice_states import Arms
 from amp.simulate.lattice_table import lattice_env
-from amp.simulate.states import Arms
 from amp.types import Episode
 
 REWARD = Reward(500.0)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.fakes.trail import ARMS, Trails
-from tests.simulate.test_explore import read, record
+from tests.simulate.test_lattice_explorer import read, record
 from tests.simulate.test_lattice_table import FEATURES, SILENT, SPACE
 
 from amp.allocate.mlp_policy import MlpPolicy
@@ -20,10 +20,10 @@ from amp.learn.trainer import train
 from amp.mlp import Floats, Layer, Mask
 from amp.reward import Reward
 from amp.simulate.lattice_recording import Survey
+from amp.simulate.lattice_states import Arms
 from amp.simulate.lattice_table import lattice_env
-from amp.simulate.oracle import oracle
-from amp.simulate.states import Arms
 from amp.simulate.table_env import END, TableEnv
+from amp.simulate.table_oracle import oracle
 
 REWARD = Reward(500.0)
 TRADE_OFF = 0.9

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.fakes.trail import ARMS, Trails, walker
-from tests.simulate.test_explore import read, record
+from tests.simulate.test_lattice_explorer import read, record
 from tests.simulate.test_lattice_replay import same
 
 from amp.allocate import AllocatorOptions, arm_space, make_allocator, plan_arms
@@ -26,8 +26,8 @@ from amp.models.recorded import RecordedModel
 from amp.report.runs import Run
 from amp.simulate.lattice_recording import Survey, complete_lattice, record_lattice
 from amp.simulate.lattice_replay import replay_lattice
-from amp.simulate.oracle import oracle
-from amp.simulate.states import Arms
+from amp.simulate.lattice_states import Arms
+from amp.simulate.table_oracle import oracle
 from amp.types import Episode
 
 TRAILS = Trails(5, 6)

@@ -45,7 +45,7 @@ from amp.models.scripted import ScriptedModel
 from amp.planner import Planner
 from amp.reward import Reward
 from amp.simulate.build import opening_contexts, table_from_recording
-from amp.simulate.lattice import env_from_samples
+from amp.simulate.sample_env import env_from_samples
 from amp.simulate.table_env import TableEnv
 from amp.types import Episode, Limits, Task, Transition, Usage
 

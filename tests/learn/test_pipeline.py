@@ -32,7 +32,7 @@ from amp.learn.config import PPOConfig, TrainConfig
 from amp.learn.dataset import CURVE, Dataset, Scorer, load_dataset
 from amp.learn.pipeline import curve, train_policy
 from amp.learn.trainer import ASSESSOR, POLICY
-from amp.simulate.lattice import env_from_samples
+from amp.simulate.sample_env import env_from_samples
 
 GSM8K = load_benchmark("gsm8k")
 MATERIAL = Dataset(TABLE, CARD)

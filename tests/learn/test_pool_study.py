@@ -20,7 +20,7 @@ from amp.learn.routing import RoutingSettings
 from amp.pools import Pool, write_pool
 from amp.report.curve_pages import markdown, picture
 from amp.report.curves import Curve, Line, Played, Point, chosen, versus
-from amp.simulate import draws
+from amp.simulate import pool_draws
 
 ROUTING = RoutingSettings(depth=3, samples=2, orders=1, trade_offs=(0.1, 0.8, 0.95))
 CONFIG = PoolStudyConfig(
@@ -56,7 +56,7 @@ def test_what_a_setting_reaches_is_said_of_tasks_it_was_not_learned_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     learned_on, played_on, alive = [], [], []  # or an id comes again
-    learn, follow = routing.learn_router, draws.follow
+    learn, follow = routing.learn_router, pool_draws.follow
 
     def learning(pool: Pool, *more: object, **named: object) -> object:
         router = learn(pool, *more, **named)  # type: ignore[arg-type]  # whatever it was given

@@ -19,7 +19,7 @@ from amp.learn.routing import RoutingSettings, begun, learn_router
 from amp.mlp import read_tensors, write_tensors
 from amp.pools import Pool
 from amp.pools.pool import NO_ANSWER, PoolArm, PoolTask
-from amp.simulate.draws import (
+from amp.simulate.pool_draws import (
     Draws,
     Lattice,
     Outcome,
@@ -30,7 +30,7 @@ from amp.simulate.draws import (
     known_at,
     leader_right,
 )
-from amp.simulate.routes import Cascade, Chain, Rows, Vote, envelope, oracle, split_half
+from amp.simulate.pool_rules import Cascade, Chain, Rows, Vote, envelope, oracle, split_half
 from amp.types import (
     Allocation,
     Candidate,

@@ -21,11 +21,11 @@ from amp.cost import COSTS, Cost, costing
 from amp.errors import InvalidInputError
 from amp.learn.rollout import roll_out
 from amp.models.base import ModelCard
-from amp.simulate.lattice import costs_of, env_from_samples
-from amp.simulate.oracle import oracle
 from amp.simulate.policies import Price, fixed, fixed_plans, reward_oracle
 from amp.simulate.replay import replay_allocator
+from amp.simulate.sample_env import costs_of, env_from_samples
 from amp.simulate.samples import ArmSamples, SampleTable
+from amp.simulate.table_oracle import oracle
 from amp.types import ToolUse
 
 LOCAL = replace(CARD, parameters=1_500_000_000, layers=28, attention_width=1536)

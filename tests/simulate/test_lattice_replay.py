@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.fakes.trail import ARMS, Trails
-from tests.simulate.test_explore import (
+from tests.simulate.test_lattice_explorer import (
     PLANS,
     SURVEY,
     TASKS,
@@ -32,9 +32,9 @@ from amp.models.recorded import RecordedModel
 from amp.planner import Planner
 from amp.simulate.lattice_recording import Lattice, Survey
 from amp.simulate.lattice_replay import best_arms, leaves, replay_best, replay_lattice
+from amp.simulate.lattice_states import Arms
 from amp.simulate.lattice_table import lattice_env
-from amp.simulate.oracle import oracle
-from amp.simulate.states import Arms
+from amp.simulate.table_oracle import oracle
 from amp.types import Allocation, Complexity, Decision, Episode, ProbeKind, StepContext
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.fakes.trail import ARMS, Trails
-from tests.simulate.test_explore import (
+from tests.simulate.test_lattice_explorer import (
     FOUR,
     PLANS,
     SURVEY,
@@ -36,10 +36,10 @@ from amp.learn.rollout import most_likely, roll_out
 from amp.mlp import Layer
 from amp.reward import Reward
 from amp.simulate.lattice_recording import Lattice, Survey
+from amp.simulate.lattice_states import Arms
 from amp.simulate.lattice_table import lattice_env
-from amp.simulate.oracle import oracle, values
-from amp.simulate.states import Arms
 from amp.simulate.table_env import TableEnv
+from amp.simulate.table_oracle import oracle, values
 from amp.types import Allocation, Episode, ProbeKind
 
 SPACE = Trails().defaults.space

@@ -25,11 +25,10 @@ from amp.learn.trainer import train
 from amp.mlp import Floats
 from amp.reward import Reward
 from amp.simulate import policies
-from amp.simulate.lattice import env_from_samples
-from amp.simulate.nodes import Edge, Node, env_from_lattice
-from amp.simulate.oracle import oracle
+from amp.simulate.node_env import Edge, Node, env_from_lattice
 from amp.simulate.policies import Price, fixed, fixed_plans, reward_oracle
 from amp.simulate.replay import Pull, replay_allocator, replay_plan, replay_plans
+from amp.simulate.sample_env import env_from_samples
 from amp.simulate.samples import (
     Arm,
     ArmSamples,
@@ -39,6 +38,7 @@ from amp.simulate.samples import (
     TaskSamples,
 )
 from amp.simulate.table_env import TableEnv
+from amp.simulate.table_oracle import oracle
 from amp.types import Candidate, Complexity, Observation, StepContext, Task, Usage
 
 ARMS = (Arm("program", PROGRAM), Arm("chain", CHAIN))

@@ -19,8 +19,8 @@ from amp.learn.behaviour_cloning import latents_of
 from amp.learn.rollout import roll_out
 from amp.mlp import Layer
 from amp.reward import Reward
-from amp.simulate.lattice import ORDERED, env_from_samples
 from amp.simulate.replay import pulls, replay_allocator
+from amp.simulate.sample_env import ORDERED, env_from_samples
 from amp.simulate.samples import Arm, ArmSamples, RecordedSample, SampleTable, TaskSamples
 from amp.simulate.table_env import TableEnv
 from amp.types import Allocation, Candidate, Observation, StepContext, Task, Usage

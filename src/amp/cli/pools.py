@@ -153,7 +153,7 @@ def pools_train(
 
     from amp.allocate.policy_file import Origin, save_router
     from amp.learn.routing import CURVE_ORDERS, CURVE_UNITS, curve, learn_router
-    from amp.simulate.draws import draw
+    from amp.simulate.pool_draws import draw
 
     training = pool.part(pool.halves()[0])
     with _stages() as on_stage:

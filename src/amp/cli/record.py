@@ -174,7 +174,7 @@ async def _record_lattice(
         record_lattice,
         visited,
     )
-    from amp.simulate.states import Arms
+    from amp.simulate.lattice_states import Arms
 
     benchmark, console = grid.benchmark, new_console(stderr=True)
     arms = Arms(grid.arms, grid.samples, grid.probes, main)

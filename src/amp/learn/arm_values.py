@@ -28,8 +28,8 @@ from amp.errors import InvalidInputError
 from amp.learn.value_trees import Binned, Grown, grow, said_by
 from amp.mlp import Floats, Ints, Mask
 from amp.reward import Reward
-from amp.simulate.oracle import levels
 from amp.simulate.table_env import END, TableEnv
+from amp.simulate.table_oracle import levels
 from amp.types import Allocation
 
 Count = Annotated[int, Field(ge=1)]

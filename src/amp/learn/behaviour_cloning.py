@@ -7,7 +7,7 @@ how lucky it will be. A decision counts by what it earns over the average altern
 that look alike want different things, the one prevails that would cost more to get wrong.
 
 In plans of several steps the expert knows what each decision is worth if all later ones are the
-best (`amp.simulate.oracle.values`), at some trade-offs of the range.
+best (`amp.simulate.table_oracle.values`), at some trade-offs of the range.
 
 Imitation is maximum likelihood in latent space: the network learns the distribution under which
 these decisions are most probable, so PPO starts from a sensible policy that still explores.
@@ -27,8 +27,8 @@ from amp.errors import InvalidInputError
 from amp.learn.networks import LOG_STDS, Networks, encoded, normalisation, one_thread
 from amp.mlp import Floats, Ints, Mask
 from amp.reward import Reward
-from amp.simulate.oracle import values
 from amp.simulate.table_env import TableEnv
+from amp.simulate.table_oracle import values
 from amp.types import Allocation
 
 

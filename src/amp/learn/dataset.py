@@ -18,7 +18,7 @@ from amp.learn.correctness import CorrectnessSettings, judged_samples, train_cor
 from amp.mlp import Layer
 from amp.models.base import ModelCard
 from amp.simulate.build import opening_contexts, table_from_recording, with_p_right
-from amp.simulate.lattice import ORDERED, check_arms, env_from_samples
+from amp.simulate.sample_env import ORDERED, check_arms, env_from_samples
 from amp.simulate.samples import Arm, SampleTable
 from amp.simulate.table_env import TableEnv
 from amp.types import StepContext
@@ -57,8 +57,9 @@ def load_dataset(
 ) -> Dataset:
     """The recorded samples of a config, as its assessor scores them.
 
-    What tells the order of the samples (`amp.simulate.lattice.ORDERED`) is taken from an assessor
-    that is a network: it is missing to it from here on, and so it is to the one that is kept.
+    What tells the order of the samples (`amp.simulate.sample_env.ORDERED`) is taken from an
+    assessor that is a network: it is missing to it from here on, and so it is to the one that is
+    kept.
 
     Args:
         config: says which.

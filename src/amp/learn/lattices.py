@@ -25,10 +25,10 @@ from amp.learn.config import POLICY, TrainConfig
 from amp.learn.dataset import CURVE
 from amp.simulate.lattice_recording import Lattice, Survey, lattice_arms, lattice_from_recording
 from amp.simulate.lattice_replay import replay_lattice
+from amp.simulate.lattice_states import Arms
 from amp.simulate.lattice_table import lattice_env
-from amp.simulate.oracle import oracle
-from amp.simulate.states import Arms
 from amp.simulate.table_env import TableEnv
+from amp.simulate.table_oracle import oracle
 from amp.types import Task
 
 if TYPE_CHECKING:  # it loads PyTorch

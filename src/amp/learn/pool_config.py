@@ -20,7 +20,7 @@ from amp.learn.routing import RoutingSettings
 from amp.pools.pool import Pool, PoolArm
 from amp.pools.pool_file import read_pool
 from amp.settings import Config, FilePath, load_toml
-from amp.simulate.draws import joined
+from amp.simulate.pool_draws import joined
 from amp.types import Allocation
 
 Family = Literal["votes", "cascade", "chain", "logistic", "neighbours", "kind"]
@@ -43,7 +43,7 @@ class PoolStudyConfig(Config):
     join: Mapping[str, Annotated[tuple[str, ...], Field(min_length=1)]] = Field(
         default_factory=dict
     )
-    """New arms by name, each of some that stand in for each other (`amp.simulate.draws.joined`)."""
+    """New arms by name, each of some that stand in for each other (`pool_draws.joined`)."""
     arms: tuple[str, ...] = ()
     """That the study is about; all of them if left out."""
     complete: bool = False

@@ -1,7 +1,7 @@
 """A study of one pool: a router learned on half of the tasks, beside rules tuned on the same half.
 
 Nothing is chosen on the other half. Of the rules, what they reach on the training half decides
-which settings are kept (`amp.simulate.routes.envelope`); of the router, what routers learned on
+which settings are kept (`amp.simulate.pool_rules.envelope`); of the router, what routers learned on
 three quarters of it reach on the last quarter, since what it reaches on tasks that it has learned
 from says little. The rules' estimates of P(right) come of other quarters for the same reason.
 """
@@ -23,8 +23,8 @@ from amp.mlp import Floats, Ints, Mask
 from amp.pools.pool import Pool
 from amp.report.curve_pages import CurveReport, PartReport, Shown
 from amp.report.curves import Curve, Played, Point, Versus, chosen, versus
-from amp.simulate.draws import Draws, Outcome, draw, follow
-from amp.simulate.routes import (
+from amp.simulate.pool_draws import Draws, Outcome, draw, follow
+from amp.simulate.pool_rules import (
     Route,
     Rows,
     Rule,
@@ -64,7 +64,7 @@ class PoolStudy:
         singles: one sample of each arm.
         votes: so many samples of the dear arm as the configuration says.
         bounds: what no policy can reach: the oracle, and where arms have several samples what
-            knowing each task's best arm is worth (`amp.simulate.routes.split_half`).
+            knowing each task's best arm is worth (`amp.simulate.pool_rules.split_half`).
     """
 
     config: PoolStudyConfig

@@ -24,7 +24,7 @@ from amp.learn.priors import describe, learn_prices
 from amp.learn.routing import RoutingSettings, learn_from
 from amp.mlp import Floats, Ints
 from amp.pools.pool import NO_ANSWER, Pool, PoolArm
-from amp.simulate.draws import Draws, costs_of, draw
+from amp.simulate.pool_draws import Draws, costs_of, draw
 from amp.types import Allocation
 
 RANKS = ("cheapest", "middle", "dear")

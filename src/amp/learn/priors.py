@@ -15,7 +15,7 @@ from amp.allocate.router import Descriptors, chances, numbers_of
 from amp.errors import InvalidInputError
 from amp.mlp import Floats, Ints, Mask
 from amp.pools.pool import CHARACTERS_PER_TOKEN, Pool
-from amp.simulate.draws import Draws
+from amp.simulate.pool_draws import Draws
 
 PENALTIES = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 """To choose among, on the squares of a linear regression's weights."""

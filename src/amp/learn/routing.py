@@ -49,7 +49,7 @@ from amp.learn.priors import (
 )
 from amp.mlp import Floats, Ints, Mask, content_hash
 from amp.pools.pool import NO_ANSWER, Pool
-from amp.simulate.draws import Draws, Lattice, draw, follow, known_at, leader_right, recorded
+from amp.simulate.pool_draws import Draws, Lattice, draw, follow, known_at, leader_right, recorded
 from amp.types import Allocation
 
 Count = Annotated[int, Field(ge=1)]

@@ -5,6 +5,16 @@ A policy on a recording::
     from amp.simulate import replay_allocator, table_from_recording
     table = table_from_recording(path, benchmark, tasks, arms, samples=4)
     episodes = replay_allocator(table, allocator)
+
+The modules by what they are about:
+
+- samples of tasks of few steps: `samples` is the table, `build` makes it of a recording, `replay`
+  plays an allocator on it, `policies` and `tuning` have what one is compared with, and `compare`
+  sets all side by side;
+- ``lattice_*``: plans of many steps, of which every arm was asked in every state;
+- ``table_*``: what learners play on, as arrays; `sample_env`, `node_env` and `lattice_table` make
+  it of samples, of nodes and edges, and of a recorded lattice;
+- ``pool_*``: answers of many models that others recorded.
 """
 
 from __future__ import annotations
@@ -16,7 +26,6 @@ from amp.plugins import exported_later
 if TYPE_CHECKING:
     from amp.simulate.build import opening_contexts, table_from_recording
     from amp.simulate.compare import Adaptive, simulate, simulated_run
-    from amp.simulate.lattice import env_from_samples
     from amp.simulate.lattice_recording import (
         Survey,
         lattice_arms,
@@ -24,8 +33,7 @@ if TYPE_CHECKING:
         record_lattice,
     )
     from amp.simulate.lattice_table import lattice_env
-    from amp.simulate.nodes import Edge, Node, env_from_lattice
-    from amp.simulate.oracle import oracle
+    from amp.simulate.node_env import Edge, Node, env_from_lattice
     from amp.simulate.policies import (
         Price,
         best_fixed,
@@ -36,6 +44,7 @@ if TYPE_CHECKING:
         vote_rules,
     )
     from amp.simulate.replay import Plan, Pull, State, replay_allocator, replay_plan, replay_plans
+    from amp.simulate.sample_env import env_from_samples
     from amp.simulate.samples import (
         Arm,
         ArmSamples,
@@ -52,6 +61,7 @@ if TYPE_CHECKING:
         VectorEnv,
         VectorEpisodes,
     )
+    from amp.simulate.table_oracle import oracle
 
 
 __all__ = [
@@ -102,11 +112,11 @@ __getattr__ = exported_later(
     {
         "build": ("opening_contexts", "table_from_recording"),
         "compare": ("Adaptive", "simulate", "simulated_run"),
-        "lattice": ("env_from_samples",),
+        "sample_env": ("env_from_samples",),
         "lattice_recording": ("Survey", "lattice_arms", "lattice_from_recording", "record_lattice"),
         "lattice_table": ("lattice_env",),
-        "nodes": ("Edge", "Node", "env_from_lattice"),
-        "oracle": ("oracle",),
+        "node_env": ("Edge", "Node", "env_from_lattice"),
+        "table_oracle": ("oracle",),
         "policies": (
             "Price",
             "best_fixed",

@@ -29,8 +29,8 @@ from amp.models.base import ModelCard
 from amp.models.recorded import RecordedModel
 from amp.models.recording import digest
 from amp.models.recording_file import add_lattice_task, read_lattice_tasks, read_lattices
-from amp.simulate.explore import Explorer, ReplayError
-from amp.simulate.states import Arms, Lead, TaskLattice, choice_in
+from amp.simulate.lattice_explorer import Explorer, ReplayError
+from amp.simulate.lattice_states import Arms, Lead, TaskLattice, choice_in
 from amp.types import MODEL_ERROR, PLAN, Allocation, Task, written
 
 _ENDED, _OUTSIDE = -1, -2

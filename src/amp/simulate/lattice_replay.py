@@ -15,7 +15,7 @@ from amp.assess.base import Assessor
 from amp.errors import InvalidInputError
 from amp.reward import Reward
 from amp.simulate.lattice_recording import Lattice
-from amp.simulate.states import Arms, Asked, State, TaskLattice, choice_of
+from amp.simulate.lattice_states import Arms, Asked, State, TaskLattice, choice_of
 from amp.types import (
     GIVEN_UP,
     Allocation,

@@ -18,8 +18,8 @@ from amp.allocate.space import Space
 from amp.assess.base import Assessor
 from amp.errors import InvalidInputError
 from amp.simulate.lattice_recording import Lattice
-from amp.simulate.nodes import Edge, Node, env_from_lattice
-from amp.simulate.states import Asked, Lead, State, TaskLattice, choice_of
+from amp.simulate.lattice_states import Asked, Lead, State, TaskLattice, choice_of
+from amp.simulate.node_env import Edge, Node, env_from_lattice
 from amp.simulate.table_env import TableEnv
 from amp.types import Allocation, Complexity, Evidence, Round, StepRecord, Usage
 from amp.votes import weighted_vote

@@ -4,7 +4,7 @@
 rewards nothing. `TableEnv` is one on recorded samples. A node is what is known in a plan step:
 which samples were taken of it. An edge is a sample of an arm: it has its cost, and a call that of
 its prompt, and leads to the node that knows it, too. To settle a node leads to the first node of
-the next plan step, or ends the plan with success or not. `amp.simulate.lattice` builds it.
+the next plan step, or ends the plan with success or not. `amp.simulate.sample_env` builds it.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from tests.simulate.test_table_env import CONTEXTS, DRAWS, SAMPLES, network
 
 from amp.assess.features import FEATURES, FeatureVector
 from amp.learn.dataset import without
-from amp.simulate.lattice import ORDERED, subsets
+from amp.simulate.sample_env import ORDERED, subsets
 from amp.types import Evidence
 
 EVERYTHING = tuple(feature.name for feature in FEATURES)

@@ -32,7 +32,7 @@ from amp.execute.meter import Meter
 from amp.execute.tools import RecordedTool
 from amp.models.base import Completion, NextToken, Prompt
 from amp.models.recorded import RecordedModel
-from amp.simulate.states import Arms, Asked, Choice, Lead, State, TaskLattice, choice_of
+from amp.simulate.lattice_states import Arms, Asked, Choice, Lead, State, TaskLattice, choice_of
 from amp.types import (
     STANDING_PLAN,
     Candidate,

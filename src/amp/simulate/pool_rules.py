@@ -16,7 +16,7 @@ import numpy as np
 from amp.allocate.router import Known, posterior
 from amp.mlp import Floats, Ints, Mask
 from amp.pools.pool import NO_ANSWER
-from amp.simulate.draws import Draws, Outcome, known_after, leader_right
+from amp.simulate.pool_draws import Draws, Outcome, known_after, leader_right
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,7 +20,7 @@ from amp.errors import InvalidInputError
 from amp.execute.checks import Check
 from amp.mlp import Floats, Ints, Mask
 from amp.pools.pool import NO_ANSWER, Pool, PoolArm, PoolTask
-from amp.simulate.lattice import costs_of as table_costs
+from amp.simulate.sample_env import costs_of as table_costs
 from amp.simulate.samples import SampleTable
 from amp.types import StepContext
 

@@ -1,7 +1,7 @@
 """The states of tasks that were visited: what every arm says in each, and where that leads.
 
-`amp.simulate.explore` visits them, `amp.simulate.lattice_recording` keeps them, and
-`amp.simulate.lattice` makes tables of them to learn from.
+`amp.simulate.lattice_explorer` visits them, `amp.simulate.lattice_recording` keeps them, and
+`amp.simulate.sample_env` makes tables of them to learn from.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from amp.models.recorded import RecordedModel
 from amp.models.recording import contents
 from amp.models.scripted import ScriptedModel
 from amp.planner import Planner
-from amp.simulate.explore import Explorer
+from amp.simulate.lattice_explorer import Explorer
 from amp.simulate.lattice_recording import (
     Lattice,
     Survey,
@@ -40,7 +40,7 @@ from amp.simulate.lattice_recording import (
     record_lattice,
     visited,
 )
-from amp.simulate.states import Arms, TaskLattice
+from amp.simulate.lattice_states import Arms, TaskLattice
 from amp.types import (
     STOP,
     Allocation,

@@ -18,9 +18,9 @@ from amp.errors import InvalidInputError
 from amp.mlp import Floats
 from amp.models.base import ModelCard
 from amp.reward import Reward
-from amp.simulate.lattice import check_arms
-from amp.simulate.oracle import oracle
+from amp.simulate.sample_env import check_arms
 from amp.simulate.table_env import END, Costs, Readings, TableEnv
+from amp.simulate.table_oracle import oracle
 from amp.types import Allocation, Complexity, Evidence, Observation, StepContext, Task, Usage
 
 _NOT_ASSESSED = Complexity(0.0)
