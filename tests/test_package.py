@@ -8,7 +8,6 @@ import sys
 import tomllib
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from typer.testing import CliRunner
@@ -57,12 +56,12 @@ def test_all_that_a_package_exports_is_there() -> None:
         assert [name for name in exported if not hasattr(package, name)] == [], path
 
 
-def test_no_module_hides_what_its_package_exports() -> None:
+def test_no_module_hides_what_its_package_exports_later() -> None:
     for path in (ROOT / "src" / "amp").rglob("__init__.py"):
         package = import_module(".".join(path.parent.relative_to(ROOT / "src").parts))
         modules = {each.stem for each in path.parent.iterdir()}
-        for name in modules.intersection(getattr(package, "__all__", ())):
-            assert isinstance(getattr(package, name), ModuleType), (path, name)
+        if hasattr(package, "__getattr__"):
+            assert modules.isdisjoint(package.__all__), path
 
 
 def test_the_readmes_python_succeeds_on_a_real_model(smollm2: str, tmp_path: Path) -> None:
