@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from amp.errors import InvalidInputError
 from amp.mlp import Floats, Ints
-from amp.simulate.sources import Source, learn_orders, play, samples_of
+from experiments.game24_sources import Source, learn_orders, play, samples_of
 
 few = settings(max_examples=20)
 seeds = st.integers(0, 10_000)
