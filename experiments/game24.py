@@ -27,8 +27,8 @@ from amp.errors import AmpError, InvalidInputError
 from amp.mlp import Floats, Ints
 from amp.pools import Pool, find_pools, read_pool
 from amp.report.stats import bootstrap_interval, ratio
-from experiments.game24_sources import Played, Source, learn_orders, play, samples_of
 from experiments.game24_search import RECORDED, Found, Rule, Tree, beam, explore
+from experiments.game24_sources import Played, Source, learn_orders, play, samples_of
 from experiments.game24_trees import read_trees, usage_told
 
 POOL = "pools/tot_game24"

@@ -7,12 +7,12 @@ from itertools import combinations, permutations
 
 import numpy as np
 import pytest
+from experiments.game24_sources import Source, learn_orders, play, samples_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amp.errors import InvalidInputError
 from amp.mlp import Floats, Ints
-from experiments.game24_sources import Source, learn_orders, play, samples_of
 
 few = settings(max_examples=20)
 seeds = st.integers(0, 10_000)
