@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from amp.errors import InvalidInputError, MissingDependencyError
-from amp.learn.giving_up import Trial, trials_of
+from amp.learn.giving_up import LabelledEpisode, trials_of
 from amp.trace import EPISODES, MANIFEST, read_episodes, read_manifest
 from amp.types import Complexity, Episode, Observation, StepRecord, Task, Usage
 
@@ -32,7 +32,7 @@ class Recorded:
 
     agent: str
     episode: Episode
-    trial: Trial
+    trial: LabelledEpisode
 
     @property
     def steps(self) -> int:

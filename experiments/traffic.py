@@ -34,7 +34,7 @@ from amp.benchmarks.download import data_directory
 from amp.errors import AmpError, InvalidInputError
 from amp.pools.pool import Pool, read_pool_prices
 from amp.pools.pool_file import read_pool
-from amp.report.curves import Estimate
+from amp.report.curves import IntervalEstimate
 from amp.report.stats import RESAMPLES, Array, bootstrap
 from amp.serve.accounts.keys import KeyLimits
 from amp.serve.accounts.ledger import Accounts
@@ -143,27 +143,27 @@ def learned(folder: Path) -> tuple[TrafficStudy, Expected]:
     return study, chosen
 
 
-def beside(groups: Sequence[str], dear: Array, own: Array) -> Estimate:
+def beside(groups: Sequence[str], dear: Array, own: Array) -> IntervalEstimate:
     """The gain of one mean over another, over resamples of the groups."""
 
     def gain(weights: Array) -> Array:
         return np.asarray(weights @ (own - dear) / weights.sum(1))
 
     (value,) = gain(np.ones((1, len(groups))))
-    return Estimate.of(float(value), bootstrap(groups, gain, RESAMPLES, 0))
+    return IntervalEstimate.of(float(value), bootstrap(groups, gain, RESAMPLES, 0))
 
 
-def saved(groups: Sequence[str], dear: Array, own: Array) -> Estimate:
+def saved(groups: Sequence[str], dear: Array, own: Array) -> IntervalEstimate:
     """The share of a cost that another one saves, likewise."""
 
     def share(weights: Array) -> Array:
         return np.asarray(1.0 - (weights @ own) / (weights @ dear))
 
     (value,) = share(np.ones((1, len(groups))))
-    return Estimate.of(float(value), bootstrap(groups, share, RESAMPLES, 0))
+    return IntervalEstimate.of(float(value), bootstrap(groups, share, RESAMPLES, 0))
 
 
-def percent(one: Estimate) -> str:
+def percent(one: IntervalEstimate) -> str:
     return f"{100 * one.value:.1f} ({100 * one.low:.1f} to {100 * one.high:.1f})"
 
 

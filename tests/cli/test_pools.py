@@ -20,7 +20,7 @@ from amp.cli import app
 from amp.cli.pools import _verdict
 from amp.errors import InvalidInputError
 from amp.pools import read_pool, write_pool
-from amp.report.curves import Estimate, Versus
+from amp.report.curves import CurveComparison, IntervalEstimate
 from amp.types import Allocation
 
 runner = CliRunner()
@@ -133,9 +133,9 @@ def test_a_configuration_says_how_an_arm_is_asked(studied: Path, tmp_path: Path)
 
 
 def test_the_verdict_is_that_of_the_closest_rule() -> None:
-    def beside(name: str, low: float, high: float) -> Versus:
-        gain = Estimate((low + high) / 2, low, high)
-        return Versus(name, None, None, gain, Estimate(1.0, 1.0, 1.0))
+    def beside(name: str, low: float, high: float) -> CurveComparison:
+        gain = IntervalEstimate((low + high) / 2, low, high)
+        return CurveComparison(name, None, None, gain, IntervalEstimate(1.0, 1.0, 1.0))
 
     far, near = beside("votes", 0.1, 0.2), beside("chain", 0.01, 0.02)
     assert _verdict([far, near]).startswith("A router pays: +1.5 (+1.0 to +2.0) points")

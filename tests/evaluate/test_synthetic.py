@@ -21,7 +21,7 @@ from tests.fakes.synthetic import (
 )
 
 from amp.errors import InvalidInputError
-from amp.report.adaptivity import Spent, rank_correlations
+from amp.report.adaptivity import AllocatedAmount, rank_correlations
 from amp.report.frontier import Point, cost_share, reward_share
 from amp.report.metrics import Interval
 from amp.simulate.policies import (
@@ -150,7 +150,9 @@ def held_out(measure: Callable[[TaskSamples], float], seed: int) -> tuple[float,
     )
     assert share is not None
     spent = [
-        Spent(row.task, tokens_of(rule(row)), sum(not d.right for d in samples) / len(samples))
+        AllocatedAmount(
+            row.task, tokens_of(rule(row)), sum(not d.right for d in samples) / len(samples)
+        )
         for row in test.tasks
         for samples in [row.by_arm["short"].samples]
     ]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from amp.allocate.giving_up import threshold
 from amp.errors import InvalidInputError
-from amp.learn.giving_up import Trial, fit_head, in_folds, p_fails, trials_of
+from amp.learn.giving_up import LabelledEpisode, fit_head, in_folds, p_fails, trials_of
 from amp.types import (
     Allocation,
     Candidate,
@@ -25,7 +25,7 @@ from amp.types import (
 )
 
 
-def made(n: int, seed: int = 0) -> list[Trial]:
+def made(n: int, seed: int = 0) -> list[LabelledEpisode]:
     """Failures repeat themselves more and more; what is refused says nothing."""
     rng = np.random.default_rng(seed)
     trials = []
@@ -39,7 +39,7 @@ def made(n: int, seed: int = 0) -> list[Trial]:
             }
             for t in range(1, int(rng.integers(2, 15)))
         ]
-        trials.append(Trial(f"game {number}", failed, tuple(moments)))
+        trials.append(LabelledEpisode(f"game {number}", failed, tuple(moments)))
     return trials
 
 
@@ -73,7 +73,7 @@ def test_every_survivor_is_told_by_a_head_that_had_not_seen_it() -> None:
     """Noise without a signal: heads that had seen the successes would rate them as safer."""
     rng = np.random.default_rng(0)
     trials = [
-        Trial(str(n), n % 2 == 0, ({name: float(rng.normal()) for name in NOISE},))
+        LabelledEpisode(str(n), n % 2 == 0, ({name: float(rng.normal()) for name in NOISE},))
         for n in range(60)
     ]
     head = fit_head(trials, features=NOISE, penalty=0.1)

@@ -19,7 +19,7 @@ from amp.learn.pool_transfer import Source, by_rank, study_transfer, together
 from amp.learn.routing import RoutingSettings
 from amp.pools import Pool, write_pool
 from amp.report.curve_pages import markdown, picture
-from amp.report.curves import Curve, Line, Played, Point, chosen, versus
+from amp.report.curves import CostLine, Played, PolicyCurve, SettingPoint, chosen, versus
 from amp.simulate import pool_draws
 
 ROUTING = RoutingSettings(depth=3, samples=2, orders=1, trade_offs=(0.1, 0.8, 0.95))
@@ -76,11 +76,11 @@ def test_what_a_setting_reaches_is_said_of_tasks_it_was_not_learned_on(
     assert all(not dict(learned_on)[router] & groups for router, groups in played_on)
 
 
-def point(rng: np.random.Generator, name: str, rate: float, cost: float) -> Point:
+def point(rng: np.random.Generator, name: str, rate: float, cost: float) -> SettingPoint:
     both = [
         Played(np.asarray(rng.random(40) < rate, np.float64), np.full(40, cost)) for _ in range(2)
     ]
-    return Point(name, *both)
+    return SettingPoint(name, *both)
 
 
 @given(st.lists(st.tuples(st.floats(0.1, 0.9), st.floats(0.1, 9)), min_size=1, max_size=3))
@@ -89,7 +89,9 @@ def test_equal_curves_differ_by_nothing(settings_of: list[tuple[float, float]]) 
     rng = np.random.default_rng(0)
     points = tuple(point(rng, str(i), *each) for i, each in enumerate(settings_of))
     groups = [f"g{task // 2}" for task in range(40)]
-    for row in versus(Curve("one", points), Curve("two", points), (0.05, 1.0, 20.0), groups):
+    for row in versus(
+        PolicyCurve("one", points), PolicyCurve("two", points), (0.05, 1.0, 20.0), groups
+    ):
         assert (row.gain.value, row.gain.low, row.gain.high) == (0.0, 0.0, 0.0)
         assert (row.ratio.value, row.ratio.low, row.ratio.high) == (1.0, 1.0, 1.0)
 
@@ -99,7 +101,7 @@ def test_equal_curves_differ_by_nothing(settings_of: list[tuple[float, float]]) 
     st.floats(0, 1),
 )
 def test_a_line_sells_for_its_price(settings_of: list[tuple[float, float]], share: float) -> None:
-    line = Line.through(*np.array(settings_of).T)
+    line = CostLine.through(*np.array(settings_of).T)
     cost = share * line.cost[-1]
     reached = line.success_for(cost)
     assert line.cost_of(reached) <= cost + 1e-9
@@ -111,23 +113,23 @@ def test_a_curve_of_one_setting_is_compared_where_it_is() -> None:
     rng = np.random.default_rng(1)
     goal, cheap = point(rng, "goal", 0.7, 10.0), point(rng, "cheap", 0.9, 5.0)
     groups = [str(task) for task in range(40)]
-    (row,) = versus(Curve("cheap", (cheap,)), Curve("goal", (goal,)), (), groups)
+    (row,) = versus(PolicyCurve("cheap", (cheap,)), PolicyCurve("goal", (goal,)), (), groups)
     gained = cheap.test.success.mean() - goal.test.success.mean()
     assert row.cost == 10.0
     assert row.gain.value == pytest.approx(gained)
     assert row.gain.low <= row.gain.value <= row.gain.high
     assert row.ratio.value < 0.5
-    choice = chosen(Curve("cheap", (cheap,)), goal, groups)
+    choice = chosen(PolicyCurve("cheap", (cheap,)), goal, groups)
     assert (choice.setting, choice.reached, choice.cost) == ("cheap", True, 5.0)
     assert choice.ratio.value == 0.5
 
 
 def test_training_tasks_alone_choose_a_setting() -> None:
     ones, zeros, costs = np.ones(4), np.zeros(4), np.ones(4)
-    fit = Point("fit", Played(ones, costs), Played(zeros, costs))
-    good = Point("good", Played(zeros, costs), Played(ones, costs))
-    assert Curve("two", (good, fit)).choice(0.9) == (fit, True)
-    assert Curve("one", (good,)).choice(0.9) == (good, False)
+    fit = SettingPoint("fit", Played(ones, costs), Played(zeros, costs))
+    good = SettingPoint("good", Played(zeros, costs), Played(ones, costs))
+    assert PolicyCurve("two", (good, fit)).choice(0.9) == (fit, True)
+    assert PolicyCurve("one", (good,)).choice(0.9) == (good, False)
 
 
 @pytest.mark.slow

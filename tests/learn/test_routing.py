@@ -20,8 +20,8 @@ from amp.mlp import read_tensors, write_tensors
 from amp.pools import Pool
 from amp.pools.pool import NO_ANSWER, PoolArm, PoolTask
 from amp.simulate.pool_draws import (
+    CountLattice,
     Draws,
-    Lattice,
     Outcome,
     draw,
     follow,
@@ -30,7 +30,7 @@ from amp.simulate.pool_draws import (
     known_at,
     leader_right,
 )
-from amp.simulate.pool_rules import Cascade, Chain, Rows, Vote, envelope, oracle, split_half
+from amp.simulate.pool_rules import Chain, PoolCascade, Rows, Vote, envelope, oracle, split_half
 from amp.types import (
     Allocation,
     Candidate,
@@ -134,7 +134,7 @@ def test_an_exact_check_settles_an_answer() -> None:
 
 @given(st.lists(st.integers(1, 3), min_size=1, max_size=3), st.integers(1, 5))
 def test_a_lattice_has_every_way_to_take_few_samples(samples: list[int], depth: int) -> None:
-    lattice = Lattice.of(samples, depth)
+    lattice = CountLattice.of(samples, depth)
     nodes = {tuple(node) for node in lattice.taken.tolist()}
     assert len(nodes) == len(lattice.taken)
     assert max(map(sum, nodes)) == min(depth, sum(min(s, depth) for s in samples))
@@ -147,7 +147,7 @@ def test_a_lattice_has_every_way_to_take_few_samples(samples: list[int], depth: 
 
 def test_a_lattice_too_large_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="take fewer arms or a lower depth"):
-        Lattice.of([10] * 12, 10)
+        CountLattice.of([10] * 12, 10)
 
 
 def test_votes_count_the_first_samples() -> None:
@@ -339,7 +339,7 @@ def test_a_cascade_stops_where_arms_agree_and_pays_for_what_it_asked() -> None:
     pool = made_pool(200)
     router_free = Rows(draw(pool, 1, 0), None, np.zeros(5), {})  # type: ignore[arg-type]
     draws = router_free.draws
-    outcome = Cascade((0, 0), 2, 1, 1, ("m0", "m1")).play(router_free)
+    outcome = PoolCascade((0, 0), 2, 1, 1, ("m0", "m1")).play(router_free)
     same = draws.answer[:, 0, 0] == draws.answer[:, 0, 1]
     assert (outcome.taken[:, 1] == ~same).all()
     assert (outcome.right[same] == draws.right[same, 0, 0]).all()
@@ -386,7 +386,7 @@ def test_no_rule_beats_the_oracle() -> None:
     draws = draw(pool, 2, 0)
     rows = Rows(draws, None, np.zeros(5), {})  # type: ignore[arg-type]
     best = oracle(draws)
-    for rule in (Vote(0, "m0", 1), Vote(1, "m1", 3), Cascade((0,), 1, 1, 1, ("m0", "m1"))):
+    for rule in (Vote(0, "m0", 1), Vote(1, "m1", 3), PoolCascade((0,), 1, 1, 1, ("m0", "m1"))):
         assert rule.play(rows).right.mean() <= best.right.mean()
     assert split_half(draws, 0.9, 1e-5).right.mean() <= best.right.mean()
 

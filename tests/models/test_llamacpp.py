@@ -18,7 +18,7 @@ from amp.models import catalog
 from amp.models.base import LanguageModel, Message, Prompt, Request
 from amp.models.bill import Bill, open_bill
 from amp.models.llamacpp import LlamaCppModel
-from amp.models.llamacpp_server import Call
+from amp.models.llamacpp_server import ServerCall
 from amp.types import Usage
 
 ENDLESS = "root ::= [a-z ] root"
@@ -94,7 +94,7 @@ async def test_the_count_is_the_servers_own(
     prompt = ask("Say it.", max_tokens=40, stop=stop)
     (completion,) = await smol.generate(Request(prompt, grammar=grammar))
     body = smol._body(prompt, max_tokens=40) | {"grammar": grammar, "stop": list(stop)}
-    plain = await asyncio.to_thread(smol._server.complete, Call(slots=1), body)
+    plain = await asyncio.to_thread(smol._server.complete, ServerCall(slots=1), body)
     assert completion.usage.completion_tokens == plain["usage"]["completion_tokens"]
     assert completion.usage.completion_tokens >= len(completion.log_probs) + unseen
     assert completion.text == generated

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from amp.cost import dollars, is_priced
 from amp.errors import InvalidInputError
 from amp.models import catalog, registry
-from amp.models.registry import Price, load_model
+from amp.models.registry import TokenPrice, load_model
 from amp.settings import load_settings
 from amp.types import Usage
 
@@ -54,12 +54,12 @@ def test_a_written_table_reads_back_as_it_was(
     path = tmp_path_factory.mktemp("prices") / "prices.toml"
     path.write_text("\n".join(['[anthropic."a.b"]', *lines]))
     assert registry.read_prices(path).models == {
-        ("anthropic", "a.b"): Price(prompt, cached, completion, reasoning)
+        ("anthropic", "a.b"): TokenPrice(prompt, cached, completion, reasoning)
     }
 
 
 def test_the_users_table_wins_and_the_shipped_one_fills_the_rest(own: Path) -> None:
-    assert registry.find_price("openai", "gpt-4.1-mini", own) == Price(9.0, 8.5, 7.0, 6.0)
+    assert registry.find_price("openai", "gpt-4.1-mini", own) == TokenPrice(9.0, 8.5, 7.0, 6.0)
     shipped = registry.find_price("openai", "gpt-4.1")
     assert registry.find_price("openai", "gpt-4.1", own) == shipped is not None
     assert registry.find_price("anthropic", "gpt-4.1-mini", own) is None

@@ -9,24 +9,30 @@ import pytest
 from scipy import stats
 
 from amp.errors import InvalidInputError
-from amp.report.adaptivity import Spent, rank_correlations
+from amp.report.adaptivity import AllocatedAmount, rank_correlations
 
 
-def make(rng: np.random.Generator, tasks: int, effect: float, each: int = 1) -> list[Spent]:
+def make(
+    rng: np.random.Generator, tasks: int, effect: float, each: int = 1
+) -> list[AllocatedAmount]:
     """Tasks of even difficulty, of which eight samples tell; more is spent on harder ones."""
     rows = []
     for task in range(tasks):
         difficulty = rng.random()
         for _ in range(each):
             spent = 100 * round(float(np.exp(effect * difficulty + rng.normal(0, 0.5))))
-            rows.append(Spent(str(task), spent, rng.binomial(8, difficulty) / 8))
+            rows.append(AllocatedAmount(str(task), spent, rng.binomial(8, difficulty) / 8))
     return rows
 
 
 def test_to_spend_by_difficulty_is_perfect_and_against_it_is_the_opposite() -> None:
     rates = [0.0, 0.125, 0.5, 0.5, 1.0]
-    with_it = rank_correlations([Spent(f"t{i}", 100 * rate, rate) for i, rate in enumerate(rates)])
-    against = rank_correlations([Spent(f"t{i}", -100 * rate, rate) for i, rate in enumerate(rates)])
+    with_it = rank_correlations(
+        [AllocatedAmount(f"t{i}", 100 * rate, rate) for i, rate in enumerate(rates)]
+    )
+    against = rank_correlations(
+        [AllocatedAmount(f"t{i}", -100 * rate, rate) for i, rate in enumerate(rates)]
+    )
     for found, expected in ((with_it, 1.0), (against, -1.0)):
         assert found.spearman.value == pytest.approx(expected)
         assert found.kendall.value == pytest.approx(expected)
@@ -72,22 +78,28 @@ def test_a_useless_policy_is_called_adaptive_no_more_often_than_stated() -> None
 def test_what_does_not_vary_has_no_correlation_but_a_reason() -> None:
     for rows, note in (
         ([], "not defined: no rows"),
-        ([Spent("a", 4, 0.1), Spent("b", 4, 0.9)], "not defined: all were given 4"),
-        ([Spent("a", 1, 0.5), Spent("b", 4, 0.5)], "not defined: all have the failure rate 0.5"),
+        (
+            [AllocatedAmount("a", 4, 0.1), AllocatedAmount("b", 4, 0.9)],
+            "not defined: all were given 4",
+        ),
+        (
+            [AllocatedAmount("a", 1, 0.5), AllocatedAmount("b", 4, 0.5)],
+            "not defined: all have the failure rate 0.5",
+        ),
     ):
         for estimate in (rank_correlations(rows).spearman, rank_correlations(rows).kendall):
             assert (estimate.value, estimate.interval, estimate.note) == (None, None, note)
 
 
 def test_one_task_has_a_correlation_but_no_interval() -> None:
-    found = rank_correlations([Spent("a", 1, 0.1), Spent("a", 4, 0.9)]).kendall
+    found = rank_correlations([AllocatedAmount("a", 1, 0.1), AllocatedAmount("a", 4, 0.9)]).kendall
     assert found.value == pytest.approx(1.0)
     assert (found.interval, found.note) == (None, "no interval: one task")
 
 
 def test_what_is_no_amount_or_no_rate_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="amount of task a is nan"):
-        Spent("a", math.nan, 0.5)
+        AllocatedAmount("a", math.nan, 0.5)
     for rate in (-0.1, 1.1, math.nan):
         with pytest.raises(InvalidInputError, match=f"failure rate of task a is {rate}"):
-            Spent("a", 1.0, rate)
+            AllocatedAmount("a", 1.0, rate)

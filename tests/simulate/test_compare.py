@@ -11,7 +11,7 @@ from amp.allocate.base import FixedAllocator
 from amp.errors import InvalidInputError
 from amp.models.base import ModelCard
 from amp.report.frontier import success_at
-from amp.report.overview import Policy, policies_of
+from amp.report.overview import PolicyFigures, policies_of
 from amp.report.report import OF_SAMPLES, RunReport, make_report
 from amp.simulate.compare import Adaptive, simulate
 from amp.simulate.policies import Price, fixed
@@ -43,16 +43,16 @@ def three() -> RunReport:
     return simulated()
 
 
-def named(report: RunReport, name: str) -> Policy:
+def named(report: RunReport, name: str) -> PolicyFigures:
     (one,) = (one for one in policies_of(report) if name in (one.line.name, one.line.kind))
     return one
 
 
-def above_front(one: Policy) -> float | None:
+def above_front(one: PolicyFigures) -> float | None:
     return None if one.gain is None else one.gain.gain
 
 
-def success(one: Policy) -> float:
+def success(one: PolicyFigures) -> float:
     return one.line.summary.success_rate
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from amp.allocate.base import Allocator
-from amp.allocate.rules import PlanThenFollow
+from amp.allocate.rules import PlanThenFollow, RuleSettings
 from amp.types import (
     PLAN,
     STANDING_PLAN,
@@ -276,11 +276,7 @@ def _failed(context: StepContext) -> bool:
     return PLAN in context.evidence.tools[-1] and not context.evidence.votes
 
 
-Settings = Mapping[str, Allocator]
-"""The settings of a rule, by what they are called."""
-
-
-def plan_rules(arms: Mapping[str, Allocation]) -> dict[str, Settings]:
+def plan_rules(arms: Mapping[str, Allocation]) -> dict[str, RuleSettings]:
     """The rules and their settings, as far as the arms go, by name; empty ones are left out.
 
     Args:

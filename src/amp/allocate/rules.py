@@ -29,6 +29,9 @@ from amp.types import (
     Usage,
 )
 
+RuleSettings = Mapping[str, Allocator]
+"""The settings of a rule, by what they are called."""
+
 
 @dataclass(frozen=True, slots=True)
 class HeuristicAllocator(Allocator):

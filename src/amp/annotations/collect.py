@@ -48,7 +48,7 @@ from amp.types import Episode
 
 _NEEDED = (("task",), ("step",), ("rating", "complexity"), ("by", "annotator"))
 
-Row = Mapping[str, object]
+ImportedRow = Mapping[str, object]
 
 
 def import_annotations(path: Path) -> Annotations:
@@ -74,7 +74,7 @@ def import_annotations(path: Path) -> Annotations:
     return some_good(path, Annotations(tuple(good), tuple(bad)), "annotation")
 
 
-def _json_rows(text: str) -> Iterator[tuple[int, Row | ValueError]]:
+def _json_rows(text: str) -> Iterator[tuple[int, ImportedRow | ValueError]]:
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
@@ -83,7 +83,7 @@ def _json_rows(text: str) -> Iterator[tuple[int, Row | ValueError]]:
                 yield number, error
 
 
-def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, Row | ValueError]]:
+def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, ImportedRow | ValueError]]:
     lines = list(io.StringIO(text, newline=""))
     header = lines[0] if lines else ""
     delimiter = max(",;\t", key=header.count)
@@ -110,7 +110,7 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, Row | ValueError]]:
             start = number  # an unclosed quote must not swallow the lines after it
 
 
-def _annotation(row: Row) -> Annotation:
+def _annotation(row: ImportedRow) -> Annotation:
     """Reads one row.
 
     Raises:
@@ -138,7 +138,7 @@ def _annotation(row: Row) -> Annotation:
     )
 
 
-def _one_of(row: Row, *names: str) -> tuple[str, object]:
+def _one_of(row: ImportedRow, *names: str) -> tuple[str, object]:
     """Name and value of the one of these columns that is not empty."""
     filled = [(name, row[name]) for name in names if row.get(name) not in (None, "")]
     if len(filled) > 1:

@@ -40,7 +40,7 @@ _STEP = StepContext(Task("any", "any"), Observation())
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class AllocationPoint:
     """What a policy does at one complexity.
 
     Attributes:
@@ -60,7 +60,7 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class AllocationCurve:
     """A policy across complexity, at one trade-off.
 
     Attributes:
@@ -69,7 +69,7 @@ class Curve:
     """
 
     trade_off: float | None
-    points: tuple[Point, ...]
+    points: tuple[AllocationPoint, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class PolicyView:
     max_samples: int | None
     features: tuple[str, ...]
     inputs: int | None
-    curves: tuple[Curve, ...]
+    curves: tuple[AllocationCurve, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,12 +202,16 @@ def policy_view(policy: Policy) -> PolicyView:
     )
 
 
-def _curve(policy: Policy, trade_off: float | None, typical: Mapping[str, float]) -> Curve:
+def _curve(
+    policy: Policy, trade_off: float | None, typical: Mapping[str, float]
+) -> AllocationCurve:
     policy = replace(policy, deterministic=True)
-    return Curve(trade_off, tuple(_point(policy, Complexity(c, typical)) for c in COMPLEXITIES))
+    return AllocationCurve(
+        trade_off, tuple(_point(policy, Complexity(c, typical)) for c in COMPLEXITIES)
+    )
 
 
-def _point(policy: Policy, complexity: Complexity) -> Point:
+def _point(policy: Policy, complexity: Complexity) -> AllocationPoint:
     # A policy cannot stop before the first round, so there is always an allocation.
     allocation = policy.allocate(_STEP, complexity).allocation or Allocation()
     tools = policy.distribution(_STEP, complexity).locations[TOOLS_FROM:]
@@ -217,7 +221,7 @@ def _point(policy: Policy, complexity: Complexity) -> Point:
         [Candidate("", action, tool_uses=used) for action in actions]
         for actions in (["same"] * count, map(str, range(count)))
     )
-    return Point(
+    return AllocationPoint(
         complexity=complexity.score,
         allocation=allocation,
         tools=dict(zip(policy.space.tool_names, map(sigmoid, tools), strict=True)),
@@ -348,7 +352,7 @@ def _picture(view: PolicyView) -> Table:
     return table
 
 
-def _table(curve: Curve) -> Table:
+def _table(curve: AllocationCurve) -> Table:
     """The values of a curve, one row for each complexity."""
     names = ("depth", "temp", "top_p", "beams", "verify")
     tools = tuple(curve.points[0].tools)
@@ -392,13 +396,13 @@ def _new_table(title: str, first: str = "") -> Table:
     return table
 
 
-def _name(curve: Curve) -> str:
+def _name(curve: AllocationCurve) -> str:
     return "all trade-offs" if curve.trade_off is None else f"trade-off {curve.trade_off:g}"
 
 
 def _resources(
     view: PolicyView,
-) -> list[tuple[str, tuple[float, float], Callable[[Point], float]]]:
+) -> list[tuple[str, tuple[float, float], Callable[[AllocationPoint], float]]]:
     """Each resource with its bounds, and a function that returns its value at a point."""
     space = view.space
     (low, high), (low_with_tools, high_with_tools) = space.depths(False), space.depths(True)
@@ -415,10 +419,10 @@ def _resources(
     ]
 
 
-def _probabilities(view: PolicyView) -> list[tuple[str, Callable[[Point], float]]]:
+def _probabilities(view: PolicyView) -> list[tuple[str, Callable[[AllocationPoint], float]]]:
     """Each tool, and a stop after a round, with a function that returns its probability."""
 
-    def tool(name: str) -> tuple[str, Callable[[Point], float]]:
+    def tool(name: str) -> tuple[str, Callable[[AllocationPoint], float]]:
         return name, lambda point: point.tools[name]
 
     return [

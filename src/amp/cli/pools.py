@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from amp.pools.pool import Pool
     from amp.pools.summary import Mark, PoolSummary
     from amp.report.curve_pages import CurveReport
-    from amp.report.curves import Versus
+    from amp.report.curves import CurveComparison
 
 
 pools_app = typer.Typer(help="Recorded answers of many models.", no_args_is_help=True)
@@ -329,7 +329,7 @@ def _of_columns(title: str, first: str, *others: str) -> Table:
     return table
 
 
-def _verdict(means: Sequence[Versus]) -> str:
+def _verdict(means: Sequence[CurveComparison]) -> str:
     """Whether a router pays, beside the rule that comes closest to it."""
     from amp.report.curve_pages import points
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from amp.learn.config import TrainConfig
     from amp.learn.trainer import Metrics
     from amp.models.base import LanguageModel
-    from amp.report.curves import Estimate
+    from amp.report.curves import IntervalEstimate
     from amp.serve.traffic.pool import By
     from amp.serve.traffic.study import Expected, TrafficStudy
 
@@ -389,6 +389,6 @@ def _unlike(study: TrafficStudy, chosen: Expected | None) -> list[Expected]:
     return rows
 
 
-def _percent(share: Estimate) -> str:
+def _percent(share: IntervalEstimate) -> str:
     value, low, high = (round(100.0 * each, 1) + 0.0 for each in astuple(share))  # no -0.0
     return f"{value:.1f} ({low:.1f} to {high:.1f})"

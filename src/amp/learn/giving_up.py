@@ -31,7 +31,7 @@ PENALTY = 4.0
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class LabelledEpisode:
     """An episode as the learner sees it.
 
     Attributes:
@@ -49,7 +49,7 @@ def trials_of(
     episodes: Sequence[Episode],
     when: When = "steps",
     group: Callable[[Episode], str] = lambda episode: episode.task.id,
-) -> list[Trial]:
+) -> list[LabelledEpisode]:
     """Episodes as trials; those without a verdict are left out.
 
     Args:
@@ -60,14 +60,14 @@ def trials_of(
     """
     moments = _before_steps if when == "steps" else _after_rounds
     return [
-        Trial(group(episode), not episode.success, moments(episode))
+        LabelledEpisode(group(episode), not episode.success, moments(episode))
         for episode in episodes
         if episode.success is not None
     ]
 
 
 def fit_head(
-    trials: Sequence[Trial],
+    trials: Sequence[LabelledEpisode],
     when: When = "steps",
     *,
     features: Sequence[str] | None = None,
@@ -101,7 +101,7 @@ def fit_head(
     return replace(whole, survived=tuple(sorted(survived)), benchmark=benchmark)
 
 
-def p_fails(head: FailureHead, trial: Trial) -> list[float]:
+def p_fails(head: FailureHead, trial: LabelledEpisode) -> list[float]:
     """p_fail at every moment of a trial."""
     return [head.p_fail_of(moment) for moment in trial.moments]
 
@@ -113,7 +113,7 @@ def in_folds(groups: Sequence[str], folds: int) -> dict[str, int]:
 
 
 def _fitted(
-    trials: Sequence[Trial], when: When, names: tuple[str, ...], penalty: float
+    trials: Sequence[LabelledEpisode], when: When, names: tuple[str, ...], penalty: float
 ) -> FailureHead:
     told = [trial for trial in trials if trial.moments]
     failures = sum(trial.failed for trial in told)

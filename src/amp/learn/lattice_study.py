@@ -14,15 +14,21 @@ from statistics import fmean
 
 from amp.allocate.arm_values import ArmValues
 from amp.allocate.base import CONTROLS, Allocator, FixedAllocator, shuffled_control
-from amp.allocate.plan_state import Settings, plan_rules
+from amp.allocate.plan_state import plan_rules
 from amp.allocate.policy import ByArm
 from amp.allocate.policy_file import load_arm_values
+from amp.allocate.rules import RuleSettings
 from amp.benchmarks.base import Benchmark
 from amp.cost import costing
 from amp.errors import InvalidInputError
 from amp.learn.config import CHECKPOINT, POLICY, PlanLearner, TrainConfig
 from amp.learn.lattices import learn_network, learn_values, read_lattice, table_of
-from amp.report.adaptivity import RankCorrelations, Spent, rank_correlations, resamples_for
+from amp.report.adaptivity import (
+    AllocatedAmount,
+    RankCorrelations,
+    rank_correlations,
+    resamples_for,
+)
 from amp.report.report import OF_SAMPLES, RunReport, make_report
 from amp.report.runs import Kind, Run, comparable
 from amp.simulate.lattice_recording import Lattice
@@ -251,7 +257,7 @@ class _Players:
         self.adaptivity.append(self._adapted(name, episodes, trade_off))
         return [episodes[start : start + count] for start in range(0, len(episodes), count)]
 
-    def best_setting(self, training: Lattice, settings: Settings, trade_off: float) -> str:
+    def best_setting(self, training: Lattice, settings: RuleSettings, trade_off: float) -> str:
         """The setting of a rule that pays best on the training tasks."""
         reward = self.config.ppo.reward
 
@@ -336,5 +342,5 @@ class _Players:
         ]
         levels = sorted({need for *_, need in rows})
         rank = {need: index / max(1, len(levels) - 1) for index, need in enumerate(levels)}
-        spent = [Spent(task, amount, rank[need]) for task, amount, need in rows]
+        spent = [AllocatedAmount(task, amount, rank[need]) for task, amount, need in rows]
         return Adaptivity(name, len(rows), rank_correlations(spent, resamples_for(len(rows))))

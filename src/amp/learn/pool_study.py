@@ -22,7 +22,7 @@ from amp.learn.routing import RoutingSettings, begun, folds, learn_router
 from amp.mlp import Floats, Ints, Mask
 from amp.pools.pool import Pool
 from amp.report.curve_pages import CurveReport, PartReport, Shown
-from amp.report.curves import Curve, Played, Point, Versus, chosen, versus
+from amp.report.curves import CurveComparison, Played, PolicyCurve, SettingPoint, chosen, versus
 from amp.simulate.pool_draws import Draws, Outcome, draw, follow
 from amp.simulate.pool_rules import (
     Route,
@@ -71,13 +71,13 @@ class PoolStudy:
     training: Pool
     test: Pool
     router: Router
-    curves: tuple[Curve, ...]
-    singles: tuple[Point, ...]
-    votes: Point
-    bounds: tuple[Curve, ...]
+    curves: tuple[PolicyCurve, ...]
+    singles: tuple[SettingPoint, ...]
+    votes: SettingPoint
+    bounds: tuple[PolicyCurve, ...]
 
     @property
-    def best_single(self) -> Point:
+    def best_single(self) -> SettingPoint:
         """The arm that is right most often on training tasks."""
         return max(self.singles, key=lambda point: point.training.success.mean())
 
@@ -125,7 +125,7 @@ def study_pool(
     settings = zip(config.routing.trade_offs, followed, strict=True)
     outside = halves.test
     points = [
-        Point(
+        SettingPoint(
             f"trade-off {trade_off:g}",
             played,
             _by_task(
@@ -135,11 +135,11 @@ def study_pool(
         )
         for trade_off, played in settings
     ]
-    curves = [Curve(LEARNED, tuple(points))]
+    curves = [PolicyCurve(LEARNED, tuple(points))]
     for name, rules in _families(config, names, halves.training).items():
         on_stage(f"tuning: {name}")
         kept = envelope(rules, halves.training)
-        curves.append(Curve(name, tuple(halves.point(one.rule) for one in kept)))
+        curves.append(PolicyCurve(name, tuple(halves.point(one.rule) for one in kept)))
     return PoolStudy(
         config,
         training,
@@ -159,10 +159,10 @@ class _Halves:
     training: Rows
     test: Rows
 
-    def point(self, rule: Rule) -> Point:
+    def point(self, rule: Rule) -> SettingPoint:
         both = (self.training, self.test)
         one, two = (_by_task(rule.play(rows), rows.draws) for rows in both)
-        return Point(rule.name, one, two)
+        return SettingPoint(rule.name, one, two)
 
 
 def _by_task(outcome: Outcome, draws: Draws) -> Played:
@@ -318,11 +318,11 @@ class _SplitHalf:
         return split_half(rows.draws, self.trade_off, self.reference)
 
 
-def _bounds(halves: _Halves, reference: float) -> list[Curve]:
-    found = [Curve("oracle", (halves.point(_Oracle()),))]
+def _bounds(halves: _Halves, reference: float) -> list[PolicyCurve]:
+    found = [PolicyCurve("oracle", (halves.point(_Oracle()),))]
     if min(*halves.training.draws.samples, *halves.test.draws.samples) > 1:
         points = [halves.point(_SplitHalf(each, reference)) for each in _BOUNDS]
-        found.append(Curve("split-half oracle", tuple(points)))
+        found.append(PolicyCurve("split-half oracle", tuple(points)))
     return found
 
 
@@ -353,7 +353,7 @@ def compare_study(study: PoolStudy) -> CurveReport:
     )
 
 
-def _shown(curve: Curve) -> tuple[Shown, ...]:
+def _shown(curve: PolicyCurve) -> tuple[Shown, ...]:
     return tuple(
         Shown(
             point.name,
@@ -365,7 +365,7 @@ def _shown(curve: Curve) -> tuple[Shown, ...]:
 
 
 def _part(
-    study: PoolStudy, name: str, kinds: Sequence[str] | None, others: Sequence[Versus] = ()
+    study: PoolStudy, name: str, kinds: Sequence[str] | None, others: Sequence[CurveComparison] = ()
 ) -> PartReport:
     """What was found on the tasks of some kinds; None for all."""
     masks = [
@@ -382,7 +382,7 @@ def _part(
                 own = curve.part(*masks)
                 choices.append(chosen(own, goal, groups, (curve, whole)))
         learned = study.curves[0].part(*masks)
-        beside += versus(learned, Curve(goal.name, (goal,)), (), groups)
+        beside += versus(learned, PolicyCurve(goal.name, (goal,)), (), groups)
     return PartReport(
         name,
         int(masks[0].sum()),

@@ -253,7 +253,7 @@ _RENAMED_SINCE_0_1 = {
 
 
 @dataclass(slots=True)
-class Training:
+class TrainingState:
     """Everything that the next update depends on.
 
     Attributes:
@@ -277,7 +277,7 @@ class Training:
     @classmethod
     def of(
         cls, policy: MlpPolicy, settings: PPOConfig, assessor: NeuralAssessor | None = None
-    ) -> Training:
+    ) -> TrainingState:
         """The beginning of a training from a policy, and from an assessor that is to learn, too."""
         networks = Networks(policy, settings.seed, assessor)
         groups = [{"params": group} for group in networks.groups()]
@@ -295,7 +295,7 @@ class Training:
         return self.networks.export_assessor(self.assessor_frame)
 
 
-def save_checkpoint(training: Training, settings: PPOConfig, path: Path) -> None:
+def save_checkpoint(training: TrainingState, settings: PPOConfig, path: Path) -> None:
     """Writes a training; a file that exists is replaced only when the new one is complete."""
     header = _frame(training.frame, training.assessor_frame) | {
         "schema": SCHEMA,
@@ -318,7 +318,7 @@ def load_checkpoint(
     frame: MlpPolicy,
     settings: PPOConfig,
     assessor: NeuralAssessor | None = None,
-) -> Training:
+) -> TrainingState:
     """Reads what `save_checkpoint` wrote, to go on with it.
 
     Args:
@@ -344,7 +344,7 @@ def load_checkpoint(
                 raise InvalidInputError(f"{name} was {header[name]}, now it is {value}")
         # A policy checks what it is made of: shapes, finite numbers, deviations above 0.
         whole = replace(frame, mean=tensors["mean"], std=tensors["std"])
-        training = Training.of(whole, settings, assessor)
+        training = TrainingState.of(whole, settings, assessor)
         training.networks.load_state_dict(
             {
                 name: torch.from_numpy(tensors[f"networks.{name}"].copy())

@@ -49,7 +49,15 @@ from amp.learn.priors import (
 )
 from amp.mlp import Floats, Ints, Mask, content_hash
 from amp.pools.pool import NO_ANSWER, Pool
-from amp.simulate.pool_draws import Draws, Lattice, draw, follow, known_at, leader_right, recorded
+from amp.simulate.pool_draws import (
+    CountLattice,
+    Draws,
+    draw,
+    follow,
+    known_at,
+    leader_right,
+    recorded,
+)
 from amp.types import Allocation
 
 Count = Annotated[int, Field(ge=1)]
@@ -171,7 +179,7 @@ def learn_from(
         (prices / reference)[draws.task],
         np.zeros((len(draws.task), 0)),
     )
-    lattice = Lattice.of(samples, depth)
+    lattice = CountLattice.of(samples, depth)
     on_stage("votes")
     speaks = _posterior(draws, lattice, start, settings.seed)
     on_stage("lattice")
@@ -228,7 +236,7 @@ def _digest(group: str) -> str:
     return hashlib.sha256(b"fold " + group.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _posterior(draws: Draws, lattice: Lattice, start: Known, seed: int) -> Floats:
+def _posterior(draws: Draws, lattice: CountLattice, start: Known, seed: int) -> Floats:
     """Weights of the conditional logit, fitted on nodes drawn by chance from every row."""
     rng = np.random.default_rng(seed)
     nodes = np.flatnonzero(lattice.level > 0)
@@ -264,7 +272,7 @@ def _chunks(draws: Draws, nodes: int) -> list[Ints]:
 
 
 def _features(
-    draws: Draws, lattice: Lattice, start: Known, speaks: Floats
+    draws: Draws, lattice: CountLattice, start: Known, speaks: Floats
 ) -> tuple[Floats, Floats]:
     """Features of all nodes, shape (rows, nodes, features), and whether their leaders are right."""
     features: Floats | None = None
@@ -301,7 +309,7 @@ class _Moves:
     can: Mask
     costs: Floats
     prices: Floats
-    lattice: Lattice
+    lattice: CountLattice
     fold: Ints
 
 

@@ -34,7 +34,7 @@ from amp.learn.config import PPOConfig
 from amp.learn.networks import normalisation, one_thread
 from amp.learn.ppo import (
     NothingToLearnError,
-    Training,
+    TrainingState,
     Update,
     load_checkpoint,
     save_checkpoint,
@@ -163,7 +163,7 @@ def train_on(
             training = load_checkpoint(path, initial, settings, assessor)
         else:
             initial = _initial_policy(rollouts, settings, start, assessor)
-            training = Training.of(initial, settings, assessor)
+            training = TrainingState.of(initial, settings, assessor)
             save_checkpoint(training, settings, path)
         _truncate_metrics(directory / METRICS, training.updates)
         with scalars(directory, training.updates) as add_scalars:
@@ -183,7 +183,7 @@ def train_on(
 
 
 def _save(
-    training: Training,
+    training: TrainingState,
     settings: PPOConfig,
     directory: Path,
     trained_on: TrainedOn | None,
@@ -194,7 +194,9 @@ def _save(
     save_checkpoint(training, settings, directory / CHECKPOINT)
 
 
-def _update(training: Training, rollouts: Rollouts, terciles: Ints, settings: PPOConfig) -> Metrics:
+def _update(
+    training: TrainingState, rollouts: Rollouts, terciles: Ints, settings: PPOConfig
+) -> Metrics:
     """Makes a rollout and one update of the policy; returns the metrics."""
     began = time.perf_counter()
     rng = _generator(settings, training.updates)

@@ -81,7 +81,7 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ToolCall:
     """An action of an open task.
 
     Attributes:
@@ -124,12 +124,12 @@ def solve(context: StepContext, turns: Sequence[Turn], *, calculator: bool) -> P
     )
 
 
-def read(text: str) -> Call | None:
+def read(text: str) -> ToolCall | None:
     """Reads the first call of a turn; None if there is none or its brackets are empty."""
     match = _CALL.search(text)
     if match is None or not (argument := match[2].strip()):
         return None
-    return Call(match[1].lower(), argument, text[: match.end()])
+    return ToolCall(match[1].lower(), argument, text[: match.end()])
 
 
 def _choice(

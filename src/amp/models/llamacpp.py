@@ -44,7 +44,7 @@ from amp.models.base import (
 )
 from amp.models.bill import begin_call
 from amp.models.chat import as_messages, base_seed, openai_fields, require_budget
-from amp.models.llamacpp_server import Call, LlamaServer, Stream, StreamedSample
+from amp.models.llamacpp_server import LlamaServer, ServerCall, Stream, StreamedSample
 from amp.types import Usage
 
 # Measured: 20 cost no more than 1 (within 3%); the mass beyond is one more outcome of the entropy.
@@ -227,7 +227,7 @@ class LlamaCppModel:
         }
         if request.grammar is not None:
             body["grammar"] = request.grammar
-        call, stream = Call(slots=request.n), Stream(request.n, thinks=thinking > 0)
+        call, stream = ServerCall(slots=request.n), Stream(request.n, thinks=thinking > 0)
         receive = _heard(stream.receive, request.on_text if first else None)
         spent = begin_call(request.n)
         try:
@@ -284,7 +284,7 @@ class LlamaCppModel:
 
     async def _hidden(self, prompt: Prompt) -> tuple[tuple[float, ...], Usage]:
         text = await self._templated(prompt, 0)
-        call, spent = Call(slots=1), begin_call()
+        call, spent = ServerCall(slots=1), begin_call()
         answers: list[tuple[tuple[float, ...], int]] = []
         try:
             await self._wait(call, lambda: answers.append(self._server.embed(call, text)), None)
@@ -297,7 +297,7 @@ class LlamaCppModel:
         return state, spent.told(usage)
 
     async def _complete(self, body: dict[str, Any]) -> tuple[dict[str, Any], Usage]:
-        call, spent = Call(slots=1), begin_call()
+        call, spent = ServerCall(slots=1), begin_call()
         answers: list[dict[str, Any]] = []
         spent.send()
         try:
@@ -317,7 +317,7 @@ class LlamaCppModel:
         return answers[0], spent.told(usage)
 
     async def _wait(
-        self, call: Call, work: Callable[[], None], timeout_seconds: float | None
+        self, call: ServerCall, work: Callable[[], None], timeout_seconds: float | None
     ) -> bool:
         """Runs blocking work in a thread; returns whether it ran out of time.
 
@@ -341,7 +341,7 @@ class LlamaCppModel:
         future.result()
         return False
 
-    def _abandon(self, call: Call, future: asyncio.Future[None]) -> None:
+    def _abandon(self, call: ServerCall, future: asyncio.Future[None]) -> None:
         self._server.cancel(call)
         # The outcome is not needed any more; an unread exception would print a warning.
         future.add_done_callback(_read)

@@ -38,7 +38,7 @@ _PROMPT_CACHE_MIB = 512
 
 
 @dataclass(slots=True, eq=False)
-class Call:
+class ServerCall:
     """One request on its way. The thread that works on it writes, the event loop reads.
 
     Attributes:
@@ -112,7 +112,7 @@ class LlamaServer:
             ) from error
         self.address: str = server.listening_address
         self._gate = _Gate(slots)
-        self._calls: set[Call] = set()
+        self._calls: set[ServerCall] = set()
         self._threads = ThreadPoolExecutor(_MAX_WAITING_CALLS, thread_name_prefix=_THREAD_NAME)
         self._holder = [server]
         # Dropping the last reference stops the server's threads. It has to happen before the
@@ -125,7 +125,7 @@ class LlamaServer:
         return self._threads
 
     def stream(
-        self, call: Call, body: dict[str, Any], receive: Callable[[dict[str, Any]], None]
+        self, call: ServerCall, body: dict[str, Any], receive: Callable[[dict[str, Any]], None]
     ) -> None:
         """Runs a streamed chat completion in this thread until it ends or `call` is cancelled.
 
@@ -152,7 +152,7 @@ class LlamaServer:
         if failure:
             raise failure[0]
 
-    def complete(self, call: Call, body: dict[str, Any]) -> dict[str, Any]:
+    def complete(self, call: ServerCall, body: dict[str, Any]) -> dict[str, Any]:
         """Runs a chat completion in this thread and returns its answer.
 
         Raises:
@@ -161,7 +161,7 @@ class LlamaServer:
         answer = self._run(call, lambda server: server.handle_chat_completions(body))
         return _answer(answer)
 
-    def embed(self, call: Call, text: str) -> tuple[tuple[float, ...], int]:
+    def embed(self, call: ServerCall, text: str) -> tuple[tuple[float, ...], int]:
         """Returns the hidden state of the text's last token and how many tokens were read.
 
         Raises:
@@ -184,7 +184,7 @@ class LlamaServer:
         """Returns what the server says about its model, such as ``n_params``."""
         return dict(self._request("GET", "/v1/models", None)["data"][0]["meta"])
 
-    def cancel(self, call: Call) -> None:
+    def cancel(self, call: ServerCall) -> None:
         """Ends a call at its next token, or before it begins."""
         call.cancelled.set()
         self._gate.wake()
@@ -200,7 +200,7 @@ class LlamaServer:
         if not self._finalizer.alive:
             raise ModelError("the model is closed; load it again")
 
-    def _run(self, call: Call, work: Callable[[Any], Any]) -> Any:
+    def _run(self, call: ServerCall, work: Callable[[Any], Any]) -> Any:
         self._calls.add(call)
         try:
             if not self._gate.enter(call):
@@ -245,10 +245,10 @@ class _Gate:
 
     def __init__(self, slots: int) -> None:
         self._free = slots
-        self._queue: deque[Call] = deque()
+        self._queue: deque[ServerCall] = deque()
         self._changed = threading.Condition()
 
-    def enter(self, call: Call) -> bool:
+    def enter(self, call: ServerCall) -> bool:
         """Waits for the call's slots; returns False if it was cancelled meanwhile."""
 
         def ready() -> bool:
@@ -265,7 +265,7 @@ class _Gate:
             self._changed.notify_all()
             return entered
 
-    def leave(self, call: Call) -> None:
+    def leave(self, call: ServerCall) -> None:
         with self._changed:
             self._free += call.slots
             self._changed.notify_all()
@@ -275,7 +275,7 @@ class _Gate:
             self._changed.notify_all()
 
 
-def _stop(holder: list[Any], threads: ThreadPoolExecutor, calls: set[Call]) -> None:
+def _stop(holder: list[Any], threads: ThreadPoolExecutor, calls: set[ServerCall]) -> None:
     """Everything of `LlamaServer.close` that must not hold a reference to it."""
     if threading.current_thread().name.startswith(_THREAD_NAME):
         # A thread of the pool may drop the last reference, and cannot wait for its own end.

@@ -13,7 +13,7 @@ from typing import Literal, TypeVar
 
 from amp.errors import InvalidInputError, RecordingError
 from amp.models.base import Capabilities, LanguageModel, ModelCard
-from amp.models.recording_file import RecordingFile, Row, read_lattice_tasks, read_lattices
+from amp.models.recording_file import JsonRow, RecordingFile, read_lattice_tasks, read_lattices
 from amp.models.recording_store import Store
 from amp.types import ToolUse
 
@@ -290,7 +290,7 @@ def request_keys(path: Path) -> frozenset[bytes]:
         return frozenset(key for (key,) in connection.execute("SELECT DISTINCT key FROM samples"))
 
 
-def _lattice(path: Path, key: bytes, told: Row) -> str:
+def _lattice(path: Path, key: bytes, told: JsonRow) -> str:
     rows = read_lattice_tasks(path, key).values()
     states = sum(len(row["states"]) for row in rows)
     arms = ", ".join(told["arms"])

@@ -204,10 +204,10 @@ LATTICE_TABLES = (
 )
 """What a recording has besides the tables of all recordings, if it has lattices."""
 
-Row = Mapping[str, Any]
+JsonRow = Mapping[str, Any]
 
 
-def add_lattice_task(path: Path, key: bytes, told: Row, task: str, row: Row) -> None:
+def add_lattice_task(path: Path, key: bytes, told: JsonRow, task: str, row: JsonRow) -> None:
     """Adds a task, or puts a row of more states in the place of one of fewer.
 
     Args:
@@ -227,7 +227,7 @@ def add_lattice_task(path: Path, key: bytes, told: Row, task: str, row: Row) -> 
         )
 
 
-def read_lattices(path: Path) -> dict[bytes, Row]:
+def read_lattices(path: Path) -> dict[bytes, JsonRow]:
     """What was asked of each lattice in a recording, by its key; empty if it has none."""
     with closing(RecordingFile(path, write=False)) as file, file.use() as connection:
         named = "SELECT 1 FROM sqlite_master WHERE name = 'lattices'"
@@ -237,7 +237,7 @@ def read_lattices(path: Path) -> dict[bytes, Row]:
     return {key: _read(path, told, {"benchmark": str, "arms": dict}) for key, told in rows}
 
 
-def read_lattice_tasks(path: Path, key: bytes) -> dict[str, Row]:
+def read_lattice_tasks(path: Path, key: bytes) -> dict[str, JsonRow]:
     """The rows of a lattice by task."""
     if key not in read_lattices(path):
         return {}
@@ -250,7 +250,7 @@ def read_lattice_tasks(path: Path, key: bytes) -> dict[str, Row]:
         raise _damaged(path, error) from None
 
 
-def _json(row: Row) -> str:
+def _json(row: JsonRow) -> str:
     return json.dumps(row, sort_keys=True, separators=(",", ":"))
 
 
@@ -258,10 +258,10 @@ _TASK = {"cap": int, "cut_off": int, "prompts": int, "ways": list, "states": lis
 """What the row of a task has."""
 
 
-def _read(path: Path, text: str | bytes, fields: Mapping[str, type]) -> Row:
+def _read(path: Path, text: str | bytes, fields: Mapping[str, type]) -> JsonRow:
     """A row with these fields of these kinds, among others."""
     try:
-        row: Row = json.loads(text)
+        row: JsonRow = json.loads(text)
         for name, kind in fields.items():
             if not isinstance(row[name], kind):
                 raise TypeError(f"{name} is {row[name]!r}")

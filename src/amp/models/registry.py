@@ -52,7 +52,7 @@ _UNPRICED: dict[str, Any] = dict.fromkeys(
 
 
 @dataclass(frozen=True, slots=True)
-class Price:
+class TokenPrice:
     """Prices of one model, in dollars per million tokens.
 
     Attributes:
@@ -69,7 +69,7 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReferencePrice(Price):
+class ReferencePrice(TokenPrice):
     """Price of a hosted model, by which models on this machine are compared in dollars.
 
     Attributes:
@@ -101,13 +101,13 @@ class PriceTable:
         reference: of hosted models that stand in for models on this machine, the smallest first.
     """
 
-    models: Mapping[tuple[str, str], Price]
+    models: Mapping[tuple[str, str], TokenPrice]
     reference: tuple[ReferencePrice, ...] = ()
 
 
 def find_price(
     provider: str, model: str, own_table: Path | None = None, *, own_only: bool = False
-) -> Price | None:
+) -> TokenPrice | None:
     """Returns what a model costs, or None if no table has it.
 
     Args:
@@ -168,7 +168,7 @@ def read_prices(path: Path) -> PriceTable:
 
     values = read_toml(path.expanduser())
     named = {"reference": values.pop("reference", {})}
-    models = checked(dict[Provider, dict[str, Price]], values, str(path))
+    models = checked(dict[Provider, dict[str, TokenPrice]], values, str(path))
     kind = dict[Literal["reference"], dict[str, ReferencePrice]]
     reference = checked(kind, named, str(path))["reference"].values()
     return PriceTable(

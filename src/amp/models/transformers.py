@@ -37,7 +37,13 @@ from amp.models.base import (
     Request,
 )
 from amp.models.bill import begin_call
-from amp.models.transformers_decode import Call, Decoder, OutOfTimeError, Row, next_texts
+from amp.models.transformers_decode import (
+    DecodeCall,
+    DecodedRow,
+    Decoder,
+    OutOfTimeError,
+    next_texts,
+)
 from amp.models.transformers_load import ChatText, Ending, load_weights
 from amp.types import Usage
 
@@ -117,7 +123,7 @@ class TransformersModel:
         self._slots = slots
         self._probe_tokens = probe_tokens
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="transformers")
-        self._calls: set[Call] = set()
+        self._calls: set[DecodeCall] = set()
         self._closed = False
 
     @property
@@ -145,9 +151,9 @@ class TransformersModel:
                 f" {request.thinking_tokens}"
             )
         tokens = self._tokens(request.prompt)
-        call, spent = Call(request.timeout_seconds), begin_call(request.n)
+        call, spent = DecodeCall(request.timeout_seconds), begin_call(request.n)
         indices = range(request.first_sample, request.first_sample + request.n)
-        rows = [Row(random.Random(f"{request.seed}/{index}")) for index in indices]
+        rows = [DecodedRow(random.Random(f"{request.seed}/{index}")) for index in indices]
         try:
             completions = await self._run(
                 call, partial(self._generate, call, request, tokens, rows)
@@ -200,7 +206,7 @@ class TransformersModel:
         self._decoder.close()
 
     def _generate(
-        self, call: Call, request: Request, tokens: list[int], rows: list[Row]
+        self, call: DecodeCall, request: Request, tokens: list[int], rows: list[DecodedRow]
     ) -> list[Completion]:
         cap = request.prompt.max_tokens
         if self._card.context_tokens is not None:
@@ -239,7 +245,9 @@ class TransformersModel:
             for index, row in enumerate(rows)
         ]
 
-    def _score(self, tokens: list[int], pieces: list[list[int]], call: Call) -> list[LogProbs]:
+    def _score(
+        self, tokens: list[int], pieces: list[list[int]], call: DecodeCall
+    ) -> list[LogProbs]:
         reading = self._decoder.read(call, tokens)
         scores = self._decoder.score(call, reading, pieces)
         seconds = call.seconds / len(pieces)
@@ -256,7 +264,7 @@ class TransformersModel:
             for index, log_probs in enumerate(scores)
         ]
 
-    def _probe(self, tokens: list[int], hidden: bool, call: Call) -> NextToken:
+    def _probe(self, tokens: list[int], hidden: bool, call: DecodeCall) -> NextToken:
         reading = self._decoder.read(call, tokens, hidden=hidden)
         log_probs = next_texts(reading.logits[0], self._text.vocabulary, self._probe_tokens)
         usage = Usage(
@@ -269,9 +277,9 @@ class TransformersModel:
             log_probs, usage, reading.hidden, complete=self._capabilities.full_distribution
         )
 
-    async def _reading(self, work: Callable[[Call], T], prompt_tokens: int) -> T:
+    async def _reading(self, work: Callable[[DecodeCall], T], prompt_tokens: int) -> T:
         """Runs work that only reads; if it is cancelled, so many tokens are its bound."""
-        call, spent = Call(), begin_call()
+        call, spent = DecodeCall(), begin_call()
         try:
             return await self._run(call, partial(work, call))
         except asyncio.CancelledError:
@@ -279,7 +287,7 @@ class TransformersModel:
                 spent.told(Usage(1, prompt_tokens, estimated_calls=1))
             raise
 
-    async def _run(self, call: Call, work: Callable[[], T]) -> T:
+    async def _run(self, call: DecodeCall, work: Callable[[], T]) -> T:
         """Runs blocking work in the model's thread; a cancelled task ends it at its next token."""
         self._require_open()
         self._calls.add(call)
@@ -292,7 +300,7 @@ class TransformersModel:
         finally:
             self._calls.discard(call)
 
-    def _work(self, call: Call, work: Callable[[], T]) -> T:
+    def _work(self, call: DecodeCall, work: Callable[[], T]) -> T:
         import torch
 
         call.begin()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Row:
+class DecodedRow:
     """One sample as it grows.
 
     Attributes:
@@ -47,7 +47,9 @@ class Row:
     finish_reason: FinishReason | None = None
 
 
-def append_tokens(rows: Sequence[Row], logits: Tensor, temperature: float, top_p: float) -> None:
+def append_tokens(
+    rows: Sequence[DecodedRow], logits: Tensor, temperature: float, top_p: float
+) -> None:
     """Adds one token to every row, with what the model itself thought of it.
 
     Args:
@@ -138,7 +140,7 @@ class OutOfTimeError(Exception):
 
 
 @dataclass(slots=True, eq=False)
-class Call:
+class DecodeCall:
     """One request on its way: the event loop may end it, the worker looks before each token.
 
     Attributes:
@@ -196,7 +198,7 @@ class Decoder:
         self._network = network
         self._kept: list[tuple[list[int], Any]] = []
 
-    def read(self, call: Call, tokens: list[int], *, hidden: bool = False) -> Reading:
+    def read(self, call: DecodeCall, tokens: list[int], *, hidden: bool = False) -> Reading:
         """Reads a prompt, as far as it is not in memory.
 
         Raises:
@@ -216,9 +218,9 @@ class Decoder:
 
     def grow(
         self,
-        call: Call,
+        call: DecodeCall,
         reading: Reading,
-        rows: Sequence[Row],
+        rows: Sequence[DecodedRow],
         *,
         temperature: float,
         top_p: float,
@@ -247,7 +249,7 @@ class Decoder:
             logits = answer.logits[:, -1].float()
 
     def score(
-        self, call: Call, reading: Reading, continuations: Sequence[list[int]]
+        self, call: DecodeCall, reading: Reading, continuations: Sequence[list[int]]
     ) -> list[list[float]]:
         """Returns the log-probability of every token of each continuation.
 

@@ -209,7 +209,7 @@ CHARACTERS_PER_TOKEN = 4.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Lengths:
+class AnswerLengths:
     """What is recorded of the lengths of answers; arrays have the shape (tasks, arms, samples).
 
     Attributes:

@@ -24,7 +24,7 @@ from amp.mlp import Floats, Mask
 from amp.pools.pool import (
     CHARACTERS_PER_TOKEN,
     NO_ANSWER,
-    Lengths,
+    AnswerLengths,
     Pool,
     PoolArm,
     PoolPrice,
@@ -32,7 +32,7 @@ from amp.pools.pool import (
     line_to_add,
     read_pool_prices,
 )
-from amp.pools.rows import Row, RowError, read_row
+from amp.pools.rows import PoolRow, RowError, read_row
 from amp.settings import Config, checked
 
 _SUFFIXES = (".jsonl.gz", ".jsonl")
@@ -145,11 +145,11 @@ def _no_price(arm: str) -> str:
     )
 
 
-def _line_of(arm: str, rows: Iterable[Row]) -> int:
+def _line_of(arm: str, rows: Iterable[PoolRow]) -> int:
     return next((row.line for row in rows if arm in row.arms), 1)
 
 
-def _read_rows(path: Path) -> tuple[_Header | None, list[Row], list[tuple[int, str]]]:
+def _read_rows(path: Path) -> tuple[_Header | None, list[PoolRow], list[tuple[int, str]]]:
     """The header, the good rows, and the faults by line."""
     content = read_file(path)
     if content.startswith(b"\x1f\x8b"):
@@ -158,7 +158,7 @@ def _read_rows(path: Path) -> tuple[_Header | None, list[Row], list[tuple[int, s
         except (EOFError, OSError, zlib.error) as error:
             raise InvalidInputError(f"{path} is damaged: {error}") from None
     header: _Header | None = None
-    rows: list[Row] = []
+    rows: list[PoolRow] = []
     faults: list[tuple[int, str]] = []
     line_of_id: dict[str, int] = {}
     for number, line in enumerate(content.split(b"\n"), 1):
@@ -198,7 +198,7 @@ def _object(line: bytes) -> dict[str, Any]:
     return values
 
 
-def _by_gold(rows: Sequence[Row]) -> dict[int, str]:
+def _by_gold(rows: Sequence[PoolRow]) -> dict[int, str]:
     """Faults that only the whole pool shows: gold that is missing, or contradicted.
 
     A pool in which no row has a gold is right by what it says of each answer.
@@ -216,7 +216,7 @@ def _by_gold(rows: Sequence[Row]) -> dict[int, str]:
 
 def _assemble(
     header: _Header,
-    rows: Sequence[Row],
+    rows: Sequence[PoolRow],
     arms: Sequence[PoolArm],
     table: Mapping[str, PoolPrice],
     divisor: float,
@@ -246,7 +246,7 @@ def _assemble(
     of_kind = {kind: number for number, kind in enumerate(dict.fromkeys(t.kind for t in tasks))}
     kinds = np.array([of_kind[task.kind] for task in tasks], dtype=np.intp)
     prices = [table[arm.model] for arm in arms]
-    lengths = Lengths(there, tokens, characters / divisor, kinds, unknown_tokens)
+    lengths = AnswerLengths(there, tokens, characters / divisor, kinds, unknown_tokens)
     completion, notes = lengths.complete(arms, prices)
     of_task = np.array([_or_nan(task.prompt_tokens) for task in tasks])
     notes += _complete_prompts(prompts, there, of_task, rows)
@@ -280,7 +280,7 @@ def _or_nan(value: float | None) -> float:
 
 
 def _task(
-    row: Row, divisor: float, first_of_question: dict[tuple[str, str | None], str]
+    row: PoolRow, divisor: float, first_of_question: dict[tuple[str, str | None], str]
 ) -> PoolTask:
     """The task of a row.
 
@@ -302,7 +302,7 @@ def _task(
 
 
 def _complete_prompts(
-    prompts: Floats, there: Mask, of_task: Floats, rows: Sequence[Row]
+    prompts: Floats, there: Mask, of_task: Floats, rows: Sequence[PoolRow]
 ) -> list[str]:
     """Fills prompts that no sample records with the length of their question; returns notes."""
     exact = np.array([row.prompt_tokens is not None for row in rows])

@@ -28,7 +28,7 @@ class RowError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class PoolSample:
     """One recorded answer; None is what the row does not tell."""
 
     answer: str | None
@@ -40,7 +40,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PoolRow:
     """One task with its samples.
 
     Attributes:
@@ -61,7 +61,7 @@ class Row:
     prompt_chars: float | None
     difficulty: Mapping[str, Any]
     extra: Mapping[str, Any]
-    arms: Mapping[str, tuple[Sample, ...]]
+    arms: Mapping[str, tuple[PoolSample, ...]]
     contradiction: str | None
     judged_otherwise: bool
 
@@ -123,7 +123,7 @@ def _form(value: object) -> Literal["letter", "number"] | None:
     return None
 
 
-def read_row(line: int, content: Mapping[str, Any]) -> Row:
+def read_row(line: int, content: Mapping[str, Any]) -> PoolRow:
     """Reads and checks one row.
 
     Raises:
@@ -152,7 +152,7 @@ def read_row(line: int, content: Mapping[str, Any]) -> Row:
         raise RowError(f"arms is {_shown(arms)}, expected an object with a list of samples by arm")
     read = {arm: tuple(_samples(arm, samples, gold)) for arm, samples in arms.items()}
     judged = [verdict for verdicts in read.values() for verdict in verdicts]
-    return Row(
+    return PoolRow(
         line,
         name,
         folder if kind is None else kind,
@@ -169,7 +169,7 @@ def read_row(line: int, content: Mapping[str, Any]) -> Row:
     )
 
 
-def _samples(arm: str, samples: object, gold: object) -> Iterator[tuple[Sample, str | None]]:
+def _samples(arm: str, samples: object, gold: object) -> Iterator[tuple[PoolSample, str | None]]:
     """The samples of an arm, each with its contradiction; "" if it is right in another form."""
     if not arm.strip() or arm.startswith("|"):
         raise RowError(f"arms has the name {arm!r}, expected MODEL or MODEL|WAY")
@@ -200,7 +200,7 @@ def _samples(arm: str, samples: object, gold: object) -> Iterator[tuple[Sample, 
         elif right and text not in (None, right_text) and _form(answer) != _form(gold):
             problem = ""
         yield (
-            Sample(
+            PoolSample(
                 text,
                 right,
                 _amount(content, "completion_tokens", place=place),

@@ -51,7 +51,7 @@ from amp.types import Episode
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class AllocatedAmount:
     """What was allocated to a step, or to a whole task, and how difficult it is.
 
     Attributes:
@@ -92,7 +92,7 @@ class RankCorrelations:
 
 
 def rank_correlations(
-    rows: Sequence[Spent], resamples: int = RESAMPLES, seed: int = 0
+    rows: Sequence[AllocatedAmount], resamples: int = RESAMPLES, seed: int = 0
 ) -> RankCorrelations:
     """Rank correlations of amounts with failure rates, with intervals by bootstrap over tasks.
 
@@ -109,7 +109,7 @@ def rank_correlations(
     return RankCorrelations(correlation(weighted_spearman), correlation(weighted_kendall))
 
 
-def _undefined(rows: Sequence[Spent]) -> str:
+def _undefined(rows: Sequence[AllocatedAmount]) -> str:
     if not rows:
         return "not defined: no rows"
     if len({row.amount for row in rows}) == 1:
@@ -238,7 +238,7 @@ def adapted(
                 if amount != cost and not any(episode.steps for episode in run.episodes):
                     continue  # traces without steps tell of no rounds
                 rows = [
-                    Spent(e.task.id, amount_of(e), level[e.task.id])
+                    AllocatedAmount(e.task.id, amount_of(e), level[e.task.id])
                     for e in run.episodes
                     if e.task.id in level
                 ]

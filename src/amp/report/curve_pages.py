@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from amp.report.curves import Choice, Estimate, Versus
+from amp.report.curves import ChosenSetting, CurveComparison, IntervalEstimate
 from amp.report.figures import COLOURS, GREY
 
 
@@ -48,9 +48,9 @@ class PartReport:
     training: int
     test: int
     groups: int
-    choices: tuple[Choice, ...]
-    goals: tuple[Versus, ...]
-    versus: tuple[Versus, ...] = ()
+    choices: tuple[ChosenSetting, ...]
+    goals: tuple[CurveComparison, ...]
+    versus: tuple[CurveComparison, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +148,13 @@ _OF_CHOICES = (
 )
 
 
-def points(estimate: Estimate) -> str:
+def points(estimate: IntervalEstimate) -> str:
     """A difference of success in points."""
     value, low, high = (100.0 * v for v in (estimate.value, estimate.low, estimate.high))
     return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
-def times(estimate: Estimate) -> str:
+def times(estimate: IntervalEstimate) -> str:
     """A ratio of costs."""
     low, high = _times(estimate.low), _times(estimate.high)
     return f"{_times(estimate.value)} ({low} to {high})"
@@ -164,11 +164,11 @@ def _times(value: float) -> str:
     return f"{value:.2f}" if math.isfinite(value) else "never"
 
 
-def _of(rows: Iterable[Versus], name: str) -> list[Versus]:
+def _of(rows: Iterable[CurveComparison], name: str) -> list[CurveComparison]:
     return [row for row in rows if row.against == name]
 
 
-def _goal(report: CurveReport, part: PartReport, row: Versus) -> list[str]:
+def _goal(report: CurveReport, part: PartReport, row: CurveComparison) -> list[str]:
     assert row.cost is not None  # a goal is one place
     assert row.success is not None
     return [
@@ -182,7 +182,7 @@ def _goal(report: CurveReport, part: PartReport, row: Versus) -> list[str]:
     ]
 
 
-def _choice(report: CurveReport, part: PartReport, row: Choice) -> list[str]:
+def _choice(report: CurveReport, part: PartReport, row: ChosenSetting) -> list[str]:
     return [
         part.name,
         row.goal,

@@ -35,7 +35,7 @@ class Played:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Point:
+class SettingPoint:
     """A setting of a policy.
 
     Attributes:
@@ -48,32 +48,32 @@ class Point:
     training: Played
     test: Played
 
-    def part(self, training: Mask, test: Mask) -> Point:
+    def part(self, training: Mask, test: Mask) -> SettingPoint:
         """On some of the tasks."""
         halves = (self.training, training), (self.test, test)
         one, two = (Played(half.success[of], half.cost[of]) for half, of in halves)
-        return Point(self.name, one, two)
+        return SettingPoint(self.name, one, two)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Curve:
+class PolicyCurve:
     """A policy at all of its settings."""
 
     name: str
-    points: tuple[Point, ...]
+    points: tuple[SettingPoint, ...]
 
-    def part(self, training: Mask, test: Mask) -> Curve:
+    def part(self, training: Mask, test: Mask) -> PolicyCurve:
         """On some of the tasks."""
-        return Curve(self.name, tuple(point.part(training, test) for point in self.points))
+        return PolicyCurve(self.name, tuple(point.part(training, test) for point in self.points))
 
-    def lines(self, weights: Array) -> list[Line]:
+    def lines(self, weights: Array) -> list[CostLine]:
         """The line on test tasks under each row of weights."""
         share = weights / weights.sum(1, keepdims=True)
         success = share @ np.stack([point.test.success for point in self.points], 1)
         cost = share @ np.stack([point.test.cost for point in self.points], 1)
-        return [Line.through(*both) for both in zip(success, cost, strict=True)]
+        return [CostLine.through(*both) for both in zip(success, cost, strict=True)]
 
-    def choice(self, success: float) -> tuple[Point, bool]:
+    def choice(self, success: float) -> tuple[SettingPoint, bool]:
         """The cheapest setting that reaches a success on training tasks, and whether any does.
 
         If none does, the one that comes nearest.
@@ -85,14 +85,14 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Line:
+class CostLine:
     """Best success by cost; both ascend from 0."""
 
     success: Array
     cost: Array
 
     @classmethod
-    def through(cls, success: Array, cost: Array) -> Line:
+    def through(cls, success: Array, cost: Array) -> CostLine:
         """The line of some settings."""
         order = np.argsort(cost, kind="stable")
         best = np.maximum.accumulate(success[order])
@@ -115,7 +115,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class IntervalEstimate:
     """A figure and its interval."""
 
     value: float
@@ -123,7 +123,7 @@ class Estimate:
     high: float
 
     @classmethod
-    def of(cls, value: float, resampled: Array) -> Estimate:
+    def of(cls, value: float, resampled: Array) -> IntervalEstimate:
         """The figure of the data, and percentiles of those of its resamples."""
         # No interpolation: some resamples may be infinite.
         low, high = np.quantile(resampled, (0.025, 0.975), method="inverted_cdf")
@@ -131,7 +131,7 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
-class Versus:
+class CurveComparison:
     """One curve beside another one.
 
     Attributes:
@@ -146,13 +146,17 @@ class Versus:
     against: str
     cost: float | None
     success: float | None
-    gain: Estimate
-    ratio: Estimate
+    gain: IntervalEstimate
+    ratio: IntervalEstimate
 
 
 def versus(
-    one: Curve, other: Curve, costs: Sequence[float], groups: Sequence[str], seed: int = 0
-) -> list[Versus]:
+    one: PolicyCurve,
+    other: PolicyCurve,
+    costs: Sequence[float],
+    groups: Sequence[str],
+    seed: int = 0,
+) -> list[CurveComparison]:
     """Compares two curves on test tasks.
 
     Args:
@@ -177,10 +181,12 @@ def versus(
     (line,) = other.lines(np.ones((1, len(groups))))
     (value,) = statistic(np.ones((1, len(groups))))
     resampled = bootstrap(groups, statistic, RESAMPLES, seed)
-    estimates = [Estimate.of(v, column) for v, column in zip(value, resampled.T, strict=True)]
+    estimates = [
+        IntervalEstimate.of(v, column) for v, column in zip(value, resampled.T, strict=True)
+    ]
     places: list[float | None] = [*(costs or [float(line.cost[-1])]), None]
     rows = [
-        Versus(
+        CurveComparison(
             other.name,
             place,
             None if place is None else line.success_for(place),
@@ -202,7 +208,7 @@ def _ratio(mine: float, its: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ChosenSetting:
     """The setting of a curve that training tasks choose to reach a goal, on test tasks.
 
     Attributes:
@@ -222,17 +228,17 @@ class Choice:
     reached: bool
     success: float
     cost: float
-    gain: Estimate
-    ratio: Estimate
+    gain: IntervalEstimate
+    ratio: IntervalEstimate
 
 
 def chosen(
-    curve: Curve,
-    goal: Point,
+    curve: PolicyCurve,
+    goal: SettingPoint,
     groups: Sequence[str],
-    choose: tuple[Curve, Point] | None = None,
+    choose: tuple[PolicyCurve, SettingPoint] | None = None,
     seed: int = 0,
-) -> Choice:
+) -> ChosenSetting:
     """What comes of the setting that training tasks choose to be as good as a goal there.
 
     Args:
@@ -254,8 +260,10 @@ def chosen(
 
     (value,) = statistic(np.ones((1, len(groups))))
     resampled = bootstrap(groups, statistic, RESAMPLES, seed)
-    gain, ratio = (Estimate.of(v, column) for v, column in zip(value, resampled.T, strict=True))
-    return Choice(
+    gain, ratio = (
+        IntervalEstimate.of(v, column) for v, column in zip(value, resampled.T, strict=True)
+    )
+    return ChosenSetting(
         goal.name,
         curve.name,
         point.name,

@@ -23,7 +23,7 @@ from amp.report.validity import Estimate
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class PolicyFigures:
     """All that a report says of one run, or of the oracle, in its overview.
 
     Attributes:
@@ -48,7 +48,7 @@ class Policy:
         return float(getattr(self.line.summary.usage, amount)) / self.line.summary.episodes
 
 
-def policies_of(report: RunReport) -> list[Policy]:
+def policies_of(report: RunReport) -> list[PolicyFigures]:
     """One a run, in the order of their kinds and costs, the oracle last."""
     order = get_args(Kind)
     lines = sorted(
@@ -58,7 +58,9 @@ def policies_of(report: RunReport) -> list[Policy]:
     gains = {} if report.curve is None else {gain.name: gain for gain in report.curve.gains}
     versus = {one.name: one for one in report.comparisons}
     return [
-        Policy(line, line.name == report.reference, gains.get(line.name), versus.get(line.name))
+        PolicyFigures(
+            line, line.name == report.reference, gains.get(line.name), versus.get(line.name)
+        )
         for line in lines
     ]
 
@@ -66,15 +68,15 @@ def policies_of(report: RunReport) -> list[Policy]:
 def overview(report: RunReport) -> Table:
     """The table that people read first where there are many policies."""
 
-    def name(one: Policy) -> str:
+    def name(one: PolicyFigures) -> str:
         return f"{one.name} (reference)" if one.reference else one.name
 
-    def success(one: Policy) -> str:
+    def success(one: PolicyFigures) -> str:
         rate, interval = one.line.summary.success_rate, one.line.success_interval
         sure = "" if interval is None else f" ({interval.low:.2f}-{interval.high:.2f})"
         return f"{rate:.3f}{sure}"
 
-    def above(one: Policy) -> str:
+    def above(one: PolicyFigures) -> str:
         if one.gain is None or one.gain.gain is None:
             return ""
         return _difference(one.gain.gain, one.gain.interval)

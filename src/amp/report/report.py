@@ -71,7 +71,7 @@ interval. One way to resample makes all intervals.
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class FailedEpisode:
     """A dear episode that failed.
 
     Attributes:
@@ -164,7 +164,7 @@ class RunReport:
     adapted: tuple[Adapted, ...]
     thirds: tuple[Third, ...]
     calibrations: tuple[Calibration, ...]
-    failures: tuple[Failure, ...]
+    failures: tuple[FailedEpisode, ...]
     price: str
     notes: tuple[str, ...]
 
@@ -352,7 +352,9 @@ def _choice(lines: Sequence[RunLine], chosen: str, requested: str | None) -> lis
     ]
 
 
-def _failures(runs: Sequence[Run], cost_of: Callable[[Episode], float]) -> tuple[Failure, ...]:
+def _failures(
+    runs: Sequence[Run], cost_of: Callable[[Episode], float]
+) -> tuple[FailedEpisode, ...]:
     failed = [
         (run, place, episode)
         for run in runs
@@ -361,7 +363,7 @@ def _failures(runs: Sequence[Run], cost_of: Callable[[Episode], float]) -> tuple
     ]
     failed.sort(key=lambda one: -cost_of(one[2]))
     return tuple(
-        Failure(
+        FailedEpisode(
             run.name, place, episode.task.id, episode.task.seed, cost_of(episode),
             len(episode.steps), episode.ended, episode.task.goal,
         )

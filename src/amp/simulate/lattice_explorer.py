@@ -32,7 +32,15 @@ from amp.execute.meter import Meter
 from amp.execute.tools import RecordedTool
 from amp.models.base import Completion, NextToken, Prompt
 from amp.models.recorded import RecordedModel
-from amp.simulate.lattice_states import Arms, Asked, Choice, Lead, State, TaskLattice, choice_of
+from amp.simulate.lattice_states import (
+    ArmAnswer,
+    Arms,
+    LatticeEdge,
+    LatticeState,
+    StepChoice,
+    TaskLattice,
+    choice_of,
+)
 from amp.types import (
     STANDING_PLAN,
     Candidate,
@@ -131,7 +139,7 @@ class Explorer:
             ModelError: from the model.
             RecordingError: in a replay, if an answer is missing.
         """
-        states: dict[str, State] = {}
+        states: dict[str, LatticeState] = {}
         prompts: set[str] = set()
         environment = self._benchmark.environment(task)
         observation = await open_task(environment, task)
@@ -194,15 +202,17 @@ class Explorer:
             return [prompts.remembers(context, one) for one in sorted(tools, key=sorted)]
         return [(step.action, step.feedback) for step in context.steps]
 
-    async def _ask_all(self, task: Task, arrival: _Arrival, prompts: set[str]) -> State:
+    async def _ask_all(self, task: Task, arrival: _Arrival, prompts: set[str]) -> LatticeState:
         left = Limits(steps=self._max_steps - len(arrival.steps) - 1)
         context = StepContext(task, arrival.observation, arrival.steps, remaining=left)
         context = replace(context, standing_plan=self._executor.planned(context))
         probe, context = await self._probe(context, prompts)
         asked = {name: await self._ask(context, name, prompts) for name in self._arms.named}
-        return State(arrival.name, context, probe, asked)
+        return LatticeState(arrival.name, context, probe, asked)
 
-    async def _probe(self, context: StepContext, prompts: set[str]) -> tuple[Asked, StepContext]:
+    async def _probe(
+        self, context: StepContext, prompts: set[str]
+    ) -> tuple[ArmAnswer, StepContext]:
         meter = self._meter(context)
         probe: Probe | None = None
         if self._arms.probes:
@@ -211,10 +221,12 @@ class Explorer:
         context = replace(context, evidence=Evidence(probe=probe))
         return meter.came(()), context
 
-    async def _ask(self, context: StepContext, arm: str, prompts: set[str]) -> tuple[Asked, ...]:
+    async def _ask(
+        self, context: StepContext, arm: str, prompts: set[str]
+    ) -> tuple[ArmAnswer, ...]:
         """Asks an arm as often as is wanted, as a planner would in rounds one after the other."""
         meter, allocation = self._meter(context), self._arms.named[arm]
-        answers: list[Asked] = []
+        answers: list[ArmAnswer] = []
         for _ in range(self._arms.times(arm)):
             candidates = await self._executor.execute(context, allocation, meter)
             evidence = context.evidence.after(candidates, allocation.tools)
@@ -229,7 +241,7 @@ class Explorer:
     # ----------------------------------------------------------------------- going on
 
     async def _go_on(
-        self, state: State, arrival: _Arrival, environment: Environment
+        self, state: LatticeState, arrival: _Arrival, environment: Environment
     ) -> list[_Arrival]:
         """Carries out every action that is proposed in a state."""
         task, arrivals = state.context.task, list[_Arrival]()
@@ -244,17 +256,17 @@ class Explorer:
             ended = after.done or len(arrival.steps) + 1 == self._max_steps
             if ended or is_dead_end(after.observation):
                 success = after.success if after.done else False
-                state.leads[choice] = Lead(None, False, success, after.score, said)
+                state.leads[choice] = LatticeEdge(None, False, success, after.score, said)
                 continue
             changes = self._changes(state, arrival.changes, arms)
             steps = (*arrival.steps, replace(record, feedback=said))
             further = self._arrival(task, steps, after.observation, now.environment, changes)
-            state.leads[choice] = Lead(further.name, feedback=said)
+            state.leads[choice] = LatticeEdge(further.name, feedback=said)
             arrivals.append(further)
         return arrivals
 
     def _changes(
-        self, state: State, before: Mapping[_Line, int], arms: set[str]
+        self, state: LatticeState, before: Mapping[_Line, int], arms: set[str]
     ) -> dict[_Line, int]:
         """The changes of the line on the way after a choice that these arms make."""
         least, stands = min(before.values()) + 1, bool(state.context.standing_plan)
@@ -267,12 +279,12 @@ class Explorer:
             line: min(count, least) if makes(line) else least + 1 for line, count in before.items()
         }
 
-    def _choices(self, state: State) -> dict[Choice, tuple[StepRecord, set[str]]]:
+    def _choices(self, state: LatticeState) -> dict[StepChoice, tuple[StepRecord, set[str]]]:
         """What may settle the step, with a record of it, and the arms that settle it so alone.
 
         Whatever several rounds come to, a candidate of one of them stands for it.
         """
-        found: dict[Choice, tuple[StepRecord, set[str]]] = {}
+        found: dict[StepChoice, tuple[StepRecord, set[str]]] = {}
         for arm, answers in state.asked.items():
             for answer in answers:
                 winner = weighted_vote(answer.candidates)
@@ -287,7 +299,7 @@ class Explorer:
         return found
 
     def _record(
-        self, state: State, arm: str, answer: Asked, candidate: Candidate | None
+        self, state: LatticeState, arm: str, answer: ArmAnswer, candidate: Candidate | None
     ) -> StepRecord:
         usage = answer.usage + sum(answer.readings.values(), Usage())
         candidates = answer.candidates if candidate is None else (candidate,)
@@ -390,14 +402,14 @@ class _Meter(Meter):
         self._read[name] = charged(self.model.card, [token.usage])
         return token
 
-    def came(self, candidates: tuple[Candidate, ...]) -> Asked:
+    def came(self, candidates: tuple[Candidate, ...]) -> ArmAnswer:
         """What came since this was called last; a prompt that was read again is told again."""
         readings, self._read = self._read, {}
         new = [usage for name, usage in readings.items() if name not in self._charged]
         usage = self.ledger.usage - self._before - sum(new, Usage())
         self._before = self.ledger.usage
         self._charged |= readings.keys()
-        return Asked(candidates, usage, readings)
+        return ArmAnswer(candidates, usage, readings)
 
 
 def _words(prompt: Prompt) -> list[object]:

@@ -30,7 +30,7 @@ from amp.models.recorded import RecordedModel
 from amp.models.recording import digest
 from amp.models.recording_file import add_lattice_task, read_lattice_tasks, read_lattices
 from amp.simulate.lattice_explorer import Explorer, ReplayError
-from amp.simulate.lattice_states import Arms, Lead, TaskLattice, choice_in
+from amp.simulate.lattice_states import Arms, LatticeEdge, TaskLattice, choice_in
 from amp.types import MODEL_ERROR, PLAN, Allocation, Task, written
 
 _ENDED, _OUTSIDE = -1, -2
@@ -283,7 +283,7 @@ def _or_why(
 def _row(found: TaskLattice, cap: int, ways: Sequence[Sequence[str]]) -> dict[str, Any]:
     number = {name: index for index, name in enumerate(found.states)}
 
-    def end(lead: Lead) -> list[Any]:
+    def end(lead: LatticeEdge) -> list[Any]:
         to = _OUTSIDE if lead.outside else _ENDED if lead.to is None else number[lead.to]
         return [to, lead.success, lead.score, digest(lead.feedback).hex()[:8]]
 

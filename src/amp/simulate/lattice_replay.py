@@ -15,7 +15,7 @@ from amp.assess.base import Assessor
 from amp.errors import InvalidInputError
 from amp.reward import Reward
 from amp.simulate.lattice_recording import Lattice
-from amp.simulate.lattice_states import Arms, Asked, State, TaskLattice, choice_of
+from amp.simulate.lattice_states import ArmAnswer, Arms, LatticeState, TaskLattice, choice_of
 from amp.types import (
     GIVEN_UP,
     Allocation,
@@ -39,7 +39,7 @@ _MAX_ROUNDS = 16
 _NOT_ASSESSED = Complexity(0.0)
 
 CostOf = Callable[[Usage], float]
-Decide = Callable[[State, StepContext], Decision]
+Decide = Callable[[LatticeState, StepContext], Decision]
 """Decides on a step, of which the state is known, too."""
 
 
@@ -63,7 +63,7 @@ def replay_lattice(
             f" with {', '.join(sorted(lattice.arms.probes)) or 'no probe'}; record it so (--probe)"
         )
 
-    def decide(state: State, context: StepContext) -> Decision:
+    def decide(state: LatticeState, context: StepContext) -> Decision:
         assessed = _NOT_ASSESSED if assessor is None else assessor.assess(context)
         return allocator.allocate(context, assessed)
 
@@ -106,7 +106,7 @@ class _Step:
 
     def __init__(
         self,
-        state: State,
+        state: LatticeState,
         context: StepContext,
         names: Mapping[Allocation, str],
         paid: set[str],
@@ -174,7 +174,7 @@ class _Step:
         evidence = self._context.evidence.after(answer.candidates, allocation.tools)
         self._context = replace(self._context, evidence=evidence)
 
-    def _charged(self, asked: Asked) -> Usage:
+    def _charged(self, asked: ArmAnswer) -> Usage:
         """What is paid for it now."""
         new = [usage for name, usage in asked.readings.items() if name not in self._paid]
         self._paid |= asked.readings.keys()
@@ -215,7 +215,7 @@ def best_arms(
     known: dict[str, Best] = {}
     price = (1.0 - trade_off) / reward.reference_cost
 
-    def after(asked: Asked, state: State) -> float:
+    def after(asked: ArmAnswer, state: LatticeState) -> float:
         winner = weighted_vote(asked.candidates)
         action = None if winner is None else winner.action
         lead = state.leads[choice_of(asked.candidates, action)]
@@ -245,7 +245,7 @@ def replay_best(
     def episode(task: TaskLattice) -> Episode:
         known = best_arms(arms, task, reward, trade_off, cost_of)
 
-        def decide(state: State, context: StepContext) -> Decision:
+        def decide(state: LatticeState, context: StepContext) -> Decision:
             if context.evidence.rounds:
                 return Decision(None)
             arm = known[state.name].arm

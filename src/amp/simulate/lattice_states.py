@@ -25,7 +25,7 @@ from amp.types import (
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ArmAnswer:
     """What came of asking an arm once.
 
     Attributes:
@@ -41,7 +41,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class StepChoice:
     """What settles a step: an action, and the plan that stands after it.
 
     Attributes:
@@ -59,7 +59,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Lead:
+class LatticeEdge:
     """Where a choice leads.
 
     Attributes:
@@ -78,23 +78,23 @@ class Lead:
 
 
 @dataclass(slots=True)
-class State:
+class LatticeState:
     """A state that was visited.
 
     Attributes:
         name: unique; a digest of all that makes it.
         context: the step there, with one of the ways that lead to it.
         probe: what was measured before the first round, and what that cost; the candidates of
-            `Asked` are none.
+            `ArmAnswer` are none.
         asked: by arm, once or several times.
         leads: by choice.
     """
 
     name: str
     context: StepContext
-    probe: Asked
-    asked: Mapping[str, tuple[Asked, ...]]
-    leads: dict[Choice, Lead] = field(default_factory=dict)
+    probe: ArmAnswer
+    asked: Mapping[str, tuple[ArmAnswer, ...]]
+    leads: dict[StepChoice, LatticeEdge] = field(default_factory=dict)
 
     def after(self, choice: str) -> str | None:
         """The state that a choice leads to, by its name; None where the episode ends.
@@ -124,14 +124,14 @@ class TaskLattice:
     """
 
     task: Task
-    states: Mapping[str, State]
+    states: Mapping[str, LatticeState]
     cut_off: int
     prompts: int
 
-    def way(self, episode: Episode) -> list[State | None]:
+    def way(self, episode: Episode) -> list[LatticeState | None]:
         """The state of each step of an episode of the task; None where it is outside."""
-        way: list[State | None] = []
-        state: State | None = next(iter(self.states.values()))
+        way: list[LatticeState | None] = []
+        state: LatticeState | None = next(iter(self.states.values()))
         for step in episode.steps:
             way.append(state)
             if state is not None:
@@ -176,12 +176,12 @@ class Arms:
         return self.samples if self.named[arm].temperature > 0.0 else 1
 
 
-def choice_in(step: StepRecord) -> Choice:
+def choice_in(step: StepRecord) -> StepChoice:
     """What settled a step of an episode."""
-    return Choice(step.action, standing_plan((step,)))
+    return StepChoice(step.action, standing_plan((step,)))
 
 
-def choice_of(candidates: Sequence[Candidate], action: str | None) -> Choice:
+def choice_of(candidates: Sequence[Candidate], action: str | None) -> StepChoice:
     """What settles a step: the action, and the plan of the last candidate that has one for it."""
     plans = (c.plan for c in reversed(candidates) if c.action == action and c.plan)
-    return Choice(action, next(plans, ()))
+    return StepChoice(action, next(plans, ()))

@@ -18,7 +18,7 @@ from amp.allocate.space import Space
 from amp.assess.base import Assessor
 from amp.errors import InvalidInputError
 from amp.simulate.lattice_recording import Lattice
-from amp.simulate.lattice_states import Asked, Lead, State, TaskLattice, choice_of
+from amp.simulate.lattice_states import ArmAnswer, LatticeEdge, LatticeState, TaskLattice, choice_of
 from amp.simulate.node_env import Edge, Node, env_from_lattice
 from amp.simulate.table_env import TableEnv
 from amp.types import Allocation, Complexity, Evidence, Round, StepRecord, Usage
@@ -112,7 +112,7 @@ class _Place:
     """
 
     name: str
-    state: State
+    state: LatticeState
     steps: tuple[StepRecord, ...]
 
 
@@ -125,7 +125,7 @@ class _Point:
     evidence: Evidence
 
     @property
-    def state(self) -> State:
+    def state(self) -> LatticeState:
         return self.place.state
 
     @property
@@ -217,7 +217,7 @@ class _Nodes:
                 )
                 yield from self._step(further)
 
-    def _record(self, point: _Point, action: str | None, lead: Lead) -> StepRecord:
+    def _record(self, point: _Point, action: str | None, lead: LatticeEdge) -> StepRecord:
         """The step that a point settles, as far as later steps read it."""
         named, asked = self._lattice.arms.named, point.state.asked
         rounds = tuple(
@@ -234,7 +234,7 @@ class _Nodes:
             probe=point.evidence.probe,
         )
 
-    def _answers(self, point: _Point) -> Iterator[tuple[str, int, Asked]]:
+    def _answers(self, point: _Point) -> Iterator[tuple[str, int, ArmAnswer]]:
         for arm, answers in point.state.asked.items():
             taken = {number for name, number in point.pulls if name == arm}
             if self._lattice.arms.named[arm].temperature == 0.0:
@@ -244,7 +244,7 @@ class _Nodes:
                     yield arm, number, answer
 
 
-def _cost(point: _Point, answer: Asked) -> tuple[Usage, Mapping[str, Usage]]:
+def _cost(point: _Point, answer: ArmAnswer) -> tuple[Usage, Mapping[str, Usage]]:
     """What an answer costs after what was asked in its step; the readings that are new there."""
     usage, readings = answer.usage, dict(answer.readings)
     if not point.pulls:

@@ -244,7 +244,7 @@ def _verdicts(pool: Pool, check: Check) -> Ints:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Lattice:
+class CountLattice:
     """Nodes: how many samples of each arm are known.
 
     Attributes:
@@ -256,7 +256,7 @@ class Lattice:
     next: Ints
 
     @classmethod
-    def of(cls, samples: Sequence[int], depth: int) -> Lattice:
+    def of(cls, samples: Sequence[int], depth: int) -> CountLattice:
         """All nodes of at most `depth` samples, and of each arm at most as many as it has.
 
         Raises:

@@ -20,7 +20,7 @@ from amp.simulate.pool_draws import Draws, Outcome, known_after, leader_right
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Asked:
+class ArmsAsked:
     """What all rows know after the same arms.
 
     Attributes:
@@ -48,9 +48,9 @@ class Rows:
     begun: Known
     voices: Floats
     chances: Mapping[str, Floats]
-    known: dict[tuple[int, ...], Asked] = field(default_factory=dict)
+    known: dict[tuple[int, ...], ArmsAsked] = field(default_factory=dict)
 
-    def after(self, arms: tuple[int, ...]) -> Asked:
+    def after(self, arms: tuple[int, ...]) -> ArmsAsked:
         """What is known after these arms, each as often as it is there; in any order."""
         key = tuple(sorted(arms))
         if key not in self.known:
@@ -59,7 +59,7 @@ class Rows:
             shares = posterior(known_after(self.draws, taken, self.begun), self.voices)
             right = leader_right(self.draws, shares[:, None])[:, 0]
             believed = np.asarray(shares.max(1, initial=0.0))
-            self.known[key] = Asked(believed, Outcome(right, _cost(self.draws, taken), taken))
+            self.known[key] = ArmsAsked(believed, Outcome(right, _cost(self.draws, taken), taken))
         return self.known[key]
 
 
@@ -96,7 +96,7 @@ class Vote:
 
 
 @dataclass(frozen=True, slots=True)
-class Cascade:
+class PoolCascade:
     """Asks arms in turn until so many agree; where they never do, another arm decides alone.
 
     Attributes:
@@ -226,7 +226,7 @@ def _plurality(draws: Draws, taken: Ints, voting: Ints) -> Outcome:
     return Outcome(right, _cost(draws, taken), taken)
 
 
-def cascades(labels: Sequence[str], samples: Sequence[int], prices: Floats) -> list[Cascade]:
+def cascades(labels: Sequence[str], samples: Sequence[int], prices: Floats) -> list[PoolCascade]:
     """Up to five samples of one arm, or one each of two or three, and a dearer arm behind them."""
     names, found = tuple(labels), []
     arms = range(len(names))
@@ -240,7 +240,7 @@ def cascades(labels: Sequence[str], samples: Sequence[int], prices: Floats) -> l
                 if prices[then] <= max(prices[arm] for arm in first):
                     continue
                 found += [
-                    Cascade(first, agree, then, votes, names)
+                    PoolCascade(first, agree, then, votes, names)
                     for votes in sorted({1, min(3, samples[then])})
                 ]
     return found

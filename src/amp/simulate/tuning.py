@@ -9,7 +9,7 @@ from these tasks, too.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, permutations, product
 from statistics import fmean
@@ -24,6 +24,7 @@ from amp.allocate.confidence import (
     UntilSure,
     Way,
 )
+from amp.allocate.rules import RuleSettings
 from amp.allocate.stopping import (
     AdaptiveConsistency,
     BayesianStop,
@@ -37,9 +38,6 @@ from amp.simulate.policies import TOKENS, TWO_AGREE, CostOf, Price, by_turns, un
 from amp.simulate.replay import Pull, State, pull_of
 from amp.simulate.samples import SampleTable, StepSamples
 from amp.types import Complexity, Evidence, Observation, StepContext, Task
-
-Settings = Mapping[str, Allocator]
-"""The settings of a rule, by what they are called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +157,7 @@ _NOT_ASSESSED = Complexity(0.0)
 # --------------------------------------------------------------------------- settings
 
 
-def rule_settings(table: SampleTable, cost: CostOf = TOKENS) -> dict[str, Settings]:
+def rule_settings(table: SampleTable, cost: CostOf = TOKENS) -> dict[str, RuleSettings]:
     """The rules and their settings, as far as the samples of a table go, by name.
 
     Rules that sample in a fixed order have settings for each arm alone, and for each ordered pair

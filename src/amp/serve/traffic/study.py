@@ -26,7 +26,7 @@ from amp.learn.priors import describe
 from amp.learn.routing import RoutingSettings, folds, learn_router
 from amp.mlp import Floats, Ints
 from amp.pools.pool import Pool
-from amp.report.curves import Estimate
+from amp.report.curves import IntervalEstimate
 from amp.report.stats import RESAMPLES, Array, bootstrap
 from amp.serve.decide.learned import worth_alone
 from amp.serve.traffic.pool import TrafficPool
@@ -56,8 +56,8 @@ class Expected:
 
     name: str
     judged: int
-    success: Estimate
-    saves: Estimate
+    success: IntervalEstimate
+    saves: IntervalEstimate
     loses: float
     point: CurvePoint
 
@@ -216,7 +216,9 @@ def _expected(
 
     (found,) = statistic(np.ones((1, len(groups))))
     resampled = bootstrap(groups, statistic, RESAMPLES, 0)
-    estimates = [Estimate.of(v, c) for v, c in zip(found.tolist(), resampled.T, strict=True)]
+    estimates = [
+        IntervalEstimate.of(v, c) for v, c in zip(found.tolist(), resampled.T, strict=True)
+    ]
     lost = np.quantile(resampled[:, 2 * len(names) :], SURE, 0)
     rows = []
     for at, (name, trade_off) in enumerate(names):
