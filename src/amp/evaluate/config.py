@@ -72,7 +72,7 @@ Positive = Annotated[float, Field(gt=0.0)]
 class PlannerConfig(Config):
     """How tasks are planned; what is left out is as the benchmark has it.
 
-    `amp.evaluate.run.build_planner` makes a planner of it.
+    `amp.evaluate.assembly.build_planner` makes a planner of it.
     """
 
     allocator: Annotated[str | None, AfterValidator(_policy_of_the_file)] = None
