@@ -1,8 +1,8 @@
 """What flows through the loop: frozen values with units in their names.
 
 Reading order: `Task`, `Observation` and `Transition` (the problem, from `amp.environment`), `Usage`
-and `Limits` (the budget, from `amp.usage`), `Complexity` (what the CAM says), `Allocation` and
-`Decision` (what the RAC decides, from `amp.decision`), `Candidate` and `Evidence` (the results),
+and `Limits` (the budget) with `Allocation` and `Decision` (what the RAC decides; all of these from
+`amp.usage`), `Complexity` (what the CAM says), `Candidate` and `Evidence` (the results),
 `StepRecord` and `Episode` (the record).
 """
 
@@ -14,15 +14,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from amp.decision import PLAN as PLAN
-from amp.decision import STANDING_PLAN as STANDING_PLAN
-from amp.decision import STOP as STOP
-from amp.decision import Allocation as Allocation
-from amp.decision import Decision as Decision
 from amp.environment import Observation as Observation
 from amp.environment import Task as Task
 from amp.environment import Transition as Transition
 from amp.tokens import TokenFigures as TokenFigures
+from amp.usage import PLAN as PLAN
+from amp.usage import STANDING_PLAN as STANDING_PLAN
+from amp.usage import STOP as STOP
+from amp.usage import Allocation as Allocation
+from amp.usage import Decision as Decision
 from amp.usage import Limits as Limits
 from amp.usage import Usage as Usage
 
