@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from amp import cli
 from amp.errors import InvalidInputError
-from amp.latency import QUICK, Measurement, Plan, Profile, fit_profile, load_profile, measure
+from amp.latency import Measurement, Profile, load_profile
 from amp.models.base import Completion, ModelCard, Request
 from amp.models.registry import load_model
 from amp.models.scripted import ScriptedModel
+from amp.profiling import QUICK, Plan, fit_profile, measure
 
 CARD = ModelCard("a/model", "ab" * 32, parameters=1000)
 BATCHES = (1, 2, 4, 8)

@@ -6,10 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from amp.errors import InvalidInputError, MissingDependencyError
-from amp.latency import CostModel, Lengths, Measurement, Profile, fit_profile, load_profile
+from amp.latency import CostModel, Lengths, Measurement, Profile, load_profile
 from amp.models.base import ModelCard
+from amp.profiling import fit_profile
 from amp.types import Allocation, Usage
 
 CARD = ModelCard("a/model", "ab" * 32, parameters=1000)
@@ -29,6 +32,37 @@ def test_between_batches_the_step_is_a_line_and_beyond_them_samples_wait() -> No
     assert [profile.step(n) for n in (1, 2, 3, 4, 6, 8, 16)] == pytest.approx(
         [0.1, 0.2, 0.4, 0.6, 0.7, 0.8, 1.6]
     )
+
+
+numbers = st.floats(0.0, 1.0)
+
+
+@given(
+    st.builds(
+        lambda call, prompt, pair, other, rises: law(
+            call, prompt, pair, other, [sum(rises[: i + 1]) for i in range(4)]
+        ),
+        *(numbers, numbers, numbers, numbers),
+        st.lists(numbers, min_size=4, max_size=4),
+    ),
+    *(st.integers(1, 500), st.integers(0, 500), st.integers(1, 6), st.integers(0, 6)),
+)
+def test_a_call_never_takes_less_the_more_the_machine_does_beside_it(
+    profile: Profile, prompt: int, written: int, n: int, beside: int
+) -> None:
+    alone, busy, busier = (
+        profile.seconds(prompt, written, n, beside=others) for others in (0, beside, beside + 1)
+    )
+    assert alone == profile.seconds(prompt, written, n)
+    assert alone <= busy <= busier
+
+
+def test_what_an_allocation_is_expected_to_take_is_that_of_the_present_load() -> None:
+    profile = law(0, 0, 0, 0, [0.1, 0.2, 0.6, 0.8])
+    idle = CostModel(CARD, Lengths(0, 10, 10), profile)
+    assert idle.expected(Allocation(depth=0)).seconds == pytest.approx(1.0)
+    busy = replace(idle, beside=3)
+    assert busy.expected(Allocation(depth=0)).seconds == pytest.approx(6.0)
 
 
 # ------------------------------------------------------------------ on disk

@@ -297,7 +297,8 @@ def profile(
     from rich.table import Table
 
     from amp.files import require_output_file
-    from amp.latency import QUICK, Plan, fit_profile, measure, profile_file
+    from amp.latency import profile_file
+    from amp.profiling import QUICK, Plan, fit_profile, measure
     from amp.settings import load_settings
 
     async def go() -> None:
