@@ -450,3 +450,27 @@ def test_a_router_takes_the_same_samples_live_as_on_any_table(seed: int, trade_o
             taken[arm] += 1
             evidence = evidence.after((Candidate(said, said, model=f"m{arm}"),))
         assert taken.tolist() == outcome.taken[row].tolist()
+
+
+def test_a_bid_is_the_price_up_to_which_asking_is_worth_more_than_stopping(
+    learned: tuple[Pool, Router],
+) -> None:
+    _, router = learned
+    arms, rng = len(router.arms), np.random.default_rng(0)
+    prices = (1.0 - router.trade_offs) / router.trade_offs / router.reference
+    seen = set()
+    for depth in range(3):
+        votes = rng.multinomial(depth, [0.6, 0.3, 0.1], (40, 1))
+        votes = np.concatenate([votes, np.zeros((40, arms - 1, 3))], 1)
+        known = known_of(votes, rng.uniform(0.2, 0.9, arms))
+        bids = router.bids(known, depth)
+        assert (router.with_trade_off(0.5).bids(known, depth) == bids).all()
+        worth = [router.with_trade_off(t).worth(known, depth) for t in router.trade_offs.tolist()]
+        for row, bid in enumerate(bids.tolist()):
+            gains = [w[row, 1:].max() - (w[row, 0] if depth else 0.0) for w in worth]
+            asks = [gain > 0.0 for gain in gains[::-1]]  # from the lowest price on
+            won = asks.index(False) if False in asks else len(asks)
+            assert bid == 0.0 if won == 0 else bid >= prices[::-1][won - 1] * (1 - 1e-9)
+            assert won == len(asks) or bid <= prices[::-1][won] * (1 + 1e-9)
+            seen.add(won)
+    assert len(seen) >= 2

@@ -74,6 +74,13 @@ class Allocator(Protocol):
         """
         ...
 
+    def bid(self, context: StepContext, complexity: Complexity) -> float:
+        """What one more round is worth per unit of cost, beside agents that share a budget.
+
+        By default the complexity, the risk of acting now.
+        """
+        return complexity.score
+
     def with_overrides(self, fields: Mapping[str, Any]) -> Allocator:
         """Returns the allocator with fields of every `Allocation` set by the user.
 
@@ -112,6 +119,9 @@ class OverrideAllocator(Allocator):
     @property
     def uses_complexity(self) -> bool:
         return self.inner.uses_complexity
+
+    def bid(self, context: StepContext, complexity: Complexity) -> float:
+        return self.inner.bid(context, complexity)
 
     def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
         decision = self.inner.allocate(context, complexity)
@@ -390,6 +400,9 @@ class BudgetedAllocator(Allocator):
     @property
     def uses_complexity(self) -> bool:
         return self.inner.uses_complexity
+
+    def bid(self, context: StepContext, complexity: Complexity) -> float:
+        return self.inner.bid(context, complexity)
 
     def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
         decision = self.inner.allocate(context, complexity)

@@ -365,6 +365,9 @@ class GivingUp(Allocator):
     def uses_complexity(self) -> bool:
         return self.inner.uses_complexity
 
+    def bid(self, context: StepContext, complexity: Complexity) -> float:
+        return self.inner.bid(context, complexity)
+
     def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
         p_fail = None if self.head is None else self.head.p_fail(context)
         if p_fail is not None and p_fail > self._threshold:

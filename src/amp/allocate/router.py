@@ -295,6 +295,35 @@ class Router(Allocator):
         stop = worth[..., :1] if taken else np.full_like(worth[..., :1], -np.inf)
         return np.concatenate([stop, asked], -1)
 
+    def bids(self, known: Known, taken: int) -> Floats:
+        """The price of success at which one more sample is worth it no more; shape (...).
+
+        In success per unit of cost: the highest price, among those of the trade-offs and between
+        two of them, up to which asking is worth more than stopping. 0 where it never is, and where
+        nothing is left to ask. It is what an agent bids for a share of a budget, and the same at
+        every trade-off of its own.
+
+        Args:
+            known: steps after equally many samples.
+            taken: how many.
+        """
+        weights = self.weights[:, min(taken, self.depth)]
+        worth = (
+            basis(known, posterior(known, self.voices))
+            @ np.moveaxis(weights, 1, 2)[(slice(None), *(None,) * (known.taken.ndim - 2))]
+        )
+        left = known.there & (known.taken < np.array(self.samples)) & (taken < self.depth)
+        prices = (1.0 - self.trade_offs) / self.trade_offs
+        shape = (-1, *(1,) * (known.taken.ndim - 1))
+        asked = worth[..., 1:] / self.trade_offs.reshape(*shape, 1)
+        asked = np.where(left, asked - prices.reshape(*shape, 1) * known.prices, -np.inf).max(-1)
+        stop = worth[..., 0] / self.trade_offs.reshape(shape) if taken else np.zeros(asked.shape)
+        return _first_loss(prices[::-1], (asked - stop)[::-1]) / self.reference
+
+    def bid(self, context: StepContext, complexity: Complexity) -> float:
+        known, _ = self.known(context)
+        return float(self.bids(known, int(known.taken.sum()))[0])
+
     @property
     def models(self) -> frozenset[str]:
         return frozenset(arm.model for arm in self.arms.values() if arm.model is not None)
@@ -372,6 +401,17 @@ class Router(Allocator):
         own = ("beam_width", "model", "tools")
         kept = {name: value for name, value in fields.items() if name not in own}
         return replace(self, arms={n: replace(arm, **kept) for n, arm in self.arms.items()})
+
+
+def _first_loss(prices: Floats, gains: Floats) -> Floats:
+    """Where gains, shape (prices, ...), first fall to 0 as prices rise; linear between two."""
+    gains = np.where(np.isfinite(gains), gains, -1.0)
+    ahead = np.logical_and.accumulate(gains > 0.0, 0).sum(0)  # how many prices are worth it
+    last, after = np.maximum(ahead - 1, 0), np.minimum(ahead, len(prices) - 1)
+    won, lost = (np.take_along_axis(gains, at[None], 0)[0] for at in (last, after))
+    share = np.where(after > last, won / np.maximum(won - lost, 1e-12), 0.0)
+    found = prices[last] + share * (prices[after] - prices[last])
+    return np.asarray(np.where(ahead > 0, found, 0.0))
 
 
 def chances(described: Floats, priors: Floats) -> Floats:
