@@ -30,9 +30,8 @@ import numpy as np
 from amp.benchmarks import load_benchmark
 from amp.errors import AmpError
 from amp.latency import Measurement, Profile
-from amp.mlp import Floats
+from amp.mlp import Floats, Ints
 from amp.models.base import ModelCard
-from amp.pools.pool import Ints
 from amp.profiling import fit_profile
 from amp.report.stats import bootstrap_interval, ratio
 from amp.simulate.samples import SampleTable

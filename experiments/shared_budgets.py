@@ -29,12 +29,11 @@ from amp.benchmarks.base import Benchmark
 from amp.errors import AmpError
 from amp.learn.correctness import judged_samples, train_correctness
 from amp.learn.routing import RoutingSettings, begun, learn_from
-from amp.mlp import Floats
-from amp.pools.pool import Ints, Mask
+from amp.mlp import Floats, Ints, Mask
 from amp.report.stats import bootstrap_interval, ratio
 from amp.shared_budget import SharedBudget
 from amp.simulate.build import opening_contexts, rate_samples, table_from_recording, with_p_right
-from amp.simulate.draws import Lattice, known_at, leader_right, recorded
+from amp.simulate.pool_draws import CountLattice, known_at, leader_right, recorded
 from amp.simulate.samples import Arm, RecordedSample, SampleTable, StepSamples
 from amp.types import StepContext
 
@@ -127,7 +126,7 @@ def rows_of(table: SampleTable, contexts: Contexts, router: Router, orders: int)
     draws = recorded(table, contexts, orders, 1, "tokens")
     by_order = np.arange(len(draws.task)).reshape(-1, orders).T.ravel()
     draws = draws.part(by_order)
-    lattice = Lattice.of((SAMPLES,) * len(ARMS), router.depth)
+    lattice = CountLattice.of((SAMPLES,) * len(ARMS), router.depth)
     numbers = lattice.taken @ np.array([SAMPLES + 1, 1])
     order = numbers.argsort()
     taken, level = lattice.taken[order], lattice.level[order]

@@ -19,7 +19,7 @@ from amp.execute.base import PlainPrompts
 from amp.execute.executor import Executor
 from amp.models.scripted import ScriptedModel
 from amp.planner import Planner
-from amp.shared_budget import Turn, SharedBudget
+from amp.shared_budget import SharedBudget, Turn
 from amp.types import STOP, Allocation, Complexity, Decision, Episode, Limits, StepContext
 
 AGENTS = ("ann", "bob", "cid")
