@@ -9,7 +9,7 @@ import ast
 import re
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -149,7 +149,7 @@ def agrees(value: Fraction, stated: str, *, divided: bool = False) -> bool:
     return False
 
 
-__all__ = ["CalculatorTool", "evaluate", "wrong_equation"]
+__all__ = ["CalculatorTool", "equations", "evaluate", "wrong_equation"]
 
 # GSM8K's annotations: <<48/2=24>>. The value, and what closes it, may be missing.
 _ANNOTATION = re.compile(r"<<([^<>=\n]+)(?:=([^<>=\n]*))?>>|<<([^<>=\n]+)=\s*\Z")
@@ -224,22 +224,27 @@ def wrong_equation(text: str) -> str | None:
     Returns:
         What is wrong in words, ``3 * 4 is 12, not 13``, of the first such equation; None otherwise.
     """
-    annotations = " ; ".join(mark[2:-2] for mark in _COMPLETE_ANNOTATION.findall(text))
-    return _first_wrong(annotations) or _first_wrong(_COMPLETE_ANNOTATION.sub("", text))
-
-
-def _first_wrong(text: str) -> str | None:
-    for line in _LIST_MARK.sub("", text).splitlines():
-        for right in _RIGHT.finditer(line):
-            begin = max(0, right.start() - _LONGEST_LEFT)
-            left = _LEFT.search(line[begin : right.start()])
-            if left is None or (begin and left.start() == 0):
-                continue
-            if _stands_alone(line[: begin + left.start()], line[right.end() :]):
-                wrong = _what_is_wrong(left[0], right[1])
-                if wrong is not None:
-                    return wrong
+    for left, stated in equations(text):
+        if (wrong := _what_is_wrong(left, stated)) is not None:
+            return wrong
     return None
+
+
+def equations(text: str) -> Iterator[tuple[str, str]]:
+    """What is certainly an equation in a text: its left side, and the number on its right.
+
+    Those of annotations come first. See `wrong_equation` for what counts.
+    """
+    annotations = " ; ".join(mark[2:-2] for mark in _COMPLETE_ANNOTATION.findall(text))
+    for part in (annotations, _COMPLETE_ANNOTATION.sub("", text)):
+        for line in _LIST_MARK.sub("", part).splitlines():
+            for right in _RIGHT.finditer(line):
+                begin = max(0, right.start() - _LONGEST_LEFT)
+                left = _LEFT.search(line[begin : right.start()])
+                if left is None or (begin and left.start() == 0):
+                    continue
+                if _stands_alone(line[: begin + left.start()], line[right.end() :]):
+                    yield left[0], right[1]
 
 
 def _stands_alone(before: str, after: str) -> bool:
