@@ -213,7 +213,7 @@ def _on_lattice(config: TrainConfig, benchmarks: list[Benchmark], out: Path, res
 
 def _on_recording(config: TrainConfig, benchmark: Benchmark, out: Path, resume: bool) -> None:
     if config.learner == "router":
-        from amp.learn.routing import train_router
+        from amp.learn.router_training import train_router
 
         train_router(config, benchmark, out)
         return

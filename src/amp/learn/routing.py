@@ -15,15 +15,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
-from amp.allocate.policy_file import CurvePoint, Origin, save_router
+from amp.allocate.policy_file import CurvePoint
 from amp.allocate.router import (
     Known,
     Router,
@@ -31,14 +29,9 @@ from amp.allocate.router import (
     posterior,
     voices,
 )
-from amp.assess.base import Training
-from amp.assess.correctness import save_correctness
-from amp.benchmarks.base import Benchmark
-from amp.cost import Cost, costing
+from amp.cost import Cost
 from amp.errors import InvalidInputError
 from amp.execute.checks import Check
-from amp.learn.config import CORRECTNESS, POLICY, TrainConfig
-from amp.learn.dataset import load_samples
 from amp.learn.priors import (
     conditional_logit,
     cross_fitted,
@@ -47,17 +40,9 @@ from amp.learn.priors import (
     learn_prices,
     learn_priors,
 )
-from amp.mlp import Floats, Ints, Mask, content_hash
+from amp.mlp import Floats, Ints, Mask
 from amp.pools.pool import NO_ANSWER, Pool
-from amp.simulate.pool_draws import (
-    CountLattice,
-    Draws,
-    draw,
-    follow,
-    known_at,
-    leader_right,
-    recorded,
-)
+from amp.simulate.pool_draws import CountLattice, Draws, draw, follow, known_at, leader_right
 from amp.types import Allocation
 
 Count = Annotated[int, Field(ge=1)]
@@ -349,61 +334,6 @@ def _values(moves: _Moves, trade_offs: Sequence[float], ridge: float) -> Floats:
         chosen = expected.argmax(0)[None]
         value[:, :, here] = np.take_along_axis(returns, chosen, 0)[0]
     return weights
-
-
-def train_router(config: TrainConfig, benchmark: Benchmark, directory: Path) -> Router:
-    """Learns the router of a config on a recording, and keeps it with its heads in a directory.
-
-    Args:
-        config: how; its `learner` is ``router``.
-        benchmark: that of the config.
-        directory: where ``policy.safetensors`` and ``correctness.safetensors`` are written.
-
-    Raises:
-        InvalidInputError: if the config rates no samples, and as `load_samples` and `learn_from`.
-        RecordingError: if the recording is none or lacks samples.
-    """
-    if config.correctness is None:
-        raise InvalidInputError(
-            "correctness is missing, expected logistic or network: a router of one model learns"
-            " from votes that heads weigh"
-        )
-    found = load_samples(config, benchmark)
-    table, card = found.table, found.table.card
-    settings = RoutingSettings(
-        reference_cost=config.ppo.reference_cost,
-        depth=len(table.arms) * config.samples,
-        samples=config.samples,
-        orders=config.orders,
-        ridge=config.ridge,
-        seed=config.ppo.seed,
-    )
-    draws = recorded(table, found.contexts, settings.orders, settings.seed, config.ppo.cost)
-    router = learn_from(draws, {arm.name: arm.allocation for arm in table.arms}, settings)
-    heads = directory / CORRECTNESS
-    tasks = tuple(row.task for row in table.tasks)
-    assert found.correctness is not None  # as the config rates
-    save_correctness(
-        found.correctness, Training(card.name, config.benchmark, card.sha256, tasks), heads
-    )
-    price, by_unit = "", {}
-    for unit in CURVE_UNITS:
-        with suppress(InvalidInputError):  # not known of this model
-            by_unit[unit] = recorded(table, found.contexts, CURVE_ORDERS, 1, unit)
-    with suppress(InvalidInputError):  # no price is known
-        price = costing("dollars", card).note
-    origin = Origin(
-        config.benchmark,
-        card.name,
-        card.sha256,
-        tasks,
-        curve(router, by_unit),
-        correctness=content_hash(heads),
-        cost=config.ppo.cost,
-        price=price,
-    )
-    save_router(router, directory / POLICY, origin)
-    return router
 
 
 def curve(router: Router, by_unit: Mapping[Cost, Draws]) -> tuple[CurvePoint, ...]:

@@ -60,6 +60,13 @@ class Draws:
         fields = ("task", "answer", "right", "there", "cost", "verdict", "p_right")
         return replace(self, **{name: getattr(self, name)[rows] for name in fields})
 
+    def of_tasks(self, tasks: Ints) -> Draws:
+        """The rows of some tasks, with a pool of these alone."""
+        place = np.full(len(self.pool.tasks), -1, np.intp)
+        place[tasks] = np.arange(len(tasks))
+        part = self.part(np.flatnonzero(place[self.task] >= 0))
+        return replace(part, pool=self.pool.part(tasks), task=place[part.task])
+
     @property
     def samples(self) -> tuple[int, ...]:
         """The most samples that a task has of each arm."""

@@ -107,7 +107,7 @@ def _of_program(tree: ast.Module, goal: str) -> dict[str, float]:
 def _of_chain(text: str, goal: str) -> dict[str, float]:
     sides = list(equations(text))
     results = [value for left, _ in sides if (value := _evaluated(left)) is not None]
-    stated = {float(value) for _, right in sides if (value := parse_number(right)) is not None}
+    stated = {float(said) for _, right in sides if (said := parse_number(right)) is not None}
     found = _values(_ITEM.sub("", text.split("####")[0])) - stated
     looks = {
         **_foreign(found, goal),
@@ -115,9 +115,9 @@ def _of_chain(text: str, goal: str) -> dict[str, float]:
         "wrong_equation": float(wrong_equation(text) is not None),
     }
     final = re.search(rf"####\s*({_FINAL})", text)
-    answer = None if final is None else parse_number(final[1])
-    if answer is not None and results:
-        near = [abs(float(answer) - result) < _CENT for result in results]
+    given = None if final is None else parse_number(final[1])
+    if given is not None and results:
+        near = [abs(float(given) - result) < _CENT for result in results]
         looks |= {"derived": float(any(near)), "last": float(near[-1])}
     return looks
 
