@@ -107,7 +107,7 @@ def _of_program(tree: ast.Module, goal: str) -> dict[str, float]:
 def _of_chain(text: str, goal: str) -> dict[str, float]:
     sides = list(equations(text))
     results = [value for left, _ in sides if (value := _evaluated(left)) is not None]
-    stated = {float(said) for _, right in sides if (said := parse_number(right)) is not None}
+    stated = {said for _, right in sides if (said := _stated(right)) is not None}
     found = _values(_ITEM.sub("", text.split("####")[0])) - stated
     looks = {
         **_foreign(found, goal),
@@ -115,11 +115,16 @@ def _of_chain(text: str, goal: str) -> dict[str, float]:
         "wrong_equation": float(wrong_equation(text) is not None),
     }
     final = re.search(rf"####\s*({_FINAL})", text)
-    given = None if final is None else parse_number(final[1])
+    given = None if final is None else _stated(final[1])
     if given is not None and results:
-        near = [abs(float(given) - result) < _CENT for result in results]
+        near = [abs(given - result) < _CENT for result in results]
         looks |= {"derived": float(any(near)), "last": float(near[-1])}
     return looks
+
+
+def _stated(number: str) -> float | None:
+    value = parse_number(number)
+    return float(value) if value is not None and abs(value) < _LARGEST else None
 
 
 def _evaluated(expression: str) -> float | None:
