@@ -111,6 +111,16 @@ def _place_of_accounts(place: str, info: ValidationInfo) -> str:
     return place
 
 
+def _collector(address: str, info: ValidationInfo) -> str:
+    if not address.startswith(("http://", "https://")):
+        raise ValueError(f"it is {address!r}, expected http://HOST:PORT or https://HOST:PORT")
+    if info.context is not None and "@" in address:
+        raise ValueError(
+            "the address holds a password, expected none in a file; set OTEL_EXPORTER_OTLP_HEADERS"
+        )
+    return address
+
+
 AccountsPlace = Annotated[str, AfterValidator(_place_of_accounts)]
 """A file of accounts as `FilePath`, or the address of a Redis that has them."""
 
@@ -246,6 +256,10 @@ class Settings(Config):
         profile: how trained policies trade success against cost where a command does not say;
             None for what each was made for.
         accounts: file of the gateway's keys and of what they spent, or ``redis://HOST:PORT/NUMBER``.
+        otel: whether runs and the gateway write spans for OpenTelemetry (`amp.telemetry`): ``off``,
+            ``on``, or ``content``, with the texts of tasks, models and tools.
+        otel_endpoint: where they go, such as ``http://localhost:4318``; the standard ``OTEL_...``
+            variables win, and say all else of them.
         serve: what `amp serve` does (`amp.serve.config.ServeSection`, which checks it).
     """
 
@@ -261,6 +275,8 @@ class Settings(Config):
     sandbox: str = "local"
     profile: Profile | None = None
     accounts: AccountsPlace = "accounts.sqlite"
+    otel: Literal["off", "on", "content"] = "off"
+    otel_endpoint: Annotated[str, AfterValidator(_collector)] | None = None
     serve: dict[str, Any] = Field(default_factory=dict)
 
 

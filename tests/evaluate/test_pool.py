@@ -19,7 +19,7 @@ from amp.execute.executor import Executor
 from amp.models.base import Prompt
 from amp.models.scripted import ScriptedModel
 from amp.planner import Planner
-from amp.types import Episode, Task, Usage
+from amp.types import Episode, Limits, Task, Usage
 
 TASKS = [Task(f"r{i}", f"riddle {i}", {"answer": str(i)}) for i in range(6)]
 
@@ -70,6 +70,7 @@ class AtOnce:
 
     failing: frozenset[str]
     may: asyncio.Event = field(default_factory=asyncio.Event)
+    limits: Limits = field(default_factory=Limits)
 
     async def run(self, task: Task | str, environment: object, on_step: object = None) -> Episode:
         asyncio.get_running_loop().call_soon(self.may.set)

@@ -58,6 +58,7 @@ def solve(
     from amp.benchmarks import load_benchmark
     from amp.cli import render
     from amp.evaluate.assembly import Assembly
+    from amp.telemetry import traced
     from amp.types import MODEL_ERROR, Task
 
     try:
@@ -79,7 +80,7 @@ def solve(
     async def go() -> None:
         hidden = assembly.needs_hidden_states
         async with open_models(model or (), record, replay, assembly.prompts, hidden) as models:
-            planner = assembly.planner(models[0], others=models[1:])
+            planner = traced(assembly.planner(models[0], others=models[1:]))
             episode = await planner.run(task, benchmark.environment(task), on_step=show)
         if episode.ended == MODEL_ERROR:
             raise ModelError(episode.steps[-1].failure)

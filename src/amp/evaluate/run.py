@@ -22,6 +22,7 @@ from amp.evaluate.assembly import Assembly, is_replay
 from amp.evaluate.config import RunConfig
 from amp.methods import AnyPlanner
 from amp.models.base import LanguageModel
+from amp.telemetry import traced
 from amp.trace import CONTENTS, EPISODES, SANDBOX, RunDirectory
 from amp.types import FAULTS, MODEL_ERROR, Episode, StepRecord, Task, written
 
@@ -106,6 +107,7 @@ async def run_episodes(
     """
     if jobs < 1:
         raise InvalidInputError(f"jobs is {jobs}, expected at least 1")
+    planner = traced(planner)
     waiting = iter(tasks)
     running: list[asyncio.Task[Episode]] = []
 

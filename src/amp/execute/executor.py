@@ -22,6 +22,7 @@ from amp.execute.choice_step import (
     weigh,
 )
 from amp.execute.meter import Meter
+from amp.execute.observing import executing
 from amp.execute.open_step import OpenStep
 from amp.execute.plans import PLAN_TOOLS, PlainPlans, PlanPrompts, planned, write_plans
 from amp.models.base import Message, Prompt, entropy, normalised, perplexity
@@ -194,6 +195,12 @@ class Executor:
             LimitReachedError: if the limits do not allow a single candidate.
             ModelError: from the model.
         """
+        with executing(allocation):
+            return await self._execute(context, allocation, meter)
+
+    async def _execute(
+        self, context: StepContext, allocation: Allocation, meter: Meter
+    ) -> tuple[Candidate, ...]:
         actions = context.actions(allocation.tools)
         if actions is not None and not actions:
             return (Candidate(text="", action=None, failure="no action is admissible"),)

@@ -14,6 +14,7 @@ from typing import TypeVar
 from amp.cost import Grant, Ledger, worst_dollars
 from amp.errors import AmpError, InvalidInputError, ModelError, did_you_mean
 from amp.execute.base import Tool
+from amp.execute.observing import Asked, ToolCall, note
 from amp.models.base import (
     Capabilities,
     Completion,
@@ -190,8 +191,9 @@ class Meter:
             thinking_tokens=thinking,
             timeout_seconds=grants[0].timeout_seconds,
         )
-        completions = await self._granted(grants, self.model.generate(request), thinking)
-        self._charge([c.usage for c in completions])
+        asked = Asked(self.model.card, request.prompt, request)
+        completions = await self._granted(grants, self.model.generate(request), asked)
+        self._charge([c.usage for c in completions], asked, completions)
         self._note_sampling(temperature, top_p)
         return [self._told(completion) for completion in completions]
 
@@ -210,8 +212,10 @@ class Meter:
         if token is None or (hidden and token.hidden is None):
             # A back end may read the prompt a second time for the hidden state.
             grants = await self._grants(prompt, 1, 1, readings=2 if hidden else 1)
-            token = await self._granted(grants, self.model.next_token(prompt, hidden=hidden))
-            self._charge([token.usage])
+            asked = Asked(self.model.card, prompt)
+            call = self.model.next_token(prompt, hidden=hidden)
+            token = await self._granted(grants, call, asked)
+            self._charge([token.usage], asked)
             self._probes[prompt] = token
         return token
 
@@ -224,8 +228,9 @@ class Meter:
         """
         whole = replace(prompt, messages=(*prompt.messages, Message("user", text)))
         grants = await self._grants(whole, 1, await self.count_tokens(whole))
-        scored = await self._granted(grants, self.model.score(prompt, [text]))
-        self._charge([scored[0].usage])
+        asked = Asked(self.model.card, whole)
+        scored = await self._granted(grants, self.model.score(prompt, [text]), asked)
+        self._charge([scored[0].usage], asked)
         return scored[0]
 
     async def use(self, tool: Tool, text: str) -> ToolUse | None:
@@ -240,7 +245,7 @@ class Meter:
         self, tool: Tool, call: Awaitable[ToolUse | None], given: str
     ) -> ToolUse | None:
         """Enforces a tool's limits, and turns its exceptions into `ToolUse.error`."""
-        begun = time.perf_counter()
+        begun, moment = time.perf_counter(), time.time_ns()
         try:
             async with asyncio.timeout(tool.limits.seconds + _TOOL_GRACE_SECONDS):
                 use = await call
@@ -258,6 +263,7 @@ class Meter:
             error = f"the result has more than {tool.limits.output_bytes} bytes"
             use = replace(use, output="", error=error, resume=None)
         self.ledger.charge_tool(use.seconds)
+        note(ToolCall(use, moment, time.time_ns()))
         return use
 
     def _note_sampling(self, temperature: float, top_p: float) -> None:
@@ -291,14 +297,12 @@ class Meter:
         dollars = worst_dollars(prompt_tokens, completion_tokens, self.model.card)
         return "dollars" if left.dollars is not None and dollars > left.dollars else None
 
-    async def _granted(
-        self, grants: list[Grant], call: Awaitable[Answer], thinking_tokens: int = 0
-    ) -> Answer:
+    async def _granted(self, grants: list[Grant], call: Awaitable[Answer], asked: Asked) -> Answer:
         """Awaits a call within its time, then frees what was reserved for it.
 
         A call without an answer is charged here: with what the model wrote down, and with its time.
         """
-        bill = self._bill(grants, thinking_tokens)
+        bill = self._bill(grants, asked.request.thinking_tokens if asked.request else 0)
         begun = time.perf_counter()
         try:
             async with asyncio.timeout(grants[0].timeout_seconds) as deadline:
@@ -309,7 +313,8 @@ class Meter:
             if spent is None:  # at most all of it, if the model was at work
                 cut_off = isinstance(error, TimeoutError | asyncio.CancelledError)
                 spent = [bill.most(grant.n) for grant in grants if cut_off]
-            self._charge([*spent, Usage(seconds=time.perf_counter() - begun)])
+            spent = [*spent, Usage(seconds=time.perf_counter() - begun)]
+            self._charge(spent, asked, error=type(error).__name__)
             if isinstance(error, TimeoutError) and deadline.expired():
                 raise self.ledger.refuse("seconds", "a model call was cancelled") from None
             raise
@@ -360,7 +365,15 @@ class Meter:
 
         return Bill(bound, len(grants), more)
 
-    def _charge(self, usages: Sequence[Usage]) -> None:
+    def _charge(
+        self,
+        usages: Sequence[Usage],
+        asked: Asked,
+        completions: Sequence[Completion] = (),
+        error: str = "",
+    ) -> None:
         usage = self.ledger.charge(self.model.card, usages)
+        texts = tuple(c.text for c in completions)
+        asked.ended(usage, texts, tuple(c.finish_reason for c in completions), error)
         if usage.estimated_calls:
             self.notes.append(ESTIMATED)

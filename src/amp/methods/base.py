@@ -41,6 +41,11 @@ OnStep = Callable[[StepRecord], None]
 class AnyPlanner(Protocol):
     """Anything that plans a task: `amp.planner.Planner` and every planner of this folder."""
 
+    @property
+    def limits(self) -> Limits:
+        """Hard limits of one episode."""
+        ...
+
     async def run(
         self,
         task: Task | str,
