@@ -18,6 +18,7 @@ from amp.serve.traffic.writer import Watching
 from amp.serve.upstreams.fleet import Route
 from amp.serve.upstreams.trying import Patience
 from amp.serve.upstreams.upstream import UpstreamConfig
+from amp.telemetry import Telemetry
 
 
 @dataclass
@@ -48,6 +49,7 @@ async def gateway(
     routes: Sequence[Route] = (),
     patience: Patience = Patience(),  # noqa: B008  # frozen
     watching: Watching | None = None,
+    telemetry: Telemetry | None = None,
 ) -> AsyncIterator[Running]:
     """Runs a gateway in front of upstreams."""
     behind = [UpstreamConfig(each) if isinstance(each, str) else each for each in upstreams]
@@ -60,6 +62,7 @@ async def gateway(
         patience=patience,
         prices=prices,
         watching=watching,
+        telemetry=telemetry,
     )
     app = make_app(config, accounts or books)
     with listen(config) as listening:

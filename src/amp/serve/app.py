@@ -10,7 +10,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from fastapi import FastAPI, Response
@@ -27,6 +27,10 @@ from amp.serve.metrics import Metrics
 from amp.serve.traffic.watch import Watch
 from amp.serve.upstreams.fleet import Fleet
 from amp.serve.upstreams.upstream import Upstream, UpstreamConfig, UpstreamError
+from amp.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from amp.serve.spans import CallSpans
 
 KEEP_ALIVE_SECONDS = 75
 """How long an idle connection of a client stays open: longer than clients reuse one, so that none
@@ -37,7 +41,7 @@ _log = logging.getLogger(__name__)
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _ANSWERS_BELOW, _NO_RIGHT = 500, (401, 403)
 _NO_KEY = f"amp-{'0' * 8}-{'0' * 48}"
-_FIXED = ("host", "port", "drain_seconds", "watching")
+_FIXED = ("host", "port", "drain_seconds", "watching", "telemetry")
 _RELOAD = getattr(signal, "SIGHUP", None)  # not on every system
 
 
@@ -55,13 +59,15 @@ def make_app(
 
     Raises:
         InvalidInputError: if the address of the upstream is none.
+        MissingDependencyError: if spans are wanted without the extra ``otel``.
     """
     fleet = fleet_of(config)
     accounts = accounts or OpenAccounts()
     metrics = Metrics()
     desk = Desk(fleet, _policy_in, config.explain)
     watch = None if config.watching is None else Watch(config.watching, fleet, metrics)
-    gateway = Gateway(fleet, accounts, metrics, config.bounds, desk, watch)
+    spans = None if config.telemetry is None else _call_spans(config.telemetry)
+    gateway = Gateway(fleet, accounts, metrics, config.bounds, desk, watch, spans)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -99,6 +105,14 @@ def make_app(
         lifespan=lifespan,
         openapi_url=None,  # the APIs are described by those who made them
     )
+
+
+def _call_spans(telemetry: Telemetry) -> CallSpans:
+    """Who writes spans; OpenTelemetry is imported only where they are wanted."""
+    tracer = telemetry.spans().tracer
+    from amp.serve.spans import CallSpans
+
+    return CallSpans(tracer)
 
 
 def _policy_in(path: str) -> Policy:

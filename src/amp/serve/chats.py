@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -50,6 +51,7 @@ from amp.serve.upstreams.upstream import (
 from amp.usage import Usage
 
 if TYPE_CHECKING:
+    from amp.serve.spans import CallSpans
     from amp.serve.traffic.watch import Watch
 
 _GAVE_UP_WAITING = (504, 524)
@@ -108,6 +110,7 @@ class Chats:
         metrics: where it is counted.
         desk: where it is decided.
         watch: keeps what clients are answered; None keeps nothing.
+        spans: writes spans of calls; None writes none.
     """
 
     def __init__(
@@ -117,10 +120,11 @@ class Chats:
         metrics: Metrics,
         desk: Desk,
         watch: Watch | None = None,
+        spans: CallSpans | None = None,
     ) -> None:
         self.fleet = fleet
         self.desk = desk
-        self._watch = watch
+        self._watch, self._spans = watch, spans
         self._accounts = accounts
         self._metrics = metrics
         self._votes = Votes()
@@ -153,10 +157,11 @@ class Chats:
             await self.once(exchange, dialect, body, route, ruling)
 
         samples = ruling.decision.arm.samples
-        if samples > 1:
-            await self._votes.answer(exchange, dialect, asked.fields, samples, sample)
-        else:
-            await self.once(exchange, dialect, body, route, ruling, asked)
+        with self._spans.call(exchange, dialect, ruling) if self._spans else nullcontext():
+            if samples > 1:
+                await self._votes.answer(exchange, dialect, asked.fields, samples, sample)
+            else:
+                await self.once(exchange, dialect, body, route, ruling, asked)
         if self._watch is not None and heard is not None:
             self._watch.answered(heard, exchange, dialect, asked, route, ruling)
 
@@ -238,6 +243,7 @@ class Chats:
         asked = attempt.unasked if key in self._unwilling else attempt.asked
         charge: Usage | None = attempt.bound  # what it costs if it ends here
         told, status, translation = Told(), 0, attempt.translation
+        this, begun = attempt, time.time_ns()
         try:
             async with upstream.asked(
                 exchange.method, *attempt.sent(exchange), asked.body, plain=True
@@ -304,6 +310,8 @@ class Chats:
             raise
         finally:
             self.desk.settled(ruling, status, charge)
+            if self._spans is not None:
+                self._spans.attempt(this, begun, status, charge, told, tried)
             if charge is not None:
                 self._metrics.usage(asked.model, charge)
                 await held.settle(charge, asked.model)

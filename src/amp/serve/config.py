@@ -48,6 +48,7 @@ from amp.settings import (
     in_redis,
     read_toml,
 )
+from amp.telemetry import Telemetry
 
 SECTION = "serve"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -71,6 +72,7 @@ class ServeConfig:
         drain_seconds: how long calls under way may go on after SIGTERM.
         explain: is told each decision in a line; None for nobody.
         watching: which traffic is kept; None for none.
+        telemetry: which spans are written; None for none.
     """
 
     upstreams: Sequence[UpstreamConfig]
@@ -83,6 +85,7 @@ class ServeConfig:
     drain_seconds: int = 30
     explain: Callable[[str], None] | None = None
     watching: Watching | None = None
+    telemetry: Telemetry | None = None
 
 
 def _address(url: str, info: ValidationInfo) -> str:
@@ -281,6 +284,7 @@ class ServeSection(Config):
             self.drain_seconds,
             say if self.explain else None,
             self._watching(self.accounts or settings.accounts),
+            Telemetry.of(settings),
         )
 
     def _watching(self, accounts: str) -> Watching | None:

@@ -14,7 +14,7 @@ import json
 import time
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from amp.errors import InvalidInputError
@@ -48,6 +48,9 @@ from amp.serve.upstreams.upstream import (
     plain_path,
     whole,
 )
+
+if TYPE_CHECKING:
+    from amp.serve.spans import CallSpans
 
 _CLIENT_WENT, _WHO = 499, 401
 _ENDS = "the gateway ends before the call does; send it again"
@@ -83,6 +86,7 @@ class Gateway:
         bounds: what it takes on.
         watch: keeps what clients are answered; None keeps nothing.
         desk: where calls are decided.
+        spans: writes spans of chats; None writes none.
 
     Attributes:
         running: calls that are under way.
@@ -96,6 +100,7 @@ class Gateway:
         bounds: Bounds,
         desk: Desk,
         watch: Watch | None = None,
+        spans: CallSpans | None = None,
     ) -> None:
         self.running = 0
         self._dropped: list[Upstream] = []  # until the last of their calls has ended
@@ -104,7 +109,7 @@ class Gateway:
         self._watch = watch
         self._bounds = bounds
         self._desk = desk
-        self._chats = Chats(fleet, accounts, metrics, desk, watch)
+        self._chats = Chats(fleet, accounts, metrics, desk, watch, spans)
         self._dialects = {dialect.path: dialect for dialect in DIALECTS}
 
     @property

@@ -37,6 +37,7 @@ from amp.serve.upstreams.fleet import Route
 from amp.serve.upstreams.trying import Patience
 from amp.serve.upstreams.upstream import Api, UpstreamConfig
 from amp.settings import load_settings
+from amp.telemetry import Telemetry
 
 Client = TypeVar("Client")
 
@@ -93,7 +94,8 @@ def wrap(
     # The client's own time-outs end what takes too long.
     upstream = UpstreamConfig(address, api=api, timeout_seconds=_A_DAY)
     bounds = Bounds(sys.maxsize, sys.maxsize, local_only=False)
-    table = load_settings().prices if prices is None else Path(prices)
+    settings = load_settings()
+    table = settings.prices if prices is None else Path(prices)
     config = ServeConfig(
         [upstream],
         [Route(policy=policy, arms=tuple(arms))],
@@ -101,6 +103,7 @@ def wrap(
         patience=Patience(retries=0, failures=sys.maxsize),  # the client itself tries again
         prices=table,
         watching=Watching(Path(traffic)) if traffic else None,
+        telemetry=Telemetry.of(settings),
     )
     books = str(accounts) if accounts else None
 

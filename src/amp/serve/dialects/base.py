@@ -77,7 +77,8 @@ class Told:
         cached: those of them that were read from a cache.
         completion: tokens generated.
         reasoning: those of them that were thinking.
-        surcharge: for tokens written into a cache, in prices of a prompt token.
+        written: those of the prompt that were written into a cache.
+        surcharge: for them, in prices of a prompt token.
         came_bytes: of what was generated, as far as it came.
         final: whether the figures are those of the whole answer.
         is_unknown: whether the answer is still being made, for somebody to ask for it later.
@@ -87,6 +88,7 @@ class Told:
     cached: int = 0
     completion: int | None = None
     reasoning: int = 0
+    written: int = 0
     surcharge: float = 0.0
     came_bytes: int = 0
     final: bool = False
@@ -328,7 +330,7 @@ class AnthropicMessages:
         if fresh is not None:
             told.cached = number(usage.get("cache_read_input_tokens")) or 0
             written = number(usage.get("cache_creation_input_tokens")) or 0
-            told.prompt = fresh + told.cached + written
+            told.prompt, told.written = fresh + told.cached + written, written
             hour = number(table(usage, "cache_creation").get("ephemeral_1h_input_tokens")) or 0
             hour = min(hour, written)
             told.surcharge = _CACHE_WRITTEN_5M * (written - hour) + _CACHE_WRITTEN_1H * hour
