@@ -34,6 +34,7 @@ from perf.learning import learning
 from perf.replay import replays
 from perf.reports import reports
 from perf.routing import routing
+from perf.spans import exports
 from perf.transformers_samples import samples_on_a_shared_prompt
 
 MODEL = "smollm2-135m"
@@ -149,6 +150,7 @@ def main() -> int:
         *ratings(),
         *replays(),
         *reports(),
+        *exports(),
         *learning(),
         *lattices(),
         *routing(),

@@ -39,12 +39,12 @@ ACTIONS = tuple(f"go to the {colour} {kind} in the next room" for colour in
 def reports() -> list[tuple[str, float, str, float]]:
     """What was measured, its value, and the promise that it keeps or breaks."""
     with tempfile.TemporaryDirectory() as folder:
-        runs = [_made(Path(folder) / f"run-{number}", number) for number in range(RUNS)]
+        runs = [made_run(Path(folder) / f"run-{number}", number) for number in range(RUNS)]
         html = Path(folder) / "report.html"
         command = [sys.executable, "-m", "amp", "report", *map(str, runs), "--html", str(html)]
-        before = _seconds_of_children()
+        before = seconds_of_children()
         subprocess.run([*command, "--no-judge"], check=True, stdout=subprocess.DEVNULL)
-        seconds = _seconds_of_children() - before
+        seconds = seconds_of_children() - before
         megabytes = html.stat().st_size / 1e6
     return [
         ("amp report on 50,000 steps, in CPU-s", seconds, "<", 10.0),
@@ -52,9 +52,9 @@ def reports() -> list[tuple[str, float, str, float]]:
     ]
 
 
-def _made(path: Path, number: int) -> Path:
-    """A run of which the first half are fixed."""
-    rng, tasks = random.Random(number), [f"task {place}" for place in range(TASKS)]
+def made_run(path: Path, number: int, count: int = TASKS) -> Path:
+    """A run of so many tasks, of which the first half are fixed."""
+    rng, tasks = random.Random(number), [f"task {place}" for place in range(count)]
     manifest = {
         "benchmark": "gsm8k",
         "prompts": [],
@@ -63,7 +63,7 @@ def _made(path: Path, number: int) -> Path:
         "tasks": tasks,
     }
     directory = RunDirectory.create(path, manifest)
-    directory.done = [_episode(rng, place) for place in range(TASKS)]
+    directory.done = [_episode(rng, place) for place in range(count)]
     directory.finish(tasks)
     return path
 
@@ -95,7 +95,8 @@ def _step(rng: random.Random) -> StepRecord:
     )
 
 
-def _seconds_of_children() -> float:
+def seconds_of_children() -> float:
+    """CPU seconds of the programs that this one has run."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

@@ -33,7 +33,7 @@ INTERRUPTED = 130
 
 _BOXES = {
     "Begin here": ("demo", "solve", "run"),
-    "Look at what came of it": ("trace", "report"),
+    "Look at what came of it": ("trace", "report", "export"),
     "What is on this machine": ("benchmarks", "models", "data", "profile"),
     "Many runs, or none": ("sweep", "record", "simulate", "pools", "lattices"),
     "Serve": ("serve", "keys"),
