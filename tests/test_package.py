@@ -19,6 +19,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 HEAVY = (
     *("torch", "ray", "fastapi", "openai", "anthropic", "minigrid", "gymnasium", "numpy", "spacy"),
+    "opentelemetry",
 )
 
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 from amp.cost import Grant, Ledger, worst_dollars
 from amp.errors import AmpError, InvalidInputError, ModelError, did_you_mean
 from amp.execute.base import Tool
-from amp.execute.observing import Asked, ToolCall, note
+from amp.execute.observing import PendingCall, ToolRun, note
 from amp.models.base import (
     Capabilities,
     Completion,
@@ -191,7 +191,7 @@ class Meter:
             thinking_tokens=thinking,
             timeout_seconds=grants[0].timeout_seconds,
         )
-        asked = Asked(self.model.card, request.prompt, request)
+        asked = PendingCall(self.model.card, request.prompt, request)
         completions = await self._granted(grants, self.model.generate(request), asked)
         self._charge([c.usage for c in completions], asked, completions)
         self._note_sampling(temperature, top_p)
@@ -212,7 +212,7 @@ class Meter:
         if token is None or (hidden and token.hidden is None):
             # A back end may read the prompt a second time for the hidden state.
             grants = await self._grants(prompt, 1, 1, readings=2 if hidden else 1)
-            asked = Asked(self.model.card, prompt)
+            asked = PendingCall(self.model.card, prompt)
             call = self.model.next_token(prompt, hidden=hidden)
             token = await self._granted(grants, call, asked)
             self._charge([token.usage], asked)
@@ -228,7 +228,7 @@ class Meter:
         """
         whole = replace(prompt, messages=(*prompt.messages, Message("user", text)))
         grants = await self._grants(whole, 1, await self.count_tokens(whole))
-        asked = Asked(self.model.card, whole)
+        asked = PendingCall(self.model.card, whole)
         scored = await self._granted(grants, self.model.score(prompt, [text]), asked)
         self._charge([scored[0].usage], asked)
         return scored[0]
@@ -263,7 +263,7 @@ class Meter:
             error = f"the result has more than {tool.limits.output_bytes} bytes"
             use = replace(use, output="", error=error, resume=None)
         self.ledger.charge_tool(use.seconds)
-        note(ToolCall(use, moment, time.time_ns()))
+        note(ToolRun(use, moment, time.time_ns()))
         return use
 
     def _note_sampling(self, temperature: float, top_p: float) -> None:
@@ -297,7 +297,9 @@ class Meter:
         dollars = worst_dollars(prompt_tokens, completion_tokens, self.model.card)
         return "dollars" if left.dollars is not None and dollars > left.dollars else None
 
-    async def _granted(self, grants: list[Grant], call: Awaitable[Answer], asked: Asked) -> Answer:
+    async def _granted(
+        self, grants: list[Grant], call: Awaitable[Answer], asked: PendingCall
+    ) -> Answer:
         """Awaits a call within its time, then frees what was reserved for it.
 
         A call without an answer is charged here: with what the model wrote down, and with its time.
@@ -368,7 +370,7 @@ class Meter:
     def _charge(
         self,
         usages: Sequence[Usage],
-        asked: Asked,
+        asked: PendingCall,
         completions: Sequence[Completion] = (),
         error: str = "",
     ) -> None:

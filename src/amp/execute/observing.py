@@ -45,7 +45,7 @@ class ModelCall:
 
 
 @dataclass(frozen=True, slots=True)
-class ToolCall:
+class ToolRun:
     """A run of a tool that has ended.
 
     Attributes:
@@ -74,11 +74,11 @@ class Execution:
     allocation: Allocation
     begun: int
     ended: int
-    calls: tuple[ModelCall | ToolCall, ...] = ()
+    calls: tuple[ModelCall | ToolRun, ...] = ()
     error: str = ""
 
 
-Event = ModelCall | ToolCall | Execution
+Event = ModelCall | ToolRun | Execution
 
 _events: ContextVar[list[Event] | None] = ContextVar("_events", default=None)
 
@@ -121,7 +121,7 @@ def executing(allocation: Allocation) -> Iterator[None]:
 
 
 @dataclass(slots=True)
-class Asked:
+class PendingCall:
     """A call of a model that is under way.
 
     Attributes:

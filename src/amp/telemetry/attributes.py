@@ -23,7 +23,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from amp.execute.observing import Execution, ModelCall, ToolCall
+from amp.execute.observing import Execution, ModelCall, ToolRun
 from amp.models.base import Message, ModelCard, Request
 from amp.models.chat import effort
 from amp.types import (
@@ -189,7 +189,7 @@ def of_call(call: ModelCall, *, content: bool) -> Attributes:
     return said
 
 
-def of_tool(call: ToolCall, *, content: bool) -> Attributes:
+def of_tool(call: ToolRun, *, content: bool) -> Attributes:
     """Of the span of a run of a tool."""
     said: Attributes = {
         "gen_ai.operation.name": "execute_tool",

@@ -25,7 +25,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 
 from amp.environment import AsyncEnvironment, Environment
 from amp.execute.boundary import task_of
-from amp.execute.observing import Event, Execution, ModelCall, ToolCall, watching
+from amp.execute.observing import Event, Execution, ModelCall, ToolRun, watching
 from amp.methods import AnyPlanner
 from amp.methods.base import OnStep
 from amp.models.base import ModelCard
@@ -61,7 +61,7 @@ class _Interval:
 
 
 @dataclass(slots=True)
-class Running:
+class EpisodeSpan:
     """An episode whose span has begun.
 
     Attributes:
@@ -99,15 +99,17 @@ class Spans:
         begun: int,
         limits: Limits | None = None,
         parent: Context | None = None,
-    ) -> Running:
+    ) -> EpisodeSpan:
         """Begins the span of an episode, below that which is current unless another is named."""
         said = of_task(task, content=self.content)
         span = self.tracer.start_span(
             f"invoke_agent {AGENT}", context=parent, attributes=said, start_time=begun
         )
-        return Running(span, begun, limits, begun)
+        return EpisodeSpan(span, begun, limits, begun)
 
-    def step(self, running: Running, step: StepRecord, events: Sequence[Event], ended: int) -> None:
+    def step(
+        self, running: EpisodeSpan, step: StepRecord, events: Sequence[Event], ended: int
+    ) -> None:
         """Writes the spans of a step that has ended."""
         running.steps += 1
         said = of_step(running.steps, step, running.spent, running.limits, content=self.content)
@@ -117,13 +119,15 @@ class Spans:
         running.spent += step.usage
         running.step_begun = ended
 
-    def end(self, running: Running, episode: Episode, events: Sequence[Event], ended: int) -> None:
+    def end(
+        self, running: EpisodeSpan, episode: Episode, events: Sequence[Event], ended: int
+    ) -> None:
         """Writes what was done after the last step, and ends the span of the episode."""
         self._events(events, (), _Interval(running.span, running.begun, ended))
         said = of_episode(episode, content=self.content)
         self._close(running.span, said, ended)
 
-    def fail(self, running: Running, error: BaseException, events: Sequence[Event]) -> None:
+    def fail(self, running: EpisodeSpan, error: BaseException, events: Sequence[Event]) -> None:
         """Ends the span of an episode that an error ended."""
         ended = time.time_ns()
         self._events(events, (), _Interval(running.span, running.begun, ended))
@@ -157,7 +161,7 @@ class Spans:
         for event in events:
             if isinstance(event, ModelCall):
                 self._call(event, within)
-            elif isinstance(event, ToolCall):
+            elif isinstance(event, ToolRun):
                 self._tool(event, within)
             else:
                 number += 1
@@ -172,7 +176,7 @@ class Spans:
         with self._span(f"chat {call.card.name}", said, within, call.begun, call.ended, kind):
             pass
 
-    def _tool(self, call: ToolCall, within: _Interval) -> None:
+    def _tool(self, call: ToolRun, within: _Interval) -> None:
         said = of_tool(call, content=self.content)
         with self._span(f"execute_tool {call.use.tool}", said, within, call.begun, call.ended):
             pass
@@ -260,7 +264,7 @@ def _laid_out(step: StepRecord, card: ModelCard, begun: int) -> list[Event]:
         events.append(ModelCall(card, begun, now, before))
     for each in step.rounds:
         uses = _tool_uses(each)
-        ended, calls = now + _nanoseconds(each.usage), list[ModelCall | ToolCall]()
+        ended, calls = now + _nanoseconds(each.usage), list[ModelCall | ToolRun]()
         at = ended - min(round(sum(use.seconds for use in uses) * _SECOND), ended - now)
         if each.usage.model_calls:
             asked = card if each.allocation.model is None else ModelCard(each.allocation.model)
@@ -268,7 +272,7 @@ def _laid_out(step: StepRecord, card: ModelCard, begun: int) -> list[Event]:
             reasons = tuple("length" if c.cut_off else "stop" for c in each.candidates)
             calls.append(ModelCall(asked, now, at, each.usage, texts=texts, finish_reasons=reasons))
         for use in uses:
-            calls.append(ToolCall(use, at, at + round(use.seconds * _SECOND)))
+            calls.append(ToolRun(use, at, at + round(use.seconds * _SECOND)))
             at = calls[-1].ended
         events.append(Execution(each.allocation, now, ended, tuple(calls)))
         now = ended
