@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from amp.models.answer_text import answer_text, without_thinking
+from amp.models.answer_text import answer_text, mended, without_thinking
 from amp.models.bill import table
 from amp.pools.rows import answer_text as value_text
 
@@ -110,9 +110,12 @@ class Said:
         if self._calls:
             if self._broken:
                 return Normal(True, None)
-            calls = sorted([call.name, _arguments(call.arguments)] for call in self._calls.values())
+            calls = sorted(
+                [call.name, _arguments(mended(call.arguments))] for call in self._calls.values()
+            )
             return Normal(True, json.dumps(calls, ensure_ascii=False))
-        return Normal(False, None if self._broken else normal_text("".join(self._texts)))
+        text = mended("".join(self._texts))  # streams may tear a character in two
+        return Normal(False, None if self._broken else normal_text(text))
 
     def _choice(self, choice: object) -> None:
         if not isinstance(choice, dict):

@@ -42,6 +42,7 @@ def read_answer(answer: Mapping[str, Any]) -> Answer:
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
         raise BrokenAnswerError("it has no choice with a message")
+    require_words(message)
     parts = [Part("thought", text, origin=NAME) for text in thoughts_in(message)]
     content = message.get("content")
     if isinstance(content, list):
@@ -62,6 +63,21 @@ def read_answer(answer: Mapping[str, Any]) -> Answer:
     identity = str(answer.get("id") or ""), str(answer.get("model") or "")
     created = number_of_seconds(answer.get("created"))
     return Answer(*identity, tuple(parts), stop, sequence, counts_of(answer), created)
+
+
+def require_words(message: Mapping[str, Any]) -> None:
+    """Makes sure that a message or a delta says nothing that other APIs have no words for.
+
+    Raises:
+        BrokenAnswerError: if it does; names the field.
+    """
+    for name in ("audio", "function_call"):
+        if message.get(name):
+            raise BrokenAnswerError(f"it has {name}, which cannot be translated")
+    for call in objects(message.get("tool_calls")):
+        kind = call.get("type")
+        if kind not in (None, "", "function"):
+            raise BrokenAnswerError(f"it has a call of the type {str(kind)[:40]!r}")
 
 
 def apart(content: list[Any]) -> AnswerText:

@@ -15,6 +15,7 @@ from amp.serve.translate.chat_answers import (
     counts_of,
     head,
     number_of_seconds,
+    require_words,
     stop_of,
     thoughts_in,
     written_counts,
@@ -46,14 +47,15 @@ class _Call:
 class ChatHearing:
     """Reads the chunks of a stream.
 
-    Parallel calls come one after another, as in the other APIs: the arguments of a call wait until
-    those of the one before are whole.
+    Parts come one after another, as in the other APIs: the arguments of a call wait until those of
+    the one before are whole, and so does what is said amid them.
     """
 
     _begun: bool = False
     _kind: str = ""
     _calls: dict[int, _Call] = field(default_factory=dict)
     _current: int = 0
+    _later: list[Part] = field(default_factory=list)  # what was said amid the arguments of a call
     _choice: Mapping[str, Any] = field(default_factory=dict)
     _counts: Counts | None = None
 
@@ -75,6 +77,7 @@ class ChatHearing:
             if choice.get("index"):
                 continue
             delta = table(choice, "delta")
+            require_words(delta)
             for text in thoughts_in(delta):
                 yield from self._more(Part("thought", text, origin=NAME))
             content = delta.get("content")
@@ -103,8 +106,15 @@ class ChatHearing:
         yield Piece("end", answer=Answer("", "", stop=stop, sequence=sequence, counts=self._counts))
 
     def _more(self, part: Part) -> Iterator[Piece]:
+        if self._later or (self._kind == "call" and not self._is_whole()):
+            self._later.append(part)
+            return
         yield Piece("more" if self._kind == part.kind else "part", part)
         self._kind = part.kind
+
+    def _is_whole(self) -> bool:
+        """Whether all arguments of the open call have come."""
+        return is_json(self._calls[sorted(self._calls)[self._current]].came)
 
     def _note(self, call: Mapping[str, Any]) -> None:
         """Adds what a chunk tells of a call; some servers give every call the same index."""
@@ -127,11 +137,15 @@ class ChatHearing:
                 yield Piece("part", call.part)
             if at_end and not call.came:
                 call.came = "{}"
-            if fresh := call.came[call.told :]:
-                call.told = len(call.came)
+            fresh, call.told = call.came[call.told :], len(call.came)
+            if fresh and (self._kind == "call" or fresh.strip()):  # spaces may come after its end
                 yield Piece("more", Part("call", fresh))
+            if self._later and (at_end or self._is_whole()):
+                later, self._later, self._kind = self._later, [], ""
+                for part in later:
+                    yield from self._more(part)
             is_last = self._current + 1 == len(order)
-            if is_last or not (at_end or is_json(call.came)):
+            if is_last or not (at_end or self._is_whole()):
                 return
             self._current += 1
 

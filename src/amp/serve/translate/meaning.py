@@ -176,6 +176,44 @@ class Piece:
     answer: Answer = Answer("", "")
 
 
+class InTurn:
+    """Has the events of a stream's parts come one part after another.
+
+    Those of a part wait until the one before has ended.
+    """
+
+    def __init__(self) -> None:
+        self._open: object = None
+        self._waiting: list[tuple[Mapping[str, Any], object, bool, bool]] = []
+
+    def feed(
+        self, event: Mapping[str, Any], part: object, *, begins: bool, ends: bool
+    ) -> Iterator[Mapping[str, Any]]:
+        """The events whose turn it is.
+
+        Args:
+            event: the one that came.
+            part: that it belongs to; None for none.
+            begins: whether the part begins with it.
+            ends: whether a part ends with it, or all do.
+        """
+        if None not in (part, self._open) and part != self._open:
+            self._waiting.append((event, part, begins, ends))
+            return
+        if ends and part is None:
+            yield from self._next()
+        yield event
+        if begins:
+            self._open = part
+        elif ends:
+            yield from self._next()
+
+    def _next(self) -> Iterator[Mapping[str, Any]]:
+        self._open, waiting, self._waiting = None, self._waiting, []
+        for event, part, begins, ends in waiting:
+            yield from self.feed(event, part, begins=begins, ends=ends)
+
+
 NOTHING = Answer("", "")
 
 ENDED_EARLY = "the upstream's stream ended before its answer did"
@@ -269,8 +307,12 @@ def objects(value: object) -> list[dict[str, Any]]:
 
 
 def written(value: object) -> str:
-    """JSON as the APIs write it; halves of characters, which no UTF-8 has, are U+FFFD."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    """JSON as the APIs write it; halves of characters, which no UTF-8 has, are U+FFFD.
+
+    Raises:
+        ValueError: for a number that JSON does not have.
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text if text.isascii() else mended(text)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from amp.models.bill import table
@@ -13,6 +13,7 @@ from amp.serve.translate.meaning import (
     Answer,
     BrokenAnswerError,
     Counts,
+    InTurn,
     Part,
     Piece,
     Question,
@@ -32,14 +33,20 @@ from amp.serve.translate.messages_answers import (
     written_stop,
 )
 
+_LAST = ("message_delta", "message_stop")
+
 
 @dataclass(slots=True)
 class MessagesHearing:
-    """Reads the events of a stream."""
+    """Reads the events of a stream.
+
+    Blocks come one after another, as in the other APIs.
+    """
 
     _counts: Counts = NO_COUNTS
     _answer: Answer | None = None
     _call: str | None = None
+    _in_turn: InTurn = field(default_factory=InTurn)
 
     def feed(self, data: Mapping[str, Any]) -> Iterator[Piece]:
         """The pieces that an event tells.
@@ -47,6 +54,12 @@ class MessagesHearing:
         Raises:
             BrokenAnswerError: if it tells that the upstream failed.
         """
+        kind, block = data.get("type"), data.get("index")
+        begins, ends = kind == "content_block_start", kind in ("content_block_stop", *_LAST)
+        for event in self._in_turn.feed(data, block, begins=begins, ends=ends):
+            yield from self._heard(event)
+
+    def _heard(self, data: Mapping[str, Any]) -> Iterator[Piece]:
         if failure := failure_in(data):
             raise BrokenAnswerError(failure.reason)
         kind = data.get("type")

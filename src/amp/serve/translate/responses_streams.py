@@ -13,6 +13,7 @@ from amp.serve.translate.meaning import (
     ENDED_EARLY,
     Answer,
     BrokenAnswerError,
+    InTurn,
     Part,
     Piece,
     Question,
@@ -42,17 +43,15 @@ _TEXTS = {
 class ResponsesHearing:
     """Reads the events of a stream.
 
-    Items come one after another, as in the other APIs: events of an item wait until the one before
-    has ended.
+    Items come one after another, as in the other APIs.
     """
 
     def __init__(self) -> None:
         self._parts: list[Part] = []
         self._open: Part | None = None
         self._answer: Answer | None = None
-        self._item: object = None  # the one that has begun and not ended
-        self._told = False  # whether an event told something of it
-        self._waiting: list[Mapping[str, Any]] = []
+        self._in_turn = InTurn()
+        self._told = False  # whether an event told something of the item that is open
 
     def feed(self, data: Mapping[str, Any]) -> Iterator[Piece]:
         """The pieces that an event tells.
@@ -61,24 +60,13 @@ class ResponsesHearing:
             BrokenAnswerError: if it tells that the upstream failed.
         """
         kind, item = str(data.get("type")), data.get("output_index")
-        if None not in (item, self._item) and item != self._item:
-            self._waiting.append(data)
-            return
-        if kind in _LAST:
-            yield from self._next_item()
-        yield from self._heard(kind, data)
-        if kind == "response.output_item.added":
-            self._item = item
-        elif kind == "response.output_item.done":
-            yield from self._next_item()
+        begins = kind == "response.output_item.added"
+        ends = kind in ("response.output_item.done", *_LAST)
+        for event in self._in_turn.feed(data, item, begins=begins, ends=ends):
+            yield from self._heard(event)
 
-    def _next_item(self) -> Iterator[Piece]:
-        self._item, waiting, self._waiting = None, self._waiting, []
-        for data in waiting:
-            yield from self.feed(data)
-
-    def _heard(self, kind: str, data: Mapping[str, Any]) -> Iterator[Piece]:
-        response = table(data, "response")
+    def _heard(self, data: Mapping[str, Any]) -> Iterator[Piece]:
+        kind, response = str(data.get("type")), table(data, "response")
         if kind in ("error", "response.failed"):
             raise BrokenAnswerError(reason_of(response.get("error") or data)[0])
         if kind == "response.created":

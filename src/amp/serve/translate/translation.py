@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from amp.errors import InvalidInputError
+from amp.models.answer_text import mended
 from amp.models.reply import reason_of
 from amp.serve.dialects.all import CHAT, MESSAGES, RESPONSES
 from amp.serve.dialects.base import Dialect, data_of, object_of, parsed
@@ -25,6 +26,7 @@ from amp.serve.translate import (
 from amp.serve.translate.meaning import (
     Answer,
     BrokenAnswerError,
+    Part,
     Piece,
     Question,
     gathered,
@@ -36,6 +38,7 @@ from amp.serve.upstreams.upstream import UpstreamError
 
 _OF_ONE_API = ("authorization", "x-api-key", "api-key", "anthropic-", "openai-", "x-stainless-")
 _LAST = ("message_stop", "response.completed", "response.incomplete")
+_BROKEN = (BrokenAnswerError, RecursionError, ValueError)
 _VERSION = ("anthropic-version", "2023-06-01")
 
 
@@ -138,6 +141,11 @@ class Translation:
             self.body = written(self._theirs.write_question(replace(asked, stop=told))).encode()
         except RecursionError:
             raise InvalidInputError("the request is nested too deeply to be translated") from None
+        except ValueError:
+            raise InvalidInputError(
+                "arguments of a call in the request hold a number that is not finite in 64 bits;"
+                " leave the call out"
+            ) from None
         self._question = asked
         self._cuts = tuple(stop for stop in asked.stop if stop not in told)
 
@@ -153,7 +161,7 @@ class Translation:
             if self._question.stream:  # which the upstream has taken no notice of
                 return b"".join(map(self._mine.telling(self._question).feed, pieces))
             return written(self._mine.write_answer(gathered(pieces))).encode()
-        except (BrokenAnswerError, RecursionError) as error:
+        except _BROKEN as error:
             raise broken(error) from None
 
     @property
@@ -184,6 +192,7 @@ class StreamTranslation:
         self._telling = telling
         self._cutting = cutting
         self._open = ""  # the kind of the part that pieces go on with
+        self._half: Part | None = None  # of a character, whose other half is to come
 
     def feed(self, event: bytes) -> bytes:
         """The client's events for one of the upstream's.
@@ -211,11 +220,24 @@ class StreamTranslation:
 
     def _told(self, pieces: Iterator[Piece]) -> bytes:
         try:
-            told = (piece for piece in pieces if piece.kind != "more" or piece.part.text)
-            ordered = map(self._in_order, told)
+            ordered = map(self._in_order, self._whole(pieces))
             return b"".join(map(self._telling.feed, self._cutting.feed(ordered)))
-        except (BrokenAnswerError, RecursionError) as error:
+        except _BROKEN as error:
             raise broken(error, begun=True) from None
+
+    def _whole(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
+        """The pieces that say something; one character, which JSON may tear in two, stays one."""
+        for piece in pieces:
+            half, self._half = self._half, None
+            if half is not None and (piece.kind, piece.part.kind) != ("more", half.kind):
+                yield Piece("more", half)
+                half = None
+            text = (half.text if half is not None else "") + piece.part.text
+            if "\ud800" <= text[-1:] < "\udc00":
+                self._half, text = replace(piece.part, text=text[-1]), text[:-1]
+            text = text if text.isascii() else mended(text)
+            if text or piece.kind != "more":
+                yield replace(piece, part=replace(piece.part, text=text))
 
     def _in_order(self, piece: Piece) -> Piece:
         """Makes sure that a piece may come now."""
