@@ -229,7 +229,12 @@ def test_no_limit_of_dollars_holds_without_a_price(prices: Path) -> None:
 
 @pytest.mark.parametrize(
     ("header", "value"),
-    [("x-amp-trade-off", "2"), ("x-amp-max-dollars", "-1"), ("x-amp-samples", "nan")],
+    [
+        ("x-amp-trade-off", "2"),
+        ("x-amp-max-dollars", "-1"),
+        ("x-amp-max-dollars", "1e400"),
+        ("x-amp-samples", "nan"),
+    ],
 )
 def test_a_header_that_is_no_number_is_refused(prices: Path, header: str, value: str) -> None:
     with pytest.raises(RefusedCallError, match=f"header {header} is '{value}', expected a number"):

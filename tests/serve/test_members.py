@@ -63,14 +63,6 @@ def test_numbers_texts_and_order_stay_as_they_were_written() -> None:
     )
 
 
-def test_a_name_that_stands_twice_is_changed_twice() -> None:
-    # Which one of them counts is for the reader to say.
-    body = b'{"model":"x","mod\\u0065l":"z","messages":[{"model":"x"}]}'
-    changed = b'{"model":"y","mod\\u0065l":"y","messages":[{"model":"x"}]}'
-    assert with_members(body, {"model": "y"}) == changed
-    assert with_members(body, {"model": "y"}, json.loads(body)) == changed
-
-
 def test_a_body_in_another_encoding_is_written_anew() -> None:
     for encoding in ("utf-16", "utf-8-sig"):
         body = '{"model":"é"}'.encode(encoding)

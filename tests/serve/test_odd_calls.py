@@ -22,9 +22,11 @@ from tests.serve.running import Running, gateway, until
 import amp as amp_
 from amp.errors import InvalidInputError
 from amp.serve.accounts.sqlite import SqliteAccounts
-from amp.serve.dialects.all import CHAT, MESSAGES, RESPONSES
-from amp.serve.dialects.base import Told
+from amp.serve.dialects.all import CHAT, DIALECTS, MESSAGES, RESPONSES
+from amp.serve.dialects.base import Dialect, Told
+from amp.serve.dialects.said import Said
 from amp.serve.exchange import Bounds
+from amp.serve.traffic.writer import Watching
 from amp.serve.translate.meaning import Part, gathered
 from amp.serve.translate.responses_streams import ResponsesHearing
 from amp.serve.translate.translation import Translation
@@ -109,6 +111,59 @@ def test_a_name_that_cannot_be_shown_is_no_model(name: str) -> None:
     with pytest.raises(InvalidInputError, match="model") as error:
         CHAT.read(json.dumps({**ASKED, "model": name}).encode())
     assert len(str(error.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("odd", "said"),
+    [
+        ('"model":"dear"', "field 'model' stands twice in one object of the request"),
+        ('"stream_options":{"a":1,"\\u0061":2}', "field 'a' stands twice"),
+        ('"metadata":[[{"a":1,"a":1}]]', "field 'a' stands twice"),
+        ('"temperature":1e400', "the request holds the number 1e400, expected one that is finite"),
+        ('"metadata":[-1e999]', "number -1e999"),
+        ('"top_p":NaN', "number NaN"),
+        ('"max_tokens":Infinity', "number Infinity"),
+    ],
+)
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_what_two_readers_could_read_differently_is_refused(
+    dialect: Dialect, odd: str, said: str
+) -> None:
+    body = json.dumps({**ASKED, "input": "Hi"})[:-1]
+    with pytest.raises(InvalidInputError) as refused:
+        dialect.read(f"{body},{odd}}}".encode())
+    assert str(refused.value).startswith(said) or said in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert dialect.read(f'{body},"top":1e300}}'.encode()).fields["top"] == 1e300
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "images/generations", "amp/outcome"])
+async def test_a_name_that_stands_twice_is_refused_wherever_it_is_sent(
+    path: str, tmp_path: Path
+) -> None:
+    watching = Watching(tmp_path / "traffic.sqlite")
+    async with (
+        serving(either) as upstream,
+        gateway(upstream.url, watching=watching) as amp,
+        httpx2.AsyncClient() as client,
+    ):
+        body = b'{"model":"cheap","episode":"e","success":1,"model":"dear"}'
+        got = await client.post(f"{amp.v1}/{path}", content=body)
+        assert got.status_code == 400
+        assert "'model' stands twice" in got.json()["error"]["message"]
+        form = b'--b\r\n\r\n{"model":1,"model":2}\r\n--b--'
+        if path != "amp/outcome":
+            assert upstream.asked == []
+            got = await client.post(f"{amp.v1}/files", content=form)
+            assert upstream.asked[-1].body == form
+
+
+def test_a_torn_character_is_the_same_as_a_whole_one() -> None:
+    torn, whole = Said(), Said()
+    for text in ("\ud83d", "\ude00"):
+        torn.hear({"type": "content_block_delta", "index": 0, "delta": {"text": text}})
+    whole.hear({"choices": [{"message": {"content": "\U0001f600"}}]})
+    assert torn.normal() == whole.normal()
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from amp.serve.accounts.base import Accounts, Refusal
 from amp.serve.chats import Chats
 from amp.serve.decide.desk import KEPT, Desk
 from amp.serve.dialects.all import CHAT, DIALECTS, MESSAGES
-from amp.serve.dialects.base import parsed
+from amp.serve.dialects.base import fields_of
 from amp.serve.dialects.members import with_members
 from amp.serve.exchange import (
     Bounds,
@@ -291,8 +291,9 @@ class Gateway:
 
         Raises:
             RefusedCallError: if nobody has the model.
+            InvalidInputError: if two readers could read another one.
         """
-        fields = (parsed(body) or {}) if exchange.method == "POST" else {}
+        fields = (fields_of(body) or {}) if exchange.method == "POST" else {}
         if not isinstance(model := fields.get("model"), str):
             return self.fleet.first, body
         places = self.fleet.places(model)

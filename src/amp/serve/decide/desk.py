@@ -6,6 +6,7 @@ names, never content.
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections import deque
@@ -231,7 +232,7 @@ def _number(exchange: Exchange, header: str, high: float | None = None) -> float
         number = float(text)
     except ValueError:
         number = -1.0
-    if number >= 0.0 and (high is None or number <= high):
+    if 0.0 <= number < math.inf and (high is None or number <= high):
         return number
     expected = "a number from 0" + (f" to {high:g}" if high is not None else "")
     raise RefusedCallError(400, f"header {header} is {text[:40]!r}, expected {expected}")

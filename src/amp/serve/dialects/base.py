@@ -12,6 +12,7 @@ answer is longer than its cap (`amp.serve.dialects.bounds`).
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -387,12 +388,52 @@ def object_of(body: bytes) -> dict[str, Any]:
     """The fields of a request.
 
     Raises:
-        InvalidInputError: if it is no JSON object.
+        InvalidInputError: if it is no JSON object, or one that two readers could read differently.
     """
-    fields = parsed(body)
+    fields = fields_of(body)
     if fields is None:
         raise InvalidInputError("the request is no JSON object; send one")
     return fields
+
+
+def fields_of(body: bytes) -> dict[str, Any] | None:
+    """The fields of a request; None if it is no JSON object.
+
+    What is measured here is what the upstream reads, so what readers of JSON do not agree on is
+    refused: a name that stands twice in an object, and numbers that not all of them have.
+
+    Raises:
+        InvalidInputError: if there is such a thing; names it.
+    """
+    try:
+        found = json.loads(
+            body, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_finite
+        )
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InvalidInputError(
+            f"field {twice[:80]!r} stands twice in one object of the request, expected once; leave"
+            " one of them out"
+        )
+    return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise InvalidInputError(
+            f"the request holds the number {text[:40]}, expected one that is finite in 64 bits;"
+            " send a smaller one"
+        )
+    return number
 
 
 def model_of(fields: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -20,12 +20,11 @@ def with_members(
 ) -> bytes:
     """Returns the object with these members; the others stay as they are, to the byte.
 
-    A member that is an object is merged into the one that is there. A name that stands there
-    several times is changed at each place, so that whoever reads it reads the same. Only a body
-    that is not plain UTF-8 is written anew.
+    A member that is an object is merged into the one that is there. Only a body that is not plain
+    UTF-8 is written anew.
 
     Args:
-        body: a JSON object.
+        body: a JSON object, in which no name stands twice (`amp.serve.dialects.base.fields_of`).
         members: by name.
         known: the object as it was read, if it was; then only as much is read again as has to be.
     """
@@ -55,7 +54,7 @@ def _changed(
                 edits.append((start, end, _changed(text[start:end], 0, value)))
             else:
                 edits.append((start, end, _written(value)))
-        if known is not None and not there and not _may_stand_in(text, end, members):
+        if not there:
             break
     if missing:
         new = ",".join(f"{_written(name)}:{_written(value)}" for name, value in missing.items())
@@ -65,11 +64,6 @@ def _changed(
         parts += [text[at:start], new]
         at = end
     return "".join([*parts, text[at:]])
-
-
-def _may_stand_in(text: str, at: int, names: Iterable[str]) -> bool:
-    """Whether one of the names may stand in the rest of a text, as it is or escaped."""
-    return any(text.find(part, at) >= 0 for part in (*map(_written, names), "\\u00"))
 
 
 def _members(text: str, begin: int) -> Iterator[tuple[str, int, int]]:

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from amp.errors import InvalidInputError
 from amp.serve.accounts.base import Accounts, Refusal
-from amp.serve.dialects.base import parsed
+from amp.serve.dialects.base import fields_of
 from amp.serve.exchange import Exchange, RefusedCallError, length_of
 from amp.serve.traffic.tables import WHOLE_EPISODE
 from amp.serve.traffic.writer import Traffic
@@ -55,7 +55,7 @@ async def take_outcome(
         raise RefusedCallError(key.status, key.reason, key.retry_after_seconds)
     if len(body) > _LARGEST:
         raise RefusedCallError(413, f"the outcome is larger than {_LARGEST:,} bytes")
-    fields = parsed(body)
+    fields = fields_of(body)
     if fields is None:
         raise InvalidInputError("the outcome is no JSON object, expected episode and success")
     said = checked(_Outcome, fields, "outcome")
