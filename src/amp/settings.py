@@ -87,13 +87,16 @@ class Config(BaseModel):
         )
 
 
-def _from_the_file(path: Path, info: ValidationInfo) -> Path:
+def in_folder(path: Path, info: ValidationInfo) -> Path:
+    """A path in a configuration; in a file, a relative one is relative to the file."""
+    if "\0" in str(path):
+        raise ValueError("it holds a NUL, expected a path; leave that out")
     path = path.expanduser()
     return path if info.context is None else Path(info.context) / path
 
 
-FilePath = Annotated[Path, AfterValidator(_from_the_file)]
-"""A path in a configuration; in a file, a relative one is relative to the file."""
+FilePath = Annotated[Path, AfterValidator(in_folder)]
+"""A path in a configuration, as `in_folder` has it."""
 
 
 def in_redis(place: str) -> bool:
@@ -103,7 +106,7 @@ def in_redis(place: str) -> bool:
 
 def _place_of_accounts(place: str, info: ValidationInfo) -> str:
     if not in_redis(place):
-        return str(_from_the_file(Path(place), info))
+        return str(in_folder(Path(place), info))
     if info.context is not None and "@" in place:
         raise ValueError(
             "the address holds a password, expected none in a file; set AMP_ACCOUNTS instead"

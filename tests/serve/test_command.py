@@ -46,6 +46,22 @@ def test_what_is_wrong_is_said_before_anything_starts(monkeypatch: pytest.Monkey
     assert "did you mean 'openai'" in refused("--upstream", url, "--upstream-api", "openay")
     assert "unknown effort 'lo'" in refused("--upstream", url, "--policy", "rules", "--arm", "m@lo")
     assert "no-such-policy" in refused("--upstream", url, "--policy", "no-such-policy")
+    assert "name the place of the keys" in refused("--upstream", url, "--operator", "boss")
+
+
+@pytest.mark.slow
+def test_a_check_sees_that_traffic_cannot_be_kept_or_shadows_paid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("UPSTREAM_KEY", KEY)
+    Path("other.sqlite").write_text("no traffic")
+    asked = ["--check", "--upstream", "http://127.0.0.1:9/v1", "--traffic"]
+    assert "other.sqlite is damaged or holds no" in refused(*asked, "other.sqlite")
+    shadow = [*asked, "traffic.sqlite", "--shadow", "0.1"]
+    assert "the upstream is sent the clients' keys" in refused(*shadow)
+    own = ["--upstream-key-env", "UPSTREAM_KEY"]
+    assert "no good key 'shadow' that pays for shadows" in refused(*shadow, *own)
 
 
 def test_nothing_waits_for_more_to_send() -> None:

@@ -121,6 +121,13 @@ URL = 'url = "http://127.0.0.1:9"'
             "[serve]\nshadow = 0.1",
             "serve: shadow needs a file to keep it in, but traffic names none",
         ),
+        (
+            "[serve]\noperator = 'boss'",
+            "serve: operator is 'boss', expected none where no key is needed; name the place",
+        ),
+        ('[serve]\ntraffic = "t\\u0000"', "serve.traffic: it holds a NUL, expected a path"),
+        ('[serve]\naccounts = "a\\u0000"', "serve.accounts: it holds a NUL"),
+        ('[serve]\npolicy = "a\\u0000"', "serve.policy: it holds a NUL"),
         ("[serve]\nprot = 1", "unknown key 'serve.prot'; did you mean 'port'"),
         ("[serve]\nport = 0", "serve.port is 0, expected at least 1"),
         ("[serve]\nretries = true", "serve.retries is True, expected a whole number"),

@@ -214,7 +214,7 @@ def serve(
 
     now = config()
     shown = [server.describe(each) for each in now.upstreams]  # wrong ones are said before a start
-    server.check_routes(now)
+    server.check(now)
     budgets = None if section.accounts is None else open_accounts(section.accounts)
     if check:
         _check(now, shown, budgets)

@@ -24,7 +24,7 @@ from amp.serve.decide.base import Policy
 from amp.serve.decide.desk import Desk
 from amp.serve.gateway import Gateway
 from amp.serve.metrics import Metrics
-from amp.serve.traffic.watch import Watch
+from amp.serve.traffic.watch import Watch, check_watching
 from amp.serve.upstreams.fleet import Fleet
 from amp.serve.upstreams.upstream import Upstream, UpstreamConfig, UpstreamError
 from amp.telemetry import Telemetry
@@ -122,13 +122,16 @@ def _policy_in(path: str) -> Policy:
     return Learned(Path(path))
 
 
-def check_routes(config: ServeConfig) -> None:
-    """Makes sure that all arms and policies can be read.
+def check(config: ServeConfig) -> None:
+    """Makes sure that all arms and policies can be read, and traffic can be kept.
 
     Raises:
-        InvalidInputError: if one can't.
+        InvalidInputError: if not.
     """
-    Desk(fleet_of(config), _policy_in)
+    fleet = fleet_of(config)
+    Desk(fleet, _policy_in)
+    if config.watching is not None:
+        check_watching(config.watching, fleet)
 
 
 def turn(gateway: Gateway, now: ServeConfig, again: Callable[[], ServeConfig]) -> None:

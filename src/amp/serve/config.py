@@ -45,6 +45,7 @@ from amp.settings import (
     FilePath,
     Settings,
     checked,
+    in_folder,
     in_redis,
     read_toml,
 )
@@ -113,7 +114,7 @@ def _arm(text: str) -> str:
 def _policy(text: str, info: ValidationInfo) -> str:
     if text in _POLICIES or info.context is None:
         return text
-    return str(Path(info.context) / Path(text).expanduser())
+    return str(in_folder(Path(text), info))
 
 
 _Arm = Annotated[str, AfterValidator(_arm)]
@@ -240,6 +241,11 @@ class ServeSection(Config):
             raise ValueError(
                 f"upstreams.{passing[0]}.passes_keys is true, expected false where there are"
                 " accounts: keys of the gateway are nobody else's business"
+            )
+        if self.operator and self.accounts is None:
+            raise ValueError(
+                f"operator is {self.operator[:80]!r}, expected none where no key is needed; name"
+                " the place of the keys with accounts"
             )
         for name in ("shadow", "keep_content"):
             if getattr(self, name) and self.traffic is None:

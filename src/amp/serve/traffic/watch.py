@@ -22,7 +22,7 @@ from amp.serve.dialects.said import Said
 from amp.serve.exchange import Exchange, Send
 from amp.serve.metrics import Metrics
 from amp.serve.traffic.shadow import Answered, Operator, Shadow
-from amp.serve.traffic.tables import Call
+from amp.serve.traffic.tables import Call, TrafficFile
 from amp.serve.traffic.writer import Traffic, Watching
 from amp.serve.upstreams.fleet import Fleet, Route
 
@@ -163,6 +163,17 @@ class Watch:
         if self.shadow is not None:
             await self.shadow.close()
         self.traffic.close()
+
+
+def check_watching(watching: Watching, fleet: Fleet) -> None:
+    """Makes sure that what is watched can be kept, and shadows can be paid.
+
+    Raises:
+        InvalidInputError: if not.
+    """
+    if watching.shadow:
+        _operator(watching, fleet).accounts.close()
+    TrafficFile(watching.traffic).close()
 
 
 def _operator(watching: Watching, fleet: Fleet) -> Operator:
