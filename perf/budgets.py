@@ -14,8 +14,7 @@ from tests.fakes.redis import redis_server
 from amp.serve.accounts.base import Reservation
 from amp.serve.accounts.keys import KeyLimits
 from amp.serve.accounts.ledger import Accounts
-from amp.serve.accounts.redis import RedisAccounts
-from amp.serve.accounts.redis_keys import RedisKeys
+from amp.serve.accounts.redis import RedisAccounts, RedisKeys
 from amp.serve.accounts.redis_store import RedisStore
 from amp.usage import Usage
 

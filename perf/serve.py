@@ -27,7 +27,7 @@ from rich.table import Table
 from tests.fakes.upstream import Asked, chat, messages, serving
 
 from amp.serve.decide.desk import Desk
-from amp.serve.dialects.all import CHAT, MESSAGES
+from amp.serve.dialects.apis import CHAT, MESSAGES
 from amp.serve.exchange import Exchange
 from amp.serve.translate.translation import Translation
 from amp.serve.upstreams.fleet import Fleet, Route

@@ -22,7 +22,7 @@ from amp.serve.decide.base import Arm, Forecast, Wish
 from amp.serve.decide.conversation import Conversation
 from amp.serve.decide.desk import Desk
 from amp.serve.decide.learned import Learned
-from amp.serve.dialects.all import CHAT
+from amp.serve.dialects.apis import CHAT
 from amp.serve.exchange import Exchange
 from amp.serve.metrics import Metrics
 from amp.serve.traffic.pool import pool_of

@@ -22,8 +22,7 @@ from typer.testing import CliRunner
 from amp.cli.app import app
 from amp.serve.accounts.base import Refusal, Reservation
 from amp.serve.accounts.keys import NANO, KeyLimits, nano
-from amp.serve.accounts.redis import RedisAccounts
-from amp.serve.accounts.redis_keys import RedisKeys
+from amp.serve.accounts.redis import RedisAccounts, RedisKeys
 from amp.serve.accounts.redis_store import RedisStore
 from amp.usage import Usage
 

@@ -17,7 +17,7 @@ from openai.types.chat import ChatCompletionChunk
 from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from amp.serve.dialects.all import CHAT, MESSAGES, RESPONSES
+from amp.serve.dialects.apis import CHAT, MESSAGES, RESPONSES
 from amp.serve.dialects.base import Dialect, Events, data_of
 from amp.serve.translate.meaning import (
     Answer,

@@ -24,8 +24,7 @@ from amp.serve.accounts import ledger as in_file
 from amp.serve.accounts.base import Accounts, Refusal, Reservation
 from amp.serve.accounts.budgets import Spend, day_of
 from amp.serve.accounts.keys import LIMITS, NANO, KeyLimits, nano
-from amp.serve.accounts.redis import RedisAccounts
-from amp.serve.accounts.redis_keys import RedisKeys
+from amp.serve.accounts.redis import RedisAccounts, RedisKeys
 from amp.serve.accounts.redis_store import RedisStore, RedisUnreachableError, place_of
 from amp.serve.accounts.sqlite import SqliteAccounts
 from amp.serve.episodes import EpisodeAccounts, episode

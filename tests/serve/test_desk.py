@@ -17,7 +17,7 @@ from tests.serve.test_efforts import SETTINGS
 from amp.errors import InvalidInputError
 from amp.serve.decide.base import Arm
 from amp.serve.decide.desk import Desk, Ruling
-from amp.serve.dialects.all import CHAT, EMBEDDINGS, MESSAGES, RESPONSES
+from amp.serve.dialects.apis import CHAT, EMBEDDINGS, MESSAGES, RESPONSES
 from amp.serve.dialects.base import Dialect
 from amp.serve.exchange import Exchange, RefusedCallError
 from amp.serve.upstreams.fleet import Fleet, Route

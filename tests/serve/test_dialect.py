@@ -12,12 +12,16 @@ from hypothesis import strategies as st
 from tests.fakes.upstream import USAGE, WORDS, Asked, chat, embeddings, messages, responses
 
 from amp.errors import InvalidInputError
-from amp.serve.dialects.all import CHAT as OPENAI
-from amp.serve.dialects.all import DIALECTS, EMBEDDINGS, RESPONSES
-from amp.serve.dialects.all import MESSAGES as ANTHROPIC
-from amp.serve.dialects.base import UNCAPPED_COMPLETION, Events, Told, data_of
-from amp.serve.dialects.bounds import TOKENS_OF_MEDIA
-from amp.serve.dialects.responses import UNKNOWN_CONTEXT, OpenAIResponses
+from amp.serve.dialects.apis import CHAT as OPENAI
+from amp.serve.dialects.apis import (
+    DIALECTS,
+    EMBEDDINGS,
+    RESPONSES,
+    UNKNOWN_CONTEXT,
+    OpenAIResponses,
+)
+from amp.serve.dialects.apis import MESSAGES as ANTHROPIC
+from amp.serve.dialects.base import TOKENS_OF_MEDIA, UNCAPPED_COMPLETION, Events, Told, data_of
 
 JSON = st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.just({"a": [1.10, {}]})
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amp.serve.decide.base import EFFORTS, Arm
-from amp.serve.dialects.all import CHAT, MESSAGES, RESPONSES
+from amp.serve.dialects.apis import CHAT, MESSAGES, RESPONSES
 from amp.serve.dialects.base import Dialect
 
 OPENAI, ANTHROPIC = CHAT, MESSAGES

@@ -14,7 +14,7 @@ from tests.fakes.upstream import Asked, Reply, either, serving
 from tests.serve.running import gateway, until
 
 from amp.serve.decide.base import Arm
-from amp.serve.dialects.all import CHAT as DIALECT
+from amp.serve.dialects.apis import CHAT as DIALECT
 from amp.serve.exchange import RefusedCallError
 from amp.serve.upstreams.fleet import Fleet, Route
 from amp.serve.upstreams.trying import Patience

@@ -22,13 +22,13 @@ from tests.serve.running import Running, gateway, until
 import amp as amp_
 from amp.errors import InvalidInputError
 from amp.serve.accounts.sqlite import SqliteAccounts
-from amp.serve.dialects.all import CHAT, DIALECTS, MESSAGES, RESPONSES
+from amp.serve.dialects.apis import CHAT, DIALECTS, MESSAGES, RESPONSES
 from amp.serve.dialects.base import Dialect, Told
 from amp.serve.dialects.said import Said
 from amp.serve.exchange import Bounds
 from amp.serve.traffic.writer import Watching
 from amp.serve.translate.meaning import Part, gathered
-from amp.serve.translate.responses_streams import ResponsesHearing
+from amp.serve.translate.responses_answers import ResponsesHearing
 from amp.serve.translate.translation import Translation
 from amp.serve.upstreams.trying import Patience
 from amp.serve.upstreams.upstream import UpstreamConfig, is_below_v1, plain_path

@@ -25,11 +25,10 @@ from amp.serve.accounts.sqlite import SqliteAccounts
 from amp.serve.app import make_app
 from amp.serve.config import ServeConfig
 from amp.serve.decide.base import Arm, Decision, Forecast
-from amp.serve.decide.spending import Spending, Sums
+from amp.serve.decide.memory import Spending, Sums
 from amp.serve.exchange import Bounds
-from amp.serve.page import chart as charts
-from amp.serve.page.chart import Place, chart, money
-from amp.serve.page.view import page_of, view
+from amp.serve.page import view as charts
+from amp.serve.page.view import Place, chart, money, page_of, view
 from amp.serve.traffic.sums import sums_in
 from amp.serve.traffic.tables import (
     WHOLE_EPISODE,

@@ -34,9 +34,8 @@ from tests.serve.talks import (
 )
 
 from amp.errors import InvalidInputError
-from amp.serve.dialects.all import CHAT, MESSAGES, RESPONSES
+from amp.serve.dialects.apis import CHAT, MESSAGES, RESPONSES
 from amp.serve.dialects.base import Dialect
-from amp.serve.translate.marks import without_marks
 from amp.serve.translate.meaning import (
     MARK,
     Answer,
@@ -48,10 +47,10 @@ from amp.serve.translate.meaning import (
     Turn,
     gathered,
     scattered,
+    without_marks,
     written,
 )
-from amp.serve.translate.stops import Cutting
-from amp.serve.translate.translation import GRAMMARS, StreamTranslation, Translation
+from amp.serve.translate.translation import GRAMMARS, Cutting, StreamTranslation, Translation
 from amp.serve.upstreams.upstream import UpstreamError
 
 SENT: Mapping[str, tuple[str, TypeAdapter[Any]]] = {

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from amp.errors import InvalidInputError
-from amp.serve.dialects.all import CHAT, EMBEDDINGS, MESSAGES, RESPONSES
+from amp.serve.dialects.apis import CHAT, EMBEDDINGS, MESSAGES, RESPONSES
 from amp.serve.dialects.base import Dialect
-from amp.serve.translate.marks import without_marks
-from amp.serve.translate.meaning import UntranslatableError
+from amp.serve.translate.meaning import UntranslatableError, without_marks
 from amp.serve.translate.translation import Translation, dialect_for, translated_headers
 from amp.serve.upstreams.upstream import UpstreamError
 

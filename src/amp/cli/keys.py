@@ -13,7 +13,7 @@ from amp.cli.terminal import new_console, say, say_json
 from amp.settings import load_settings
 
 if TYPE_CHECKING:
-    from amp.serve.accounts.books import Keys
+    from amp.serve.accounts.base import Keys
     from amp.serve.accounts.budgets import Spend
     from amp.serve.accounts.keys import Key
 
@@ -34,7 +34,7 @@ _Name = Annotated[str, typer.Argument(metavar="NAME", help="What the key is call
 
 @contextmanager
 def _opened(place: str | None, *, create: bool = False) -> Iterator[Keys]:
-    from amp.serve.accounts.books import open_keys
+    from amp.serve.accounts.base import open_keys
 
     accounts = open_keys(place or load_settings().accounts, create=create)
     try:

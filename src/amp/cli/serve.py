@@ -145,7 +145,7 @@ def serve(
             "--replay names the model and stands for the server; leave --upstream and --model out"
         )
     from amp.serve import app as server
-    from amp.serve.accounts.books import open_accounts
+    from amp.serve.accounts.base import open_accounts
     from amp.serve.config import LOOPBACK, read_section
     from amp.serve.upstreams.upstream import UpstreamConfig, read_api, recorded
 

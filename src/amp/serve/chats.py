@@ -33,13 +33,10 @@ from amp.serve.dialects.base import Asked, Dialect, Events, Told, data_of, objec
 from amp.serve.exchange import Exchange, RefusedCallError, length_of
 from amp.serve.held import Held
 from amp.serve.metrics import Metrics
-from amp.serve.translate.marks import without_marks
-from amp.serve.translate.meaning import UntranslatableError
+from amp.serve.translate.meaning import UntranslatableError, without_marks
 from amp.serve.translate.translation import Translation, dialect_for, translated_headers
-from amp.serve.upstreams.breaker import Breaker, Ticket
-from amp.serve.upstreams.fleet import Fleet, Place, Route
-from amp.serve.upstreams.prices import bound_of, priced
-from amp.serve.upstreams.trying import Trying, is_outage
+from amp.serve.upstreams.fleet import Fleet, Place, Route, bound_of, priced
+from amp.serve.upstreams.trying import Breaker, Ticket, Trying, is_outage
 from amp.serve.upstreams.upstream import (
     Answer,
     Headers,

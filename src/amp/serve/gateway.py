@@ -21,7 +21,7 @@ from amp.errors import InvalidInputError
 from amp.serve.accounts.base import Accounts, Refusal
 from amp.serve.chats import Chats
 from amp.serve.decide.desk import KEPT, Desk
-from amp.serve.dialects.all import CHAT, DIALECTS, MESSAGES
+from amp.serve.dialects.apis import CHAT, DIALECTS, MESSAGES
 from amp.serve.dialects.base import fields_of
 from amp.serve.dialects.members import with_members
 from amp.serve.exchange import (
@@ -36,8 +36,7 @@ from amp.serve.exchange import (
 from amp.serve.held import reserve
 from amp.serve.metrics import Metrics
 from amp.serve.page.view import page_of
-from amp.serve.traffic.outcomes import OUTCOME_PATH, take_outcome
-from amp.serve.traffic.watch import Watch
+from amp.serve.traffic.watch import OUTCOME_PATH, Watch, take_outcome
 from amp.serve.upstreams.fleet import Fleet
 from amp.serve.upstreams.upstream import (
     Upstream,

@@ -25,8 +25,7 @@ import httpx2
 from fastapi import FastAPI
 
 from amp.errors import InvalidInputError
-from amp.serve.accounts.base import OpenAccounts
-from amp.serve.accounts.books import open_accounts
+from amp.serve.accounts.base import OpenAccounts, open_accounts
 from amp.serve.app import make_app
 from amp.serve.background import CLOSED, Background, BackgroundCall
 from amp.serve.config import ServeConfig

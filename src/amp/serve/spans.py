@@ -20,7 +20,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer
 
 from amp.models.bill import table
 from amp.serve.decide.desk import Ruling
-from amp.serve.dialects.all import EMBEDDINGS
+from amp.serve.dialects.apis import EMBEDDINGS
 from amp.serve.dialects.base import Dialect, Told
 from amp.serve.exchange import Exchange
 from amp.telemetry.attributes import Attributes, of_chat, of_usage

@@ -8,12 +8,14 @@ covered: the last moments before a power cut, which are not waited for (`synchro
 from __future__ import annotations
 
 import os
+import platform
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from amp.errors import InvalidInputError
@@ -188,3 +190,41 @@ class SqliteFile:
                 f"{self.path} is damaged or holds no {self._form.holds} ({error}); choose another"
                 " file"
             ) from error
+
+
+def this_process() -> str:
+    """What tells this process from all others, those of its number before and after among them."""
+    return f"{_machine()} {os.getpid()} {_begun(os.getpid())}"
+
+
+def lives(process: str) -> bool | None:
+    """Whether a process is there; None if it is of another machine or container."""
+    machine, number, begun = process.rsplit(" ", 2)
+    if machine != _machine():
+        return None
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # it is there, and another user's
+    return _begun(int(number)) == begun
+
+
+@cache
+def _machine() -> str:
+    """This machine since it was started, or this container."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{platform.node()} {boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return platform.node()
+
+
+def _begun(number: int) -> str:
+    """When a process began, by the system's clock; ``-`` where it does not say, or it has ended."""
+    try:
+        state, *rest = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return "-"
+    return "-" if state == "Z" else rest[18]

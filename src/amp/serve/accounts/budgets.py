@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -52,6 +53,13 @@ class Sum:
     over_dollars: int
     over_tokens: int
     lost_dollars: int
+
+    @classmethod
+    def of(cls, period: str, sums: Sequence[int], held_dollars: int, held_tokens: int) -> Sum:
+        """From the sums that are kept, which have what is held for open calls in them."""
+        dollars, tokens, *rest = sums
+        spent = dollars - held_dollars, held_dollars, tokens - held_tokens, held_tokens
+        return cls(period, *spent, *rest)
 
 
 @dataclass(frozen=True, slots=True)

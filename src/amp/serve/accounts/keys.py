@@ -15,10 +15,11 @@ import hmac
 import math
 import re
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from decimal import ROUND_CEILING, Decimal
 
-from amp.errors import InvalidInputError
+from amp.errors import InvalidInputError, did_you_mean
 
 NANO = 1_000_000_000
 """Nano-dollars of a dollar."""
@@ -163,3 +164,16 @@ def checked_name(name: str) -> str:
             f"name is {name[:80]!r}, expected 1 to {_LONGEST_NAME} printable characters"
         )
     return name
+
+
+def named(keys: Iterable[Key], name: str) -> Key:
+    """The key of that name.
+
+    Raises:
+        InvalidInputError: if there is none.
+    """
+    found = {key.name: key for key in keys}
+    if name not in found:
+        nearest = did_you_mean(name, list(found))
+        raise InvalidInputError(f"unknown key {name!r}{nearest} (all keys: amp keys list)")
+    return found[name]

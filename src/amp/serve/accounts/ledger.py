@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from amp.errors import InvalidInputError, KeyRefusedError, did_you_mean
+from amp.errors import InvalidInputError, KeyRefusedError
 from amp.serve.accounts.base import Reservation
 from amp.serve.accounts.budgets import (
     Look,
@@ -46,18 +46,45 @@ from amp.serve.accounts.keys import (
     checked_name,
     digest,
     is_of,
+    named,
     nano,
     new_token,
     prefix_of,
     whole,
 )
-from amp.serve.accounts.tables import ACCOUNTS, ADD_TO_SUMS, lives, this_process
-from amp.serve.sqlite_file import SqliteFile
+from amp.serve.sqlite_file import Form, SqliteFile, lives, this_process
 
 HOLD_SECONDS = 3600.0
 """After this long a reservation ends by itself, unless its process is known to be there."""
 
 _FOREVER = 2**62
+
+_SUMS = "dollars, tokens, requests, over_dollars, over_tokens, lost_dollars"
+
+_SCHEMA = (
+    "CREATE TABLE keys (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,"
+    " prefix TEXT NOT NULL UNIQUE, salt BLOB NOT NULL, hash BLOB NOT NULL,"
+    " created INTEGER NOT NULL, revoked INTEGER,"
+    f" {', '.join(f'{name} INTEGER' for name in LIMITS)}) STRICT",
+    # Every call, open until it has an `ending`: settled, released or expired. This is the ledger.
+    "CREATE TABLE calls (id INTEGER PRIMARY KEY AUTOINCREMENT, key INTEGER NOT NULL,"
+    " begun INTEGER NOT NULL, episode TEXT NOT NULL, held_dollars INTEGER NOT NULL,"
+    " held_tokens INTEGER NOT NULL, process TEXT NOT NULL, expires INTEGER NOT NULL,"
+    " ending TEXT, ended INTEGER, dollars INTEGER, tokens INTEGER) STRICT",
+    "CREATE INDEX open_calls ON calls (key, expires) WHERE ending IS NULL",
+    # Their sums by day, month and episode, with what open calls hold, so that a limit is one look.
+    "CREATE TABLE sums (key INTEGER NOT NULL, period TEXT NOT NULL,"
+    f" {', '.join(f'{name} INTEGER NOT NULL' for name in _SUMS.split(', '))},"
+    " PRIMARY KEY (key, period)) STRICT, WITHOUT ROWID",
+)
+
+# Key, period, and the six amounts in the order of the columns.
+_ADD_TO_SUMS = (
+    f"INSERT INTO sums (key, period, {_SUMS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT DO UPDATE SET "
+    + ", ".join(f"{name} = {name} + excluded.{name}" for name in _SUMS.split(", "))
+)
+_FORM = Form(0x616D706B, 1, _SCHEMA, "keys", "add one first (amp keys add NAME)")  # "ampk"
 
 _KEY = f"id, name, prefix, created, revoked, {', '.join(LIMITS)}"
 _log = logging.getLogger(__name__)
@@ -106,7 +133,7 @@ class Accounts:
     ) -> None:
         self._clock, self._hold = clock, hold_seconds
         self._process = this_process()
-        self._file = SqliteFile(path, ACCOUNTS, create=create)
+        self._file = SqliteFile(path, _FORM, create=create)
         with self._file.transaction() as connection:
             for process in _holders(connection, _FOREVER):
                 if lives(process) is False:
@@ -167,18 +194,11 @@ class Accounts:
         Raises:
             InvalidInputError: if there is none of that name, or it is revoked already.
         """
-        key = self._named(name)
+        key = named(self.keys(), name)
         if key.revoked is not None:
             raise InvalidInputError(f"key {name!r} was revoked on {day_of(key.revoked)}")
         with self._file.transaction() as connection:
             connection.execute("UPDATE keys SET revoked = ? WHERE id = ?", (self._now(), key.id))
-
-    def _named(self, name: str) -> Key:
-        keys = {key.name: key for key in self.keys()}
-        if name not in keys:
-            nearest = did_you_mean(name, list(keys))
-            raise InvalidInputError(f"unknown key {name!r}{nearest} (all keys: amp keys list)")
-        return keys[name]
 
     # ----------------------------------------------------------------------- calls
 
@@ -272,7 +292,7 @@ class Accounts:
         Raises:
             InvalidInputError: if there is none of that name.
         """
-        keys = self.keys() if name is None else [self._named(name)]
+        keys = self.keys() if name is None else [named(self.keys(), name)]
         found = []
         with self._file.transaction() as connection:
             now = self._now()
@@ -387,21 +407,9 @@ def _used(connection: sqlite3.Connection, key: int, period: str) -> tuple[int, i
 
 def _sum(connection: sqlite3.Connection, key: int, period: str, held: list[tuple[int, int]]) -> Sum:
     row = connection.execute(
-        "SELECT dollars, tokens, requests, over_dollars, over_tokens, lost_dollars FROM sums"
-        " WHERE key = ? AND period = ?",
-        (key, period),
+        f"SELECT {_SUMS} FROM sums WHERE key = ? AND period = ?", (key, period)
     ).fetchone()
-    dollars, tokens, requests, *rest = row or (0,) * 6
-    held_dollars, held_tokens = sum(one for one, _ in held), sum(one for _, one in held)
-    return Sum(
-        period,
-        dollars - held_dollars,
-        held_dollars,
-        tokens - held_tokens,
-        held_tokens,
-        requests,
-        *rest,
-    )
+    return Sum.of(period, row or (0,) * 6, sum(one for one, _ in held), sum(one for _, one in held))
 
 
 def _add(connection: sqlite3.Connection, call: _Call, amounts: tuple[int, ...]) -> None:
@@ -409,4 +417,4 @@ def _add(connection: sqlite3.Connection, call: _Call, amounts: tuple[int, ...]) 
     periods = [day_of(call.begun), month_of(call.begun)]
     if call.episode:
         periods.append(f"episode {call.episode}")
-    connection.executemany(ADD_TO_SUMS, [(call.key, period, *amounts) for period in periods])
+    connection.executemany(_ADD_TO_SUMS, [(call.key, period, *amounts) for period in periods])

@@ -18,10 +18,9 @@ from amp.errors import InvalidInputError
 from amp.models.base import ModelCard
 from amp.serve.decide.base import MOST_SAMPLES, Decision, Pass, Policy, Wish
 from amp.serve.decide.conversation import Conversation, read_conversation
-from amp.serve.decide.memory import Memory
+from amp.serve.decide.memory import Memory, Spending
 from amp.serve.decide.offers import Case, Offers, cards_of, read_arms
 from amp.serve.decide.rules import Rules
-from amp.serve.decide.spending import Spending
 from amp.serve.dialects.base import Asked, Dialect
 from amp.serve.exchange import Exchange, RefusedCallError
 from amp.serve.upstreams.fleet import Fleet, Route

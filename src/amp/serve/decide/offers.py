@@ -16,12 +16,11 @@ from amp.models.base import ModelCard
 from amp.serve.decide.base import Arm, Forecast, Wish
 from amp.serve.decide.conversation import Conversation
 from amp.serve.decide.memory import Memory
-from amp.serve.dialects.all import EMBEDDINGS
+from amp.serve.dialects.apis import EMBEDDINGS
 from amp.serve.dialects.base import Asked, Dialect
 from amp.serve.exchange import RefusedCallError
 from amp.serve.translate.translation import dialect_for
-from amp.serve.upstreams.fleet import Fleet, Route
-from amp.serve.upstreams.prices import bound_of
+from amp.serve.upstreams.fleet import Fleet, Route, bound_of
 from amp.usage import Usage
 
 _MOST_REFUSED = 1_000

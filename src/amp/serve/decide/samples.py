@@ -19,7 +19,7 @@ from typing import Any
 
 from amp.errors import InvalidInputError
 from amp.models.bill import table
-from amp.serve.dialects.all import CHAT
+from amp.serve.dialects.apis import CHAT
 from amp.serve.dialects.base import Dialect, parsed
 from amp.serve.dialects.said import Said
 from amp.serve.exchange import Exchange, Message, RefusedCallError, length_of

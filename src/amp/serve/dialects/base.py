@@ -1,4 +1,4 @@
-"""How the two APIs say the same things: what is asked for, what it cost, what went wrong.
+"""What every API says in words of its own: what is asked for, what it cost, what went wrong.
 
 A gateway that rebuilds requests and answers from the fields that it knows loses all others. So
 bodies stay the bytes that they are; a dialect only reads in them. One thing is added: a stream of
@@ -6,7 +6,8 @@ the OpenAI API tells its usage only if it is asked to, so it is asked to, and th
 client did not ask for is taken out again.
 
 What a call can cost at most is known before it: no token is less than a byte of the request, and no
-answer is longer than its cap (`amp.serve.dialects.bounds`).
+answer is longer than its cap. An image, a sound or a document counts as `TOKENS_OF_MEDIA`, not as
+the bytes that it has, unless it is a text.
 """
 
 from __future__ import annotations
@@ -19,18 +20,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from amp.errors import InvalidInputError
-from amp.models.bill import number, size, table
-from amp.serve.dialects.bounds import prompt_bound
-from amp.serve.dialects.efforts import (
-    ANTHROPIC_EFFORT,
-    OPENAI_EFFORT,
-    anthropic_effort,
-    armed,
-    obstacle_of,
-    openai_effort,
-    thinking_obstacle,
-)
-from amp.serve.dialects.members import with_members
+from amp.models.bill import number
 from amp.usage import Usage
 
 if TYPE_CHECKING:
@@ -39,10 +29,13 @@ if TYPE_CHECKING:
 UNCAPPED_COMPLETION = 16_384
 """Tokens that are reserved for an answer to which the client sets no cap."""
 
+TOKENS_OF_MEDIA = 50_000
+"""What an image, a sound or a document counts before its call; the dearest image has fewer."""
+
 _LONGEST_NAME = 500
-_OPENAI_GENERATED = ("content", "refusal", "reasoning_content", "reasoning", "tool_calls", "audio")
-_NO_USAGE = re.compile(rb',\s*"usage"\s*:\s*null|"usage"\s*:\s*null\s*,')
-_CACHE_WRITTEN_5M, _CACHE_WRITTEN_1H = 0.25, 1.0
+_MEDIA = ("image", "input_image", "input_audio", "input_file", "document", "file", "video", "audio")
+_DATA = ("data", "url", "image_url", "file_data")
+_NO_TEXT = ("image/", "audio/", "video/", "application/pdf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,160 +179,6 @@ class Dialect(Protocol):
         ...
 
 
-class OpenAIChat:
-    """Chat completions as OpenAI has them."""
-
-    name = "openai"
-    path = "/v1/chat/completions"
-
-    def read(self, body: bytes) -> Asked:
-        fields = object_of(body)
-        samples = whole_number(fields.get("n")) or 1
-        # Servers know one or the other.
-        caps = (fields.get("max_completion_tokens"), fields.get("max_tokens"))
-        cap = max(map(whole_number, caps))
-        adds_usage = False
-        if fields.get("stream") is True:
-            options = fields.get("stream_options")
-            if options is None or (isinstance(options, dict) and not options.get("include_usage")):
-                adds_usage = True
-                body = with_members(body, {"stream_options": {"include_usage": True}}, fields)
-        return Asked(
-            model_of(fields),
-            body,
-            adds_usage,
-            prompt_bound(body, fields, "messages"),
-            samples * (cap or UNCAPPED_COMPLETION),
-            fields=fields,
-        )
-
-    def hear(self, answer: Mapping[str, Any], told: Told) -> None:
-        usage = answer.get("usage")
-        if isinstance(usage, dict):
-            told.prompt = number(usage.get("prompt_tokens"))
-            told.cached = number(table(usage, "prompt_tokens_details").get("cached_tokens")) or 0
-            told.completion = number(usage.get("completion_tokens"))
-            details = table(usage, "completion_tokens_details")
-            told.reasoning = number(details.get("reasoning_tokens")) or 0
-            told.final = True
-            # Some servers count thinking in the total alone.
-            total = number(usage.get("total_tokens")) or 0
-            if told.prompt is not None and told.completion is not None:
-                told.completion = max(told.completion, total - told.prompt)
-        choices = answer.get("choices")
-        for choice in choices if isinstance(choices, list) else ():
-            if isinstance(choice, dict):
-                said = table(choice, "delta") or table(choice, "message")
-                told.came_bytes += sum(size(said.get(part)) for part in _OPENAI_GENERATED)
-
-    def without_usage(self, event: bytes) -> bytes:
-        data = data_of(event)
-        if data is None or "usage" not in data:
-            return event
-        if data["usage"] is None:
-            shorter = _NO_USAGE.sub(b"", event, count=1)
-            rest = {name: value for name, value in data.items() if name != "usage"}
-            return shorter if data_of(shorter) == rest else event
-        is_apart = data.get("choices") == [] and isinstance(data["usage"], dict)
-        return b"" if is_apart else event
-
-    def error(self, status: int, message: str) -> dict[str, Any]:
-        kinds = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
-        kind = kinds.get(status, "invalid_request_error" if status < 500 else "server_error")
-        return {"error": {"message": message, "type": kind, "param": None, "code": None}}
-
-    def error_event(self, status: int, message: str) -> bytes:
-        return b"data: " + json.dumps(self.error(status, message)).encode() + b"\n\n"
-
-    def authorization(self, key: str) -> tuple[str, str]:
-        return "authorization", f"Bearer {key}"
-
-    def obstacle(self, fields: Mapping[str, Any], arm: Arm) -> str:
-        caps = (fields.get("max_completion_tokens"), fields.get("max_tokens"))
-        return obstacle_of(fields, arm, OPENAI_EFFORT, max(map(whole_number, caps)))
-
-    def with_arm(self, body: bytes, arm: Arm, fields: Mapping[str, Any] | None = None) -> bytes:
-        fields = object_of(body) if fields is None else fields
-        return armed(body, fields, arm, {} if self.obstacle(fields, arm) else openai_effort(arm))
-
-
-class AnthropicMessages:
-    """Messages as Anthropic has them. Its streams tell their usage unasked."""
-
-    name = "anthropic"
-    path = "/v1/messages"
-
-    def read(self, body: bytes) -> Asked:
-        fields = object_of(body)
-        return Asked(
-            model_of(fields),
-            body,
-            False,
-            prompt_bound(body, fields, "messages"),
-            whole_number(fields.get("max_tokens")) or UNCAPPED_COMPLETION,
-            1.0 + _CACHE_WRITTEN_1H if b"cache_control" in body else 1.0,
-            fields,
-        )
-
-    def hear(self, answer: Mapping[str, Any], told: Told) -> None:
-        kind = answer.get("type")
-        begun = table(answer, "message") if kind == "message_start" else answer
-        usage = begun.get("usage")
-        if isinstance(usage, dict):
-            self._count(usage, told)
-            told.final = kind in ("message", "message_delta")
-        said = table(answer, "delta") or table(answer, "content_block")
-        for part in ("text", "thinking", "partial_json"):
-            told.came_bytes += size(said.get(part))
-        if kind == "message":
-            told.came_bytes += size(answer.get("content"))
-
-    def without_usage(self, event: bytes) -> bytes:
-        return event
-
-    def error(self, status: int, message: str) -> dict[str, Any]:
-        kinds = {
-            401: "authentication_error",
-            403: "permission_error",
-            404: "not_found_error",
-            413: "request_too_large",
-            429: "rate_limit_error",
-        }
-        kind = kinds.get(status, "invalid_request_error" if status < 500 else "api_error")
-        return {"type": "error", "error": {"type": kind, "message": message}}
-
-    def error_event(self, status: int, message: str) -> bytes:
-        data = json.dumps(self.error(status, message)).encode()
-        return b"event: error\ndata: " + data + b"\n\n"
-
-    def authorization(self, key: str) -> tuple[str, str]:
-        return "x-api-key", key
-
-    def obstacle(self, fields: Mapping[str, Any], arm: Arm) -> str:
-        cap = whole_number(fields.get("max_tokens"))
-        return obstacle_of(fields, arm, ANTHROPIC_EFFORT, cap) or thinking_obstacle(fields, arm)
-
-    def with_arm(self, body: bytes, arm: Arm, fields: Mapping[str, Any] | None = None) -> bytes:
-        fields = object_of(body) if fields is None else fields
-        own = {} if self.obstacle(fields, arm) else anthropic_effort(fields, arm)
-        return armed(body, fields, arm, own)
-
-    @staticmethod
-    def _count(usage: Mapping[str, Any], told: Told) -> None:
-        """Notes the figures; the last event may repeat those of the prompt, or leave them out."""
-        fresh = number(usage.get("input_tokens"))
-        if fresh is not None:
-            told.cached = number(usage.get("cache_read_input_tokens")) or 0
-            written = number(usage.get("cache_creation_input_tokens")) or 0
-            told.prompt, told.written = fresh + told.cached + written, written
-            hour = number(table(usage, "cache_creation").get("ephemeral_1h_input_tokens")) or 0
-            hour = min(hour, written)
-            told.surcharge = _CACHE_WRITTEN_5M * (written - hour) + _CACHE_WRITTEN_1H * hour
-        told.completion = number(usage.get("output_tokens"))
-        details = table(usage, "output_tokens_details")
-        told.reasoning = number(details.get("thinking_tokens")) or 0
-
-
 class Events:
     """Cuts a stream of bytes into its events. Together they are the bytes that came."""
 
@@ -455,3 +294,42 @@ def model_of(fields: Mapping[str, Any]) -> str:
 def whole_number(value: object) -> int:
     """A number of tokens or samples; 0 where there is none, which the upstream will refuse."""
     return number(value) or 0
+
+
+def prompt_bound(body: bytes, fields: Mapping[str, Any], name: str) -> int:
+    """Bytes of the request, with `TOKENS_OF_MEDIA` in place of those of every image.
+
+    Args:
+        body: the request.
+        fields: the same.
+        name: of the field that holds the conversation.
+    """
+    bound = len(body)
+    messages = fields.get(name)
+    waiting = list(messages) if isinstance(messages, list) else []
+    while waiting:  # not recursive: a request may be nested as deep as JSON goes
+        part = waiting.pop()
+        if isinstance(part, list):
+            waiting += part
+        elif isinstance(part, dict):
+            if str(part.get("type", "")).startswith(_MEDIA):
+                bound += TOKENS_OF_MEDIA - _data_bytes(part)
+            else:
+                waiting += [part.get("content"), part.get("output")]
+    return bound
+
+
+def _data_bytes(part: Mapping[str, Any]) -> int:
+    """Bytes of the media that stand in a part; a text counts as one, also if it is a document."""
+    inner = [value for value in part.values() if isinstance(value, dict)]
+    return sum(
+        len(value)
+        for each in (part, *inner)
+        for name, value in each.items()
+        if name in _DATA and isinstance(value, str) and not _is_text(each, value)
+    )
+
+
+def _is_text(source: Mapping[str, Any], data: str) -> bool:
+    found = data[5:] if data.startswith("data:") else str(source.get("media_type") or "")
+    return source.get("type") == "text" or not (found or "image/").startswith(_NO_TEXT)

@@ -59,15 +59,15 @@ def read_question(fields: Mapping[str, Any]) -> Question:
     question = Question(
         asked.text("model"),
         joined(_turn(message) for message in asked.each("messages")),
-        tuple(_tool(tool) for tool in asked.each("tools")),
-        _choice(asked.any("tool_choice")),
+        tuple(read_tool(tool, "function") for tool in asked.each("tools")),
+        read_choice(asked.any("tool_choice"), "function"),
         asked.flag("parallel_tool_calls"),
         most[0] if most[0] is not None else most[1],
         tuple([stop] if isinstance(stop, str) else stop or ()),
         asked.figure("temperature"),
         asked.figure("top_p"),
         asked.text("reasoning_effort"),
-        _shape(asked.inner("response_format")),
+        read_shape(asked.inner("response_format"), "json_schema"),
         bool(asked.flag("stream")),
         bool(options.flag("include_usage")),
         asked.rest(),
@@ -146,50 +146,65 @@ def _call(call: Fields) -> Part:
     return found
 
 
-def _tool(tool: Fields) -> Tool:
+def read_tool(tool: Fields, inner: str = "") -> Tool:
+    """A tool of OpenAI's APIs.
+
+    Args:
+        tool: as the API has it.
+        inner: the field that holds the function, where it stands in one.
+    """
     kind = tool.text("type")
     if kind != "function":
         raise untranslatable(tool.where, f"tools of the type {kind[:40]!r} run elsewhere")
-    function = tool.inner("function")
     tool.drop("cache_control")
-    found = Tool(
-        function.text("name"),
-        function.text("description"),
-        function.table("parameters"),
-        function.flag("strict"),
-    )
+    function = tool.inner(inner) if inner else tool
+    about = function.text("name"), function.text("description")
+    found = Tool(*about, function.table("parameters"), function.flag("strict"))
     function.end()
     tool.end()
     return found
 
 
-def _choice(choice: object) -> str:
+def read_choice(choice: object, inner: str = "") -> str:
+    """Likewise the choice among tools."""
     if choice is None or isinstance(choice, str):
         return {None: "", "required": "any"}.get(choice, choice or "")
     asked = Fields(choice, "tool_choice")
     kind = asked.text("type")
     if kind != "function":
         raise untranslatable("tool_choice", f"the type {kind[:40]!r} is unknown")
-    function = asked.inner("function")
+    function = asked.inner(inner) if inner else asked
     name = function.text("name")
     function.end()
     asked.end()
     return f"={name}"
 
 
-def _shape(wanted: Fields) -> Shape | None:
+def read_shape(wanted: Fields, inner: str = "") -> Shape | None:
+    """Likewise the JSON schema of an answer."""
     kind = wanted.text("type")
-    if kind in ("", "text"):
-        wanted.end()
-        return None
-    if kind != "json_schema":
-        raise untranslatable("response_format", f"{kind[:40]!r}; give it a json_schema")
-    schema = wanted.inner("json_schema")
-    wanted.end()
+    if kind not in ("", "text", "json_schema"):
+        raise untranslatable(wanted.where, f"{kind[:40]!r}; give it a json_schema")
+    schema = wanted.inner(inner) if inner else wanted
     about = schema.text("name"), schema.text("description")
     found = Shape(schema.table("schema"), *about, schema.flag("strict"))
     schema.end()
-    return found
+    wanted.end()
+    return found if kind == "json_schema" else None
+
+
+def write_choice(choice: str, inner: str = "") -> str | dict[str, Any]:
+    """The choice among tools as OpenAI's APIs have it."""
+    if not choice.startswith("="):
+        return "required" if choice == "any" else choice
+    name = {"name": choice[1:]}
+    return {"type": "function", **({inner: name} if inner else name)}
+
+
+def write_shape(shape: Shape) -> dict[str, Any]:
+    """Likewise the JSON schema of an answer, without its type."""
+    about = given(description=shape.description or None, strict=shape.strict)
+    return {"name": shape.name or "answer", "schema": shape.schema, **about}
 
 
 def write_question(question: Question) -> dict[str, Any]:
@@ -203,16 +218,10 @@ def write_question(question: Question) -> dict[str, Any]:
         asked["messages"] += _messages(turn, f"messages[{at}]")
     if question.tools:
         asked["tools"] = [_written_tool(tool) for tool in question.tools]
-    named = question.choice.removeprefix("=")
-    choices: dict[str, Any] = {"any": "required", "auto": "auto", "none": "none"}
     if question.choice:
-        function = {"type": "function", "function": {"name": named}}
-        asked["tool_choice"] = choices.get(question.choice, function)
-    shape = question.shape
-    if shape is not None:
-        schema: dict[str, Any] = {"name": shape.name or "answer", "schema": shape.schema}
-        schema |= {"description": shape.description} if shape.description else {}
-        schema |= {"strict": shape.strict} if shape.strict is not None else {}
+        asked["tool_choice"] = write_choice(question.choice, "function")
+    if question.shape is not None:
+        schema = write_shape(question.shape)
         asked["response_format"] = {"type": "json_schema", "json_schema": schema}
     asked |= given(
         max_completion_tokens=question.max_tokens,

@@ -1,6 +1,6 @@
 """What a request and an answer of any chat API mean, in none of their words.
 
-Each API has a reader and a writer of these (`amp.serve.translate_chat` and its neighbours), so that
+Each API has a reader and a writer of these (`amp.serve.translate.chat` and its neighbours), so that
 three of them need six functions and not six translators. A reader leaves no field unread: what has
 no name here lands in `Question.others`, and a writer that has no words for one of those refuses it.
 """
@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from amp.errors import InvalidInputError
 from amp.models.answer_text import mended
+from amp.serve.dialects.base import parsed
 
 Kind = Literal["text", "refusal", "thought", "sealed", "call", "result", "image", "file"]
 Role = Literal["system", "user", "assistant", "tool"]
@@ -353,3 +354,43 @@ def said(
 def untranslatable(where: str, why: str) -> UntranslatableError:
     """What is told of a field that cannot be said in the upstream's API."""
     return UntranslatableError(f"field {where} cannot be translated: {why}")
+
+
+def without_marks(body: bytes) -> bytes:
+    """A request of any API without thoughts under marks of ours; the same bytes if it has none.
+
+    A client that was answered by translation sends thoughts back under such marks (`signed`). Where
+    its own API is spoken the next time, after a change of the model or where an upstream stands in
+    for another one, that API would refuse them.
+    """
+    if b'"' + MARK.encode() not in body:
+        return body
+    before, fields = parsed(body), parsed(body)
+    if fields is None:
+        return body
+    for message in objects(fields.get("messages")):
+        details = message.get("reasoning_details")
+        if any(map(_is_marked, objects(details))):  # of chat completions
+            for name in ("reasoning_details", "reasoning_content"):
+                message.pop(name, None)
+        if isinstance(message.get("content"), list):
+            message["content"] = _unmarked(message["content"])
+    for name in ("messages", "input"):
+        if isinstance(fields.get(name), list):
+            kept = _unmarked(fields[name])
+            fields[name] = [each for each in kept if not _is_empty(each)]
+    return body if fields == before else written(fields).encode()
+
+
+def _unmarked(items: list[Any]) -> list[Any]:
+    return [each for each in items if not (isinstance(each, dict) and _is_marked(each))]
+
+
+def _is_marked(item: dict[str, Any]) -> bool:
+    names = ("signature", "data", "encrypted_content")
+    return any(str(item.get(name, "")).startswith(MARK) for name in names)
+
+
+def _is_empty(message: object) -> bool:
+    """Whether nothing is left of an assistant's message."""
+    return isinstance(message, dict) and message.get("content") == []

@@ -9,13 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from amp.serve.translate.chat import SHARED
+from amp.serve.translate.chat import (
+    SHARED,
+    read_choice,
+    read_shape,
+    read_tool,
+    write_choice,
+    write_shape,
+)
 from amp.serve.translate.fields import Fields, parts_of
 from amp.serve.translate.meaning import (
     Part,
     Question,
     Role,
-    Shape,
     Tool,
     Turn,
     given,
@@ -61,15 +67,15 @@ def read_question(fields: Mapping[str, Any]) -> Question:
     question = Question(
         asked.text("model"),
         joined([Turn("system", system), *turns] if system else turns),
-        tuple(_tool(tool) for tool in asked.each("tools")),
-        _choice(asked.any("tool_choice")),
+        tuple(map(read_tool, asked.each("tools"))),
+        read_choice(asked.any("tool_choice")),
         asked.flag("parallel_tool_calls"),
         asked.whole("max_output_tokens"),
         (),
         asked.figure("temperature"),
         asked.figure("top_p"),
         reasoning.text("effort"),
-        _shape(text.inner("format")),
+        read_shape(text.inner("format")),
         bool(asked.flag("stream")),
         True,
         {**asked.rest(), **others},
@@ -140,39 +146,6 @@ def _part(part: Fields) -> Part:
     return found
 
 
-def _tool(tool: Fields) -> Tool:
-    kind = tool.text("type")
-    if kind != "function":
-        raise untranslatable(tool.where, f"tools of the type {kind[:40]!r} run at OpenAI")
-    about = tool.text("name"), tool.text("description")
-    found = Tool(*about, tool.table("parameters"), tool.flag("strict"))
-    tool.end()
-    return found
-
-
-def _choice(choice: object) -> str:
-    if choice is None or isinstance(choice, str):
-        return {None: "", "required": "any"}.get(choice, choice or "")
-    asked = Fields(choice, "tool_choice")
-    kind = asked.text("type")
-    if kind != "function":
-        raise untranslatable("tool_choice", f"the type {kind[:40]!r} is OpenAI's own")
-    name = asked.text("name")
-    asked.end()
-    return f"={name}"
-
-
-def _shape(wanted: Fields) -> Shape | None:
-    kind = wanted.text("type")
-    if kind not in ("", "text", "json_schema"):
-        raise untranslatable("text.format", f"{kind[:40]!r}; give it a json_schema")
-    schema = wanted.table("schema")
-    about = wanted.text("name"), wanted.text("description")
-    found = Shape(schema, *about, wanted.flag("strict"))
-    wanted.end()
-    return found if kind == "json_schema" else None
-
-
 def write_question(question: Question) -> dict[str, Any]:
     """The request that asks this.
 
@@ -187,17 +160,12 @@ def write_question(question: Question) -> dict[str, Any]:
         asked["input"] += _items(turn, f"messages[{at}]")
     if question.tools:
         asked["tools"] = [_written_tool(tool) for tool in question.tools]
-    choices: dict[str, Any] = {"any": "required", "auto": "auto", "none": "none"}
     if question.choice:
-        function = {"type": "function", "name": question.choice.removeprefix("=")}
-        asked["tool_choice"] = choices.get(question.choice, function)
+        asked["tool_choice"] = write_choice(question.choice)
     more = said(question, API, (*SHARED, "summary"), ())
     text = given(verbosity=more.pop("verbosity", None))
-    shape = question.shape
-    if shape is not None:
-        form = {"type": "json_schema", "name": shape.name or "answer", "schema": shape.schema}
-        form |= {"description": shape.description} if shape.description else {}
-        text["format"] = form | ({"strict": shape.strict} if shape.strict is not None else {})
+    if question.shape is not None:
+        text["format"] = {"type": "json_schema", **write_shape(question.shape)}
     reasoning = given(effort=question.effort or None, summary=more.pop("summary", None))
     asked |= given(
         max_output_tokens=question.max_tokens,

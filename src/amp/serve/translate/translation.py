@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from amp.errors import InvalidInputError
 from amp.models.answer_text import mended
 from amp.models.reply import reason_of
-from amp.serve.dialects.all import CHAT, MESSAGES, RESPONSES
+from amp.serve.dialects.apis import CHAT, MESSAGES, RESPONSES
 from amp.serve.dialects.base import Dialect, data_of, object_of, parsed
 from amp.serve.translate import (
     chat,
     chat_answers,
-    chat_streams,
     messages,
     messages_answers,
-    messages_streams,
     responses,
     responses_answers,
-    responses_streams,
 )
 from amp.serve.translate.meaning import (
     Answer,
@@ -33,7 +30,6 @@ from amp.serve.translate.meaning import (
     scattered,
     written,
 )
-from amp.serve.translate.stops import Cutting
 from amp.serve.upstreams.upstream import UpstreamError
 
 _OF_ONE_API = ("authorization", "x-api-key", "api-key", "anthropic-", "openai-", "x-stainless-")
@@ -91,16 +87,16 @@ GRAMMARS: Mapping[str, Grammar] = {
         chat.write_question,
         chat_answers.read_answer,
         chat_answers.write_answer,
-        chat_streams.ChatHearing,
-        chat_streams.ChatTelling,
+        chat_answers.ChatHearing,
+        chat_answers.ChatTelling,
     ),
     MESSAGES.path: Grammar(
         messages.read_question,
         messages.write_question,
         messages_answers.read_answer,
         messages_answers.write_answer,
-        messages_streams.MessagesHearing,
-        messages_streams.MessagesTelling,
+        messages_answers.MessagesHearing,
+        messages_answers.MessagesTelling,
         messages.takes_stop,
     ),
     RESPONSES.path: Grammar(
@@ -108,8 +104,8 @@ GRAMMARS: Mapping[str, Grammar] = {
         responses.write_question,
         responses_answers.read_answer,
         responses_answers.write_answer,
-        responses_streams.ResponsesHearing,
-        responses_streams.ResponsesTelling,
+        responses_answers.ResponsesHearing,
+        responses_answers.ResponsesTelling,
         lambda stop: False,
     ),
 }
@@ -286,3 +282,64 @@ def translated_headers(
     kept = [(name, value) for name, value in headers if not name.startswith(_OF_ONE_API)]
     kept += [upstream.authorization(key)] if key else []
     return kept + ([_VERSION] if upstream is MESSAGES else [])
+
+
+class Cutting:
+    """Cuts the texts of an answer at the first of some strings, which its API does not take.
+
+    What may be the beginning of one is held back until it is known. The model knows of none and
+    writes on, which is paid for; the client sees none of it.
+
+    Args:
+        stops: the strings.
+    """
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops = stops
+        self._held = ""
+        self._found = ""
+
+    def feed(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
+        """The pieces as far as the client gets them."""
+        for piece in pieces:
+            if not self._stops:
+                yield piece
+            elif self._found:
+                yield from self._after(piece)
+            elif piece.kind in ("part", "more") and piece.part.kind == "text":
+                if piece.kind == "part":
+                    yield from self._let_go()
+                    yield Piece("part", replace(piece.part, text=""))
+                yield from self._cut(self._held + piece.part.text)
+            else:
+                yield from self._let_go()
+                yield piece
+
+    def _cut(self, text: str) -> Iterator[Piece]:
+        # As a model is stopped: by the string that is whole first.
+        places = [
+            (at + len(stop), at, stop) for stop in self._stops if (at := text.find(stop)) >= 0
+        ]
+        if places:
+            _, end, self._found = min(places)
+            self._held = ""
+        else:
+            end = len(text) - max(_begun(text, stop) for stop in self._stops)
+            self._held = text[end:]
+        if end:
+            yield Piece("more", Part("text", text[:end]))
+
+    def _let_go(self) -> Iterator[Piece]:
+        held, self._held = self._held, ""
+        if held:
+            yield Piece("more", Part("text", held))
+
+    def _after(self, piece: Piece) -> Iterator[Piece]:
+        if piece.kind == "end":
+            yield Piece("end", answer=replace(piece.answer, stop="sequence", sequence=self._found))
+
+
+def _begun(text: str, stop: str) -> int:
+    """How many characters at the end of a text may begin a string."""
+    most = min(len(text), len(stop) - 1)
+    return next((n for n in range(most, 0, -1) if text.endswith(stop[:n])), 0)

@@ -33,7 +33,8 @@ from amp.models.chat import base_seed
 from amp.models.recorded import messages_key, request_key
 from amp.models.recording import Recording, request_keys
 from amp.models.recording_store import Sample
-from amp.serve.dialects.base import OpenAIChat, object_of
+from amp.serve.dialects.apis import CHAT
+from amp.serve.dialects.base import object_of
 
 RECORDING_URL = "http://recording/v1"
 """Stands where an upstream has its address."""
@@ -103,7 +104,7 @@ class RecordedUpstream(httpx2.AsyncBaseTransport):
                 return httpx2.Response(200, json={"object": "list", "data": [model]})
             raise _NotThereError(f"a recording answers chats only, not {path}")
         except _NotThereError as error:
-            said = OpenAIChat().error(error.status, str(error))
+            said = CHAT.error(error.status, str(error))
             return httpx2.Response(error.status, json=said)
 
     async def aclose(self) -> None:

@@ -21,7 +21,7 @@ import httpx2
 
 from amp.errors import InvalidInputError, did_you_mean
 from amp.models.connection import Secrets, read_address
-from amp.serve.dialects.all import CHAT, DIALECTS, EMBEDDINGS, MESSAGES, RESPONSES
+from amp.serve.dialects.apis import CHAT, DIALECTS, EMBEDDINGS, MESSAGES, RESPONSES
 from amp.serve.dialects.base import Dialect
 from amp.serve.upstreams.replay import RECORDING_URL, RecordedUpstream, recorded_model
 
