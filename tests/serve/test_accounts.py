@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.fakes.budgets import ELSEWHERE, LEASE, LIMITED, NOON, STEPS
 
 from amp.errors import BudgetReachedError, InvalidInputError, KeyRefusedError
 from amp.serve.accounts.base import Refusal, Reservation
@@ -19,13 +20,6 @@ from amp.serve.accounts.keys import NANO, Key, KeyLimits, nano
 from amp.serve.accounts.ledger import Accounts
 from amp.serve.accounts.sqlite import SqliteAccounts
 from amp.usage import Usage
-
-NOON = datetime(2026, 11, 30, 12, tzinfo=UTC).timestamp()
-"""On the last day of a month."""
-
-
-ELSEWHERE = "another-machine 1 1"
-"""A process of which nobody here knows whether it lives."""
 
 
 class Clock:
@@ -68,27 +62,6 @@ def test_rounding_never_counts_less_than_was_spent(dollars: float) -> None:
     assert 0 <= nano(dollars) - Fraction(repr(dollars)) * NANO < 1
 
 
-LIMITS = KeyLimits(
-    dollars_per_day=1.0,
-    dollars_per_month=1.5,
-    tokens_per_day=1000,
-    requests_per_day=12,
-    max_concurrent=4,
-    episode_dollars=0.7,
-)
-DOLLARS = st.sampled_from([0.0, 0.000000001, 0.1, 0.3, 0.35, 0.7, 1.0])
-TOKENS = st.sampled_from([0, 1, 100, 400])
-STEPS = st.lists(
-    st.one_of(
-        st.tuples(st.just("reserve"), DOLLARS, TOKENS, st.sampled_from(["", "a", "b"])),
-        st.tuples(st.just("settle"), DOLLARS, TOKENS, st.integers(0, 5)),
-        st.tuples(st.just("release"), st.integers(0, 5)),
-        st.tuples(st.just("wait"), st.sampled_from([1, 70, 40_000, 90_000])),
-    ),
-    max_size=25,
-)
-
-
 def held_to_account(path: Path) -> None:
     """The sums are those of the ledger, and no limit is broken but by what is an overrun."""
     with sqlite3.connect(path) as file:
@@ -111,7 +84,7 @@ def held_to_account(path: Path) -> None:
             tokens[period] += held_tokens if ending is None else spent_tokens
             requests[period] += ending in (None, "settled")
     assert {row[0] for row in sums} == set(requests)
-    stored = LIMITS.stored()
+    stored = LIMITED.stored()
     for period, *counted, over, over_tokens in sums:
         assert counted == [dollars[period], tokens[period], requests[period]], period
         name = "dollars_per_month" if len(period) == 7 else "dollars_per_day"
@@ -130,16 +103,16 @@ def test_no_order_of_calls_breaks_a_limit(
     steps: list[tuple[object, ...]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path, clock = tmp_path_factory.mktemp("accounts") / "a.sqlite", Clock()
-    accounts = Accounts(path, clock=clock, hold_seconds=60)
+    accounts = Accounts(path, clock=clock, hold_seconds=LEASE)
     accounts._process = ELSEWHERE
-    key, made = a_key(accounts, LIMITS), list[Reservation]()
+    key, made = a_key(accounts, LIMITED), list[Reservation]()
     for step in steps:
         match step:
             case "reserve", float(dollars), int(tokens), str(episode):
                 try:
                     made.append(accounts.reserve(key, dollars, tokens, episode))
                 except BudgetReachedError as refused:
-                    assert refused.limit in LIMITS.stored()
+                    assert refused.limit in LIMITED.stored()
             case "settle", float(dollars), int(tokens), int(place) if place < len(made):
                 try:
                     accounts.settle(made[place], dollars, tokens)
