@@ -39,7 +39,7 @@ from amp.report.stats import RESAMPLES, Array, bootstrap
 from amp.serve.accounts.keys import KeyLimits
 from amp.serve.accounts.ledger import Accounts
 from amp.serve.traffic.pool import pool_of
-from amp.serve.traffic.study import Expected, TrafficStudy, study_traffic
+from amp.serve.traffic.study import MAY_LOSE, Expected, TrafficStudy, study_traffic
 from amp.serve.traffic.tables import TrafficFile
 from amp.serve.traffic.writer import Watching
 from amp.serve.upstreams.fleet import Route
@@ -126,13 +126,13 @@ def prepared(pool: Pool, folder: Path, prices: Path | None) -> None:
     books.close()
 
 
-def learned(folder: Path) -> tuple[TrafficStudy, Expected]:
+def learned(folder: Path, may_lose: float = MAY_LOSE) -> tuple[TrafficStudy, Expected]:
     """The policy of the traffic, and what it promises."""
     file = TrafficFile(folder / "traffic.sqlite", create=False)
     rows = list(file.labelled())
     file.close()
     study = study_traffic(pool_of(rows, "traffic"))
-    path, chosen = folder / "policy.safetensors", study.chosen()
+    path, chosen = folder / "policy.safetensors", study.chosen(may_lose)
     if chosen is None:
         raise InvalidInputError("no trade-off is known to lose as little as it may")
     save_router(
