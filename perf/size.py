@@ -1,6 +1,6 @@
 """Counts what a newcomer has to hold: files, classes, small modules with one importer.
 
-And how long the longest file is.
+And how long the longest file is, and which names mean several classes.
 
 Run as a module: python -m perf.size [SOURCE]
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,8 @@ class Size:
         classes: at the top level of a module.
         lonely: modules of fewer than `SMALL` lines with a single importer, by path.
         longest: the longest file and its lines.
+        namesakes: names of several classes, but for private ones and those of benchmarks, whose
+            folders repeat each other on purpose.
     """
 
     files: int
@@ -37,6 +39,7 @@ class Size:
     classes: int
     lonely: tuple[str, ...]
     longest: tuple[str, int]
+    namesakes: tuple[str, ...]
 
 
 def size(source: Path = SOURCE) -> Size:
@@ -59,6 +62,13 @@ def size(source: Path = SOURCE) -> Size:
         and len(importers[path]) == 1
     )
     longest = max(paths, key=lambda path: lines[path])
+    names = Counter(
+        node.name
+        for path, tree in trees.items()
+        if "benchmarks" not in path.relative_to(source).parts
+        for node in tree.body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
     return Size(
         files=len(paths),
         outside_benchmarks=sum(
@@ -70,6 +80,7 @@ def size(source: Path = SOURCE) -> Size:
         ),
         lonely=tuple(lonely),
         longest=(str(longest.relative_to(source)), lines[longest]),
+        namesakes=tuple(sorted(name for name, count in names.items() if count > 1)),
     )
 
 
@@ -96,5 +107,6 @@ if __name__ == "__main__":
     print(f"classes          {counted.classes}")
     print(f"lonely modules   {len(counted.lonely)} under {SMALL} lines with one importer")
     print(f"longest file     {counted.longest[0]}, {counted.longest[1]} lines")
+    print(f"namesakes        {len(counted.namesakes)}: {', '.join(counted.namesakes)}")
     for name in counted.lonely:
         print(f"  {name}")
