@@ -25,7 +25,7 @@ from amp.benchmarks import load_benchmark
 from amp.benchmarks.base import Benchmark
 from amp.benchmarks.labels import candidates_of, context_at, label_steps
 from amp.evaluate import EpisodeDataset
-from amp.learn.correctness import Judged, TrainedCorrectness, judged, train_correctness
+from amp.learn.correctness import JudgedCandidate, TrainedCorrectness, judged, train_correctness
 from amp.report.stats import Array, weighted_auroc
 from amp.report.validity import Estimate, estimate
 from amp.types import Episode, ProbeKind
@@ -45,7 +45,7 @@ class Row:
     """A judged choice, and the level of its mission."""
 
     level: str
-    choice: Judged
+    choice: JudgedCandidate
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from amp.allocate.plan_state import PLAN_STATE
 from amp.allocate.policy_file import Origin, load_arm_values, save_arm_values
 from amp.cli.policy import ArmValuesView
 from amp.errors import InvalidInputError
-from amp.learn.arm_values import Learned, ValueSettings, learn_arm_values
+from amp.learn.arm_values import LearnedValues, ValueSettings, learn_arm_values
 from amp.mlp import read_tensors, write_tensors
 from amp.reward import Reward
 from amp.simulate.lattice_recording import Lattice, Survey
@@ -52,7 +52,7 @@ def lattice(path: Path) -> Lattice:
 
 
 @pytest.fixture(scope="module")
-def learned(lattice: Lattice) -> Learned:
+def learned(lattice: Lattice) -> LearnedValues:
     return learn_arm_values(lattice_env(lattice, None, NAMES), ARMS, REWARD, AT_ONE)
 
 
@@ -87,7 +87,7 @@ def test_what_is_learned_earns_what_the_oracle_does_also_on_tasks_never_seen(
             assert share(seen, policy, trade_off) >= 0.95
 
 
-def test_a_small_lattice_is_learned_as_well(lattice: Lattice, learned: Learned) -> None:
+def test_a_small_lattice_is_learned_as_well(lattice: Lattice, learned: LearnedValues) -> None:
     assert share(lattice, learned.policy, 0.9) >= 0.95
     asks = list(learned.policy.questions())
     assert [line.partition(" (")[0] for line in asks] == [
@@ -96,12 +96,14 @@ def test_a_small_lattice_is_learned_as_well(lattice: Lattice, learned: Learned) 
     ]
 
 
-def test_the_returns_told_are_those_of_tasks_left_out(lattice: Lattice, learned: Learned) -> None:
+def test_the_returns_told_are_those_of_tasks_left_out(
+    lattice: Lattice, learned: LearnedValues
+) -> None:
     assert learned.returns[0] == pytest.approx(earned(replay_lattice(lattice, learned.policy), 0.9))
 
 
 def test_the_planner_does_and_pays_what_is_played(
-    path: Path, lattice: Lattice, learned: Learned
+    path: Path, lattice: Lattice, learned: LearnedValues
 ) -> None:
     tasks = [task.task for task in lattice.tasks]
     same(replay_lattice(lattice, learned.policy), replay(path, TRAILS, learned.policy, tasks))
@@ -129,7 +131,7 @@ def test_where_nothing_is_worth_its_cost_it_gives_up(lattice: Lattice) -> None:
 
 
 def test_a_policy_in_a_file_is_the_same_and_is_found_by_its_name(
-    tmp_path: Path, learned: Learned, lattice: Lattice
+    tmp_path: Path, learned: LearnedValues, lattice: Lattice
 ) -> None:
     path = tmp_path / "policy.safetensors"
     save_arm_values(learned.policy, path, Origin("trails", "walker", "", ("a",)))

@@ -13,7 +13,7 @@ import pytest
 from amp.assess.base import Training
 from amp.assess.correctness import SCHEMA, Correctness, load_correctness, save_correctness
 from amp.errors import InvalidInputError
-from amp.learn.correctness import CorrectnessSettings, Judged, train_correctness
+from amp.learn.correctness import CorrectnessSettings, JudgedCandidate, train_correctness
 from amp.mlp import read_tensors, write_tensors
 from amp.models.base import ModelCard
 
@@ -21,7 +21,7 @@ TASKS = 250
 QUICK = CorrectnessSettings(folds=3, penalties=(1e-3, 1e-1), epochs=120)
 
 
-def drawn(seed: int = 2, slope: float = 1.5, way: str = "text") -> list[Judged]:
+def drawn(seed: int = 2, slope: float = 1.5, way: str = "text") -> list[JudgedCandidate]:
     """Candidates, right with probability sigmoid(slope * tail - 0.5); `cut_off` is noise."""
     rng = np.random.default_rng(seed)
     made = []
@@ -29,7 +29,9 @@ def drawn(seed: int = 2, slope: float = 1.5, way: str = "text") -> list[Judged]:
         for _ in range(4):
             x, noise = rng.normal(size=2)
             right = rng.random() < 1.0 / (1.0 + math.exp(0.5 - slope * x))
-            made.append(Judged(f"t{task}", way, {"tail": x, "cut_off": noise}, bool(right)))
+            made.append(
+                JudgedCandidate(f"t{task}", way, {"tail": x, "cut_off": noise}, bool(right))
+            )
     return made
 
 

@@ -14,7 +14,7 @@ from tests.fakes.worlds import CORRIDOR, RIDDLE, Corridor, Riddle, context
 from amp.execute.base import PlainPrompts, Tool
 from amp.execute.executor import Executor
 from amp.methods import ReActPlanner
-from amp.methods.react import MAX_TURNS, Turn, choose, read, solve, think
+from amp.methods.react import MAX_TURNS, ReActTurn, choose, read, solve, think
 from amp.models.base import Prompt
 from amp.models.scripted import ScriptedModel
 from amp.types import Allocation, Episode, Limits, Observation
@@ -125,7 +125,7 @@ async def test_the_tools_of_the_environment_are_those_allocated() -> None:
 
 
 def test_a_longer_transcript_only_adds_to_the_prompt() -> None:
-    turns = [Turn(f"t{i}\nAction: calculate[{i}]", str(i)) for i in range(4)]
+    turns = [ReActTurn(f"t{i}\nAction: calculate[{i}]", str(i)) for i in range(4)]
     for count in range(4):
         shorter = solve(context(), turns[:count], calculator=True).messages[:-1]
         longer = solve(context(), turns[: count + 1], calculator=True).messages
@@ -136,7 +136,7 @@ def test_a_longer_transcript_only_adds_to_the_prompt() -> None:
 def test_every_action_has_one_label_and_the_prompt_ends_before_it(count: int, turns: int) -> None:
     actions = tuple(f"take box {i}" for i in range(count))
     now = context(CORRIDOR, Observation("You see boxes", actions))
-    heard = [Turn(f"thought {i} Action: wait", f"heard {i}") for i in range(turns)]
+    heard = [ReActTurn(f"thought {i} Action: wait", f"heard {i}") for i in range(turns)]
     prompt = choose(now, actions, heard, "box 1 it is. Action: take box 1")
     asked = prompt.messages[-2].content
     labels = re.findall(r"- take box \d+ \((.)\)", asked)

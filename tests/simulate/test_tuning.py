@@ -14,7 +14,7 @@ from amp.simulate.policies import Price
 from amp.simulate.replay import replay_allocator
 from amp.simulate.samples import SampleTable
 from amp.simulate.tuning import (
-    Tried,
+    TriedSetting,
     best_at,
     front,
     rule_settings,
@@ -63,7 +63,7 @@ def rated(made: SampleTable) -> SampleTable:
 
 
 @cache
-def tried() -> dict[str, tuple[Tried, ...]]:
+def tried() -> dict[str, tuple[TriedSetting, ...]]:
     return tried_rules(table(), orders=1)
 
 

@@ -31,10 +31,10 @@ from pathlib import Path
 from typing import Literal
 
 from amp.annotations.store import (
+    AnnotatedState,
     Annotation,
     Annotations,
     BadLine,
-    Place,
     complexity_of_rating,
     json_object,
     parse_annotations,
@@ -176,8 +176,8 @@ class AnnotationItem:
     plan: tuple[str, ...] = ()
 
     @property
-    def place(self) -> Place:
-        return Place(self.task, self.step, self.state)
+    def place(self) -> AnnotatedState:
+        return AnnotatedState(self.task, self.step, self.state)
 
 
 def annotation_items(episodes: Iterable[Episode], seed: int = 0) -> list[AnnotationItem]:
@@ -189,7 +189,7 @@ def annotation_items(episodes: Iterable[Episode], seed: int = 0) -> list[Annotat
     turns = [index for index, plan in enumerate(plans) for _ in plan]
     random.Random(seed).shuffle(turns)
     remaining = [iter(plan) for plan in plans]
-    by_place: dict[Place, AnnotationItem] = {}
+    by_place: dict[AnnotatedState, AnnotationItem] = {}
     for index in turns:
         item = next(remaining[index])
         by_place.setdefault(item.place, item)
@@ -238,7 +238,7 @@ class AnnotationSession:
         self.bad: tuple[BadLine, ...] = existing.bad
         self.total = len(items)
         by_place = {item.place: item for item in items}
-        rated: dict[Place, AnnotationItem] = {}
+        rated: dict[AnnotatedState, AnnotationItem] = {}
         for annotation in existing.good:
             if annotation.by == self._by and (item := by_place.get(annotation.place)):
                 rated.pop(item.place, None)  # of several annotations of a step the last counts
@@ -329,7 +329,7 @@ def measure_agreement(
         level: how differences count; see `krippendorff_alpha`.
         rules: whether rules count as annotators, beside the people.
     """
-    units: defaultdict[Place, dict[str, float]] = defaultdict(dict)
+    units: defaultdict[AnnotatedState, dict[str, float]] = defaultdict(dict)
     annotators = set()
     for annotation in annotations:
         if rules or annotation.by.startswith("person:"):

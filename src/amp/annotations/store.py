@@ -28,7 +28,7 @@ RATINGS = (1, 2, 3, 4, 5)
 _AUTHOR = re.compile(r"(person|rule):[^:\s]([^:]*[^:\s])?")
 
 
-class Place(NamedTuple):
+class AnnotatedState(NamedTuple):
     """What an annotation is about: a step of a task in a state, since runs differ in the states."""
 
     task: str
@@ -80,8 +80,8 @@ class Annotation:
             )
 
     @property
-    def place(self) -> Place:
-        return Place(self.task, self.step, self.state)
+    def place(self) -> AnnotatedState:
+        return AnnotatedState(self.task, self.step, self.state)
 
 
 def _check_text(name: str, value: object) -> None:
@@ -275,7 +275,7 @@ def add_annotations(path: Path, annotations: Iterable[Annotation]) -> int:
     return len(new)
 
 
-def remove_annotations(path: Path, by: str, place: Place) -> None:
+def remove_annotations(path: Path, by: str, place: AnnotatedState) -> None:
     """Removes all that one author said about one step.
 
     Raises:

@@ -61,7 +61,7 @@ class ValueSettings:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Learned:
+class LearnedValues:
     """A policy, and what is to be expected of it.
 
     Attributes:
@@ -92,7 +92,7 @@ def learn_arm_values(
     reward: Reward,
     settings: ValueSettings = ValueSettings(),
     on_stage: Callable[[str], None] = lambda stage: None,
-) -> Learned:
+) -> LearnedValues:
     """Learns a policy on all tasks of a lattice.
 
     Args:
@@ -138,7 +138,7 @@ def learn_arm_values(
         np.array([fit.gives_up for fit in fits], np.intp),
     )
     returns = tuple(float(fit.returns.mean()) for fit in fits)
-    return Learned(policy, tuple(fit.penalty for fit in fits), returns)
+    return LearnedValues(policy, tuple(fit.penalty for fit in fits), returns)
 
 
 def _simplest(tried: Sequence[_Policy]) -> _Policy:

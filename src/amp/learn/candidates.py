@@ -16,7 +16,7 @@ from amp.benchmarks.base import Benchmark
 from amp.benchmarks.labels import StepLabels, candidates_of, context_at
 from amp.errors import InvalidInputError, RecordingError
 from amp.evaluate.record import arms_of, held_out_tasks
-from amp.learn.correctness import CorrectnessSettings, Judged, judged, train_correctness
+from amp.learn.correctness import CorrectnessSettings, JudgedCandidate, judged, train_correctness
 from amp.models.base import ModelCard, Prompt
 from amp.report.validity import RESAMPLES, Row
 from amp.report.validity_report import CONSTANT, Stage, measure_stage
@@ -170,7 +170,7 @@ class CandidateDataset:
         """What goes beside the heads into their file."""
         return Training(self.card.name, self.environment, self.card.sha256, self.tasks)
 
-    def judged(self) -> list[Judged]:
+    def judged(self) -> list[JudgedCandidate]:
         """The candidates that the judge can tell right or wrong, with their features."""
         return [
             judged(step.context, candidate, right=right)
@@ -262,7 +262,7 @@ class _Rated:
     step: int
     candidate: Candidate
     right: bool | None
-    judged: Judged
+    judged: JudgedCandidate
     p_right: dict[str, float]
 
     def counts(self, way: str) -> bool:

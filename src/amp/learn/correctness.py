@@ -30,7 +30,7 @@ from amp.types import Candidate, StepContext
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgedCandidate:
     """One candidate that a judge has looked at.
 
     Attributes:
@@ -115,7 +115,9 @@ class CorrectnessSettings:
             raise InvalidInputError(f"unknown kind {self.kind!r}{did_you_mean(self.kind, kinds)}")
 
 
-def judged_samples(table: SampleTable, contexts: Mapping[str, StepContext]) -> list[Judged]:
+def judged_samples(
+    table: SampleTable, contexts: Mapping[str, StepContext]
+) -> list[JudgedCandidate]:
     """The samples of a table of one plan step a task, task by task and arm by arm.
 
     Args:
@@ -130,14 +132,14 @@ def judged_samples(table: SampleTable, contexts: Mapping[str, StepContext]) -> l
     ]
 
 
-def judged(context: StepContext, candidate: Candidate, *, right: bool) -> Judged:
+def judged(context: StepContext, candidate: Candidate, *, right: bool) -> JudgedCandidate:
     """One candidate with its features."""
     features = candidate_features(context, candidate)
-    return Judged(context.task.id, way_of(context, candidate), features, right)
+    return JudgedCandidate(context.task.id, way_of(context, candidate), features, right)
 
 
 def train_correctness(
-    candidates: Sequence[Judged], settings: CorrectnessSettings = CorrectnessSettings()
+    candidates: Sequence[JudgedCandidate], settings: CorrectnessSettings = CorrectnessSettings()
 ) -> TrainedCorrectness:
     """Trains a head for each way to ask; the same candidates and settings give the same heads.
 
@@ -175,7 +177,7 @@ def train_correctness(
 
 
 def _train_way(
-    candidates: Sequence[Judged], folds: Ints, settings: CorrectnessSettings
+    candidates: Sequence[JudgedCandidate], folds: Ints, settings: CorrectnessSettings
 ) -> tuple[Head, HeadFit, Floats]:
     target = np.array([one.right for one in candidates], float)
     left_out = {penalty: np.empty(len(target)) for penalty in settings.penalties}
@@ -206,7 +208,7 @@ def _train_way(
     return replace(frame, layers=(*hidden, last)), fit, p_right
 
 
-def _frame(candidates: Sequence[Judged], settings: CorrectnessSettings) -> Head:
+def _frame(candidates: Sequence[JudgedCandidate], settings: CorrectnessSettings) -> Head:
     """A head of nothing yet: what it reads, and how that is normalised, from these candidates."""
     seen = {name for one in candidates for name in one.features}
     names = tuple(sorted(name for name in seen if group_of(name) not in settings.exclude))
@@ -220,7 +222,7 @@ def _frame(candidates: Sequence[Judged], settings: CorrectnessSettings) -> Head:
     return Head(names, mean.astype(np.float32), std.astype(np.float32), (nothing,))
 
 
-def _inputs(frame: Head, candidates: Sequence[Judged]) -> Floats:
+def _inputs(frame: Head, candidates: Sequence[JudgedCandidate]) -> Floats:
     return np.array([frame.encode(one.features) for one in candidates], float)
 
 

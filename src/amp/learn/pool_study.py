@@ -25,7 +25,7 @@ from amp.report.curve_pages import CurveReport, PartReport, Shown
 from amp.report.curves import CurveComparison, Played, PolicyCurve, SettingPoint, chosen, versus
 from amp.simulate.pool_draws import Draws, Outcome, draw, follow
 from amp.simulate.pool_rules import (
-    Route,
+    RouteByChance,
     Rows,
     Rule,
     Vote,
@@ -267,7 +267,7 @@ def _families(
         "chain": chains(names, samples, prices),
     }
     for estimate in ("logistic", "neighbours", "kind"):
-        made[estimate] = [Route(estimate, each) for each in config.routing.trade_offs]
+        made[estimate] = [RouteByChance(estimate, each) for each in config.routing.trade_offs]
     return {name: [_Answered(rule) for rule in made[name]] for name in config.rules}
 
 

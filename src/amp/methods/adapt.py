@@ -132,7 +132,7 @@ _NOTHING_LEFT = "limit of depth"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class BelievedAnswer:
     """The answer to a question, None if none could be read, and whether the model believes it."""
 
     text: str | None
@@ -224,15 +224,15 @@ class ADaPTPlanner(BaselinePlanner):
 
     # ------------------------------------------------------------------ questions
 
-    async def _answer(self, run: Trajectory, question: str, depth: int = 1) -> Answer:
+    async def _answer(self, run: Trajectory, question: str, depth: int = 1) -> BelievedAnswer:
         """The answer to a question, from its parts where the first one is not believed."""
         text = await self._execute(run, question)
         believed = text is not None and await self._yes(run, right(question, text))
         if believed or depth == self.max_depth:
-            return Answer(text, believed)
+            return BelievedAnswer(text, believed)
         parts = await self._decompose(run, question, None)
         if parts is None:
-            return Answer(text, believed)
+            return BelievedAnswer(text, believed)
         known: list[str] = []
         sure = True
         for subtask in parts.subtasks:
@@ -243,7 +243,7 @@ class ADaPTPlanner(BaselinePlanner):
             if answer.text is not None:
                 known.append(f"{subtask} {answer.text}")
         again = await self._execute(run, with_known(question, known)) if known else None
-        return Answer(again or text, sure and again is not None)
+        return BelievedAnswer(again or text, sure and again is not None)
 
     # ------------------------------------------------------------------ the model's three roles
 

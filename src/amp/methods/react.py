@@ -73,7 +73,7 @@ _CALL = re.compile(r"Action[ \d]*:\s*`?(calculate|finish)\s*\[([^\[\]\n]*)\]", r
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class ReActTurn:
     """One turn of the transcript: what the model said, and what it observed then."""
 
     said: str
@@ -95,14 +95,14 @@ class ToolCall:
     said: str
 
 
-def think(context: StepContext, actions: tuple[str, ...], turns: Sequence[Turn]) -> Prompt:
+def think(context: StepContext, actions: tuple[str, ...], turns: Sequence[ReActTurn]) -> Prompt:
     """Prompt whose answer is a thought and an action in words, on one line."""
     messages = (*_choice(context, actions, turns), Message("assistant", "Thought:"))
     return Prompt(messages, _THOUGHT_TOKENS, (" (", "\n"), VERSION)
 
 
 def choose(
-    context: StepContext, actions: tuple[str, ...], turns: Sequence[Turn], thought: str
+    context: StepContext, actions: tuple[str, ...], turns: Sequence[ReActTurn], thought: str
 ) -> Prompt:
     """Prompt after which the next token is the label of the action that the thought ends in."""
     named = thought if "Action:" in thought else f"{thought} Action:"
@@ -110,7 +110,7 @@ def choose(
     return Prompt(messages, 1, (), VERSION)
 
 
-def solve(context: StepContext, turns: Sequence[Turn], *, calculator: bool) -> Prompt:
+def solve(context: StepContext, turns: Sequence[ReActTurn], *, calculator: bool) -> Prompt:
     """Prompt whose answer is a turn of an open task: a thought, and a call that `read` finds."""
     actions = f"{_CALCULATE if calculator else ''}{_FINISH}"
     messages = [Message("system", _OPEN_SYSTEM.format(actions=actions))]
@@ -133,7 +133,7 @@ def read(text: str) -> ToolCall | None:
 
 
 def _choice(
-    context: StepContext, actions: tuple[str, ...], turns: Sequence[Turn]
+    context: StepContext, actions: tuple[str, ...], turns: Sequence[ReActTurn]
 ) -> tuple[Message, ...]:
     labels = labels_for(len(actions))
     # Labels of the example are from the same alphabet as those of the step.
@@ -149,7 +149,7 @@ def _choice(
     return (*messages, *earlier, Message("user", "\n".join(shown)))
 
 
-def _transcript(opening: str, turns: Sequence[Turn]) -> list[Message]:
+def _transcript(opening: str, turns: Sequence[ReActTurn]) -> list[Message]:
     messages = [Message("user", opening)]
     for turn in turns[-_LONGEST_TRANSCRIPT:]:
         messages.append(Message("assistant", f"Thought: {turn.said}"))
@@ -180,7 +180,7 @@ class ReActPlanner(BaselinePlanner):
     version = VERSION
 
     async def _plan(self, run: Trajectory) -> None:
-        turns: list[Turn] = []
+        turns: list[ReActTurn] = []
         while run.open_step():
             actions = run.context.actions(self.allocation.tools)
             if actions is None:
@@ -190,7 +190,7 @@ class ReActPlanner(BaselinePlanner):
             run.close_step(failure)
 
     async def _choose(
-        self, run: Trajectory, actions: tuple[str, ...], turns: list[Turn]
+        self, run: Trajectory, actions: tuple[str, ...], turns: list[ReActTurn]
     ) -> str | None:
         """One turn with listed actions; returns why it has no action, if so."""
         granted = replace(self.allocation, depth=1, beam_width=1, verification=0)
@@ -198,7 +198,7 @@ class ReActPlanner(BaselinePlanner):
             run.meter.notes.append("no model call for the only admissible action")
             run.note(granted, Candidate(text="", action=actions[0], probability=1.0))
             await run.act(actions[0])
-            turns.append(Turn(f"Action: {actions[0]}", run.state.feedback))
+            turns.append(ReActTurn(f"Action: {actions[0]}", run.state.feedback))
             return None
         context = run.context
         actions = await shortlist(run.meter, lambda part: choose(context, part, turns, ""), actions)
@@ -217,17 +217,17 @@ class ReActPlanner(BaselinePlanner):
         if probabilities is None:
             candidate = candidate_of(thought, None, "no listed action was named")
             run.note(granted, candidate)
-            turns.append(Turn(said, UNREAD))
+            turns.append(ReActTurn(said, UNREAD))
             return candidate.failure
         rng = random.Random(f"{context.task.seed} {context.task.id} {len(context.steps)}")
         chosen = sample_index(probabilities, granted.temperature, granted.top_p, rng)
         action = actions[chosen]
         run.note(granted, replace(candidate_of(thought, action), probability=probabilities[chosen]))
         await run.act(action)
-        turns.append(Turn(f"{said} Action: {action}", run.state.feedback))
+        turns.append(ReActTurn(f"{said} Action: {action}", run.state.feedback))
         return None
 
-    async def _solve(self, run: Trajectory, turns: list[Turn]) -> str | None:
+    async def _solve(self, run: Trajectory, turns: list[ReActTurn]) -> str | None:
         """The turns of an open step up to its answer; returns why it has none, if so."""
         calculator = self.executor.tools.get("calculator")
         granted = Allocation(
@@ -247,13 +247,13 @@ class ReActPlanner(BaselinePlanner):
             call = read(completion.text)
             if call is None:
                 run.note(granted, candidate_of(completion, None))
-                turns.append(Turn(completion.text.strip(), UNREAD))
+                turns.append(ReActTurn(completion.text.strip(), UNREAD))
                 continue
             if call.name == "finish":
                 answer, uses = await self._worked_out(run, call.argument)
                 run.note(granted, replace(candidate_of(completion, answer), tool_uses=uses))
                 await run.act(answer)
-                turns.append(Turn(call.said.strip(), run.state.feedback))
+                turns.append(ReActTurn(call.said.strip(), run.state.feedback))
                 return None
             candidate = candidate_of(completion, f"calculate[{call.argument}]")
             heard = "no calculator is here"
@@ -264,7 +264,7 @@ class ReActPlanner(BaselinePlanner):
                     candidate = replace(candidate, tool_uses=(use,))
                     heard = use.output or use.error or heard
             run.note(granted, candidate)
-            turns.append(Turn(call.said.strip(), heard))
+            turns.append(ReActTurn(call.said.strip(), heard))
         return f"no answer within {MAX_TURNS} turns"
 
     async def _worked_out(self, run: Trajectory, answer: str) -> tuple[str, tuple[ToolUse, ...]]:

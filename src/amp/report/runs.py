@@ -311,7 +311,7 @@ def oracle_of(runs: Sequence[Run], cost_of: Callable[[Episode], float]) -> Run |
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class WorkPart:
     """What one part of the work took, over all episodes of a run.
 
     Attributes:
@@ -354,7 +354,7 @@ class RunLine:
     success_interval: Interval | None
     cost: float
     cost_interval: Interval | None
-    parts: tuple[Part, ...]
+    parts: tuple[WorkPart, ...]
     ended: Mapping[str, int]
 
     @property
@@ -413,7 +413,7 @@ def measure_run(
     )
 
 
-def _parts(episodes: Sequence[Episode]) -> tuple[Part, ...]:
+def _parts(episodes: Sequence[Episode]) -> tuple[WorkPart, ...]:
     tokens: dict[str, int] = defaultdict(int)
     seconds: dict[str, float] = defaultdict(float)
     for episode in episodes:
@@ -433,7 +433,7 @@ def _parts(episodes: Sequence[Episode]) -> tuple[Part, ...]:
             seconds["probes"] += probe_seconds
     names = ("probes", "candidates", "verified candidates", "tools")
     return tuple(
-        Part(name, tokens[name], seconds[name])
+        WorkPart(name, tokens[name], seconds[name])
         for name in names
         if tokens[name] or seconds[name] > 1e-9
     )

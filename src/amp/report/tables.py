@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from amp.report.metrics import Interval
 from amp.report.report import RunReport
-from amp.report.runs import Part, RunLine
+from amp.report.runs import RunLine, WorkPart
 from amp.report.stats import optional
 
 if TYPE_CHECKING:
@@ -337,8 +337,8 @@ def _parts(report: RunReport) -> Table:
     def total(line: RunLine, amount: str) -> float:
         return float(sum(getattr(part, amount) for part in line.parts))
 
-    def share(amount: str) -> Callable[[tuple[RunLine, Part]], float | None]:
-        def of(row: tuple[RunLine, Part]) -> float | None:
+    def share(amount: str) -> Callable[[tuple[RunLine, WorkPart]], float | None]:
+        def of(row: tuple[RunLine, WorkPart]) -> float | None:
             whole = total(row[0], amount)
             return getattr(row[1], amount) / whole if whole else None
 

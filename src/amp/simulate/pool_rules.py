@@ -139,7 +139,7 @@ class PoolCascade:
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class RouteByChance:
     """Asks one arm once: the one whose chance less its price is best for this task.
 
     Attributes:

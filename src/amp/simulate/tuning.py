@@ -41,7 +41,7 @@ from amp.types import Complexity, Evidence, Observation, StepContext, Task
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class TriedSetting:
     """What a setting of a rule reached on the tasks that it was tuned on; means of an episode.
 
     Attributes:
@@ -61,7 +61,7 @@ class Tried:
     tokens: float
 
 
-def tuned_rules(table: SampleTable, price: Price, orders: int = 5) -> dict[str, Tried]:
+def tuned_rules(table: SampleTable, price: Price, orders: int = 5) -> dict[str, TriedSetting]:
     """The setting of each rule that pays best on these tasks; for other tasks than these.
 
     Args:
@@ -76,16 +76,16 @@ def tuned_rules(table: SampleTable, price: Price, orders: int = 5) -> dict[str, 
     }
 
 
-def best_at(settings: Sequence[Tried], price: Price) -> Tried:
+def best_at(settings: Sequence[TriedSetting], price: Price) -> TriedSetting:
     """The setting with the highest mean reward, whose cost is that of the price; the first one."""
     return max(
         settings, key=lambda one: reward(one.success, one.cost / price.budget, price.trade_off)
     )
 
 
-def front(settings: Iterable[Tried]) -> tuple[Tried, ...]:
+def front(settings: Iterable[TriedSetting]) -> tuple[TriedSetting, ...]:
     """The settings than which none is better and no dearer, from the cheapest on."""
-    kept: list[Tried] = []
+    kept: list[TriedSetting] = []
     for one in sorted(settings, key=lambda one: (one.cost, -one.success)):
         if not kept or one.success > kept[-1].success:
             kept.append(one)
@@ -94,7 +94,7 @@ def front(settings: Iterable[Tried]) -> tuple[Tried, ...]:
 
 def tried_rules(
     table: SampleTable, cost: CostOf = TOKENS, orders: int = 5
-) -> dict[str, tuple[Tried, ...]]:
+) -> dict[str, tuple[TriedSetting, ...]]:
     """What every setting of every rule reaches on a table, by the name of the rule."""
     rules = rule_settings(table, cost)
     ends: dict[tuple[str, str], list[State]] = {
@@ -112,8 +112,8 @@ def tried_rules(
     }
 
 
-def _tried(name: str, allocator: Allocator, ends: Sequence[State], cost: CostOf) -> Tried:
-    return Tried(
+def _tried(name: str, allocator: Allocator, ends: Sequence[State], cost: CostOf) -> TriedSetting:
+    return TriedSetting(
         name,
         allocator,
         success=fmean(bool(end.success) for end in ends),
