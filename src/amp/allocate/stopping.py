@@ -291,7 +291,11 @@ def flat_prior() -> Prior:
     return tuple((shape, 1.0 / len(shapes)) for shape in shapes)
 
 
-def learn_prior(tallies: Sequence[Tally], passes: int = 100) -> Prior:
+_PASSES = 100
+"""Of the expectation maximisation."""
+
+
+def learn_prior(tallies: Sequence[Tally]) -> Prior:
     """The weights of the shapes of `flat_prior` that explain recorded tallies best.
 
     Expectation maximisation from equal weights. One tally in all is shared out equally among the
@@ -299,13 +303,12 @@ def learn_prior(tallies: Sequence[Tally], passes: int = 100) -> Prior:
 
     Args:
         tallies: one of each task; those without a vote tell nothing.
-        passes: of the maximisation.
     """
     flat = flat_prior()
     voted = [tally for tally in tallies if tally[0]]
     fits = [[shape.likelihood(*tally)[1] for shape, _ in flat] for tally in voted]
     weights = [weight for _, weight in flat]
-    for _ in range(passes):
+    for _ in range(_PASSES):
         sums = [1.0 / len(flat)] * len(flat)
         for fit in fits:
             total = math.fsum(w * f for w, f in zip(weights, fit, strict=True))

@@ -316,17 +316,14 @@ class Agreement:
     shared_steps: int
 
 
-def measure_agreement(
-    annotations: Iterable[Annotation], level: Level = "ordinal", rules: bool = False
-) -> Agreement:
-    """Measures how far annotators agree on the complexity of steps.
+def measure_agreement(annotations: Iterable[Annotation], rules: bool = False) -> Agreement:
+    """Measures how far annotators agree on the order of steps by complexity.
 
     Steps are the same where task, index and state are. Of several annotations of one step by one
     annotator the last counts.
 
     Args:
         annotations: of any number of annotators.
-        level: how differences count; see `krippendorff_alpha`.
         rules: whether rules count as annotators, beside the people.
     """
     units: defaultdict[AnnotatedState, dict[str, float]] = defaultdict(dict)
@@ -336,8 +333,8 @@ def measure_agreement(
             annotators.add(annotation.by)
             units[annotation.place][annotation.by] = annotation.complexity
     shared = [list(unit.values()) for unit in units.values() if len(unit) > 1]
-    alpha = krippendorff_alpha(shared, level)
-    return Agreement(alpha, level, tuple(sorted(annotators)), len(shared))
+    alpha = krippendorff_alpha(shared, "ordinal")
+    return Agreement(alpha, "ordinal", tuple(sorted(annotators)), len(shared))
 
 
 def krippendorff_alpha(units: Iterable[Sequence[float]], level: Level = "ordinal") -> float | None:

@@ -91,7 +91,6 @@ def learn_arm_values(
     arms: Mapping[str, Allocation],
     reward: Reward,
     settings: ValueSettings = ValueSettings(),
-    on_stage: Callable[[str], None] = lambda stage: None,
 ) -> LearnedValues:
     """Learns a policy on all tasks of a lattice.
 
@@ -100,7 +99,6 @@ def learn_arm_values(
         arms: those of the lattice, in its order.
         reward: what pays; charged always.
         settings: how.
-        on_stage: called with what is done now.
 
     Raises:
         InvalidInputError: if there are fewer tasks than two, or costs are charged otherwise.
@@ -120,7 +118,6 @@ def learn_arm_values(
     binned = Binned.of(known, task)
     fits = []
     for trade_off in settings.trade_offs:
-        on_stage(f"trade-off {trade_off:g}")
         walks = _Walks.of(table, len(arms), reward, trade_off)
         tried = (
             fit

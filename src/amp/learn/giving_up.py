@@ -30,6 +30,10 @@ PENALTY = 4.0
 """Of the squared weights, in units of an episode's log-likelihood; chosen on training halves."""
 
 
+_FOLDS = 5
+"""Of groups, to see heads on episodes that they were not trained on."""
+
+
 @dataclass(frozen=True, slots=True)
 class LabelledEpisode:
     """An episode as the learner sees it.
@@ -71,7 +75,6 @@ def fit_head(
     when: When = "steps",
     *,
     features: Sequence[str] | None = None,
-    folds: int = 5,
     penalty: float = PENALTY,
     benchmark: str = "",
 ) -> FailureHead:
@@ -81,7 +84,6 @@ def fit_head(
         trials: to learn from and to set thresholds by.
         when: what their moments are.
         features: to read; all if None.
-        folds: of groups.
         penalty: of the squared weights.
         benchmark: of the episodes; a run of another one refuses the head.
 
@@ -89,9 +91,9 @@ def fit_head(
         InvalidInputError: if there is no success or no failure to learn from.
     """
     names = tuple(features or (PLAN_FEATURES if when == "steps" else ROUND_FEATURES))
-    fold_of = in_folds([trial.group for trial in trials], folds)
+    fold_of = in_folds([trial.group for trial in trials], _FOLDS)
     survived: list[float] = []
-    for fold in range(folds):
+    for fold in range(_FOLDS):
         others = [trial for trial in trials if fold_of[trial.group] != fold]
         won = [t for t in trials if fold_of[t.group] == fold and not t.failed]
         if won:

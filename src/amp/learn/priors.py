@@ -56,7 +56,11 @@ def logistic(x: Floats, y: Floats, weight: Floats, penalty: float) -> Floats:
     return w
 
 
-def conditional_logit(says: Floats, target: Ints, penalty: float = 5.0) -> Floats:
+_PENALTY = 5.0
+"""On the squares of a conditional logit's weights."""
+
+
+def conditional_logit(says: Floats, target: Ints) -> Floats:
     """Newton's method; answers that are not there are NaN, and -1 as a target is none of them."""
     there = np.isfinite(says[:, :, 0])
     says = np.where(there[..., None], says, 0.0)
@@ -70,10 +74,10 @@ def conditional_logit(says: Floats, target: Ints, penalty: float = 5.0) -> Float
         top = np.maximum(0.0, scores.max(1))
         mass = np.exp(scores - top[:, None])
         p = mass / (mass.sum(1) + np.exp(-top))[:, None]
-        slope = np.einsum("nk,nkd->d", p - truth, says) + penalty * weights
+        slope = np.einsum("nk,nkd->d", p - truth, says) + _PENALTY * weights
         mean = np.einsum("nk,nkd->nd", p, says)
         flat = (says * p[..., None]).reshape(-1, width)
-        curve = flat.T @ says.reshape(-1, width) - mean.T @ mean + penalty * np.eye(width)
+        curve = flat.T @ says.reshape(-1, width) - mean.T @ mean + _PENALTY * np.eye(width)
         step = np.linalg.solve(curve, slope)
         weights -= step
         if np.abs(step).max() < 1e-5:

@@ -155,7 +155,6 @@ def versus(
     other: PolicyCurve,
     costs: Sequence[float],
     groups: Sequence[str],
-    seed: int = 0,
 ) -> list[CurveComparison]:
     """Compares two curves on test tasks.
 
@@ -165,7 +164,6 @@ def versus(
         costs: where: at these costs, and at what the other reaches for them. None given: where
             the other, a single point, is.
         groups: of the test tasks.
-        seed: of the resamples.
     """
 
     def statistic(weights: Array) -> Array:
@@ -180,7 +178,7 @@ def versus(
 
     (line,) = other.lines(np.ones((1, len(groups))))
     (value,) = statistic(np.ones((1, len(groups))))
-    resampled = bootstrap(groups, statistic, RESAMPLES, seed)
+    resampled = bootstrap(groups, statistic, RESAMPLES, 0)
     estimates = [
         IntervalEstimate.of(v, column) for v, column in zip(value, resampled.T, strict=True)
     ]
@@ -237,7 +235,6 @@ def chosen(
     goal: SettingPoint,
     groups: Sequence[str],
     choose: tuple[PolicyCurve, SettingPoint] | None = None,
-    seed: int = 0,
 ) -> ChosenSetting:
     """What comes of the setting that training tasks choose to be as good as a goal there.
 
@@ -246,7 +243,6 @@ def chosen(
         goal: likewise.
         groups: of these test tasks.
         choose: curve and goal on the tasks that choose, if they are others.
-        seed: of the resamples.
     """
     own, aim = choose or (curve, goal)
     setting, reached = own.choice(float(aim.training.success.mean()))
@@ -259,7 +255,7 @@ def chosen(
         return np.stack([gains, ratios], 1)
 
     (value,) = statistic(np.ones((1, len(groups))))
-    resampled = bootstrap(groups, statistic, RESAMPLES, seed)
+    resampled = bootstrap(groups, statistic, RESAMPLES, 0)
     gain, ratio = (
         IntervalEstimate.of(v, column) for v, column in zip(value, resampled.T, strict=True)
     )

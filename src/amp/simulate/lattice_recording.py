@@ -303,7 +303,6 @@ async def lattice_from_recording(
     path: Path,
     survey: Survey,
     tasks: Sequence[Task],
-    on_task: Callable[[Task], None] | None = None,
 ) -> Lattice:
     """The states of tasks that are in a recording, with what every arm says there.
 
@@ -311,7 +310,6 @@ async def lattice_from_recording(
         path: the recording.
         survey: what was visited; its cap is that of the recording.
         tasks: those to look for in it; what it does not have is left out.
-        on_task: called with every task that is read.
 
     Raises:
         RecordingError: if it is no recording, was made with other prompts, has no lattice of these
@@ -339,8 +337,6 @@ async def lattice_from_recording(
                 left_out[task.id] = why
                 continue
             found.append(one)
-            if on_task is not None:
-                on_task(task)
     finally:
         await model.close()
     if not found:

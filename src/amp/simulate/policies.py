@@ -146,7 +146,6 @@ def learn_threshold(
     table: SampleTable,
     price: Price,
     measure: Callable[[TaskSamples], float] = prompt_length,
-    plans: Sequence[Plan] | None = None,
 ) -> Threshold:
     """The threshold and the two plans that pay best on these tasks; for other tasks than these.
 
@@ -154,12 +153,11 @@ def learn_threshold(
         table: the tasks to learn on.
         price: what pays.
         measure: what decides.
-        plans: those to choose from; None for `fixed_plans`.
     """
     rows = sorted(table.tasks, key=measure)
     totals = [
         (plan, [0.0, *accumulate(price.of(replay_plan(table, row, plan)) for row in rows)])
-        for plan in (fixed_plans(table) if plans is None else plans)
+        for plan in fixed_plans(table)
     ]
     best: tuple[float, Threshold] | None = None
     for cut in range(1, len(rows) + 1):

@@ -291,7 +291,13 @@ def _below(left: Setting, middle: Setting, right: Setting) -> bool:
     return middle.success <= left.success + slope * (middle.cost - left.cost)
 
 
-def neighbours(known: Floats, rates: Floats, there: Mask, asked: Floats, count: int = 20) -> Floats:
+_NEIGHBOURS = 20
+"""Training tasks that are looked at for one to tell of."""
+_DOUBT = 5.0
+"""How many tasks of a kind weigh as much as the mean of all kinds."""
+
+
+def neighbours(known: Floats, rates: Floats, there: Mask, asked: Floats) -> Floats:
     """P(right) of a sample of each arm, from the training tasks that are described most alike.
 
     Args:
@@ -299,7 +305,6 @@ def neighbours(known: Floats, rates: Floats, there: Mask, asked: Floats, count: 
         rates: shape (training tasks, arms), share of right samples.
         there: likewise, whether there are any.
         asked: descriptors of the tasks to tell it of.
-        count: how many neighbours.
     """
     found = np.zeros((len(asked), rates.shape[1]))
     for at in range(0, len(asked), 500):
@@ -307,14 +312,12 @@ def neighbours(known: Floats, rates: Floats, there: Mask, asked: Floats, count: 
         far = (known**2).sum(1) - 2.0 * some @ known.T  # but for what all neighbours share
         for arm in range(rates.shape[1]):
             have = np.flatnonzero(there[:, arm])
-            near = np.argsort(far[:, have], 1, kind="stable")[:, :count]
+            near = np.argsort(far[:, have], 1, kind="stable")[:, :_NEIGHBOURS]
             found[at : at + 500, arm] = rates[have, arm][near].mean(1)
     return np.clip(found, 0.01, 0.99)
 
 
-def rates_by_kind(
-    known: Sequence[str], rates: Floats, there: Mask, asked: Sequence[str], doubt: float = 5.0
-) -> Floats:
+def rates_by_kind(known: Sequence[str], rates: Floats, there: Mask, asked: Sequence[str]) -> Floats:
     """P(right) of a sample of each arm, from the training tasks of the same kind.
 
     Args:
@@ -322,13 +325,12 @@ def rates_by_kind(
         rates: shape (training tasks, arms), share of right samples.
         there: likewise, whether there are any.
         asked: kinds of the tasks to tell it of.
-        doubt: how many tasks of a kind weigh as much as the mean of all kinds.
     """
     every = (rates * there).sum(0) / np.maximum(1, there.sum(0))
     found = {}
     for kind in set(asked):
         of_kind = there & np.array([one == kind for one in known])[:, None]
-        found[kind] = ((rates * of_kind).sum(0) + doubt * every) / (of_kind.sum(0) + doubt)
+        found[kind] = ((rates * of_kind).sum(0) + _DOUBT * every) / (of_kind.sum(0) + _DOUBT)
     return np.asarray(np.clip(np.array([found[kind] for kind in asked]), 0.01, 0.99))
 
 
