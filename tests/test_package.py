@@ -65,6 +65,17 @@ def test_no_module_hides_what_its_package_exports_later() -> None:
             assert modules.isdisjoint(package.__all__), path
 
 
+@pytest.mark.parametrize(
+    "package", ["allocate", "assess", "execute", "learn", "models", "report", "simulate"]
+)
+def test_a_package_says_what_each_of_its_modules_is_about(package: str) -> None:
+    told = import_module(f"amp.{package}").__doc__ or ""
+    names = re.findall(r"`([a-z]\w*)`", told)
+    families = [name.removesuffix("*") for name in re.findall(r"``(\w+\*)``", told)]
+    modules = {path.stem for path in (ROOT / "src" / "amp" / package).glob("[a-z]*.py")}
+    assert {m for m in modules if not m.startswith(tuple(families)) and m not in names} == set()
+
+
 def test_the_readmes_python_succeeds_on_a_real_model(smollm2: str, tmp_path: Path) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     out = python(code.replace("qwen2.5-coder-1.5b", smollm2), tmp_path)

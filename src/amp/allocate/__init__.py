@@ -1,4 +1,10 @@
-"""The allocators, and the one place that finds them: by name, by file, or of another package."""
+"""The allocators, and the one place that finds them: by name, by file, or of another package.
+
+`base` has the protocol, and what a budget allows; `space` has the bounds of allocations and the
+distribution over them. Rules: `rules`, `stopping` (by votes), `confidence` (by how sure candidates
+make us), `plan_state` (of long plans), `giving_up`. Learned policies: `policy`, `mlp_policy`,
+`arm_values`, `router`; `policy_file` reads and writes them.
+"""
 
 from __future__ import annotations
 

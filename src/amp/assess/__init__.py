@@ -1,12 +1,17 @@
-"""Complexity assessment (CAM): how hard a plan step is, from features of the step."""
+"""Complexity assessment (CAM): how hard a plan step is, from features of the step.
+
+`base` has the protocol and the weighted sum, `neural` the network. `features` puts a step under one
+schema: from its words (`text`), from how sure the model is (`uncertainty`), and from what the
+rounds so far tell (`evidence`). `correctness` says how probably one candidate is right.
+"""
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from amp.assess.base import GROUPS, AblatedAssessor, Assessor, Group, WeightedAssessor, ablate
 from amp.assess.features import FEATURES, Feature, FeatureVector, observe
+from amp.plugins import exported_later
 
 if TYPE_CHECKING:
     from amp.assess.neural import NeuralAssessor, load_assessor, save_assessor
@@ -27,11 +32,6 @@ __all__ = [
     "save_assessor",
 ]
 
-_WITH_NUMPY = ("NeuralAssessor", "load_assessor", "save_assessor")
-
-
-def __getattr__(name: str) -> Any:
-    """Exports what needs numpy without importing it yet."""
-    if name not in _WITH_NUMPY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.neural"), name)
+__getattr__ = exported_later(
+    __name__, {"neural": ("NeuralAssessor", "load_assessor", "save_assessor")}
+)

@@ -1,4 +1,10 @@
-"""Execution: carries an allocation out with prompts, tools and verification."""
+"""Execution: carries an allocation out with prompts, tools and verification.
+
+`executor` does it, with `base` (prompts and tools) and `meter` (all calls, within the limits). A
+step is one of three: `open_step`, `choice_step`, or one of `plans`. `checks` verifies candidates,
+`boundary` is where other people's environments meet the loop, and `program`, `sandbox` and `tools`
+are what models may use. `observing` tells others what is done.
+"""
 
 from __future__ import annotations
 

@@ -5,6 +5,17 @@ A policy from Python::
     from amp.learn import load_dataset, load_train_config, train_policy
     config = load_train_config(Path("configs/train-gsm8k.toml"))
     policy = train_policy(config, load_dataset(config, benchmark), Path("runs/policy"))
+
+The modules by what is learned:
+
+- the policy network: `pipeline` is the whole way, from `config` and `dataset` by
+  `behaviour_cloning` to `trainer`, which plays (`rollout`, `live_rollout`) and improves (`ppo`,
+  `networks`);
+- policies of long plans: `lattices`, with `arm_values` and `value_trees`, compared by
+  `lattice_study`;
+- routers: `routing`, `router_training` and `priors`, compared by ``pool_*``;
+- assessors (`pretrain`), heads that rate candidates (`correctness`, `candidates`) and that give up
+  (`giving_up`).
 """
 
 from __future__ import annotations

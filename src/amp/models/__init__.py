@@ -1,4 +1,14 @@
-"""Language models: one protocol, and a back end a file."""
+"""Language models: one protocol, and a back end a file.
+
+`base` has the protocol. The back ends are `llamacpp` (with `llamacpp_server`), `transformers` (with
+``transformers_*``), `openai` (with `openai_response`), `anthropic`, and `scripted`; `recorded`
+keeps and replays the answers of any of them (``recording*``). `registry` opens a model by its name,
+`catalog` and `download` fetch it.
+
+What the two APIs share, from the wire up: `connection` reaches a server, `sdk` asks it, `reply`
+reads its bytes, `refusals` learns what it refuses, `answer_text` tells what is said from what is
+thought, `bill` says what it cost, and `chat` makes the messages.
+"""
 
 from __future__ import annotations
 

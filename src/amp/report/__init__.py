@@ -2,6 +2,11 @@
 
 Everything here reads `Run`s, be they of the planner or of recorded samples. `make_report` measures
 them; `Run.to_frame` gives the episodes to whoever measures something else.
+
+`runs` and `metrics` measure one run, `paired`, `frontier` and `adaptivity` compare several, with
+`stats` for how sure that is, and `report` puts all together; `validity` and `validity_report` do so
+for complexity scores, `curves` for policies of pools. `tables`, `overview`, `figures`, `pages` and
+`curve_pages` show it, and `inspect_log` writes it for other tools.
 """
 
 from __future__ import annotations
