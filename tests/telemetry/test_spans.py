@@ -32,7 +32,17 @@ from amp.planner import Planner
 from amp.settings import Settings
 from amp.telemetry import Telemetry, traced
 from amp.telemetry.spans import LAID_END_TO_END, TracedPlanner
-from amp.types import Allocation, Episode, Limits, StepRecord, Task, Usage
+from amp.types import (
+    Allocation,
+    Complexity,
+    Episode,
+    Limits,
+    Observation,
+    StepContext,
+    StepRecord,
+    Task,
+    Usage,
+)
 
 USAGES = {
     "input_tokens": "prompt_tokens",
@@ -134,12 +144,19 @@ def test_what_a_round_was_allocated_and_brought(collector: Collector, tmp_path: 
     assert root.service == "amp"
     assert step.said["gen_ai.operation.name"] == "plan"
     assert step.said["amp.budget.left.tokens"] == 100_000
+    assert made.said["amp.budget.left.tokens"] == 100_000
+    expected = planner.allocator.bid(StepContext(TASKS[0], Observation()), made_of(episode))
+    assert made.said["amp.expected.gain_per_cost"] == expected
     assert made.said["amp.allocation.tools"] == ["python"]
     assert made.said["amp.allocation.beam_width"] == made.said["amp.candidates"] == 2
     assert chat.said["gen_ai.request.choice.count"] == 2
     assert chat.said["gen_ai.prompt.name"] == "gsm8k"
     assert [tool.name for tool in tools] == ["execute_tool python"] * 2
     assert "gen_ai.usage.input_tokens" not in root.said | step.said | made.said
+
+
+def made_of(episode: Episode) -> Complexity:
+    return episode.steps[0].rounds[0].complexity
 
 
 def in_the_corridor(telemetry: Telemetry, task: Task = STRANGE) -> Episode:

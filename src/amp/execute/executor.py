@@ -195,7 +195,7 @@ class Executor:
             LimitReachedError: if the limits do not allow a single candidate.
             ModelError: from the model.
         """
-        with executing(allocation):
+        with executing(context, allocation):
             return await self._execute(context, allocation, meter)
 
     async def _execute(

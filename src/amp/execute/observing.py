@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from amp.models.base import ModelCard, Prompt, Request
-from amp.types import Allocation, ToolUse, Usage
+from amp.types import Allocation, StepContext, ToolUse, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,7 @@ class Execution:
         ended: the same.
         calls: that were made for it, as they ended.
         error: class of the error that ended it; empty if none did.
+        context: in which it was decided; None where that is not known any more.
     """
 
     allocation: Allocation
@@ -76,6 +77,7 @@ class Execution:
     ended: int
     calls: tuple[ModelCall | ToolRun, ...] = ()
     error: str = ""
+    context: StepContext | None = None
 
 
 Event = ModelCall | ToolRun | Execution
@@ -102,7 +104,7 @@ def note(event: Event) -> None:
 
 
 @contextmanager
-def executing(allocation: Allocation) -> Iterator[None]:
+def executing(context: StepContext, allocation: Allocation) -> Iterator[None]:
     """Tells of an execution with the calls that are made inside."""
     if _events.get() is None:
         yield
@@ -117,7 +119,7 @@ def executing(allocation: Allocation) -> Iterator[None]:
         raise
     finally:
         made = tuple(call for call in calls if not isinstance(call, Execution))
-        note(Execution(allocation, begun, time.time_ns(), made, error))
+        note(Execution(allocation, begun, time.time_ns(), made, error, context))
 
 
 @dataclass(slots=True)

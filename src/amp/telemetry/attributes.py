@@ -21,7 +21,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from amp.execute.observing import Execution, ModelCall, ToolRun
 from amp.models.base import Message, ModelCard, Request
@@ -34,6 +34,7 @@ from amp.types import (
     Limits,
     Probe,
     Round,
+    StepContext,
     StepRecord,
     Task,
     Usage,
@@ -41,6 +42,8 @@ from amp.types import (
 
 Value = str | bool | int | float | Sequence[str]
 Attributes = dict[str, Value]
+Bid = Callable[[StepContext, Complexity], float]
+"""As `amp.allocate.base.Allocator.bid`."""
 
 AGENT = "amp"
 """``gen_ai.agent.name``."""
@@ -130,15 +133,23 @@ def of_step(
     return said
 
 
-def of_execution(number: int, execution: Execution, made: Round | None) -> Attributes:
+def of_execution(
+    number: int, execution: Execution, made: Round | None, bid: Bid | None = None
+) -> Attributes:
     """Of the span of a round.
 
     Args:
         number: of the round in its step, from 1.
         execution: of its allocation.
         made: its record; None if it has none, since it failed.
+        bid: what a round is worth per unit of cost; None where nobody tells.
     """
     said: Attributes = {**_CHAIN, "amp.round": number, **of_allocation(execution.allocation)}
+    if execution.context is not None:
+        said |= _left(execution.context.remaining, Usage(), 0)
+        if bid is not None and made is not None:
+            worth = bid(execution.context, made.complexity)
+            said |= _finite({"amp.expected.gain_per_cost": worth})
     if execution.error:
         said["error.type"] = execution.error
     if made is not None:

@@ -23,6 +23,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 
+from amp.allocate.base import Allocator
 from amp.environment import AsyncEnvironment, Environment
 from amp.execute.boundary import task_of
 from amp.execute.observing import Event, Execution, ModelCall, ToolRun, watching
@@ -32,6 +33,7 @@ from amp.models.base import ModelCard
 from amp.telemetry.attributes import (
     AGENT,
     Attributes,
+    Bid,
     is_local,
     of_call,
     of_episode,
@@ -68,6 +70,7 @@ class EpisodeSpan:
         span: the span.
         begun: nanoseconds since 1970.
         limits: of the episode, where they are known.
+        bid: what a round is worth per unit of cost, where somebody tells.
         step_begun: when the step at hand began.
         steps: that have ended.
         spent: what they took.
@@ -76,6 +79,7 @@ class EpisodeSpan:
     span: Span
     begun: int
     limits: Limits | None
+    bid: Bid | None = None
     step_begun: int = 0
     steps: int = 0
     spent: Usage = field(default_factory=Usage)
@@ -98,6 +102,7 @@ class Spans:
         task: Task,
         begun: int,
         limits: Limits | None = None,
+        bid: Bid | None = None,
         parent: Context | None = None,
     ) -> EpisodeSpan:
         """Begins the span of an episode, below that which is current unless another is named."""
@@ -105,7 +110,7 @@ class Spans:
         span = self.tracer.start_span(
             f"invoke_agent {AGENT}", context=parent, attributes=said, start_time=begun
         )
-        return EpisodeSpan(span, begun, limits, begun)
+        return EpisodeSpan(span, begun, limits, bid, begun)
 
     def step(
         self, running: EpisodeSpan, step: StepRecord, events: Sequence[Event], ended: int
@@ -115,7 +120,7 @@ class Spans:
         said = of_step(running.steps, step, running.spent, running.limits, content=self.content)
         within = _Interval(running.span, running.begun, ended)
         with self._span(f"plan {AGENT}", said, within, running.step_begun, ended) as inside:
-            self._events(events, step.rounds, inside)
+            self._events(events, step.rounds, inside, running.bid)
         running.spent += step.usage
         running.step_begun = ended
 
@@ -152,7 +157,13 @@ class Spans:
         self.end(running, episode, (), ended)
         return ended
 
-    def _events(self, events: Sequence[Event], rounds: Sequence[Round], within: _Interval) -> None:
+    def _events(
+        self,
+        events: Sequence[Event],
+        rounds: Sequence[Round],
+        within: _Interval,
+        bid: Bid | None = None,
+    ) -> None:
         """Writes spans of what happened in a step; rounds belong to executions in their order."""
         done = [each for each in events if isinstance(each, Execution) and not each.error]
         # A planner that carries several plans on makes one record of what several executions did.
@@ -166,7 +177,7 @@ class Spans:
             else:
                 number += 1
                 made = None if event.error else next(left, None)
-                said = of_execution(number, event, made)
+                said = of_execution(number, event, made, bid)
                 with self._span("round", said, within, event.begun, event.ended) as inside:
                     self._events(event.calls, (), inside)
 
@@ -219,6 +230,8 @@ class TracedPlanner:
 
     def __init__(self, planner: AnyPlanner, spans: Spans) -> None:
         self.limits = planner.limits
+        allocator: Allocator | None = getattr(planner, "allocator", None)  # not every planner's
+        self._bid = None if allocator is None else allocator.bid
         self._planner, self._spans = planner, spans
 
     async def run(
@@ -230,7 +243,7 @@ class TracedPlanner:
         """Plans one task, as the planner does."""
         task = task_of(task)
         with watching() as events:
-            running = self._spans.begin(task, time.time_ns(), self.limits)
+            running = self._spans.begin(task, time.time_ns(), self.limits, self._bid)
 
             def stepped(step: StepRecord) -> None:
                 self._spans.step(running, step, events, time.time_ns())
