@@ -107,13 +107,17 @@ async def started(folder: Path, *options: str) -> tuple[asyncio.subprocess.Proce
     command = [sys.executable, "-m", "amp", "serve", *options, "--port", str(port)]
     process = await asyncio.create_subprocess_exec(*command, cwd=folder, stdout=PIPE, stderr=PIPE)
     address = f"http://127.0.0.1:{port}"
-    async with httpx2.AsyncClient() as client, asyncio.timeout(20):
-        while True:
-            try:
-                await client.get(f"{address}/healthz")
-                return process, address
-            except httpx2.ConnectError:
-                await asyncio.sleep(0.05)
+    try:
+        async with httpx2.AsyncClient() as client, asyncio.timeout(20):
+            while True:
+                try:
+                    await client.get(f"{address}/healthz")
+                    return process, address
+                except httpx2.ConnectError:
+                    await asyncio.sleep(0.05)
+    except TimeoutError:
+        process.kill()  # it would go on when the test is over
+        raise
 
 
 @pytest.mark.slow
