@@ -232,7 +232,7 @@ async def test_an_outcome_is_taken_from_the_key_whose_episode_it_is(tmp_path: Pa
             (bob, good, 404, "there is no episode 'sum' of this key"),
             ({}, good, 401, "unknown key"),
             (ann, {**good, "success": 1.5}, 400, "success"),
-            (ann, {**good, "success": float("nan")}, 400, "success"),
+            (ann, {**good, "success": float("nan")}, 400, "number NaN"),
             (ann, {**good, "step": 7}, 404, "no step 7"),
             (ann, {**good, "step": -1}, 400, "step"),
             (ann, {**good, "note": "x" * 1001}, 400, "note"),
