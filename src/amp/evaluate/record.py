@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -24,6 +24,7 @@ from amp.benchmarks.base import Benchmark
 from amp.errors import InvalidInputError, ModelError, RecordingError, did_you_mean
 from amp.evaluate.assembly import build_planner
 from amp.evaluate.config import PlannerConfig, RunConfig
+from amp.evaluate.workers import Here, Workers
 from amp.methods import AnyPlanner
 from amp.models.base import ModelCard
 from amp.models.recorded import RecordedModel
@@ -130,12 +131,31 @@ class Grid:
             yield replace(task, seed=task.seed + index)
 
 
+@dataclass(frozen=True, slots=True)
+class GridBench:
+    """What it takes to ask one task everything.
+
+    Attributes:
+        grid: what is asked.
+        planners: by arm.
+    """
+
+    grid: Grid
+    planners: Mapping[str, AnyPlanner]
+
+    @classmethod
+    def of(cls, model: RecordedModel, grid: Grid) -> Self:
+        """The bench of a model behind its recording."""
+        return cls(grid, {arm: grid.planner(model, arm) for arm in grid.arms})
+
+
 async def record_grid(
     model: RecordedModel,
     grid: Grid,
     tasks: Sequence[Task],
     jobs: int = 1,
     on_task: Callable[[Task], None] | None = None,
+    workers: Workers[GridBench] | None = None,
 ) -> dict[str, str]:
     """Runs every arm on every task; what is recorded already costs nothing.
 
@@ -148,6 +168,7 @@ async def record_grid(
         tasks: of whom.
         jobs: tasks at a time.
         on_task: called with every task that is done.
+        workers: ask elsewhere, in place of the model here.
 
     Returns:
         For each task for which the model failed, by its id, the reason. A second call retries them.
@@ -156,76 +177,69 @@ async def record_grid(
         InvalidInputError: if jobs is less than 1.
         ModelError: if it failed for so many tasks in a row that it is not there.
     """
-    planners = {arm: grid.planner(model, arm) for arm in grid.arms}
+    workers = workers or Here(GridBench.of(model, grid), jobs)
+    return await work_through(workers.each(ask, tasks), len(tasks), on_task)
 
-    async def play(task: Task) -> tuple[str | None, bool]:
-        failure = await _play(planners, grid, task)
-        return failure, failure is not None
 
-    return await work_through(tasks, play, jobs, on_task)
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What came of one task.
+
+    Attributes:
+        task: which.
+        failure: why it failed; None if it did not.
+        by_model: whether the model is to blame.
+    """
+
+    task: Task
+    failure: str | None = None
+    by_model: bool = False
 
 
 async def work_through(
-    tasks: Sequence[Task],
-    do: Callable[[Task], Awaitable[tuple[str | None, bool]]],
-    jobs: int = 1,
+    tried: AsyncGenerator[Tried, None],
+    count: int,
     on_task: Callable[[Task], None] | None = None,
 ) -> dict[str, str]:
-    """Does something with each task, several at a time.
+    """Works through many tasks, and ends the work where it is of no use.
 
     Args:
-        tasks: in their order.
-        do: returns why it failed, or None, and whether the model is to blame.
-        jobs: tasks at a time.
+        tried: the tasks, as they end.
+        count: how many there are.
         on_task: called with every task that is done.
 
     Returns:
-        For each task with which it failed, by its id, the reason.
+        For each task that failed, by its id, the reason.
 
     Raises:
-        InvalidInputError: if jobs is less than 1.
         ModelError: if the model failed for so many tasks in a row that it is not there.
     """
-    if jobs < 1:
-        raise InvalidInputError(f"jobs is {jobs}, expected at least 1")
-    waiting = iter(tasks)
     failures: dict[str, str] = {}
     in_a_row = 0
-
-    async def work() -> None:
-        nonlocal in_a_row
-        for task in waiting:
-            failure, by_model = await do(task)
-            in_a_row = in_a_row + 1 if by_model else 0
-            if failure is not None:
-                failures[task.id] = failure
-            if in_a_row == min(_FAILED_TASKS_TO_GIVE_UP, len(tasks)):
+    async with aclosing(tried):
+        async for one in tried:
+            in_a_row = in_a_row + 1 if one.by_model else 0
+            if one.failure is not None:
+                failures[one.task.id] = one.failure
+            if in_a_row == min(_FAILED_TASKS_TO_GIVE_UP, count):
                 which, last = f"{in_a_row} tasks in a row", ", the last one by"
                 if in_a_row == 1:
                     which, last = "1 task", ""
-                raise ModelError(f"{which} ended by a model error{last}: {failure}")
+                raise ModelError(f"{which} ended by a model error{last}: {one.failure}")
             if on_task is not None:
-                on_task(task)
-
-    workers = [asyncio.create_task(work()) for _ in range(jobs)]
-    try:
-        await asyncio.gather(*workers)
-    finally:
-        for worker in workers:
-            worker.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
+                on_task(one.task)
     return failures
 
 
-async def _play(planners: Mapping[str, AnyPlanner], grid: Grid, task: Task) -> str | None:
+async def ask(bench: GridBench, task: Task) -> Tried:
     """Plays all arms on a task; says why the model failed in one of them."""
     failure = None
-    for arm, planner in planners.items():
-        for play in grid.plays(task, arm):
-            episode = await planner.run(play, grid.benchmark.environment(play))
+    for arm, planner in bench.planners.items():
+        for play in bench.grid.plays(task, arm):
+            episode = await planner.run(play, bench.grid.benchmark.environment(play))
             if episode.ended == MODEL_ERROR:
                 failure = episode.steps[-1].failure
-    return failure
+    return Tried(task, failure, failure is not None)
 
 
 async def complete_tasks(
@@ -240,10 +254,10 @@ async def complete_tasks(
     found: dict[str, set[str]] = {arm: set() for arm in grid.arms}
     try:
         for arm, ids in found.items():
-            planner = {arm: grid.planner(model, arm)}
+            bench = GridBench(grid, {arm: grid.planner(model, arm)})
             for task in tasks:
                 with suppress(RecordingError):  # an answer is missing
-                    await _play(planner, grid, task)
+                    await ask(bench, task)
                     ids.add(task.id)
     finally:
         await model.close()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import platform
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import asdict
+from contextlib import aclosing
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from amp.allocate import (
     find_allocator,
@@ -20,14 +20,12 @@ from amp.environment import AsyncEnvironment, Environment
 from amp.errors import EnvironmentFailedError, InvalidInputError, ModelError, RecordingError
 from amp.evaluate.assembly import Assembly, is_replay
 from amp.evaluate.config import RunConfig
+from amp.evaluate.workers import Here, Workers
 from amp.methods import AnyPlanner
 from amp.models.base import LanguageModel
 from amp.telemetry import traced
 from amp.trace import CONTENTS, EPISODES, SANDBOX, RunDirectory
 from amp.types import FAULTS, MODEL_ERROR, Episode, StepRecord, Task, written
-
-if TYPE_CHECKING:
-    pass
 
 _MODEL_ERRORS_TO_GIVE_UP = 3
 _PACKAGES = ("adaptive-meta-planning", "xllamacpp", "minigrid", "alfworld", "textworld", "openai")
@@ -89,7 +87,40 @@ class Worlds(Protocol):
         ...
 
 
-async def run_episodes(
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What an episode takes.
+
+    Attributes:
+        planner: plans it.
+        worlds: have its environment.
+        on_step: called with each step of each task as soon as it is finished.
+    """
+
+    planner: AnyPlanner
+    worlds: Worlds
+    on_step: Callable[[Task, StepRecord], None] | None = None
+
+
+async def plan(bench: Bench, task: Task) -> Episode:
+    """Plans one task.
+
+    Raises:
+        RecordingError: if its answers were not recorded; names the task.
+        AmpError: any other error of its episode.
+    """
+    on_step = bench.on_step
+    try:
+        return await bench.planner.run(
+            task,
+            bench.worlds.environment(task),
+            on_step=None if on_step is None else lambda step: on_step(task, step),
+        )
+    except RecordingError as error:
+        raise RecordingError(f"task {task.id}: {error}") from None
+
+
+def run_episodes(
     planner: AnyPlanner,
     benchmark: Worlds,
     tasks: Sequence[Task],
@@ -105,41 +136,7 @@ async def run_episodes(
         AmpError: the first error of any episode; finished episodes are yielded before it, and
             running ones are cancelled.
     """
-    if jobs < 1:
-        raise InvalidInputError(f"jobs is {jobs}, expected at least 1")
-    planner = traced(planner)
-    waiting = iter(tasks)
-    running: list[asyncio.Task[Episode]] = []
-
-    async def plan(task: Task) -> Episode:
-        try:
-            return await planner.run(
-                task,
-                benchmark.environment(task),
-                on_step=None if on_step is None else lambda step: on_step(task, step),
-            )
-        except RecordingError as error:
-            raise RecordingError(f"task {task.id}: {error}") from None
-
-    try:
-        while True:
-            while len(running) < jobs and (task := next(waiting, None)) is not None:
-                running.append(asyncio.create_task(plan(task)))
-            if not running:
-                return
-            await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            while ended := [episode for episode in running if episode.done()]:
-                finished = min(ended, key=_has_failed)  # an error loses no episode that has ended
-                running.remove(finished)
-                yield finished.result()
-    finally:
-        for unfinished in running:
-            unfinished.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-
-
-def _has_failed(episode: asyncio.Task[Episode]) -> bool:
-    return episode.cancelled() or episode.exception() is not None
+    return Here(Bench(traced(planner), benchmark, on_step), jobs).each(plan, tasks)
 
 
 async def run_tasks(
@@ -150,10 +147,21 @@ async def run_tasks(
     jobs: int = 1,
     on_step: Callable[[Task, StepRecord], None] | None = None,
     on_episode: Callable[[Episode], None] | None = None,
+    workers: Workers[Bench] | None = None,
 ) -> list[Episode]:
     """Plans the tasks that are not in the directory yet; returns all episodes in task order.
 
     An interruption loses only the episodes that are running.
+
+    Args:
+        planner: plans them, at most `jobs` at a time.
+        benchmark: has their environments.
+        tasks: in their order.
+        directory: of the run.
+        jobs: tasks at a time.
+        on_step: called with each step; where others work, when its episode is there.
+        on_episode: called with each episode as soon as it is saved.
+        workers: plan the tasks elsewhere, in place of the planner and the benchmark.
 
     Raises:
         ModelError: if the model failed in several episodes in a row, so that it is probably not
@@ -164,17 +172,21 @@ async def run_tasks(
     left = [task for task in tasks if task.id not in done]
     failed = 0
     try:
-        async for episode in run_episodes(planner, benchmark, left, jobs, on_step):
-            directory.append(episode)
-            if on_episode is not None:
-                on_episode(episode)
-            failed = failed + 1 if episode.ended in FAULTS else 0
-            if failed == min(_MODEL_ERRORS_TO_GIVE_UP, len(left)):
-                kind = ModelError if episode.ended == MODEL_ERROR else EnvironmentFailedError
-                which, last = f"{failed} episodes in a row", ", the last one by"
-                if failed == 1:
-                    which, last = "1 episode", ""
-                raise kind(f"{which} ended by a {episode.ended}{last}: {episode.steps[-1].failure}")
+        if workers is None:
+            episodes = run_episodes(planner, benchmark, left, jobs, on_step)
+        else:
+            episodes = workers.each(plan, left)
+        async with aclosing(episodes):
+            async for episode in episodes:
+                directory.append(episode)
+                if workers is not None and on_step is not None:
+                    for step in episode.steps:
+                        on_step(episode.task, step)
+                if on_episode is not None:
+                    on_episode(episode)
+                failed = failed + 1 if episode.ended in FAULTS else 0
+                if failed == min(_MODEL_ERRORS_TO_GIVE_UP, len(left)):
+                    raise _gives_up(episode, failed)
     except RecordingError as error:  # a replay of more than was recorded
         done = {episode.task.id for episode in directory.done}
         first = next((n for n, task in enumerate(tasks) if task.id not in done), len(tasks))
@@ -183,6 +195,14 @@ async def run_tasks(
         raise RecordingError(f"{error} ({count})") from None
     directory.finish([task.id for task in tasks])
     return directory.done
+
+
+def _gives_up(last: Episode, failed: int) -> ModelError | EnvironmentFailedError:
+    kind = ModelError if last.ended == MODEL_ERROR else EnvironmentFailedError
+    which, by = f"{failed} episodes in a row", ", the last one by"
+    if failed == 1:
+        which, by = "1 episode", ""
+    return kind(f"{which} ended by a {last.ended}{by}: {last.steps[-1].failure}")
 
 
 def _plain(fields: dict[str, Any]) -> dict[str, Any]:

@@ -17,17 +17,21 @@ import shutil
 import sqlite3
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from amp.errors import RecordingError
 
 _BUSY_SECONDS = 30.0
 _LOGS = ("-wal", "-journal")
 """What SQLite keeps beside a file that is being written, or whose writer was killed."""
+
+
+Write = tuple[str, tuple[Any, ...]]
+"""A statement that added something, and its values."""
 
 
 class _State(NamedTuple):
@@ -47,10 +51,16 @@ class RecordingFile:
         path: the file.
         write: whether it may be created and written; otherwise it must exist.
 
+    Attributes:
+        on_write: called with everything that a file of this process is given and had not, so that
+            a worker on another machine can send it to the one who keeps the recording.
+
     Raises:
         RecordingError: from every method and block, if the file is missing, damaged, something
             else, gone since it was opened, or cannot be written.
     """
+
+    on_write: ClassVar[Callable[[Path, Write], None] | None] = None
 
     def __init__(self, path: Path, *, write: bool) -> None:
         self.path = path
@@ -72,6 +82,14 @@ class RecordingFile:
         with self._guarded():
             self._look_again()
             yield self._connection
+
+    def write(self, statement: str, values: Sequence[Any] = ()) -> bool:
+        """Carries out a statement that adds something; returns whether it was not there yet."""
+        with self.use() as connection:
+            is_new = connection.execute(statement, values).rowcount != 0
+        if is_new and RecordingFile.on_write is not None:
+            RecordingFile.on_write(self.path, (statement, tuple(values)))
+        return is_new
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

@@ -167,11 +167,10 @@ class Store:
     def set_identity(self, card: ModelCard, capabilities: Capabilities) -> None:
         """Notes the model of a new file; in an old one, what the model turned out to lack."""
         self._insert("meta", "card", _json(dataclasses.asdict(card)))
-        with self._file.use() as connection:
-            connection.execute(
-                "INSERT OR REPLACE INTO meta VALUES ('capabilities', ?)",
-                (_json(dataclasses.asdict(capabilities)),),
-            )
+        self._file.write(
+            "INSERT OR REPLACE INTO meta VALUES ('capabilities', ?)",
+            (_json(dataclasses.asdict(capabilities)),),
+        )
 
     def versions(self) -> dict[str, str]:
         """Returns the version of the prompts by family, such as ``{"gsm8k": "gsm8k/3"}``."""
@@ -180,8 +179,7 @@ class Store:
 
     def set_version(self, family: str, version: str) -> None:
         """Notes which version the prompts of a family have from now on."""
-        with self._file.use() as connection:
-            connection.execute("INSERT OR REPLACE INTO prompts VALUES (?, ?)", (family, version))
+        self._file.write("INSERT OR REPLACE INTO prompts VALUES (?, ?)", (family, version))
 
     # ----------------------------------------------------------------------- rows
 
@@ -360,14 +358,11 @@ class Store:
     def _insert(self, table: str, *values: object) -> bool:
         """Adds a row; returns whether it is new."""
         places = ", ".join("?" * len(values))
-        statement = f"INSERT OR IGNORE INTO {table} VALUES ({places})"
-        with self._file.use() as connection:
-            return connection.execute(statement, values).rowcount > 0
+        return self._file.write(f"INSERT OR IGNORE INTO {table} VALUES ({places})", values)
 
     def _note_estimate(self, key: bytes, index: int, usage: Usage) -> None:
         if usage.estimated_calls:
-            with self._file.use() as connection:
-                connection.execute(_ESTIMATES.replace("TABLE", "TABLE IF NOT EXISTS", 1))
+            self._file.write(_ESTIMATES.replace("TABLE", "TABLE IF NOT EXISTS", 1))
             self._insert("estimates", key, index, usage.estimated_calls)
 
     def _estimated(self, key: bytes) -> dict[int, int]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ from amp.errors import (
     RecordingError,
     did_you_mean,
 )
-from amp.evaluate.record import corners, work_through
+from amp.evaluate.record import Tried, corners, work_through
+from amp.evaluate.workers import Here, Workers
 from amp.methods import AnyPlanner
 from amp.models.base import ModelCard
 from amp.models.recorded import RecordedModel
@@ -169,6 +171,37 @@ def visited(path: Path, survey: Survey) -> dict[str, Visited]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class SurveyBench:
+    """What it takes to visit the states of one task.
+
+    Attributes:
+        survey: what is visited.
+        model: the model behind its recording.
+        planner: with the same model; what it comes to is visited, too.
+    """
+
+    survey: Survey
+    model: RecordedModel
+    planner: AnyPlanner | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Visit:
+    """A task, the states at most, and what is visited beyond them."""
+
+    task: Task
+    cap: int
+    ways: list[list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen(Tried):
+    """What came of a visit: a row for the recording, if there is more than it has."""
+
+    row: Mapping[str, Any] | None = None
+
+
 async def record_lattice(
     model: RecordedModel,
     path: Path,
@@ -176,6 +209,7 @@ async def record_lattice(
     tasks: Sequence[Task],
     jobs: int = 1,
     on_task: Callable[[Task], None] | None = None,
+    workers: Workers[SurveyBench] | None = None,
 ) -> dict[str, str]:
     """Visits the states of tasks; those that are in the recording already cost nothing.
 
@@ -189,6 +223,7 @@ async def record_lattice(
         tasks: of whom.
         jobs: tasks at a time.
         on_task: called with every task that is done.
+        workers: visit elsewhere, in place of the model here.
 
     Returns:
         For each task that is left out, by its id, the reason.
@@ -198,15 +233,14 @@ async def record_lattice(
         ModelError: if it failed for so many tasks in a row that it is not there.
     """
     rows = read_lattice_tasks(path, survey.key)
-    left = [t for t in tasks if t.id not in rows or _is_short(rows[t.id], survey.cap)]
-
-    async def visit(task: Task) -> None:
-        ways = _ways(rows[task.id]) if task.id in rows else []
-        found = await survey.explorer(model).explore(task, ways)
-        row = _row(found, survey.cap, ways)
-        add_lattice_task(path, survey.key, survey.told, task.id, row)
-
-    return await work_through(left, _or_why(visit), jobs, on_task)
+    left = [
+        _Visit(task, survey.cap, _ways(rows[task.id]) if task.id in rows else [])
+        for task in tasks
+        if task.id not in rows or _is_short(rows[task.id], survey.cap)
+    ]
+    workers = workers or Here(SurveyBench(survey, model), jobs)
+    seen = _noted(workers.each(_visit, left), path, survey)
+    return await work_through(seen, len(left), on_task)
 
 
 async def complete_lattice(
@@ -217,6 +251,7 @@ async def complete_lattice(
     tasks: Sequence[Task],
     jobs: int = 1,
     on_task: Callable[[Task], None] | None = None,
+    workers: Workers[SurveyBench] | None = None,
 ) -> dict[str, str]:
     """Visits what a planner comes to beyond the states that are in a recording.
 
@@ -228,6 +263,7 @@ async def complete_lattice(
         tasks: of whom; they are in the recording.
         jobs: tasks at a time.
         on_task: called with every task that is done.
+        workers: visit elsewhere, in place of the model and the planner here.
 
     Returns:
         For each task that is left out, by its id, the reason.
@@ -237,21 +273,52 @@ async def complete_lattice(
         ModelError: as `record_lattice`.
     """
     rows = read_lattice_tasks(path, survey.key)
+    there = [
+        _Visit(task, rows[task.id]["cap"], _ways(rows[task.id]))
+        for task in tasks
+        if task.id in rows
+    ]
+    workers = workers or Here(SurveyBench(survey, model, planner), jobs)
+    seen = _noted(workers.each(_visit, there), path, survey)
+    absent = {task.id: "not in the recording" for task in tasks if task.id not in rows}
+    return absent | await work_through(seen, len(there), on_task)
 
-    async def visit(task: Task) -> None:
-        if task.id not in rows:
-            raise EnvironmentFailedError("not in the recording")
-        cap, ways = rows[task.id]["cap"], _ways(rows[task.id])
-        episode = await planner.run(task, survey.benchmark.environment(task))
-        if episode.ended == MODEL_ERROR:
-            raise ModelError(episode.steps[-1].failure or MODEL_ERROR)
-        found = await survey.explorer(model, cap).explore(task, ways)
-        if None in found.way(episode):
-            ways = [*ways, [choice_in(step).name for step in episode.steps]]
-            found = await survey.explorer(model, cap).explore(task, ways)
-            add_lattice_task(path, survey.key, survey.told, task.id, _row(found, cap, ways))
 
-    return await work_through(tasks, _or_why(visit), jobs, on_task)
+async def _visit(bench: SurveyBench, visit: _Visit) -> _Seen:
+    """Visits a task; a failure of the model or of the environment leaves it out."""
+    task = visit.task
+    try:
+        return _Seen(task, row=await _row_of(bench, visit))
+    except ModelError as error:
+        return _Seen(task, str(error), by_model=True)
+    except (ReplayError, EnvironmentFailedError) as error:
+        return _Seen(task, str(error))
+
+
+async def _row_of(bench: SurveyBench, visit: _Visit) -> Mapping[str, Any] | None:
+    task, cap, ways, planner = visit.task, visit.cap, visit.ways, bench.planner
+    explorer = bench.survey.explorer
+    if planner is None:
+        return _row(await explorer(bench.model, cap).explore(task, ways), cap, ways)
+    episode = await planner.run(task, bench.survey.benchmark.environment(task))
+    if episode.ended == MODEL_ERROR:
+        raise ModelError(episode.steps[-1].failure or MODEL_ERROR)
+    found = await explorer(bench.model, cap).explore(task, ways)
+    if None not in found.way(episode):
+        return None
+    ways = [*ways, [choice_in(step).name for step in episode.steps]]
+    return _row(await explorer(bench.model, cap).explore(task, ways), cap, ways)
+
+
+async def _noted(
+    seen: AsyncGenerator[_Seen, None], path: Path, survey: Survey
+) -> AsyncGenerator[Tried, None]:
+    """The same, with what is new put in the recording first."""
+    async with aclosing(seen):
+        async for one in seen:
+            if one.row is not None:
+                add_lattice_task(path, survey.key, survey.told, one.task.id, one.row)
+            yield one
 
 
 def _ways(row: Mapping[str, Any]) -> list[list[str]]:
@@ -261,23 +328,6 @@ def _ways(row: Mapping[str, Any]) -> list[list[str]]:
 
 def _is_short(row: Mapping[str, Any], cap: int) -> bool:
     return bool(row["cut_off"]) and cap > row["cap"]
-
-
-def _or_why(
-    visit: Callable[[Task], Awaitable[None]],
-) -> Callable[[Task], Awaitable[tuple[str | None, bool]]]:
-    """Says why a task is left out, and whether the model is to blame."""
-
-    async def tried(task: Task) -> tuple[str | None, bool]:
-        try:
-            await visit(task)
-        except ModelError as error:
-            return str(error), True
-        except (ReplayError, EnvironmentFailedError) as error:
-            return str(error), False
-        return None, False
-
-    return tried
 
 
 def _row(found: TaskLattice, cap: int, ways: Sequence[Sequence[str]]) -> dict[str, Any]:
