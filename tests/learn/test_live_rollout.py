@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tests.fakes.ray import FakeRay
 from tests.fakes.recorded import (
     CHAIN,
     GSM8K,
@@ -30,17 +34,20 @@ from amp.assess.base import WeightedAssessor
 from amp.cost import Cost, costing
 from amp.environment import Environment
 from amp.errors import InvalidInputError, ModelError
+from amp.evaluate.ray_workers import on_ray
+from amp.evaluate.workers import Opener, Places
 from amp.execute.base import PlainPrompts
 from amp.execute.executor import Executor
 from amp.learn import rollout
 from amp.learn.config import PPOConfig
-from amp.learn.live_rollout import play
+from amp.learn.live_rollout import LiveBench, play
 from amp.learn.networks import Networks
 from amp.learn.ppo import batch_of, losses, update
 from amp.learn.rollout import Rollout, roll_out
 from amp.mlp import Floats
 from amp.models.base import Prompt
 from amp.models.recorded import RecordedModel
+from amp.models.recording_file import RecordingFile
 from amp.models.scripted import ScriptedModel
 from amp.planner import Planner
 from amp.reward import Reward
@@ -115,6 +122,27 @@ def online(
             await model.close()
 
     return asyncio.run(played())
+
+
+@asynccontextmanager
+async def live_bench(path: Path, places: Places) -> AsyncIterator[LiveBench]:
+    model = RecordedModel(None, places.get(path, path), mode="replay")
+    try:
+        yield LiveBench(lambda allocator: planner_of(model, allocator), GSM8K)
+    finally:
+        await model.close()
+
+
+async def test_workers_elsewhere_play_the_same(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", FakeRay({"a": 2}, iter(["", "after"])))
+    monkeypatch.setattr(RecordingFile, "on_write", None)
+    async with live_bench(path, {}) as bench:
+        told = bench.planner_of, GSM8K, TASKS, sampler(3), REWARD, TRADE_OFFS
+        here = await play(*told)
+        async with on_ray(Opener(partial(live_bench, path), (path,))) as workers:
+            there = await play(*told, workers=workers)
+    for name in Rollout.__dataclass_fields__:
+        np.testing.assert_array_equal(getattr(there, name), getattr(here, name))
 
 
 def simulated(table: TableEnv, one: MlpPolicy, reward: Reward = REWARD) -> Rollout:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,16 +16,20 @@ import typer
 from amp.benchmarks import benchmark_names, load_benchmark
 from amp.cli.app import Data, Json, Model, Probe, app, open_model, output_file, probes_of, run_async
 from amp.cli.terminal import new_console, progress, say_json
+from amp.cli.workers import Address, On, check_on, workers_on
 from amp.errors import InvalidInputError, ModelError
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from amp.evaluate.record import Grid
+    from amp.evaluate.record import Grid, GridBench
+    from amp.evaluate.workers import Places, Workers
+    from amp.methods import AnyPlanner
+    from amp.models.recorded import RecordedModel
     from amp.models.recording import Contents
-    from amp.simulate.lattice_recording import Visited
-    from amp.types import Task
+    from amp.simulate.lattice_recording import Survey, SurveyBench, Visited
+    from amp.types import ProbeKind, Task
 
 record_app = typer.Typer(
     help="Record a model's answers to a benchmark, for every comparison to start from.\n\n"
@@ -34,6 +39,9 @@ record_app = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(record_app, name="record")
+
+_Policy = tuple[str, float | None]
+"""An allocator or a policy file, and its trade-off; None for its own."""
 
 Limit = Annotated[int | None, typer.Option(min=1, help="Tasks at most.")]
 Level = Annotated[str | None, typer.Option(help="Level of a benchmark that has levels.")]
@@ -99,6 +107,8 @@ def record(
         ),
     ] = "1/1",
     jobs: Annotated[int, typer.Option(min=1, help="Tasks at a time.")] = 1,
+    on: On = None,
+    address: Address = None,
     seed: Seed = 0,
     data: Data = None,
     as_json: Json = False,
@@ -108,10 +118,12 @@ def record(
     Example: amp record gsm8k --limit 100 --samples 4 --to pool.sqlite
     """
     from amp.evaluate.record import complete_tasks, record_grid
-    from amp.models.recorded import RecordedModel
+    from amp.evaluate.workers import Opener
 
+    check_on(on, address)
     name = str(context.info_name)
-    grid = _grid(name, level, samples, arm, probe, data, lattice=lattice)
+    told = partial(_grid, name, level, samples, arm, probe, data, lattice=lattice)
+    grid = told()
     benchmark = grid.benchmark
     split = split or benchmark.splits[0]
     tasks = benchmark.tasks(split, limit, seed)
@@ -119,27 +131,27 @@ def record(
     if not mine:
         raise InvalidInputError(f"split {split!r} of {name} has no tasks for shard {shard}")
     console = new_console(stderr=True)
+    elsewhere = partial(workers_on, on, address, jobs)
     if lattice:
-        told = [(policy, trade_off) for policy in complete or ()]
-        run_async(
-            _record_lattice(to, grid, mine, model, nodes, main, max_steps, told, jobs, as_json)
-        )
+        survey = partial(_survey, told, nodes, main, max_steps)
+        policies = [(policy, trade_off) for policy in complete or ()]
+        run_async(_record_lattice(to, survey, mine, model, policies, jobs, elsewhere, as_json))
         return
 
     async def go() -> None:
-        language_model = open_model(model, hidden_states="hidden" in grid.probes)
+        opener = Opener(partial(_grid_bench, told, to, model), (to,))
         prompts = (benchmark.prompts.version,)
-        recorded = RecordedModel(language_model, to, "auto", prompts=prompts)
         try:
-            there = frozenset[str].intersection(*(await complete_tasks(to, grid, mine)).values())
-            left = [task for task in mine if task.id not in there]
-            with _progress(console, f"{name} {split}", len(mine), len(there)) as advance:
-                failures = await record_grid(recorded, grid, left, jobs, advance)
+            async with _recorded(model, to, grid.probes, prompts) as recorded:
+                done = (await complete_tasks(to, grid, mine)).values()
+                there = frozenset[str].intersection(*done)
+                left = [task for task in mine if task.id not in there]
+                async with elsewhere(opener) as workers:
+                    with _progress(console, f"{name} {split}", len(mine), len(there)) as advance:
+                        failures = await record_grid(recorded, grid, left, jobs, advance, workers)
         except asyncio.CancelledError:
             console.print("interrupted; go on with the same command")
             raise
-        finally:
-            await recorded.close()
         await _tell(to, grid, {split: tasks}, as_json)
         if failures:
             task, why = next(iter(failures.items()))
@@ -151,54 +163,100 @@ def record(
     run_async(go())
 
 
-async def _record_lattice(
-    to: Path,
-    grid: Grid,
-    tasks: Sequence[Task],
-    model: str | None,
-    nodes: int,
-    main: str | None,
-    max_steps: int | None,
-    complete: Sequence[tuple[str, float | None]],
-    jobs: int,
-    as_json: bool,
-) -> None:
-    """Visits the states of tasks, and tells how many there are."""
+@asynccontextmanager
+async def _recorded(
+    name: str | None, to: Path, probes: frozenset[ProbeKind], prompts: Sequence[str]
+) -> AsyncIterator[RecordedModel]:
+    """The model behind its recording."""
+    from amp.models.recorded import RecordedModel
+
+    model = open_model(name, hidden_states="hidden" in probes)
+    recorded = RecordedModel(model, to, "auto", prompts=prompts)
+    try:
+        yield recorded
+    finally:
+        await recorded.close()
+
+
+@asynccontextmanager
+async def _grid_bench(
+    told: Callable[[], Grid], to: Path, name: str | None, places: Places
+) -> AsyncIterator[GridBench]:
+    """What asking a task everything takes, opened in a worker elsewhere."""
+    from amp.evaluate.record import GridBench
+
+    grid = told()
+    prompts = (grid.benchmark.prompts.version,)
+    async with _recorded(name, places.get(to, to), grid.probes, prompts) as recorded:
+        yield GridBench.of(recorded, grid)
+
+
+@asynccontextmanager
+async def _survey_bench(
+    told: Callable[[], Survey], to: Path, name: str | None, policy: _Policy | None, places: Places
+) -> AsyncIterator[SurveyBench]:
+    """What visiting the states of a task takes, opened likewise."""
+    from amp.simulate.lattice_recording import SurveyBench
+
+    survey, at = told(), places.get(to, to)
+    async with _recorded(name, at, survey.arms.probes, survey.prompts) as recorded:
+        planner = None if policy is None else _planner(survey, recorded, *policy)
+        yield SurveyBench(survey, recorded, planner)
+
+
+def _survey(told: Callable[[], Grid], nodes: int, main: str | None, steps: int | None) -> Survey:
+    from amp.simulate.lattice_recording import Survey
+    from amp.simulate.lattice_states import Arms
+
+    grid = told()
+    arms = Arms(grid.arms, grid.samples, grid.probes, main)
+    return Survey(grid.benchmark, arms, nodes, steps)
+
+
+def _planner(survey: Survey, model: RecordedModel, policy: str, at: float | None) -> AnyPlanner:
+    """Whose states are visited beyond those of the lattice."""
     from amp.allocate import find_allocator
     from amp.evaluate.assembly import build_planner
     from amp.evaluate.config import PlannerConfig
-    from amp.models.recorded import RecordedModel
-    from amp.simulate.lattice_recording import (
-        Survey,
-        complete_lattice,
-        record_lattice,
-        visited,
-    )
-    from amp.simulate.lattice_states import Arms
 
-    benchmark, console = grid.benchmark, new_console(stderr=True)
-    arms = Arms(grid.arms, grid.samples, grid.probes, main)
-    survey = Survey(benchmark, arms, nodes, max_steps)
-    language_model = open_model(model, hidden_states="hidden" in grid.probes)
-    recorded = RecordedModel(language_model, to, "auto", prompts=survey.prompts)
+    trade_off = at if "trade_off" in find_allocator(policy).takes else None
+    config = PlannerConfig(allocator=policy, max_steps=survey.max_steps, trade_off=trade_off)
+    return build_planner(config, model, survey.benchmark)
+
+
+async def _record_lattice(
+    to: Path,
+    told: Callable[[], Survey],
+    tasks: Sequence[Task],
+    model: str | None,
+    complete: Sequence[_Policy],
+    jobs: int,
+    elsewhere: Callable[..., AbstractAsyncContextManager[Workers[SurveyBench] | None]],
+    as_json: bool,
+) -> None:
+    """Visits the states of tasks, and tells how many there are."""
+    from amp.evaluate.workers import Opener
+    from amp.simulate.lattice_recording import complete_lattice, record_lattice, visited
+
+    survey, console = told(), new_console(stderr=True)
+    left_out: dict[str, str] = {}
     try:
-        title = f"{benchmark.name} lattice"
-        with _progress(console, title, len(tasks), 0) as advance:
-            left_out = await record_lattice(recorded, to, survey, tasks, jobs, advance)
-        for policy, trade_off in complete:
-            wanted = trade_off if "trade_off" in find_allocator(policy).takes else None
-            config = PlannerConfig(allocator=policy, max_steps=max_steps, trade_off=wanted)
-            planner = build_planner(config, recorded, benchmark)
-            there = [task for task in tasks if task.id not in left_out]
-            with _progress(console, f"{title}: {policy}", len(there), 0) as advance:
-                left_out |= await complete_lattice(
-                    recorded, to, survey, planner, there, jobs, advance
-                )
+        async with _recorded(model, to, survey.arms.probes, survey.prompts) as recorded:
+            for policy in (None, *complete):
+                opener = Opener(partial(_survey_bench, told, to, model, policy), (to,))
+                left = [task for task in tasks if task.id not in left_out]
+                title = f"{survey.benchmark.name} lattice" + (f": {policy[0]}" if policy else "")
+                async with elsewhere(opener) as workers:
+                    with _progress(console, title, len(left), 0) as advance:
+                        work = left, jobs, advance, workers
+                        if policy is None:
+                            left_out |= await record_lattice(recorded, to, survey, *work)
+                        else:
+                            planner = _planner(survey, recorded, *policy)
+                            left_out |= await complete_lattice(recorded, to, survey, planner, *work)
     except asyncio.CancelledError:
         console.print("interrupted; go on with the same command")
         raise
-    finally:
-        await recorded.close()
     for task_id, why in left_out.items():
         console.print(f"left out {task_id}: {why}", markup=False)
     found = visited(to, survey)

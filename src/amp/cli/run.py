@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
 from datetime import datetime
 from fnmatch import fnmatch
+from functools import partial
 from itertools import product
 from pathlib import Path
 from shlex import quote
@@ -30,6 +32,7 @@ from amp.cli.app import (
     takes,
 )
 from amp.cli.terminal import new_console, progress, say, say_json, shown_in_line
+from amp.cli.workers import Address, On, check_on, cluster_of, workers_on
 from amp.errors import InvalidInputError, ModelError
 from amp.evaluate.config import PlannerConfig, RunConfig
 from amp.files import require_output_directory
@@ -39,7 +42,10 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from amp.evaluate.assembly import Assembly
+    from amp.evaluate.run import Bench
     from amp.evaluate.sweep import PreparedTrial, Sweep, Trial, TrialResult
+    from amp.models.base import LanguageModel
     from amp.types import StepRecord
 
 
@@ -95,6 +101,43 @@ def solve(
     run_async(go())
 
 
+@asynccontextmanager
+async def _bench(
+    config: RunConfig,
+    data: Path | None,
+    record: Sequence[Path],
+    replay: Sequence[Path],
+    places: Mapping[Path, Path],
+) -> AsyncIterator[Bench]:
+    """What the episodes of a run take, opened in a worker elsewhere."""
+    from amp.evaluate.assembly import Assembly
+    from amp.evaluate.run import Bench
+    from amp.telemetry import traced
+
+    benchmark = config.load_benchmark(data)
+    assembly = Assembly.of(config.planner, benchmark, config.seed)
+    record, replay = ([places.get(path, path) for path in files] for files in (record, replay))
+    async with _models(config, assembly, record, replay) as (model, larger, others):
+        yield Bench(traced(assembly.planner(model, larger, others)), benchmark)
+
+
+@asynccontextmanager
+async def _models(
+    config: RunConfig, assembly: Assembly, record: Sequence[Path], replay: Sequence[Path]
+) -> AsyncIterator[tuple[LanguageModel, LanguageModel | None, list[LanguageModel]]]:
+    """The base model, the larger one if there is one, and the others."""
+    larger = None
+    async with AsyncExitStack() as stack:
+        named = open_models(
+            config.models, record, replay, assembly.prompts, assembly.needs_hidden_states
+        )
+        model, *others = await stack.enter_async_context(named)
+        if (name := config.larger_model) is not None:
+            files = larger_recording(record), larger_recording(replay)
+            [larger] = await stack.enter_async_context(open_models((name,), *files))
+        yield model, larger, others
+
+
 @app.command()
 @takes(RunConfig, arguments=("benchmark",), without=("permuted",))
 def run(
@@ -107,19 +150,24 @@ def run(
         Path | None, typer.Option(help="Directory of the run; a new one in runs/ if left out.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    on: On = None,
+    address: Address = None,
     as_json: Json = False,
 ) -> None:
     """Run a benchmark. Example: amp run gsm8k --limit 20 --allocator fixed"""
     from amp.cli import render
     from amp.evaluate.assembly import Assembly
     from amp.evaluate.run import manifest, run_tasks
+    from amp.evaluate.workers import Opener
     from amp.report.metrics import summarise
     from amp.settings import load_settings, settings_file
     from amp.trace import RunDirectory
 
     if resume and out is None:
         raise InvalidInputError("--resume needs --out, the directory of the run to go on with")
-    benchmark = config.load_benchmark(data or load_settings().data)
+    check_on(on, address)
+    data = data or load_settings().data
+    benchmark = config.load_benchmark(data)
     assembly = Assembly.of(config.planner, benchmark, config.seed)
     assembly.check_models(count_models(config.models, record, replay))
     assembly.walls(is_replay=bool(replay))  # before a model is loaded
@@ -130,16 +178,17 @@ def run(
     require_output_directory(path)
     console = new_console(stderr=True)
 
+    kept = [*(record or ()), *(replay or ())]
+    files = kept if config.larger_model is None else [*kept, *larger_recording(kept)]
+    bench = partial(_bench, config, data, record or (), replay or ())
+    opener = Opener(bench, tuple(files))
+
     async def go() -> None:
-        hidden = assembly.needs_hidden_states
         try:
-            async with AsyncExitStack() as stack:
-                named = open_models(config.models, record, replay, assembly.prompts, hidden)
-                model, *others = await stack.enter_async_context(named)
-                larger = None
-                if (name := config.larger_model) is not None:
-                    files = larger_recording(record), larger_recording(replay)
-                    [larger] = await stack.enter_async_context(open_models((name,), *files))
+            async with (
+                _models(config, assembly, record or (), replay or ()) as (model, larger, others),
+                workers_on(on, address, jobs, opener) as workers,
+            ):
                 planner = assembly.planner(model, larger, others)
                 settings = manifest(config, assembly, model, tasks, others)
                 open_directory = RunDirectory.resume if resume else RunDirectory.create
@@ -149,7 +198,8 @@ def run(
                     render.LiveSteps(console, len(tasks), len(directory.done), title) as live,
                 ):
                     episodes = await run_tasks(
-                        planner, benchmark, tasks, directory, jobs, live.on_step, live.on_episode
+                        *(planner, benchmark, tasks, directory, jobs),
+                        *(live.on_step, live.on_episode, workers),
                     )
         except asyncio.CancelledError:
             console.print(f"interrupted; go on with the same options and --out {path} --resume")
@@ -191,6 +241,8 @@ def sweep(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Tasks a benchmark at most.")] = None,
     show: Annotated[bool, typer.Option("--list", help="List the trials and run none.")] = False,
+    on: On = None,
+    address: Address = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -202,6 +254,7 @@ def sweep(
     from amp.evaluate.sweep import load_sweep, prepare, run_trials, summaries
     from amp.settings import load_settings
 
+    check_on(on, address)
     chosen = load_sweep(config)
     trials = _matching(chosen.trials(), only)
     folder = out or Path("runs") / config.stem
@@ -217,16 +270,15 @@ def sweep(
     ready, results = prepare(chosen, trials, folder, data or load_settings().data, limit)
 
     async def go() -> list[TrialResult]:
-        with _Progress(console, ready) as progress:
+        with cluster_of(on, address), _Progress(console, ready) as progress:
             try:
                 return await run_trials(
                     chosen,
                     ready,
-                    lambda name, path, prompts, hidden: open_model(
-                        name, path, None, prompts, hidden
-                    ),
+                    _live,
                     progress.on_trial,
                     lambda episode: progress.advance(1),
+                    partial(workers_on, on, address, chosen.jobs),
                 )
             except asyncio.CancelledError:
                 console.print("interrupted; the same command goes on")
@@ -250,6 +302,10 @@ def sweep(
             console.print(f"failed: {result.trial.name}: {failure}")
     if failed:
         raise typer.Exit(1)
+
+
+def _live(name: str, record: Path | None, prompts: tuple[str, ...], hidden: bool) -> LanguageModel:
+    return open_model(name, record, None, prompts, hidden)
 
 
 def _matching(trials: list[Trial], patterns: Sequence[str] | None) -> list[Trial]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import astuple
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,12 +19,20 @@ from amp.cli.app import (
     Record,
     Replay,
     app,
-    open_model,
     output_directory,
     output_file,
 )
 from amp.cli.policy import cost_curve
 from amp.cli.terminal import new_console, progress, say, say_json
+from amp.cli.workers import (
+    Address,
+    LiveSource,
+    On,
+    benchmark_of,
+    check_on,
+    live_on,
+    spread_on,
+)
 from amp.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -31,7 +40,9 @@ if TYPE_CHECKING:
 
     from amp.allocate.policy_file import Origin
     from amp.benchmarks.base import Benchmark
+    from amp.cli.workers import Spread
     from amp.learn.config import TrainConfig
+    from amp.learn.pipeline import Elsewhere
     from amp.learn.trainer import Metrics
     from amp.models.base import LanguageModel
     from amp.report.curves import IntervalEstimate
@@ -70,6 +81,8 @@ def train(
     model: Model = None,
     record: Record = None,
     replay: Replay = None,
+    on: On = None,
+    address: Address = None,
     from_traffic: Annotated[
         Path | None,
         typer.Option(help="Learn from what amp serve --traffic FILE kept, in place of a CONFIG."),
@@ -112,7 +125,6 @@ def train(
         lacks = "CONFIG" if config is None else "--out"
         raise InvalidInputError(f"{lacks} is missing; name it, or a file with --from-traffic")
     from amp.allocate.policy_file import load_origin
-    from amp.benchmarks import load_benchmark
     from amp.files import lock_directory
     from amp.learn.config import OnlineConfig, load_train_config
     from amp.models.recording_store import Store
@@ -129,13 +141,13 @@ def train(
             raise InvalidInputError(
                 f"--{name} is for training online; add --online or leave it out"
             )
-    live = chosen.online
-    benchmark = load_benchmark(
-        chosen.benchmark,
-        data=data or load_settings().data,
-        level=None if live is None else live.level,
-        step=None if live is None else live.step,
-    )
+    check_on(on, address)
+    if on is not None and (chosen.learner != "ppo" or not chosen.learn):
+        raise InvalidInputError(
+            "--on ray spreads the rollouts of PPO, and here is none; leave it out"
+        )
+    live, data = chosen.online, data or load_settings().data
+    benchmark = benchmark_of(chosen, data)
     if live is None:
         benchmark.tasks(chosen.split, chosen.limit)  # what lacks is told before PyTorch is loaded
         assert chosen.recording is not None  # `load_train_config` sees to it
@@ -149,13 +161,16 @@ def train(
     try:
         with lock_directory(out):
             if chosen.source == "lattice":
-                _on_lattice(chosen, levels_of(chosen, data), out, resume)
+                with spread_on(on, address) as spread:
+                    _on_lattice(chosen, levels_of(chosen, data), out, resume, spread)
             elif live is None:
-                _on_recording(chosen, benchmark, out, resume)
+                with spread_on(on, address) as spread:
+                    _on_recording(chosen, benchmark, out, resume, spread)
             else:
-                prompts = (benchmark.prompts.version,)
-                opened = open_model(model or live.model, record, replay, prompts)
-                ended = _online(chosen, benchmark, opened, out, resume)
+                source = LiveSource(chosen, data, model or live.model, record, replay)
+                opened = source.model(benchmark)
+                elsewhere = partial(live_on, on, address, source)
+                ended = _online(chosen, benchmark, opened, out, resume, elsewhere)
     except KeyboardInterrupt:
         if out.joinpath(CHECKPOINT).exists():
             new_console(stderr=True).print(f"interrupted; go on with --out {out} --resume")
@@ -203,15 +218,19 @@ def levels_of(config: TrainConfig, data: Path | None) -> list[Benchmark]:
     return [load_benchmark(config.benchmark, data=folder, level=level) for level in levels]
 
 
-def _on_lattice(config: TrainConfig, benchmarks: list[Benchmark], out: Path, resume: bool) -> None:
+def _on_lattice(
+    config: TrainConfig, benchmarks: list[Benchmark], out: Path, resume: bool, spread: Spread
+) -> None:
     from amp.learn.lattices import train_on_lattice
 
     with _bars() as bars:
         notes = _notes(bars, config) if config.learner == "ppo" else lambda metrics: None
-        train_on_lattice(config, benchmarks, out, resume=resume, on_update=notes)
+        train_on_lattice(config, benchmarks, out, resume=resume, on_update=notes, spread=spread)
 
 
-def _on_recording(config: TrainConfig, benchmark: Benchmark, out: Path, resume: bool) -> None:
+def _on_recording(
+    config: TrainConfig, benchmark: Benchmark, out: Path, resume: bool, spread: Spread
+) -> None:
     if config.learner == "router":
         from amp.learn.router_training import train_router
 
@@ -224,17 +243,28 @@ def _on_recording(config: TrainConfig, benchmark: Benchmark, out: Path, resume: 
         tabled = bars.add_task("tasks worked out", total=None)
         dataset = load_dataset(config, benchmark, lambda task: bars.advance(tabled))
         bars.update(tabled, total=len(dataset.table.tasks))
-        train_policy(config, dataset, out, resume=resume, on_update=_notes(bars, config))
+        notes = _notes(bars, config)
+        train_policy(config, dataset, out, resume=resume, on_update=notes, spread=spread)
 
 
 def _online(
-    config: TrainConfig, benchmark: Benchmark, model: LanguageModel, out: Path, resume: bool
+    config: TrainConfig,
+    benchmark: Benchmark,
+    model: LanguageModel,
+    out: Path,
+    resume: bool,
+    elsewhere: Elsewhere,
 ) -> str | None:
     from amp.learn.pipeline import train_online
 
     with _bars() as bars:
         on_update = _notes(bars, config)
-        return train_online(config, benchmark, model, out, resume=resume, on_update=on_update)
+        return train_online(
+            *(config, benchmark, model, out),
+            resume=resume,
+            on_update=on_update,
+            elsewhere=elsewhere,
+        )
 
 
 def _notes(bars: Progress, config: TrainConfig) -> Callable[[Metrics], None]:

@@ -182,7 +182,7 @@ async def record_grid(
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class TriedTask:
     """What came of one task.
 
     Attributes:
@@ -197,7 +197,7 @@ class Tried:
 
 
 async def work_through(
-    tried: AsyncGenerator[Tried, None],
+    tried: AsyncGenerator[TriedTask, None],
     count: int,
     on_task: Callable[[Task], None] | None = None,
 ) -> dict[str, str]:
@@ -231,7 +231,7 @@ async def work_through(
     return failures
 
 
-async def ask(bench: GridBench, task: Task) -> Tried:
+async def ask(bench: GridBench, task: Task) -> TriedTask:
     """Plays all arms on a task; says why the model failed in one of them."""
     failure = None
     for arm, planner in bench.planners.items():
@@ -239,7 +239,7 @@ async def ask(bench: GridBench, task: Task) -> Tried:
             episode = await planner.run(play, bench.grid.benchmark.environment(play))
             if episode.ended == MODEL_ERROR:
                 failure = episode.steps[-1].failure
-    return Tried(task, failure, failure is not None)
+    return TriedTask(task, failure, failure is not None)
 
 
 async def complete_tasks(

@@ -8,7 +8,8 @@ one trial is kept, and the others go on.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import groupby
@@ -22,20 +23,26 @@ from amp.cost import Cost
 from amp.errors import AmpError, InvalidInputError, RecordingError, did_you_mean
 from amp.evaluate.assembly import Assembly
 from amp.evaluate.config import Count, PlannerConfig, RunConfig, TaskConfig
-from amp.evaluate.run import manifest, run_tasks
+from amp.evaluate.run import Bench, manifest, run_tasks
+from amp.evaluate.workers import Opener, Places, Workers
 from amp.models.base import LanguageModel
 from amp.models.recorded import RecordedModel
 from amp.report.metrics import Summary, summarise
 from amp.report.stats import clustered_rate_interval, optional
 from amp.settings import Config, FilePath, load_toml
+from amp.telemetry import traced
 from amp.trace import EPISODES, RunDirectory, read_episodes
 from amp.types import MODEL_ERROR, Episode, Task
 
+_OWN: Places = {}
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
 
 OpenModel = Callable[[str, Path | None, tuple[str, ...], bool], LanguageModel]
 """Opens a model by name, behind a recording to keep its answers in if there is one, for prompts of
 these versions, with hidden states or without."""
+
+Elsewhere = Callable[[Opener[Bench]], AbstractAsyncContextManager[Workers[Bench] | None]]
+"""Gives the workers of a trial; None where it is run in this process."""
 
 
 def slug(model: str) -> str:
@@ -186,6 +193,7 @@ class PreparedTrial:
         config: what the run is.
         assembly: of its planner.
         tasks: its tasks.
+        data: directory of the benchmarks' data; None for the usual places.
     """
 
     trial: Trial
@@ -193,6 +201,7 @@ class PreparedTrial:
     config: RunConfig
     assembly: Assembly
     tasks: list[Task]
+    data: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +270,7 @@ def prepare(
         except AmpError as error:
             failed.append(TrialResult(trial, path, failure=str(error)))
             continue
-        ready.append(PreparedTrial(trial, path, config, assembly, tasks))
+        ready.append(PreparedTrial(trial, path, config, assembly, tasks, data))
     return ready, failed
 
 
@@ -271,6 +280,7 @@ async def run_trials(
     open_model: OpenModel,
     on_trial: Callable[[PreparedTrial, int], None] = lambda trial, done: None,
     on_episode: Callable[[Episode], None] = lambda episode: None,
+    elsewhere: Elsewhere = lambda opener: nullcontext(),
 ) -> list[TrialResult]:
     """Runs what is left of each trial, in their order; finished ones are only read.
 
@@ -283,26 +293,30 @@ async def run_trials(
         on_trial: called when a trial begins, with the number of its episodes that are there
             already.
         on_episode: called with every new episode.
+        elsewhere: gives the workers of each trial, which open its model for themselves.
     """
+
+    async def run(prepared: PreparedTrial, model: LanguageModel) -> list[Episode]:
+        at_work = partial(elsewhere, _opener(sweep, prepared, open_model))
+        return await _run(sweep, prepared, model, on_trial, on_episode, at_work)
+
     results: list[TrialResult] = []
     for _, group in groupby(trials, key=lambda each: (each.trial.benchmark, each.trial.model)):
         alike = list(group)
         if sweep.benchmarks[alike[0].trial.benchmark].recording is None:
             live = partial(_live, sweep, alike, open_model)
-            results += await _serve(sweep, alike, live, on_trial, on_episode)
+            results += await _serve(alike, live, run)
             continue
         for each in alike:  # as a seed has a permutation of its own
             replay = partial(_replay, sweep, each)
-            results += await _serve(sweep, [each], replay, on_trial, on_episode)
+            results += await _serve([each], replay, run)
     return results
 
 
 async def _serve(
-    sweep: Sweep,
     trials: Sequence[PreparedTrial],
     opened: Callable[[], LanguageModel],
-    on_trial: Callable[[PreparedTrial, int], None],
-    on_episode: Callable[[Episode], None],
+    run: Callable[[PreparedTrial, LanguageModel], Awaitable[list[Episode]]],
 ) -> list[TrialResult]:
     """Runs trials on one model."""
     try:
@@ -313,7 +327,7 @@ async def _serve(
     try:
         for each in trials:
             try:
-                episodes = await _run(sweep, each, model, on_trial, on_episode)
+                episodes = await run(each, model)
             except AmpError as error:
                 results.append(TrialResult(each.trial, each.path, failure=str(error)))
             else:
@@ -329,6 +343,7 @@ async def _run(
     model: LanguageModel,
     on_trial: Callable[[PreparedTrial, int], None],
     on_episode: Callable[[Episode], None],
+    at_work: Callable[[], AbstractAsyncContextManager[Workers[Bench] | None]],
 ) -> list[Episode]:
     assembly, tasks = prepared.assembly, prepared.tasks
     if (source := prepared.config.planner.source_run) is not None:
@@ -337,18 +352,51 @@ async def _run(
     told = manifest(prepared.config, assembly, model, tasks)
     with RunDirectory.resume(prepared.path, told) as directory:
         on_trial(prepared, len(directory.done))
-        return await run_tasks(
-            planner, assembly.benchmark, tasks, directory, sweep.jobs, on_episode=on_episode
-        )
+        is_done = len(directory.done) == len(tasks)
+        async with nullcontext() if is_done else at_work() as workers:
+            return await run_tasks(
+                *(planner, assembly.benchmark, tasks, directory, sweep.jobs),
+                on_episode=on_episode,
+                workers=workers,
+            )
 
 
-def _replay(sweep: Sweep, prepared: PreparedTrial) -> RecordedModel:
+def _opener(sweep: Sweep, prepared: PreparedTrial, open_model: OpenModel) -> Opener[Bench]:
+    trial, path = prepared.trial, sweep.recording(prepared.trial)
+    told = trial, prepared.config, prepared.data
+    return Opener(partial(_bench, sweep, told, open_model), () if path is None else (path,))
+
+
+@asynccontextmanager
+async def _bench(
+    sweep: Sweep,
+    told: tuple[Trial, RunConfig, Path | None],
+    open_model: OpenModel,
+    places: Places,
+) -> AsyncIterator[Bench]:
+    """What the episodes of a trial take, opened in a worker elsewhere."""
+    trial, config, data = told
+    benchmark = config.load_benchmark(data)
+    assembly = Assembly.of(config.planner, benchmark, trial.seed)
+    alone = PreparedTrial(trial, Path(), config, assembly, [])
+    model: LanguageModel
+    if sweep.benchmarks[trial.benchmark].recording is None:
+        model = _live(sweep, [alone], open_model, places)
+    else:
+        model = _replay(sweep, alone, places)
+    try:
+        yield Bench(traced(assembly.planner(model)), benchmark)
+    finally:
+        await model.close()
+
+
+def _replay(sweep: Sweep, prepared: PreparedTrial, places: Places = _OWN) -> RecordedModel:
     """The recorded answers of a trial, permuted by its seed."""
     trial, path = prepared.trial, sweep.recording(prepared.trial)
     assert path is not None  # or it would be no replay
     order = trial.seed if prepared.config.permuted else None
-    prompts = prepared.assembly.prompts
-    model = RecordedModel(None, path, mode="replay", prompts=prompts, order=order)
+    prompts, at = prepared.assembly.prompts, places.get(path, path)
+    model = RecordedModel(None, at, mode="replay", prompts=prompts, order=order)
     if model.card.name not in (trial.model, trial.model.partition(":")[2], Path(trial.model).stem):
         model.recording.close()
         raise RecordingError(
@@ -357,11 +405,14 @@ def _replay(sweep: Sweep, prepared: PreparedTrial) -> RecordedModel:
     return model
 
 
-def _live(sweep: Sweep, trials: Sequence[PreparedTrial], open_model: OpenModel) -> LanguageModel:
+def _live(
+    sweep: Sweep, trials: Sequence[PreparedTrial], open_model: OpenModel, places: Places = _OWN
+) -> LanguageModel:
+    path = sweep.recording(trials[0].trial)
     versions = dict.fromkeys(version for each in trials for version in each.assembly.prompts)
     return open_model(
         trials[0].trial.model,
-        sweep.recording(trials[0].trial),
+        path and places.get(path, path),
         tuple(versions),
         any(each.assembly.needs_hidden_states for each in trials),
     )

@@ -32,6 +32,7 @@ from amp.simulate.table_oracle import oracle
 from amp.types import Task
 
 if TYPE_CHECKING:  # it loads PyTorch
+    from amp.learn.rollout import EnvRollouts, Rollouts
     from amp.learn.trainer import Metrics
 
 _HARDEST = 1.0
@@ -94,6 +95,7 @@ def train_on_lattice(
     *,
     resume: bool = False,
     on_update: Callable[[Metrics], None] = lambda metrics: None,
+    spread: Callable[[EnvRollouts], Rollouts] = lambda rollouts: rollouts,
 ) -> None:
     """Learns the policy of a configuration, and keeps it in ``policy.safetensors``.
 
@@ -103,6 +105,7 @@ def train_on_lattice(
         directory: where the policy is written, and PPO keeps its state.
         resume: whether PPO goes on with the training in the directory.
         on_update: called with the metrics of each of its updates.
+        spread: gives its rollouts to others, or leaves them as they are.
 
     Raises:
         InvalidInputError: as the learners, `read_lattice` and `table_of`.
@@ -114,7 +117,12 @@ def train_on_lattice(
     if config.learner == "values":
         learn_values(config, lattice, table, directory / POLICY)
     else:
-        learn_network(config, lattice, table, directory, resume=resume, on_update=on_update)
+        learn_network(
+            *(config, lattice, table, directory),
+            resume=resume,
+            on_update=on_update,
+            spread=spread,
+        )
 
 
 def learn_values(config: TrainConfig, lattice: Lattice, table: TableEnv, path: Path) -> ArmValues:
@@ -136,6 +144,7 @@ def learn_network(
     *,
     resume: bool = False,
     on_update: Callable[[Metrics], None] = lambda metrics: None,
+    spread: Callable[[EnvRollouts], Rollouts] = lambda rollouts: rollouts,
 ) -> ByArm:
     """Learns a policy network by imitation and PPO, and keeps it as `train_on_lattice` does."""
     from amp.learn.pipeline import cloned  # loads PyTorch
@@ -143,7 +152,13 @@ def learn_network(
 
     start = cloned(config, table) if config.demonstrations else None
     if config.learn:
-        made = train(table, config.ppo, directory, start=start, resume=resume, on_update=on_update)
+        made = train(
+            *(table, config.ppo, directory),
+            start=start,
+            resume=resume,
+            on_update=on_update,
+            spread=spread,
+        )
     else:
         assert start is not None  # `load_train_config` sees to it
         made = start

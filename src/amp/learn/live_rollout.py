@@ -7,10 +7,10 @@ the model gives the answers that a table has recorded, they are equal to those o
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,13 +22,28 @@ from amp.assess.neural import NeuralAssessor
 from amp.benchmarks.base import Benchmark
 from amp.cost import BY_TOKENS, Costing
 from amp.errors import InvalidInputError, LimitReachedError, ModelError
-from amp.evaluate.run import run_episodes
+from amp.evaluate.run import Bench, plan
+from amp.evaluate.workers import Here, Workers
 from amp.learn.networks import encoded
 from amp.learn.rollout import Rollout, most_likely
 from amp.mlp import Floats, Ints
 from amp.planner import Planner
 from amp.reward import Reward
+from amp.telemetry import traced
 from amp.types import MODEL_ERROR, Complexity, Decision, Episode, StepContext, Task, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class LiveBench:
+    """What playing an episode takes.
+
+    Attributes:
+        planner_of: makes the planner around an allocator.
+        benchmark: sets the tasks up.
+    """
+
+    planner_of: Callable[[Allocator], Planner]
+    benchmark: Benchmark
 
 
 async def play(
@@ -41,6 +56,7 @@ async def play(
     jobs: int = 1,
     on_episode: Callable[[Episode], None] = lambda episode: None,
     costing: Costing = BY_TOKENS,
+    workers: Workers[LiveBench] | None = None,
 ) -> Rollout:
     """Plays an episode for each task, with its trade-off.
 
@@ -65,6 +81,7 @@ async def play(
         jobs: episodes at a time at most. More change nothing but the time.
         on_episode: called with each episode when it ends; an exception of it ends the others.
         costing: measures what is spent.
+        workers: play elsewhere, in place of the planner and the benchmark.
 
     Raises:
         InvalidInputError: if there is no task, one comes twice, there are more or fewer trade-offs,
@@ -75,26 +92,29 @@ async def play(
     """
     keys = [_key(task) for task in tasks]
     _check(tasks, trade_offs)
-    player = _Player(policy, dict(zip(keys, trade_offs.tolist(), strict=True)))
-    planner = planner_of(player)
+    planner = planner_of(_Player(policy))
     if planner.max_rounds < policy.max_rounds:
         raise InvalidInputError(
             f"max_rounds of the planner is {planner.max_rounds}, expected at least the"
             f" {policy.max_rounds} of the policy, or its last decision would do nothing"
         )
-    ended = []
-    async with aclosing(run_episodes(planner, benchmark, tasks, jobs)) as episodes:
-        async for episode in episodes:
-            ended.append(episode)
+    workers = workers or Here(LiveBench(planner_of, benchmark), jobs)
+    played = workers.each(
+        partial(_played, policy), list(zip(tasks, trade_offs.tolist(), strict=True))
+    )
+    ended: dict[_Key, tuple[Episode, list[_Moment]]] = {}
+    async with aclosing(played):
+        async for episode, moments in played:
+            ended[_key(episode.task)] = episode, moments
             on_episode(episode)
-    by_key = {_key(episode.task): episode for episode in ended}
     kept = [
-        _Played(index, by_key[key], player.moments[key])
+        _Played(index, *ended[key])
         for index, key in enumerate(keys)
-        if by_key[key].ended != MODEL_ERROR and player.moments[key]
+        if ended[key][0].ended != MODEL_ERROR and ended[key][1]
     ]
     if not kept:
-        why = next((s.failure for e in ended for s in e.steps if s.failure), "nothing to decide")
+        steps = [step for episode, _ in ended.values() for step in episode.steps]
+        why = next((step.failure for step in steps if step.failure), "nothing to decide")
         raise ModelError(f"none of {len(tasks)} episodes can be learned from: {why}")
     return _rollout(kept, policy, reward, trade_offs, costing)
 
@@ -122,6 +142,7 @@ class LiveRollouts:
         spent: of these, by an earlier part of a resumed training.
         jobs: episodes at a time at most.
         costing: measures what an episode costs.
+        workers: play the episodes elsewhere.
 
     Attributes:
         exhausted: the limit that was reached; None as long as none was.
@@ -145,6 +166,7 @@ class LiveRollouts:
         spent: Mapping[str, float] = {},
         jobs: int = 1,
         costing: Costing = BY_TOKENS,
+        workers: Workers[LiveBench] | None = None,
     ) -> None:
         self.space, self.features = space, features
         self.max_rounds, self.max_samples = max_rounds, max_samples
@@ -153,7 +175,7 @@ class LiveRollouts:
         self.exhausted: str | None = None
         self._planner_of, self._benchmark, self._tasks = planner_of, benchmark, tuple(tasks)
         self._reward, self._run, self._limits, self._jobs = reward, run, dict(limits), jobs
-        self._costing = costing
+        self._costing, self._workers = costing, workers
         self._spent = {name: float(spent.get(name, 0.0)) for name in _SPENT}
 
     @property
@@ -189,6 +211,7 @@ class LiveRollouts:
                 jobs=self._jobs,
                 on_episode=self._charge,
                 costing=self._costing,
+                workers=self._workers,
             )
         )
         return replace(made, tasks=tasks[made.tasks])
@@ -236,23 +259,30 @@ class _Row:
     reward: float
 
 
-class _Player(Allocator):
-    """Decides as the policy does, in each episode with its trade-off, and notes every choice."""
+async def _played(
+    policy: MlpPolicy, bench: LiveBench, item: tuple[Task, float]
+) -> tuple[Episode, list[_Moment]]:
+    """One episode, with its trade-off, and what was to be decided in it."""
+    task, trade_off = item
+    player = _Player(replace(policy, trade_off=trade_off))
+    episode = await plan(Bench(traced(bench.planner_of(player)), bench.benchmark), task)
+    return episode, player.moments
 
-    def __init__(self, policy: MlpPolicy, trade_offs: dict[_Key, float]) -> None:
-        self.moments: defaultdict[_Key, list[_Moment]] = defaultdict(list)
-        self._policies = {
-            key: replace(policy, trade_off=trade_off) for key, trade_off in trade_offs.items()
-        }
+
+class _Player(Allocator):
+    """Decides an episode as the policy does, and notes every choice."""
+
+    def __init__(self, policy: MlpPolicy) -> None:
+        self.moments: list[_Moment] = []
+        self._policy = policy
 
     def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
-        key = _key(context.task)
-        policy = self._policies[key]
+        policy = self._policy
         decision, free = policy.allocate(context, complexity), policy.mask(context).free
         if any(free):
             share = policy.env.budget_share(context.remaining)
             values = observe(policy.features, context, complexity, policy.trade_off, share)
-            self.moments[key].append(
+            self.moments.append(
                 _Moment(len(context.steps), context.evidence.rounds, values, free, decision)
             )
         return decision

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from copy import copy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +29,13 @@ from amp.cost import costing, is_priced
 from amp.errors import InvalidInputError
 from amp.evaluate.assembly import build_planner
 from amp.evaluate.config import PlannerConfig
+from amp.evaluate.workers import Workers
 from amp.files import read_file, replace_file
 from amp.learn.behaviour_cloning import ImitationSettings, demonstrate, imitate
 from amp.learn.config import CORRECTNESS, TrainConfig
 from amp.learn.dataset import CURVE, Dataset, Scorer, load_dataset
-from amp.learn.live_rollout import LiveRollouts
-from amp.learn.rollout import Rollout, roll_out
+from amp.learn.live_rollout import LiveBench, LiveRollouts
+from amp.learn.rollout import EnvRollouts, Rollout, Rollouts, roll_out
 from amp.learn.trainer import ASSESSOR, METRICS, POLICY, Metrics, train, train_on
 from amp.mlp import content_hash
 from amp.models.base import LanguageModel
@@ -51,6 +54,7 @@ def train_policy(
     *,
     resume: bool = False,
     on_update: Callable[[Metrics], None] = lambda metrics: None,
+    spread: Callable[[EnvRollouts], Rollouts] = lambda rollouts: rollouts,
 ) -> MlpPolicy:
     """Learns the policy of a config and keeps it in ``policy.safetensors`` of the directory.
 
@@ -63,6 +67,7 @@ def train_policy(
         directory: where training keeps its state.
         resume: whether to go on with the training in the directory.
         on_update: called with the metrics of each update of PPO.
+        spread: gives the rollouts of PPO to others, or leaves them as they are.
 
     Raises:
         InvalidInputError: as `amp.learn.trainer.train`, and as `imitate`.
@@ -80,6 +85,7 @@ def train_policy(
             trained_on=trained_on,
             resume=resume,
             on_update=on_update,
+            spread=spread,
         )
     else:
         assert start is not None  # `load_train_config` sees to it
@@ -109,6 +115,13 @@ def train_policy(
     return policy
 
 
+MakeBench = Callable[[Benchmark, LanguageModel], LiveBench]
+"""Makes the bench of a benchmark and an open model."""
+
+Elsewhere = Callable[[MakeBench], AbstractAsyncContextManager[Workers[LiveBench] | None]]
+"""Gives workers with such benches; None where episodes are played in this process."""
+
+
 def train_online(
     config: TrainConfig,
     benchmark: Benchmark,
@@ -117,6 +130,7 @@ def train_online(
     *,
     resume: bool = False,
     on_update: Callable[[Metrics], None] = lambda metrics: None,
+    elsewhere: Elsewhere = lambda make: nullcontext(),
 ) -> str | None:
     """Learns a policy in the real planner (spec 3.4.2), and keeps it as `train_policy` does.
 
@@ -130,6 +144,7 @@ def train_online(
         directory: where training keeps its state.
         resume: whether to go on with the training in the directory.
         on_update: called with the metrics of each update.
+        elsewhere: gives the workers that play the episodes.
 
     Returns:
         The limit that ended the training, such as ``500 model calls``; None if it is complete.
@@ -157,21 +172,16 @@ def train_online(
         )
     start = _online_start(config, benchmark)
     rounds = config.rounds if start is None else start.max_rounds
-    planned = PlannerConfig(allocator="heuristic", assessor=config.assessor, rounds=rounds)
-    base = build_planner(planned, model, benchmark)
-    assert isinstance(base, Planner)  # a heuristic allocator has that one
-
-    def planner_of(allocator: Allocator) -> Planner:
-        made = copy(base)
-        made.allocator = allocator
-        return made
-
+    make = partial(live_bench, config.assessor, rounds)
     tasks = benchmark.tasks(config.split, config.limit)
     defaults = benchmark.defaults
     with asyncio.Runner() as runner:
+        stack = AsyncExitStack()
         try:
+            bench = make(benchmark, model)
+            workers = runner.run(stack.enter_async_context(elsewhere(make)))
             rollouts = LiveRollouts(
-                *(planner_of, benchmark, tasks, config.ppo.reward),
+                *(bench.planner_of, benchmark, tasks, config.ppo.reward),
                 space=start.space if start else defaults.policy_space or defaults.space,
                 features=start.features if start else config.features,
                 max_rounds=start.max_rounds if start else config.rounds,
@@ -181,11 +191,13 @@ def train_online(
                 spent=_spent_before(directory) if resume else {},
                 jobs=online.jobs,
                 costing=costing(config.ppo.cost, model.card),
+                workers=workers,
             )
             policy = train_on(
                 rollouts, config.ppo, directory, start=start, resume=resume, on_update=on_update
             )
         finally:
+            runner.run(stack.aclose())
             runner.run(model.close())
     digest = ""
     if config.assessor is not None:
@@ -196,6 +208,22 @@ def train_online(
     origin = Origin(*who, names, assessor=digest, cost=config.ppo.cost)
     save_policy(policy, directory / POLICY, origin)
     return rollouts.exhausted
+
+
+def live_bench(
+    assessor: Path | None, rounds: int, benchmark: Benchmark, model: LanguageModel
+) -> LiveBench:
+    """What playing episodes takes, here or elsewhere."""
+    planned = PlannerConfig(allocator="heuristic", assessor=assessor, rounds=rounds)
+    base = build_planner(planned, model, benchmark)
+    assert isinstance(base, Planner)  # a heuristic allocator has that one
+
+    def planner_of(allocator: Allocator) -> Planner:
+        made = copy(base)
+        made.allocator = allocator
+        return made
+
+    return LiveBench(planner_of, benchmark)
 
 
 def _online_start(config: TrainConfig, benchmark: Benchmark) -> MlpPolicy | None:

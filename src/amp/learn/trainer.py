@@ -99,10 +99,11 @@ def train(
     trained_on: TrainedOn | None = None,
     resume: bool = False,
     on_update: Callable[[Metrics], None] = lambda metrics: None,
+    spread: Callable[[EnvRollouts], Rollouts] = lambda rollouts: rollouts,
 ) -> MlpPolicy:
-    """Trains a policy in an environment: `train_on` its rollouts."""
+    """Trains a policy in an environment: `train_on` its rollouts, which may be spread elsewhere."""
     return train_on(
-        EnvRollouts(env, settings.reward),
+        spread(EnvRollouts(env, settings.reward)),
         settings,
         directory,
         start=start,

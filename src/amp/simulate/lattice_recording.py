@@ -24,7 +24,7 @@ from amp.errors import (
     RecordingError,
     did_you_mean,
 )
-from amp.evaluate.record import Tried, corners, work_through
+from amp.evaluate.record import TriedTask, corners, work_through
 from amp.evaluate.workers import Here, Workers
 from amp.methods import AnyPlanner
 from amp.models.base import ModelCard
@@ -196,7 +196,7 @@ class _Visit:
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen(Tried):
+class _Seen(TriedTask):
     """What came of a visit: a row for the recording, if there is more than it has."""
 
     row: Mapping[str, Any] | None = None
@@ -312,7 +312,7 @@ async def _row_of(bench: SurveyBench, visit: _Visit) -> Mapping[str, Any] | None
 
 async def _noted(
     seen: AsyncGenerator[_Seen, None], path: Path, survey: Survey
-) -> AsyncGenerator[Tried, None]:
+) -> AsyncGenerator[TriedTask, None]:
     """The same, with what is new put in the recording first."""
     async with aclosing(seen):
         async for one in seen:
