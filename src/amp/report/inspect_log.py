@@ -1,9 +1,9 @@
 """A run as an Inspect log (extra ``inspect``): what `inspect view` opens.
 
 An episode is a sample: its messages are states and actions, its scores are whether the goal was
-reached and how well, and its events are the plan. A step is a span; in it a round is a call of a
-model, whose metadata are the allocation and the complexity that decided it, with the runs of tools
-behind it. Of saved runs the times are not known: what was spent inside models and tools is laid end
+reached and how well, and its events are the plan. A step is a span; in it a round says what it was
+allocated and why, and then what it called, and at the end stands what was done and what came back.
+Of saved runs the times are not known: what was spent inside models and tools is laid end
 to end.
 """
 
@@ -18,7 +18,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from inspect_ai.event import ModelEvent, ScoreEvent, SpanBeginEvent, SpanEndEvent, ToolEvent
+from inspect_ai.event import (
+    InfoEvent,
+    ModelEvent,
+    ScoreEvent,
+    SpanBeginEvent,
+    SpanEndEvent,
+    ToolEvent,
+)
 from inspect_ai.log import (
     EvalConfig,
     EvalDataset,
@@ -190,28 +197,35 @@ class _Writer:
             yield self._call(span, state, [], before, None, {"probe": True}, GenerateConfig())
         for place, each in enumerate(step.rounds, start=1):
             yield from self._round(span, state, place, each)
+        done = {name: told[name] for name in ("action", "feedback", "failure") if told[name]}
+        yield InfoEvent(span_id=span, source="done", data=done, **self._when())
         yield SpanEndEvent(id=span, span_id=span, **self._when())
 
     def _round(self, span: str, state: str, number: int, made: Round) -> Iterator[Any]:
         allocation = made.allocation
         uses = list(dict.fromkeys(use for each in made.candidates for use in each.tool_uses))
         in_tools = min(sum(use.seconds for use in uses), made.usage.seconds)
-        told = {
-            "round": number,
-            "allocation": asdict(allocation) | {"tools": sorted(allocation.tools)},
-            "substitutes": list(made.substitutes),
-            "actions": [candidate.action for candidate in made.candidates],
-            "tool_calls": made.usage.tool_calls,
-            **_told_of(made.complexity),
-        }
+        told = _plain(
+            {
+                "round": number,
+                "allocation": asdict(allocation) | {"tools": sorted(allocation.tools)},
+                "substitutes": list(made.substitutes),
+                "actions": [candidate.action for candidate in made.candidates],
+                "tool_calls": made.usage.tool_calls,
+                **_told_of(made.complexity),
+            }
+        )
         config = GenerateConfig(
             temperature=allocation.temperature,
             top_p=allocation.top_p,
             num_choices=allocation.beam_width,
         )
+        # Where it shows: beside the call, which has it as metadata, and also where none was needed.
+        yield InfoEvent(span_id=span, source=f"round {number}", data=told, **self._when())
         texts = [_choice(each.text, cut_off=each.cut_off) for each in made.candidates]
-        spent = Usage(seconds=in_tools)
-        yield self._call(span, state, texts, made.usage - spent, allocation.model, told, config)
+        if made.usage.model_calls:
+            spent = made.usage - Usage(seconds=in_tools)
+            yield self._call(span, state, texts, spent, allocation.model, told, config)
         for place, use in enumerate(uses):
             yield self._tool(span, f"{span}/{number}/{place}", use)
 
@@ -286,7 +300,7 @@ def _choice(text: str, *, cut_off: bool = False) -> ChatCompletionChoice:
 
 
 def _told_of(complexity: Complexity) -> dict[str, Any]:
-    return {"complexity": complexity.score, "features": dict(complexity.features)}
+    return {"complexity": complexity.score, "features": _plain(complexity.features)}
 
 
 def _scores(episode: Episode) -> dict[str, Score]:

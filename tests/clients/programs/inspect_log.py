@@ -36,9 +36,9 @@ def main(file: str) -> None:
                     if event.event == "span_begin"
                 ],
                 "depths": [
-                    event.metadata["allocation"]["depth"]
+                    event.data["allocation"]["depth"]
                     for event in sample.events
-                    if event.event == "model" and "allocation" in event.metadata
+                    if event.event == "info" and "allocation" in event.data
                 ],
                 "tools": [event.function for event in sample.events if event.event == "tool"],
                 "messages": len(sample.messages),
