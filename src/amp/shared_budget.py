@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 from amp.allocate.base import Allocator
 from amp.cost import Ledger, cost_of
-from amp.errors import InvalidInputError, did_you_mean
+from amp.errors import InvalidInputError, LimitReachedError, did_you_mean
 from amp.execute.executor import Executor
 from amp.execute.meter import Meter
 from amp.planner import Planner
@@ -56,7 +56,7 @@ class _Account:
         return max(0.0, self.floor - self.spent - self.held)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Turn:
     """A round under way.
 
@@ -254,6 +254,11 @@ class _Seat:
             try:
                 with _at_most(ledger, unit, before + now.most):
                     yield
+            except LimitReachedError as error:
+                if error.limit != unit:
+                    raise
+                most = f"agent {self.agent} may spend {now.most:g} of the shared {unit} now"
+                raise LimitReachedError(unit, f"{error}; {most}") from None
             finally:
                 now.cost = cost_of(ledger.usage, unit) - before
 
