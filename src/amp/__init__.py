@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from amp.evaluate.many import report_runs, run_many, save_run
     from amp.serve.episodes import episode
     from amp.serve.in_process import wrap
+    from amp.shared_budget import SharedBudget
 
 __all__ = [
     "STOP",
@@ -79,6 +80,7 @@ __all__ = [
     "Prompts",
     "RandomAllocator",
     "RecordingError",
+    "SharedBudget",
     "Space",
     "StepContext",
     "StepRecord",
@@ -96,6 +98,7 @@ __all__ = [
 ]
 
 _LATER = {
+    "SharedBudget": "amp.shared_budget",
     "report_runs": "amp.evaluate.many",
     "run_many": "amp.evaluate.many",
     "save_run": "amp.evaluate.many",
