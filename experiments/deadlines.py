@@ -5,9 +5,9 @@ Run as a module, on recordings with four programs and four chains of thought a p
     python -m experiments.deadlines recordings/gsm8k-300.sqlite \
         --train recordings/gsm8k-train-500.sqlite --data DIR
 
-How long calls take is the law of `amp.latency.Profile`, fitted to the calls of the recordings. In a
-batch of b the machine makes samples for b - 1 other callers all the time, so that a sample takes
-longer. A call that is not done at the limit is lost, and the votes so far decide.
+How long calls take is the law of `amp.latency.Profile`, fitted to the calls of the first recording.
+In a batch of b the machine makes samples for b - 1 other callers all the time, so that a sample
+takes longer. A call that is not done at the limit is lost, and the votes so far decide.
 
 The policies know what a call is worth from training problems: by dynamic programming over what was
 asked, how far the votes agree and the seconds left, they take the arm and the number of samples, or
@@ -303,15 +303,15 @@ def main(arguments: Sequence[str]) -> None:
     given = parser.parse_args(arguments)
     benchmark = load_benchmark("gsm8k", data=given.data)
     test, training = load(given.recording, given.train, benchmark)
-    law = law_of((given.recording, given.train), test[0].card)
+    law = law_of(given.recording, test[0].card)
     print(told(law))
     for line in study(test, training, law, given.watts):
         print(line, flush=True)
 
 
-def law_of(recordings: Sequence[Path], card: ModelCard) -> Profile:
-    """The law of the calls of some recordings."""
-    return fit_profile(card, usual([call for path in recordings for call in calls_of(path)]))
+def law_of(recording: Path, card: ModelCard) -> Profile:
+    """The law of the calls of a recording."""
+    return fit_profile(card, usual(calls_of(recording)))
 
 
 def told(law: Profile) -> str:

@@ -38,6 +38,8 @@ from amp.simulate.samples import Arm, RecordedSample, SampleTable, StepSamples
 from amp.types import StepContext
 
 AGENTS = 8
+TRAINING = 267
+"""Problems to learn on: the first ones, so that a recording that grows changes no figure."""
 ARMS = ("program", "chain")
 SAMPLES = 4
 CAP = 256
@@ -56,15 +58,18 @@ def load(
     """Test and training problems, their samples rated by heads that have not seen the problem."""
     arms = [Arm(name, benchmark.defaults.arms[name]) for name in ARMS]
 
-    def table(path: Path, split: str) -> tuple[SampleTable, Contexts]:
-        tasks = benchmark.tasks(split)
+    def table(path: Path, split: str, limit: int | None) -> tuple[SampleTable, Contexts]:
+        tasks = benchmark.tasks(split, limit)
         found = table_from_recording(path, benchmark, tasks, arms, SAMPLES, incomplete="leave out")
         rows = tuple(row.changed(_capped) for row in found.tasks)
         known = {row.task for row in rows}
         tasks = [task for task in tasks if task.id in known]
         return replace(found, tasks=rows), opening_contexts(benchmark, tasks)
 
-    (test, of_test), (training, of_training) = table(recording, "test"), table(train, "train")
+    (test, of_test), (training, of_training) = (
+        table(recording, "test", None),
+        table(train, "train", TRAINING),
+    )
     heads = train_correctness(judged_samples(training, of_training))
     rated = with_p_right(training, heads.held_out.tolist())
     return (rate_samples(test, heads.correctness, of_test), of_test), (rated, of_training)

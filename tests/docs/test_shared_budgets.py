@@ -54,7 +54,7 @@ def test_shared_budgets(problems: tuple[Problems, Problems]) -> None:
 
 
 def test_deadlines(problems: tuple[Problems, Problems]) -> None:
-    law = deadlines.law_of(FILES, problems[0][0].card)
+    law = deadlines.law_of(FILES[0], problems[0][0].card)
     assert deadlines.told(law) in " ".join(PAGE.split())
     check(rows(deadlines.study(*problems, law))[2:], told(deadlines.HEADS), 2, [2, 3, 5, 6, 8])
 
