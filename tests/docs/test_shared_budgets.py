@@ -1,4 +1,4 @@
-"""The tables of docs/shared-budgets.md are what the recordings give."""
+"""The tables of docs/one-budget.md are what the recordings give."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from experiments import deadlines, shared_budgets
 
 pytestmark = pytest.mark.data("gsm8k")
 
-PAGE = (ROOT / "docs" / "shared-budgets.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "one-budget.md").read_text(encoding="utf-8")
 FILES = [ROOT / "recordings" / f"gsm8k-{name}.sqlite" for name in ("300", "train-500")]
 ROUNDING = 0.025
 """Another processor's arithmetic may choose another trade-off of two that are alike in training."""
