@@ -92,7 +92,7 @@ async def work(
         async for episode in episodes:
             solved += episode.success is True
             ended += 1
-            if seen is not None and ended % (len(tasks) // 10) == 0:
+            if seen is not None and ended % (max(1, len(tasks) // 10)) == 0:
                 seen.append((ended, resident_mb(os.getpid())))
     return solved
 

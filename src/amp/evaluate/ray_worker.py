@@ -21,8 +21,9 @@ from amp.errors import AmpError, MissingDependencyError
 from amp.evaluate.workers import Do, Opener
 from amp.models.recording_file import RecordingFile, Write
 
-_GATHER_SECONDS = 0.02
-"""What ends within this time goes back together."""
+_GATHER_SECONDS = 0.1
+"""What ends within this time goes back together, since a call of an actor costs over a millisecond;
+meanwhile the worker has more to do."""
 _PULSE_SECONDS = 1.0
 """After this time new samples go back although no item has ended."""
 
@@ -106,7 +107,8 @@ class Worker:
         while not (desk.has_ended.is_set() or desk.news.writes):
             with suppress(TimeoutError):
                 await asyncio.wait_for(desk.has_ended.wait(), _PULSE_SECONDS)
-        await asyncio.sleep(_GATHER_SECONDS)
+        if desk.under_way:
+            await asyncio.wait(tuple(desk.under_way), timeout=_GATHER_SECONDS)
         desk.has_ended.clear()
         news, desk.news = desk.news, News([], [], [])
         return news
