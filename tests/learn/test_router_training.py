@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,15 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.learn.test_routing import made_pool
 
-from amp.allocate.router import Known, weighted_posterior
+from amp.allocate.router import Known
 from amp.cost import Cost
 from amp.learn import router_training
 from amp.learn.router_training import HeldOut, play_held_out
 from amp.learn.routing import RoutingSettings, begun, learn_from
-from amp.mlp import Floats
 from amp.simulate.pool_draws import Draws, draw
-from amp.types import Allocation, Candidate
-from amp.votes import posterior
+from amp.types import Allocation
 
 SETTINGS = RoutingSettings(depth=3, samples=2, orders=2, trade_offs=(0.1, 0.5, 0.9, 0.99))
 UNITS: tuple[Cost, ...] = ("tokens", "dollars")
@@ -96,24 +93,3 @@ def test_rows_of_some_tasks_are_those_of_a_pool_of_these_alone() -> None:
     assert (wanted[part.task] == draws.task[rows]).all()
     assert (part.answer == draws.answer[rows]).all()
     assert (part.cost == draws.cost[rows]).all()
-
-
-CANDIDATES = st.lists(
-    st.tuples(st.sampled_from("abc"), st.floats(0.02, 0.98)), min_size=1, max_size=6
-)
-
-
-@given(CANDIDATES)
-def test_a_weighted_posterior_is_that_of_the_votes(given_: list[tuple[str, float]]) -> None:
-    candidates = [Candidate("", action, p_right=p) for action, p in given_]
-    votes: Floats = np.zeros((1, 1, 3))
-    odds: Floats = np.zeros((1, 1, 3))
-    for action, p in given_:
-        votes[0, 0, "abc".index(action)] += 1.0
-        odds[0, 0, "abc".index(action)] += math.log(p / (1.0 - p))
-    one = np.ones((1, 1))
-    known = Known(votes, odds, one, one > 0.0, one, one, np.zeros((1, 3)))
-    said = posterior(candidates).shares
-    shares = dict(zip("abc", weighted_posterior(known)[0].tolist(), strict=True))
-    assert all(shares[action] == pytest.approx(share) for action, share in said.items())
-    assert all(share == 0.0 for action, share in shares.items() if action not in said)

@@ -25,7 +25,6 @@ from amp.errors import InvalidInputError
 from amp.mlp import Floats, Ints, Mask
 from amp.pools.pool import CHARACTERS_PER_TOKEN, NO_ANSWER
 from amp.types import Allocation, Complexity, Decision, Evidence, StepContext
-from amp.votes import COINCIDENCE
 
 ROUTER_VERSION = 1
 """Of `Descriptors` and `basis`; a router saved with another version is refused."""
@@ -152,18 +151,9 @@ def posterior(known: Known, weights: Floats) -> Floats:
     A conditional logit whose score for "none of these" is 0. An answer that an exact check
     approved is certain, one that it refused is out.
     """
-    return _shares(known, voices(known) @ weights)
-
-
-def weighted_posterior(known: Known) -> Floats:
-    """That of a weighted vote (`amp.votes`), for which nothing is learned but P(right)."""
-    votes = known.votes.sum(-2)
-    return _shares(known, known.odds.sum(-2) - (votes - 1.0) * math.log(COINCIDENCE))
-
-
-def _shares(known: Known, scores: Floats) -> Floats:
     backed = (known.votes.sum(-2) > 0.0) & (known.verdicts >= 0.0)
-    scores = np.where(backed, scores + _CERTAIN * (known.verdicts > 0.0), -np.inf)
+    scores = voices(known) @ weights + _CERTAIN * (known.verdicts > 0.0)
+    scores = np.where(backed, scores, -np.inf)
     top = np.maximum(0.0, scores.max(-1, keepdims=True, initial=-np.inf))
     mass = np.exp(scores - top)
     return np.asarray(mass / (mass.sum(-1, keepdims=True) + np.exp(-top)))

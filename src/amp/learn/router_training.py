@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from amp.allocate.policy_file import CurvePoint, Origin, save_router
-from amp.allocate.router import Router, weighted_posterior
+from amp.allocate.router import Router
 from amp.assess.base import Training
 from amp.assess.correctness import save_correctness
 from amp.benchmarks.base import Benchmark
@@ -104,7 +104,7 @@ class HeldOut:
         trade_offs: ascending.
         success: by trade-off.
         costs: by unit and trade-off, a task.
-        fixed: success of the best fixed number of samples of each arm, by weighted vote.
+        fixed: success of the best fixed number of samples of each arm, by plain vote.
     """
 
     trade_offs: Floats
@@ -164,8 +164,8 @@ def play_held_out(
             spent[unit] += [float(outcome.cost.sum()) for outcome in came]
         # Orders and decisions are the same in all units, so the last one tells for all.
         right += [float(outcome.right.sum()) for outcome in came]
-        shares = weighted_posterior(known_at(part, lattice.taken, start))
-        fixed += leader_right(part, shares).sum(0)
+        votes = known_at(part, lattice.taken, start).votes.sum(-2)
+        fixed += leader_right(part, votes).sum(0)
         rows += len(part.task)
     costs = {unit: total / rows for unit, total in spent.items()}
     return HeldOut(np.array(settings.trade_offs), right / rows, costs, float(fixed.max()) / rows)
