@@ -1,35 +1,43 @@
-"""Draws success against cost from the table of `amp simulate --markdown`, as one SVG file.
+"""Draws success against cost from the tables of `amp simulate --markdown`, as one SVG file.
 
     python -m experiments.success_figure docs/tables/gsm8k.md docs/success.svg
 
-Left, all tokens at the model; right, the written ones alone. The line is the best mixture of fixed
-allocations at each cost: what adaptive allocation has to beat.
+Left, the compute of the model; right, the tokens it writes. The line is the best mixture of fixed
+allocations with plain votes at each cost: what one has without assessing and allocating.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT = 960, 430
 TOP, BOTTOM, LEFT, GAP, PANEL = 92, 60, 62, 60, 404
-LOW, HIGH = 0.40, 0.80
+LOW, HIGH = 0.40, 0.90
 """Of the axis of success, which does not begin at 0."""
 INK, PALE = "#333333", "#dddddd"
 
 
 @dataclass(frozen=True)
 class Policy:
-    """A row of the table: what a policy reaches, and what it costs a task."""
+    """A row of a table: what a policy reaches, and what it costs a task.
+
+    Attributes:
+        kind: as in the table; ``plain`` for a fixed allocation whose votes are plain.
+        name: of the policy.
+        success: share of the tasks.
+        written: tokens.
+        teraflops: of the model.
+    """
 
     kind: str
     name: str
     success: float
     written: float
-    tokens: float
+    teraflops: float
 
 
 @dataclass(frozen=True)
@@ -44,30 +52,34 @@ class Series:
 
 SERIES = (
     Series(
-        "fixed allocations, and their best mixtures", "#8a8f98", "dot", lambda p: p.kind == "fixed"
+        "fixed, plain votes; their best mixtures", "#8a8f98", "dot", lambda p: p.kind == "plain"
     ),
-    Series("rules on votes", "#4c78a8", "square", lambda p: p.kind == "rule"),
-    Series("AMP heuristic", "#7b4fa3", "diamond", lambda p: p.name == "heuristic"),
-    Series(
-        "AMP learned, four trade-offs", "#d95f02", "dot", lambda p: p.name.startswith("learned")
-    ),
+    Series("fixed, votes weighed", "#4c78a8", "dot", lambda p: p.kind == "fixed"),
+    Series("rules, votes weighed", "#4c78a8", "square", lambda p: p.kind == "rule"),
+    Series("AMP", "#d95f02", "dot", lambda p: p.name.startswith("router")),
     Series("oracle", "#1b7f5c", "diamond", lambda p: p.kind == "oracle"),
 )
 
 
 def read(page: str) -> list[Policy]:
-    """The rows of the first table of a page, without controls and ablations of the learner."""
-    rows = [
-        [cell.strip() for cell in line.split("|")[1:-1]]
-        for line in page.splitlines()
-        if line.startswith("| ")
-    ]
+    """The rows of a page's first table, and the fixed allocations of its table of plain votes."""
+    weighed, plain = page.split("\n## Plain votes\n")
+    found = [replace(row, kind="plain") for row in _rows(plain) if row.kind == "fixed"]
     kinds = {"fixed", "rule", "adaptive", "oracle"}
-    return [
-        Policy(row[0], row[1], float(row[2].split()[0]), float(row[3]), float(row[4]))
-        for row in rows
-        if row[0] in kinds and not row[1].startswith(("imitation", "ppo"))
-    ]
+    return found + [row for row in _rows(weighed) if row.kind in kinds]
+
+
+def _rows(text: str) -> Iterator[Policy]:
+    """The rows that say what a policy reaches."""
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.split("|")[1:-1]]
+        if len(cells) > _FLOPS and cells[0] != "kind" and not cells[0].startswith("---"):
+            success, written = float(cells[2].split()[0]), float(cells[3])
+            yield Policy(cells[0], cells[1], success, written, float(cells[_FLOPS]) / 1e12)
+
+
+_FLOPS = 5
+"""Column of the compute; tables that compare pairs have fewer."""
 
 
 def front(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -97,16 +109,14 @@ def draw(policies: Sequence[Policy]) -> str:
         _text(
             LEFT,
             44,
-            "first 125 test problems, Qwen2.5-Coder-1.5B, ten orders of recorded samples; "
-            "a point has a 95 % interval of about ±0.08",
+            "first 300 test problems, Qwen2.5-Coder-1.5B, ten orders of recorded samples; "
+            "a point has a 95 % interval of about ±0.05",
             colour="#666666",
         ),
         *_legend(),
+        *_panel(policies, LEFT, 4, 1, "teraflops a task", lambda p: p.teraflops),
         *_panel(
-            policies, LEFT, 1600, 400, "all tokens a task, prompts included", lambda p: p.tokens
-        ),
-        *_panel(
-            policies, LEFT + PANEL + GAP, 800, 200, "written tokens a task", lambda p: p.written
+            policies, LEFT + PANEL + GAP, 1000, 200, "written tokens a task", lambda p: p.written
         ),
         _text(16, TOP - 14, "success"),
         "</svg>",
@@ -137,7 +147,7 @@ def _panel(
         return TOP + (HEIGHT - TOP - BOTTOM) * (HIGH - success) / (HIGH - LOW)
 
     parts = []
-    for step in range(5):
+    for step in range(6):
         level = LOW + step * 0.1
         parts.append(_line([(left, y(level)), (left + PANEL, y(level))], PALE))
         parts.append(_text(left - 8, y(level) + 4, f"{level:.1f}", anchor="end"))
@@ -146,12 +156,12 @@ def _panel(
         parts.append(_text(x(value), y(LOW) + 20, f"{value:,}", anchor="middle"))
     parts.append(_line([(left, y(LOW)), (left + PANEL, y(LOW))], INK))
     parts.append(_text(left + PANEL / 2, HEIGHT - 14, title, anchor="middle"))
-    hull = front((cost(p), p.success) for p in policies if p.kind == "fixed")
+    hull = front((cost(p), p.success) for p in policies if p.kind == "plain")
     best = [(x(c), y(s)) for c, s in [*hull, (largest, hull[-1][1])]]
     parts.append(_line(best, SERIES[0].colour, width=2))
     for series in SERIES:
         chosen = sorted((cost(p), p.success) for p in policies if series.has(p))
-        if series.label.startswith("AMP learned"):
+        if series.label == "AMP":
             parts.append(_line([(x(c), y(s)) for c, s in chosen], series.colour, width=2))
         parts += [_mark(series, x(c), y(s)) for c, s in chosen]
     return parts

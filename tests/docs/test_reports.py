@@ -97,45 +97,34 @@ def test_the_table_of_gsm8k_is_what_the_recordings_give() -> None:
 def test_the_results_of_gsm8k_are_what_the_recordings_give(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    page = (ROOT / "docs" / "tables" / "gsm8k.md").read_text()
-    (command,) = re.findall(r"```sh\n(amp simulate .*?)```", page, re.DOTALL)
+    page = LONG.read_text()
+    (block,) = re.findall(r"```sh\n(amp simulate .*?)```", page, re.DOTALL)
     shutil.copytree(ROOT / "recordings", tmp_path / "recordings")
     monkeypatch.chdir(tmp_path)
-    arguments = shlex.split(command.replace("\\\n", ""))
-    monkeypatch.setattr(sys, "argv", [*arguments, "--data", str(DATA)])
-    with pytest.raises(SystemExit) as exit_info:
-        cli.main()
-        raise SystemExit(0)
-    assert not exit_info.value.code
-    made = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
-    assert len(made) > 12
-    assert [line for line in page.splitlines() if line.startswith("| ")] == made
-
-
-@pytest.mark.data("gsm8k")
-def test_the_table_of_weighed_votes_is_what_the_recordings_give(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    page = (ROOT / "docs" / "learning.md").read_text()
-    section = page[page.index("{ #rated }") : page.index("## What ships")]
-    (block,) = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
-    shutil.copytree(ROOT / "recordings", tmp_path / "recordings")
-    monkeypatch.chdir(tmp_path)
-    made: list[dict[str, list[str]]] = []
-    for command in block.replace("\\\n", "").strip().splitlines():
-        arguments = [*shlex.split(command), "--markdown", "--data", str(DATA)]
-        monkeypatch.setattr(sys, "argv", arguments)
+    commands = block.replace("\\\n", "").strip().splitlines()
+    assert len(commands) == 2
+    for command in commands:
+        monkeypatch.setattr(sys, "argv", [*shlex.split(command), "--data", str(DATA)])
         with pytest.raises(SystemExit) as exit_info:
             cli.main()
             raise SystemExit(0)
         assert not exit_info.value.code
-        lines = capsys.readouterr().out.splitlines()
-        rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
-        by_name = {row[1].removesuffix(" (reference)"): row for row in rows if len(row) > 9}
-        made.append(by_name)
-    rated, plain = made
+    made = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert len(made) > 100
+    assert [line for line in page.splitlines() if line.startswith("| ")] == made
+
+
+LONG = ROOT / "docs" / "tables" / "gsm8k.md"
+
+
+@pytest.mark.parametrize(
+    ("page", "start", "count"), [("learning.md", "{ #rated }", 16), ("results.md", "# Results", 8)]
+)
+def test_a_summary_repeats_rows_of_the_long_table(page: str, start: str, count: int) -> None:
+    rated, plain = (rows_of(text) for text in LONG.read_text().split("\n## Plain votes\n"))
+    section = (ROOT / "docs" / page).read_text().split(start, 1)[1].partition("\n## ")[0]
     told = [line for line in section.splitlines() if line.startswith("| ")][1:]
-    assert len(told) == 16
+    assert len(told) == count
     for line in told:
         name, success, written, flops, saved, above = (
             cell.strip() for cell in line.split("|")[1:-1]
@@ -145,6 +134,12 @@ def test_the_table_of_weighed_votes_is_what_the_recordings_give(
         assert [success, written, flops] == [found[2], found[3], found[5]], name
         assert saved in ("", found[9]), name
         assert above == found[7], name
+
+
+def rows_of(text: str) -> dict[str, list[str]]:
+    """The rows of the table of policies, by their names."""
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    return {row[1].removesuffix(" (reference)"): row for row in rows if len(row) > 9}
 
 
 @pytest.mark.data("gsm8k")
@@ -207,25 +202,8 @@ def test_missions_of_babyai_fail_by_difficulty_as_the_page_says() -> None:
     assert (failed, missions) == ([9, 34, 4], [21, 45, 4])
 
 
-def test_the_summary_of_the_results_repeats_rows_of_the_long_table() -> None:
-    cells = [
-        [cell.strip() for cell in line.split("|")[1:-1]]
-        for line in (ROOT / "docs" / "tables" / "gsm8k.md").read_text().splitlines()
-        if line.startswith("| ")
-    ]
-    # policy, success, written, tokens, above the front
-    rows = {row[1]: [*row[2:5], row[6]] for row in cells if len(row) == 10}
-    summary = (ROOT / "docs" / "results.md").read_text().partition("\n## ")[0]
-    told = [line for line in summary.splitlines() if line.startswith("| ")][1:]
-    assert len(told) == 6
-    for line in told:
-        name, *figures = [cell.strip() for cell in line.split("|")[1:-1]]
-        assert figures == rows[name], name
-
-
 def test_the_picture_of_the_results_is_drawn_from_the_long_table() -> None:
-    page, picture = (ROOT / "docs" / name for name in ("tables/gsm8k.md", "success.svg"))
-    assert draw(read(page.read_text())) == picture.read_text()
+    assert draw(read(LONG.read_text())) == (ROOT / "docs" / "success.svg").read_text()
 
 
 @pytest.mark.data("gsm8k")
