@@ -28,7 +28,8 @@ NOT_ON_GSM8K = {"beam_search", "cascade", "llm_dp", "llm_dp_random"}
 """Methods without a recorded row there."""
 
 BABYAI = ("babyai", "--limit", "20", "--level", "BabyAI-GoToLocal-v0")
-GSM8K = ("gsm8k", "--limit", "125", "--data", str(DATA))
+GSM8K = ("gsm8k", "--limit", "20", "--data", str(DATA))
+GSM8K_300 = ("gsm8k", "--limit", "300", "--data", str(DATA))
 PRIMITIVES = (*BABYAI, "--no-tools", "--max-steps", "24")
 DATA_HERE = ("--data", str(DATA))
 SMALL = ROOT / "recordings" / "gsm8k-0.5b.sqlite"
@@ -65,9 +66,15 @@ RUNS = [
     *(
         pytest.param(*row, marks=GSM8K_HERE)
         for row in (
-            (RESULTS, "GSM8K, first 125 test problems | fixed", "gsm8k", (*GSM8K, *FIXED)),
-            (RESULTS, "heuristic: one or two programs", "gsm8k", (*GSM8K, *HEURISTIC)),
-            (RESULTS, "learned: programs, chains", "gsm8k", (*GSM8K, "--allocator", "auto")),
+            *(
+                (RESULTS, name, "gsm8k-300", (*GSM8K_300, *options))
+                for name, options in (
+                    ("| fixed: plain vote of four programs |", (*FIXED, "--correctness", "none")),
+                    ("| fixed: weighed vote of four programs |", FIXED),
+                    ("| heuristic: one or two programs", HEURISTIC),
+                    ("| learned: asks and stops by value |", ("--allocator", "auto")),
+                )
+            ),
             *(
                 (METHODS_PAGE, f"two models | {row} |", "gsm8k", (*TWO_MODELS, *options))
                 for row, options in PAIRED.items()
@@ -77,7 +84,7 @@ RUNS = [
                     METHODS_PAGE,
                     f"GSM8K | {name} |",
                     "gsm8k",
-                    (*GSM8K, "--limit", "20", "--method", name),
+                    (*GSM8K, "--method", name),
                 )
                 for name in METHODS
                 if name not in NOT_ON_GSM8K
