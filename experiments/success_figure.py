@@ -73,13 +73,13 @@ def _rows(text: str) -> Iterator[Policy]:
     """The rows that say what a policy reaches."""
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.split("|")[1:-1]]
-        if len(cells) > _FLOPS and cells[0] != "kind" and not cells[0].startswith("---"):
+        if len(cells) == _COLUMNS and cells[0] != "kind" and not cells[0].startswith("---"):
             success, written = float(cells[2].split()[0]), float(cells[3])
             yield Policy(cells[0], cells[1], success, written, float(cells[_FLOPS]) / 1e12)
 
 
-_FLOPS = 5
-"""Column of the compute; tables that compare pairs have fewer."""
+_COLUMNS, _FLOPS = 11, 5
+"""Columns of a table of policies, and which of them is the compute."""
 
 
 def front(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
