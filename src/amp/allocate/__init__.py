@@ -370,7 +370,7 @@ def _policy(path: Path, options: AllocatorOptions) -> Allocator:
 
 
 def _trade_off(path: Path, origin: Origin | None, options: AllocatorOptions) -> float | None:
-    """The trade-off that is wanted or spends what is wanted, else that of training, else None."""
+    """The trade-off that is wanted, or the one that spends what is wanted; None for the usual."""
     trade_off = options.trade_off
     for name, budget in (("tokens", options.mean_tokens), ("dollars", options.mean_dollars)):
         if budget is None:
@@ -380,8 +380,6 @@ def _trade_off(path: Path, origin: Origin | None, options: AllocatorOptions) -> 
                 f"policy {path} does not say what it costs; set trade_off in place of mean_{name}"
             )
         trade_off = origin.trade_off_for(budget, name)
-    if trade_off is None and origin is not None:
-        return origin.trade_off
     return trade_off
 
 

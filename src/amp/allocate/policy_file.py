@@ -64,7 +64,7 @@ class Origin:
         correctness: sha256 of the heads that rated the candidates; empty if none did.
         cost: what was charged while it was learned.
         price: the price that stands in for the model's own in dollars, if one does.
-        trade_off: at which it runs unless told otherwise, if its training chose one.
+        trade_off: that its training chose, if it chose one: the cheapest that loses no success.
     """
 
     benchmark: str

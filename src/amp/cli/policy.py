@@ -297,7 +297,7 @@ def cost_curve(origin: Origin) -> Table:
     if origin.price:
         caption += f"\n{origin.price}"
     if origin.trade_off is not None:
-        caption += f"\ntasks that it had not learned from; runs at {origin.trade_off:g} unless told"
+        caption += f"\neach left out; as right as the best fixed vote from {origin.trade_off:g} on"
     table = Table(box=None, caption=caption, caption_justify="left")
     priced = any(point.dollars is not None for point in origin.curve)
     for name in ("trade-off", "tokens", *(["dollars"] if priced else []), "success"):

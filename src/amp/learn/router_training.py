@@ -1,7 +1,8 @@
 """Trains a router among the ways to ask one model on a recording, and says what it is worth.
 
 What it is worth is what routers reach on tasks that they have not learned from: of each fold of the
-tasks, by one that was learned on the others. From this comes the trade-off at which it runs.
+tasks, by one that was learned on the others. From this comes the trade-off from
+which on nothing is lost.
 """
 
 from __future__ import annotations
