@@ -131,6 +131,19 @@ def use(room: Room, name: str, arguments: str) -> str:
     return f"error: no such call; the tools are look and act, the actions {', '.join(ACTIONS)}"
 
 
+def read_call(text: str, played: Played) -> list[dict[str, Any]]:
+    """The first call that a text has; small models write calls as plain JSON, unasked."""
+    for begin in (at for at, sign in enumerate(text) if sign == "{"):
+        try:
+            found, _ = json.JSONDecoder().raw_decode(text, begin)
+        except ValueError:
+            continue
+        if isinstance(found, dict) and found.get("name") in ("look", "act"):
+            function = {"name": found["name"], "arguments": json.dumps(found.get("arguments"))}
+            return [{"id": f"call_{played.calls}", "type": "function", "function": function}]
+    return []
+
+
 def play(
     client: OpenAI, model: str, seed: int, level: str = "BabyAI-GoToLocal-v0", most_calls: int = 12
 ) -> Played:
@@ -163,13 +176,16 @@ def play(
             played.tokens += said.usage.prompt_tokens + said.usage.completion_tokens
         played.dollars += float(answer.headers.get("x-amp-dollars", 0.0))
         played.arms += [answer.headers["x-amp-arm"]] if "x-amp-arm" in answer.headers else []
-        message = said.choices[0].message
-        talk.append(message.to_dict())
-        for call in message.tool_calls or ():
-            if call.type == "function":
-                told = use(room, call.function.name, call.function.arguments)
-                talk.append({"role": "tool", "tool_call_id": call.id, "content": told})
-        if not message.tool_calls:
+        message: dict[str, Any] = said.choices[0].message.to_dict(exclude_none=True)
+        calls = message.get("tool_calls") or read_call(message.get("content") or "", played)
+        if calls and "tool_calls" not in message:
+            message = {"role": "assistant", "tool_calls": calls}
+        talk.append(message)
+        for call in calls:
+            function = call["function"]
+            told = use(room, function["name"], function["arguments"])
+            talk.append({"role": "tool", "tool_call_id": call["id"], "content": told})
+        if not calls:
             talk.append({"role": "user", "content": "Call a tool."})
     played.success = bool(room.success)
     played.ended = "" if played.success else "mission failed" if room.over else played.ended

@@ -17,7 +17,7 @@ from tests.serve.running import gateway
 from amp.serve.upstreams.upstream import UpstreamConfig
 
 pytest.importorskip("minigrid")
-from examples.agent_through_gateway import Room, play, use
+from examples.agent_through_gateway import Played, Room, play, read_call, use
 from experiments.agent import main, table
 
 LEVEL = "BabyAI-GoToObjS6-v1"
@@ -112,6 +112,16 @@ async def test_policies_are_compared_on_the_same_episodes(
         await asyncio.to_thread(main, [*told, *how])  # goes on with what was played
         assert len(upstream.asked) == asked
         assert capsys.readouterr().out.splitlines()[-1] == learned
+
+
+def test_a_call_is_read_from_a_text_where_a_model_writes_it_so() -> None:
+    text = (
+        'Well {not} {"a": 1}\n```json\n{"name": "act", "arguments": {"times": 2}}, {"name": "look"}'
+    )
+    (call,) = read_call(text, Played(0, calls=3))
+    assert call["id"] == "call_3"
+    assert call["function"] == {"name": "act", "arguments": '{"times": 2}'}
+    assert read_call('{"name": "fly"} [1] {', Played(0)) == []
 
 
 def test_only_seeds_that_all_have_played_are_compared() -> None:
