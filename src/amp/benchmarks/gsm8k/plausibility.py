@@ -20,7 +20,7 @@ from functools import lru_cache
 from amp.assess.evidence import value_of
 from amp.assess.text import numbers
 from amp.execute.program import find_program
-from amp.execute.tools.calculator import equations, evaluate, parse_number, wrong_equation
+from amp.execute.tools.calculator import equations, evaluate, parse_number, what_is_wrong
 from amp.types import Candidate, StepContext
 
 _MONEY = re.compile(r"[$\u20ac\u00a3]|\b(?:dollar|cent|cost|price|pay|earn)", re.IGNORECASE)
@@ -38,7 +38,7 @@ def plausibility(context: StepContext, candidate: Candidate) -> dict[str, float]
     """
     goal = context.task.goal
     asked = _asked(goal)
-    looks = asked | working(candidate.text, goal)
+    looks = asked | working(candidate, goal)
     answer = _number(candidate.action)
     if answer is None:
         return looks
@@ -61,27 +61,24 @@ def plausibility(context: StepContext, candidate: Candidate) -> dict[str, float]
     return looks
 
 
-@lru_cache(maxsize=_CACHED)
-def _working(text: str, goal: str) -> dict[str, float]:
-    program = find_program(text)
-    tree = None if program is None else _parse(program)
-    return _of_chain(text, goal) if tree is None else _of_program(tree, goal)
-
-
-def working(text: str, goal: str) -> dict[str, float]:
+def working(candidate: Candidate, goal: str) -> dict[str, float]:
     """What the way to an answer looks like; nothing is executed.
 
     ``foreign``: log(1 + numbers that it takes from nowhere), ``foreign_share``: their share of its
     different numbers. ``below_zero``: whether a result on the way is negative, ``fractions``: the
     share of these that are not whole.
 
-    Of a program, also ``left_out``: the share of the question's numbers that it does not compute
-    with; ``idle``: variables that it sets and never reads; ``set_again``: how often it sets one
-    that it has set; ``one_operation``: whether it computes no more than one thing. Of a text,
-    ``wrong_equation``: whether one does not hold; ``derived``: whether the answer is the result of
-    an equation, and ``last``: of the last one.
+    Of a program that a tool ran, also ``left_out``: the share of the question's numbers that it
+    does not compute with; ``idle``: variables that it sets and never reads; ``set_again``: how
+    often it sets one that it has set; ``one_operation``: whether it computes no more than one
+    thing. Of another text, ``wrong_equation``: whether one does not hold; ``derived``: whether the
+    answer is the result of an equation, and ``last``: of the last one.
     """
-    return dict(_working(text, goal)) if text else {}
+    if not candidate.text:
+        return {}
+    program = find_program(candidate.text) if candidate.tool_uses else None
+    tree = None if program is None else _parse(program)
+    return _of_chain(candidate.text, goal) if tree is None else _of_program(tree, goal)
 
 
 def _of_program(tree: ast.Module, goal: str) -> dict[str, float]:
@@ -112,7 +109,7 @@ def _of_chain(text: str, goal: str) -> dict[str, float]:
     looks = {
         **_foreign(found, goal),
         **_on_the_way(results),
-        "wrong_equation": float(wrong_equation(text) is not None),
+        "wrong_equation": float(any(what_is_wrong(*both) is not None for both in sides)),
     }
     final = re.search(rf"####\s*({_FINAL})", text)
     given = None if final is None else _stated(final[1])

@@ -149,7 +149,7 @@ def agrees(value: Fraction, stated: str, *, divided: bool = False) -> bool:
     return False
 
 
-__all__ = ["CalculatorTool", "equations", "evaluate", "wrong_equation"]
+__all__ = ["CalculatorTool", "equations", "evaluate", "what_is_wrong", "wrong_equation"]
 
 # GSM8K's annotations: <<48/2=24>>. The value, and what closes it, may be missing.
 _ANNOTATION = re.compile(r"<<([^<>=\n]+)(?:=([^<>=\n]*))?>>|<<([^<>=\n]+)=\s*\Z")
@@ -225,7 +225,7 @@ def wrong_equation(text: str) -> str | None:
         What is wrong in words, ``3 * 4 is 12, not 13``, of the first such equation; None otherwise.
     """
     for left, stated in equations(text):
-        if (wrong := _what_is_wrong(left, stated)) is not None:
+        if (wrong := what_is_wrong(left, stated)) is not None:
             return wrong
     return None
 
@@ -255,7 +255,8 @@ def _stands_alone(before: str, after: str) -> bool:
     return _AFTER.match(after) is None
 
 
-def _what_is_wrong(left: str, stated: str) -> str | None:
+def what_is_wrong(left: str, stated: str) -> str | None:
+    """Why an equation of `equations` does not hold, in words; None if it does."""
     if len(re.findall(r"[/÷]", left)) > 1:
         return None  # "2 / 1/3 = 6" means a division by a third, and nothing here says so
     if "%" in left and re.search(r"[-+\u2212]", left):
