@@ -398,7 +398,9 @@ def test_the_planner_plays_an_order_as_the_table_of_that_order(
         draws, contexts = table(path, order, monkeypatch), opening_contexts(benchmark, tasks)
         for name in ("heuristic", "until_agreement"):
             model = RecordedModel(None, path, order=order)
-            planner = build_planner(PlannerConfig(allocator=name), model, benchmark)
+            planner = build_planner(
+                PlannerConfig(allocator=name, correctness="none"), model, benchmark
+            )
             assert isinstance(planner, Planner)
             outcomes = replay_allocator(draws, planner.allocator, SILENT, contexts)
             for task, outcome in zip(tasks, outcomes, strict=True):

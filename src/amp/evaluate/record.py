@@ -23,7 +23,7 @@ from amp.benchmarks import benchmark_names
 from amp.benchmarks.base import Benchmark
 from amp.errors import InvalidInputError, ModelError, RecordingError, did_you_mean
 from amp.evaluate.assembly import build_planner
-from amp.evaluate.config import PlannerConfig, RunConfig
+from amp.evaluate.config import NO_CORRECTNESS, PlannerConfig, RunConfig
 from amp.evaluate.workers import Here, Workers
 from amp.methods import AnyPlanner
 from amp.models.base import ModelCard
@@ -320,7 +320,10 @@ class EpisodeDataset:
         Raises:
             RecordingError: if it is no recording, or has the answers to none of the tasks.
         """
-        config = PlannerConfig(allocator="fixed", probes=probes, max_steps=max_steps)
+        # Unrated: what is learned from them must not depend on heads that were learned before.
+        config = PlannerConfig(
+            allocator="fixed", probes=probes, max_steps=max_steps, correctness=NO_CORRECTNESS
+        )
         model = RecordedModel(None, path, mode="replay", prompts=(benchmark.prompts.version,))
         planner = build_planner(config, model, benchmark)
         episodes = asyncio.run(_replayed(planner, benchmark, tasks, model))
