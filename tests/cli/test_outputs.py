@@ -77,6 +77,8 @@ def outputs(group: Group, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ..
             yield from outputs(command, (*words, name))
             continue
         for option in command.params:
+            if (name, option.opts[0]) == ("export", "--to"):  # names a format
+                continue
             if option.opts[0] in NAMES and not getattr(option, "is_flag", False):
                 yield (*words, name, option.opts[0])
 
