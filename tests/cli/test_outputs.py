@@ -36,6 +36,7 @@ COMMANDS = {
     "pools train configs/pools/mcq_effort.toml --to {}",
     "pools compare configs/pools/mcq_effort.toml --out {}",
     "lattices compare configs/lattices/babyai.toml --out {}",
+    "export nothing --to inspect --out {}",
     "demo --svg {}",
     "annotate nothing --by ann --out {}",
     "annotations import nothing --out {}",
