@@ -133,6 +133,33 @@ def test_a_summary_repeats_rows_of_the_long_table(page: str, start: str, count: 
         assert above == found[7], name
 
 
+@pytest.mark.data("gsm8k")
+def test_tuned_rules_reach_what_the_page_says(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    thorough: bool,
+) -> None:
+    if not thorough:
+        pytest.skip("takes five minutes; --thorough runs it")
+    section = (ROOT / "docs" / "learning.md").read_text().split("{ #tuned }")[1].split("\n## ")[0]
+    (command,) = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    shutil.copytree(ROOT / "recordings", tmp_path / "recordings")
+    monkeypatch.chdir(tmp_path)
+    arguments = shlex.split(command.replace("\\\n", ""))
+    monkeypatch.setattr(sys, "argv", [*arguments, "--markdown", "--data", str(DATA)])
+    with pytest.raises(SystemExit) as exit_info:
+        cli.main()
+        raise SystemExit(0)
+    assert not exit_info.value.code
+    made = rows_of(capsys.readouterr().out)
+    told = [line for line in section.splitlines() if line.startswith("| ")][1:]
+    assert len(told) == sum("tuned at" in name for name in made) > 20
+    for line in told:
+        name, *cells = (cell.strip() for cell in line.split("|")[1:-1])
+        assert cells == [made[name][at] for at in (2, 3, 5, 9, 7)], name
+
+
 def rows_of(text: str) -> dict[str, list[str]]:
     """The rows of the table of policies, by their names."""
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
