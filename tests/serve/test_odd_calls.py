@@ -342,6 +342,19 @@ async def test_what_an_upstream_says_in_headers_is_without_the_keys_that_it_was_
 
 
 @pytest.mark.slow
+async def test_of_two_gateways_the_client_is_told_what_the_first_says() -> None:
+    async with (
+        serving(either) as upstream,
+        gateway(UpstreamConfig(upstream.url, is_free=True)) as behind,
+        gateway(UpstreamConfig(behind.v1, is_free=True)) as amp,
+        httpx2.AsyncClient() as client,
+    ):
+        got = await client.post(f"{amp.v1}/chat/completions", json=ASKED)
+        own = [name for name, _ in got.headers.multi_items() if name.startswith("x-amp-")]
+        assert "x-amp-arm" in own
+        assert len(own) == len(set(own))
+
+
 async def test_a_chat_under_another_path_is_measured() -> None:
     async with serving(either) as upstream, gateway(upstream.url) as amp:
         for number, path in enumerate(("chat/completions/", "/chat%2Fcompletions"), start=1):

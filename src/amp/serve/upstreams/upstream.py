@@ -48,6 +48,7 @@ _PARAMETERS = re.compile(r";[^/]*")  # of a part of a path
 # then is lost.
 _KEEP_ALIVE_SECONDS = 4.0
 _LARGEST_ANSWER = 256_000_000
+_OWN = "x-amp-"
 _KEYS = ("authorization", "x-api-key", "api-key")
 
 
@@ -307,7 +308,7 @@ class Upstream:
         return [
             (name.encode(headers.encoding), self.hidden(value.encode(headers.encoding)))
             for name, value in pairs
-            if name not in dropped
+            if name not in dropped and not name.startswith(_OWN)  # of a gateway behind this one
         ]
 
     async def close(self) -> None:
@@ -324,7 +325,7 @@ class Upstream:
         dropped = {*_OF_ONE_CONNECTION, *listed_in_connection(headers)}
         dropped |= {"accept-encoding"} if plain else set()
         dropped |= set(_KEYS) if self._hides_keys else set()
-        kept = [(n, v) for n, v in headers if n not in dropped and not n.startswith("x-amp-")]
+        kept = [(n, v) for n, v in headers if n not in dropped and not n.startswith(_OWN)]
         if not any(name == "accept-encoding" for name, _ in kept):
             kept.append(("accept-encoding", "identity"))
         if self._server.login:
