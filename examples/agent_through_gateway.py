@@ -165,7 +165,7 @@ def play(
         try:
             answer = client.chat.completions.with_raw_response.create(
                 model=model, messages=talk, tools=TOOLS, tool_choice="required", temperature=0.0,
-                max_tokens=100, extra_headers={"x-amp-episode": name},
+                max_tokens=64, extra_headers={"x-amp-episode": name},
             )  # fmt: skip
         except APIStatusError as error:
             played.ended = f"status {error.status_code}: {error.message}"

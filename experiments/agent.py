@@ -119,7 +119,11 @@ async def taught(
 
 
 async def compared(
-    behind: Sequence[UpstreamConfig], folder: Path, play: Play, seeds: Sequence[int]
+    behind: Sequence[UpstreamConfig],
+    folder: Path,
+    play: Play,
+    seeds: Sequence[int],
+    policies: Sequence[str],
 ) -> list[dict[str, Any]]:
     """Plays each seed under each policy; goes on with what the folder has."""
     rows = folder / "episodes.jsonl"
@@ -129,7 +133,7 @@ async def compared(
     paths = {"learned": str(folder / "policy.safetensors")}
     async with AsyncExitStack() as stack:
         clients = {}
-        for policy in POLICIES:
+        for policy in policies:
             route = Route(MODEL, policy=paths.get(policy, policy), arms=arms)
             amp = await stack.enter_async_context(
                 gateway(*behind, routes=[route], prices=folder / "prices.toml")
@@ -137,8 +141,8 @@ async def compared(
             client = OpenAI(base_url=amp.v1, api_key="any", timeout=600)
             clients[policy] = stack.enter_context(client)
         for seed in seeds:
-            turn = seed % len(POLICIES)
-            for policy in (*POLICIES[turn:], *POLICIES[:turn]):
+            turn = seed % len(policies)
+            for policy in (*policies[turn:], *policies[:turn]):
                 if (policy, seed) in done:
                     continue
                 played = await asyncio.to_thread(play, clients[policy], MODEL, seed)
@@ -149,10 +153,12 @@ async def compared(
     return found
 
 
-def table(found: Sequence[dict[str, Any]], dear: str) -> list[str]:
+def table(
+    found: Sequence[dict[str, Any]], dear: str, policies: Sequence[str] = POLICIES
+) -> list[str]:
     """The comparison, of the seeds that all policies have played; pairs against ``pass``."""
     by = {(row["policy"], row["seed"]): row for row in found}
-    seeds = sorted({seed for _, seed in by if all((p, seed) in by for p in POLICIES)})
+    seeds = sorted({seed for _, seed in by if all((p, seed) in by for p in policies)})
     groups = [str(seed) for seed in seeds]
 
     def of(policy: str, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -164,7 +170,7 @@ def table(found: Sequence[dict[str, Any]], dear: str) -> list[str]:
         " | success against pass, points | dollars saved, % |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for policy in POLICIES:
+    for policy in policies:
         good, calls = of(policy, "success"), of(policy, "calls")
         sure, paid = wilson(good.sum(), len(seeds)), of(policy, "dollars")
         arms = [arm for seed in seeds for arm in by[policy, seed]["arms"]]
@@ -197,11 +203,12 @@ async def experiment(wanted: argparse.Namespace) -> list[str]:
         return agent.play(client, model, seed, wanted.level, wanted.calls)
 
     prepared([each.name for each in behind], folder)
-    if not (folder / "policy.safetensors").exists():
+    policies = POLICIES if wanted.learn else POLICIES[:-1]
+    if wanted.learn and not (folder / "policy.safetensors").exists():
         seeds = range(FIRST_OF_LEARNING, FIRST_OF_LEARNING + wanted.learn)
         await taught(behind, folder, play, seeds, wanted.may_lose)
-    found = await compared(behind, folder, play, range(wanted.episodes))
-    return table(found, behind[0].name)
+    found = await compared(behind, folder, play, range(wanted.episodes), policies)
+    return table(found, behind[0].name, policies)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -212,7 +219,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", required=True, help="folder for what is played and learned")
     parser.add_argument("--level", default="BabyAI-GoToLocal-v0")
     parser.add_argument("--calls", type=int, default=12, help="of an episode at most")
-    parser.add_argument("--learn", type=int, default=12, help="episodes to learn from")
+    parser.add_argument(
+        "--learn",
+        type=int,
+        default=12,
+        help="episodes to learn from; 0 to compare without what is learned",
+    )
     parser.add_argument("--episodes", type=int, default=20, help="to compare")
     parser.add_argument("--may-lose", type=float, default=0.1, help="as amp train takes it")
     try:
