@@ -124,6 +124,8 @@ def train(
     if config is None or out is None:
         lacks = "CONFIG" if config is None else "--out"
         raise InvalidInputError(f"{lacks} is missing; name it, or a file with --from-traffic")
+    # Before numpy is loaded: on several threads it sums in another order, and a router differs.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from amp.allocate.policy_file import load_origin
     from amp.files import lock_directory
     from amp.learn.config import OnlineConfig, load_train_config

@@ -175,9 +175,27 @@ class Assembly:
             return self
         default = self.benchmark.defaults.allocator
         name = resolve_auto(self.method.allocator, self.benchmark.name, card, default)
+        if name != self.method.allocator and not self._leaves_all_to(name, card):
+            name = default
         config = self.config.replace(allocator=name)
         check_effects(config)
         return replace(self, config=config, method=config.resolved_method)
+
+    def _leaves_all_to(self, name: str, card: ModelCard) -> bool:
+        """Whether the settings take nothing away from the policy that ``auto`` stands for.
+
+        It may need heads, and decides on tools and samples itself, so that it would not heed them.
+        """
+        path = find_allocator(name).path
+        if path is None:
+            return True
+        from amp.allocate.policy_file import ROUTER, load_origin, policy_kind  # needs numpy
+
+        origin = load_origin(path)
+        if origin is not None and origin.correctness and self.correctness(card) is None:
+            return False
+        is_free = self.config.tools is None and self.config.beam_width is None
+        return is_free or policy_kind(path) != ROUTER
 
     def planner(
         self,
@@ -304,7 +322,8 @@ class Assembly:
         if origin is not None and origin.correctness:
             raise InvalidInputError(
                 f"policy {path} was learned with correctness heads, which rate each candidate; name"
-                " them with --correctness (they lie beside the policy that amp train made)"
+                " them with --correctness (they lie beside the policy that amp train made; those of"
+                " the policy that ships are taken where --correctness is left out)"
             )
 
     def walls(self, *, is_replay: bool) -> str:

@@ -95,6 +95,8 @@ def test_any_working_is_told_in_finite_numbers(text: str, goal: str) -> None:
         "```python\nanswer = " + "1 + " * 3_000 + "1\n```",
         "```python\nanswer = 9 ** 9 ** 9 ** 9\n```",
         "1 + " * 3_000 + "1 = 2",
+        "\n" * 100_000 + "1. 2",
+        " \n" * 100_000,
         "```python\nx = 1e308\nx *= 1e308\nanswer = x - x\n```",
     ],
 )

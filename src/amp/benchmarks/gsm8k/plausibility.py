@@ -132,7 +132,7 @@ def _evaluated(expression: str) -> float | None:
     return float(value) if abs(value) < _LARGEST else None
 
 
-_ITEM = re.compile(r"^\s*\d+[.)]", re.MULTILINE)
+_ITEM = re.compile(r"^[^\S\n]*\d+[.)]", re.MULTILINE)
 _FINAL = r"\$?-?[\d,]{1,20}(?:\.\d{1,20})?"
 
 
