@@ -20,7 +20,7 @@ from amp.models.base import Prompt
 from amp.models.scripted import ScriptedModel
 from amp.planner import Planner
 from amp.types import STOP, Allocation, Complexity, Decision, Limits, StepContext, Usage
-from amp.votes import most_likely
+from amp.votes import most_likely, vote
 
 
 def planner(
@@ -55,6 +55,16 @@ class Stingy(Allocator):
 
     def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
         return STOP
+
+
+@dataclass(frozen=True)
+class Second(Allocator):
+    """Buys one round and has its second candidate carried out."""
+
+    allocation: Allocation
+
+    def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
+        return Decision(None, winner=1) if context.evidence.candidates else Decision(self.allocation)
 
 
 async def test_a_plan_reaches_its_goal_and_every_step_says_what_it_cost() -> None:
@@ -166,6 +176,17 @@ async def test_the_selection_is_the_planners(riddle_votes: ScriptedModel) -> Non
     best = Planner(riddle_votes, allocator=three, select=most_likely)
     assert voted.plan == ("8",)
     assert (await best.run(RIDDLE, Riddle())).plan == ("short",)
+
+
+async def test_a_selection_overrules_the_winner_of_the_allocator_and_the_record_says_so(
+    riddle_votes: ScriptedModel,
+) -> None:
+    second = Second(Allocation(temperature=1.0, beam_width=3))
+    (step,) = (await Planner(riddle_votes, allocator=second).run(RIDDLE, Riddle())).steps
+    assert (step.action, step.stop) == ("short", Decision(None, winner=1))
+    plain = Planner(riddle_votes, allocator=second, select=vote)
+    (step,) = (await plain.run(RIDDLE, Riddle())).steps
+    assert (step.action, step.stop) == ("8", STOP)
 
 
 @pytest.fixture

@@ -213,6 +213,8 @@ class Planner:
         if rounds and self.others:  # a model that failed, and nothing was asked since
             told = (*rounds[-1].substitutes, *meter.take_notes())
             rounds[-1] = replace(rounds[-1], substitutes=told)
+        if self.select is not None and stop is not None:
+            stop = replace(stop, winner=None)  # the record names nobody but who was chosen
         chosen = (self.select or chooser(stop))(context.evidence.candidates)
         if chosen is None and failure is None:
             failure = first_failure(rounds)

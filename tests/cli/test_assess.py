@@ -14,6 +14,7 @@ from amp.annotations.store import read_annotations, write_annotations
 from amp.cli import app
 from amp.errors import InvalidInputError, MissingDependencyError
 from amp.trace import read_episodes
+from amp.types import STOP
 from amp.votes import vote, weighted_vote
 
 pytestmark = pytest.mark.slow
@@ -249,6 +250,19 @@ def test_heads_rate_candidates_of_a_run_which_names_them(heads: Path, tmp_path: 
         "run", "gsm8k", "--split", "demo", "--model", "random", "--correctness", heads,
         "--sandbox", "unsafe", "--out", tmp_path / "no",
     )  # fmt: skip
+
+
+@pytest.mark.data("gsm8k")
+def test_a_plain_vote_settles_steps_of_the_router_that_ships_too(tmp_path: Path) -> None:
+    replay = ("--replay", RECORDINGS / "gsm8k-300.sqlite", "--limit", 25, *HERE)
+    amp("run", "gsm8k", *replay, "--vote", "plain", "--out", tmp_path / "plain")
+    amp("run", "gsm8k", *replay, "--out", tmp_path / "own")
+    for one, other in zip(*map(read_episodes, (tmp_path / "plain", tmp_path / "own")), strict=True):
+        (plain,), (own,) = one.steps, other.steps
+        assert plain.rounds == own.rounds
+        candidates = [candidate for made in plain.rounds for candidate in made.candidates]
+        assert plain.stop == STOP != own.stop
+        assert plain.action == vote(candidates).action
 
 
 @pytest.mark.data("gsm8k")
