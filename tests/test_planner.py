@@ -64,7 +64,9 @@ class Second(Allocator):
     allocation: Allocation
 
     def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
-        return Decision(None, winner=1) if context.evidence.candidates else Decision(self.allocation)
+        return (
+            Decision(None, winner=1) if context.evidence.candidates else Decision(self.allocation)
+        )
 
 
 async def test_a_plan_reaches_its_goal_and_every_step_says_what_it_cost() -> None:

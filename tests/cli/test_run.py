@@ -81,10 +81,14 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_replay_is_of_the_model_that_was_recorded() -> None:
+@pytest.mark.parametrize("name", ["smollm2-135m", "openai:gpt-5", "my/own.gguf", "random", "huh"])
+def test_a_replay_is_of_the_model_that_was_recorded(name: str) -> None:
     recording = Path(__file__).parents[2] / "recordings" / "gsm8k.sqlite"
-    with pytest.raises(InvalidInputError, match=r"--model is smollm2-135m, but .* of qwen"):
-        open_model("smollm2-135m", replay=recording)
+    with pytest.raises(InvalidInputError, match=rf"--model is {name}, but .* of qwen"):
+        open_model(name, replay=recording)
+    ours = open_model("qwen2.5-coder-1.5b", replay=recording)
+    assert ours.card.name == "qwen2.5-coder-1.5b"
+    asyncio.run(ours.close())
 
 
 def test_a_replay_needs_no_model_and_gives_the_identical_trace(amp: Amp, pool: Path) -> None:

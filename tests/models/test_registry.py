@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from amp.cost import dollars, is_priced
 from amp.errors import InvalidInputError
 from amp.models import catalog, registry
+from amp.models.base import ModelCard
 from amp.models.registry import TokenPrice, load_model
 from amp.settings import load_settings
 from amp.types import Usage
@@ -150,3 +151,33 @@ def test_local_models_cost_nothing_and_say_so() -> None:
     for model in catalog.MODELS.values():
         assert is_priced(model.card)
         assert dollars(Usage(prompt_tokens=10, completion_tokens=10), model.card) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("name", "card"),
+    [
+        ("qwen2.5-coder-1.5b", "qwen2.5-coder-1.5b"),
+        ("openai:llama3:8b", "llama3:8b"),
+        ("anthropic:claude-x", "claude-x"),
+        ("transformers:Qwen/Qwen3", "Qwen/Qwen3"),
+        ("transformers:smollm2-135m", "smollm2-135m"),
+        ("nowhere/tiny.v2.gguf", "tiny.v2"),
+        ("random", "chance"),
+        ("chance", "chance"),
+    ],
+)
+def test_a_model_is_called_as_it_is_loaded_and_not_otherwise(name: str, card: str) -> None:
+    assert registry.is_called(ModelCard(card), name)
+    assert not registry.is_called(ModelCard(f"{card}x"), name)
+    assert not registry.is_called(ModelCard("other"), name)
+
+
+def test_weights_of_the_catalog_are_called_by_any_file_that_holds_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.gguf").write_bytes(b"GGUF")
+    assert registry.is_called(ModelCard("mine"), str(tmp_path / "mine.gguf"))
+    known = catalog.MODELS["smollm2-135m"]
+    monkeypatch.setattr(registry, "sha256_of", lambda path: known.file.sha256)
+    assert registry.is_called(known.card, str(tmp_path / "mine.gguf"))
+    assert not registry.is_called(ModelCard("mine"), str(tmp_path / "mine.gguf"))

@@ -175,19 +175,18 @@ def open_model(
 ) -> LanguageModel:
     """Opens a model by name, with a recording if one is given."""
     from amp.models.recorded import RecordedModel
-    from amp.models.registry import load_model
+    from amp.models.registry import is_called, load_model
     from amp.settings import load_settings
 
     if record is not None and replay is not None:
         raise InvalidInputError("--record and --replay exclude each other; leave one out")
     if replay is not None:
-        from amp.models.catalog import MODELS
-
         recorded = RecordedModel(None, replay, mode="replay", prompts=prompts)
-        ours = recorded.card.name
-        if name in MODELS and ours in MODELS and name != ours:
+        if name is not None and not is_called(recorded.card, name):
+            recorded.recording.close()
             raise InvalidInputError(
-                f"--model is {name}, but {replay} holds answers of {ours}; leave --model out"
+                f"--model is {name}, but {replay} holds answers of {recorded.card.name};"
+                " leave --model out"
             )
         return recorded
     settings = load_settings()

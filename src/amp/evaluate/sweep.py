@@ -27,6 +27,7 @@ from amp.evaluate.run import Bench, manifest, run_tasks
 from amp.evaluate.workers import Opener, Places, Workers
 from amp.models.base import LanguageModel
 from amp.models.recorded import RecordedModel
+from amp.models.registry import is_called
 from amp.report.metrics import Summary, summarise
 from amp.report.stats import clustered_rate_interval, optional
 from amp.settings import Config, FilePath, load_toml
@@ -397,7 +398,7 @@ def _replay(sweep: Sweep, prepared: PreparedTrial, places: Places = _OWN) -> Rec
     order = trial.seed if prepared.config.permuted else None
     prompts, at = prepared.assembly.prompts, places.get(path, path)
     model = RecordedModel(None, at, mode="replay", prompts=prompts, order=order)
-    if model.card.name not in (trial.model, trial.model.partition(":")[2], Path(trial.model).stem):
+    if not is_called(model.card, trial.model):
         model.recording.close()
         raise RecordingError(
             f"recording {path} was made with model {model.card.name}, the sweep says {trial.model}"

@@ -334,7 +334,27 @@ def plugin_models() -> tuple[str, ...]:
     return plugin_names("amp.models", (*MODELS, RANDOM, *_FORMER_NAMES))
 
 
-def _card(name: str, path: Path) -> ModelCard | None:
+def is_called(card: ModelCard, name: str) -> bool:
+    """Whether `load_model` gives a model of this card by this name, as far as the name tells.
+
+    A model of another package says who it is only once it is made, so it may be any.
+    """
+    name = _FORMER_NAMES.get(name, name)
+    if name == RANDOM:
+        from amp.models.scripted import random_model
+
+        return card.name == random_model().card.name
+    if name in plugin_models():
+        return True
+    for prefix in (_OPENAI, _ANTHROPIC, _TRANSFORMERS):
+        name = name.removeprefix(prefix)
+    path = Path(name).expanduser()
+    if path.suffix == ".gguf":
+        return card.name == (_card(name, path).name if path.is_file() else path.stem)
+    return card.name in (name, path.resolve().name if path.is_dir() else name)
+
+
+def _card(name: str, path: Path) -> ModelCard:
     if name in MODELS:
         return MODELS[name].card
     sha256 = sha256_of(path)  # once a load: a recording must know which weights answered
