@@ -78,7 +78,7 @@ def prices(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def is_finite(value: object) -> bool:
-    """Whether JSON holds no NaN and no infinity; requests that do are refused when they are read."""
+    """Whether JSON holds no NaN and no infinity; requests that do are refused as they are read."""
     try:
         json.dumps(value, allow_nan=False)
     except ValueError:
