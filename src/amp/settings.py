@@ -244,7 +244,8 @@ class Settings(Config):
         model: name in the catalog, path of a gguf file, ``openai:NAME``, ``anthropic:NAME`` or
             ``transformers:NAME``.
         data: directory of the benchmarks' data.
-        base_url: server of an ``openai:`` or ``anthropic:`` model; None for the provider's own.
+        base_url: server of an ``openai:`` or ``anthropic:`` model, or several with the same model,
+            apart by commas (`amp.models.replicas`); None for the provider's own.
         api_key: its key; servers on this machine need none.
         prefix: whether that server continues an assistant's last message, as llama.cpp's does;
             where it does not, it is asked to in words.

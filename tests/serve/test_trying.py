@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from amp.models.breaker import Breaker, Ticket
 from amp.serve.exchange import RefusedCallError
-from amp.serve.upstreams.trying import Breaker, Patience, Ticket, Trying, is_outage, wanted_pause
+from amp.serve.upstreams.trying import Patience, Trying, is_outage, wanted_pause
 from amp.serve.upstreams.upstream import UpstreamError, UpstreamRefusedError
 
 AGAIN, SILENT, ELSEWHERE = [408, 409, 429, 500, 502, 503, 529], [504, 524], [401, 402, 403, 404]

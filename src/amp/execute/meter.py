@@ -28,6 +28,7 @@ from amp.models.base import (
 )
 from amp.models.bill import Bill, open_bill
 from amp.models.chat import MIN_TOKENS
+from amp.models.replicas import Session, in_session
 from amp.types import StepContext, ToolUse, Usage
 
 _TOOL_GRACE_SECONDS = 1.0
@@ -82,6 +83,7 @@ class Meter:
         self._others: dict[int, Meter] = {}
         self._drawn: Counter[Prompt] = Counter()
         self._probes: dict[Prompt, NextToken] = {}
+        self._session = Session()  # so that servers find what they have read of this episode
 
     @property
     def capabilities(self) -> Capabilities:
@@ -99,7 +101,7 @@ class Meter:
             return self
         if id(model) not in self._others:
             other = Meter(model, self.ledger, self.seed)
-            other.notes = self.notes
+            other.notes, other._session = self.notes, self._session
             self._others[id(model)] = other
         return self._others[id(model)]
 
@@ -327,9 +329,10 @@ class Meter:
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """Says of an error of the model which one it is."""
+        """Says whose call it is, and of an error of the model which one that is."""
         try:
-            yield
+            with in_session(self._session):
+                yield
         except ModelError as error:
             error.model = self.model.card.name
             raise

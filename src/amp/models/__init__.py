@@ -5,9 +5,10 @@
 keeps and replays the answers of any of them (``recording*``). `registry` opens a model by its name,
 `catalog` and `download` fetch it.
 
-What the two APIs share, from the wire up: `connection` reaches a server, `sdk` asks it, `reply`
-reads its bytes, `refusals` learns what it refuses, `answer_text` tells what is said from what is
-thought, `bill` says what it cost, and `chat` makes the messages.
+What the two APIs share, from the wire up: `connection` reaches a server, `replicas` chooses among
+several, `breaker` keeps calls away from those that are gone, `sdk` asks, `reply` reads the bytes,
+`refusals` learns what is refused, `answer_text` tells what is said from what is thought, `bill`
+says what it cost, and `chat` makes the messages.
 """
 
 from __future__ import annotations

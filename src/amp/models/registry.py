@@ -20,8 +20,8 @@ from annotated_types import Ge, Le
 from amp.errors import InvalidInputError
 from amp.models.base import LanguageModel, ModelCard
 from amp.models.catalog import DEFAULT, MODELS, resolve
-from amp.models.connection import read_address
 from amp.models.download import sha256_of
+from amp.models.replicas import read_addresses
 from amp.plugins import make_plugin, note_shadowed, plugin_names
 
 if TYPE_CHECKING:
@@ -235,7 +235,8 @@ def load_model(
             name of the catalog, a file or a model of the hub on PyTorch, or ``random`` for random
             choices without a model; or one that another package brings as an entry point of
             the group ``amp.models``: a function without arguments that returns a model.
-        base_url: address of that server; None is the provider's own.
+        base_url: address of that server, or of several with the same model, apart by commas
+            (`amp.models.replicas`); None is the provider's own.
         api_key: its key; None takes OPENAI_API_KEY or ANTHROPIC_API_KEY, and a server of one's own
             needs none.
         prefix: whether that server continues an assistant's last message, as llama.cpp's does.
@@ -291,9 +292,10 @@ def load_model(
         _note_price("anthropic", card)
         return anthropic_model
     if base_url is not None:
+        server = read_addresses(base_url)[0].url
         raise InvalidInputError(
-            f"base_url {read_address(base_url).url} goes with openai:MODEL or anthropic:MODEL, but"
-            f" the model is {name!r}; say openai:{name}"
+            f"base_url {server} goes with openai:MODEL or anthropic:MODEL, but the model is"
+            f" {name!r}; say openai:{name}"
         )
     if name.startswith(_TRANSFORMERS):
         from amp.models.transformers import TransformersModel
@@ -326,7 +328,7 @@ def load_model(
 def _host(base_url: str | None, variable: str) -> str | None:
     """The machine that an API's model is on; None for the provider's own."""
     address = base_url or os.environ.get(variable)
-    return read_address(address).host if address else None
+    return read_addresses(address)[0].host if address else None
 
 
 def plugin_models() -> tuple[str, ...]:

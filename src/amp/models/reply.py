@@ -238,3 +238,15 @@ def _status_of(error: object) -> int | None:
             return found
         words.append(re.sub(r"[^a-z]", "", str(found).lower()))
     return next((s for word, s in _STATUS_OF_KIND.items() if word in " ".join(words)), None)
+
+
+def cause_of(error: BaseException) -> str:
+    """The innermost reason: the SDK says only "Connection error."."""
+    while True:
+        if isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        elif error.__cause__ is not None:
+            error = error.__cause__
+        else:
+            break
+    return str(error) or type(error).__name__

@@ -10,16 +10,20 @@ and Retry-After may be days. So one deadline holds for a request with all its tr
 A try that the server refused, and one that never reached it, cost nothing. What it generated for a
 try that broke off or was too slow is not known: the bound stands for it, and a try that could
 exceed a limit is not made (`amp.models.bill`).
+
+Where base_url names several servers, each try goes to the one that the episode has its home at
+(`amp.models.replicas`), so what the SDKs try again is tried elsewhere if that one is not there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import importlib
+import math
 import os
 from collections.abc import AsyncGenerator
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from amp.errors import InvalidInputError, LimitReachedError, MissingDependencyError, ModelError
@@ -32,13 +36,22 @@ from amp.models.connection import (
     login_secrets,
     open_client,
     proxy_logins,
-    read_address,
 )
 from amp.models.refusals import blames_a_field
+from amp.models.replicas import (
+    LAST_STATUS_OF_A_SERVER,
+    SESSION_HEADER,
+    Replica,
+    Replicas,
+    Session,
+    current_session,
+    read_addresses,
+)
 from amp.models.reply import (
     BodyError,
     Failure,
     RefusedError,
+    cause_of,
     failure_in,
     parse,
     read_body,
@@ -52,6 +65,8 @@ _BYTES_OF_ANY_ANSWER = 8_000_000
 _NO_REFUSAL = (408, 429)
 # A gateway gave up waiting for an answer that the server behind it was at work on.
 _GAVE_UP_WAITING = (504, 524)
+_CONNECT_SECONDS = 10.0
+_CHECK_SECONDS = 5.0
 
 
 UNEXPECTED = (ValueError, TypeError, RecursionError, OverflowError, ExceptionGroup)
@@ -97,6 +112,8 @@ class _Tries:
         answer: the last one's JSON.
         failure: why the last one is no answer.
         stopped: why no further try may be made.
+        session: which they belong to.
+        replica: where the last one went, as long as nothing is known of how it ended there.
     """
 
     spent: Spent
@@ -108,6 +125,8 @@ class _Tries:
     answer: Any = None
     failure: Failure | None = None
     stopped: LimitReachedError | None = None
+    session: Session = field(default_factory=Session)
+    replica: Replica | None = None
 
     def settle(self) -> None:
         """Notes that the last try cost nothing if it never arrived."""
@@ -137,14 +156,14 @@ class SdkClient:
     Args:
         api: which SDK.
         model: the model's name, for messages.
-        base_url: address of the server; None takes the SDK's environment variable, else the
-            provider's own.
+        base_url: address of the server, or of several with the same model, apart by commas; None
+            takes the SDK's environment variable, else the provider's own.
         api_key: the key; None takes the SDK's environment variable.
         timeout_seconds: how long an answer may take, all tries and waits among it.
         max_retries: how often the SDK tries again.
 
     Attributes:
-        address: where the server is.
+        address: where the server is; of several, the first.
 
     Raises:
         MissingDependencyError: if the SDK is missing.
@@ -170,9 +189,11 @@ class SdkClient:
             ) from error
         self._api = api
         self._model = model
-        self._server = read_address(
+        addresses = read_addresses(
             base_url or os.environ.get(f"{api.variable}_BASE_URL") or api.address
         )
+        self._server = addresses[0]
+        self._replicas = Replicas(addresses)
         self.address = self._server.url
         if api.version:  # the SDK adds it
             self.address = self.address.removesuffix(f"/{api.version.rstrip('/')}")
@@ -220,8 +241,9 @@ class SdkClient:
         sdk = self._sdk
         tokens = body.get("max_completion_tokens") or body.get("max_tokens") or 0
         most_bytes = _BYTES_OF_ANY_ANSWER + body.get("n", 1) * tokens * _BYTES_A_TOKEN
-        tries = _Tries(spent, body, most_bytes)
+        tries = _Tries(spent, body, most_bytes, session=current_session() or Session())
         create: Any = await self.connected()
+        await self._replicas.check(self._is_there)
         if not retry:
             create = create.with_options(max_retries=0)
         for name in self._api.resource.split("."):
@@ -239,22 +261,25 @@ class SdkClient:
             raise tries.stopped from None
         except (TimeoutError, sdk.APITimeoutError):
             tries.settle()
+            self._not_there(tries)
             raise self.error(
                 f"gave no answer within {self._timeout_seconds:g} seconds ({tries}); allow more or"
                 " ask for fewer tokens"
             ) from None
         except sdk.APIConnectionError as error:
             tries.settle()
-            raise self.error(
-                f"cannot be reached ({tries}: {self._clean(_cause(error))}); is the server running?"
-            ) from None
+            self._not_there(tries)
+            why = f"({tries}: {self._clean(cause_of(error))})"
+            if len(self._replicas.all) > 1:
+                raise self.error(f"cannot be reached {why}; are the servers running?") from None
+            raise self.error(f"cannot be reached {why}; is the server running?") from None
         except sdk.APIStatusError as error:
             failure = tries.failure or Failure(error.status_code, str(error))
             if not failure.may_be_billed:
                 spent.free()
             raise self._refused(failure, tries) from None
         except (getattr(sdk, self._api.errors), *UNEXPECTED) as error:
-            raise self.error(f"failed ({self._clean(_cause(error))})") from None
+            raise self.error(f"failed ({self._clean(cause_of(error))})") from None
         finally:
             _tries.reset(token)
         if tries.failure is not None:
@@ -282,6 +307,9 @@ class SdkClient:
         # Connections belong to the event loop that opened them: a new loop gets new ones.
         loop = asyncio.get_running_loop()
         if self._connection is None or self._connection.loop is not loop:
+            # A server that is gone is not waited for where there are others.
+            several = len(self._replicas.all) > 1
+            connect = min(_CONNECT_SECONDS if several else math.inf, self._timeout_seconds)
             client = open_client(
                 self._sdk,
                 self._api.client,
@@ -289,13 +317,42 @@ class SdkClient:
                 self._key,
                 self._secrets,
                 base_url=self.address,
-                timeout=self._timeout_seconds,
+                timeout=self._sdk.Timeout(self._timeout_seconds, connect=connect),
                 max_retries=self._max_retries,
-                hooks={"request": [_count_try], "response": [self._receive]},
+                hooks={"request": [_count_try, self._send_home], "response": [self._receive]},
             )
             self._connection = _Connection(client, loop, _kept_open(client))
             await anext(self._connection.keeper)
         return self._connection.client
+
+    async def _send_home(self, request: Any) -> None:
+        """Before a try is sent: names the session, and has the try go to its home."""
+        session, tries = current_session(), _tries.get(None)
+        if session is not None and not self.is_providers_own:
+            request.headers[SESSION_HEADER] = session.id
+        if tries is None:
+            self._replicas.send(request, session or Session())
+            return
+        self._not_there(tries)  # of the try before this one nothing came
+        tries.replica = self._replicas.send(request, tries.session)
+
+    def _not_there(self, tries: _Tries) -> None:
+        """Takes note that nothing came of the last try, whose server may be gone."""
+        replica, tries.replica = tries.replica, None
+        if replica is not None:
+            self._replicas.failed(tries.session, replica)
+
+    async def _is_there(self) -> bool:
+        """Whether the server that is asked is there: it lists its models."""
+        client = (await self.connected()).with_options(timeout=_CHECK_SECONDS, max_retries=0)
+        try:
+            async with asyncio.timeout(_CHECK_SECONDS):
+                await client.get(f"{self.address}/{self._api.version}models", cast_to=object)
+        except self._sdk.APIStatusError as error:
+            return bool(error.status_code <= LAST_STATUS_OF_A_SERVER)
+        except (getattr(self._sdk, self._api.errors), TimeoutError, *UNEXPECTED):
+            return False
+        return True
 
     async def _receive(self, response: Any) -> None:
         """Reads an answer within its bounds, before the SDK does, and says whether it is one."""
@@ -326,6 +383,11 @@ class SdkClient:
             failure = failure_in(parsed)
         if tries is None:
             return
+        if status > LAST_STATUS_OF_A_SERVER:
+            self._not_there(tries)
+        elif tries.replica is not None:
+            self._replicas.answered(tries.replica)
+            tries.replica = None
         tries.status, tries.answer, tries.failure = status, parsed, failure
         if failure is None:
             return
@@ -340,7 +402,7 @@ class SdkClient:
 
     def error(self, what: str) -> ModelError:
         """Returns an error that says which model it is about."""
-        return ModelError(f"model {self._model} at {self.address} {what}")
+        return ModelError(f"model {self._model} at {self._replicas} {what}")
 
     def garbage(self, error: Exception) -> ModelError:
         """Returns the error for an answer that lacks what it needs."""
@@ -407,15 +469,3 @@ async def _count_try(request: Any) -> None:
                 tries.arrived = True
 
         request.extensions = {**request.extensions, "trace": watch}
-
-
-def _cause(error: BaseException) -> str:
-    """The innermost reason: the SDK says only "Connection error."."""
-    while True:
-        if isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        elif error.__cause__ is not None:
-            error = error.__cause__
-        else:
-            break
-    return str(error) or type(error).__name__

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from amp.cost import is_priced
 from amp.models.base import ModelCard
+from amp.models.breaker import Breaker, Ticket
 from amp.serve.accounts.base import Accounts
 from amp.serve.decide.base import Arm
 from amp.serve.decide.desk import Desk, Ruling
@@ -36,7 +37,7 @@ from amp.serve.metrics import Metrics
 from amp.serve.translate.meaning import UntranslatableError, without_marks
 from amp.serve.translate.translation import Translation, dialect_for, translated_headers
 from amp.serve.upstreams.fleet import Fleet, Place, Route, bound_of, priced
-from amp.serve.upstreams.trying import Breaker, Ticket, Trying, is_outage
+from amp.serve.upstreams.trying import Trying, is_outage
 from amp.serve.upstreams.upstream import (
     Answer,
     Headers,

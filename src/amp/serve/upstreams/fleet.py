@@ -18,10 +18,11 @@ from pathlib import Path
 from amp.cost import dollars
 from amp.errors import did_you_mean
 from amp.models.base import ModelCard
+from amp.models.breaker import Breaker
 from amp.models.registry import api_card, read_prices
 from amp.serve.dialects.base import Asked, parsed
 from amp.serve.exchange import RefusedCallError
-from amp.serve.upstreams.trying import Breaker, Patience
+from amp.serve.upstreams.trying import Patience
 from amp.serve.upstreams.upstream import Headers, Upstream, UpstreamConfig, UpstreamError, whole
 from amp.usage import Usage
 
