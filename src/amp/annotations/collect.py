@@ -261,18 +261,25 @@ class AnnotationSession:
         """How many of the steps this person has rated, in this session and before."""
         return len(self._rated)
 
-    def rate(self, rating: int) -> Annotation:
-        """Rates the current step from 1 to 5 and goes on to the next.
+    @property
+    def rated_items(self) -> tuple[AnnotationItem, ...]:
+        """The steps that this person has rated, in the order in which that was done."""
+        return tuple(self._rated)
+
+    def rate(self, rating: int, why: str = "") -> Annotation:
+        """Rates the current step from 1 to 5, with a reason if there is one; goes on to the next.
 
         Raises:
-            ValueError: if the rating is out of range, or no step is left.
+            ValueError: if the rating is out of range, the reason no text, or no step is left.
             InvalidInputError: if the file cannot be written; the step stays the current one.
         """
         if not self._waiting:
             raise ValueError("no step is left to be rated")
         item = self._waiting[0]
         complexity = complexity_of_rating(rating)
-        annotation = Annotation(item.task, item.step, complexity, self._by, item.goal, item.state)
+        annotation = Annotation(
+            item.task, item.step, complexity, self._by, item.goal, item.state, why=why
+        )
         write_annotations(self._path, [annotation], append=True)
         self._rated.append(self._waiting.popleft())
         return annotation

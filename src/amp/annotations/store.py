@@ -22,8 +22,14 @@ from typing import NamedTuple
 from amp.errors import InvalidInputError
 from amp.files import lock_file, read_file, replace_file, writing
 
-RATINGS = (1, 2, 3, 4, 5)
-"""What a person may answer, from trivial to "the whole problem has to be thought through"."""
+SCALE = {
+    1: "trivial: the next step is plain to see",
+    2: "easy: a moment's thought",
+    3: "moderate: several things have to be put together",
+    4: "hard: has to be thought through some steps ahead",
+    5: "needs the whole problem thought through",
+}
+"""What a person may answer, and what each rating means."""
 
 _AUTHOR = re.compile(r"(person|rule):[^:\s]([^:]*[^:\s])?")
 
@@ -50,6 +56,7 @@ class Annotation:
         goal: the goal in words.
         state: the state in words.
         candidates: indices of the step's candidates that were known; empty before its first round.
+        why: the reason in its author's words; empty where none was given.
 
     Raises:
         ValueError: if a value is not of its type or out of its range; the message names the field.
@@ -62,9 +69,10 @@ class Annotation:
     goal: str
     state: str = ""
     candidates: tuple[int, ...] = ()
+    why: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("task", "by", "goal", "state"):
+        for name in ("task", "by", "goal", "state", "why"):
             _check_text(name, getattr(self, name))
         if not self.task.strip():
             raise ValueError("task is empty, expected the id of a task")
@@ -113,7 +121,7 @@ def complexity_of_rating(rating: float) -> float:
     Raises:
         ValueError: if the rating is not in 1 to 5.
     """
-    lowest, highest = RATINGS[0], RATINGS[-1]
+    lowest, highest = min(SCALE), max(SCALE)
     if not (math.isfinite(rating) and lowest <= rating <= highest):
         raise ValueError(f"rating is {rating:g}, expected {lowest} to {highest}")
     return (rating - lowest) / (highest - lowest)
@@ -141,8 +149,11 @@ class Annotations:
 
 
 def annotation_to_json(annotation: Annotation) -> str:
-    """One line of JSON, without its end."""
-    return json.dumps(asdict(annotation), ensure_ascii=False, allow_nan=False)
+    """One line of JSON, without its end; a reason that was not given is left out."""
+    row = asdict(annotation)
+    if not annotation.why:
+        del row["why"]
+    return json.dumps(row, ensure_ascii=False, allow_nan=False)
 
 
 def json_object(line: str) -> dict[str, object]:

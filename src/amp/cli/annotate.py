@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from amp.annotations.collect import Agreement, AnnotationItem, AnnotationSession
     from amp.annotations.store import Annotation, BadLine
+    from amp.types import Episode
 
 
 QUIT = "q"
@@ -76,13 +77,6 @@ def _leave(number: int, frame: object) -> NoReturn:
 annotations_app = typer.Typer(help="Annotations of step complexity.", no_args_is_help=True)
 app.add_typer(annotations_app, name="annotations")
 
-SCALE = {
-    1: "trivial: the next step is plain to see",
-    2: "easy: a moment's thought",
-    3: "moderate: several things have to be put together",
-    4: "hard: has to be thought through some steps ahead",
-    5: "needs the whole problem thought through",
-}
 _KEYS = "1-5 rate   u undo   s skip   q quit"
 _NOTHING_LEFT = "nothing is left to be rated   u undo   q quit"
 
@@ -93,26 +87,75 @@ Out = Annotated[
 
 @app.command()
 def annotate(
-    run: Annotated[Path, typer.Argument(help="Run directory whose steps are to be rated.")],
-    by: Annotated[str, typer.Option(help="Your name.")],
+    run: Annotated[list[Path], typer.Argument(help="Run directories whose steps are rated.")],
+    by: Annotated[list[str], typer.Option(help="Your name; with --web of each person.")],
     out: Out = Path("annotations.jsonl"),
     limit: Annotated[int | None, typer.Option(min=1, help="Steps at most.")] = None,
     seed: Annotated[int, typer.Option(help="Order of the steps; use one seed for all.")] = 0,
+    web: Annotated[
+        bool, typer.Option("--web", help="Rate in the browser, several at once.")
+    ] = False,
+    host: Annotated[str, typer.Option(help="With --web: address to listen at.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="With --web: 0 for any that is free.")
+    ] = 0,
 ) -> None:
-    """Rate how complex a run's steps are. Example: amp annotate runs/gsm8k --by ann"""
-    from amp.annotations.collect import AnnotationSession, annotation_items, measure_agreement
-    from amp.annotations.store import read_annotations
+    """Rate how complex runs' steps are. Example: amp annotate runs/gsm8k --by ann
+
+    In the browser: amp annotate runs/gsm8k --web --by ann --by ben
+    """
+    from amp.annotations.collect import annotation_items
+
+    items = annotation_items(_episodes(run), seed)[:limit]
+    if not items:
+        raise InvalidInputError(f"{', '.join(map(str, run))} has no steps")
+    if web:
+        _rate_in_browser(items, out, by, host, port)
+    elif len(by) > 1:
+        raise InvalidInputError("--by is given several times; add --web, or rate one by one")
+    else:
+        _rate_in_terminal(items, out, by[0])
+    _tell_rated(items, out, by)
+
+
+def _episodes(runs: Iterable[Path]) -> Iterator[Episode]:
     from amp.trace import read_episodes
 
-    items = annotation_items(read_episodes(run), seed)[:limit]
-    if not items:
-        raise InvalidInputError(f"{run} has no steps")
-    session = AnnotationSession(items, out, by)
+    for run in runs:
+        yield from read_episodes(run)
+
+
+def _rate_in_browser(
+    items: list[AnnotationItem], out: Path, names: list[str], host: str, port: int
+) -> None:
+    from amp.annotations.study import Study
+    from amp.annotations.web import StudyServer
+
+    with StudyServer(Study(items, out, names), host, port) as server:
+        for name, address in server.addresses.items():
+            say(f"{name}: {address}")
+        say(f"An address is one person's alone. Ratings go to {out}; Ctrl-C ends.")
+        with suppress(KeyboardInterrupt):  # every rating is on disk
+            server.serve_forever()
+
+
+def _rate_in_terminal(items: list[AnnotationItem], out: Path, name: str) -> None:
+    from amp.annotations.collect import AnnotationSession
+
+    session = AnnotationSession(items, out, name)
     with suppress(KeyboardInterrupt):  # every rating is on disk
         _rate(session, new_console())
-    _report_bad_lines(out, session.bad)
-    say(f"{session.rated} of {session.total} steps are rated by {by}, in {out}")
-    if session.rated:
+
+
+def _tell_rated(items: list[AnnotationItem], out: Path, names: list[str]) -> None:
+    from amp.annotations.collect import AnnotationSession, measure_agreement
+    from amp.annotations.store import read_annotations
+
+    sessions = {name: AnnotationSession(items, out, name) for name in names}
+    _report_bad_lines(out, sessions[names[0]].bad)
+    for name, session in sessions.items():
+        say(f"{session.rated} of {session.total} steps are rated by {name}, in {out}")
+    if any(session.rated for session in sessions.values()):
         found = measure_agreement(read_annotations(out).good)
         if len(found.annotators) > 1:
             say(_agreement_text(found))
@@ -120,6 +163,7 @@ def annotate(
 
 def _rate(session: AnnotationSession, console: Console) -> None:
     """Shows steps and follows keys until there is nothing left, or the person quits."""
+    from amp.annotations.store import SCALE
 
     said = ""
     with keys() as next_key:
@@ -141,6 +185,8 @@ def _rate(session: AnnotationSession, console: Console) -> None:
 
 
 def _show(session: AnnotationSession, console: Console, said: str) -> None:
+    from amp.annotations.store import SCALE
+
     if sys.stdin.isatty():
         console.clear()
     item = session.current
