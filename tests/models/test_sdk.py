@@ -259,7 +259,7 @@ async def test_a_redirect_to_no_port_is_told(kind: Kind) -> None:
 
 
 async def test_counting_ends_where_the_server_drips(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("amp.models.openai._COUNT_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("amp.models.openai_client._ASIDE_SECONDS", 0.2)
     drip = Answer(body=b" " * 400, headers=JSON, pause_seconds=0.01)
     with serving(lambda question: drip) as address:
         model = OpenAIModel("m", base_url=address, api_key=KEY)

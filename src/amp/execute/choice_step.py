@@ -65,7 +65,8 @@ async def ask(meter: Meter, prompt: Prompt, labels: Sequence[str]) -> list[float
     """
     if meter.capabilities.log_probs:
         try:
-            return label_probabilities(await meter.next_token(prompt), labels)
+            asked = replace(prompt, labels=tuple(labels))
+            return label_probabilities(await meter.next_token(asked), labels)
         except ModelError:
             if meter.capabilities.log_probs:  # else the call has shown that it gives none
                 raise

@@ -1,7 +1,7 @@
 """Language models: one protocol, and a back end a file.
 
 `base` has the protocol. The back ends are `llamacpp` (with `llamacpp_server`), `transformers` (with
-``transformers_*``), `openai` (with `openai_response`), `anthropic`, and `scripted`; `recorded`
+``transformers_*``), `openai` (with ``openai_*``), `anthropic`, and `scripted`; `recorded`
 keeps and replays the answers of any of them (``recording*``). `registry` opens a model by its name,
 `catalog` and `download` fetch it.
 

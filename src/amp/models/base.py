@@ -38,12 +38,16 @@ class Prompt:
         max_tokens: cap of the answer, chosen with the prompt so that few answers are cut off.
         stop: strings that end the answer; they are not part of it.
         version: which prompts made it, such as ``gsm8k/3``; goes into every recording.
+        labels: the answers whose probabilities `LanguageModel.next_token` is asked for, if they are
+            known; a model that can tells of all of them, and not only of the likeliest tokens. Not
+            part of a recording's key.
     """
 
     messages: tuple[Message, ...]
     max_tokens: int
     stop: tuple[str, ...] = ()
     version: str = ""
+    labels: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,11 @@ capabilities say so from then on; `amp.models.refusals` has the list of what sta
 - `n`, where it is ignored: the samples are asked for one by one, side by side. Each is a call and
   is charged as one.
 - Log-probabilities that are left out are empty from then on, and `next_token` fails.
-- A prefix (an assistant's last message) is continued only where the option `prefix` says that the
-  server does it. Elsewhere, and in an answer that is thought about, the user's message asks to
-  continue exactly after it.
+- A prefix (an assistant's last message) is continued where the server says that it does
+  (`amp.models.openai_client`), or the option `prefix`. Elsewhere, and in an answer that is thought
+  about, the user's message asks to continue exactly after it.
+- Given texts are scored, and labels weighed by their tokens, where the server says that it does.
+- A budget of thinking that the server does not describe, or does not keep, is warned of once.
 - Texts end before a stop string, whether the server knows it or not.
 
 Sample i is asked for with the server seed `base(seed) + i`. Servers that honour seeds (llama.cpp,
@@ -23,8 +25,8 @@ temperature at OpenAI, llama.cpp, and vLLM in its default mode.
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
+import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -56,79 +58,16 @@ from amp.models.chat import (
     upper_bound,
     within,
 )
+from amp.models.openai_client import LABELS, PROMPTS, OpenAIClient
 from amp.models.refusals import Refusals
-from amp.models.sdk import UNEXPECTED, Api, SdkClient
+from amp.models.reply import RefusedError
 from amp.types import Usage
 
-OPENAI = Api(
-    name="OpenAI",
-    package="openai",
-    client="AsyncOpenAI",
-    errors="OpenAIError",
-    resource="chat.completions",
-    address="https://api.openai.com/v1",
-    variable="OPENAI",
-)
+_log = logging.getLogger(__name__)
 
-_COUNT_TIMEOUT_SECONDS = 5.0
-
-
-class OpenAIClient(SdkClient):
-    """The SDK's client for one model; see `SdkClient` for its arguments and errors."""
-
-    def __init__(
-        self,
-        model: str,
-        *,
-        base_url: str | None,
-        api_key: str | None,
-        timeout_seconds: float,
-        max_retries: int,
-    ) -> None:
-        super().__init__(
-            OPENAI,
-            model,
-            base_url=base_url,
-            api_key=api_key,
-            timeout_seconds=timeout_seconds,
-            max_retries=max_retries,
-        )
-        self._counts_exactly = not self.is_providers_own
-
-    async def count_tokens(
-        self, messages: list[dict[str, str]], extra: dict[str, Any]
-    ) -> int | None:
-        """Returns the tokens of these messages if the server is llama.cpp's, else None.
-
-        Args:
-            messages: the chat.
-            extra: further fields of the request that the template may read.
-        """
-        if not self._counts_exactly:
-            return None
-        root = self.address.removesuffix("/v1")
-        try:
-            templated = await self._post(f"{root}/apply-template", {**extra, "messages": messages})
-            body = {"content": templated["prompt"], "add_special": True, "parse_special": True}
-            return len((await self._post(f"{root}/tokenize", body))["tokens"])
-        except self._sdk.APITimeoutError:
-            self._counts_exactly = False
-            return None
-        except self._sdk.APIConnectionError:
-            return None  # it may be back later
-        except (self._sdk.OpenAIError, TimeoutError, KeyError, *UNEXPECTED):
-            self._counts_exactly = False
-            return None
-
-    async def _post(self, url: str, body: dict[str, Any]) -> dict[str, Any]:
-        client = (await self.connected()).with_options(
-            timeout=_COUNT_TIMEOUT_SECONDS, max_retries=0
-        )
-        async with asyncio.timeout(_COUNT_TIMEOUT_SECONDS):  # the SDK's begins anew with every byte
-            answer = await client.post(url, body=body, cast_to=object)
-        if not isinstance(answer, dict):
-            raise TypeError("no JSON object")
-        return answer
+_OVER_BUDGET, _FEW_TOKENS = 1.1, 64  # servers end a thought with some words of their own
+_BUDGETS = frozenset({"thinking_token_budget", "thinking_budget_tokens"})
+"""What vLLM and llama.cpp's server call it."""
 
 
 class OpenAIModel:
@@ -189,6 +128,7 @@ class OpenAIModel:
             thinking_budget=thinking is not None,
         )
         self._refusals = Refusals(model)
+        self._warned = False
         # OpenAI's own newer models refuse max_tokens; everybody else knows only max_tokens.
         self._is_own = self._client.is_providers_own
 
@@ -199,7 +139,10 @@ class OpenAIModel:
     @property
     def capabilities(self) -> Capabilities:
         """What the server can do, as far as it has shown by now."""
-        return self._refusals.capabilities(self._capabilities)
+        known, offers = self._refusals.capabilities(self._capabilities), self._client.offers
+        return dataclasses.replace(
+            known, scoring=offers.scores, prefix=known.prefix or offers.continues
+        )
 
     async def generate(self, request: Request) -> list[Completion]:
         """Returns `request.n` samples.
@@ -216,6 +159,7 @@ class OpenAIModel:
                 f"model {self._model} takes no grammar; construct it with grammar=True if it does"
             )
         require_budget(request, self._model, supported=self._capabilities.thinking_budget)
+        await self._know(request.prompt, thinks=request.thinking_tokens > 0)
         deadline = deadline_of(request)
 
         async def call(part: Request) -> list[Completion]:
@@ -224,25 +168,51 @@ class OpenAIModel:
         return await self._samples(request, call)
 
     async def score(self, prompt: Prompt, continuations: Sequence[str]) -> list[LogProbs]:
-        """Not possible with this API.
+        """Returns the log-probabilities of each continuation, where the server offers that.
 
         Raises:
-            ModelError: always; `capabilities.scoring` is False.
+            ModelError: also if it does not; `capabilities.scoring` is False then.
         """
-        raise ModelError(
-            f"model {self._model} cannot score given text: chat completions tell only of what they"
-            " generate; use probe, or a local model"
-        )
+        if not (await self._client.find_offers()).scores:
+            raise ModelError(
+                f"model {self._model} cannot score given text: its server does not say that it"
+                " tells the log-probabilities of prompts; use probe, or a local model"
+            )
+        return [await self._score(prompt, continuation) for continuation in continuations]
+
+    async def _score(self, prompt: Prompt, continuation: str) -> LogProbs:
+        begun, spent = time.monotonic(), begin_call()
+        refused = self._refusals.refused_fields(thinks=False)
+        messages = self._messages(prompt, refused, thinks=False)
+        body, start = await self._client.scored(messages, continuation, self._extra_body(0))
+        try:
+            answer = await self._client.ask(body, spent)
+        except RefusedError as error:
+            self._client.withdraws(PROMPTS, error)
+            raise
+        whole = dataclasses.replace(prompt, max_tokens=1, stop=())
+        bound = spent.prompt_bound(upper_bound(body["messages"]))
+        usage = openai_response.usage_of(Request(whole), answer, bound, self._model)
+        try:
+            log_probs = openai_response.prompt_log_probs(answer)[start:]
+        except ValueError as error:
+            raise self._client.garbage(error) from error
+        seconds = Usage(seconds=time.monotonic() - begun)
+        return LogProbs(tuple(log_probs), spent.told(usage) + seconds)
 
     async def next_token(self, prompt: Prompt, *, hidden: bool = False) -> NextToken:
-        """Returns the 20 most likely next tokens; never a hidden state.
+        """Returns the 20 most likely next tokens, or those of the labels; never a hidden state.
 
         Raises:
             ModelError: also if the server gives no log-probabilities.
         """
         begun, spent = time.monotonic(), begin_call()
         capped = dataclasses.replace(prompt, max_tokens=1, stop=())
-        answer, usage = await self._ask(Request(capped), spent)
+        await self._know(prompt)
+        labels: list[int] = []
+        if prompt.labels and (await self._client.find_offers()).weighs_labels:
+            labels = await self._client.label_ids(prompt.labels)
+        answer, usage = await self._ask(Request(capped), spent, labels)
         if not self.capabilities.log_probs:
             raise ModelError(f"model {self._model} gives no log-probabilities; it cannot be probed")
         try:
@@ -257,12 +227,13 @@ class OpenAIModel:
         return NextToken(log_probs, usage + Usage(seconds=time.monotonic() - begun))
 
     async def count_tokens(self, prompt: Prompt) -> int:
-        """Returns the exact figure where the server tells it (llama.cpp), else an upper bound.
+        """Returns the exact figure where the server tells it (llama.cpp, vLLM), else a bound.
 
         The bound is the bytes of the text, since no token is less than a byte, and an allowance for
         the template. Where a prompt may be thought about or not, the longer form counts.
         """
         counts = []
+        await self._know(prompt)
         for thinking in (0, 1) if self._capabilities.thinking_budget else (0,):
             refused = self._refusals.refused_fields(thinks=thinking > 0)
             messages = self._messages(prompt, refused, thinks=thinking > 0)
@@ -288,19 +259,51 @@ class OpenAIModel:
         answer, usage = await self._ask(request, spent)
         seconds = time.monotonic() - begun
         try:
-            return openai_response.read(request, answer, usage, seconds)
+            completions = openai_response.read(request, answer, usage, seconds)
         except ValueError as error:
             raise self._client.garbage(error) from error
+        thought = max((each.usage.reasoning_tokens for each in completions), default=0)
+        allowed = _OVER_BUDGET * request.thinking_tokens + _FEW_TOKENS
+        if self._thinking == "budget" and request.thinking_tokens and thought > allowed:
+            self._warn_of_budget(f"let it think {thought} tokens")
+        return completions
 
-    async def _ask(self, request: Request, spent: Spent) -> tuple[dict[str, Any], Usage]:
+    async def _know(self, prompt: Prompt, *, thinks: bool = False) -> None:
+        """Finds out what the server offers, where the request depends on it."""
+        if thinks or prompt.messages[-1].role == "assistant":
+            offers = await self._client.find_offers()
+            if thinks and self._thinking == "budget" and offers.chat and not _BUDGETS & offers.chat:
+                self._warn_of_budget("describes no field for it in its /openapi.json")
+
+    def _warn_of_budget(self, why: str) -> None:
+        if not self._warned:
+            self._warned = True
+            _log.warning(
+                "model %s may think beyond a budget, up to the cap of its answer: its server %s",
+                self._model,
+                why,
+            )
+
+    async def _ask(
+        self, request: Request, spent: Spent, labels: Sequence[int] = ()
+    ) -> tuple[dict[str, Any], Usage]:
         """Returns an answer and its cost; asks again without what the server refuses."""
         thinks = request.thinking_tokens > 0
 
         async def send(body: dict[str, Any], retry: bool) -> dict[str, Any]:
-            return await self._client.ask(body, spent, retry=retry)
+            try:
+                return await self._client.ask(body, spent, retry=retry)
+            except RefusedError as error:
+                if not self._client.withdraws(LABELS, error) or LABELS not in body["extra_body"]:
+                    raise
+                del body["extra_body"][LABELS]
+                return await self._client.ask(body, spent, retry=retry)
 
         def body_without(refused: Collection[str]) -> dict[str, Any]:
-            return self._body(request, refused)
+            body = self._body(request, refused)
+            if labels and "logprobs" in body and self._client.offers.weighs_labels:
+                body["extra_body"][LABELS] = list(labels)
+            return body
 
         ways = openai_fields(self._thinking, request.thinking_tokens)
         answer, body = await self._refusals.ask(body_without, send, thinks=thinks, ways=ways)
@@ -327,6 +330,7 @@ class OpenAIModel:
             cap: prompt.max_tokens + request.thinking_tokens,
             "extra_body": self._extra_body(request.thinking_tokens),
         }
+        body["extra_body"] |= self._client.continuing(body["messages"])
         wishes: dict[str, Any] = {
             "seed": base_seed(request.seed) + request.first_sample,
             "temperature": request.temperature,
@@ -351,11 +355,14 @@ class OpenAIModel:
         # An answer that has begun is not thought about any more.
         return as_messages(
             prompt,
-            prefix=self._capabilities.prefix and not thinks,
+            prefix=self.capabilities.prefix and not thinks,
             system="system" not in refused,
         )
 
     def _extra_body(self, thinking_tokens: int) -> dict[str, Any]:
         ways = openai_fields(self._thinking, thinking_tokens)
-        fields = ways[min(self._refusals.least, len(ways) - 1)]
+        fields = dict(ways[min(self._refusals.least, len(ways) - 1)])
+        if described := _BUDGETS & self._client.offers.chat:
+            for name in _BUDGETS - described:
+                fields.pop(name, None)
         return merged(fields, self._extra)

@@ -111,6 +111,25 @@ def next_token(choice: Mapping[str, Any]) -> dict[str, float] | None:
     return {text: min(0.0, math.log(mass)) for text, mass in totals.items() if mass > 0.0}
 
 
+def prompt_log_probs(answer: Mapping[str, Any]) -> list[float]:
+    """Returns the log-probability of each token of the prompt; of the first one it is 0.
+
+    Raises:
+        ValueError: if one is missing or is none.
+    """
+    listed, ids = answer.get("prompt_logprobs"), answer.get("prompt_token_ids")
+    if not isinstance(listed, list) or not isinstance(ids, list) or len(listed) != len(ids):
+        raise ValueError("it has no log-probabilities of the prompt")
+    found = [0.0]  # nothing is before it
+    for told, token in zip(listed[1:], ids[1:], strict=True):
+        entry = told.get(str(token)) if isinstance(told, dict) else None
+        value = entry.get("logprob") if isinstance(entry, dict) else None
+        if not isinstance(value, int | float) or not value <= 0.0:
+            raise ValueError("a token of the prompt has no log-probability")
+        found.append(float(value))
+    return found
+
+
 def usage_of(request: Request, answer: Mapping[str, Any], prompt_bound: int, model: str) -> Usage:
     """Returns what the call cost, all its choices together, whatever else the answer lacks.
 
