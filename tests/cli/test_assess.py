@@ -261,8 +261,9 @@ def test_a_plain_vote_settles_steps_of_the_router_that_ships_too(tmp_path: Path)
         (plain,), (own,) = one.steps, other.steps
         assert plain.rounds == own.rounds
         candidates = [candidate for made in plain.rounds for candidate in made.candidates]
+        best = vote(candidates)
         assert plain.stop == STOP != own.stop
-        assert plain.action == vote(candidates).action
+        assert plain.action == (None if best is None else best.action)
 
 
 @pytest.mark.data("gsm8k")
