@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.fakes.recorded import POLICY_SPACE
 from tests.fakes.worlds import context
@@ -19,16 +20,18 @@ from amp.allocate import (
     find_allocator,
     make_allocator,
     policy_file,
-    resolve_auto,
 )
 from amp.allocate.base import FixedAllocator
 from amp.allocate.mlp_policy import MlpPolicy
 from amp.allocate.policy_file import CurvePoint, Origin, save_policy
 from amp.allocate.space import Space
+from amp.assess.base import Training
+from amp.assess.correctness import Correctness, Head, save_correctness
 from amp.benchmarks import load_benchmark
 from amp.errors import InvalidInputError
-from amp.evaluate import Assembly, PlannerConfig, RunConfig, manifest
+from amp.evaluate import Assembly, PlannerConfig, RunConfig, assembly, manifest
 from amp.evaluate.config import PROFILES
+from amp.mlp import Layer, content_hash
 from amp.models.base import ModelCard
 from amp.models.scripted import ScriptedModel
 from amp.settings import checked
@@ -43,36 +46,76 @@ CURVE = (CurvePoint(0.5, 240.0, 0.6), CurvePoint(0.8, 410.0, 0.7), CurvePoint(1.
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of policies with one in it, for the model of `CARD` on GSM8K."""
     monkeypatch.setattr(policy_file, "_BUNDLED", tmp_path)
+    assembly._note.cache_clear()  # it says the same only once
     path = tmp_path / "gsm8k-base.safetensors"
     save_policy(POLICY, path, Origin("gsm8k", "base", "aa", ("gsm8k/train/0",), CURVE))
     return path
 
 
+def resolved(allocator: str, benchmark: str, card: ModelCard) -> str | None:
+    config = PlannerConfig(allocator=allocator)
+    return Assembly.of(config, load_benchmark(benchmark)).resolved(card).config.allocator
+
+
 def test_auto_is_the_policy_for_this_model_and_benchmark_or_else_the_benchmarks_default(
-    shipped: Path,
+    shipped: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert resolve_auto("auto", "gsm8k", CARD, "heuristic") == str(shipped)
-    assert resolve_auto("auto", "gsm8k", replace(CARD, name="renamed"), "heuristic") == str(shipped)
-    assert resolve_auto("auto", "babyai", CARD, "heuristic") == "heuristic"
-    assert resolve_auto("auto", "own", CARD, "escalating") == "escalating"
-    assert resolve_auto("auto", "gsm8k", replace(CARD, sha256="bb"), "heuristic") == "heuristic"
-    assert resolve_auto("auto", "gsm8k", replace(CARD, sha256=""), "heuristic") == str(shipped)
-    assert (
-        resolve_auto("auto", "gsm8k", replace(CARD, sha256="", name="another"), "heuristic")
-        == "heuristic"
-    )
+    assert resolved("auto", "gsm8k", CARD) == str(shipped)
+    assert resolved("auto", "gsm8k", replace(CARD, name="renamed")) == str(shipped)
+    assert resolved("auto", "gsm8k", replace(CARD, sha256="")) == str(shipped)
+    assert not caplog.messages
+    assert resolved("auto", "babyai", CARD) == "heuristic"
+    assert resolved("auto", "gsm8k", replace(CARD, sha256="bb")) == "heuristic"
+    assert resolved("auto", "gsm8k", replace(CARD, sha256="", name="another")) == "heuristic"
+    stands = "allocator heuristic stands in for a trained policy: none comes with amp for"
+    told = [f"{stands} {what}" for what in ("babyai and model base", "gsm8k and model base")]
+    assert caplog.messages == [*told, f"{stands} gsm8k and model another"]
 
 
 def test_other_names_and_files_stand_for_themselves(shipped: Path) -> None:
-    assert resolve_auto("fixed", "gsm8k", CARD, "heuristic") == "fixed"
-    assert resolve_auto(str(shipped), "babyai", CARD, "heuristic") == str(shipped)
+    assert resolved("fixed", "gsm8k", CARD) == "fixed"
+    assert resolved(str(shipped), "babyai", CARD) == str(shipped)
     with pytest.raises(InvalidInputError, match="'auto' depends on the model; resolve it first"):
         make_allocator("auto")
 
 
 def test_auto_can_still_be_called_as_before(shipped: Path) -> None:
-    assert resolve_auto("amp", "gsm8k", CARD, "heuristic") == str(shipped)
+    assert resolved("amp", "gsm8k", CARD) == str(shipped)
     assert find_allocator("amp").takes == find_allocator("auto").takes
+
+
+def test_a_policy_is_planned_with_the_heads_that_it_was_learned_with_and_no_others(
+    shipped: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    gsm8k, model = load_benchmark("gsm8k"), ScriptedModel(["4"], card=CARD)
+    for name, weight in (("own", 0.0), ("other", 1.0)):
+        save_correctness(heads(weight), Training("base", "gsm8k", "aa"), tmp_path / name)
+    own, other = (content_hash(tmp_path / name) for name in ("own", "other"))
+    origin = Origin("gsm8k", "base", "aa", ("gsm8k/train/0",), CURVE, correctness=own)
+    save_policy(POLICY, shipped, origin)
+
+    def planned(allocator: str, correctness: str) -> Assembly:
+        config = PlannerConfig(allocator=allocator, correctness=correctness)
+        made = Assembly.of(config, gsm8k)
+        made.planner(model)
+        return made.resolved(CARD)
+
+    for allocator in ("auto", str(shipped)):
+        assert planned(allocator, str(tmp_path / "own")).config.allocator == str(shipped)
+    assert not caplog.messages
+    told = f"correctness heads {own[:8]}, and {tmp_path / 'other'} holds {other[:8]}"
+    with pytest.raises(InvalidInputError, match=told):
+        planned(str(shipped), str(tmp_path / "other"))
+    with pytest.raises(InvalidInputError, match="and no heads rate candidates; name those"):
+        planned(str(shipped), "none")
+    assert planned("auto", str(tmp_path / "other")).config.allocator == "heuristic"
+    assert [told in message for message in caplog.messages] == [True]
+
+
+def heads(weight: float) -> Correctness:
+    one = np.ones(1, np.float32)
+    layer = Layer(np.full((2, 1), weight, np.float32), one)
+    return Correctness({"text": Head(("length",), one, one, (layer,))})
 
 
 def test_a_run_says_in_its_manifest_what_the_best_was(shipped: Path) -> None:

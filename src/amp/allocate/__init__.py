@@ -45,7 +45,6 @@ from amp.allocate.stopping import (
     UntilAgreement,
 )
 from amp.errors import InvalidInputError, did_you_mean
-from amp.models.base import ModelCard
 from amp.plugins import exported_later, make_plugin, note_shadowed, plugin_names
 from amp.types import Allocation, Episode
 
@@ -96,7 +95,6 @@ __all__ = [
     "load_policy",
     "make_allocator",
     "plan_arms",
-    "resolve_auto",
     "save_head",
     "save_policy",
 ]
@@ -308,23 +306,6 @@ def make_allocator(name: str, options: AllocatorOptions = AllocatorOptions()) ->
         MissingDependencyError: if another package's cannot be imported.
     """
     return find_allocator(name).make(options)
-
-
-def resolve_auto(name: str, benchmark: str, card: ModelCard, default: str) -> str:
-    """The name or file that `AUTO` stands for; others are unchanged.
-
-    Args:
-        name: of an allocator, or its file.
-        benchmark: where it is to allocate.
-        card: of the model.
-        default: what it stands for where no policy was trained for the two.
-    """
-    if _FORMER_NAMES.get(name, name) != AUTO:
-        return name
-    from amp.allocate.policy_file import bundled_policy  # needs numpy
-
-    path = bundled_policy(benchmark, card)
-    return default if path is None else str(path)
 
 
 def _unresolved(options: AllocatorOptions) -> Allocator:

@@ -5,8 +5,10 @@ The command line, sweeps, recordings, training and tests all come here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +21,6 @@ from amp.allocate import (
     OverrideAllocator,
     find_allocator,
     make_allocator,
-    resolve_auto,
 )
 from amp.assess.base import (
     AblatedAssessor,
@@ -38,15 +39,16 @@ from amp.execute.tools import LargerModelTool, RecordedTool, load_tool, plugin_t
 from amp.latency import CostModel, find_profile
 from amp.methods import BASELINES, AnyPlanner, BeamPlanner, Method
 from amp.models.base import LanguageModel, ModelCard, by_name
-from amp.models.recorded import RecordedModel
+from amp.models.recorded import RecordedModel, is_replay
 from amp.planner import Planner
 from amp.settings import Profile, load_settings
 from amp.trace import read_episodes
-from amp.types import PLAN, Candidate, ProbeKind
-from amp.votes import vote
+from amp.types import PLAN, ProbeKind
 
 if TYPE_CHECKING:
     from amp.assess.base import Training
+
+_log = logging.getLogger(__name__)
 
 _MAX_ROUNDS = 64
 
@@ -171,31 +173,29 @@ class Assembly:
         Raises:
             InvalidInputError: for a setting that this allocator does not have.
         """
-        if self.config.method is not None:
+        if self.method.allocator != AUTO:
             return self
-        default = self.benchmark.defaults.allocator
-        name = resolve_auto(self.method.allocator, self.benchmark.name, card, default)
-        if name != self.method.allocator and not self._leaves_all_to(name, card):
-            name = default
+        policy, why = self._bundled_policy(card)
+        name = str(policy)
+        if policy is None:
+            name = self.benchmark.defaults.allocator
+            _note(f"allocator {name} stands in for a trained policy: {why}")
         config = self.config.replace(allocator=name)
         check_effects(config)
         return replace(self, config=config, method=config.resolved_method)
 
-    def _leaves_all_to(self, name: str, card: ModelCard) -> bool:
-        """Whether the settings take nothing away from the policy that ``auto`` stands for.
+    def _bundled_policy(self, card: ModelCard) -> tuple[Path | None, str]:
+        """The policy that comes with amp and heeds the settings, or why there is none."""
+        from amp.allocate.policy_file import ROUTER, bundled_policy, policy_kind  # needs numpy
 
-        It may need heads, and decides on tools and samples itself, so that it would not heed them.
-        """
-        path = find_allocator(name).path
+        path = bundled_policy(self.benchmark.name, card)
         if path is None:
-            return True
-        from amp.allocate.policy_file import ROUTER, load_origin, policy_kind  # needs numpy
-
-        origin = load_origin(path)
-        if origin is not None and origin.correctness and self.correctness(card) is None:
-            return False
+            return None, f"none comes with amp for {self.benchmark.name} and model {card.name}"
         is_free = self.config.tools is None and self.config.beam_width is None
-        return is_free or policy_kind(path) != ROUTER
+        if not is_free and policy_kind(path) == ROUTER:
+            return None, f"{path} decides on tools and samples itself"
+        lacks = self._lacks_heads(path, card)
+        return None if lacks else path, lacks
 
     def planner(
         self,
@@ -266,12 +266,12 @@ class Assembly:
         rounds = config.rounds or _MAX_ROUNDS
         if self.method.planner == "beam":
             return BeamPlanner(model, executor, assessor, allocator, limits, rounds, probes=probes)
-        select: Callable[[Sequence[Candidate]], Candidate | None] | None = self.method.select
-        if config.method is None:
-            select = vote if config.vote == "plain" else None
+        weighs = config.method is None and config.vote == "weighted"
+        select = None if weighs else self.method.select
+        policy = find_allocator(self.method.allocator).path
+        if policy is not None and (why := self._lacks_heads(policy, model.card)):
+            raise InvalidInputError(why)
         rater = self._rater(model.card)
-        if rater is None:
-            self._check_needs_none()
         if others:
             rater = self._rater_of(models, rater)
         asked = [model, *others]
@@ -311,20 +311,22 @@ class Assembly:
         found = {name: rater for name, rater in raters.items() if rater is not None}
         return RaterByModel(found) if found else None
 
-    def _check_needs_none(self) -> None:
-        """Refuses a policy that was learned with rated candidates, as none will be."""
-        path = find_allocator(self.method.allocator).path
-        if path is None:
-            return
+    def _lacks_heads(self, policy: Path, card: ModelCard) -> str:
+        """Why a policy would see other ratings than it was learned with; empty if it would not."""
         from amp.allocate.policy_file import load_origin  # needs numpy
+        from amp.mlp import content_hash
 
-        origin = load_origin(path)
-        if origin is not None and origin.correctness:
-            raise InvalidInputError(
-                f"policy {path} was learned with correctness heads, which rate each candidate; name"
-                " them with --correctness (they lie beside the policy that amp train made; those of"
-                " the policy that ships are taken where --correctness is left out)"
-            )
+        origin, heads = load_origin(policy), self.correctness(card)
+        needed = "" if origin is None else origin.correctness
+        found = "" if heads is None else content_hash(heads)
+        if not needed or found == needed:
+            return ""
+        rated = "no heads rate candidates" if heads is None else f"{heads} holds {found[:8]}"
+        return (
+            f"policy {policy} was learned with correctness heads {needed[:8]}, and {rated}; name"
+            " those beside the policy that amp train made (--correctness), or leave it out for the"
+            " policy that ships"
+        )
 
     def walls(self, *, is_replay: bool) -> str:
         """Which walls stand around the programs that its tools run; empty where none will be run.
@@ -440,6 +442,7 @@ def _defaults(config: PlannerConfig, method: Method, benchmark: Benchmark) -> De
     return benchmark.defaults.overridden(pinned | config.overrides, benchmark)
 
 
-def is_replay(model: LanguageModel) -> bool:
-    """Whether all answers of a model come from a recording."""
-    return isinstance(model, RecordedModel) and model.recording.replaying
+@cache
+def _note(text: str) -> None:
+    """Logs a warning once."""
+    _log.warning("%s", text)

@@ -12,17 +12,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
-from amp.allocate import (
-    find_allocator,
-)
+from amp.allocate import find_allocator
 from amp.benchmarks.base import Benchmark
 from amp.environment import AsyncEnvironment, Environment
 from amp.errors import EnvironmentFailedError, InvalidInputError, ModelError, RecordingError
-from amp.evaluate.assembly import Assembly, is_replay
+from amp.evaluate.assembly import Assembly
 from amp.evaluate.config import RunConfig
 from amp.evaluate.workers import Here, Workers
 from amp.methods import AnyPlanner
 from amp.models.base import LanguageModel
+from amp.models.recorded import is_replay
 from amp.telemetry import traced
 from amp.trace import CONTENTS, EPISODES, SANDBOX, RunDirectory
 from amp.types import FAULTS, MODEL_ERROR, Episode, StepRecord, Task, written

@@ -218,6 +218,11 @@ class RecordedModel:
             self._store.set_identity(self._card, current)
 
 
+def is_replay(model: LanguageModel) -> bool:
+    """Whether all answers of a model come from a recording."""
+    return isinstance(model, RecordedModel) and model.recording.replaying
+
+
 def request_key(request: Request) -> bytes:
     """Returns the SHA-256 of everything that determines the samples of a request but the index."""
     # Left out at 0, so that the keys of recordings made before this field existed stay the same.
