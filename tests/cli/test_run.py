@@ -324,7 +324,7 @@ def test_a_model_that_cannot_be_had_is_named(
     assert outcome.code == code, outcome.error
     assert named in error
     warned = ("no price known", "allocator heuristic stands in")
-    assert all(note.startswith(warned) for note in notes) and (not notes or code == 4)
+    assert all(any(text in note for text in warned) for note in notes)
 
 
 def test_debug_shows_the_traceback(amp: Amp, monkeypatch: pytest.MonkeyPatch) -> None:
