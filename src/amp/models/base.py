@@ -47,7 +47,7 @@ class Prompt:
     max_tokens: int
     stop: tuple[str, ...] = ()
     version: str = ""
-    labels: tuple[str, ...] = field(default=(), compare=False)
+    labels: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
