@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import warnings
 from pathlib import Path
 
 import pytest
@@ -283,3 +284,11 @@ def test_what_a_loop_changes_comes_from_an_earlier_block(loop: str) -> None:
 def test_what_a_loop_sets_first_comes_from_nowhere() -> None:
     last = "for i in range(4):\n    t = 80\n    t += i\nanswer = t"
     assert find_program(f"```python\nt = 1\n```\n```python\n{last}\n```") == last
+
+
+def test_odd_code_of_a_model_warns_nobody_and_is_read_all_the_same() -> None:
+    first = "pattern = '\\d'\nbase = 1or 2"
+    text = f"```python\n{first}\n```\nand\n```python\nanswer = base\n```"
+    with warnings.catch_warnings(record=True, action="always") as told:
+        assert find_program(text) == f"{first}\nanswer = base"
+    assert not told

@@ -14,7 +14,7 @@ import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 
 from amp.execute.base import LONGEST_ANSWER
 
@@ -54,6 +54,21 @@ _MOST_CHOICES = 4  # blocks with a result that are tried, the last ones
 # Of blocks that hold fences themselves, how many beginnings and ends are tried.
 _MOST_STARTS = 2
 _MOST_ENDS = 2
+
+
+_quiet = partial(warnings.catch_warnings, action="ignore")
+"""Python's warnings here are about the model's code, not ours."""
+
+
+def parse(source: str) -> ast.Module | None:
+    """The syntax of a program; None if it is no Python, or too long to be read."""
+    if len(source) > LONGEST_ANSWER:
+        return None
+    try:
+        with _quiet():
+            return ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
 
 
 @lru_cache(maxsize=32)  # the same answer is asked about several times in a row
@@ -135,9 +150,9 @@ class _Block:
     @cached_property
     def _parsed(self) -> tuple[str, ast.Module | None]:
         code = _tidied(self.body, unmarked=not self.marked)
-        tree = _parse(code)
+        tree = parse(code)
         if tree is None and (mended := _mended(code)) != code:
-            tree = _parse(mended)
+            tree = parse(mended)
             code = code if tree is None else mended
         return code, tree
 
@@ -314,17 +329,6 @@ def _mended(code: str) -> str:
     )
 
 
-def _parse(source: str) -> ast.Module | None:
-    if len(source) > LONGEST_ANSWER:
-        return None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they are about the model's code, not ours
-            return ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-
-
 def _has_result(tree: ast.Module) -> bool:
     declared = {
         id(node.target)  # "answer: 84" declares and assigns nothing
@@ -346,7 +350,8 @@ _BUILTINS = frozenset(dir(builtins)) | {"__name__", "__file__"}
 def _names(code: str) -> tuple[frozenset[str], frozenset[str]]:
     """The names that a program sets, and those that it takes from elsewhere; parses only."""
     try:
-        table = symtable.symtable(code, "<program>", "exec")
+        with _quiet():
+            table = symtable.symtable(code, "<program>", "exec")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return frozenset(), frozenset()
     bound: set[str] = set()
@@ -367,7 +372,7 @@ def _names(code: str) -> tuple[frozenset[str], frozenset[str]]:
 
 def _used_early(code: str) -> set[str]:
     """The names that an assignment of a program changes before any statement has set them."""
-    tree = _parse(code)
+    tree = parse(code)
     return _early(tree.body, set()) if tree is not None else set()
 
 

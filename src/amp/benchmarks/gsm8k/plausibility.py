@@ -12,14 +12,13 @@ from __future__ import annotations
 import ast
 import math
 import re
-import warnings
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
 
 from amp.assess.evidence import value_of
 from amp.assess.text import numbers
-from amp.execute.program import find_program
+from amp.execute.program import find_program, parse
 from amp.execute.tools.calculator import equations, evaluate, parse_number, what_is_wrong
 from amp.types import Candidate, StepContext
 
@@ -77,7 +76,7 @@ def working(candidate: Candidate, goal: str) -> dict[str, float]:
     if not candidate.text:
         return {}
     program = find_program(candidate.text) if candidate.tool_uses else None
-    tree = None if program is None else _parse(program)
+    tree = None if program is None else parse(program)
     return _of_chain(candidate.text, goal) if tree is None else _of_program(tree, goal)
 
 
@@ -160,15 +159,6 @@ def _on_the_way(results: list[float]) -> dict[str, float]:
         "below_zero": float(any(result < 0.0 for result in results)),
         "fractions": broken / max(1, len(results)),
     }
-
-
-def _parse(program: str) -> ast.Module | None:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they are about the model's code, not ours
-            return ast.parse(program)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
 
 
 def _constant(node: ast.AST) -> float | None:

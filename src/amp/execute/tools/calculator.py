@@ -45,8 +45,7 @@ def evaluate(expression: str) -> Fraction:
     source = _THOUSANDS.sub("", expression.translate(_SIGNS)).replace("^", "**")
     source = _PERCENT.sub(r"(\1/100)", _TIMES.sub(r"\1*", source)).strip()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about odd literals, such as 1or 2
+        with warnings.catch_warnings(action="ignore"):  # about odd literals, such as 1or 2
             tree = ast.parse(source, mode="eval")
         return _value(tree.body)
     except ZeroDivisionError:
