@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from amp.annotations.collect import import_annotations
+from amp.annotations.exchange import import_annotations
 from amp.annotations.store import Annotation, BadLine, write_annotations
 from amp.errors import InvalidInputError
 

@@ -173,9 +173,59 @@ def test_human_solutions_become_annotations(amp: Amp, tmp_path: Path) -> None:
     assert {note.by for note in read_annotations(OUT).good} == {"rule:human_solution"}
 
 
+def test_steps_are_drawn_by_benchmark_and_level(amp: Amp, run: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    text = (run / EPISODES).read_text().replace("t/", "u/")
+    (other / EPISODES).write_text(text)
+    manifest = {"config": {"benchmark": "babyai", "level": "GoTo", "planner": {}}}
+    (other / "run.json").write_text(json.dumps(manifest))
+    command = ("annotate", str(run), str(other), "--sample", "5", "--seed", "3")
+    outcome = amp(*command, "--by", "ann", typed="1\n" * 9)
+    assert re.match(r"5 of 8 steps: [23] of babyai GoTo, [23] of unknown\n", outcome.out)
+    first = [note.place for note in read_annotations(OUT).good]
+    assert len(first) == 5
+    amp(*command, "--by", "ben", typed="1\n" * 9)
+    assert [note.place for note in read_annotations(OUT).good][5:] == first
+
+
+def test_annotations_go_out_and_come_back(amp: Amp, run: Path) -> None:
+    notes = [
+        Annotation("t", 0, 0.5, "person:ann", "g", why="so"),
+        Annotation("t", 0, 0.3, "rule:x", "g"),
+    ]
+    write_annotations(OUT, notes)
+    told = amp("annotations", "export", str(OUT), str(OUT), "--out", "a.csv").out
+    assert told == "written to a.csv: 2 annotations\n"
+    told = amp("annotations", "export", str(OUT), "--out", "a.json").out
+    assert "1 annotations; left out, as they are no person's ratings from 1 to 5: 1" in told
+    for file, expected in (("a.csv", notes), ("a.json", notes[:1])):
+        assert amp("annotations", "import", file, "--out", f"{file}.jsonl").code == 0
+        assert list(read_annotations(Path(f"{file}.jsonl")).good) == expected
+    told = amp("annotations", "tasks", str(run), "--sample", "3", "--out", "s.json").out
+    assert told.endswith("written to s.json: 3 steps\n")
+    assert len(json.loads(Path("s.json").read_text())) == 3
+    assert Path("s.xml").read_text().startswith("<View>")
+    assert amp("annotations", "tasks", str(run), "--out", "s.csv").code == 0
+    assert Path("s.csv").read_text().count("state 0") == 2
+    Path("bad.json").write_text(
+        '[{"data": {}, "annotations": [{}]}, ' + Path("a.json").read_text()[1:]
+    )
+    outcome = amp("annotations", "import", "bad.json", "--out", "b.jsonl")
+    assert outcome.error == "bad.json task 1 is left out: expected annotations with a result\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
+        (
+            ("annotate", "run", "--by", "ann", "--by", "ben"),
+            "--by is given several times; add --web",
+        ),
+        (("annotate", "run", "--by", "a", "--sample", "9"), "cannot draw 9 steps: the runs have 4"),
+        (("annotate", "run", "--web", "--by", "a", "--by", "a"), "name 'a' is there twice"),
+        (("annotate", "run", "--web", "--by", "a", "--host", "256.1.1.1"), "cannot listen at 256"),
+        (("annotations", "tasks", "run", "--out", "a.txt"), "--out is a.txt, expected NAME.csv"),
         (("annotate", "nowhere", "--by", "ann"), "no trace at nowhere"),
         (("annotate", "run", "--by", "a:b"), "name is 'a:b'"),
         (("annotate", "empty.jsonl", "--by", "ann"), "empty.jsonl has no steps"),

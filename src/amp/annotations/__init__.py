@@ -7,10 +7,11 @@ from amp.annotations.collect import (
     AnnotationItem,
     AnnotationSession,
     annotation_items,
-    import_annotations,
     krippendorff_alpha,
     measure_agreement,
+    sample_items,
 )
+from amp.annotations.exchange import import_annotations
 from amp.annotations.store import (
     Annotation,
     Annotations,
@@ -31,5 +32,6 @@ __all__ = [
     "krippendorff_alpha",
     "measure_agreement",
     "read_annotations",
+    "sample_items",
     "write_annotations",
 ]

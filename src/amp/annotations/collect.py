@@ -1,9 +1,4 @@
-"""Collects annotations (imports files, lets a person rate steps), and measures their agreement.
-
-A file is CSV with a header, or JSON lines. Columns: ``task``, ``step``; ``rating`` from 1 to 5, or
-``complexity`` from 0 to 1; ``by``, or ``annotator``, where a bare name is a person's; ``goal`` and
-``state`` may be missing. Of JSON lines ``candidates`` are kept, too. Other columns are ignored.
-Cells of CSV are separated by commas, semicolons or tabs, whichever is most frequent in the header.
+"""Collects annotations (draws steps, lets a person rate them), and measures their agreement.
 
 A person rates steps in an order that a seed determines. Tasks are mixed, since people who rate the
 steps of one plan in a row compare each with the one before it. The steps of one task keep their
@@ -19,11 +14,9 @@ any number of annotators, and ratings may be missing.
 
 from __future__ import annotations
 
-import csv
-import io
 import random
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, combinations
 from math import fsum
@@ -36,125 +29,13 @@ from amp.annotations.store import (
     Annotations,
     BadLine,
     complexity_of_rating,
-    json_object,
     parse_annotations,
     read_text,
     remove_annotations,
-    some_good,
     write_annotations,
 )
 from amp.errors import InvalidInputError
 from amp.types import Episode
-
-_NEEDED = (("task",), ("step",), ("rating", "complexity"), ("by", "annotator"))
-
-ImportedRow = Mapping[str, object]
-
-
-def import_annotations(path: Path) -> Annotations:
-    """Reads a file of annotations; a line with an error does not affect the others.
-
-    A file whose first character is ``{`` is read as JSON lines, any other as CSV.
-
-    Raises:
-        InvalidInputError: if there is no such file, it is not UTF-8, its header lacks a column, or
-            no line is an annotation.
-    """
-    text = read_text(path)
-    rows = _json_rows(text) if text.lstrip().startswith("{") else _csv_rows(path, text)
-    good: list[Annotation] = []
-    bad: list[BadLine] = []
-    for number, row in rows:
-        try:
-            if isinstance(row, ValueError):
-                raise row
-            good.append(_annotation(row))
-        except ValueError as error:
-            bad.append(BadLine(number, str(error)))
-    return some_good(path, Annotations(tuple(good), tuple(bad)), "annotation")
-
-
-def _json_rows(text: str) -> Iterator[tuple[int, ImportedRow | ValueError]]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            try:
-                yield number, json_object(line)
-            except ValueError as error:
-                yield number, error
-
-
-def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, ImportedRow | ValueError]]:
-    lines = list(io.StringIO(text, newline=""))
-    header = lines[0] if lines else ""
-    delimiter = max(",;\t", key=header.count)
-    columns = [name.strip().strip('"').lower() for name in header.split(delimiter)]
-    for names in _NEEDED:
-        if not set(names) & set(columns):
-            raise InvalidInputError(
-                f"{path} has no column {' or '.join(names)}; its header is {header.strip()!r:.80}"
-            )
-    start = 1
-    while start < len(lines):
-        rows = csv.reader(lines[start:], delimiter=delimiter, strict=True)
-        number = start + 1
-        try:
-            for cells in rows:
-                if len(cells) > len(columns):
-                    yield number, ValueError(f"{len(cells)} cells, expected {len(columns)}")
-                elif any(cell.strip() for cell in cells):
-                    yield number, dict(zip(columns, cells, strict=False))
-                number = start + rows.line_num + 1
-            return
-        except csv.Error as error:
-            yield number, ValueError(str(error))
-            start = number  # an unclosed quote must not swallow the lines after it
-
-
-def _annotation(row: ImportedRow) -> Annotation:
-    """Reads one row.
-
-    Raises:
-        ValueError: if it is no annotation; the message is one line and names the column.
-    """
-    author = _one_of(row, "by", "annotator")[1]
-    if not isinstance(author, str):
-        raise ValueError(f"by is {author!r:.60}, expected text")
-    scale, value = _one_of(row, "rating", "complexity")
-    number = _number(scale, value)
-    step = _number("step", _one_of(row, "step")[1])
-    if not step.is_integer():
-        raise ValueError(f"step is {step:g}, expected an integer, 0 or more")
-    task = _one_of(row, "task")[1]
-    goal, state = ("" if row.get(name) is None else row[name] for name in ("goal", "state"))
-    candidates = row.get("candidates")
-    return Annotation(
-        task=task,  # type: ignore[arg-type]  # the annotation checks that it is text
-        step=int(step),
-        complexity=complexity_of_rating(number) if scale == "rating" else number,
-        by=author.strip() if ":" in author else f"person:{author.strip()}",
-        goal=goal,  # type: ignore[arg-type]
-        state=state,  # type: ignore[arg-type]
-        candidates=tuple(candidates) if isinstance(candidates, list) else (),
-    )
-
-
-def _one_of(row: ImportedRow, *names: str) -> tuple[str, object]:
-    """Name and value of the one of these columns that is not empty."""
-    filled = [(name, row[name]) for name in names if row.get(name) not in (None, "")]
-    if len(filled) > 1:
-        raise ValueError(f"{' and '.join(names)} are both given, expected one of them")
-    if not filled:
-        raise ValueError(f"{' or '.join(names)} is missing")
-    return filled[0]
-
-
-def _number(name: str, value: object) -> float:
-    if isinstance(value, str | int | float) and not isinstance(value, bool):
-        try:
-            return float(value)
-        except (ValueError, OverflowError):
-            pass
-    raise ValueError(f"{name} is {value!r:.60}, expected a number")
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +89,39 @@ def _items(episode: Episode) -> list[AnnotationItem]:
         )
         for index, step in enumerate(episode.steps)
     ]
+
+
+def sample_items(
+    items: Sequence[AnnotationItem], strata: Mapping[str, str], count: int, seed: int = 0
+) -> list[AnnotationItem]:
+    """Draws steps at random, as many of each stratum as of any other, as far as they last.
+
+    Args:
+        items: to draw from.
+        strata: the stratum of each task, by its id; those without one are a stratum of their own.
+        count: how many steps to draw.
+        seed: of the draw.
+
+    Returns:
+        The drawn steps, in the order of `items`.
+
+    Raises:
+        InvalidInputError: if there are fewer steps.
+    """
+    if len(items) < count:
+        raise InvalidInputError(f"cannot draw {count} steps: the runs have {len(items)}")
+    chance = random.Random(seed)
+    waiting: defaultdict[str, list[int]] = defaultdict(list)
+    for index, item in enumerate(items):
+        waiting[strata.get(item.task, "")].append(index)
+    for indices in waiting.values():
+        chance.shuffle(indices)
+    drawn: list[int] = []
+    while len(drawn) < count:  # a step of each in turn; whose turn comes last is left to chance
+        names = [name for name, indices in waiting.items() if indices]
+        chance.shuffle(names)
+        drawn += [waiting[name].pop() for name in names[: count - len(drawn)]]
+    return [items[index] for index in sorted(drawn)]
 
 
 class AnnotationSession:

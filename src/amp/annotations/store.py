@@ -127,6 +127,11 @@ def complexity_of_rating(rating: float) -> float:
     return (rating - lowest) / (highest - lowest)
 
 
+def rating_of(complexity: float) -> int | None:
+    """The rating from 1 to 5 that stands for a complexity; None if none does."""
+    return next((r for r in SCALE if complexity_of_rating(r) == complexity), None)
+
+
 @dataclass(frozen=True, slots=True)
 class BadLine:
     """A line that could not be read.
@@ -134,10 +139,12 @@ class BadLine:
     Attributes:
         number: of the line in its file, from 1.
         reason: what is wrong with it, in one line.
+        what: is numbered, where a file has no lines.
     """
 
     number: int
     reason: str
+    what: str = "line"
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +229,7 @@ def some_good(path: Path, annotations: Annotations, what: str) -> Annotations:
     bad = annotations.bad
     if annotations.good:
         return annotations
-    first = f"; line {bad[0].number}: {bad[0].reason}" if bad else ""
+    first = f"; {bad[0].what} {bad[0].number}: {bad[0].reason}" if bad else ""
     raise InvalidInputError(f"{path} has no {what}{first}")
 
 

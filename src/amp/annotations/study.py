@@ -18,7 +18,14 @@ from pathlib import Path
 from threading import Lock
 
 from amp.annotations.collect import AnnotationItem, AnnotationSession, measure_agreement
-from amp.annotations.store import SCALE, AnnotatedState, Annotation, parse_annotations, read_text
+from amp.annotations.store import (
+    SCALE,
+    AnnotatedState,
+    Annotation,
+    parse_annotations,
+    rating_of,
+    read_text,
+)
 from amp.errors import InvalidInputError
 
 UNDO = 5
@@ -171,8 +178,8 @@ class Study:
             lost = [a for a in now.annotations if (a.by, a.place) == (f"person:{name}", place)][-1]
             now.session.undo()
             now.rater.move(self._index[place], 0)
-            rating = round(lost.complexity * (max(SCALE) - min(SCALE))) + min(SCALE)
-            return self._view(name, f"taken back: {rating}", rating, lost.why)
+            rating = rating_of(lost.complexity)
+            return self._view(name, f"taken back: {rating or 'a rating'}", rating or 0, lost.why)
 
     def _changed(self, name: str, at: int, change: Callable[[_Now], str]) -> StudyView:
         with self._turn:

@@ -1,4 +1,4 @@
-"""Commands about annotations of step complexity: making them, importing them, comparing them.
+"""`amp annotate`: people rate how complex steps are, in the terminal or in the browser.
 
 Reading single keys from a terminal, and whole lines from anything else.
 """
@@ -8,22 +8,23 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from amp.cli.app import Data, Json, app, output_file
-from amp.cli.terminal import new_console, say, say_json, shown, shown_in_line
-from amp.errors import InvalidInputError, did_you_mean
+from amp.cli.app import app, output_file
+from amp.cli.terminal import new_console, say, shown, shown_in_line
+from amp.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from amp.annotations.collect import Agreement, AnnotationItem, AnnotationSession
-    from amp.annotations.store import Annotation, BadLine
+    from amp.annotations.store import BadLine
     from amp.types import Episode
 
 
@@ -74,9 +75,6 @@ def _leave(number: int, frame: object) -> NoReturn:
     sys.exit(128 + number)
 
 
-annotations_app = typer.Typer(help="Annotations of step complexity.", no_args_is_help=True)
-app.add_typer(annotations_app, name="annotations")
-
 _KEYS = "1-5 rate   u undo   s skip   q quit"
 _NOTHING_LEFT = "nothing is left to be rated   u undo   q quit"
 
@@ -85,13 +83,22 @@ Out = Annotated[
 ]
 
 
+Runs = Annotated[list[Path], typer.Argument(help="Run directories whose steps are rated.")]
+Sample = Annotated[
+    int | None,
+    typer.Option(min=1, help="Steps to draw, as many of each benchmark and level as they have."),
+]
+Seed = Annotated[int, typer.Option(help="Draw and order of the steps; use one seed for all.")]
+
+
 @app.command()
 def annotate(
-    run: Annotated[list[Path], typer.Argument(help="Run directories whose steps are rated.")],
+    run: Runs,
     by: Annotated[list[str], typer.Option(help="Your name; with --web of each person.")],
     out: Out = Path("annotations.jsonl"),
     limit: Annotated[int | None, typer.Option(min=1, help="Steps at most.")] = None,
-    seed: Annotated[int, typer.Option(help="Order of the steps; use one seed for all.")] = 0,
+    sample: Sample = None,
+    seed: Seed = 0,
     web: Annotated[
         bool, typer.Option("--web", help="Rate in the browser, several at once.")
     ] = False,
@@ -104,11 +111,7 @@ def annotate(
 
     In the browser: amp annotate runs/gsm8k --web --by ann --by ben
     """
-    from amp.annotations.collect import annotation_items
-
-    items = annotation_items(_episodes(run), seed)[:limit]
-    if not items:
-        raise InvalidInputError(f"{', '.join(map(str, run))} has no steps")
+    items = items_of_runs(run, sample, seed)[:limit]
     if web:
         _rate_in_browser(items, out, by, host, port)
     elif len(by) > 1:
@@ -118,11 +121,39 @@ def annotate(
     _tell_rated(items, out, by)
 
 
-def _episodes(runs: Iterable[Path]) -> Iterator[Episode]:
+def items_of_runs(runs: list[Path], sample: int | None, seed: int) -> list[AnnotationItem]:
+    """The steps of runs; those that are drawn are told by stratum."""
+    from amp.annotations.collect import annotation_items, sample_items
     from amp.trace import read_episodes
 
+    strata: dict[str, str] = {}
+    episodes: list[Episode] = []
     for run in runs:
-        yield from read_episodes(run)
+        benchmark, level = _benchmark_of(run)
+        for episode in read_episodes(run):
+            episodes.append(episode)
+            own = episode.task.data.get("level", level)
+            strata[episode.task.id] = " ".join(str(part) for part in (benchmark, own) if part)
+    items = annotation_items(episodes, seed)
+    if not items:
+        raise InvalidInputError(f"{', '.join(map(str, runs))} has no steps")
+    if sample is None:
+        return items
+    drawn = sample_items(items, strata, sample, seed)
+    found = Counter(strata[item.task] or "unknown" for item in drawn)
+    parts = (f"{count} of {name}" for name, count in sorted(found.items()))
+    say(f"{len(drawn)} of {len(items)} steps: {', '.join(parts)}")
+    return drawn
+
+
+def _benchmark_of(run: Path) -> tuple[str, str]:
+    """Benchmark and level of a run, as far as it tells."""
+    from amp.trace import MANIFEST, read_manifest
+
+    if not (run / MANIFEST).exists():  # a file of episodes alone
+        return "", ""
+    config = read_manifest(run)["config"]
+    return str(config.get("benchmark") or ""), str(config.get("level") or "")
 
 
 def _rate_in_browser(
@@ -152,13 +183,13 @@ def _tell_rated(items: list[AnnotationItem], out: Path, names: list[str]) -> Non
     from amp.annotations.store import read_annotations
 
     sessions = {name: AnnotationSession(items, out, name) for name in names}
-    _report_bad_lines(out, sessions[names[0]].bad)
+    report_bad_lines(out, sessions[names[0]].bad)
     for name, session in sessions.items():
         say(f"{session.rated} of {session.total} steps are rated by {name}, in {out}")
     if any(session.rated for session in sessions.values()):
         found = measure_agreement(read_annotations(out).good)
         if len(found.annotators) > 1:
-            say(_agreement_text(found))
+            say(agreement_text(found))
 
 
 def _rate(session: AnnotationSession, console: Console) -> None:
@@ -222,103 +253,14 @@ def _panel(item: AnnotationItem) -> RenderableType:
     return Panel(Group(*texts), title=title, title_align="left")
 
 
-def _report_bad_lines(path: Path, bad: tuple[BadLine, ...]) -> None:
+def report_bad_lines(path: Path, bad: tuple[BadLine, ...]) -> None:
     for line in bad:
         reason = shown_in_line(line.reason)
-        say(f"{path} line {line.number} is left out: {reason}", error=True)
+        say(f"{path} {line.what} {line.number} is left out: {reason}", error=True)
 
 
-@annotations_app.command("import")
-def annotations_import(
-    file: Annotated[Path, typer.Argument(help="CSV with a header, or JSON lines.")],
-    out: Out = Path("annotations.jsonl"),
-) -> None:
-    """Import annotations; columns task, step, rating (1-5) or complexity (0-1), by, goal, state.
-
-    Example: amp annotations import ratings.csv --out annotations.jsonl
-    """
-    from amp.annotations.collect import import_annotations
-    from amp.annotations.store import add_annotations
-
-    found = import_annotations(file)
-    _report_bad_lines(file, found.bad)
-    added = add_annotations(out, found.good)
-    say(
-        f"added to {out}: {added}; there already: {len(found.good) - added}; "
-        f"lines left out: {len(found.bad)}"
-    )
-
-
-@annotations_app.command("agreement")
-def annotations_agreement(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files of annotations.")],
-    rules: Annotated[bool, typer.Option("--rules", help="Count rules as annotators, too.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Tell how far annotators agree. Example: amp annotations agreement annotations.jsonl"""
-    from amp.annotations.collect import measure_agreement
-    from amp.annotations.store import read_annotations
-
-    annotations: list[Annotation] = []
-    for file in files:
-        found = read_annotations(file)
-        _report_bad_lines(file, found.bad)
-        annotations.extend(found.good)
-    result = measure_agreement(annotations, rules=rules)
-    if as_json:
-        say_json(result)
-    else:
-        say(_agreement_text(result))
-
-
-def _agreement_text(found: Agreement) -> str:
+def agreement_text(found: Agreement) -> str:
     people = f"{len(found.annotators)} annotators on {found.shared_steps} shared steps"
     if found.alpha is None:
         return f"agreement of {people} is undefined: too few steps, or all ratings are equal"
     return f"agreement of {people}: Krippendorff's alpha {found.alpha:.2f} ({found.level})"
-
-
-@annotations_app.command("solutions")
-def annotations_solutions(
-    out: Out,
-    split: Annotated[str, typer.Option(help="train or dev.")] = "train",
-    limit: Annotated[int | None, typer.Option(min=1, help="Problems at most.")] = None,
-    data: Data = None,
-) -> None:
-    """Annotate GSM8K's human solutions by what is still to be done in them.
-
-    Example: amp annotations solutions --limit 500 --out solutions.jsonl
-    """
-    from amp.annotations.store import add_annotations
-    from amp.benchmarks.gsm8k.problems import read_solutions, solution_annotations
-    from amp.settings import load_settings
-
-    problems = read_solutions(split, data or load_settings().data)[:limit]
-    added = add_annotations(out, [a for p in problems for a in solution_annotations(split, p)])
-    say(f"added to {out}: {added} annotations of {len(problems)} problems")
-
-
-@annotations_app.command("outcomes")
-def annotations_outcomes(
-    run: Annotated[Path, typer.Argument(help="Run directory whose steps are judged.")],
-    out: Out,
-    rule: Annotated[str, typer.Option(help="failure_rate, cheapest or settling.")] = "settling",
-    data: Data = None,
-) -> None:
-    """Annotate a run's steps by what would have come of each candidate.
-
-    Example: amp annotations outcomes runs/gsm8k --rule cheapest --out cheapest.jsonl
-    """
-    from amp.annotations.store import add_annotations
-    from amp.benchmarks.labels import RULES, label_steps
-    from amp.evaluate.record import EpisodeDataset
-    from amp.settings import load_settings
-
-    if rule not in RULES:
-        raise InvalidInputError(
-            f"unknown rule {rule!r}{did_you_mean(rule, list(RULES))} (rules: {', '.join(RULES)})"
-        )
-    source = EpisodeDataset.from_run(run, data or load_settings().data)
-    judged = [(e, label_steps(e, source.benchmark)) for e in source.episodes]
-    added = add_annotations(out, [a for e, o in judged for a in RULES[rule](e, o)])
-    say(f"added to {out}: {added} annotations of {len(judged)} episodes")

@@ -1,0 +1,50 @@
+"""Drawing steps for a study: even over strata, by chance, and the same for the same seed."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amp.annotations.collect import AnnotationItem, sample_items
+from amp.errors import InvalidInputError
+
+
+def items_of(sizes: list[int]) -> tuple[list[AnnotationItem], dict[str, str]]:
+    items = [
+        AnnotationItem(f"t{n}", i, "goal") for n, size in enumerate(sizes) for i in range(size)
+    ]
+    return items, {f"t{n}": f"s{n}" for n in range(len(sizes))}
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=5), st.data(), st.integers())
+def test_strata_are_as_even_as_they_can_be(
+    sizes: list[int], data: st.DataObject, seed: int
+) -> None:
+    items, strata = items_of(sizes)
+    count = data.draw(st.integers(0, len(items)))
+    drawn = sample_items(items, strata, count, seed)
+    assert drawn == sample_items(items, strata, count, seed)
+    assert len(set(drawn)) == count
+    assert drawn == [item for item in items if item in set(drawn)]  # in order
+    found = Counter(strata[item.task] for item in drawn)
+    most = max((found[f"s{n}"] for n in range(len(sizes))), default=0)
+    for number, size in enumerate(sizes):  # who has fewer than the most has no more to give
+        assert found[f"s{number}"] in (most, most - 1) or found[f"s{number}"] == size
+
+
+def test_every_step_and_stratum_has_its_chance() -> None:
+    items, strata = items_of([4, 4])
+    drawn = [sample_items(items, strata, 3, seed) for seed in range(300)]
+    counts = Counter(item for each in drawn for item in each)
+    assert all(
+        80 < counts[item] < 145 for item in items
+    )  # 112.5 expected, over 3 deviations each way
+
+
+def test_more_steps_than_there_are_cannot_be_drawn() -> None:
+    items, strata = items_of([2])
+    with pytest.raises(InvalidInputError, match="cannot draw 3 steps: the runs have 2"):
+        sample_items(items, strata, 3)
