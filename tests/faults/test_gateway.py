@@ -70,7 +70,7 @@ def answered(asked: Asked) -> Reply:
     """Answers as the request says."""
     kind = asked.json["kind"]
     if kind == "leaves early":
-        return Reply([30.0], streams=True)
+        return Reply([300.0], streams=True)
     reply = (messages if asked.target.endswith("messages") else chat)(asked)
     if kind == "half":
         return Reply([*reply.parts[:4], 0.01], 200, reply.headers, streams=True, breaks=True)
@@ -78,7 +78,7 @@ def answered(asked: Asked) -> Reply:
         parts = [part for part in reply.parts if b"tokens" not in bytes(part)]  # type: ignore[arg-type]  # all bytes
         return Reply(parts, 200, reply.headers, streams=True)
     if kind == "leaves":
-        return Reply([*reply.parts[:4], 30.0], 200, reply.headers, streams=True)
+        return Reply([*reply.parts[:4], 300.0], 200, reply.headers, streams=True)
     if kind == "drip":
         whole = b"".join(part for part in reply.parts if isinstance(part, bytes))
         size = 1 + len(whole) % 97
@@ -135,8 +135,8 @@ async def test_no_call_is_lost_or_charged_twice(thorough: bool) -> None:
         serving(script) as first,
         serving(script) as second,
         gateway(
-            UpstreamConfig(first.url, name="first"),
-            UpstreamConfig(second.url, name="second"),
+            UpstreamConfig(first.url, name="first", connect_seconds=60.0),
+            UpstreamConfig(second.url, name="second", connect_seconds=60.0),
             accounts=books,
             patience=PATIENCE,
         ) as amp,
@@ -192,7 +192,7 @@ async def test_what_an_upstream_sends_by_mistake_reaches_the_client_as_it_is() -
     async with (
         serving(answer) as upstream,
         gateway(upstream.url) as amp,
-        httpx2.AsyncClient() as client,
+        httpx2.AsyncClient(timeout=60) as client,
     ):
         for path in ("chat/completions", "messages"):
             body = {"model": "m", "messages": [], "stream": True}

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from redis import Redis
 from tests.fakes.redis import redis_server
 from tests.fakes.upstream import either, serving
 from tests.faults.test_budgets import ended_well, forked
@@ -26,7 +27,7 @@ from amp.serve.accounts.redis import RedisAccounts, RedisKeys
 from amp.serve.accounts.redis_store import RedisStore
 from amp.usage import Usage
 
-LEASE = 2.0
+LEASE = 60.0
 
 
 async def spends(accounts: RedisAccounts, token: str, seed: int, calls: int) -> int:
@@ -72,6 +73,14 @@ def test_64_writers_of_8_processes_never_exceed_a_budget(tmp_path: Path, thoroug
         assert spend.day.over_dollars == 0
 
 
+def end_leases(url: str) -> None:
+    """As if time had passed."""
+    with Redis.from_url(url) as redis:
+        for name in redis.scan_iter("*:open:*"):
+            for call in redis.zrange(name, 0, -1):
+                redis.zadd(name, {call: 0})
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_kill_leaves_at_most_the_reservation_until_its_lease_ends(
     tmp_path: Path, seed: int, thorough: bool
@@ -111,7 +120,7 @@ def test_a_kill_leaves_at_most_the_reservation_until_its_lease_ends(
         assert settled <= spend.day.dollars // nano(0.0007) <= settled + 3
         assert spend.open_calls <= 3
         assert spend.day.held_dollars == spend.open_calls * nano(0.001)
-        time.sleep(LEASE)
+        end_leases(url)
         (after,) = keys.spend()
         keys.close()
         assert (after.open_calls, after.day.held_dollars) == (0, 0)

@@ -58,7 +58,7 @@ async def asked(
 
         found = list(await asyncio.gather(*map(one, bodies)))
         if watching is not None:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while len(upstream.asked) < 2 * count:  # noqa: ASYNC110  # it sets no event
                     await asyncio.sleep(0.01)
         return found, amp.accounts.spent.dollars

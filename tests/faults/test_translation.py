@@ -66,7 +66,7 @@ async def test_every_fault_is_an_answer_or_an_error_of_the_clients_api(
         ]
         async with (
             gateway(*upstreams, patience=ONCE) as amp,
-            httpx2.AsyncClient(timeout=30) as client,
+            httpx2.AsyncClient(timeout=60) as client,
         ):
             answered = 0
             for quirk in quirks:
@@ -108,7 +108,7 @@ async def test_every_torn_stream_ends_as_an_error_or_is_whole(path: str, thoroug
 
     whole: list[bool] = []
     breaks: list[bool] = []
-    async with serving(torn) as upstream, httpx2.AsyncClient(timeout=30) as client:
+    async with serving(torn) as upstream, httpx2.AsyncClient(timeout=60) as client:
         for api in apis:
             config = UpstreamConfig(upstream.url, api=api)
             async with gateway(config, patience=ONCE) as amp:
@@ -137,7 +137,7 @@ async def test_who_leaves_a_translated_stream_pays_what_came() -> None:
     async with (
         serving(slow) as upstream,
         gateway(UpstreamConfig(upstream.url, api="chat")) as amp,
-        httpx2.AsyncClient(timeout=30) as client,
+        httpx2.AsyncClient(timeout=60) as client,
     ):
         async with client.stream("POST", f"{amp.v1}/messages", json=body) as got:
             async for chunk in got.aiter_raw():
@@ -166,7 +166,7 @@ async def test_garbage_in_a_stream_is_said_to_be_no_answer() -> None:
     async with (
         serving(answer) as upstream,
         gateway(UpstreamConfig(upstream.url, api="chat"), patience=ONCE) as amp,
-        httpx2.AsyncClient() as client,
+        httpx2.AsyncClient(timeout=60) as client,
     ):
         for path in ("messages", "responses"):
             body = {"model": "m", "stream": True, **CLIENTS[path][0]}
@@ -186,7 +186,7 @@ async def test_what_came_before_an_error_in_one_piece_with_it_reaches_the_client
     async with (
         serving(failing) as upstream,
         gateway(UpstreamConfig(upstream.url, api="chat"), patience=ONCE) as amp,
-        httpx2.AsyncClient() as client,
+        httpx2.AsyncClient(timeout=60) as client,
     ):
         body = {"model": "m", "stream": True, **CLIENTS["messages"][0]}
         got = await client.post(f"{amp.v1}/messages", json=body)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pytest
 import uvicorn
 
 from amp.serve.accounts.base import Accounts, OpenAccounts
@@ -34,10 +36,19 @@ class Running:
 
 
 async def until(happened: Callable[[], bool]) -> None:
-    """Waits for something that nothing tells of; five seconds at most."""
-    async with asyncio.timeout(5):
+    """Waits for something that nothing tells of, for a minute: longer than any machine takes."""
+    async with asyncio.timeout(60):
         while not happened():  # noqa: ASYNC110  # it sets no event
             await asyncio.sleep(0.005)
+
+
+async def given_up(call: Coroutine[Any, Any, object], once: Callable[[], bool]) -> None:
+    """Makes a call and gives it up once something has happened."""
+    task = asyncio.create_task(call)
+    await until(once)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 @asynccontextmanager

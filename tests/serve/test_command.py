@@ -108,7 +108,7 @@ async def started(folder: Path, *options: str) -> tuple[asyncio.subprocess.Proce
     process = await asyncio.create_subprocess_exec(*command, cwd=folder, stdout=PIPE, stderr=PIPE)
     address = f"http://127.0.0.1:{port}"
     try:
-        async with httpx2.AsyncClient() as client, asyncio.timeout(20):
+        async with httpx2.AsyncClient(timeout=60) as client, asyncio.timeout(60):
             while True:
                 try:
                     await client.get(f"{address}/healthz")
@@ -125,7 +125,7 @@ async def test_calls_under_way_end_after_sigterm(tmp_path: Path) -> None:
     def slow(asked: Asked) -> Reply:
         return chat(asked, 0.1)
 
-    async with serving(slow) as upstream, httpx2.AsyncClient(timeout=20) as client:
+    async with serving(slow) as upstream, httpx2.AsyncClient(timeout=60) as client:
         process, address = await started(tmp_path, "--upstream", upstream.url)
         body = {"model": "m", "messages": [], "stream": True}
         content = b""
@@ -143,7 +143,7 @@ async def test_calls_under_way_end_after_sigterm(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 async def test_decisions_are_explained_in_a_line(tmp_path: Path) -> None:
-    async with serving(chat) as upstream, httpx2.AsyncClient(timeout=20) as client:
+    async with serving(chat) as upstream, httpx2.AsyncClient(timeout=60) as client:
         options = ("--upstream", upstream.url, "--policy", "rules", "--arm", "m@low", "--explain")
         process, address = await started(tmp_path, *options)
         body = {"model": "m", "messages": [{"role": "user", "content": "zebra"}]}
@@ -220,7 +220,7 @@ async def test_what_is_told_anew_counts_and_what_is_wrong_does_not(tmp_path: Pat
     async with (
         serving(slow) as one,
         serving(slow) as two,
-        httpx2.AsyncClient(timeout=20) as client,
+        httpx2.AsyncClient(timeout=60) as client,
     ):
         file = tmp_path / "amp.toml"
         file.write_text(TWO.format(one=one.url, two=two.url, first="one", second="two"))
@@ -289,7 +289,7 @@ async def test_a_model_on_this_machine_is_served_in_both_apis(smollm2: str, tmp_
             assert "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
             whole = await anthropic.messages.create(**body)
             assert 1 <= whole.usage.output_tokens <= 8
-        async with httpx2.AsyncClient() as client:
+        async with httpx2.AsyncClient(timeout=60) as client:
             shown = (await client.get(f"{address}/metrics")).text
         told = re.search(rf'amp_tokens_total{{kind="completion",model="{smollm2}"}} (\S+)', shown)
         assert told is not None

@@ -145,7 +145,7 @@ async def test_a_name_that_stands_twice_is_refused_wherever_it_is_sent(
     async with (
         serving(either) as upstream,
         gateway(upstream.url, watching=watching) as amp,
-        httpx2.AsyncClient() as client,
+        httpx2.AsyncClient(timeout=60) as client,
     ):
         body = b'{"model":"cheap","episode":"e","success":1,"model":"dear"}'
         got = await client.post(f"{amp.v1}/{path}", content=body)
@@ -288,7 +288,7 @@ def test_an_answer_that_says_nothing_is_no_message_of_anthropic() -> None:
 async def post(amp: Running, path: str, content: bytes = b"", **headers: Any) -> httpx2.Response:
     """Sends what is no request of an SDK."""
     raw = [(name.encode(), value) for name, value in headers.items()]
-    async with httpx2.AsyncClient(timeout=10) as client:
+    async with httpx2.AsyncClient(timeout=60) as client:
         body = content or json.dumps(ASKED).encode()
         return await client.post(f"{amp.v1}/{path}", content=body, headers=raw)
 
@@ -347,7 +347,7 @@ async def test_of_two_gateways_the_client_is_told_what_the_first_says() -> None:
         serving(either) as upstream,
         gateway(UpstreamConfig(upstream.url, is_free=True)) as behind,
         gateway(UpstreamConfig(behind.v1, is_free=True)) as amp,
-        httpx2.AsyncClient() as client,
+        httpx2.AsyncClient(timeout=60) as client,
     ):
         got = await client.post(f"{amp.v1}/chat/completions", json=ASKED)
         own = [name for name, _ in got.headers.multi_items() if name.startswith("x-amp-")]

@@ -342,12 +342,12 @@ async def test_traffic_that_cannot_be_read_is_said_in_a_line(prices: Path, tmp_p
 
 
 async def seen(url: str, path: str = "/", **headers: str) -> httpx2.Response:
-    async with httpx2.AsyncClient(timeout=20) as client:
+    async with httpx2.AsyncClient(timeout=60) as client:
         return await client.get(url + path, headers=headers)
 
 
 async def ask(amp: Running, **headers: str) -> None:
-    async with httpx2.AsyncClient(timeout=20) as client:
+    async with httpx2.AsyncClient(timeout=60) as client:
         body = question("You add two numbers.", 1, 2)
         got = await client.post(f"{amp.v1}/chat/completions", json=body, headers=headers)
         assert got.status_code == 200
@@ -369,7 +369,7 @@ async def test_without_keys_this_machine_sees_all(tmp_path: Path) -> None:
             assert option in page.text
         assert page.headers["cache-control"] == "no-store"
         assert "script" not in page.headers["content-security-policy"]
-        async with httpx2.AsyncClient() as client:
+        async with httpx2.AsyncClient(timeout=60) as client:
             assert (await client.head(amp.url)).status_code == 200
             assert (await client.post(amp.url, content=b"{}")).status_code == 405
         # A name that leads here from a web page of others.
@@ -393,7 +393,7 @@ async def test_with_keys_each_sees_its_own_and_the_operator_all(tmp_path: Path) 
         nobody = await seen(amp.url)
         assert nobody.status_code == 401
         assert nobody.headers["www-authenticate"].startswith("Basic ")
-        async with httpx2.AsyncClient(timeout=20) as client:
+        async with httpx2.AsyncClient(timeout=60) as client:
             pages = {
                 name: (await client.get(amp.url, auth=httpx2.BasicAuth("any", key))).text
                 for name, key in (("ann", ann), ("bob", bob), ("boss", boss))

@@ -48,7 +48,7 @@ async def served(folder: Path) -> AsyncIterator[tuple[Running, dict[str, str]]]:
             prices=priced(folder), accounts=books, watching=watching,
             bounds=Bounds(operator="boss"),
         ) as amp,
-        httpx2.AsyncClient(timeout=30) as client,
+        httpx2.AsyncClient(timeout=60) as client,
     ):  # fmt: skip
         for at in range(24):
             key = keys[("ann", "bob", HOSTILE[:64])[at % 3]]

@@ -66,7 +66,7 @@ async def test_a_call_takes_what_the_accounts_took(
     async with (
         serving(either) as upstream,
         gateway(upstream.url, telemetry=telemetry) as amp,
-        httpx2.AsyncClient(headers=HEADERS) as client,
+        httpx2.AsyncClient(headers=HEADERS, timeout=60) as client,
     ):
         answer = await client.post(f"{amp.v1}/{path}", json=fields | {"stream": streams})
         assert answer.status_code == 200
@@ -105,7 +105,7 @@ async def test_attempts_that_failed_stand_beside_the_one_that_answered(
             UpstreamConfig(second.url, name="second"),
             telemetry=telemetry,
         ) as amp,
-        httpx2.AsyncClient() as client,
+        httpx2.AsyncClient(timeout=60) as client,
     ):
         await client.post(f"{amp.v1}/chat/completions", json=CHAT)
         spent = amp.accounts.spent
@@ -126,7 +126,7 @@ async def test_votes_are_attempts_of_one_call(collector: Collector) -> None:
     async with (
         serving(either) as upstream,
         gateway(upstream.url, telemetry=telemetry, routes=[route]) as amp,
-        httpx2.AsyncClient() as client,
+        httpx2.AsyncClient(timeout=60) as client,
     ):
         await client.post(f"{amp.v1}/messages", json=MESSAGE)
         spent = amp.accounts.spent
@@ -148,7 +148,7 @@ async def test_a_call_that_nobody_answers_is_an_error(collector: Collector) -> N
     async with (
         serving(breaks) as upstream,
         gateway(upstream.url, telemetry=telemetry, patience=Patience(retries=0)) as amp,
-        httpx2.AsyncClient() as client,
+        httpx2.AsyncClient(timeout=60) as client,
     ):
         answer = await client.post(f"{amp.v1}/chat/completions", json=CHAT)
         spent = amp.accounts.spent

@@ -382,7 +382,7 @@ async def test_who_speaks_the_clients_api_is_asked_without_translation() -> None
         serving(either) as first,
         serving(either) as second,
         gateway(only("anthropic", first.url), only("chat", second.url, name="second")) as amp,
-        httpx2.AsyncClient() as client,
+        httpx2.AsyncClient(timeout=60) as client,
     ):
         talk = {"model": "m", "messages": HELLO, "seed": 1}  # which Anthropic has no word for
         got = await client.post(f"{amp.v1}/chat/completions", json=talk)

@@ -53,7 +53,7 @@ def watching(folder: Path, shadow: float = 1.0, **keep: Any) -> Watching:
 
 async def told(client: httpx2.AsyncClient, amp: Running, figure: str) -> None:
     """Waits until the gateway's metrics say something."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while figure not in (await client.get(f"{amp.url}/metrics")).text:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
@@ -81,7 +81,7 @@ async def test_a_shadow_says_whether_the_dear_arm_does_the_same(
             behind(upstream.url), routes=[ROUTE], prices=priced(tmp_path), accounts=accounts,
             watching=watching(tmp_path),
         ) as amp,
-        httpx2.AsyncClient(headers=headers) as client,
+        httpx2.AsyncClient(headers=headers, timeout=60) as client,
     ):  # fmt: skip
         url, options = f"{amp.v1}/chat/completions", {"stream": True} if stream else {}
         for at, system in enumerate((EASY, HARD)):
@@ -124,7 +124,7 @@ async def test_a_shadow_is_asked_in_whatever_api_its_upstream_speaks(tmp_path: P
             upstream_of_chats(upstream.url), routes=[ROUTE], prices=priced(tmp_path),
             watching=watching(tmp_path),
         ) as amp,
-        httpx2.AsyncClient() as client,
+        httpx2.AsyncClient(timeout=60) as client,
     ):  # fmt: skip
         got = await client.post(f"{amp.v1}/messages", json=body)
         assert got.json()["content"][0]["text"] == "#### 7"
@@ -147,7 +147,7 @@ async def test_shadows_end_with_their_budget_and_calls_go_on(tmp_path: Path) -> 
             behind(upstream.url), routes=[ROUTE], prices=priced(tmp_path),
             watching=watching(tmp_path, content=True),
         ) as amp,
-        httpx2.AsyncClient() as client,
+        httpx2.AsyncClient(timeout=60) as client,
     ):  # fmt: skip
         for at in range(5):
             body = question(EASY, at, at)
@@ -170,7 +170,7 @@ async def test_no_shadow_of_what_does_something_and_none_in_a_clients_name(tmp_p
             behind(upstream.url), routes=[ROUTE], prices=priced(tmp_path),
             watching=watching(tmp_path),
         ) as amp,
-        httpx2.AsyncClient() as client,
+        httpx2.AsyncClient(timeout=60) as client,
     ):  # fmt: skip
         body = question(EASY, 1, 2, tools=[{"type": "web_search_preview"}])
         await client.post(f"{amp.v1}/chat/completions", json=body)
@@ -198,7 +198,7 @@ async def test_an_arm_whose_effort_is_refused_is_not_judged(tmp_path: Path) -> N
             behind(upstream.url), routes=[route], prices=priced(tmp_path),
             watching=watching(tmp_path),
         ) as amp,
-        httpx2.AsyncClient() as client,
+        httpx2.AsyncClient(timeout=60) as client,
     ):  # fmt: skip
         got = await client.post(f"{amp.v1}/chat/completions", json=question(EASY, 1, 2))
         assert got.headers["x-amp-arm"] == CHEAP
@@ -219,7 +219,7 @@ async def test_an_outcome_is_taken_from_the_key_whose_episode_it_is(tmp_path: Pa
             behind(upstream.url), routes=[ROUTE], accounts=accounts,
             watching=watching(tmp_path, 0.0),
         ) as amp,
-        httpx2.AsyncClient() as client,
+        httpx2.AsyncClient(timeout=60) as client,
     ):  # fmt: skip
         await client.post(
             f"{amp.v1}/chat/completions", json=question(EASY, 1, 2),
@@ -254,7 +254,7 @@ async def test_an_outcome_is_taken_from_the_key_whose_episode_it_is(tmp_path: Pa
 async def test_where_nothing_is_kept_no_outcome_is_taken() -> None:
     async with (
         gateway("http://127.0.0.1:9/v1") as amp,
-        httpx2.AsyncClient() as client,
+        httpx2.AsyncClient(timeout=60) as client,
     ):
         got = await client.post(f"{amp.v1}/amp/outcome", json={"episode": "e", "success": 1})
         assert (got.status_code, "amp serve --traffic" in got.text) == (404, True)
@@ -264,17 +264,17 @@ async def test_where_nothing_is_kept_no_outcome_is_taken() -> None:
 async def test_a_shadow_that_fails_or_hangs_costs_no_client_anything(tmp_path: Path) -> None:
     def fails(asked: Asked) -> Reply:
         if asked.json["model"] == DEAR:
-            return Reply([30.0, b"{}"])
+            return Reply([300.0, b"{}"])
         return two_models(asked)
 
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(60):
         async with (
             serving(fails) as upstream,
             gateway(
                 behind(upstream.url), routes=[ROUTE], prices=priced(tmp_path),
                 watching=watching(tmp_path),
             ) as amp,
-            httpx2.AsyncClient() as client,
+            httpx2.AsyncClient(timeout=60) as client,
         ):  # fmt: skip
             got = await client.post(f"{amp.v1}/chat/completions", json=question(EASY, 1, 2))
             assert got.status_code == 200
