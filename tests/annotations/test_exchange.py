@@ -32,7 +32,7 @@ ITEM = AnnotationItem("t", 2, "the goal", "the state", ("go", "wait"))
 
 
 @st.composite
-def annotations(draw: st.DrawFn, whole: bool = False) -> Annotation:
+def said(draw: st.DrawFn, whole: bool = False) -> Annotation:
     ratings = st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0])
     return Annotation(
         task=draw(TEXTS.filter(str.strip)),
@@ -47,7 +47,7 @@ def annotations(draw: st.DrawFn, whole: bool = False) -> Annotation:
 
 
 @settings(deadline=None)
-@given(notes=st.lists(annotations() | annotations(whole=True), min_size=1, max_size=5))
+@given(notes=st.lists(said() | said(whole=True), min_size=1, max_size=5))
 def test_csv_brings_back_what_was_exported(
     notes: list[Annotation], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -63,7 +63,7 @@ def test_csv_brings_back_what_was_exported(
 
 
 @settings(deadline=None)
-@given(notes=st.lists(annotations(whole=True), min_size=1, max_size=5))
+@given(notes=st.lists(said(whole=True), min_size=1, max_size=5))
 def test_label_studio_brings_back_what_was_exported(
     notes: list[Annotation], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -80,7 +80,7 @@ def test_label_studio_brings_back_what_was_exported(
 
 
 def test_a_rating_made_in_label_studio_is_read(tmp_path: Path) -> None:
-    """Results as Label Studio 1.23 writes them for `LABEL_STUDIO_CONFIG`."""
+    """Results in the form that Label Studio documents, which its SDK 2.1.2 takes for valid."""
     (task,) = json.loads(label_studio_tasks([ITEM]))
     assert "annotations" not in task
     assert task["data"]["text"] == (
@@ -88,7 +88,7 @@ def test_a_rating_made_in_label_studio_is_read(tmp_path: Path) -> None:
     )
 
     def result(rating: int, **texts: str) -> list[dict[str, object]]:
-        both = {"to_name": "shown", "origin": "manual", "id": "x"}
+        both: dict[str, object] = {"to_name": "shown", "origin": "manual", "id": "x"}
         return [
             {"from_name": "rating", "type": "rating", "value": {"rating": rating}, **both},
             *(
@@ -146,7 +146,7 @@ def test_only_peoples_whole_ratings_go_to_label_studio() -> None:
     note = Annotation("t", 0, 0.5, "person:ann", "g")
     assert for_label_studio(note)
     for other in ({"by": "rule:x"}, {"complexity": 0.3}, {"candidates": (0,)}):
-        assert not for_label_studio(dataclasses.replace(note, **other))  # type: ignore[arg-type]
+        assert not for_label_studio(dataclasses.replace(note, **other))
 
 
 def test_the_configuration_names_what_tasks_have() -> None:
