@@ -35,7 +35,7 @@ from amp.models.base import ModelCard
 from amp.profiling import fit_profile
 from amp.report.stats import bootstrap_interval, ratio
 from amp.simulate.samples import SampleTable
-from experiments.shared_budgets import ARMS, SAMPLES, Contexts, Rows, learn, load, rows_of
+from experiments.budget_rows import ARMS, SAMPLES, Contexts, Rows, learn, load, rows_of
 
 BATCHES = (1, 2, 3, 4)
 LIMITS = (10.0, 20.0, 40.0)

@@ -11,7 +11,7 @@ from tests.fakes.files import DATA, ROOT
 
 from amp.benchmarks import load_benchmark
 from amp.simulate.samples import SampleTable
-from experiments import deadlines, shared_budgets
+from experiments import budget_rows, deadlines, shared_budgets
 
 pytestmark = pytest.mark.data("gsm8k")
 
@@ -20,12 +20,12 @@ FILES = [ROOT / "recordings" / f"gsm8k-{name}.sqlite" for name in ("300", "train
 ROUNDING = 0.025
 """Another processor's arithmetic may choose another trade-off of two that are alike in training."""
 
-Problems = tuple[SampleTable, shared_budgets.Contexts]
+Problems = tuple[SampleTable, budget_rows.Contexts]
 
 
 @pytest.fixture(scope="module")
 def problems() -> tuple[Problems, Problems]:
-    return shared_budgets.load(FILES[0], FILES[1], load_benchmark("gsm8k", data=DATA))
+    return budget_rows.load(FILES[0], FILES[1], load_benchmark("gsm8k", data=DATA))
 
 
 def rows(lines: Iterator[str]) -> list[list[str]]:
