@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from amp.errors import BudgetReachedError, InvalidInputError, KeyRefusedError
+from amp.errors import AmpError, BudgetReachedError, InvalidInputError, KeyRefusedError
 from amp.serve.accounts.base import Refusal
 from amp.serve.accounts.keys import NANO, Key
 
@@ -141,14 +141,18 @@ def require_episode(name: str) -> None:
         )
 
 
-def out_of_budget(error: BudgetReachedError) -> Refusal:
-    """What a client is told whose budget is spent."""
-    return Refusal(str(error), 429, error.retry_after)
+NOT_GRANTED = (KeyRefusedError, BudgetReachedError)
+"""What a client is refused for, and not because the accounts cannot be used."""
 
 
-def no_such_key(error: KeyRefusedError) -> Refusal:
-    """What a client is told whose key is refused."""
-    return Refusal(str(error), 403 if error.revoked else 401)
+def refusal_of(error: AmpError) -> Refusal:
+    """What a client is told that is granted nothing; what is no fault of its own is logged."""
+    if isinstance(error, BudgetReachedError):
+        return Refusal(str(error), 429, error.retry_after)
+    if isinstance(error, KeyRefusedError):
+        return Refusal(str(error), 403 if error.revoked else 401)
+    _log.error("%s", error)
+    return Refusal("the accounts cannot be used; whoever runs this has the log", 503)
 
 
 def no_price(key: Key) -> Refusal:

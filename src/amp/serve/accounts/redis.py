@@ -13,17 +13,17 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 
-from amp.errors import BudgetReachedError, InvalidInputError, KeyRefusedError
+from amp.errors import InvalidInputError, KeyRefusedError
 from amp.serve.accounts.base import Refusal, Reservation
 from amp.serve.accounts.budgets import (
+    NOT_GRANTED,
     Look,
     Spend,
     Sum,
     day_of,
     log_overrun,
     no_price,
-    no_such_key,
-    out_of_budget,
+    refusal_of,
     refused,
     require_episode,
     revoked_key,
@@ -46,7 +46,6 @@ from amp.usage import Usage
 LEASE_SECONDS = 60.0
 """How long a reservation holds after its gateway was last heard of."""
 
-_UNREACHABLE = Refusal("the accounts cannot be reached; whoever runs this has the log", 503)
 _log = logging.getLogger(__name__)
 
 
@@ -74,11 +73,8 @@ class RedisAccounts:
         """Who shows a key, for what costs nothing."""
         try:
             found, _, _ = await self._find(key, anew=True)
-        except KeyRefusedError as error:
-            return no_such_key(error)
-        except RedisUnreachableError as error:
-            _log.error("%s", error)
-            return _UNREACHABLE
+        except (*NOT_GRANTED, RedisUnreachableError) as error:
+            return refusal_of(error)
         return found.name
 
     async def reserve(
@@ -115,13 +111,8 @@ class RedisAccounts:
                 "reserve", found.id, want, whole(tokens, "tokens"), episode, self._lease
             )
             number = _reserved(found, said)
-        except KeyRefusedError as error:
-            return no_such_key(error)
-        except BudgetReachedError as error:
-            return out_of_budget(error)
-        except RedisUnreachableError as error:
-            _log.error("%s", error)
-            return _UNREACHABLE
+        except (*NOT_GRANTED, RedisUnreachableError) as error:
+            return refusal_of(error)
         self._open[number] = found.id
         self._beat()
         return Reservation(number, found.name, dollars or 0.0, tokens)

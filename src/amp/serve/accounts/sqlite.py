@@ -11,16 +11,14 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from amp.errors import BudgetReachedError, InvalidInputError, KeyRefusedError
+from amp.errors import InvalidInputError
 from amp.serve.accounts.base import Refusal, Reservation
-from amp.serve.accounts.budgets import no_price, no_such_key, out_of_budget, require_episode
+from amp.serve.accounts.budgets import NOT_GRANTED, no_price, refusal_of, require_episode
 from amp.serve.accounts.ledger import Accounts
 from amp.serve.sqlite_file import SqliteFileError
 from amp.usage import Usage
 
 _log = logging.getLogger(__name__)
-
-_UNREADABLE = Refusal("the accounts cannot be written; whoever runs this has the log", 503)
 
 
 class SqliteAccounts:
@@ -47,11 +45,8 @@ class SqliteAccounts:
         """Who shows a key, for what costs nothing."""
         try:
             return self.accounts.find(key).name
-        except KeyRefusedError as error:
-            return no_such_key(error)
-        except SqliteFileError as error:
-            _log.error("%s", error)
-            return _UNREADABLE
+        except (*NOT_GRANTED, SqliteFileError) as error:
+            return refusal_of(error)
 
     async def reserve(
         self, key: str, *, dollars: float | None, tokens: int, episode: str = ""
@@ -67,13 +62,8 @@ class SqliteAccounts:
             if dollars is None and found.limits.counts_dollars:
                 return no_price(found)
             return self.accounts.reserve(found, dollars or 0.0, tokens, episode)
-        except KeyRefusedError as error:
-            return no_such_key(error)
-        except BudgetReachedError as error:
-            return out_of_budget(error)
-        except SqliteFileError as error:
-            _log.error("%s", error)
-            return _UNREADABLE
+        except (*NOT_GRANTED, SqliteFileError) as error:
+            return refusal_of(error)
 
     async def settle(self, reservation: Reservation, usage: Usage, *, model: str = "") -> None:
         """Charges what the call did cost, and gives the rest back."""
