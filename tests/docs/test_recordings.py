@@ -70,7 +70,7 @@ RUNS = [
                 (RESULTS, name, "gsm8k-300", (*GSM8K_300, *options))
                 for name, options in (
                     ("| fixed: plain vote of four programs |", (*FIXED, "--correctness", "none")),
-                    ("| fixed: weighed vote of four programs |", FIXED),
+                    ("| fixed: weighted vote of four programs |", FIXED),
                     ("| heuristic: one or two programs", HEURISTIC),
                     ("| learned: asks and stops by value |", ("--allocator", "auto")),
                 )

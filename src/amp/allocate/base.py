@@ -1,17 +1,17 @@
 """The resource allocation controller (RAC, spec 2.3): its protocol, and what a budget allows.
 
-Fixed, random and shuffled allocations ignore C; adaptive ones are compared with them.
+Fixed, random and shuffled allocations ignore the complexity; adaptive ones are compared with them.
 
 What a budget allows is a mask and bounds before anything is sampled, and narrowing afterwards:
 
 1. A tool is masked where it does not exist, and where one candidate with it does not fit what the
-   limits still allow; to follow a plan, where none stands.
+   limits still allow. The tool that follows a plan is masked where no plan stands.
 2. The upper bound of the beam width is lowered to the number of candidates that still fit, but
    not below its lower bound. The map stays a map, onto fewer beams.
 3. There is no stop before the first round. It is forced after the last one, and after any round
    that leaves too little for the lowest number of beams.
-4. Where a policy may take so many samples with tools and without, it takes no more: the beam width
-   is cut, and where no samples of one kind are left, the other kind remains.
+4. Where `max_samples` bounds the samples of a step, with tools and as many without, the beam width
+   is cut to what is left of its kind; where one kind is used up, the other one is allocated.
 
 Something fits if it takes no more tokens, dollars and seconds than are left, by the estimates of
 `AllocationEnv`; what has no estimate fits. They are only estimates: the ledger enforces the limits.

@@ -1,4 +1,4 @@
-"""Annotations: how complex a person or a rule holds a plan step to be (spec 3.4.1), and their file.
+"""Annotations: how complex a plan step is, as a person or a rule says (spec 3.4.1), and their file.
 
 A file of annotations is JSON lines, one annotation a line with the fields of `Annotation` as keys;
 other keys are ignored, so that a file may carry more than amp reads. Where one author annotates one

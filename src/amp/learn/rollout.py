@@ -30,7 +30,7 @@ from amp.simulate.table_env import (
 
 
 class Rollouts(VectorTasks, Protocol):
-    """Tasks to train on, and how episodes of a policy on them are had: from a table, or live.
+    """Tasks to train on, and where episodes of a policy on them come from: a table, or a model.
 
     Attributes:
         live: whether episodes cost calls of a model.

@@ -39,8 +39,8 @@ class Prompt:
         stop: strings that end the answer; they are not part of it.
         version: which prompts made it, such as ``gsm8k/3``; goes into every recording.
         labels: the answers whose probabilities `LanguageModel.next_token` is asked for, if they are
-            known; a model that can tells of all of them, and not only of the likeliest tokens. Not
-            part of a recording's key.
+            known. A back end that is able to tells the probability of each of them, however small,
+            and not only those of the likeliest tokens. Not part of a recording's key.
     """
 
     messages: tuple[Message, ...]
