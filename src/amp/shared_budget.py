@@ -21,7 +21,7 @@ from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from amp.allocate.base import Allocator
+from amp.allocate.base import AllocatorAround
 from amp.cost import Ledger, cost_of
 from amp.errors import InvalidInputError, LimitReachedError, did_you_mean
 from amp.execute.executor import Executor
@@ -282,19 +282,10 @@ def _lowered(limits: Limits, unit: Unit, most: float) -> Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class _Bidding(Allocator):
+class _Bidding(AllocatorAround):
     """An allocator that knows what is left of the shared budget, and bids with every decision."""
 
-    inner: Allocator
     seat: _Seat
-
-    @property
-    def uses_complexity(self) -> bool:
-        return self.inner.uses_complexity
-
-    @property
-    def models(self) -> frozenset[str]:
-        return self.inner.models
 
     def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
         budget = self.seat.budget

@@ -16,6 +16,8 @@ from amp.allocate import (
     ALLOCATORS,
     CONTROLS,
     AllocatorOptions,
+    BudgetedAllocator,
+    GivingUp,
     OverrideAllocator,
     find_allocator,
     make_allocator,
@@ -31,6 +33,7 @@ from amp.benchmarks import load_benchmark
 from amp.errors import InvalidInputError
 from amp.evaluate import Assembly, PlannerConfig, RunConfig, assembly, manifest
 from amp.evaluate.config import PROFILES
+from amp.latency import CostModel, Lengths
 from amp.mlp import Layer, content_hash
 from amp.models.base import ModelCard
 from amp.models.scripted import ScriptedModel
@@ -258,3 +261,15 @@ def test_overrides_do_not_change_what_an_allocator_reads() -> None:
         allocator = make_allocator(name)
         assert allocator.uses_complexity is used
         assert OverrideAllocator(allocator, FIELDS).uses_complexity is used
+
+
+def test_what_stands_around_an_allocator_has_its_models_and_its_bids() -> None:
+    inner, step = FixedAllocator(Allocation(model="m")), context()
+    for around in (
+        OverrideAllocator(inner, FIELDS),
+        BudgetedAllocator(inner, CostModel(CARD, Lengths(100, 20, 9))),
+        GivingUp(inner),
+    ):
+        assert around.models == {"m"}
+        assert around.uses_complexity is False
+        assert around.bid(step, Complexity(0.4)) == inner.bid(step, Complexity(0.4))

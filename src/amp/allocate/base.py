@@ -26,7 +26,7 @@ import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from amp.allocate.space import REALS, TOOLS_FROM, Space
 from amp.errors import InvalidInputError
@@ -105,7 +105,32 @@ class Allocator(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class OverrideAllocator(Allocator):
+class AllocatorAround(Allocator):
+    """Changes what another allocator decides; all else is as that one has it.
+
+    Attributes:
+        inner: that other one.
+    """
+
+    inner: Allocator
+
+    @property
+    def uses_complexity(self) -> bool:
+        return self.inner.uses_complexity
+
+    @property
+    def models(self) -> frozenset[str]:
+        return self.inner.models
+
+    def bid(self, context: StepContext, complexity: Complexity) -> float:
+        return self.inner.bid(context, complexity)
+
+    def with_limits(self, limits: Limits, costs: CostModel, tools: Mapping[str, Usage]) -> Self:
+        return replace(self, inner=self.inner.with_limits(limits, costs, tools))
+
+
+@dataclass(frozen=True, slots=True)
+class OverrideAllocator(AllocatorAround):
     """An allocator whose allocations have what the user set in place of its own.
 
     Attributes:
@@ -113,26 +138,13 @@ class OverrideAllocator(Allocator):
         fields: of `Allocation`, by name.
     """
 
-    inner: Allocator
     fields: Mapping[str, Any]
-
-    @property
-    def uses_complexity(self) -> bool:
-        return self.inner.uses_complexity
-
-    def bid(self, context: StepContext, complexity: Complexity) -> float:
-        return self.inner.bid(context, complexity)
 
     def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
         decision = self.inner.allocate(context, complexity)
         if decision.allocation is None:
             return decision
         return replace(decision, allocation=replace(decision.allocation, **self.fields))
-
-    def with_limits(
-        self, limits: Limits, costs: CostModel, tools: Mapping[str, Usage]
-    ) -> Allocator:
-        return replace(self, inner=self.inner.with_limits(limits, costs, tools))
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,7 +391,7 @@ def _room(remaining: Limits, need: Usage) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class BudgetedAllocator(Allocator):
+class BudgetedAllocator(AllocatorAround):
     """Narrows what another allocator grants until its expected cost fits what the limits allow.
 
     Beams go first, then verification, then depth: fewer candidates still act, and a step without
@@ -394,15 +406,7 @@ class BudgetedAllocator(Allocator):
             seconds narrows nothing.
     """
 
-    inner: Allocator
     costs: CostModel
-
-    @property
-    def uses_complexity(self) -> bool:
-        return self.inner.uses_complexity
-
-    def bid(self, context: StepContext, complexity: Complexity) -> float:
-        return self.inner.bid(context, complexity)
 
     def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
         decision = self.inner.allocate(context, complexity)

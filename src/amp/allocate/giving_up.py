@@ -21,11 +21,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
-from amp.allocate.base import Allocator
+from amp.allocate.base import AllocatorAround
 from amp.allocate.space import sigmoid
 from amp.errors import InvalidInputError
-from amp.latency import CostModel
-from amp.types import Complexity, Decision, Evidence, Limits, StepContext, Usage
+from amp.types import Complexity, Decision, Evidence, StepContext
 from amp.votes import posterior
 
 BEHAVIOUR_VERSION = 1
@@ -336,7 +335,7 @@ def _kept(n: int, recall: float, confidence: float | None) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class GivingUp(Allocator):
+class GivingUp(AllocatorAround):
     """An allocator that gives the episode up where it looks hopeless, and else decides as `inner`.
 
     What an environment does not tell (see `amp.allocate.giving_up`) counts as average.
@@ -351,7 +350,6 @@ class GivingUp(Allocator):
         InvalidInputError: if recall or confidence is no probability.
     """
 
-    inner: Allocator
     head: FailureHead | None = None
     recall: float = 0.95
     confidence: float | None = None
@@ -360,13 +358,6 @@ class GivingUp(Allocator):
     def __post_init__(self) -> None:
         found = threshold(self.head.survived if self.head else (), self.recall, self.confidence)
         object.__setattr__(self, "_threshold", found)
-
-    @property
-    def uses_complexity(self) -> bool:
-        return self.inner.uses_complexity
-
-    def bid(self, context: StepContext, complexity: Complexity) -> float:
-        return self.inner.bid(context, complexity)
 
     def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
         p_fail = None if self.head is None else self.head.p_fail(context)
@@ -378,6 +369,3 @@ class GivingUp(Allocator):
 
     def with_overrides(self, fields: Mapping[str, Any]) -> GivingUp:
         return replace(self, inner=self.inner.with_overrides(fields))
-
-    def with_limits(self, limits: Limits, costs: CostModel, tools: Mapping[str, Usage]) -> GivingUp:
-        return replace(self, inner=self.inner.with_limits(limits, costs, tools))
