@@ -48,7 +48,7 @@ def reports() -> list[tuple[str, float, str, float]]:
         megabytes = html.stat().st_size / 1e6
     return [
         ("amp report on 50,000 steps, in CPU-s", seconds, "<", 10.0),
-        ("its page, in MB", megabytes, "<", 15.0),
+        ("its page, in MB", megabytes, "<", 10.0),
     ]
 
 

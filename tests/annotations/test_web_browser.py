@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.annotations.test_web import Client, serving
-from tests.serve.browser import CHROMIUM, Browser, browser
+from tests.fakes.browser import CHROMIUM, Browser, browser
 
 from amp.annotations.collect import AnnotationItem
 from amp.annotations.store import parse_annotations

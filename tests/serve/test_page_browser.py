@@ -9,9 +9,9 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from tests.fakes.browser import CHROMIUM, Browser, browser
 from tests.fakes.two_models import CHEAP, DEAR, EASY, HARD, priced, question, two_models
 from tests.fakes.upstream import serving
-from tests.serve.browser import CHROMIUM, Browser, browser
 from tests.serve.running import Running, gateway
 
 from amp.serve.accounts.keys import KeyLimits

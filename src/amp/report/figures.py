@@ -31,11 +31,12 @@ _GROUPS = {
 _FEW = 12  # runs, of which a plot can show and name each
 _KINDS = {"scorer": BLUE, "baseline": ORANGE, "feature": GREY}
 _LINE_PIXELS = 24
+_NAME = 40
 
 
 def label(name: str) -> str:
-    """A name for plotly, which reads a little HTML, links among it, in its labels."""
-    return escape(name)
+    """A name for plotly, which reads a little HTML, links among it, and breaks no line."""
+    return escape(name if len(name) <= _NAME else f"{name[:_NAME]}…")
 
 
 def curve(report: RunReport) -> Figure:

@@ -73,7 +73,7 @@ class Browser:
 
     def press(self, key: str) -> None:
         """Presses a key and lets it go."""
-        codes = {"Tab": (9, ""), "Enter": (13, "\r"), "Escape": (27, "")}
+        codes = {"Tab": (9, ""), "Enter": (13, "\r"), "Escape": (27, ""), " ": (32, " ")}
         code, text = codes.get(key) or (ord(key.upper()), key)
         for kind in ("keyDown", "keyUp"):
             self.call(
