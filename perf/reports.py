@@ -63,7 +63,8 @@ def made_run(path: Path, number: int, count: int = TASKS) -> Path:
         "tasks": tasks,
     }
     directory = RunDirectory.create(path, manifest)
-    directory.done = [_episode(rng, place) for place in range(count)]
+    for place in range(count):
+        directory.append(_episode(rng, place))
     directory.finish(tasks)
     return path
 

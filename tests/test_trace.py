@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import os
+import random
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -222,8 +224,26 @@ def test_a_run_has_one_writer_at_a_time(tmp_path: Path) -> None:
                 begin(tmp_path, MANIFEST)
     resumed = RunDirectory.resume(tmp_path, MANIFEST)
     resumed.close()
-    assert [e.task.id for e in resumed.done] == ["a"]
+    assert list(resumed.done) == ["a"]
+    assert [episode.task.id for episode in resumed.episodes()] == ["a"]
     assert sorted(file.name for file in tmp_path.iterdir()) == [EPISODES, "run.json"]
+
+
+def test_a_run_keeps_no_episode_in_memory_and_none_out_of_order(tmp_path: Path) -> None:
+    ids = [f"task {number}" for number in range(40)]
+    with RunDirectory.create(tmp_path, MANIFEST) as run:
+        for task_id in random.Random(0).sample(ids, len(ids)):
+            one = episode(task_id)
+            holders = sys.getrefcount(one)
+            run.append(one)
+            assert sys.getrefcount(one) == holders
+        lines = sorted((tmp_path / EPISODES).read_bytes().splitlines())
+        run.finish(ids)
+        run.append(episode("one more"))
+        run.finish([*ids, "one more"])
+        assert [each.task.id for each in run.episodes()] == [*ids, "one more"]
+    assert sorted((tmp_path / EPISODES).read_bytes().splitlines()[:-1]) == lines
+    assert [each.task.id for each in read_episodes(tmp_path)] == [*ids, "one more"]
 
 
 def test_resuming_drops_what_is_doubled_for_good(tmp_path: Path) -> None:
@@ -232,7 +252,7 @@ def test_resuming_drops_what_is_doubled_for_good(tmp_path: Path) -> None:
         run.append(episode("b"))
         run.append(episode("a"))
     with RunDirectory.resume(tmp_path, MANIFEST) as run:
-        assert [e.task.id for e in run.done] == ["a", "b"]
+        assert list(run.done) == ["a", "b"]
     assert (tmp_path / EPISODES).read_bytes().count(b"\n") == 2
 
 
@@ -280,7 +300,7 @@ def test_resuming_with_something_else_names_the_difference(tmp_path: Path) -> No
 
 
 def test_resuming_nothing_starts_a_run(tmp_path: Path) -> None:
-    assert RunDirectory.resume(tmp_path / "new", MANIFEST).done == []
+    assert not RunDirectory.resume(tmp_path / "new", MANIFEST).done
 
 
 @pytest.mark.parametrize(

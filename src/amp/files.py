@@ -73,15 +73,20 @@ def read_file(path: Path) -> bytes:
         raise InvalidInputError(f"{path} cannot be read: {reason}") from None
 
 
-def replace_file(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes | Iterable[bytes]) -> None:
     """Replaces a file in one go: readers and crashes see the old one or the new one.
 
     Writers of the same file take turns. What a killed one has left of ``NAME.partial`` is
     overwritten by the next.
 
+    Args:
+        path: the file.
+        content: all of it, or its parts, which need not be in memory together.
+
     Raises:
         InvalidInputError: if it cannot be written.
     """
+    parts = (content,) if isinstance(content, bytes) else content
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not path.is_file():  # /dev/stdout; a directory is refused here
@@ -89,7 +94,7 @@ def replace_file(path: Path, content: bytes) -> None:
             descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             with open(descriptor, "wb") as stream:
                 os.set_blocking(descriptor, True)
-                stream.write(content)
+                stream.writelines(parts)
             return
         path = path.resolve()  # what a link points to is replaced, and not the link
         partial = path.with_name(path.name + ".partial")
@@ -97,7 +102,7 @@ def replace_file(path: Path, content: bytes) -> None:
         try:
             os.truncate(descriptor, 0)
             with open(descriptor, "wb", closefd=False) as stream:
-                stream.write(content)
+                stream.writelines(parts)
                 stream.flush()
                 os.fsync(descriptor)
             partial.replace(path)
@@ -108,8 +113,11 @@ def replace_file(path: Path, content: bytes) -> None:
             os.close(descriptor)
 
 
-def append_line(path: Path, line: str) -> None:
+def append_line(path: Path, line: str) -> int:
     """Adds a line to a file; when this returns, it is on disk, and otherwise none of it is.
+
+    Returns:
+        Where in the file the line begins.
 
     Raises:
         InvalidInputError: if it cannot be written.
@@ -124,6 +132,7 @@ def append_line(path: Path, line: str) -> None:
         except OSError:
             stream.truncate(size)
             raise
+    return size
 
 
 # --------------------------------------------------------------------------- one writer at a time

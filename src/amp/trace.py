@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from amp.errors import InvalidInputError
-from amp.files import Lock, append_line, lock_directory, read_file, replace_file
+from amp.files import Lock, append_line, lock_directory, read_file, replace_file, writing
 from amp.types import FAULTS, MODEL_ERROR, Episode, StepRecord, decided_by, written
 
 if TYPE_CHECKING:
@@ -143,13 +143,25 @@ class RunDirectory:
     """A run being written. Make one with `create` or `resume`; no other process can meanwhile.
 
     Use it in a ``with`` block, or call `close`. All methods raise `InvalidInputError` where the
-    directory cannot be written.
+    directory cannot be written. Episodes are kept on disk alone, so a run may be as long as it
+    likes.
     """
 
-    def __init__(self, path: Path, done: list[Episode], lock: Lock) -> None:
+    def __init__(self, path: Path, places: dict[str, int], lock: Lock) -> None:
         self.path = path
-        self.done = done
+        self._places = places  # where the line of each task begins
         self._lock = lock
+
+    @property
+    def done(self) -> Set[str]:
+        """Ids of the tasks whose episodes are there."""
+        return self._places.keys()
+
+    def episodes(self) -> Iterator[Episode]:
+        """Reads the episodes one at a time, in the order of the tasks once the run is finished."""
+        with self._open() as stream:
+            for line in _lines_at(stream, self._places.values()):
+                yield episode_from_json(line.decode())
 
     @classmethod
     def create(cls, path: Path, manifest: Mapping[str, Any]) -> RunDirectory:
@@ -183,15 +195,14 @@ class RunDirectory:
                 return cls._begun(path, manifest, lock)
             _require_same(path, manifest)
             done = [e for e in read_episodes(path) if e.ended not in FAULTS]
-            _write_episodes(path, done)
-            return cls(path, done, lock)
+            return cls(path, _write_episodes(path, done), lock)
 
     @classmethod
     def _begun(cls, path: Path, manifest: Mapping[str, Any], lock: Lock) -> RunDirectory:
-        _write_episodes(path, [])
+        places = _write_episodes(path, [])
         told = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
         replace_file(path / MANIFEST, told.encode())
-        return cls(path, [], lock)
+        return cls(path, places, lock)
 
     def append(self, episode: Episode) -> None:
         """Adds an episode; when this returns, it is on disk."""
@@ -203,15 +214,22 @@ class RunDirectory:
             raise InvalidInputError(
                 f"the episode of task {episode.task.id!r} cannot be saved: {error}"
             ) from None
-        append_line(self.path / EPISODES, line)
-        self.done.append(episode)
+        self._places[episode.task.id] = append_line(self.path / EPISODES, line)
 
     def finish(self, task_ids: list[str]) -> None:
         """Puts the episodes in the order of the tasks, whatever order they ended in."""
         self._lock.confirm()
         order = {task_id: index for index, task_id in enumerate(task_ids)}
-        self.done.sort(key=lambda episode: order[episode.task.id])
-        _write_episodes(self.path, self.done)
+        ids = sorted(self._places, key=order.__getitem__)
+        if ids == list(self._places):
+            return
+        with self._open() as stream:
+            lines = _lines_at(stream, (self._places[task_id] for task_id in ids))
+            self._places = _replace_lines(self.path, ids, lines)
+
+    def _open(self) -> BinaryIO:
+        with writing(self.path / EPISODES):
+            return (self.path / EPISODES).open("rb")
 
     def close(self) -> None:
         """Lets other processes write the run. Twice is fine."""
@@ -258,9 +276,30 @@ def _require_same(path: Path, manifest: Mapping[str, Any]) -> None:
             )
 
 
-def _write_episodes(path: Path, episodes: list[Episode]) -> None:
-    text = "".join(to_json(episode) + "\n" for episode in episodes)
-    replace_file(path / EPISODES, text.encode())
+def _write_episodes(path: Path, episodes: Sequence[Episode]) -> dict[str, int]:
+    lines = (to_json(episode).encode() + b"\n" for episode in episodes)
+    return _replace_lines(path, [episode.task.id for episode in episodes], lines)
+
+
+def _replace_lines(path: Path, ids: Sequence[str], lines: Iterable[bytes]) -> dict[str, int]:
+    """Writes the lines of these tasks in place of all others, and tells where each begins."""
+    places: dict[str, int] = {}
+
+    def counted() -> Iterator[bytes]:
+        size = 0
+        for task_id, line in zip(ids, lines, strict=True):
+            places[task_id] = size
+            size += len(line)
+            yield line
+
+    replace_file(path / EPISODES, counted())
+    return places
+
+
+def _lines_at(stream: BinaryIO, places: Iterable[int]) -> Iterator[bytes]:
+    for place in places:
+        stream.seek(place)
+        yield stream.readline()
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

@@ -272,7 +272,7 @@ def test_a_run_of_version_0_1_is_reported_shown_and_learned_from(tmp_path: Path)
         for episode in read_episodes(OLD):
             task = replace(episode.task, id=f"{episode.task.id}/{number}")
             more.append(replace(episode, task=task))
-    assert '"look"' not in to_json(more.done[0])
+    assert '"look"' not in to_json(next(more.episodes()))
     text = (more.path / "episodes.jsonl").read_text().replace('"probe":', '"look":')
     (more.path / "episodes.jsonl").write_text(text)
     out = tmp_path / "cam.safetensors"

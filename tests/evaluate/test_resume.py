@@ -38,7 +38,8 @@ def record(folder: Path, log: Path, delay_seconds: float) -> list[Episode]:
             assembly = Assembly.of(CONFIG.planner, benchmark)
             told = manifest(CONFIG, assembly, model, tasks)
             directory = RunDirectory.resume(folder / "run", told)
-            return await run_tasks(assembly.planner(model), benchmark, tasks, directory, jobs=2)
+            planner = assembly.planner(model)
+            return list(await run_tasks(planner, benchmark, tasks, directory, jobs=2))
         finally:
             await model.close()
 

@@ -38,7 +38,7 @@ async def run_all(path: Path, model: ScriptedModel, limit: int | None = None) ->
     benchmark = config.load_benchmark()
     tasks, assembly = config.load_tasks(benchmark), Assembly.of(config.planner, benchmark)
     directory = RunDirectory.resume(path, manifest(config, assembly, model, tasks))
-    return await run_tasks(assembly.planner(model), benchmark, tasks, directory)
+    return list(await run_tasks(assembly.planner(model), benchmark, tasks, directory))
 
 
 class Flaky:

@@ -71,7 +71,7 @@ async def run(workers: Workers[Bench], out: Path) -> list[Episode]:
         assembly, tasks = Assembly.of(CONFIG.planner, benchmark), CONFIG.load_tasks(benchmark)
         with RunDirectory.resume(out, manifest(CONFIG, assembly, model, tasks)) as directory:
             planner = assembly.planner(model)
-            return await run_tasks(planner, benchmark, tasks, directory, workers=workers)
+            return list(await run_tasks(planner, benchmark, tasks, directory, workers=workers))
     finally:
         await model.close()
 

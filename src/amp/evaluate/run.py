@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -147,8 +147,8 @@ async def run_tasks(
     on_step: Callable[[Task, StepRecord], None] | None = None,
     on_episode: Callable[[Episode], None] | None = None,
     workers: Workers[Bench] | None = None,
-) -> list[Episode]:
-    """Plans the tasks that are not in the directory yet; returns all episodes in task order.
+) -> Iterator[Episode]:
+    """Plans the tasks that are not in the directory yet.
 
     An interruption loses only the episodes that are running.
 
@@ -162,13 +162,15 @@ async def run_tasks(
         on_episode: called with each episode as soon as it is saved.
         workers: plan the tasks elsewhere, in place of the planner and the benchmark.
 
+    Returns:
+        All episodes of the run in the order of the tasks, each read from disk when it is asked for.
+
     Raises:
         ModelError: if the model failed in several episodes in a row, so that it is probably not
             available. They are in the trace, and a resumed run plans them again.
         EnvironmentFailedError: likewise, if it was the environment.
     """
-    done = {episode.task.id for episode in directory.done}
-    left = [task for task in tasks if task.id not in done]
+    left = [task for task in tasks if task.id not in directory.done]
     failed = 0
     try:
         if workers is None:
@@ -187,13 +189,13 @@ async def run_tasks(
                 if failed == min(_MODEL_ERRORS_TO_GIVE_UP, len(left)):
                     raise _gives_up(episode, failed)
     except RecordingError as error:  # a replay of more than was recorded
-        done = {episode.task.id for episode in directory.done}
+        done = directory.done
         first = next((n for n, task in enumerate(tasks) if task.id not in done), len(tasks))
         advice = f"; the first {first} are recorded: take --limit {first}" if first else ""
         count = f"{len(done)} of {len(tasks)} tasks are done{advice}"
         raise RecordingError(f"{error} ({count})") from None
     directory.finish([task.id for task in tasks])
-    return directory.done
+    return directory.episodes()
 
 
 def _gives_up(last: Episode, failed: int) -> ModelError | EnvironmentFailedError:

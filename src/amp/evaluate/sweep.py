@@ -355,11 +355,12 @@ async def _run(
         on_trial(prepared, len(directory.done))
         is_done = len(directory.done) == len(tasks)
         async with nullcontext() if is_done else at_work() as workers:
-            return await run_tasks(
+            episodes = await run_tasks(
                 *(planner, assembly.benchmark, tasks, directory, sweep.jobs),
                 on_episode=on_episode,
                 workers=workers,
             )
+        return list(episodes)
 
 
 def _opener(sweep: Sweep, prepared: PreparedTrial, open_model: OpenModel) -> Opener[Bench]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from amp.errors import InvalidInputError
-from amp.types import GIVEN_UP, MODEL_ERROR, WITHHELD, Candidate, Episode, Usage
+from amp.types import GIVEN_UP, MODEL_ERROR, WITHHELD, Episode, Usage
 
 _Z_95 = 1.959963984540054
 
@@ -115,52 +116,53 @@ class Summary:
         return notes
 
 
-def summarise(episodes: Sequence[Episode]) -> Summary:
-    """Adds the episodes of one run up.
+def summarise(episodes: Iterable[Episode]) -> Summary:
+    """Adds the episodes of one run up, and keeps none.
 
     Raises:
         InvalidInputError: if there are none.
     """
-    if not episodes:
-        raise InvalidInputError("no episodes to summarise")
-    successes = sum(episode.success is True for episode in episodes)
-    candidates = list(_candidates(episodes))
-    written = [c for c in candidates if c.completion_tokens]
-    return Summary(
-        episodes=len(episodes),
-        successes=successes,
-        success_interval=wilson(successes, len(episodes)),
-        usage=sum((episode.usage for episode in episodes), Usage()),
-        candidates=len(candidates),
-        cut_off_rate=_share([c.cut_off for c in written]),
-        unread_rate=_share([c.action is None for c in candidates]),
-        failed_steps=sum(step.action is None for e in episodes for step in e.steps),
-        limited=sum(episode.ended != "done" for episode in episodes),
-        model_errors=sum(episode.ended == MODEL_ERROR for episode in episodes),
-        given_up=sum(episode.ended == GIVEN_UP for episode in episodes),
-        withheld=sum(c.failure == WITHHELD for c in candidates),
-        by_model=_by_model(episodes),
-    )
-
-
-def _by_model(episodes: Sequence[Episode]) -> dict[str, Usage]:
-    total: dict[str, Usage] = {}
+    usage, by_model = Usage(), dict[str, Usage]()
+    count: Counter[str] = Counter()
     for episode in episodes:
-        for name, usage in episode.by_model.items():
-            total[name] = total.get(name, Usage()) + usage
-    return total
+        usage += episode.usage
+        for name, part in episode.by_model.items():
+            by_model[name] = by_model.get(name, Usage()) + part
+        count["episodes"] += 1
+        count["successes"] += episode.success is True
+        count["limited"] += episode.ended != "done"
+        count["model_errors"] += episode.ended == MODEL_ERROR
+        count["given_up"] += episode.ended == GIVEN_UP
+        for step in episode.steps:
+            count["failed_steps"] += step.action is None
+            for candidate in (c for executed in step.rounds for c in executed.candidates):
+                count["candidates"] += 1
+                count["unread"] += candidate.action is None
+                count["withheld"] += candidate.failure == WITHHELD
+                count["written"] += candidate.completion_tokens > 0
+                count["cut_off"] += candidate.completion_tokens > 0 and candidate.cut_off
+    if not count["episodes"]:
+        raise InvalidInputError("no episodes to summarise")
+    return Summary(
+        episodes=count["episodes"],
+        successes=count["successes"],
+        success_interval=wilson(count["successes"], count["episodes"]),
+        usage=usage,
+        candidates=count["candidates"],
+        cut_off_rate=_share(count["cut_off"], count["written"]),
+        unread_rate=_share(count["unread"], count["candidates"]),
+        failed_steps=count["failed_steps"],
+        limited=count["limited"],
+        model_errors=count["model_errors"],
+        given_up=count["given_up"],
+        withheld=count["withheld"],
+        by_model=by_model,
+    )
 
 
 def _episodes(count: int) -> str:
     return "1 episode" if count == 1 else f"{count} episodes"
 
 
-def _candidates(episodes: Sequence[Episode]) -> Iterator[Candidate]:
-    for episode in episodes:
-        for step in episode.steps:
-            for executed in step.rounds:
-                yield from executed.candidates
-
-
-def _share(flags: list[bool]) -> float | None:
-    return sum(flags) / len(flags) if flags else None
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
