@@ -168,8 +168,9 @@ def test_pieces_add_up(answer: Answer, cuts: int) -> None:
     assert gathered(pieces(answer, cuts)) == answer
 
 
+finite = st.floats(allow_nan=False, allow_infinity=False)  # for others see the test below
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-2, 9) | st.floats() | st.text(max_size=4),
+    st.none() | st.booleans() | st.integers(-2, 9) | finite | st.text(max_size=4),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
     max_leaves=8,
 )
@@ -226,6 +227,14 @@ def test_any_answer_is_read_or_said_to_be_broken(upstream: Dialect, data: st.Dat
             for event in stream:
                 translation.feed(b"data: " + json.dumps(event).encode() + b"\n\n")
             translation.end()
+
+
+@pytest.mark.parametrize("client", APIS, ids=lambda dialect: dialect.path)
+def test_an_answer_with_a_number_that_json_does_not_have_is_broken(client: Dialect) -> None:
+    call = {"type": "tool_use", "id": "c", "name": "f", "input": {"a": float("nan")}}
+    answer = {"id": "i", "type": "message", "role": "assistant", "model": "m", "content": [call]}
+    with pytest.raises(UpstreamError, match="answer cannot be used"):
+        Translation(client, MESSAGES, asked(client, HELLO), "m").answer(json.dumps(answer).encode())
 
 
 @settings(max_examples=100)
