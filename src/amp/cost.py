@@ -1,4 +1,4 @@
-"""From usage to FLOPs and dollars, what comparisons are made in, and the ledger of the limits.
+"""FLOPs and dollars of a usage, the cost that comparisons use, and the ledger of the limits.
 
 Whatever is compared is compared by a `Cost`, which `costing` turns into the one function of a usage
 that both sides are measured by. The ledger enforces the limits of an episode.

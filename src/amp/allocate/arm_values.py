@@ -1,4 +1,4 @@
-"""A policy that allocates the arm that is worth most, by what it can see of a long plan.
+"""A policy of long plans: estimates what each arm (an allocation) is worth, and takes the best.
 
 What each arm is worth from here to the end of the plan is told by a small tree of questions about
 one feature each, learned by `amp.learn.arm_values`. Few numbers, so few tasks are enough, and the

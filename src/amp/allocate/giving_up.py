@@ -1,4 +1,4 @@
-"""Giving up what is hopeless, at a share of the successes that is chosen beforehand.
+"""Ends episodes that look hopeless, and keeps a share of the successes that is chosen beforehand.
 
 A head estimates p_fail, the probability that the episode fails, from behaviour alone: what the plan
 did and what the environment answered; no model is asked. A plan that fails repeats itself, does

@@ -1,4 +1,4 @@
-"""What a step of a long plan can see of the plan, and the rules that go by it; no model is asked.
+"""How a long plan is going, as features that need no model call, and the rules that read them.
 
 Policies read these by name, beside the features of the complexity (`amp.allocate.mlp_policy`).
 What reads the steps so far reads the last `RECENT` of them, and when and how often a plan was

@@ -1,4 +1,4 @@
-"""The policy that chooses whom to ask next: which model, how, and whether once more at all.
+"""The router: a policy that chooses which model is asked next and in which way, or to stop.
 
 An arm is a model and a way of asking it. What the router believes is the posterior over the answers
 so far, from what each arm is known to get right on tasks like this one (`Descriptors`, read before

@@ -1,4 +1,4 @@
-"""Where environments of other people meet the loop: sync or async, checked, and never in the way.
+"""Calls environments that others wrote, sync or async; checks what they return, names their errors.
 
 `open_task` and `act` are the only places that call an environment while a task is planned. What it
 returns is checked field by field, so that a mistake is named where it is made; what it raises ends

@@ -1,4 +1,4 @@
-"""What a pool holds: how good and how dear its arms are, what an oracle reaches, what is luck."""
+"""What a pool holds: success and price of its arms, what an oracle reaches, and what is luck."""
 
 from __future__ import annotations
 

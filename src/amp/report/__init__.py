@@ -1,4 +1,4 @@
-"""What runs amount to: figures, intervals, comparisons, tables and pages.
+"""Reports on runs: figures, intervals, comparisons, tables and pages.
 
 Everything here reads `Run`s, be they of the planner or of recorded samples. `make_report` measures
 them; `Run.to_frame` gives the episodes to whoever measures something else.

@@ -1,4 +1,4 @@
-"""What a set of episodes amounts to: success with its interval, and what it cost (spec 2.6)."""
+"""Figures of a set of episodes: success with its interval, and what it cost (spec 2.6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What there is to say of runs on the same tasks, as data (spec 2.6).
+"""The report on runs of the same tasks, as data (spec 2.6).
 
 `amp report` makes it of runs on disk, `amp simulate` of runs on recorded samples. How it looks is
 elsewhere: `amp.report.tables` and `amp.report.pages`.

@@ -1,4 +1,4 @@
-"""The way in: what is taken on, what is turned away, and what is passed on unread.
+"""Where requests come in: which are handled, which refused, and which passed through unread.
 
 A call of a chat is measured (`amp.serve.chats`); every other path below ``/v1`` is passed through
 unread. Bytes go out as they come in, but for the usage that a client of a stream did not ask for
