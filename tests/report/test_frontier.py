@@ -19,7 +19,6 @@ from amp.report.frontier import (
     hull,
     hypervolume,
     pareto_front,
-    reward_share,
     success_at,
 )
 
@@ -128,29 +127,21 @@ def test_the_hypervolume_counts_the_cells_that_a_point_dominates(
 def test_a_coin_between_two_fixed_policies_gains_nothing() -> None:
     fixed = [Point(1, 0.4), Point(4, 0.8)]
     oracle = [Point(1, 0.8)]
-    for share in (0.0, 0.25, 1.0):
+    for share in (0.25, 1.0):
         mixed = Point(1 + 3 * share, 0.4 + 0.4 * share)
-        gained = reward_share(mixed, fixed, oracle[0], trade_off=0.5, budget=4.0)
-        assert gained is not None
-        assert gained <= 1e-12
-        if share:
-            assert cost_share(mixed, fixed, oracle) == pytest.approx(0.0)
+        assert cost_share(mixed, fixed, oracle) == pytest.approx(0.0)
 
 
 def test_the_oracle_realises_all_of_its_gain_and_half_way_is_half() -> None:
     fixed, oracle = [Point(1, 0.4), Point(4, 0.8)], Point(2, 0.8)
-    assert reward_share(oracle, fixed, oracle, 0.9, 4.0) == pytest.approx(1.0)
     assert cost_share(oracle, fixed, [oracle]) == pytest.approx(1.0)
     half = Point(3, 0.8)
-    # The dear fixed policy is the best one here: 0.72 - 0.1, against 0.72 - 0.05 of the oracle.
-    assert reward_share(half, fixed, oracle, 0.9, 4.0) == pytest.approx(0.5)
     assert cost_share(half, fixed, [oracle]) == pytest.approx(0.5)
     assert cost_share(Point(5, 0.8), fixed, [oracle]) == pytest.approx(-0.5)
 
 
 def test_where_there_is_nothing_to_gain_there_is_no_share() -> None:
     fixed = [Point(1, 0.4), Point(4, 0.8)]
-    assert reward_share(Point(1, 0.4), fixed, fixed[1], 0.9, 4.0) is None
     assert cost_share(Point(2, 0.8), fixed, fixed) is None
     assert cost_share(Point(2, 0.9), fixed, [Point(2, 1.0)]) is None
     assert cost_share(Point(2, 0.8), fixed, [Point(1, 0.5)]) is None
@@ -171,7 +162,3 @@ def test_bad_points_and_ranges_are_refused_with_what_was_found() -> None:
         success_at([Point(2, 0.5)], math.nan)
     with pytest.raises(InvalidInputError, match="success is nan"):
         cost_at([Point(2, 0.5)], math.nan)
-    with pytest.raises(InvalidInputError, match="no fixed policies"):
-        reward_share(Point(1, 1), [], Point(1, 1), 0.5, 1.0)
-    with pytest.raises(InvalidInputError, match="budget is 0"):
-        reward_share(Point(1, 1), [Point(1, 1)], Point(1, 1), 0.5, 0.0)

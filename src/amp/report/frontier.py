@@ -22,7 +22,6 @@ from amp.errors import InvalidInputError
 from amp.report.metrics import Interval
 from amp.report.runs import Run, tasks_of
 from amp.report.stats import Array, bootstrap_interval, mean_interval
-from amp.reward import reward
 from amp.types import Episode
 
 _ROUNDING = 1e-12  # a gain below it is none
@@ -169,41 +168,6 @@ def hypervolume(points: Sequence[Point], reference: Point) -> float:
             volume += (reference.cost - point.cost) * (point.success - reached)
             reached = point.success
     return volume
-
-
-def reward_share(
-    policy: Point, fixed: Sequence[Point], oracle: Point, trade_off: float, budget: float
-) -> float | None:
-    """Share of the oracle's gain in reward that a policy realises.
-
-    (policy - best fixed) / (oracle - best fixed), each the mean of `amp.reward.reward` (spec 2.4).
-    Mixtures of fixed policies need not be considered: none has more reward than its better part.
-
-    Args:
-        policy: the policy to evaluate.
-        fixed: the policies that do not adapt.
-        oracle: of the allocation that is best in this very reward, task by task.
-        trade_off: lambda of the spec.
-        budget: the cost that counts as 1.
-
-    Returns:
-        1 for the oracle, 0 for the best fixed policy, negative below it; None if the oracle gains
-        nothing over it.
-
-    Raises:
-        InvalidInputError: if there are no fixed policies, or trade-off or budget is out of range.
-    """
-    if not fixed:
-        raise InvalidInputError("no fixed policies to compare with, expected at least 1")
-    if not 0.0 < budget < math.inf:
-        raise InvalidInputError(f"budget is {budget}, expected a cost above 0")
-
-    def earned(point: Point) -> float:
-        return reward(point.success, point.cost / budget, trade_off)
-
-    best = max(map(earned, fixed))
-    gain = earned(oracle) - best
-    return (earned(policy) - best) / gain if gain > _ROUNDING else None
 
 
 def cost_share(policy: Point, fixed: Sequence[Point], oracle: Sequence[Point]) -> float | None:
