@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from amp.learn.config import PPOConfig
-from amp.learn.rollout import Curriculum, Rollout, success_by_tercile, terciles_of
+from amp.learn.curriculum import Curriculum, success_by_tercile, terciles_of
+from amp.learn.rollout import Rollout
 from amp.mlp import Floats, Ints
 
 SETTINGS = PPOConfig(opens_at=0.6, patience=3, min_trade_off=0.2, max_trade_off=0.8)

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from tests.learn.test_rollout import POLICY, PROBLEM, REWARD
 
 from amp.evaluate.workers import Here
-from amp.learn import spread_rollouts
-from amp.learn.rollout import EnvRollouts, Rollout, roll_out
-from amp.learn.spread_rollouts import SpreadRollouts, joined
+from amp.learn import rollout
+from amp.learn.rollout import EnvRollouts, Rollout, SpreadRollouts, joined, roll_out
 
 ROLLOUTS = EnvRollouts(PROBLEM, REWARD)
 
@@ -35,7 +34,7 @@ def assert_same(one: Rollout, other: Rollout) -> None:
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(2, 5))
 def test_the_number_of_workers_changes_nothing(seed: int, episodes: int, workers: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(spread_rollouts, "SHARD", 8)
+        patch.setattr(rollout, "SHARD", 8)
         assert_same(made(1, seed, episodes), made(workers, seed, episodes))
 
 

@@ -87,7 +87,7 @@ def spread_on(on: str | None, address: str | None) -> Iterator[Spread]:
     if on is None:
         yield lambda rollouts: rollouts
         return
-    from amp.learn.spread_rollouts import SpreadRollouts, rollouts_opener
+    from amp.learn.rollout import SpreadRollouts, rollouts_opener
 
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()

@@ -9,8 +9,8 @@ A policy from Python::
 The modules by what is learned:
 
 - the policy network: `pipeline` is the whole way, from `config` and `dataset` by
-  `behaviour_cloning` to `trainer`, which plays (`rollout`, `live_rollout`, or elsewhere by
-  `spread_rollouts`) and improves (`ppo`, `networks`);
+  `behaviour_cloning` to `trainer`, which plays (`rollout`, `live_rollout`; which tasks, by
+  `curriculum`) and improves (`ppo`, `networks`);
 - policies of long plans: `lattices`, with `arm_values` and `value_trees`, compared by
   `lattice_study`;
 - routers: `routing`, `router_training` and `priors`, compared by ``pool_*``;

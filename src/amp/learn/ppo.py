@@ -28,8 +28,9 @@ from amp.allocate.mlp_policy import INPUTS_VERSION, MlpPolicy
 from amp.assess.neural import NeuralAssessor
 from amp.errors import InvalidInputError
 from amp.learn.config import PPOConfig
+from amp.learn.curriculum import Curriculum
 from amp.learn.networks import Networks
-from amp.learn.rollout import Curriculum, Rollout
+from amp.learn.rollout import Rollout
 from amp.mlp import Floats, read_tensors, write_tensors
 
 

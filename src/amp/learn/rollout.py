@@ -1,14 +1,15 @@
 """Episodes of a policy in a `VectorEnv`, in numpy, all of them at once: what PPO learns from.
 
-Which tasks are played, and at which trade-offs, is up to the curriculum: from easy tasks to all of
-them, and from success to efficiency (spec 3.4.3).
+They are played here, or in parts by many workers, whose number changes no episode.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -16,10 +17,10 @@ from amp.allocate.mlp_policy import EXTRAS, MlpPolicy, log_probs
 from amp.allocate.space import REALS, Space
 from amp.assess.neural import NeuralAssessor
 from amp.errors import InvalidInputError
-from amp.learn.config import PPOConfig
+from amp.evaluate.workers import Opener, Places, Workers
 from amp.learn.networks import encoded
 from amp.mlp import Floats, Ints, Mask
-from amp.reward import Reward, dual_step
+from amp.reward import Reward
 from amp.simulate.table_env import (
     BatchObservation,
     StepResult,
@@ -353,65 +354,90 @@ def _checked(turn: StepResult) -> StepResult:
     return turn
 
 
-TERCILES = 3
+# --------------------------------------------------------------------------- by many workers
+
+SHARD = 64
+"""Episodes that a worker plays at once, in the order in which they were asked for."""
 
 
 @dataclass(frozen=True, slots=True)
-class Curriculum:
-    """Where the training stands.
+class SpreadRollouts(EnvRollouts):
+    """Rollouts in a `VectorEnv` in shards, each with chance of its own, that workers play.
+
+    The size of a shard is fixed, so the episodes depend on the seed alone and not on how many
+    workers there are. They are not those of `EnvRollouts`, which draws for all episodes in turn.
 
     Attributes:
-        opened: how many terciles of the tasks are played, the easiest first.
-        waited: updates since the last one opened.
-        trade_off: lambda of the next update, where dual ascent finds it; else unused.
+        workers: whose bench are the rollouts here (`rollouts_opener`).
+        run: runs a coroutine to its end, always on the same event loop.
     """
 
-    opened: int
-    waited: int
-    trade_off: float
+    workers: Workers[EnvRollouts]
+    run: Callable[[Coroutine[Any, Any, list[Rollout]]], list[Rollout]]
 
-    @classmethod
-    def beginning(cls, settings: PPOConfig) -> Curriculum:
-        return cls(1 if settings.curriculum else TERCILES, 0, settings.max_trade_off)
+    def collect(
+        self,
+        policy: MlpPolicy,
+        tasks: Ints,
+        trade_offs: Floats,
+        rng: np.random.Generator,
+        assessor: NeuralAssessor | None = None,
+    ) -> Rollout:
+        """As `Rollouts.collect`."""
+        begins = range(0, len(tasks), SHARD)
+        seeds = rng.integers(2**63, size=len(begins)).tolist()
+        shards = [
+            (begin, tasks[begin : begin + SHARD], trade_offs[begin : begin + SHARD], seed)
+            for begin, seed in zip(begins, seeds, strict=True)
+        ]
+        return joined(self.run(self._played(partial(_play_shard, policy, assessor), shards)))
 
-    def tasks(self, terciles: Ints) -> Ints:
-        """Indices of the open tasks."""
-        return np.flatnonzero(terciles < self.opened)
-
-    def trade_offs(self, settings: PPOConfig, progress: float) -> tuple[float, float]:
-        """Between which two lambda is drawn, after this share of the training."""
-        if settings.dual_rate:
-            return self.trade_off, self.trade_off
-        low, high = settings.min_trade_off, settings.max_trade_off
-        reached = progress / settings.efficiency_from if settings.efficiency_from else 1.0
-        return high - (high - low) * min(1.0, reached), high
-
-    def after(self, rollout: Rollout, terciles: Ints, settings: PPOConfig) -> Curriculum:
-        """Where it stands after an update: the next tercile opens by success, or by patience."""
-        trade_off = self.trade_off
-        if settings.dual_rate:
-            cost = float(rollout.cost.mean()) / settings.reference_cost
-            trade_off = dual_step(trade_off, cost, settings.dual_rate)
-        hardest = success_by_tercile(rollout, terciles)[self.opened - 1]
-        waited = self.waited + 1
-        good = hardest is not None and hardest >= settings.opens_at
-        if self.opened < TERCILES and (good or waited >= settings.patience):
-            return Curriculum(self.opened + 1, 0, trade_off)
-        return Curriculum(self.opened, waited, trade_off)
+    async def _played(self, play: Any, shards: Sequence[_Shard]) -> list[Rollout]:
+        async with aclosing(self.workers.each(play, shards)) as played:
+            return [made for _, made in sorted([one async for one in played], key=lambda o: o[0])]
 
 
-def terciles_of(difficulties: Floats) -> Ints:
-    """0, 1 or 2 for each task: three parts of the same size, but for one task, the easiest first.
-
-    Equally difficult tasks are parted in their order.
-    """
-    ranks = np.empty(len(difficulties), np.intp)
-    ranks[np.argsort(difficulties, kind="stable")] = np.arange(len(difficulties))
-    return ranks * TERCILES // max(1, len(difficulties))
+_Shard = tuple[int, Ints, Floats, int]
+"""Which episode is its first one, tasks, trade-offs, and a seed."""
 
 
-def success_by_tercile(rollout: Rollout, terciles: Ints) -> list[float | None]:
-    """Mean success of the episodes of each; None where there was none."""
-    played = terciles[rollout.tasks]
-    parts = [rollout.success[played == tercile] for tercile in range(TERCILES)]
-    return [float(part.mean()) if len(part) else None for part in parts]
+async def _play_shard(
+    policy: MlpPolicy, assessor: NeuralAssessor | None, bench: EnvRollouts, shard: _Shard
+) -> tuple[int, Rollout]:
+    begin, tasks, trade_offs, seed = shard
+    rng = np.random.default_rng(seed)
+    return begin, bench.collect(policy, tasks, trade_offs, rng, assessor)
+
+
+def rollouts_opener(rollouts: EnvRollouts) -> Opener[EnvRollouts]:
+    """Opens the same rollouts elsewhere."""
+    return Opener(partial(_opened, rollouts))
+
+
+@asynccontextmanager
+async def _opened(rollouts: EnvRollouts, places: Places) -> AsyncIterator[EnvRollouts]:
+    yield rollouts
+
+
+_OF_DECISIONS = (
+    *("values", "inputs", "assessed", "latents", "free", "log_probs", "rewards"),
+    *("episode", "turn"),
+)
+
+
+def joined(parts: Sequence[Rollout]) -> Rollout:
+    """Several rollouts as one, their decisions in the order in which one would have taken them."""
+    columns = {
+        one.name: np.concatenate([getattr(part, one.name) for part in parts])
+        for one in fields(Rollout)
+    }
+    first = np.cumsum([0, *(len(part.tasks) for part in parts[:-1])])
+    lengths = [len(part.episode) for part in parts]
+    columns["episode"] = columns["episode"] + np.repeat(first, lengths)
+    order = np.argsort(columns["turn"], kind="stable")
+    return Rollout(
+        **{
+            name: column[order] if name in _OF_DECISIONS else column
+            for name, column in columns.items()
+        }
+    )

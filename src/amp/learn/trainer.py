@@ -31,6 +31,7 @@ from amp.files import append_line, replace_file
 from amp.learn.config import CHECKPOINT as CHECKPOINT
 from amp.learn.config import POLICY as POLICY
 from amp.learn.config import PPOConfig
+from amp.learn.curriculum import success_by_tercile, terciles_of
 from amp.learn.networks import normalisation, one_thread
 from amp.learn.ppo import (
     NothingToLearnError,
@@ -40,7 +41,7 @@ from amp.learn.ppo import (
     save_checkpoint,
     update,
 )
-from amp.learn.rollout import EnvRollouts, Rollout, Rollouts, success_by_tercile, terciles_of
+from amp.learn.rollout import EnvRollouts, Rollout, Rollouts
 from amp.mlp import FAR, Ints, Layer
 from amp.simulate.table_env import VectorEnv
 
