@@ -193,7 +193,7 @@ class Assembly:
             return None, f"none comes with amp for {self.benchmark.name} and model {card.name}"
         is_free = self.config.tools is None and self.config.beam_width is None
         if not is_free and policy_kind(path) == ROUTER:
-            return None, f"{path} decides on tools and samples itself"
+            return None, "the one that ships decides on tools and samples itself, and some are set"
         lacks = self._lacks_heads(path, card)
         return None if lacks else path, lacks
 
