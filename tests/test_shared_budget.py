@@ -118,7 +118,7 @@ def test_no_interleaving_of_agents_spends_too_much_or_gets_stuck(
         await asyncio.sleep(0)
         if rng.random() < 0.3:
             tasks[rng.randrange(4)].cancel()
-        done = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5)
+        done = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 60)
         assert [one for one in done if isinstance(one, Exception)] == []
 
     asyncio.run(run())
