@@ -35,6 +35,18 @@ def test_strata_are_as_even_as_they_can_be(
         assert found[f"s{number}"] in (most, most - 1) or found[f"s{number}"] == size
 
 
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.data(), st.integers())
+def test_tasks_of_a_stratum_are_as_even_as_they_can_be(
+    sizes: list[int], data: st.DataObject, seed: int
+) -> None:
+    items, _ = items_of(sizes)
+    count = data.draw(st.integers(0, len(items)))
+    found = Counter(item.task for item in sample_items(items, {}, count, seed))
+    most = max(found.values(), default=0)
+    for number, size in enumerate(sizes):
+        assert found[f"t{number}"] in (most, most - 1) or found[f"t{number}"] == size
+
+
 def test_every_step_and_stratum_has_its_chance() -> None:
     items, strata = items_of([4, 4])
     drawn = [sample_items(items, strata, 3, seed) for seed in range(300)]

@@ -151,6 +151,31 @@ def test_agreement_spans_files_and_counts_rules_when_asked(amp: Amp, tmp_path: P
     assert "3 annotators" in amp("annotations", "agreement", *files, "--rules").out
 
 
+def test_a_report_holds_raters_to_each_other_and_to_a_rule(amp: Amp) -> None:
+    notes = [
+        Annotation(
+            f"t{step}", 0, ((step + (by == "ben" and step % 3 == 0)) % 5) / 4, f"person:{by}", "g"
+        )
+        for by in ("ann", "ben")
+        for step in range(12)
+    ]
+    write_annotations(OUT, notes)
+    lines = [f"t{step},0,{(step % 5) / 4},rule:needs" for step in range(12)]
+    Path("needs.csv").write_text("\n".join(["task,step,complexity,by", *lines, "t,0,9,rule:needs"]))
+    outcome = amp("annotations", "report", str(OUT), "needs.csv")
+    assert outcome.error == "needs.csv line 14 is left out: complexity is 9.0, expected 0 to 1\n"
+    assert "person:ann rated 12 steps\nperson:ben rated 12 steps\n" in outcome.out
+    assert re.search(
+        r"^Krippendorff's alpha 0\.\d\d \(ordinal; 95 % CI .*; 12 steps\)$", outcome.out, re.M
+    )
+    (row,) = re.findall(r"^person:ann +rule:needs .*$", outcome.out, re.M)
+    assert row.split()[2:6] == ["12", "12", "100.0%", "+1.00"]
+    told = json.loads(amp("annotations", "report", str(OUT), "needs.csv", "--json").out)
+    assert [each["one"] for each in told["rules"]] == ["person:ann", "person:ben", "mean of raters"]
+    assert told["alpha"]["rows"] == 12
+    assert told["alpha"]["interval"]["low"] < told["alpha"]["value"]
+
+
 def test_importing_says_what_was_left_out_and_adds_nothing_twice(amp: Amp) -> None:
     Path("r.csv").write_text("task,step,rating,by\na,0,3,ann\na,1,9,ann\na,2,5,ann\n")
     first = amp("annotations", "import", "r.csv")

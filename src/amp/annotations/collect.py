@@ -18,7 +18,7 @@ import random
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, combinations
+from itertools import accumulate, combinations, zip_longest
 from math import fsum
 from pathlib import Path
 from typing import Literal
@@ -94,7 +94,10 @@ def _items(episode: Episode) -> list[AnnotationItem]:
 def sample_items(
     items: Sequence[AnnotationItem], strata: Mapping[str, str], count: int, seed: int = 0
 ) -> list[AnnotationItem]:
-    """Draws steps at random, as many of each stratum as of any other, as far as they last.
+    """Draws steps at random, evenly over strata, and in each of them evenly over tasks.
+
+    As far as they last, there are as many steps of each stratum as of any other. Steps of many
+    tasks tell more than as many of few, since those of one task are alike.
 
     Args:
         items: to draw from.
@@ -111,17 +114,27 @@ def sample_items(
     if len(items) < count:
         raise InvalidInputError(f"cannot draw {count} steps: the runs have {len(items)}")
     chance = random.Random(seed)
-    waiting: defaultdict[str, list[int]] = defaultdict(list)
+    strata_of: defaultdict[str, defaultdict[str, list[int]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
     for index, item in enumerate(items):
-        waiting[strata.get(item.task, "")].append(index)
-    for indices in waiting.values():
-        chance.shuffle(indices)
-    drawn: list[int] = []
-    while len(drawn) < count:  # a step of each in turn; whose turn comes last is left to chance
-        names = [name for name, indices in waiting.items() if indices]
-        chance.shuffle(names)
-        drawn += [waiting[name].pop() for name in names[: count - len(drawn)]]
+        strata_of[strata.get(item.task, "")][item.task].append(index)
+    waiting = [_in_turn(list(tasks.values()), chance) for tasks in strata_of.values()]
+    drawn = _in_turn(waiting, chance, within=False)[:count]
     return [items[index] for index in sorted(drawn)]
+
+
+def _in_turn(groups: list[list[int]], chance: random.Random, within: bool = True) -> list[int]:
+    """One of each group, then a second of each and so on; who comes first is left to chance.
+
+    Args:
+        groups: what to take from.
+        chance: decides.
+        within: whether the order in a group is left to chance, too.
+    """
+    turns = [chance.sample(group, len(group)) if within else group for group in groups]
+    chance.shuffle(turns)
+    return [each for turn in zip_longest(*turns) for each in turn if each is not None]
 
 
 class AnnotationSession:

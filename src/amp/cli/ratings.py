@@ -17,7 +17,7 @@ from amp.cli.annotate import (
     report_bad_lines,
 )
 from amp.cli.app import Data, Json, app, output_file
-from amp.cli.terminal import say, say_json
+from amp.cli.terminal import new_console, say, say_json
 from amp.errors import InvalidInputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -143,6 +143,50 @@ def annotations_agreement(
         say_json(result)
     else:
         say(agreement_text(result))
+
+
+@annotations_app.command("report")
+def annotations_report(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Annotations of people, and of rules.")
+    ],
+    seed: Annotated[int, typer.Option(help="Of the resamples.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Tell how far raters agree with each other and with rules, with intervals over tasks.
+
+    Files are JSON lines, CSV or Label Studio's JSON; what a rule says of the steps is one more.
+
+    Example: amp annotations report annotations.jsonl needed.csv
+    """
+    from amp.annotations.exchange import import_annotations
+    from amp.report.agreement import agreement_report, agreement_tables
+
+    annotations: list[Annotation] = []
+    for file in files:
+        found = import_annotations(file)
+        report_bad_lines(file, found.bad)
+        annotations.extend(found.good)
+    report = agreement_report(annotations, seed=seed)
+    if as_json:
+        say_json(report)
+        return
+    from amp.cli.report import shown
+
+    for name, rated in report.rated.items():
+        say(f"{name} rated {rated} steps")
+    alpha = report.alpha
+    if alpha.value is None:
+        say(f"Krippendorff's alpha: {alpha.note}")
+    else:
+        sure = alpha.interval
+        between = f"95 % CI {sure.low:.2f} to {sure.high:.2f}" if sure else alpha.note
+        say(f"Krippendorff's alpha {alpha.value:.2f} (ordinal; {between}; {alpha.rows} steps)")
+    console = new_console()
+    for table in agreement_tables(report):
+        console.print()
+        console.print(shown(table, table.title))
+        console.print(table.note, style="dim", markup=False)
 
 
 @annotations_app.command("solutions")
