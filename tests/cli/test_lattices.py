@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from typer.testing import CliRunner, Result
 from amp import cli
 from amp.allocate.plan_state import plan_rules
 from amp.allocate.policy_file import load_arm_values
+from amp.annotations.store import read_annotations
 from amp.benchmarks.babyai import BabyAI
 from amp.errors import AmpError, InvalidInputError, RecordingError
 from amp.simulate.lattice_recording import Survey, lattice_arms
@@ -60,6 +62,13 @@ def test_one_command_gives_the_policies_and_the_table(folder: Path) -> None:
         survey = Survey(benchmark, arms, 1000, max_steps=3)
         for split in ("train", "test"):
             record_babyai(folder / "lattice.sqlite", survey, benchmark.tasks(split, 1))
+    labelled = amp(
+        "lattices", "label", "babyai.toml", "--split", "train", "--out", "needed.jsonl"
+    ).stdout
+    assert re.match(
+        r"added to needed.jsonl: [1-9]\d* annotations of 2 tasks, by what pays at", labelled
+    )
+    assert {n.by for n in read_annotations(Path("needed.jsonl")).good} == {"rule:needed"}
     amp("train", "babyai.toml", "--out", "policy")
     shown = amp("policy", "show", "policy/policy.safetensors").stdout
     assert "kind: arm values" in shown

@@ -24,6 +24,7 @@ from tests.simulate.test_lattice_table import REWARD
 
 from amp.allocate.base import Allocator, FixedAllocator
 from amp.allocate.rules import PlanThenFollow
+from amp.annotations.store import AnnotatedState
 from amp.benchmarks.babyai import BabyAI
 from amp.errors import InvalidInputError
 from amp.evaluate.assembly import build_planner
@@ -31,11 +32,17 @@ from amp.evaluate.config import PlannerConfig
 from amp.models.recorded import RecordedModel
 from amp.planner import Planner
 from amp.simulate.lattice_recording import Lattice, Survey
-from amp.simulate.lattice_replay import best_arms, leaves, replay_best, replay_lattice
+from amp.simulate.lattice_replay import (
+    best_arms,
+    leaves,
+    needed_labels,
+    replay_best,
+    replay_lattice,
+)
 from amp.simulate.lattice_states import Arms
 from amp.simulate.lattice_table import lattice_env
 from amp.simulate.table_oracle import oracle
-from amp.types import Allocation, Complexity, Decision, Episode, ProbeKind, StepContext
+from amp.types import Allocation, Complexity, Decision, Episode, ProbeKind, StepContext, Usage
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +127,39 @@ def test_its_oracle_is_that_of_the_table(lattice: Lattice, trade_off: float) -> 
         reached = REWARD.of(episode.score, float(episode.usage.tokens), trade_off)
         assert reached >= first.worth - 1e-9  # a prompt that is read again costs nothing
         assert (episode.ended == "given up") == (first.arm is None)
+
+
+@pytest.mark.parametrize("trade_off", [0.5, 0.9, 0.99])
+def test_a_step_is_labelled_by_the_rank_of_its_best_arm(lattice: Lattice, trade_off: float) -> None:
+    def tokens(usage: Usage) -> float:
+        return usage.tokens
+
+    labels = {note.place: note for note in needed_labels(lattice, REWARD, trade_off, tokens)}
+    assert {note.by for note in labels.values()} == {"rule:needed"}
+    tasks = {task.task.id: task for task in lattice.tasks}
+    seen = set()
+    for episode in replay_best(lattice, REWARD, trade_off, tokens):
+        for index, step in enumerate(episode.steps):
+            place = AnnotatedState(episode.task.id, index, step.observation.state)
+            here = [
+                best_arms(lattice.arms, tasks[episode.task.id], REWARD, trade_off, tokens)[name].arm
+                for name, state in tasks[episode.task.id].states.items()
+                if (len(state.context.steps), state.context.observation.state) == place[1:]
+            ]
+            needed = [arm for arm in here if arm is not None]
+            seen |= set(needed)
+            # Of the two arms to act at once is the cheaper one.
+            expected = sum(arm == "think" for arm in needed) / len(needed) if needed else None
+            assert expected == (labels[place].complexity if place in labels else None)
+            if place in labels:
+                assert labels[place].goal == episode.task.goal
+    assert seen == {"act", "think"} or trade_off < 0.9
+
+
+def test_one_arm_tells_nothing_of_what_a_step_needed(lattice: Lattice) -> None:
+    alone = replace(lattice, arms=Arms({"act": ARMS["act"]}))
+    with pytest.raises(InvalidInputError, match="has one arm, act, and tells nothing"):
+        needed_labels(alone, REWARD, 0.9, lambda usage: usage.tokens)
 
 
 def test_where_nothing_is_worth_its_cost_the_oracle_gives_up_at_once(lattice: Lattice) -> None:

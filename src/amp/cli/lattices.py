@@ -1,4 +1,4 @@
-"""`amp lattices`: policies of long plans beside rules, on recorded lattices."""
+"""`amp lattices`: on recorded lattices, policies beside rules, and what each step needed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from amp.cli.app import Data, Json, app, output_directory
+from amp.cli.app import Data, Json, app, output_directory, output_file
 from amp.cli.terminal import json_of, new_console, progress, say, say_json
 from amp.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from amp.learn.config import TrainConfig
     from amp.learn.lattice_study import LatticeStudy
     from amp.report.tables import Table
 
@@ -41,16 +42,10 @@ def compare(
     """
     from amp.cli.train import levels_of
     from amp.files import lock_directory
-    from amp.learn.config import load_train_config
     from amp.models.recording_store import Store
 
-    chosen = load_train_config(config)
-    if chosen.source != "lattice" or chosen.recording is None:
-        raise InvalidInputError(
-            f'{config}: source is {chosen.source!r}, expected "lattice" and a recording that has'
-            " one (amp record --lattice)"
-        )
-    for path in filter(None, (chosen.recording, chosen.compare.recording)):
+    chosen, recording = _lattice_config(config)
+    for path in filter(None, (recording, chosen.compare.recording)):
         Store(path, write=False).close()  # what lacks is told before PyTorch is loaded
     benchmarks = levels_of(chosen, data)
 
@@ -73,6 +68,59 @@ def compare(
     for note in _notes(study):
         console.print(note, style="dim", markup=False)
     say(f"written: {out / config.stem}.md, .json, and the learned policies in {out}")
+
+
+@lattices_app.command("label")
+def label(
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help='A TOML file whose source is "lattice".')
+    ],
+    out: Annotated[
+        Path, typer.Option(callback=output_file, help="File of annotations; its lines are kept.")
+    ],
+    split: Annotated[str | None, typer.Option(help="Of the tasks; that of [compare].")] = None,
+    trade_off: Annotated[
+        float | None, typer.Option(min=0, max=1, help="The first one of [compare].")
+    ] = None,
+    data: Data = None,
+) -> None:
+    """Annotate steps by what they needed: the arm that the oracle of a lattice takes there.
+
+    Arms are ranked by cost, from 0 for the cheapest to 1. Example: amp lattices label
+    configs/lattices/babyai.toml --out needed.jsonl
+    """
+    from amp.annotations.store import add_annotations
+    from amp.cli.train import levels_of
+    from amp.cost import costing
+    from amp.learn.lattices import read_lattice
+    from amp.simulate.lattice_replay import needed_labels
+
+    chosen, recording = _lattice_config(config)
+    told = chosen.compare
+    lattice = read_lattice(
+        chosen, levels_of(chosen, data), told.recording or recording, split or told.split, None
+    )
+    lam = told.trade_offs[0] if trade_off is None else trade_off
+    cost_of = costing(chosen.ppo.cost, lattice.card).of
+    labels = needed_labels(lattice, chosen.ppo.reward, lam, cost_of)
+    added = add_annotations(out, labels)
+    say(
+        f"added to {out}: {added} annotations of {len(lattice.tasks)} tasks, by what pays at a"
+        f" trade-off of {lam:g} in {chosen.ppo.cost}; tasks left out: {len(lattice.left_out)}"
+    )
+
+
+def _lattice_config(config: Path) -> tuple[TrainConfig, Path]:
+    """A configuration whose source is a lattice, and its recording."""
+    from amp.learn.config import load_train_config
+
+    chosen = load_train_config(config)
+    if chosen.source != "lattice" or chosen.recording is None:
+        raise InvalidInputError(
+            f'{config}: source is {chosen.source!r}, expected "lattice" and a recording that has'
+            " one (amp record --lattice)"
+        )
+    return chosen, chosen.recording
 
 
 def tables(study: LatticeStudy) -> list[Table]:

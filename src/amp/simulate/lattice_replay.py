@@ -2,15 +2,18 @@
 
 `replay_lattice` plays any allocator, step by step as `amp.planner` does. `best_arms` is the exact
 oracle: by dynamic programming from the ends of plans, the arm in every state that is the first of
-the most rewarding way from there, or giving up where that is best.
+the most rewarding way from there, or giving up where that is best. `needed_labels` says so of each
+step, as a rule beside people's ratings.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 from amp.allocate.base import Allocator
+from amp.annotations.store import AnnotatedState, Annotation
 from amp.assess.base import Assessor
 from amp.errors import InvalidInputError
 from amp.reward import Reward
@@ -31,6 +34,9 @@ from amp.types import (
     first_failure,
 )
 from amp.votes import chooser, weighted_vote
+
+NEEDED = "rule:needed"
+"""Who says what a step needed, in annotations."""
 
 OUTSIDE = "left the lattice"
 """`Episode.ended` where what follows was not visited."""
@@ -234,6 +240,47 @@ def best_arms(
         best = max(found, key=lambda one: one.worth)
         known[state.name] = best if best.worth >= 0.0 else Best(None, 0.0, 0.0)
     return known
+
+
+def needed_labels(
+    lattice: Lattice, reward: Reward, trade_off: float, cost_of: CostOf
+) -> list[Annotation]:
+    """What each visited step needed, by the oracle (see `best_arms`), as annotations of a rule.
+
+    Arms are ranked by their mean cost in the lattice. Complexity is the rank of the arm that is
+    best in a step: 0 for the cheapest arm, 1 for the dearest. Where nothing is worth its cost,
+    there is no label. A step that is come to in several ways has the mean of them.
+
+    Raises:
+        InvalidInputError: if the lattice has one arm alone.
+    """
+    names = list(lattice.arms.named)
+    if len(names) < 2:
+        raise InvalidInputError(
+            f"the lattice has one arm, {names[0]}, and tells nothing of what a step needed;"
+            " expected at least 2"
+        )
+    costs = dict.fromkeys(names, 0.0)
+    for task in lattice.tasks:
+        for state in task.states.values():
+            for name in names:
+                asked = state.asked[name][0]
+                costs[name] += cost_of(asked.usage + sum(asked.readings.values(), Usage()))
+    ranked = sorted(names, key=costs.__getitem__)
+    found: dict[AnnotatedState, list[float]] = {}
+    goals: dict[str, str] = {}
+    for task in lattice.tasks:
+        goals[task.task.id] = task.task.goal
+        best = best_arms(lattice.arms, task, reward, trade_off, cost_of)
+        for state in task.states.values():
+            context = state.context
+            place = AnnotatedState(task.task.id, len(context.steps), context.observation.state)
+            if (arm := best[state.name].arm) is not None:
+                found.setdefault(place, []).append(ranked.index(arm) / (len(ranked) - 1))
+    return [
+        Annotation(place.task, place.step, fmean(ranks), NEEDED, goals[place.task], place.state)
+        for place, ranks in found.items()
+    ]
 
 
 def replay_best(
