@@ -1,15 +1,15 @@
 """Proximal policy optimisation (spec 2.4, 3.4.2; Schulman et al. 2017), and its state on disk.
 
-It works over whole episodes. Where an assessor learns, too, the whole loss reaches it through the
-score that both the policy and the value function see: what tells the outcome of a step apart is
-what its complexity is for.
+It works over whole episodes. Where an assessor is trained as well, the gradient of the whole loss
+reaches it through its score, which is an input of the policy and of the value function. So the
+complexity learns to tell steps by what comes of them.
 
 Loss and advantages are a few lines each, so they stand here; the tests hold them to the values of
 TorchRL, which takes three times as long over networks this small.
 
 A checkpoint is one safetensors file with the rest as JSON in its header, so that weights and
-counters can't belong to different updates. Chance needs no room in it: every update draws from a
-generator of its own, made of the seed and the update's number.
+counters can't belong to different updates. It holds no state of a random generator: every update
+draws from one of its own, made of the seed and the update's number.
 """
 
 from __future__ import annotations

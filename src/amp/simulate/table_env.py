@@ -2,9 +2,10 @@
 
 `VectorEnv` is the protocol: it knows tasks and what comes of every allocation, decides nothing and
 rewards nothing. `TableEnv` is one on recorded samples. A node is what is known in a plan step:
-which samples were taken of it. An edge is a sample of an arm: it has its cost, and a call that of
-its prompt, and leads to the node that knows it, too. To settle a node leads to the first node of
-the next plan step, or ends the plan with success or not. `amp.simulate.sample_env` builds it.
+which samples were taken of it. An edge is one more sample of an arm: it costs what the sample did,
+and the first of a call also its prompt, and it leads to the node in which the sample is known. To
+act on what a node knows leads to the first node of the next plan step, or ends the plan with
+success or not. `amp.simulate.sample_env` builds it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class BatchObservation:
 
     Attributes:
         values: shape (rows, features + `EXTRAS`), NaN where one is missing. The column of the
-            trade-off may hold anything: whoever trains draws it.
+            trade-off may hold anything: the training draws it.
         free: shape (rows, dimensions), what the policy may decide, as `Options.free`.
         assessed: shape (rows, 3 * features of the assessor), what `NeuralAssessor.encode` makes of
             the step; of use where an assessor learns, and then the score among the values is not.
