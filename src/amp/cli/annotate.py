@@ -75,6 +75,7 @@ def _leave(number: int, frame: object) -> NoReturn:
     sys.exit(128 + number)
 
 
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _KEYS = "1-5 rate   u undo   s skip   q quit"
 _NOTHING_LEFT = "nothing is left to be rated   u undo   q quit"
 
@@ -166,6 +167,8 @@ def _rate_in_browser(
         for name, address in server.addresses.items():
             say(f"{name}: {address}")
         say(f"An address is one person's alone. Ratings go to {out}; Ctrl-C ends.")
+        if host not in _LOOPBACK:
+            say(f"{host} may be reached from elsewhere, and nothing is encrypted", error=True)
         with suppress(KeyboardInterrupt):  # every rating is on disk
             server.serve_forever()
 
