@@ -8,11 +8,12 @@ import re
 import string
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from amp.errors import InvalidInputError
 from amp.models.connection import (
+    DUMMIES,
     SHORTEST,
     Secrets,
     clean_key,
@@ -101,6 +102,7 @@ def test_a_login_is_hidden_in_every_form_that_a_proxy_repeats(
     st.text(string.ascii_letters, max_size=5),
 )
 def test_a_key_is_hidden_in_the_base64_of_a_longer_text(key: str, before: str, after: str) -> None:
+    assume(key.lower() not in DUMMIES)  # Hypothesis tries words that it finds in the code
     whole = base64.b64encode(f"{before}{key}{after}".encode()).decode()
     assert Secrets([key]).occur(f"Basic {whole}")
 
