@@ -55,10 +55,31 @@ def address(cluster: subprocess.Popen[str]) -> str:
     return line
 
 
-def amp(*arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "amp", *map(str, arguments)]
+_begun: list[subprocess.Popen[str]] = []
+
+
+@pytest.fixture(autouse=True)
+def _none_left_behind() -> Iterator[None]:
+    """Ends what a test that failed has begun; it would slow the next one down."""
+    yield
+    while _begun:
+        process = _begun.pop()
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+def begin(*command: str) -> subprocess.Popen[str]:
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, text=True, cwd=ROOT, env=ENVIRONMENT, stdout=pipe, stderr=pipe)
+    process = subprocess.Popen(
+        command, text=True, cwd=ROOT, env=ENVIRONMENT, stdout=pipe, stderr=pipe
+    )
+    _begun.append(process)
+    return process
+
+
+def amp(*arguments: object) -> subprocess.Popen[str]:
+    return begin(sys.executable, "-m", "amp", *map(str, arguments))
 
 
 def until(is_so: Callable[[], bool], process: subprocess.Popen[Any]) -> None:
@@ -119,10 +140,7 @@ def test_a_killed_node_changes_nothing(
 ) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     asyncio.run(ray_runs.here(here))
-    command = [sys.executable, "-m", "tests.faults.ray_runs", str(there), address]
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=ENVIRONMENT, text=True, stderr=subprocess.PIPE
-    )
+    process = begin(sys.executable, "-m", "tests.faults.ray_runs", str(there), address)
     until(lambda: lines(there / EPISODES) >= 40, process)
     assert cluster.stdin is not None
     cluster.stdin.write("kill\n")
