@@ -83,6 +83,9 @@ def test_one_command_gives_the_policies_and_the_table(folder: Path) -> None:
     assert "## Allocated against needed, by step" in page
     assert "## The values that were learned\n\n```\ngive up (worth" in page
     assert "- values at 0.9 has no controls: it gave up every task at once" in page
+    plans = (folder / "out" / "babyai.html").read_text()
+    assert "<h1>Plans on babyai of " in plans
+    assert all(plan["episode"]["task"]["id"] in plans for plan in found["plans"])
     assert load_arm_values(folder / "out" / "values-0" / "policy.safetensors").max_rounds == 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,27 @@ def test_what_stands_beside_them(study: LatticeStudy, folder: Path) -> None:
     assert load_policy(folder / "out" / "ppo-0" / "policy.safetensors").network is not None
     test = {episode.task.id for run in study.runs for episode in run.episodes}
     assert not test & set(study.training)
+
+
+@pytest.mark.slow
+def test_what_choices_lose_is_what_the_oracle_earns_more(study: LatticeStudy) -> None:
+    assert {plan.policy for plan in study.plans} == {"values at 0.9", "ppo at 0.9"}
+    assert len(study.plans) == 2 * 8
+    runs = {run.name: run for run in study.runs}
+    for plan in study.plans:
+        episode = replace(plan.episode, steps=())
+        assert episode in runs[plan.policy].episodes
+        best = max(0.0, *(arm.worth for arm in plan.steps[0].arms))
+        came_to = 0.9 * plan.episode.score - 0.1 * plan.episode.usage.tokens / 500
+        # Prompts that are read again are paid for once an episode, so it may cost less.
+        assert came_to >= best - plan.lost - 1e-9
+        assert any(step.parts for step in plan.steps) == (plan.lost > 1e-9)
+        for step in plan.steps:
+            assert [arm.name for arm in step.arms] == [*ARMS]
+            worth = {arm.name: arm.worth for arm in step.arms} | {None: 0.0}
+            assert worth[step.oracle] == max(worth.values())
+            (asked,) = step.asked or (None,)
+            assert step.lost == pytest.approx(worth[step.oracle] - worth[asked])
 
 
 @pytest.mark.slow

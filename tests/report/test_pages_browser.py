@@ -11,6 +11,7 @@ from tests.fakes.browser import CHROMIUM, Browser, browser
 from tests.fakes.files import ROOT
 from tests.fakes.runs import run, step
 
+from amp.report.lattice_page import ArmShown, PlanShown, StepShown, lattice_page
 from amp.report.pages import run_page
 from amp.report.report import make_report
 from amp.report.runs import Run
@@ -75,6 +76,24 @@ def test_the_report_is_well_in_a_browser(tmp_path: Path) -> None:
                 (tmp_path / f"{width}-{scheme}.png").write_bytes(tab.picture())
         opened_and_filtered_by_keys(tab)
         refused(tab, page)
+
+
+def test_plans_on_a_lattice_are_well_in_a_browser(tmp_path: Path) -> None:
+    arms = tuple(ArmShown(f"{n}{LONG}", LONG, (LONG,), "goes on", 5e9, n / 4) for n in range(3))
+    one = StepShown((arms[0].name,), arms[2].name, 0.5, arms, {"plan_left": 0.5})
+    same = StepShown((arms[2].name,), arms[2].name, 0.0, arms)
+    run, _ = hostile_runs()
+    plans = [PlanShown(LONG, e, e, (one, *[same] * 5)) for e in run.episodes]
+    page = tmp_path / "plans.html"
+    page.write_text(lattice_page(LONG, plans, "FLOPs", 0.9), encoding="utf-8")
+    with browser() as tab:
+        for width, scheme in ((1280, "light"), (420, "dark")):
+            tab.show(page.as_uri(), width, scheme=scheme)
+            check(tab, width)
+            assert serious_faults(tab) == []
+        tab.value("document.getElementById('parting').click()")
+        shown = "[...document.querySelectorAll('li')].filter(one => one.offsetHeight).length"
+        assert tab.value(shown) == len(plans)
 
 
 def serious_faults(tab: Browser) -> list[object]:

@@ -49,13 +49,19 @@ def compare(
         Store(path, write=False).close()  # what lacks is told before PyTorch is loaded
     benchmarks = levels_of(chosen, data)
 
+    from amp.cost import COSTS
     from amp.learn.lattice_study import study_lattice
+    from amp.report.lattice_page import lattice_page
 
     with lock_directory(out), _stages() as on_stage:
         study = study_lattice(chosen, benchmarks, out, on_stage)
         found = markdown(study, f"amp lattices compare {config} --out {out}")
         (out / f"{config.stem}.md").write_text(found, encoding="utf-8")
         (out / f"{config.stem}.json").write_text(json_of(study) + "\n", encoding="utf-8")
+        unit = COSTS[study.report.cost]
+        title = study.report.title.replace("Runs", "Plans", 1)
+        page = lattice_page(title, study.plans, unit, chosen.compare.trade_offs[0])
+        (out / f"{config.stem}.html").write_text(page, encoding="utf-8")
     if as_json:
         say_json(study)
         return
@@ -67,7 +73,7 @@ def compare(
         console.print()
     for note in _notes(study):
         console.print(note, style="dim", markup=False)
-    say(f"written: {out / config.stem}.md, .json, and the learned policies in {out}")
+    say(f"written: {out / config.stem}.md, .json, .html (the plans); learned policies in {out}")
 
 
 @lattices_app.command("label")

@@ -14,7 +14,7 @@ from statistics import fmean
 
 from amp.allocate.arm_values import ArmValues
 from amp.allocate.base import CONTROLS, Allocator, FixedAllocator, shuffled_control
-from amp.allocate.plan_state import plan_rules
+from amp.allocate.plan_state import plan_rules, plan_state
 from amp.allocate.policy import ByArm
 from amp.allocate.policy_file import load_arm_values
 from amp.allocate.rules import RuleSettings
@@ -29,11 +29,22 @@ from amp.report.adaptivity import (
     rank_correlations,
     resamples_for,
 )
+from amp.report.lattice_page import ArmShown, PlanShown, StepShown
 from amp.report.report import OF_SAMPLES, RunReport, make_report
 from amp.report.runs import Kind, Run, comparable
 from amp.simulate.lattice_recording import Lattice
-from amp.simulate.lattice_replay import CostOf, best_arms, leaves, replay_best, replay_lattice
-from amp.types import STANDING_PLAN, Episode
+from amp.simulate.lattice_replay import (
+    CostOf,
+    Outlook,
+    best_arms,
+    best_of,
+    leaves,
+    outlooks,
+    replay_best,
+    replay_lattice,
+)
+from amp.simulate.lattice_states import LatticeState
+from amp.types import STANDING_PLAN, Episode, StepRecord
 
 LearnedPolicy = ByArm | ArmValues
 Learned = Mapping[PlanLearner, Mapping[Path, LearnedPolicy]]
@@ -65,6 +76,8 @@ class LatticeStudy:
         runs: what it is of.
         adaptivity: of the learned policies.
         notes: what was left out, and why.
+        plans: of the learned policies, with the first seed and at the first trade-off, beside what
+            each arm comes to in their states.
         questions: of the values that were learned with the first seed, at the first trade-off.
     """
 
@@ -73,6 +86,7 @@ class LatticeStudy:
     runs: tuple[Run, ...]
     adaptivity: tuple[Adaptivity, ...]
     notes: tuple[str, ...]
+    plans: tuple[PlanShown, ...] = ()
     questions: tuple[str, ...] = ()
 
 
@@ -144,6 +158,7 @@ def study_lattice(
         runs,
         tuple(players.adaptivity),
         (*notes, *gone),
+        tuple(plan for name in duels for plan in players.shown(name, told.trade_offs[0])),
         tuple(line for lines in questions for line in lines),
     )
 
@@ -315,6 +330,24 @@ class _Players:
                 runs.append(self._run(name, kind, episodes))
         return tuple(runs), gone
 
+    def shown(self, name: str, trade_off: float) -> list[PlanShown]:
+        """The plans of a policy with the first seed, and what each arm comes to in their states."""
+        reward, arms = self.config.ppo.reward, self.lattice.arms
+        best = replay_best(self.lattice, reward, trade_off, self.cost_of)
+        names = {allocation: arm for arm, allocation in arms.named.items()}
+        plans = []
+        episodes = self.played[name][1][: len(self.lattice.tasks)]
+        for task, episode, oracle in zip(self.lattice.tasks, episodes, best, strict=True):
+            known = outlooks(arms, task, reward, trade_off, self.cost_of)
+            way = zip(episode.steps, task.way(episode), strict=True)
+            steps = []
+            for at, (step, state) in enumerate(way):
+                assert state is not None  # `check_learned` sees to it
+                asked = tuple(names[made.allocation] for made in step.rounds)
+                steps.append(_shown(episode.steps[:at], step, state, known[state.name], asked))
+            plans.append(PlanShown(name, episode, oracle, tuple(steps)))
+        return plans
+
     def _run(self, name: str, kind: Kind, episodes: Sequence[Episode]) -> Run:
         return Run(
             name=name,
@@ -344,3 +377,42 @@ class _Players:
         rank = {need: index / max(1, len(levels) - 1) for index, need in enumerate(levels)}
         spent = [AllocatedAmount(task, amount, rank[need]) for task, amount, need in rows]
         return Adaptivity(name, len(rows), rank_correlations(spent, resamples_for(len(rows))))
+
+
+def _shown(
+    before: Sequence[StepRecord],
+    step: StepRecord,
+    state: LatticeState,
+    known: Sequence[Outlook],
+    asked: tuple[str, ...],
+) -> StepShown:
+    """A step of a plan, and what each arm comes to there."""
+    best = best_of(known)
+    chosen = [each for each in known if asked == (each.arm,)]
+    worth = chosen[0].worth if chosen else None if asked else 0.0
+    return StepShown(
+        asked,
+        best.arm,
+        None if worth is None else max(0.0, best.worth - worth),
+        tuple(
+            ArmShown(
+                str(each.arm),
+                None if each.choice is None else each.choice.action,
+                () if each.choice is None else each.choice.plan,
+                _leads(each),
+                each.cost,
+                each.worth,
+            )
+            for each in known
+        ),
+        plan_state(replace(state.context, steps=tuple(before))),
+    )
+
+
+def _leads(one: Outlook) -> str:
+    """Where an arm leads, in words."""
+    if one.lead is None or one.lead.to is not None:
+        return "goes on"
+    if one.lead.outside:
+        return "not visited"
+    return "success" if one.lead.success else "failure"

@@ -7,8 +7,8 @@ them; `Run.to_frame` gives the episodes to whoever measures something else.
 `stats` for how sure that is, and `report` puts all together; `validity` and `validity_report` do so
 for complexity scores, `agreement` for people's ratings of steps, `curves` for policies of pools.
 `tables`, `overview`, `figures` and `curve_pages` show it, `pages` as HTML, of which `html_page` is
-the frame, `timeline` the plans and `words` the phrases, and `inspect_log` writes it for other
-tools.
+the frame, `timeline` the plans and `words` the phrases, `lattice_page` those on lattices, and
+`inspect_log` writes it for other tools.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def page(template: str, title: str, *, draws: bool = True, **values: Any) -> str
         MissingDependencyError: if jinja2 is not installed, or plotly where it is needed.
     """
     script = markup((_TEMPLATES / "page.js").read_text(encoding="utf-8"))
-    packed, hashes = "", ""
+    packed, hashes = "", "'none'"
     if draws:
         packed, plotly_hash = _packed_plotly(optional("plotly.offline", "a report as HTML"))
         hashes = f"'{plotly_hash}' '{_hash(script)}'"

@@ -31,7 +31,7 @@ _CANDIDATES = 12
 _FEATURES = 3
 _SAMPLE = 2_000
 _ENDED = object()
-_VERDICTS = {True: ("good", "success"), False: ("bad", "failure"), None: ("note", "unjudged")}
+VERDICTS = {True: ("good", "success"), False: ("bad", "failure"), None: ("note", "unjudged")}
 
 Place = tuple[int, int]
 """A run and one of its episodes, each by its index."""
@@ -153,7 +153,7 @@ def timeline(
         episode=episode,
         run=run,
         anchor=where,
-        verdict=_VERDICTS[episode.success],
+        verdict=VERDICTS[episode.success],
         mistakes=sum(step.mistaken is True for step in steps) if judged else None,
         steps=steps,
         steps_left_out=len(episode.steps) - _STEPS,
@@ -229,7 +229,7 @@ def _plan(runs: Sequence[Run], parts: dict[Place, Markup], same: dict[Place, lis
     return fragment(
         "plan.html",
         task=next(iter(episodes.values()))[1].task,
-        told=[(run.name, _VERDICTS[e.success], e.usage) for run, e in episodes.values()],
+        told=[(run.name, VERDICTS[e.success], e.usage) for run, e in episodes.values()],
         rows=max(min(len(e.steps), _STEPS) for _, e in episodes.values()),
         parts=list(parts.values()),
         same=all(flag for place in parts for flag in same[place]),

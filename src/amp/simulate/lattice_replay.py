@@ -18,7 +18,15 @@ from amp.assess.base import Assessor
 from amp.errors import InvalidInputError
 from amp.reward import Reward
 from amp.simulate.lattice_recording import Lattice
-from amp.simulate.lattice_states import ArmAnswer, Arms, LatticeState, TaskLattice, choice_of
+from amp.simulate.lattice_states import (
+    ArmAnswer,
+    Arms,
+    LatticeEdge,
+    LatticeState,
+    StepChoice,
+    TaskLattice,
+    choice_of,
+)
 from amp.types import (
     GIVEN_UP,
     Allocation,
@@ -188,28 +196,49 @@ class _Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Best:
-    """What is best in a state, known beforehand.
+class Outlook:
+    """What an arm comes to in a state, known beforehand.
 
     Attributes:
         arm: its name; None to give the episode up.
-        worth: reward of all that follows.
+        worth: reward of all that follows, if that goes on as is best.
         cost: of the arm there; 0 to give up.
+        choice: what settles the step; None to give up.
+        lead: where that leads; None to give up.
     """
 
     arm: str | None
     worth: float
     cost: float
+    choice: StepChoice | None = None
+    lead: LatticeEdge | None = None
+
+
+GIVING_UP = Outlook(None, 0.0, 0.0)
+"""That of giving the episode up."""
 
 
 def best_arms(
     arms: Arms, task: TaskLattice, reward: Reward, trade_off: float, cost_of: CostOf
-) -> dict[str, Best]:
-    """The best arm of every visited state, by its name.
+) -> dict[str, Outlook]:
+    """The best arm of every visited state, by its name (see `outlooks`)."""
+    known = outlooks(arms, task, reward, trade_off, cost_of)
+    return {name: best_of(each) for name, each in known.items()}
+
+
+def best_of(each: Sequence[Outlook]) -> Outlook:
+    """Of equals the first arm counts, and an arm rather than giving up."""
+    best = max(each, key=lambda one: one.worth)
+    return best if best.worth >= GIVING_UP.worth else GIVING_UP
+
+
+def outlooks(
+    arms: Arms, task: TaskLattice, reward: Reward, trade_off: float, cost_of: CostOf
+) -> dict[str, tuple[Outlook, ...]]:
+    """What each arm comes to in every visited state, by its name.
 
     A prompt that is read again is paid for each time, so where some are an episode may cost less.
-    What was not visited is worth nothing; of equals the first arm counts, and an arm rather than
-    giving up.
+    What was not visited is worth nothing.
 
     Args:
         arms: of the lattice.
@@ -218,27 +247,25 @@ def best_arms(
         trade_off: lambda.
         cost_of: what a usage costs, in the unit of the reward.
     """
-    known: dict[str, Best] = {}
+    known: dict[str, tuple[Outlook, ...]] = {}
     price = (1.0 - trade_off) / reward.reference_cost
 
-    def after(asked: ArmAnswer, state: LatticeState) -> float:
+    def outlook(name: str, state: LatticeState) -> Outlook:
+        asked, probe = state.asked[name][0], state.probe
+        read = (u for key, u in asked.readings.items() if key not in probe.readings)
+        before = probe.usage + sum(probe.readings.values(), Usage())
+        cost = cost_of(before + asked.usage + sum(read, Usage()))
         winner = weighted_vote(asked.candidates)
-        action = None if winner is None else winner.action
-        lead = state.leads[choice_of(asked.candidates, action)]
+        choice = choice_of(asked.candidates, None if winner is None else winner.action)
+        lead = state.leads[choice]
         if lead.to is not None:
-            return known[lead.to].worth
-        return reward.of(0.0 if lead.outside else lead.score, 0.0, trade_off)
+            after = best_of(known[lead.to]).worth
+        else:
+            after = reward.of(0.0 if lead.outside else lead.score, 0.0, trade_off)
+        return Outlook(name, after - price * cost, cost, choice, lead)
 
     for state in sorted(task.states.values(), key=lambda one: -len(one.context.steps)):
-        probe = state.probe.usage + sum(state.probe.readings.values(), Usage())
-        found = []
-        for name in arms.named:
-            asked = state.asked[name][0]
-            read = (u for key, u in asked.readings.items() if key not in state.probe.readings)
-            cost = cost_of(probe + asked.usage + sum(read, Usage()))
-            found.append(Best(name, after(asked, state) - price * cost, cost))
-        best = max(found, key=lambda one: one.worth)
-        known[state.name] = best if best.worth >= 0.0 else Best(None, 0.0, 0.0)
+        known[state.name] = tuple(outlook(name, state) for name in arms.named)
     return known
 
 
