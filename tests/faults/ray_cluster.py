@@ -44,10 +44,11 @@ class _Slower:
 def main() -> None:
     os.environ.update(PATIENT)  # before Ray reads it
     import ray
-    import ray._private.node
+    from ray._private import node
     from ray.cluster_utils import Cluster
 
-    ray._private.node.time = _Slower()
+    waiting: Any = node
+    waiting.time = _Slower()
     cluster: Any = Cluster()
     try:
         try:
