@@ -97,7 +97,7 @@ def test_plans_on_a_lattice_are_well_in_a_browser(tmp_path: Path) -> None:
 
 
 def serious_faults(tab: Browser) -> list[object]:
-    """What axe finds; nothing without it (npm install --prefix .venv/axe axe-core@4.14.1)."""
+    """What axe finds; nothing without it (make .venv/axe/built)."""
     if not AXE.exists():
         return []
     tab.value(AXE.read_text(encoding="utf-8") + ";0")
