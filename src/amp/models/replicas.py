@@ -35,9 +35,11 @@ from typing import Any
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
-from amp.errors import InvalidInputError
+from amp.errors import InvalidInputError, LimitReachedError
+from amp.models.bill import Spent
 from amp.models.breaker import Breaker
 from amp.models.connection import Address, read_address
+from amp.models.reply import Failure
 
 SESSION_HEADER = "x-session-id"
 """As Ray Serve calls it; other routers can be told the name."""
@@ -233,3 +235,43 @@ def read_addresses(text: str) -> tuple[Address, ...]:
                 " in scheme, host and port: give all the same path, user, password and query"
             )
     return addresses
+
+
+@dataclass(slots=True)
+class Tries:
+    """The tries of one request.
+
+    Attributes:
+        spent: what they cost.
+        sent: how many were sent.
+        arrived: whether the last one reached the server.
+        status: of the last answer.
+        body: the request.
+        most_bytes: of an answer.
+        answer: the last one's JSON.
+        failure: why the last one is no answer.
+        stopped: why no further try may be made.
+        session: which they belong to.
+        replica: where the last one went, as long as nothing is known of how it ended there.
+    """
+
+    spent: Spent
+    body: dict[str, Any]
+    most_bytes: int
+    sent: int = 0
+    arrived: bool = False
+    status: int | None = None
+    answer: Any = None
+    failure: Failure | None = None
+    stopped: LimitReachedError | None = None
+    session: Session = field(default_factory=Session)
+    replica: Replica | None = None
+
+    def settle(self) -> None:
+        """Notes that the last try cost nothing if it never arrived."""
+        if self.sent and not self.arrived:  # else it would free a try of an earlier request
+            self.spent.free()
+
+    def __str__(self) -> str:
+        times = "once" if self.sent == 1 else f"{self.sent} times"
+        return f"tried {times}" + (f", last status {self.status}" if self.status else "")

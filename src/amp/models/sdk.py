@@ -23,7 +23,7 @@ import math
 import os
 from collections.abc import AsyncGenerator
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from amp.errors import InvalidInputError, LimitReachedError, MissingDependencyError, ModelError
@@ -41,9 +41,9 @@ from amp.models.refusals import blames_a_field
 from amp.models.replicas import (
     LAST_STATUS_OF_A_SERVER,
     SESSION_HEADER,
-    Replica,
     Replicas,
     Session,
+    Tries,
     current_session,
     read_addresses,
 )
@@ -98,47 +98,7 @@ class Api:
     version: str = ""
 
 
-@dataclass(slots=True)
-class _Tries:
-    """The tries of one request.
-
-    Attributes:
-        spent: what they cost.
-        sent: how many were sent.
-        arrived: whether the last one reached the server.
-        status: of the last answer.
-        body: the request.
-        most_bytes: of an answer.
-        answer: the last one's JSON.
-        failure: why the last one is no answer.
-        stopped: why no further try may be made.
-        session: which they belong to.
-        replica: where the last one went, as long as nothing is known of how it ended there.
-    """
-
-    spent: Spent
-    body: dict[str, Any]
-    most_bytes: int
-    sent: int = 0
-    arrived: bool = False
-    status: int | None = None
-    answer: Any = None
-    failure: Failure | None = None
-    stopped: LimitReachedError | None = None
-    session: Session = field(default_factory=Session)
-    replica: Replica | None = None
-
-    def settle(self) -> None:
-        """Notes that the last try cost nothing if it never arrived."""
-        if self.sent and not self.arrived:  # else it would free a try of an earlier request
-            self.spent.free()
-
-    def __str__(self) -> str:
-        times = "once" if self.sent == 1 else f"{self.sent} times"
-        return f"tried {times}" + (f", last status {self.status}" if self.status else "")
-
-
-_tries: ContextVar[_Tries] = ContextVar("_tries")
+_tries: ContextVar[Tries] = ContextVar("_tries")
 
 
 @dataclass(slots=True)
@@ -241,7 +201,7 @@ class SdkClient:
         sdk = self._sdk
         tokens = body.get("max_completion_tokens") or body.get("max_tokens") or 0
         most_bytes = _BYTES_OF_ANY_ANSWER + body.get("n", 1) * tokens * _BYTES_A_TOKEN
-        tries = _Tries(spent, body, most_bytes, session=current_session() or Session())
+        tries = Tries(spent, body, most_bytes, session=current_session() or Session())
         create: Any = await self.connected()
         await self._replicas.check(self._is_there)
         if not retry:
@@ -336,7 +296,7 @@ class SdkClient:
         self._not_there(tries)  # of the try before this one nothing came
         tries.replica = self._replicas.send(request, tries.session)
 
-    def _not_there(self, tries: _Tries) -> None:
+    def _not_there(self, tries: Tries) -> None:
         """Takes note that nothing came of the last try, whose server may be gone."""
         replica, tries.replica = tries.replica, None
         if replica is not None:
@@ -411,7 +371,7 @@ class SdkClient:
             f"answered something that is no answer to a chat ({found}); check base_url"
         )
 
-    def _refused(self, failure: Failure, tries: _Tries) -> ModelError:
+    def _refused(self, failure: Failure, tries: Tries) -> ModelError:
         status, reason = failure.status or 0, self._clean(failure.reason)
         known = status in (400, 422, 500)
         if not known and 403 <= status <= 501 and status not in _NO_REFUSAL:
