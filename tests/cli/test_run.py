@@ -11,13 +11,14 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import typer
+from rich.text import Text
 from typer.core import TyperGroup
 
 from amp import cli
@@ -379,6 +380,23 @@ def test_help_lists_what_people_try_first_and_every_command() -> None:
     names = group.list_commands(typer.Context(group))
     assert names[:3] == ["demo", "solve", "run"]
     assert sorted(names) == sorted(group.commands)
+
+
+def test_no_word_of_a_help_is_taken_for_markup() -> None:
+    """Rich drops what stands in brackets and is no style of its own."""
+
+    def helps(command: Any) -> Iterator[str]:
+        yield command.help or ""
+        for option in command.params:
+            yield getattr(option, "help", None) or ""
+        if isinstance(command, TyperGroup):
+            for inner in command.commands.values():
+                yield from helps(inner)
+
+    texts = list(helps(typer.main.get_command(cli.app)))
+    assert len(texts) > 200
+    for text in texts:
+        assert Text.from_markup(text).plain == text.replace("\\[", "["), text
 
 
 def test_version_and_short_help(amp: Amp) -> None:

@@ -36,7 +36,7 @@ def compare(
 ) -> None:
     """Learn policies on a lattice, tune rules on the same tasks, and compare all on other tasks.
 
-    The table [compare] of CONFIG says on which; amp record BENCHMARK --lattice records them.
+    The table compare of CONFIG says on which; amp record BENCHMARK --lattice records them.
 
     Example: amp lattices compare configs/lattices/babyai.toml --out runs/babyai
     """
@@ -84,9 +84,11 @@ def label(
     out: Annotated[
         Path, typer.Option(callback=output_file, help="File of annotations; its lines are kept.")
     ],
-    split: Annotated[str | None, typer.Option(help="Of the tasks; that of [compare].")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Of the tasks; that of the table compare.")
+    ] = None,
     trade_off: Annotated[
-        float | None, typer.Option(min=0, max=1, help="The first one of [compare].")
+        float | None, typer.Option(min=0, max=1, help="The first one of the table compare.")
     ] = None,
     data: Data = None,
 ) -> None:

@@ -74,7 +74,7 @@ def train(
         bool,
         typer.Option(
             "--online",
-            help="Play episodes with a model in place of a recording; the config's table [online] "
+            help="Play episodes with a model in place of a recording; the config's table online "
             "says how, max_calls, max_tokens and max_dollars how much at most.",
         ),
     ] = False,
