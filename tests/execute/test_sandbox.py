@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import string
 import sys
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from amp.execute.sandbox import (
     Sandbox,
     ask_walls,
     load_sandbox,
+    run_limited,
     walls_of,
 )
 from amp.execute.tools import CalculatorTool, PythonTool, RecordedTool
@@ -172,3 +174,15 @@ def _with_walls(made: StepRecord, walls: str) -> StepRecord:
     return replace(
         made, rounds=(replace(one, candidates=(replace(one.candidates[0], tool_uses=(use,)),)),)
     )
+
+
+async def test_a_flood_that_nobody_reads_ends(tmp_path: Path) -> None:
+    """A program that writes without end and never reads, so that its output is held back."""
+    flood = "import os\nwhile True: os.write(1, bytes(65536))"
+    running = run_limited(
+        [sys.executable, "-c", flood],
+        stdin=bytes(1 << 20), directory=str(tmp_path), wall_seconds=2.0, output_bytes=10,
+    )  # fmt: skip
+    finished = await asyncio.wait_for(running, 30)
+    assert finished.overflowed
+    assert finished.output == bytes(10)

@@ -167,6 +167,7 @@ def _rate_in_browser(
         for name, address in server.addresses.items():
             say(f"{name}: {address}")
         say(f"An address is one person's alone. Ratings go to {out}; Ctrl-C ends.")
+        sys.stdout.flush()  # a pipe would keep the addresses until the end
         if host not in _LOOPBACK:
             say(f"{host} may be reached from elsewhere, and nothing is encrypted", error=True)
         with suppress(KeyboardInterrupt):  # every rating is on disk

@@ -364,6 +364,10 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     # The child leads its own session, so its process id is the id of the group.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+    assert process.stdout is not None
+    # asyncio waits for the pipes, too, and stops to watch one whose output nobody takes.
+    while await process.stdout.read(_CHUNK_BYTES):
+        pass
     await process.wait()
 
 
