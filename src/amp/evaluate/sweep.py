@@ -437,8 +437,7 @@ def summaries(results: Sequence[TrialResult]) -> dict[tuple[str, str, str], Summ
     grouped: dict[tuple[str, str, str], list[Episode]] = {}
     for result in results:
         if result.failure is None:
-            trial = result.trial
-            key = (trial.benchmark, trial.model, trial.allocator)
+            key = result.trial.benchmark, result.trial.model, result.trial.allocator
             grouped.setdefault(key, []).extend(result.episodes)
     return {key: _summary(episodes) for key, episodes in grouped.items()}
 
