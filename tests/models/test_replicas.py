@@ -33,6 +33,14 @@ def fleet(count: int, clock: list[float] | None = None) -> Replicas:
     return Replicas(addresses, (lambda: clock[0]) if clock else lambda: 0.0)
 
 
+def named(*names: int) -> list[Session]:
+    """Sessions whose ids, and so their places among equals, are the same in every run."""
+    sessions = [Session() for _ in names]
+    for session, name in zip(sessions, names, strict=True):
+        session.id = str(name)
+    return sessions
+
+
 def called(replicas: Replicas, session: Session, dead: set[Replica]) -> Replica | None:
     """Where a call ends up that is tried until it is answered; None if nobody is there."""
     for _ in range(3 * len(replicas.all)):
@@ -49,6 +57,7 @@ def called(replicas: Replicas, session: Session, dead: set[Replica]) -> Replica 
 
 @given(
     count=st.integers(2, 6),
+    names=st.lists(st.integers(), min_size=5, max_size=5),
     events=st.lists(
         st.one_of(
             st.tuples(st.just("call"), st.integers(0, 4)),
@@ -59,9 +68,9 @@ def called(replicas: Replicas, session: Session, dead: set[Replica]) -> Replica 
     ),
 )
 def test_a_session_stays_until_its_home_dies_and_then_stays_at_one_other(
-    count: int, events: Sequence[tuple[str, int]]
+    count: int, names: Sequence[int], events: Sequence[tuple[str, int]]
 ) -> None:
-    replicas, sessions = fleet(count), [Session() for _ in range(5)]
+    replicas, sessions = fleet(count), named(*names)
     dead: set[Replica] = set()
     last: dict[Session, Replica] = {}
     away: set[Replica] = set()  # calls may stay away from them, also once they are back
@@ -95,6 +104,12 @@ def test_who_moved_does_not_come_back() -> None:
     assert {called(replicas, session, set()) for _ in range(10)} == {other}
 
 
+def test_after_an_outage_of_all_a_session_stays_at_the_first_that_answers() -> None:
+    replicas, session = fleet(3), Session()
+    assert called(replicas, session, set(replicas.all)) is None
+    assert len({called(replicas, session, set()) for _ in range(10)}) == 1
+
+
 @given(count=st.integers(1, 12), sessions=st.integers(1, 60))
 def test_sessions_of_one_process_are_spread_evenly(count: int, sessions: int) -> None:
     replicas, held = fleet(count), [Session() for _ in range(sessions)]
@@ -114,7 +129,7 @@ def test_sessions_that_ended_do_not_count() -> None:
 
 def test_processes_that_know_nothing_of_each_other_are_spread_by_chance() -> None:
     count, processes = 8, 4_000
-    first = Counter(str(fleet(count).home(Session()).address.url) for _ in range(processes))
+    first = Counter(fleet(count).home(each).address.url for each in named(*range(processes)))
     share, spread = processes / count, math.sqrt(processes / count)
     assert len(first) == count
     assert all(abs(found - share) < 5 * spread for found in first.values())

@@ -5,6 +5,8 @@
 | closed | pass; so many failures in a row open it |
 | open | do not pass, for some seconds |
 | half-open | one passes: if it fails, it is open again, for twice as long; else closed |
+
+A server that answers is there, whatever the state was: that closes it, too.
 """
 
 from __future__ import annotations
@@ -85,6 +87,10 @@ class Breaker:
             return None
         self._probing = True
         return Ticket(self, is_probe=True)
+
+    def answered(self) -> None:
+        """The server answered a call, be it one that asked it all the same."""
+        self._learn(well=True)
 
     def _learn(self, well: bool) -> None:
         if well:

@@ -14,6 +14,8 @@ and processes that begin together do not all begin at the same replica.
 
 After three failures in a row, calls stay away from a replica until it answers a check of its
 health (`GET /v1/models`). That is made after five seconds, then more seldom (`amp.models.breaker`).
+Where calls would stay away from all of them, they are asked all the same, and one that answers is
+back at once.
 
 Routers in front of a fleet know sessions by a header (`SESSION_HEADER`), which every server of
 one's own is sent.
@@ -159,14 +161,15 @@ class Replicas:
 
     def failed(self, session: Session, replica: Replica) -> None:
         """Takes note that a replica was not there for a call of the session."""
-        _tell(replica, well=False)
+        if replica.breaker.state == "closed" and (ticket := replica.breaker.admit()):
+            ticket.ended(well=False)
         home = self._homes.get(session)
         if home is not None and home.replica is replica and replica not in home.left:
             home.left.append(replica)
 
     def answered(self, replica: Replica) -> None:
         """Takes note that a replica is there."""
-        _tell(replica, well=True)
+        replica.breaker.answered()
 
     async def check(self, is_there: Callable[[], Awaitable[bool]]) -> None:
         """Finds out which replicas are back, of those that calls stay away from.
@@ -193,11 +196,6 @@ async def _check(replica: Replica, is_there: Callable[[], Awaitable[bool]]) -> N
     finally:
         ticket.drop()
         _checked.reset(token)
-
-
-def _tell(replica: Replica, *, well: bool) -> None:
-    if replica.breaker.state == "closed" and (ticket := replica.breaker.admit()):
-        ticket.ended(well=well)
 
 
 def _takes_calls(replica: Replica) -> bool:
