@@ -164,11 +164,11 @@ def test_the_configuration_names_what_tasks_have() -> None:
 
 def test_a_table_of_steps_comes_back_when_it_is_filled_in(tmp_path: Path) -> None:
     path = tmp_path / "steps.csv"
-    item = AnnotationItem("t", 2, "=goal", 'a,\n"b"', ("-1",))
+    item = AnnotationItem("t", 2, "=goal", 'a,\n"b"', ("-1",), ("=go", "wait"))
     rows = list(csv.DictReader(io.StringIO(items_to_csv([item, item]), newline="")))
     assert rows[0] == {
         "task": "t", "step": "2", "goal": "'=goal", "plan": "'-1", "state": "a,\n\"b\"",
-        "rating": "", "why": "", "by": "",
+        "options": "'=go\nwait", "rating": "", "why": "", "by": "",
     }  # fmt: skip
     rows[0] |= {"rating": "4", "by": "ann", "why": "long"}
     with path.open("w", newline="") as stream:
@@ -177,4 +177,4 @@ def test_a_table_of_steps_comes_back_when_it_is_filled_in(tmp_path: Path) -> Non
         writer.writerows(rows)
     found = import_annotations(path)
     assert found.good == (Annotation("t", 2, 0.75, "person:ann", "=goal", 'a,\n"b"', why="long"),)
-    assert found.bad == (BadLine(4, "by or annotator is missing"),)
+    assert found.bad == (BadLine(5, "by or annotator is missing"),)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amp.annotations.collect import AnnotationItem, sample_items
+from amp.annotations.collect import AnnotationItem, reordered, sample_items
 from amp.errors import InvalidInputError
 
 
@@ -60,3 +60,21 @@ def test_more_steps_than_there_are_cannot_be_drawn() -> None:
     items, strata = items_of([2])
     with pytest.raises(InvalidInputError, match="cannot draw 3 steps: the runs have 2"):
         sample_items(items, strata, 3)
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.text())
+def test_another_order_has_the_same_steps_and_keeps_those_of_a_task_in_turn(
+    sizes: list[int], seed: str
+) -> None:
+    items, _ = items_of(sizes)
+    found = reordered(items, seed)
+    assert found == reordered(items, seed)
+    for number in range(len(sizes)):
+        own = [item for item in found if item.task == f"t{number}"]
+        assert own == [item for item in items if item.task == f"t{number}"]
+    assert len(found) == len(items)
+
+
+def test_each_person_has_an_order_of_its_own() -> None:
+    items, _ = items_of([3] * 8)
+    assert len({tuple(reordered(items, f"0 {name}")) for name in ("ann", "ben", "cleo")}) == 3

@@ -104,7 +104,10 @@ def test_the_token_says_who_rates(server: StudyServer, ann: Client, path: Path) 
     ben = Client(server.addresses["ben"])
     assert ann.ask("/rate", {"at": 0, "rating": 4, "why": "long"}).json["said"] == "rated 4"
     assert ben.ask("/rate", {"at": 0, "rating": 2}).json["raters"] == {"ann": 1, "ben": 1}
-    assert ben.ask("/view").json["step"] == dataclasses.asdict(ITEMS[1]) | {"plan": []}
+    assert ben.ask("/view").json["step"] == dataclasses.asdict(ITEMS[1]) | {
+        "plan": [],
+        "options": [],
+    }
     assert [(n.by, n.complexity, n.why) for n in read_annotations(path).good] == [
         ("person:ann", 0.75, "long"),
         ("person:ben", 0.25, ""),

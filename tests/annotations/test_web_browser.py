@@ -27,7 +27,14 @@ AXE = Path(__file__).parents[2] / ".venv/axe/node_modules/axe-core/axe.min.js"
 HOSTILE = "<img src=x onerror=\"document.title='ran'\"><script>document.title='ran'</script>{{7*7}}"
 LONG = HOSTILE + "m" * 200
 ITEMS = [
-    AnnotationItem(f"task {LONG}", step, f"goal {LONG}", f"state {step}\n{LONG}", (LONG,) * step)
+    AnnotationItem(
+        f"task {LONG}",
+        step,
+        f"goal {LONG}",
+        f"state {step}\n{LONG}",
+        (LONG,) * step,
+        (LONG, "go") * step,
+    )
     for step in range(3)
 ]
 

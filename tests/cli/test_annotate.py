@@ -20,7 +20,7 @@ from typing import NamedTuple
 import pytest
 
 from amp import cli
-from amp.annotations.store import Annotation, read_annotations, write_annotations
+from amp.annotations.store import SCALE, Annotation, read_annotations, write_annotations
 from amp.cli.terminal import shown as escaped
 from amp.trace import EPISODES, to_json
 from amp.types import Complexity, Episode, Observation, StepRecord, Task, Usage
@@ -240,6 +240,34 @@ def test_annotations_go_out_and_come_back(amp: Amp, run: Path) -> None:
     assert outcome.error == "bad.json task 1 is left out: expected annotations with a result\n"
 
 
+def test_sheets_of_several_people_come_back_beside_what_rules_say(amp: Amp, run: Path) -> None:
+    needed = [Annotation(f"t/{n}", 1, n / 1, "rule:needed", "g", "state 1") for n in range(2)]
+    write_annotations(Path("needed.jsonl"), needed)
+    command = ("annotations", "sheets", str(run), "--by", "ann", "--by", "ben", "--out", "sheets")
+    told = amp(*command, "--among", "needed.jsonl").out
+    assert told.count("steps.csv with 2 steps") == 2
+    for name in ("ann", "ben"):
+        folder = Path("sheets") / name
+        assert all(f"**{rating}**" in (folder / "instructions.md").read_text() for rating in SCALE)
+        sheet = (folder / "steps.csv").read_text()
+        assert "needed" not in sheet
+        assert "act 1" not in sheet  # what was done in the step
+        filled = sheet.replace(f",,,{name}", f",4,so,{name}")
+        (folder / "ratings.csv").write_text(filled)
+    told = amp("annotations", "scores", str(run), "--out", "scores.jsonl").out
+    assert told == "added to scores.jsonl: 4 annotations of 2 episodes, by complexity, words\n"
+    files = ["sheets/ann/ratings.csv", "sheets/ben/ratings.csv", "scores.jsonl", "needed.jsonl"]
+    found = json.loads(
+        amp("annotations", "report", *files, "--against", "rule:needed", "--json").out
+    )
+    assert {pair["one"]: pair["steps"] for pair in found["rules"]} == {
+        "person:ann": 2, "person:ben": 2, "mean of raters": 2, "rule:complexity": 2,
+    }  # fmt: skip
+    assert found["pairs"][0]["same"] == 1.0
+    told = amp("annotations", "export", "scores.jsonl", "--among", files[0], "--out", "o.csv").out
+    assert told == "written to o.csv: 2 annotations\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
@@ -251,6 +279,16 @@ def test_annotations_go_out_and_come_back(amp: Amp, run: Path) -> None:
         (("annotate", "run", "--web", "--by", "a", "--by", "a"), "name 'a' is there twice"),
         (("annotate", "run", "--web", "--by", "a", "--host", "256.1.1.1"), "cannot listen at 256"),
         (("annotations", "tasks", "run", "--out", "a.txt"), "--out is a.txt, expected NAME.csv"),
+        (("annotations", "sheets", "run", "--by", "a/b", "--out", "o"), "--by is 'a/b'"),
+        (
+            ("annotations", "sheets", "run", "--by", "a", "--by", "a", "--out", "o"),
+            "--by is 'a', expected a name for each",
+        ),
+        (("annotate", "run", "--by", "a", "--among", "a.jsonl"), "a.jsonl annotates none of the"),
+        (
+            ("annotations", "scores", "run", "--score", "entropy", "--out", "o"),
+            "no step of run has entropy",
+        ),
         (("annotate", "nowhere", "--by", "ann"), "no trace at nowhere"),
         (("annotate", "run", "--by", "a:b"), "name is 'a:b'"),
         (("annotate", "empty.jsonl", "--by", "ann"), "empty.jsonl has no steps"),
@@ -267,6 +305,7 @@ def test_a_mistake_is_one_line_that_names_it(
     amp: Amp, run: Path, arguments: tuple[str, ...], named: str
 ) -> None:
     Path("empty.jsonl").write_text("")
+    write_annotations(Path("a.jsonl"), [Annotation("another", 0, 0.5, "rule:x", "g")])
     outcome = amp(*arguments)
     assert (outcome.code, outcome.error.count("\n")) == (2, 1), outcome.error
     assert outcome.error.startswith(f"amp: {named}")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from amp.annotations.collect import krippendorff_alpha
 from amp.annotations.store import Annotation
+from amp.errors import InvalidInputError
 from amp.report.agreement import (
     MEAN,
     agreement_report,
@@ -106,7 +107,7 @@ def test_raters_are_held_to_each_other_and_to_rules() -> None:
         (one, f"rule:{rule}")
         for one in ("person:ann", "person:ben", MEAN)
         for rule in ("needs", "chance")
-    }
+    } | {("rule:needs", "rule:chance")}
     needs, chances = (named[MEAN, f"rule:{rule}"] for rule in ("needs", "chance"))
     assert needs.correlation.value is not None
     assert needs.kappa.value is not None
@@ -148,3 +149,23 @@ def test_what_cannot_be_told_is_told_so() -> None:
     assert (report.alpha.value, report.alpha.note) == (1.0, "no interval: one task")
     (table,) = agreement_tables(report)
     assert next(table.texts())[-1] == "no interval: one task"
+
+
+def test_rules_are_held_to_one_another_on_the_steps_that_were_rated() -> None:
+    raters = [note(f"person:{by}", step, step / 9) for by in ("ann", "ben") for step in range(6)]
+    rules = [
+        note(f"rule:{name}", step, value)
+        for step in range(10)  # of the last four nobody said anything; there the rules part
+        for name, value in (("needed", step / 9), ("words", (9 - step if step < 6 else step) / 9))
+    ]
+    report = agreement_report([*raters, *rules], "rule:needed", resamples=9)
+    assert {(pair.other, pair.steps) for pair in report.rules} == {("rule:needed", 6)}
+    found = {pair.one: pair.correlation.value for pair in report.rules}
+    expected = {"person:ann": 1.0, "person:ben": 1.0, MEAN: 1.0, "rule:words": -1.0}
+    assert found == pytest.approx(expected)
+    both = agreement_report([*raters, *rules], resamples=9).rules
+    assert len(both) == 7  # two rules beside three each, and beside each other
+    (alone,) = agreement_report(rules, "rule:needed", resamples=9).rules
+    assert alone.steps == 10
+    with pytest.raises(InvalidInputError, match="by rule:neded; did you mean 'rule:needed'"):
+        agreement_report(rules, "rule:neded")

@@ -9,6 +9,7 @@ from amp.annotations.collect import (
     annotation_items,
     krippendorff_alpha,
     measure_agreement,
+    reordered,
     sample_items,
 )
 from amp.annotations.exchange import import_annotations
@@ -32,6 +33,7 @@ __all__ = [
     "krippendorff_alpha",
     "measure_agreement",
     "read_annotations",
+    "reordered",
     "sample_items",
     "write_annotations",
 ]

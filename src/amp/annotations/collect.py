@@ -34,6 +34,7 @@ from amp.annotations.store import (
     remove_annotations,
     write_annotations,
 )
+from amp.environment import Observation
 from amp.errors import InvalidInputError
 from amp.types import Episode
 
@@ -48,6 +49,8 @@ class AnnotationItem:
         goal: the goal in words.
         state: the state in words; empty where the goal says everything.
         plan: the actions that were carried out before it.
+        options: the actions among which it chooses, those that a tool would list last; empty where
+            an action is free text.
     """
 
     task: str
@@ -55,6 +58,7 @@ class AnnotationItem:
     goal: str
     state: str = ""
     plan: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
     @property
     def place(self) -> AnnotatedState:
@@ -77,6 +81,16 @@ def annotation_items(episodes: Iterable[Episode], seed: int = 0) -> list[Annotat
     return list(by_place.values())
 
 
+def reordered(items: Sequence[AnnotationItem], seed: int | str) -> list[AnnotationItem]:
+    """The same steps in another order by chance; those of one task stay in turn."""
+    remaining: defaultdict[str, deque[AnnotationItem]] = defaultdict(deque)
+    for item in items:
+        remaining[item.task].append(item)
+    turns = [item.task for item in items]
+    random.Random(seed).shuffle(turns)
+    return [remaining[task].popleft() for task in turns]
+
+
 def _items(episode: Episode) -> list[AnnotationItem]:
     actions = [step.action for step in episode.steps]
     return [
@@ -86,9 +100,15 @@ def _items(episode: Episode) -> list[AnnotationItem]:
             episode.task.goal,
             step.observation.state,
             tuple(action for action in actions[:index] if action is not None),
+            _options(step.observation),
         )
         for index, step in enumerate(episode.steps)
     ]
+
+
+def _options(observation: Observation) -> tuple[str, ...]:
+    lists = (observation.actions or (), *observation.tool_actions.values())
+    return tuple(dict.fromkeys(option for options in lists for option in options))
 
 
 def sample_items(
@@ -137,6 +157,22 @@ def _in_turn(groups: list[list[int]], chance: random.Random, within: bool = True
     return [each for turn in zip_longest(*turns) for each in turn if each is not None]
 
 
+def checked_author(name: str) -> str:
+    """The author of a person's annotations.
+
+    Raises:
+        InvalidInputError: if the name is no name.
+    """
+    author = f"person:{name}"
+    try:
+        Annotation("task", 0, 0.0, author, "goal")
+    except ValueError:
+        raise InvalidInputError(
+            f"name is {name!a}, expected printable characters without a colon"
+        ) from None
+    return author
+
+
 class AnnotationSession:
     """A session in which one person rates steps; `rate` writes every rating to disk at once.
 
@@ -154,13 +190,7 @@ class AnnotationSession:
 
     def __init__(self, items: Sequence[AnnotationItem], path: Path, name: str) -> None:
         self._path = path
-        self._by = f"person:{name}"
-        try:
-            Annotation("task", 0, 0.0, self._by, "goal")
-        except ValueError:
-            raise InvalidInputError(
-                f"name is {name!a}, expected printable characters without a colon"
-            ) from None
+        self._by = checked_author(name)
         existing = parse_annotations(read_text(path)) if path.exists() else Annotations((), ())
         self.bad: tuple[BadLine, ...] = existing.bad
         self.total = len(items)

@@ -42,6 +42,7 @@ from amp.errors import InvalidInputError
 _NEEDED = (("task",), ("step",), ("rating", "complexity"), ("by", "annotator"))
 _TEXTS = ("task", "goal", "state", "why")
 _COLUMNS = ("task", "step", "rating", "complexity", "by", "why", "goal", "state", "candidates")
+_SHEET = ("task", "step", "goal", "plan", "state", "options", "rating", "why", "by")
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 _PERSON = "person:"
@@ -80,19 +81,49 @@ def annotations_to_csv(annotations: Iterable[Annotation]) -> str:
     return _table(_COLUMNS, rows)
 
 
-def items_to_csv(items: Iterable[AnnotationItem]) -> str:
-    """A table of steps to be rated; the columns rating, why and by are to be filled in."""
+def items_to_csv(items: Iterable[AnnotationItem], name: str = "") -> str:
+    """A table of steps to be rated; rating, why and, without a name, by are to be filled in."""
     rows = [
         {
             "task": _guarded(item.task),
             "step": item.step,
             "goal": _guarded(item.goal),
             "plan": _guarded("\n".join(item.plan)),
+            "options": _guarded("\n".join(item.options)),
             "state": _guarded(item.state),
+            "by": name,
         }
         for item in items
     ]
-    return _table(("task", "step", "goal", "plan", "state", "rating", "why", "by"), rows)
+    return _table(_SHEET, rows)
+
+
+def instructions(sheet: str, filled: str) -> str:
+    """What who rates with a table has to know (`items_to_csv`), as Markdown.
+
+    Args:
+        sheet: name of the table.
+        filled: name under which it is to be handed in.
+    """
+    scale = "\n".join(f"- **{rating}**: {meaning}" for rating, meaning in SCALE.items())
+    return f"""# How complex is each step?
+
+`{sheet}` has a plan step in each row: the goal (`goal`), what was done before (`plan`), what the
+planner knows now (`state`), and the actions that it may choose from (`options`; empty where an
+action is free text). What was done in the step, and what came of it, is not there.
+
+How complex is the step: how much thought does it take to choose a next action that leads to the
+goal? Write a number into the column `rating`:
+
+{scale}
+
+- Rate every row, from the top to the bottom, and each one by itself.
+- `why` is for the reason in a few words, and may stay empty.
+- Leave all other columns as they are: they say which step it is.
+- Do it on your own: look at no other sheet, run or label of these steps, and talk to nobody about
+  them until all have handed in.
+- Save the filled table beside it as `{filled}`, CSV in UTF-8.
+"""
 
 
 def _table(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
@@ -118,7 +149,13 @@ def label_studio_tasks(
     tasks = []
     for item in items:
         plan = "\n".join(f"{number}. {action}" for number, action in enumerate(item.plan, start=1))
-        parts = (("Goal", item.goal), ("Plan so far", plan), ("State", item.state))
+        options = "\n".join(item.options)
+        parts = (
+            ("Goal", item.goal),
+            ("Plan so far", plan),
+            ("State", item.state),
+            ("Options", options),
+        )
         text = "\n\n".join(f"{name}:\n{part}" for name, part in parts if part)
         data = {"task": item.task, "step": item.step, "goal": item.goal, "state": item.state}
         task: dict[str, object] = {"data": data | {"text": text}}

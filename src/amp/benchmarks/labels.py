@@ -4,6 +4,9 @@ Three rules make annotations of it (spec 3.4.1). Each answers another question a
 `failure_rate` how often an answer to it is wrong, `cheapest` how many answers it takes, `settling`
 whether to act on the answers so far would be a mistake. What no judge can tell is left out.
 
+`scored` makes annotations of what was known before a step's first round, to be held to these rules
+and to people's ratings.
+
 `context_at` gives a step of a finished episode as the CAM saw it, or would have seen it with less
 evidence.
 """
@@ -15,8 +18,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from amp.annotations.store import Annotation
+from amp.assess.features import BY_NAME, Feature
 from amp.benchmarks.base import Benchmark
-from amp.errors import InvalidInputError
+from amp.errors import InvalidInputError, did_you_mean
 from amp.types import Candidate, Episode, Evidence, StepContext, StepRecord
 from amp.votes import weighted_vote
 
@@ -195,3 +199,51 @@ def _annotation(
         state=episode.steps[labels.step].observation.state,
         candidates=candidates,
     )
+
+
+COMPLEXITY = "complexity"
+"""Among the scores of `scored`, what the assessor said."""
+
+
+def scored(episode: Episode, names: Sequence[str]) -> list[Annotation]:
+    """What was known of each step before its first round, as annotations of rules of these names.
+
+    A feature takes its place between its bounds; for x of one that has no upper bound stands
+    x / (1 + x), which keeps the order. A step that lacks a score has no annotation of it.
+
+    Args:
+        episode: with its steps' complexity in the trace.
+        names: of features, or `COMPLEXITY`.
+
+    Raises:
+        InvalidInputError: if there is no such feature.
+    """
+    for name in names:
+        if name != COMPLEXITY and name not in BY_NAME:
+            known = [COMPLEXITY, *BY_NAME]
+            raise InvalidInputError(
+                f"unknown score {name!r}{did_you_mean(name, known)} (scores: {', '.join(known)})"
+            )
+    found = []
+    for index, step in enumerate(episode.steps):
+        first = step.rounds[0].complexity if step.rounds else step.complexity
+        known_first = {name: _share(BY_NAME[name], x) for name, x in first.features.items()}
+        for name in names:
+            score = first.score if name == COMPLEXITY else known_first.get(name)
+            if score is not None:
+                place = step.observation.state
+                by = f"rule:{name}"
+                found.append(
+                    Annotation(episode.task.id, index, score, by, episode.task.goal, place)
+                )
+    return found
+
+
+def _share(feature: Feature, value: float) -> float:
+    """A feature in [0, 1], in its own order."""
+    if math.isinf(feature.high):
+        above = value - feature.low
+        return above / (1.0 + above)
+    if math.isinf(feature.low):
+        return 1.0 / (1.0 + feature.high - value)
+    return (value - feature.low) / (feature.high - feature.low)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from amp.annotations.collect import Agreement, AnnotationItem, AnnotationSession
-    from amp.annotations.store import BadLine
+    from amp.annotations.store import AnnotatedState, BadLine
     from amp.types import Episode
 
 
@@ -89,6 +89,10 @@ Sample = Annotated[
     int | None,
     typer.Option(min=1, help="Steps to draw, as many of each benchmark and level as they have."),
 ]
+Among = Annotated[
+    Path | None,
+    typer.Option(help="Only steps that this file annotates, as by a rule; its ratings are hidden."),
+]
 Seed = Annotated[int, typer.Option(help="Draw and order of the steps; use one seed for all.")]
 
 
@@ -100,6 +104,7 @@ def annotate(
     limit: Annotated[int | None, typer.Option(min=1, help="Steps at most.")] = None,
     sample: Sample = None,
     seed: Seed = 0,
+    among: Among = None,
     web: Annotated[
         bool, typer.Option("--web", help="Rate in the browser, several at once.")
     ] = False,
@@ -112,7 +117,7 @@ def annotate(
 
     In the browser: amp annotate runs/gsm8k --web --by ann --by ben
     """
-    items = items_of_runs(run, sample, seed)[:limit]
+    items = items_of_runs(run, sample, seed, among)[:limit]
     if web:
         _rate_in_browser(items, out, by, host, port)
     elif len(by) > 1:
@@ -122,7 +127,9 @@ def annotate(
     _tell_rated(items, out, by)
 
 
-def items_of_runs(runs: list[Path], sample: int | None, seed: int) -> list[AnnotationItem]:
+def items_of_runs(
+    runs: list[Path], sample: int | None, seed: int, among: Path | None
+) -> list[AnnotationItem]:
     """The steps of runs; those that are drawn are told by stratum."""
     from amp.annotations.collect import annotation_items, sample_items
     from amp.trace import read_episodes
@@ -138,6 +145,11 @@ def items_of_runs(runs: list[Path], sample: int | None, seed: int) -> list[Annot
     items = annotation_items(episodes, seed)
     if not items:
         raise InvalidInputError(f"{', '.join(map(str, runs))} has no steps")
+    if among is not None:
+        annotated = places_of(among)
+        items = [item for item in items if item.place in annotated]
+        if not items:
+            raise InvalidInputError(f"{among} annotates none of the steps of the runs")
     if sample is None:
         return items
     drawn = sample_items(items, strata, sample, seed)
@@ -145,6 +157,15 @@ def items_of_runs(runs: list[Path], sample: int | None, seed: int) -> list[Annot
     parts = (f"{count} of {name}" for name, count in sorted(found.items()))
     say(f"{len(drawn)} of {len(items)} steps: {', '.join(parts)}")
     return drawn
+
+
+def places_of(file: Path) -> set[AnnotatedState]:
+    """The steps that a file annotates."""
+    from amp.annotations.exchange import import_annotations
+
+    found = import_annotations(file)
+    report_bad_lines(file, found.bad)
+    return {annotation.place for annotation in found.good}
 
 
 def _benchmark_of(run: Path) -> tuple[str, str]:
@@ -247,6 +268,7 @@ def _panel(item: AnnotationItem) -> RenderableType:
         "goal": item.goal,
         "plan so far": "\n".join(plan) or "nothing yet",
         "state": item.state,
+        "options": "\n".join(item.options),
     }
     texts = [
         Text.assemble((f"{name}\n", "bold cyan"), shown(content), "\n")

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from amp.cli.annotate import (
+    Among,
     Out,
     Runs,
     Sample,
     Seed,
     agreement_text,
     items_of_runs,
+    places_of,
     report_bad_lines,
 )
-from amp.cli.app import Data, Json, app, output_file
+from amp.cli.app import Data, Json, app, output_directory, output_file
 from amp.cli.terminal import new_console, say, say_json
 from amp.errors import InvalidInputError, did_you_mean
 
@@ -57,6 +59,7 @@ Table = Annotated[
 def annotations_export(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files of annotations.")],
     out: Table,
+    among: Among = None,
 ) -> None:
     """Export annotations as CSV, or as tasks of Label Studio.
 
@@ -70,6 +73,9 @@ def annotations_export(
     )
 
     annotations = list(dict.fromkeys(_read(files)))
+    if among is not None:
+        places = places_of(among)
+        annotations = [each for each in annotations if each.place in places]
     if _is_csv(out):
         kept, text = annotations, annotations_to_csv(annotations)
     else:
@@ -87,6 +93,7 @@ def annotations_tasks(
     out: Table,
     sample: Sample = None,
     seed: Seed = 0,
+    among: Among = None,
 ) -> None:
     """Write steps to be rated elsewhere: a CSV to be filled in, or tasks of Label Studio.
 
@@ -97,13 +104,48 @@ def annotations_tasks(
     """
     from amp.annotations.exchange import LABEL_STUDIO_CONFIG, items_to_csv, label_studio_tasks
 
-    items = items_of_runs(run, sample, seed)
+    items = items_of_runs(run, sample, seed, among)
     if _is_csv(out):
         _write(out, items_to_csv(items))
     else:
         _write(out, label_studio_tasks(items))
         _write(out.with_suffix(".xml"), LABEL_STUDIO_CONFIG)
     say(f"written to {out}: {len(items)} steps")
+
+
+@annotations_app.command("sheets")
+def annotations_sheets(
+    run: Runs,
+    by: Annotated[list[str], typer.Option(help="Name of a person; repeat for each.")],
+    out: Annotated[
+        Path, typer.Option(callback=output_directory, help="Directory; one in it for each person.")
+    ],
+    sample: Sample = None,
+    seed: Seed = 0,
+    among: Among = None,
+) -> None:
+    """Write the same steps for several people, each in an order by chance, with instructions.
+
+    What comes back is read by amp annotations import and report.
+
+    Example: amp annotations sheets runs/gsm8k --by ann --by ben --sample 60 --out sheets
+    """
+    from amp.annotations.collect import checked_author, reordered
+    from amp.annotations.exchange import instructions, items_to_csv
+
+    for name in by:
+        checked_author(name)
+        if name in (".", "..") or Path(name).name != name or by.count(name) > 1:
+            raise InvalidInputError(
+                f"--by is {name!a}, expected a name for each that can be a file's"
+            )
+    items = items_of_runs(run, sample, seed, among)
+    for name in by:
+        folder = out / name
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder / "steps.csv", items_to_csv(reordered(items, f"{seed} {name}"), name))
+        _write(folder / "instructions.md", instructions("steps.csv", "ratings.csv"))
+        say(f"written to {folder}: steps.csv with {len(items)} steps, and instructions.md")
 
 
 def _is_csv(out: Path) -> bool:
@@ -150,12 +192,16 @@ def annotations_report(
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE...", help="Annotations of people, and of rules.")
     ],
+    against: Annotated[
+        str | None, typer.Option(help="Of the rules, hold only this one to all others: rule:NAME.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the resamples.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Tell how far raters agree with each other and with rules, with intervals over tasks.
 
-    Files are JSON lines, CSV or Label Studio's JSON; what a rule says of the steps is one more.
+    Files are JSON lines, CSV or Label Studio's JSON; what a rule says of the steps is one more
+    (amp lattices label, amp annotations scores and outcomes).
 
     Example: amp annotations report annotations.jsonl needed.csv
     """
@@ -167,7 +213,7 @@ def annotations_report(
         found = import_annotations(file)
         report_bad_lines(file, found.bad)
         annotations.extend(found.good)
-    report = agreement_report(annotations, seed=seed)
+    report = agreement_report(annotations, against, seed=seed)
     if as_json:
         say_json(report)
         return
@@ -233,3 +279,31 @@ def annotations_outcomes(
     judged = [(e, label_steps(e, source.benchmark)) for e in source.episodes]
     added = add_annotations(out, [a for e, o in judged for a in RULES[rule](e, o)])
     say(f"added to {out}: {added} annotations of {len(judged)} episodes")
+
+
+@annotations_app.command("scores")
+def annotations_scores(
+    run: Runs,
+    out: Out,
+    score: Annotated[
+        list[str] | None,
+        typer.Option(help="complexity, or a feature; repeat. Default: complexity and words."),
+    ] = None,
+) -> None:
+    """Annotate runs' steps by what was known before their first round, as rules.
+
+    Example: amp annotations scores runs/babyai --score choice_entropy --out scores.jsonl
+    """
+    from amp.annotations.store import add_annotations
+    from amp.benchmarks.labels import COMPLEXITY, scored
+    from amp.trace import read_episodes
+
+    names = score or [COMPLEXITY, "words"]
+    episodes = [episode for one in run for episode in read_episodes(one)]
+    found = [annotation for episode in episodes for annotation in scored(episode, names)]
+    if not found:
+        raise InvalidInputError(
+            f"no step of {', '.join(map(str, run))} has {' or '.join(names)} in its trace"
+        )
+    added = add_annotations(out, found)
+    say(f"added to {out}: {added} annotations of {len(episodes)} episodes, by {', '.join(names)}")

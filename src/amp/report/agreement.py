@@ -22,6 +22,7 @@ from itertools import combinations
 import numpy as np
 
 from amp.annotations.store import AnnotatedState, Annotation
+from amp.errors import InvalidInputError, did_you_mean
 from amp.report.stats import Array, weighted_spearman
 from amp.report.tables import Column, Table, correlation, percent
 from amp.report.validity import RESAMPLES, Estimate, estimate
@@ -67,7 +68,7 @@ class AgreementReport:
         rated: how many steps each has rated, by name.
         alpha: of all raters, on the steps that at least two have rated.
         pairs: raters, two by two.
-        rules: each rater, and the mean of them, beside each rule.
+        rules: each rater, the mean of them, and other rules beside each rule.
         resamples: that intervals are of.
         seed: of the resamples.
     """
@@ -81,17 +82,25 @@ class AgreementReport:
 
 
 def agreement_report(
-    annotations: Iterable[Annotation], resamples: int = RESAMPLES, seed: int = 0
+    annotations: Iterable[Annotation],
+    against: str | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> AgreementReport:
     """Measures how far people agree, and how far with each rule that annotated the same steps.
 
     Steps are the same where task, index and state are. Of several annotations of one step by one
-    author the last counts. Annotations of what was known later in a step are left out.
+    author the last counts. Annotations of what was known later in a step are left out, and where
+    anybody rated steps, what rules say of others.
 
     Args:
         annotations: of people, and of rules if there are any.
+        against: the one rule that all others are held to; None for each two.
         resamples: of tasks, at least 1.
         seed: of the resamples.
+
+    Raises:
+        InvalidInputError: if there is no such rule.
     """
     said: defaultdict[str, dict[AnnotatedState, float]] = defaultdict(dict)
     for annotation in annotations:
@@ -99,18 +108,34 @@ def agreement_report(
             said[annotation.by][annotation.place] = annotation.complexity
     people = {by: said[by] for by in sorted(said) if by.startswith(_PERSON)}
     rules = {by: said[by] for by in sorted(said) if by not in people}
+    if against is not None and against not in rules:
+        raise InvalidInputError(
+            f"no annotation is by {against}{did_you_mean(against, list(rules))}"
+            f" (rules: {', '.join(rules) or 'none'})"
+        )
     units: defaultdict[AnnotatedState, list[float]] = defaultdict(list)
     for one in people.values():
         for place, complexity in one.items():
             units[place].append(complexity)
+    if units:
+        rules = {
+            by: {place: value for place, value in one.items() if place in units}
+            for by, one in rules.items()
+        }
     mean = {place: sum(values) / len(values) for place, values in units.items()}
     everybody = people | ({MEAN: mean} if len(people) > 1 else {})
+    if against is None:
+        held = [(one, rule) for rule in rules.items() for one in everybody.items()]
+        held += [(one, rule) for rule, one in combinations(rules.items(), 2)]
+    else:
+        others = everybody | {by: one for by, one in rules.items() if by != against}
+        held = [(one, (against, rules[against])) for one in others.items()]
     pair = partial(_pair, resamples=resamples, seed=seed)
     return AgreementReport(
         rated={by: len(one) for by, one in people.items()},
         alpha=_alpha(units, resamples, seed),
         pairs=tuple(pair(*two) for two in combinations(people.items(), 2)),
-        rules=tuple(pair(one, rule) for rule in rules.items() for one in everybody.items()),
+        rules=tuple(pair(*two) for two in held),
         resamples=resamples,
         seed=seed,
     )
