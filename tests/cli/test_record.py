@@ -10,15 +10,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.fakes.files import DATA
 from typer.testing import CliRunner
 
 from amp import cli
 from amp.benchmarks import load_benchmark
+from amp.cli.record import in_turn
 from amp.errors import AmpError, InvalidInputError, ModelError, RecordingError
 from amp.models.base import ModelCard, Prompt
+from amp.models.recording_file import read_lattice_tasks, read_lattices
 from amp.models.recording_store import Store
 from amp.models.scripted import ScriptedModel
+from amp.types import Task
 
 DEMO = ("gsm8k", "--split", "demo", "--samples", "2", "--to", "pool.sqlite")
 INFO = ("info", "pool.sqlite", "--benchmark", "gsm8k", "--split", "demo", "--samples", "2")
@@ -214,6 +219,62 @@ def test_a_lattice_is_recorded_and_told_of(use: UseModel) -> None:
         call(*LATTICE, "--arm", "acr")
     with pytest.raises(InvalidInputError, match="main is 'think 1', expected one of the arms: act"):
         call(*LATTICE, "--arm", "act", "--main", "think 1")
+
+
+LEVELS = ("--level", "BabyAI-GoToLocal-v0", "--level", "BabyAI-PickupLoc-v0")
+
+
+def test_levels_take_turns_so_that_what_is_recorded_early_is_of_all(use: UseModel) -> None:
+    arms = ("--nodes", "2", "--arm", "act", "--arm", "plan 2", "--max-steps", "2")
+    levels = [level for level in LEVELS if level != "--level"]
+    turns = [f"{level}/{seed}" for seed in (100_000, 100_001) for level in levels]
+    seen: list[str] = []
+
+    def towards(prompt: Prompt) -> dict[str, float]:
+        done = [name for name in turns if name in str(read_lattice_tasks_of("lattice.sqlite"))]
+        seen.append(" ".join(done))
+        return {str(label): 1 / label for label in range(1, 10)}
+
+    use(ScriptedModel(lambda prompt, index: "explore", next_tokens=towards, card=CARD))
+    rows = told(*LATTICE, *LEVELS, *arms)["tasks"]
+    assert isinstance(rows, dict)
+    assert list(rows) == turns
+    # Whenever it asks, what it has is the first tasks of these turns.
+    assert {""} < set(seen) <= {" ".join(turns[:count]) for count in range(4)}
+    # One level alone has the very same states, and so has a second time everything.
+    for level in levels:
+        alone = told(*LATTICE, "--level", level, *arms)["tasks"]
+        assert isinstance(alone, dict)
+        assert alone == {name: rows[name] for name in turns if name.startswith(level)}
+
+
+def test_arms_are_recorded_of_several_levels_too(use: UseModel) -> None:
+    use(ScriptedModel(says, card=CARD))
+    grid = ("babyai", "--split", "train", "--limit", "1", "--to", "grid.sqlite", "--samples", "1")
+    assert "2 of 2" in call(*grid, *LEVELS)
+
+
+@given(st.lists(st.integers(0, 5), min_size=2, max_size=4), st.integers(0, 20))
+def test_wherever_it_ends_no_level_is_ahead_of_another(sizes: list[int], end: int) -> None:
+    levels = [[Task(f"{name}/{n}", "") for n in range(size)] for name, size in enumerate(sizes)]
+    tasks = in_turn(levels)
+    assert len(tasks) == sum(sizes)
+    done = [sum(task in tasks[:end] for task in level) for level in levels]
+    for level, count in zip(levels, done, strict=True):
+        assert list(level[:count]) == [task for task in tasks[:end] if task in level]
+        assert count == len(level) or count >= max(done) - 1
+
+
+def test_levels_whose_tasks_have_one_name_are_refused() -> None:
+    tasks = load_benchmark("gsm8k").tasks("demo", 2)
+    with pytest.raises(InvalidInputError, match="two of the levels have tasks of one name"):
+        in_turn([tasks, tasks])
+
+
+def read_lattice_tasks_of(name: str) -> set[str]:
+    """Tasks of all lattices in a recording."""
+    path = Path(name)
+    return {task for key in read_lattices(path) for task in read_lattice_tasks(path, key)}
 
 
 def test_an_unknown_benchmark_is_told_with_the_nearest() -> None:

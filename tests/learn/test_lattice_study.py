@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from tests.simulate.test_lattice_explorer import read, record
 from tests.simulate.test_lattice_replay import same
 
 from amp.allocate import AllocatorOptions, arm_space, make_allocator, plan_arms
+from amp.allocate.base import FixedAllocator
 from amp.allocate.mlp_policy import MlpPolicy
+from amp.allocate.plan_state import plan_rules
 from amp.allocate.policy_file import load_arm_values, load_origin, load_policy, save_policy
 from amp.cli.lattices import markdown, tables
 from amp.errors import InvalidInputError, RecordingError
@@ -25,11 +28,11 @@ from amp.learn.lattices import read_lattice, table_of, train_on_lattice
 from amp.models.base import ModelCard
 from amp.models.recorded import RecordedModel
 from amp.report.runs import Run
-from amp.simulate.lattice_recording import Survey, complete_lattice, record_lattice
-from amp.simulate.lattice_replay import replay_lattice
-from amp.simulate.lattice_states import Arms
+from amp.simulate.lattice_recording import Survey, complete_lattice, record_lattice, visit_way
+from amp.simulate.lattice_replay import Visit, leaves, replay_lattice, visit_policy
+from amp.simulate.lattice_states import Arms, TaskLattice
 from amp.simulate.table_oracle import oracle
-from amp.types import Episode
+from amp.types import Episode, Task
 
 TRAILS = Trails(5, 6)
 CONFIG = """
@@ -254,7 +257,9 @@ def test_a_learned_policy_that_leaves_is_refused_with_its_file(tmp_path: Path) -
     config = config_in(tmp_path, "[lattice]\nmain = 'act'", seeds=1).replace(
         compare=CompareConfig(limit=8, seeds=1, learners=("values",))
     )
-    with pytest.raises(InvalidInputError, match="values at 0.9 left the lattice in .* --complete"):
+    with pytest.raises(
+        InvalidInputError, match="values at 0.9 left the lattice in .* --model NAME"
+    ):
         study_lattice(config, [TRAILS], tmp_path)
 
     # What its file is named for: visit what it comes to, and all is inside.
@@ -271,3 +276,54 @@ def test_a_learned_policy_that_leaves_is_refused_with_its_file(tmp_path: Path) -
     found = study_lattice(config, [TRAILS], tmp_path)
     assert 0.77 in load_arm_values(tmp_path / "values-0" / "policy.safetensors").trade_offs
     assert any(run.name == "values at 0.77" for run in found.runs)
+
+
+def visits(model: RecordedModel, path: Path, survey: Survey) -> Visit:
+    """Visits in a lattice what policies come to."""
+
+    async def visit(task: Task, way: Sequence[str]) -> TaskLattice:
+        return await visit_way(model, path, survey, task, way)
+
+    return lambda lattice, allocator, seed: asyncio.run(
+        visit_policy(lattice, allocator, seed, visit)
+    )
+
+
+@pytest.mark.slow
+def test_with_a_model_everybody_plays_as_on_a_lattice_of_all_states(
+    folder: Path, tmp_path: Path
+) -> None:
+    survey, path = Survey(TRAILS, Arms(ARMS), 2), tmp_path / "lattice.sqlite"
+    record(path, Survey(TRAILS, Arms(ARMS)), TRAILS.tasks("train", 12))
+    record(path, survey, TRAILS.tasks("test", 8))
+    told = CompareConfig(limit=8, seeds=2, learners=("values",))
+    whole = study_lattice(config_in(folder).replace(compare=told), [TRAILS], tmp_path / "whole")
+    model = RecordedModel(walker(), path, "auto")
+    config = config_in(tmp_path).replace(compare=told)
+    cut = study_lattice(config, [TRAILS], tmp_path, visit=visits(model, path, survey))
+    asyncio.run(model.close())
+    assert {run.kind for run in cut.runs} == {"fixed", "rule", "adaptive", "control"}
+    assert cut.runs == whole.runs
+    assert cut.notes == whole.notes
+    # And without the model, from the recording alone.
+    assert study_lattice(config, [TRAILS], tmp_path) == cut
+
+
+@pytest.mark.slow
+def test_of_training_tasks_all_is_visited_that_is_played_there(tmp_path: Path) -> None:
+    survey, path = Survey(TRAILS, Arms(ARMS), 2), tmp_path / "lattice.sqlite"
+    record(path, survey, TRAILS.tasks("train", 12))
+    record(path, Survey(TRAILS, Arms(ARMS)), TRAILS.tasks("test", 8))
+    config = config_in(tmp_path).replace(
+        compare=CompareConfig(limit=8, seeds=1, learners=("values",))
+    )
+    model = RecordedModel(walker(), path, "auto")
+    visit = visits(model, path, survey)
+    found = study_lattice(config, [TRAILS], tmp_path, visit_training=visit)
+    asyncio.run(model.close())
+    training = read_lattice(config, [TRAILS], path, "train", 12)
+    settings = [one for rule in plan_rules(ARMS).values() for one in rule.values()]
+    policy = load_arm_values(tmp_path / "values-0" / "policy.safetensors").with_trade_off(0.9)
+    for allocator in (*map(FixedAllocator, ARMS.values()), *settings, policy):
+        assert not leaves(replay_lattice(training, allocator))
+    assert study_lattice(config, [TRAILS], tmp_path) == found

@@ -35,12 +35,11 @@ from amp.simulate.lattice_recording import (
     Lattice,
     Survey,
     complete_lattice,
-    lattice_arms,
     lattice_from_recording,
     record_lattice,
     visited,
 )
-from amp.simulate.lattice_states import Arms, TaskLattice
+from amp.simulate.lattice_states import Arms, TaskLattice, lattice_arms
 from amp.types import (
     STOP,
     Allocation,
@@ -114,17 +113,22 @@ def said(prompt: Prompt, sample: int) -> str:
     return "\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1))[2:]
 
 
-def record_babyai(path: Path, survey: Survey, tasks: Sequence[Task]) -> None:
-    """Likewise in BabyAI, by a model whose arms hardly ever agree."""
+def player() -> ScriptedModel:
+    """A model for BabyAI whose arms hardly ever agree."""
 
     def next_tokens(prompt: Prompt) -> dict[str, float]:
         rng = random.Random(repr(prompt.messages[-2:]))
         masses = [rng.random() ** 3 for _ in range(9)]
         return {str(i + 1): mass / sum(masses) for i, mass in enumerate(masses)}
 
+    return ScriptedModel(said, next_tokens=next_tokens, card=CARD)
+
+
+def record_babyai(path: Path, survey: Survey, tasks: Sequence[Task]) -> None:
+    """Likewise in BabyAI, by such a model."""
+
     async def go() -> None:
-        inner = ScriptedModel(said, next_tokens=next_tokens, card=CARD)
-        model = RecordedModel(inner, path, "auto")
+        model = RecordedModel(player(), path, "auto")
         assert await record_lattice(model, path, survey, tasks) == {}
         await model.close()
 

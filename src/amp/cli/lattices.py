@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from amp.cli.app import Data, Json, app, output_directory, output_file
+from amp.cli.app import (
+    INTERRUPTED,
+    Data,
+    Json,
+    app,
+    open_model,
+    output_directory,
+    output_file,
+)
 from amp.cli.terminal import json_of, new_console, progress, say, say_json
 from amp.errors import InvalidInputError
 
@@ -17,6 +26,10 @@ if TYPE_CHECKING:
     from amp.learn.config import TrainConfig
     from amp.learn.lattice_study import LatticeStudy
     from amp.report.tables import Table
+    from amp.simulate.lattice_recording import Survey
+    from amp.simulate.lattice_replay import Visit
+    from amp.simulate.lattice_states import TaskLattice
+    from amp.types import Task
 
 lattices_app = typer.Typer(help="Recorded states of long plans.", no_args_is_help=True)
 app.add_typer(lattices_app, name="lattices")
@@ -31,30 +44,56 @@ def compare(
         Path,
         typer.Option(callback=output_directory, help="Directory for policies and the tables."),
     ],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Visit with this model what the compared policies come to outside the recorded "
+            "states, and keep it in the recording; without it that is told, or refused."
+        ),
+    ] = None,
+    train: Annotated[
+        bool,
+        typer.Option(
+            "--train",
+            help="With --model: of training tasks, too, where it would count as lost. What is "
+            "learned is learned again, up to three times.",
+        ),
+    ] = False,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
     """Learn policies on a lattice, tune rules on the same tasks, and compare all on other tasks.
 
-    The table compare of CONFIG says on which; amp record BENCHMARK --lattice records them.
+    The table compare of CONFIG says on which; amp record BENCHMARK --lattice records them. With
+    --model the same command goes on after an interruption.
 
     Example: amp lattices compare configs/lattices/babyai.toml --out runs/babyai
     """
+    if train and model is None:
+        raise InvalidInputError("--train is for states visited with a model; name it (--model)")
     from amp.cli.train import levels_of
     from amp.files import lock_directory
     from amp.models.recording_store import Store
 
     chosen, recording = _lattice_config(config)
-    for path in filter(None, (recording, chosen.compare.recording)):
+    of_test = chosen.compare.recording or recording
+    for path in (recording, of_test):
         Store(path, write=False).close()  # what lacks is told before PyTorch is loaded
     benchmarks = levels_of(chosen, data)
 
     from amp.cost import COSTS
     from amp.learn.lattice_study import study_lattice
+    from amp.learn.lattices import survey_of
     from amp.report.lattice_page import lattice_page
+    from amp.simulate.lattice_replay import as_it_is
 
-    with lock_directory(out), _stages() as on_stage:
-        study = study_lattice(chosen, benchmarks, out, on_stage)
+    with (
+        lock_directory(out),
+        _stages() as on_stage,
+        _visits(model, survey_of(chosen, benchmarks), on_stage) as visit_in,
+    ):
+        visits = visit_in(of_test), visit_in(recording) if train else as_it_is
+        study = study_lattice(chosen, benchmarks, out, on_stage, *visits)
         found = markdown(study, f"amp lattices compare {config} --out {out}")
         (out / f"{config.stem}.md").write_text(found, encoding="utf-8")
         (out / f"{config.stem}.json").write_text(json_of(study) + "\n", encoding="utf-8")
@@ -163,6 +202,46 @@ def _notes(study: LatticeStudy) -> list[str]:
         f" {first.seeds}; reference: {report.reference}"
     ]
     return [*told, *filter(None, [report.price]), *study.notes]
+
+
+@contextmanager
+def _visits(
+    name: str | None, survey: Survey, on_stage: Callable[[str], None]
+) -> Iterator[Callable[[Path], Visit]]:
+    """Gives, for a recording, what visits with a model; without one nothing is visited."""
+    from amp.models.recorded import RecordedModel
+    from amp.simulate.lattice_recording import visit_way
+    from amp.simulate.lattice_replay import as_it_is, visit_policy
+
+    if name is None:
+        yield lambda path: as_it_is
+        return
+    opened: dict[Path, RecordedModel] = {}
+    model = open_model(name, hidden_states="hidden" in survey.arms.probes)
+
+    def visit_in(path: Path) -> Visit:
+        if path not in opened:
+            opened[path] = RecordedModel(model, path, "auto", prompts=survey.prompts)
+
+        async def visited(task: Task, way: Sequence[str]) -> TaskLattice:
+            on_stage(f"visiting what policies come to: {task.id}, step {len(way) + 1}")
+            return await visit_way(opened[path], path, survey, task, way)
+
+        return lambda lattice, allocator, seed: runner.run(
+            visit_policy(lattice, allocator, seed, visited)
+        )
+
+    # The work between visits is not asynchronous, and the model stays open in one loop.
+    with asyncio.Runner() as runner:
+        try:
+            yield visit_in
+        except KeyboardInterrupt:
+            new_console(stderr=True).print("interrupted; go on with the same command")
+            raise typer.Exit(INTERRUPTED) from None
+        finally:
+            for recorded in opened.values():
+                recorded.recording.close()
+            runner.run(model.close())
 
 
 @contextmanager

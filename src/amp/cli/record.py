@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,12 +16,11 @@ import typer
 
 from amp.benchmarks import benchmark_names, load_benchmark
 from amp.cli.app import Data, Json, Model, Probe, app, open_model, output_file, probes_of, run_async
-from amp.cli.terminal import new_console, progress, say_json
+from amp.cli.terminal import new_console, say_json, task_bar
 from amp.cli.workers import Address, On, check_on, workers_on
 from amp.errors import InvalidInputError, ModelError
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
     from amp.evaluate.record import Grid, GridBench
@@ -62,7 +62,12 @@ def record(
     model: Model = None,
     split: Annotated[str | None, typer.Option(help="Split; the test split if left out.")] = None,
     limit: Limit = None,
-    level: Level = None,
+    level: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Level of a benchmark that has levels; repeat for several, which take turns."
+        ),
+    ] = None,
     samples: Samples = 4,
     arm: Arms = None,
     probe: Probe = None,
@@ -122,11 +127,16 @@ def record(
 
     check_on(on, address)
     name = str(context.info_name)
-    told = partial(_grid, name, level, samples, arm, probe, data, lattice=lattice)
+    first, *others = dict.fromkeys(level) if level else (None,)
+    told = partial(_grid, name, first, samples, arm, probe, data, lattice=lattice)
     grid = told()
     benchmark = grid.benchmark
     split = split or benchmark.splits[0]
-    tasks = benchmark.tasks(split, limit, seed)
+    grids = [
+        grid,
+        *(_grid(name, one, samples, arm, probe, data, lattice=lattice) for one in others),
+    ]
+    tasks = in_turn([one.benchmark.tasks(split, limit, seed) for one in grids])
     mine = _shard(tasks, shard)
     if not mine:
         raise InvalidInputError(f"split {split!r} of {name} has no tasks for shard {shard}")
@@ -147,7 +157,7 @@ def record(
                 there = frozenset[str].intersection(*done)
                 left = [task for task in mine if task.id not in there]
                 async with elsewhere(opener) as workers:
-                    with _progress(console, f"{name} {split}", len(mine), len(there)) as advance:
+                    with task_bar(console, f"{name} {split}", len(mine), len(there)) as advance:
                         failures = await record_grid(recorded, grid, left, jobs, advance, workers)
         except asyncio.CancelledError:
             console.print("interrupted; go on with the same command")
@@ -247,7 +257,7 @@ async def _record_lattice(
                 left = [task for task in tasks if task.id not in left_out]
                 title = f"{survey.benchmark.name} lattice" + (f": {policy[0]}" if policy else "")
                 async with elsewhere(opener) as workers:
-                    with _progress(console, title, len(left), 0) as advance:
+                    with task_bar(console, title, len(left), 0) as advance:
                         work = left, jobs, advance, workers
                         if policy is None:
                             left_out |= await record_lattice(recorded, to, survey, *work)
@@ -329,12 +339,24 @@ def _grid(
 
     benchmark = load_benchmark(name, data=data or load_settings().data, level=level)
     if lattice:
-        from amp.simulate.lattice_recording import lattice_arms
+        from amp.simulate.lattice_states import lattice_arms
 
         named = lattice_arms(benchmark, arms or ())
     else:
         named = arms_of(benchmark, arms or ())
     return Grid(benchmark, named, samples, probes_of(probes))
+
+
+def in_turn(levels: Sequence[Sequence[Task]]) -> Sequence[Task]:
+    """The first task of each level, then the second ones; levels may differ in tasks alone."""
+    if len(levels) == 1:
+        return levels[0]
+    tasks = [task for several in zip_longest(*levels) for task in several if task is not None]
+    if len({task.id for task in tasks}) < len(tasks):
+        raise InvalidInputError(
+            "two of the levels have tasks of one name; record each level into a file of its own"
+        )
+    return tasks
 
 
 def _shard(tasks: Sequence[Task], shard: str) -> Sequence[Task]:
@@ -343,29 +365,6 @@ def _shard(tasks: Sequence[Task], shard: str) -> Sequence[Task]:
     if parts is None or not 1 <= int(parts[1]) <= int(parts[2]):
         raise InvalidInputError(f"shard is {shard!r}, expected I/N with I from 1 to N, such as 1/2")
     return tasks[int(parts[1]) - 1 :: int(parts[2])]
-
-
-@contextmanager
-def _progress(
-    console: Console, title: str, total: int, done: int
-) -> Iterator[Callable[[Task], None]]:
-    """A bar with the time left; gives what to call with every task that is done."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        *(BarColumn(), MofNCompleteColumn()),
-        *(TimeElapsedColumn(), TextColumn("left:"), TimeRemainingColumn()),
-    )
-    # A task takes up to minutes, so the speed is that of the last hour.
-    with progress(*columns, console=console, transient=True, speed_estimate_period=3600) as bar:
-        tasks = bar.add_task(title, total=total, completed=done)
-        yield lambda task: bar.advance(tasks)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ import logging
 import math
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -152,3 +153,26 @@ def prepare() -> None:
     root = logging.getLogger()
     if not any(isinstance(handler, _LogLines) for handler in root.handlers):
         root.addHandler(_LogLines(logging.WARNING))
+
+
+@contextmanager
+def task_bar(
+    console: Console, title: str, total: int, done: int
+) -> Iterator[Callable[[object], None]]:
+    """A bar with the time left; gives what to call with every task that is done."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        *(BarColumn(), MofNCompleteColumn()),
+        *(TimeElapsedColumn(), TextColumn("left:"), TimeRemainingColumn()),
+    )
+    # A task takes up to minutes, so the speed is that of the last hour.
+    with progress(*columns, console=console, transient=True, speed_estimate_period=3600) as bar:
+        tasks = bar.add_task(title, total=total, completed=done)
+        yield lambda task: bar.advance(tasks)

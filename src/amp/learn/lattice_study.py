@@ -1,7 +1,8 @@
 """A study of one lattice: policies learned on training tasks, beside rules tuned on the same ones.
 
 Nothing is chosen on the test tasks. Every policy plays whole plans there, and none that leaves the
-lattice is reported: a learned one that does is refused, of others it is told.
+lattice is reported: a learned one that does is refused, of others it is told. With a model none
+does, as what they come to is visited first.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from amp.benchmarks.base import Benchmark
 from amp.cost import costing
 from amp.errors import InvalidInputError
 from amp.learn.config import CHECKPOINT, POLICY, PlanLearner, TrainConfig
-from amp.learn.lattices import learn_network, learn_values, read_lattice, table_of
+from amp.learn.lattices import learn_network, learn_values, read_lattice, table_of, with_rules
 from amp.report.adaptivity import (
     AllocatedAmount,
     RankCorrelations,
@@ -36,6 +37,8 @@ from amp.simulate.lattice_recording import Lattice
 from amp.simulate.lattice_replay import (
     CostOf,
     Outlook,
+    Visit,
+    as_it_is,
     best_arms,
     best_of,
     leaves,
@@ -49,6 +52,9 @@ from amp.types import STANDING_PLAN, Episode, StepRecord
 LearnedPolicy = ByArm | ArmValues
 Learned = Mapping[PlanLearner, Mapping[Path, LearnedPolicy]]
 """Policies by learner and file, a file for each seed."""
+
+_LEARNED_AGAIN = 3
+"""Times at most that policies are learned, as long as they leave the training lattice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +101,8 @@ def study_lattice(
     benchmarks: Sequence[Benchmark],
     directory: Path,
     on_stage: Callable[[str], None] = lambda stage: None,
+    visit: Visit = as_it_is,
+    visit_training: Visit = as_it_is,
 ) -> LatticeStudy:
     """Learns, tunes, and plays everything on the test tasks.
 
@@ -103,6 +111,9 @@ def study_lattice(
         benchmarks: the benchmark, once for each level.
         directory: where learned policies are kept, one of each learner and seed.
         on_stage: called with what is done now.
+        visit: visits what policies come to on the test tasks; by itself it does nothing.
+        visit_training: likewise on training tasks: what fixed arms and rules in any setting come
+            to, and what is learned, which is then learned again.
 
     Raises:
         InvalidInputError: if nothing could be learned, or a learned policy or every fixed one
@@ -118,11 +129,17 @@ def study_lattice(
     recording = told.recording or config.recording
     test = read_lattice(config, benchmarks, recording, told.split, told.limit, ids)
     _check_alike(training, test)
+    training = with_rules(training, visit_training)
     measure = costing(config.ppo.cost, test.card)
-    players = _Players(config, test, measure.of)
+    players = _Players(config, test, measure.of, visit)
     on_stage("playing fixed arms")
     reference = _play_fixed(players, training)
     learned, notes = _learn(config, training, directory, on_stage)
+    for _ in range(_LEARNED_AGAIN - 1):
+        if (more := _visited(config, training, learned, visit_training)) is training:
+            break
+        training = more
+        learned, notes = _learn(config, training, directory, on_stage)
     notes += [f"{what} left out {task}: {why}" for what, lattice in
               (("training", training), ("test", test)) for task, why in lattice.left_out.items()
               if why != "not in the recording"]  # fmt: skip
@@ -143,6 +160,11 @@ def study_lattice(
                 players.play_seeds("control", f"{how} of {name}", seeds)
     players.check_learned(learned)
     on_stage("comparing")
+    adapted = [
+        players.adapted(f"{learner} at {trade_off:g}", trade_off)
+        for trade_off in told.trade_offs
+        for learner in learned
+    ]
     runs, gone = players.inside()
     oracle = players.oracle(told.trade_offs[0])
     duels = [f"{learner} at {told.trade_offs[0]:g}" for learner in learned]
@@ -156,7 +178,7 @@ def study_lattice(
         ids,
         report,
         runs,
-        tuple(players.adaptivity),
+        tuple(adapted),
         (*notes, *gone),
         tuple(plan for name in duels for plan in players.shown(name, told.trade_offs[0])),
         tuple(line for lines in questions for line in lines),
@@ -206,6 +228,15 @@ def _learn(
     return learned, notes
 
 
+def _visited(config: TrainConfig, training: Lattice, learned: Learned, visit: Visit) -> Lattice:
+    """The training tasks with all that the learned policies come to."""
+    for policies in learned.values():
+        for seed, policy in enumerate(policies.values()):
+            for trade_off in config.compare.trade_offs:
+                training = visit(training, policy.with_trade_off(trade_off), seed)
+    return training
+
+
 def _allocates(episodes: Sequence[Episode]) -> bool:
     """Whether any step was allocated anything."""
     return any(step.rounds for episode in episodes for step in episode.steps)
@@ -225,8 +256,8 @@ def _play_fixed(players: _Players, training: Lattice) -> str:
     if not worth:
         raise InvalidInputError(
             "every fixed arm leaves the lattice on some test task, so there is nothing to compare"
-            " with; visit what they come to (amp record --lattice with more --nodes, or --complete"
-            " fixed)"
+            " with; visit what they come to (--model NAME, or amp record --lattice with more"
+            " --nodes)"
         )
     return max(worth, key=lambda name: worth[name])
 
@@ -237,17 +268,17 @@ class _Players:
 
     Attributes:
         config: the configuration.
-        lattice: of the test tasks.
+        lattice: of the test tasks, with what was visited for those played so far.
         cost_of: cost of a usage, in the unit of the configuration.
+        visit: visits what a policy comes to before it is played.
         played: episodes of all seeds, by kind and name.
-        adaptivity: of the learned policies.
     """
 
     config: TrainConfig
     lattice: Lattice
     cost_of: CostOf
+    visit: Visit = as_it_is
     played: dict[str, tuple[Kind, list[Episode]]] = field(default_factory=dict)
-    adaptivity: list[Adaptivity] = field(default_factory=list)
 
     def play(self, kind: Kind, name: str, allocator: Allocator) -> None:
         """Plays a policy in all seeds."""
@@ -255,11 +286,10 @@ class _Players:
 
     def play_seeds(self, kind: Kind, name: str, allocators: Mapping[int, Allocator]) -> None:
         """Plays a policy, another one for each seed."""
-        episodes = [
-            episode
-            for seed, allocator in allocators.items()
-            for episode in replay_lattice(self.lattice, allocator, seed=seed)
-        ]
+        episodes: list[Episode] = []
+        for seed, allocator in allocators.items():
+            self.lattice = self.visit(self.lattice, allocator, seed)
+            episodes += replay_lattice(self.lattice, allocator, seed=seed)
         self.played[name] = kind, episodes
 
     def play_learned(
@@ -269,7 +299,6 @@ class _Players:
         at = {seed: policy.with_trade_off(trade_off) for seed, policy in enumerate(policies)}
         self.play_seeds("adaptive", name, at)
         episodes, count = self.played[name][1], len(self.lattice.tasks)
-        self.adaptivity.append(self._adapted(name, episodes, trade_off))
         return [episodes[start : start + count] for start in range(0, len(episodes), count)]
 
     def best_setting(self, training: Lattice, settings: RuleSettings, trade_off: float) -> str:
@@ -290,21 +319,15 @@ class _Players:
         """Makes sure that no learned policy left the lattice.
 
         Raises:
-            InvalidInputError: if one did, with the command that visits what they come to.
+            InvalidInputError: if one did, with the option that visits what they come to.
         """
         for trade_off in self.config.compare.trade_offs:
-            names = {learner: f"{learner} at {trade_off:g}" for learner in learned}
-            gone = {what: leaves(self.played[name][1]) for what, name in names.items()}
-            files = [f"--complete {path}" for what, left in gone.items() if left
-                     for path in learned[what]]  # fmt: skip
-            for what, left in gone.items():
-                if left:
+            for name in (f"{learner} at {trade_off:g}" for learner in learned):
+                if left := leaves(self.played[name][1]):
                     raise InvalidInputError(
-                        f"{names[what]} left the lattice in {len(left)} of"
-                        f" {len(self.played[names[what]][1])} episodes, such as one of task"
-                        f" {left[0].task.id}; visit what is come to as the test tasks were"
-                        f" recorded: amp record {self.lattice.benchmark} --lattice --trade-off"
-                        f" {trade_off:g} {' '.join(files)}"
+                        f"{name} left the lattice in {len(left)} of {len(self.played[name][1])}"
+                        f" episodes, such as one of task {left[0].task.id}; visit what is come to"
+                        f" with {self.lattice.card.name}: the same command with --model NAME"
                     )
 
     def oracle(self, trade_off: float) -> Run:
@@ -324,7 +347,7 @@ class _Players:
             if left := leaves(episodes):
                 gone.append(
                     f"{name} left the lattice in {len(left)} of {len(episodes)} episodes and is not"
-                    " reported (amp record --lattice --complete visits what a policy comes to)"
+                    " reported (--model NAME visits what policies come to)"
                 )
             else:
                 runs.append(self._run(name, kind, episodes))
@@ -360,9 +383,10 @@ class _Players:
             prompts=self.lattice.prompts,
         )
 
-    def _adapted(self, name: str, episodes: Sequence[Episode], trade_off: float) -> Adaptivity:
+    def adapted(self, name: str, trade_off: float) -> Adaptivity:
         """What each step was allocated against what the oracle would allocate there."""
-        reward, tasks = self.config.ppo.reward, {t.task.id: t for t in self.lattice.tasks}
+        episodes, reward = self.played[name][1], self.config.ppo.reward
+        tasks = {t.task.id: t for t in self.lattice.tasks}
         known = {
             name: best_arms(self.lattice.arms, task, reward, trade_off, self.cost_of)
             for name, task in tasks.items()

@@ -15,6 +15,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from amp.allocate.arm_values import ArmValues
+from amp.allocate.base import Allocator, FixedAllocator
+from amp.allocate.plan_state import plan_rules
 from amp.allocate.policy import ByArm
 from amp.allocate.policy_file import CurvePoint, Origin, save_arm_values, save_policy
 from amp.benchmarks.base import Benchmark
@@ -23,9 +25,9 @@ from amp.errors import InvalidInputError
 from amp.learn.arm_values import ValueSettings, learn_arm_values
 from amp.learn.config import POLICY, TrainConfig
 from amp.learn.dataset import CURVE
-from amp.simulate.lattice_recording import Lattice, Survey, lattice_arms, lattice_from_recording
-from amp.simulate.lattice_replay import replay_lattice
-from amp.simulate.lattice_states import Arms
+from amp.simulate.lattice_recording import Lattice, Survey, lattice_from_recording
+from amp.simulate.lattice_replay import Visit, replay_lattice
+from amp.simulate.lattice_states import Arms, lattice_arms
 from amp.simulate.lattice_table import lattice_env
 from amp.simulate.table_env import TableEnv
 from amp.simulate.table_oracle import oracle
@@ -37,6 +39,18 @@ if TYPE_CHECKING:  # it loads PyTorch
 
 _HARDEST = 1.0
 """Trade-off at which tasks are the harder the less often, and the more dearly, they can be done."""
+
+
+def survey_of(config: TrainConfig, benchmarks: Sequence[Benchmark]) -> Survey:
+    """What was visited of the lattice of a configuration.
+
+    Raises:
+        InvalidInputError: if the benchmark lacks one of its arms.
+    """
+    first, told = benchmarks[0], config.lattice
+    named = lattice_arms(first, config.arms)
+    arms = Arms(named, config.samples, frozenset(told.probes), told.main)
+    return Survey(first, arms, max_steps=told.max_steps)
 
 
 def read_lattice(
@@ -61,18 +75,25 @@ def read_lattice(
         InvalidInputError: if there are no such tasks or arms.
         RecordingError: as `lattice_from_recording`.
     """
-    first, told = benchmarks[0], config.lattice
-    named = lattice_arms(first, config.arms)
-    arms = Arms(named, config.samples, frozenset(told.probes), told.main)
-    survey = Survey(first, arms, max_steps=told.max_steps)
+    survey = survey_of(config, benchmarks)
     every = [task for each in benchmarks for task in each.tasks(split, limit)]
     tasks: list[Task] = [task for task in every if task.id not in without]
     if not tasks:
         raise InvalidInputError(
-            f"split {split!r} of {first.name} has {len(every)} tasks, and of these none that is no"
-            " training task; name another split or a higher limit"
+            f"split {split!r} of {config.benchmark} has {len(every)} tasks, and of these none that"
+            " is no training task; name another split or a higher limit"
         )
     return asyncio.run(lattice_from_recording(recording, survey, tasks))
+
+
+def with_rules(training: Lattice, visit: Visit) -> Lattice:
+    """Training tasks with all that fixed arms and rules in any setting come to."""
+    arms = training.arms.named
+    played: list[Allocator] = [FixedAllocator(arm) for arm in arms.values()]
+    played += [one for settings in plan_rules(arms).values() for one in settings.values()]
+    for allocator in played:
+        training = visit(training, allocator, 0)
+    return training
 
 
 def table_of(config: TrainConfig, lattice: Lattice) -> TableEnv:

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from amp.simulate.compare import Adaptive, simulate, simulated_run
     from amp.simulate.lattice_recording import (
         Survey,
-        lattice_arms,
         lattice_from_recording,
         record_lattice,
     )
+    from amp.simulate.lattice_states import lattice_arms
     from amp.simulate.lattice_table import lattice_env
     from amp.simulate.node_env import Edge, Node, env_from_lattice
     from amp.simulate.policies import (
@@ -113,7 +113,8 @@ __getattr__ = exported_later(
         "build": ("opening_contexts", "table_from_recording"),
         "compare": ("Adaptive", "simulate", "simulated_run"),
         "sample_env": ("env_from_samples",),
-        "lattice_recording": ("Survey", "lattice_arms", "lattice_from_recording", "record_lattice"),
+        "lattice_recording": ("Survey", "lattice_from_recording", "record_lattice"),
+        "lattice_states": ("lattice_arms",),
         "lattice_table": ("lattice_env",),
         "node_env": ("Edge", "Node", "env_from_lattice"),
         "table_oracle": ("oracle",),

@@ -130,7 +130,8 @@ class Explorer:
 
         Args:
             task: the task.
-            ways: names of the choices of episodes, whose states are visited beyond the cap.
+            ways: names of the choices of episodes, whose states are visited beyond the cap, with
+                that which they end in.
 
         Raises:
             InvalidInputError: if on such a way a choice is none that the arms make there.
@@ -171,6 +172,8 @@ class Explorer:
                 if name not in states:
                     await visit(reached[name])
                 name = states[name].after(made)
+            if name is not None and name not in states:
+                await visit(reached[name])
         for state in states.values():
             for choice, lead in state.leads.items():
                 if lead.to is not None and lead.to not in states:

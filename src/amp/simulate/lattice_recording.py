@@ -8,23 +8,15 @@ is kept of a state is its digest, so the texts of a task come from its environme
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from amp.allocate.rules import plan_arms
 from amp.benchmarks.base import Benchmark
-from amp.errors import (
-    EnvironmentFailedError,
-    InvalidInputError,
-    ModelError,
-    RecordingError,
-    did_you_mean,
-)
-from amp.evaluate.record import TriedTask, corners, work_through
+from amp.errors import EnvironmentFailedError, ModelError, RecordingError
+from amp.evaluate.record import TriedTask, work_through
 from amp.evaluate.workers import Here, Workers
 from amp.methods import AnyPlanner
 from amp.models.base import ModelCard
@@ -33,7 +25,7 @@ from amp.models.recording import digest
 from amp.models.recording_file import add_lattice_task, read_lattice_tasks, read_lattices
 from amp.simulate.lattice_explorer import Explorer, ReplayError
 from amp.simulate.lattice_states import Arms, LatticeEdge, TaskLattice, choice_in
-from amp.types import MODEL_ERROR, PLAN, Allocation, Task, written
+from amp.types import GIVEN_UP, MODEL_ERROR, PLAN, Episode, Task, written
 
 _ENDED, _OUTSIDE = -1, -2
 
@@ -112,38 +104,6 @@ class Survey:
     def explorer(self, model: RecordedModel, cap: int | None = None) -> Explorer:
         """Visits states with a model, or with its recording alone."""
         return Explorer(model, self.benchmark, self.arms, cap or self.cap, self.max_steps)
-
-
-def lattice_arms(benchmark: Benchmark, names: Sequence[str] = ()) -> dict[str, Allocation]:
-    """The arms of a lattice by name.
-
-    Args:
-        benchmark: has the arms of its defaults or, without any, those of `plan_arms`.
-        names: the arms wanted, also ``think 2`` and ``plan 3`` with any numbers, and the corners of
-            the benchmark's space; all of the benchmark's if there are none.
-
-    Raises:
-        InvalidInputError: if there is no arm of a name.
-    """
-    defaults = benchmark.defaults
-    counts = [re.fullmatch(r"(think|plan) (\d+)", name) for name in names]
-    told = [(one[1], int(one[2])) for one in counts if one is not None and 0 < int(one[2]) <= 64]
-    at_once = replace(defaults.fixed, depth=0, beam_width=1)
-    usual = plan_arms(at_once)
-    wanted = plan_arms(
-        at_once,
-        [count for what, count in told if what == "plan"],
-        [count for what, count in told if what == "think"],
-    )
-    own = dict(defaults.arms) or usual
-    known = corners(defaults.space) | usual | wanted | own
-    for name in names:
-        if name not in known:
-            raise InvalidInputError(
-                f"unknown arm {name!r}{did_you_mean(name, list(known))} (arms of"
-                f" {benchmark.name}: {'; '.join(known)})"
-            )
-    return {name: known[name] for name in names} if names else own
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,8 +266,39 @@ async def _row_of(bench: SurveyBench, visit: _Visit) -> Mapping[str, Any] | None
     found = await explorer(bench.model, cap).explore(task, ways)
     if None not in found.way(episode):
         return None
-    ways = [*ways, [choice_in(step).name for step in episode.steps]]
+    ways = [*ways, way_of(episode)]
     return _row(await explorer(bench.model, cap).explore(task, ways), cap, ways)
+
+
+async def visit_way(
+    model: RecordedModel, path: Path, survey: Survey, task: Task, way: Sequence[str]
+) -> TaskLattice:
+    """Visits what a way leads to beyond the states of a task in a recording, and keeps that there.
+
+    Args:
+        model: the model behind its recording.
+        path: that of the recording.
+        survey: what was visited.
+        task: the task, which is in the recording.
+        way: names of choices (`way_of`).
+
+    Raises:
+        InvalidInputError: as `Explorer.explore`.
+        ReplayError: as `Explorer.explore`.
+        EnvironmentFailedError: as `Explorer.explore`.
+        ModelError: from the model.
+    """
+    row = read_lattice_tasks(path, survey.key)[task.id]
+    ways = [each for each in _ways(row) if each != list(way[: len(each)])] + [list(way)]
+    found = await survey.explorer(model, row["cap"]).explore(task, ways)
+    add_lattice_task(path, survey.key, survey.told, task.id, _row(found, row["cap"], ways))
+    return found
+
+
+def way_of(episode: Episode) -> list[str]:
+    """Names of the choices of an episode; where it was given up, none was made."""
+    given_up = episode.ended == GIVEN_UP
+    return [choice_in(step).name for step in episode.steps[: -1 if given_up else None]]
 
 
 async def _noted(

@@ -8,7 +8,7 @@ step, as a rule beside people's ratings.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -17,7 +17,7 @@ from amp.annotations.store import AnnotatedState, Annotation
 from amp.assess.base import Assessor
 from amp.errors import InvalidInputError
 from amp.reward import Reward
-from amp.simulate.lattice_recording import Lattice
+from amp.simulate.lattice_recording import Lattice, way_of
 from amp.simulate.lattice_states import (
     ArmAnswer,
     Arms,
@@ -38,6 +38,7 @@ from amp.types import (
     Round,
     StepContext,
     StepRecord,
+    Task,
     Usage,
     first_failure,
 )
@@ -53,6 +54,8 @@ _MAX_ROUNDS = 16
 _NOT_ASSESSED = Complexity(0.0)
 
 CostOf = Callable[[Usage], float]
+Visit = Callable[[Lattice, Allocator, int], Lattice]
+"""Gives a lattice with all that a policy with a seed comes to, as `visit_policy`."""
 Decide = Callable[[LatticeState, StepContext], Decision]
 """Decides on a step, of which the state is known, too."""
 
@@ -106,6 +109,39 @@ def play(arms: Arms, task: TaskLattice, decide: Decide, seed: int = 0) -> Episod
             success = False if lead.outside else lead.success
             return Episode(own, tuple(steps), success, lead.score, total, ended)
         state = task.states[lead.to]
+
+
+async def visit_policy(
+    lattice: Lattice,
+    allocator: Allocator,
+    seed: int,
+    visit: Callable[[Task, Sequence[str]], Awaitable[TaskLattice]],
+) -> Lattice:
+    """The lattice with all that a policy comes to in its tasks; the same one if that is there.
+
+    Args:
+        lattice: what was visited.
+        allocator: the policy.
+        seed: of the tasks, as in `replay_lattice`.
+        visit: visits what a way of choices leads to in a task (`lattice_recording.visit_way`).
+
+    Raises:
+        InvalidInputError: as `replay_lattice`.
+    """
+    tasks = []
+    for task in lattice.tasks:
+        found = task
+        while gone := leaves(
+            replay_lattice(replace(lattice, tasks=(found,)), allocator, None, seed)
+        ):
+            found = await visit(found.task, way_of(gone[0]))
+        tasks.append(found)
+    return lattice if tuple(tasks) == lattice.tasks else replace(lattice, tasks=tuple(tasks))
+
+
+def as_it_is(lattice: Lattice, allocator: Allocator, seed: int) -> Lattice:
+    """Visits nothing; `Visit`."""
+    return lattice
 
 
 class _Step:

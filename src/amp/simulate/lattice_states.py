@@ -6,10 +6,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from amp.errors import InvalidInputError
+from amp.allocate.rules import plan_arms
+from amp.benchmarks.base import Benchmark
+from amp.errors import InvalidInputError, did_you_mean
+from amp.evaluate.record import corners
 from amp.models.recording import digest
 from amp.types import (
     Allocation,
@@ -174,6 +178,38 @@ class Arms:
     def times(self, arm: str) -> int:
         """How often an arm is asked in a state."""
         return self.samples if self.named[arm].temperature > 0.0 else 1
+
+
+def lattice_arms(benchmark: Benchmark, names: Sequence[str] = ()) -> dict[str, Allocation]:
+    """The arms of a lattice by name.
+
+    Args:
+        benchmark: has the arms of its defaults or, without any, those of `plan_arms`.
+        names: the arms wanted, also ``think 2`` and ``plan 3`` with any numbers, and the corners of
+            the benchmark's space; all of the benchmark's if there are none.
+
+    Raises:
+        InvalidInputError: if there is no arm of a name.
+    """
+    defaults = benchmark.defaults
+    counts = [re.fullmatch(r"(think|plan) (\d+)", name) for name in names]
+    told = [(one[1], int(one[2])) for one in counts if one is not None and 0 < int(one[2]) <= 64]
+    at_once = replace(defaults.fixed, depth=0, beam_width=1)
+    usual = plan_arms(at_once)
+    wanted = plan_arms(
+        at_once,
+        [count for what, count in told if what == "plan"],
+        [count for what, count in told if what == "think"],
+    )
+    own = dict(defaults.arms) or usual
+    known = corners(defaults.space) | usual | wanted | own
+    for name in names:
+        if name not in known:
+            raise InvalidInputError(
+                f"unknown arm {name!r}{did_you_mean(name, list(known))} (arms of"
+                f" {benchmark.name}: {'; '.join(known)})"
+            )
+    return {name: known[name] for name in names} if names else own
 
 
 def choice_in(step: StepRecord) -> StepChoice:
