@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sqlite3
@@ -16,7 +17,7 @@ from typing import Any
 
 import pytest
 from tests.fakes.files import ROOT
-from tests.faults import ray_runs
+from tests.faults import ray_budget, ray_runs
 
 from amp.trace import EPISODES, MANIFEST
 
@@ -133,6 +134,16 @@ def test_ctrl_c_and_resume(address: str, tmp_path: Path) -> None:
     assert process.wait(PATIENCE_SECONDS) == 0, process.communicate()
     process.communicate()
     assert lines(tmp_path / "run" / EPISODES) == 60
+
+
+def test_agents_on_a_cluster_share_a_budget(address: str) -> None:
+    process = begin(sys.executable, "-m", "tests.faults.ray_budget", address)
+    said, error = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 0, error
+    told, spent = json.loads(said)
+    assert spent == told
+    assert min(told.values()) > ray_budget.FLOOR - ray_budget.WANT
+    assert ray_budget.TOTAL - 2 * ray_budget.WANT < sum(told.values()) <= ray_budget.TOTAL
 
 
 def test_a_killed_node_changes_nothing(

@@ -73,6 +73,35 @@ def test_64_writers_of_8_processes_never_exceed_a_budget(tmp_path: Path, thoroug
         assert spend.day.over_dollars == 0
 
 
+def test_64_writers_of_8_keys_never_exceed_the_budget_that_they_share(
+    tmp_path: Path, thorough: bool
+) -> None:
+    calls = 300 if thorough else 60
+    with redis_server(tmp_path) as url:
+        keys, floor = RedisKeys(RedisStore(url)), 0.02
+        tokens = [keys.add(str(number)) for number in range(8)]
+        keys.share("team", 1.0, {str(number): floor for number in range(8)}, "dollars", 64)
+
+        def writer(number: int) -> None:
+            async def work() -> int:
+                accounts, mine = RedisAccounts(RedisStore(url)), tokens[number]
+                each = [spends(accounts, mine, 8 * number + place, calls) for place in range(8)]
+                counts = await asyncio.gather(*each)
+                await accounts.close()
+                return sum(counts)
+
+            (tmp_path / f"{number}.json").write_text(json.dumps(asyncio.run(work())))
+
+        ended_well([forked(partial(writer, number)) for number in range(8)])
+        told = [json.loads((tmp_path / f"{number}.json").read_text()) for number in range(8)]
+        (state,) = keys.shared()
+        keys.close()
+        assert [nano(state.shares[str(number)].spent) for number in range(8)] == told
+        assert nano(0.97) <= sum(told) <= NANO  # and hardly any of it was left
+        assert min(told) >= nano(floor) - NANO // 250  # but for less than the dearest call
+        assert (state.running, state.waiting) == (0, 0)
+
+
 def end_leases(url: str) -> None:
     """As if time had passed."""
     with Redis.from_url(url) as redis:
@@ -128,7 +157,8 @@ def test_a_kill_leaves_at_most_the_reservation_until_its_lease_ends(
         assert after.day.lost_dollars == spend.day.held_dollars
 
 
-async def test_two_gateways_share_a_budget(tmp_path: Path) -> None:
+@pytest.mark.parametrize("whose", ["of a key", "of two keys"])
+async def test_two_gateways_share_a_budget(tmp_path: Path, whose: str) -> None:
     (tmp_path / "prices.toml").write_text(
         "[openai.m]\nprompt = 10.0\ncached = 1.0\ncompletion = 100.0\n"
     )
@@ -140,28 +170,54 @@ async def test_two_gateways_share_a_budget(tmp_path: Path) -> None:
         return done.stdout
 
     with redis_server(tmp_path) as url:
-        asked = ["keys", "add", "ann", "--dollars-per-day", "0.02", "--accounts", url]
-        token = (await asyncio.to_thread(amp, *asked)).split()[0]
-        async with (
-            serving(either) as upstream,
-            httpx2.AsyncClient(timeout=60, headers={"authorization": f"Bearer {token}"}) as client,
-        ):
+        place, alone = ("--accounts", url), whose == "of a key"
+        limit = ("--dollars-per-day", "0.02") if alone else ()
+        tokens = []
+        for name in ("ann",) if alone else ("ann", "bob"):
+            told = await asyncio.to_thread(amp, "keys", "add", name, *limit, *place)
+            tokens.append(told.split()[0])
+        if not alone:
+            floors = ("--floor", "ann=0.004", "--floor", "bob=0")
+            share = ("keys", "share", "team", "--dollars", "0.02", *floors, *place)
+            assert "0.02 dollars for ann, bob" in await asyncio.to_thread(amp, *share)
+        async with serving(either) as upstream, httpx2.AsyncClient(timeout=60) as client:
             options = ("--upstream", upstream.url, "--accounts", url)
             gateways = [await started(tmp_path, *options) for _ in range(2)]
             body = {"model": "m", "messages": [], "max_tokens": 20}
             calls = [
-                client.post(f"{gateways[n % 2][1]}/v1/chat/completions", json=body)
+                client.post(
+                    f"{gateways[n % 2][1]}/v1/chat/completions",
+                    json=body,
+                    headers={
+                        "authorization": f"Bearer {tokens[n // 2 % len(tokens)]}",
+                        "x-amp-bid": str(n % 3),
+                    },
+                )
                 for n in range(64)
             ]
             got = [answer.status_code for answer in await asyncio.gather(*calls)]
             assert set(got) == {200, 429}
             assert len(upstream.asked) == got.count(200)
+            wrong = {"authorization": f"Bearer {tokens[0]}", "x-amp-bid": "most"}
+            odd = await client.post(
+                f"{gateways[0][1]}/v1/chat/completions", json=body, headers=wrong
+            )
+            assert odd.status_code == 400
+            assert "x-amp-bid is 'most', expected a number" in odd.text
             for process, _ in gateways:
                 process.send_signal(signal.SIGTERM)
                 _, said = await process.communicate()
                 assert (process.returncode, said) == (0, b"")
-        (spend,) = json.loads(await asyncio.to_thread(amp, "keys", "spend", "--json", *asked[-2:]))
+        spends = json.loads(await asyncio.to_thread(amp, "keys", "spend", "--json", *place))
         cost = 5 * 10 + 16 * 1 + 9 * 100  # of every answer, in millionths
-        assert nano(spend["day"]["dollars"]) == got.count(200) * cost * 1000
-        assert spend["day"]["dollars"] <= 0.02
-        assert (spend["open_calls"], spend["day"]["held_dollars"]) == (0, 0)
+        spent = {spend["name"]: nano(spend["day"]["dollars"]) for spend in spends}
+        assert sum(spent.values()) == got.count(200) * cost * 1000 <= nano(0.02)
+        assert all(each["open_calls"] == each["day"]["held_dollars"] == 0 for each in spends)
+        if not alone:
+            (state,) = json.loads(await asyncio.to_thread(amp, "keys", "shared", "--json", *place))
+            shares = {name: nano(share["spent"]) for name, share in state["shares"].items()}
+            assert shares == spent
+            assert all(share["held"] == 0 for share in state["shares"].values())
+            assert nano(0.02) - sum(spent.values()) < nano(0.004)  # less than a call may cost
+            shown = await asyncio.to_thread(amp, "keys", "shared", *place)
+            assert "team: $0.02 dollars" in shown

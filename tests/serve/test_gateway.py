@@ -223,7 +223,13 @@ class Poor(OpenAccounts):
     """Accounts that know one key, and a limit."""
 
     async def reserve(
-        self, key: str, *, dollars: float | None, tokens: int, episode: str = ""
+        self,
+        key: str,
+        *,
+        dollars: float | None,
+        tokens: int,
+        episode: str = "",
+        bid: float = 0.0,
     ) -> Reservation | Refusal:
         if key != "known":
             return Refusal("no such key", 401)

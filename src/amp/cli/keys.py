@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from amp.cli.app import Json, app
 from amp.cli.terminal import new_console, say, say_json
+from amp.errors import InvalidInputError
 from amp.settings import load_settings
 
 if TYPE_CHECKING:
@@ -32,11 +34,15 @@ _File = Annotated[
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="What the key is called.")]
 
 
+def _place(told: str | None) -> str:
+    return told or load_settings().accounts
+
+
 @contextmanager
 def _opened(place: str | None, *, create: bool = False) -> Iterator[Keys]:
     from amp.serve.accounts.base import open_keys
 
-    accounts = open_keys(place or load_settings().accounts, create=create)
+    accounts = open_keys(_place(place), create=create)
     try:
         yield accounts
     finally:
@@ -150,6 +156,86 @@ def keys_spend(
     new_console().print(table)
 
 
+@keys_app.command("share")
+def keys_share(
+    name: Annotated[str, typer.Argument(metavar="BUDGET", help="What the budget is called.")],
+    floor: Annotated[
+        list[str],
+        typer.Option(
+            metavar="KEY=AMOUNT",
+            help="A key that draws from it, and what that is sure of; repeat for each.",
+        ),
+    ],
+    dollars: Annotated[float | None, typer.Option(help="Of all keys together.")] = None,
+    tokens: Annotated[int | None, typer.Option(help="In place of dollars.")] = None,
+    at_once: Annotated[int, typer.Option(help="Calls under way at the same time.")] = 64,
+    accounts: _File = None,
+    as_json: Json = False,
+) -> None:
+    """Let keys draw from one budget. Example: amp keys share team --dollars 5 --floor ann=1"""
+    from amp.serve.accounts.base import open_shared
+
+    if (dollars is None) == (tokens is None):
+        raise InvalidInputError("a shared budget is of --dollars or of --tokens; give one of them")
+    unit: Literal["dollars", "tokens"] = "dollars" if tokens is None else "tokens"
+    total = dollars if tokens is None else tokens
+    assert total is not None  # one of them is given
+    with closing(open_shared(_place(accounts))) as keys:
+        keys.share(name, total, dict(map(_floor, floor)), unit, at_once)
+        (state,) = keys.shared(name)
+    if as_json:
+        say_json(asdict(state))
+    else:
+        say(f"{name}: {total:g} {unit} for {', '.join(state.shares)}")
+
+
+@keys_app.command("shared")
+def keys_shared(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[BUDGET]", help="This budget alone.")
+    ] = None,
+    accounts: _File = None,
+    as_json: Json = False,
+) -> None:
+    """Show what is left of budgets that keys share. Example: amp keys shared team"""
+    from amp.serve.accounts.base import open_shared
+
+    with closing(open_shared(_place(accounts))) as keys:
+        states = keys.shared(name)
+    if as_json:
+        say_json([asdict(state) for state in states])
+        return
+    from rich.table import Table
+
+    table = Table(box=None)
+    table.add_column("budget", overflow="fold")
+    table.add_column("key", overflow="fold")
+    for column in ("floor", "spent", "reserved", "free now"):
+        table.add_column(column, justify="right")
+    for state in states:
+        shown = _dollars if state.unit == "dollars" else "{:,}".format
+        table.add_row(f"{state.name}: {shown(state.total)} {state.unit}")
+        for key, share in state.shares.items():
+            amounts = (share.floor, share.spent, share.held, share.free)
+            table.add_row("", key, *map(shown, amounts))
+    new_console().print(table)
+
+
+def _floor(told: str) -> tuple[str, float]:
+    key, _, amount = told.rpartition("=")
+    try:
+        return key, float(amount)
+    except ValueError:
+        raise InvalidInputError(f"--floor {told}: expected KEY=AMOUNT, such as ann=0.50") from None
+
+
+def _dollars(amount: float) -> str:
+    from amp.serve.accounts.budgets import shown
+    from amp.serve.accounts.keys import nano
+
+    return shown(nano(amount))
+
+
 def _limits(key: Key) -> str:
     from amp.serve.accounts.keys import LIMITS
 
@@ -158,15 +244,11 @@ def _limits(key: Key) -> str:
 
 
 def _described(key: Key) -> dict[str, Any]:
-    from dataclasses import asdict
-
     return {name: value for name, value in asdict(key).items() if name != "id"}
 
 
 def _spent(spend: Spend) -> dict[str, Any]:
     """For machines: dollars beside the nano-dollars that are counted."""
-    from dataclasses import asdict
-
     from amp.serve.accounts.keys import NANO
 
     def told(sums: dict[str, Any]) -> dict[str, Any]:

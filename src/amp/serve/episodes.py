@@ -129,7 +129,13 @@ class EpisodeAccounts:
         return await self._accounts.name_of(self._key)
 
     async def reserve(
-        self, key: str, *, dollars: float | None, tokens: int, episode: str = ""
+        self,
+        key: str,
+        *,
+        dollars: float | None,
+        tokens: int,
+        episode: str = "",
+        bid: float = 0.0,
     ) -> Reservation | Refusal:
         """Sets aside what a call can cost at most; the key of the provider is not looked at."""
         task = current_episode()
@@ -139,7 +145,7 @@ class EpisodeAccounts:
         reserved: Reservation | Refusal | None = None
         try:
             reserved = await self._accounts.reserve(
-                self._key, dollars=dollars, tokens=tokens, episode=episode
+                self._key, dollars=dollars, tokens=tokens, episode=episode, bid=bid
             )
         finally:  # also if nobody waits for it any more
             if isinstance(reserved, Reservation):

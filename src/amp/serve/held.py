@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from amp.serve.accounts.base import Accounts, Refusal, Reservation
 from amp.serve.exchange import Exchange, RefusedCallError
 from amp.serve.upstreams.upstream import client_key
@@ -62,14 +64,25 @@ async def reserve(
     """Sets aside what a call can cost at most.
 
     Raises:
-        RefusedCallError: if the accounts do not allow it.
+        RefusedCallError: if the accounts do not allow it, or the bid is none.
     """
     reserved = await accounts.reserve(
         client_key(exchange.headers),
         dollars=dollars,
         tokens=tokens,
         episode=exchange.header("x-amp-episode")[:200],
+        bid=_bid(exchange.header("x-amp-bid")),
     )
     if isinstance(reserved, Refusal):
         raise RefusedCallError(reserved.status, reserved.reason, reserved.retry_after_seconds)
     return reserved
+
+
+def _bid(told: str) -> float:
+    try:
+        bid = float(told or 0.0)
+    except ValueError:
+        bid = math.nan
+    if not math.isfinite(bid):
+        raise RefusedCallError(400, f"x-amp-bid is {told[:40]!r}, expected a number")
+    return bid

@@ -12,12 +12,14 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from amp.errors import InvalidInputError
 from amp.settings import in_redis
 from amp.usage import Usage
 
 if TYPE_CHECKING:
     from amp.serve.accounts.budgets import Spend
     from amp.serve.accounts.keys import Key, KeyLimits
+    from amp.serve.accounts.redis import RedisKeys
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,13 @@ class Accounts(Protocol):
         ...
 
     async def reserve(
-        self, key: str, *, dollars: float | None, tokens: int, episode: str = ""
+        self,
+        key: str,
+        *,
+        dollars: float | None,
+        tokens: int,
+        episode: str = "",
+        bid: float = 0.0,
     ) -> Reservation | Refusal:
         """Sets aside what a call can cost at most.
 
@@ -73,6 +81,7 @@ class Accounts(Protocol):
             dollars: the bound of the price; None where the price is not known.
             tokens: the bound of prompt and completion tokens.
             episode: the conversation that the call belongs to, if the client named one.
+            bid: where several keys draw from one budget, the highest goes first.
         """
         ...
 
@@ -106,7 +115,13 @@ class OpenAccounts:
         return ""
 
     async def reserve(
-        self, key: str, *, dollars: float | None, tokens: int, episode: str = ""
+        self,
+        key: str,
+        *,
+        dollars: float | None,
+        tokens: int,
+        episode: str = "",
+        bid: float = 0.0,
     ) -> Reservation | Refusal:
         reservation = Reservation(str(next(self._ids)), "", dollars or 0.0, tokens)
         self.reserved[reservation.id] = reservation
@@ -184,3 +199,20 @@ def open_keys(place: str, *, create: bool = False) -> Keys:
     from amp.serve.accounts.ledger import Accounts as AccountsInFile
 
     return AccountsInFile(Path(place), create=create)
+
+
+def open_shared(place: str) -> RedisKeys:
+    """Opens the budgets that keys share, for a command.
+
+    Raises:
+        InvalidInputError: if the place is no Redis, or it cannot be used.
+    """
+    if not in_redis(place):
+        raise InvalidInputError(
+            f"budgets that keys share are kept in Redis, and accounts is {place}; give --accounts"
+            " redis://HOST:PORT/NUMBER"
+        )
+    from amp.serve.accounts.redis import RedisKeys
+    from amp.serve.accounts.redis_store import RedisStore
+
+    return RedisKeys(RedisStore(place))

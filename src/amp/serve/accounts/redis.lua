@@ -6,6 +6,14 @@
 --   BASE:call:N         a call: key, begun, episode, held_dollars, held_tokens, ending
 --   BASE:open:ID        open calls of a key, by the second at which their lease ends
 --   BASE:sum:ID:PERIOD  sums of a day, a month or an episode, with what open calls hold
+--
+-- Budgets that several agents draw from (amp.serve.accounts.redis_budget), in whole units of any kind:
+--
+--   BASE:budget:NAME    a budget: unit, total, at_once
+--   BASE:floor:NAME, BASE:spent:NAME, BASE:held:NAME  amounts by agent
+--   BASE:budget_of      NAME by key;  BASE:budgets: all names
+--   BASE:ticket:T       an agent that waits or has its turn: budget, agent, bid, order, most, ending
+--   BASE:waiting:NAME, BASE:running:NAME  tickets, by the second at which their lease ends
 
 local BASE, operation, moment = KEYS[1], ARGV[1], tonumber(ARGV[2])
 if not moment then
@@ -117,6 +125,9 @@ end
 
 function operations.revoke(id)
   redis.call('HSETNX', at('key', id), 'revoked', text(now))
+  local name = redis.call('HGET', at('key', id), 'name')
+  local budget = redis.call('HGET', at('budget_of'), name)
+  if budget then redis.call('HSET', at('floor', budget), name, 0) end -- it needs no more of it
   return {'ok'}
 end
 
@@ -209,6 +220,183 @@ function operations.spend(id)
     table.insert(found, text(held_tokens))
   end
   return found
+end
+
+-- ------------------------------------------------------------------ budgets of several agents
+
+local function amounts(what, name)
+  local found = row(at(what, name))
+  for agent, amount in pairs(found) do found[agent] = tonumber(amount) end
+  return found
+end
+
+local function shares(name)
+  return {floor = amounts('floor', name), spent = amounts('spent', name), held = amounts('held', name)}
+end
+
+-- What an agent may take now, and what it could if nothing was set aside.
+local function left(name, agent, of)
+  local now = tonumber(redis.call('HGET', at('budget', name), 'total'))
+  local ever = now
+  for other, floor in pairs(of.floor) do
+    local spent, held = of.spent[other], of.held[other]
+    now, ever = now - spent - held, ever - spent
+    if other ~= agent then
+      now = now - math.max(0, floor - spent - held)
+      ever = ever - math.max(0, floor - spent)
+    end
+  end
+  return math.max(0, now), math.max(0, ever)
+end
+
+local function close(id, ticket, ending, cost)
+  local name = ticket.budget
+  if ticket.most then
+    redis.call('HINCRBY', at('held', name), ticket.agent, text(0 - tonumber(ticket.most)))
+    redis.call('HINCRBY', at('spent', name), ticket.agent, text(cost))
+  end
+  redis.call('ZREM', at('waiting', name), id)
+  redis.call('ZREM', at('running', name), id)
+  redis.call('HSET', at('ticket', id), 'ending', ending)
+  redis.call('EXPIRE', at('ticket', id), ENDED)
+end
+
+-- Ends the turns of agents that are lost. What those spent nobody has told, so it counts as all of it.
+local function sweep(name)
+  local past = string.format('%.3f', moment)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', at('running', name), '-inf', past)) do
+    local ticket = row(at('ticket', id))
+    close(id, ticket, 'lost', tonumber(ticket.most))
+  end
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', at('waiting', name), '-inf', past)) do
+    close(id, row(at('ticket', id)), 'lost', 0)
+  end
+end
+
+local function goes_before(one, other, spent)
+  local bid, other_bid = tonumber(one.bid), tonumber(other.bid)
+  if bid ~= other_bid then return bid > other_bid end
+  if spent[one.agent] ~= spent[other.agent] then return spent[one.agent] < spent[other.agent] end
+  return tonumber(one.order) < tonumber(other.order)
+end
+
+function operations.make(name, unit, total, at_once, whose, ...)
+  local pairs_of, known = {...}, redis.call('HKEYS', at('names'))
+  if redis.call('EXISTS', at('budget', name)) == 1 then return {'taken'} end
+  for i = 1, #pairs_of, 2 do
+    local other = redis.call('HGET', at('budget_of'), pairs_of[i])
+    if whose == 'keys' and redis.call('HEXISTS', at('names'), pairs_of[i]) == 0 then
+      return {'no key', pairs_of[i], unpack(known)}
+    elseif whose == 'keys' and other then
+      return {'other', pairs_of[i], other}
+    end
+  end
+  for i = 1, #pairs_of, 2 do
+    if whose == 'keys' then redis.call('HSET', at('budget_of'), pairs_of[i], name) end
+    redis.call('HSET', at('floor', name), pairs_of[i], pairs_of[i + 1])
+    redis.call('HSET', at('spent', name), pairs_of[i], 0)
+    redis.call('HSET', at('held', name), pairs_of[i], 0)
+  end
+  redis.call('HSET', at('budget', name), 'unit', unit, 'total', total, 'at_once', at_once)
+  redis.call('SADD', at('budgets'), name)
+  return {'ok'}
+end
+
+function operations.budgets()
+  return redis.call('SMEMBERS', at('budgets'))
+end
+
+function operations.budget_of(key)
+  local name = redis.call('HGET', at('budget_of'), key)
+  return name and {name, redis.call('HGET', at('budget', name), 'unit')} or {}
+end
+
+function operations.tell(name)
+  local budget = row(at('budget', name))
+  if not budget.total then return {} end
+  sweep(name)
+  local of = shares(name)
+  local found = {budget.unit, budget.total, budget.at_once,
+    tostring(redis.call('ZCARD', at('running', name))), tostring(redis.call('ZCARD', at('waiting', name)))}
+  local agents = redis.call('HKEYS', at('floor', name))
+  table.sort(agents)
+  for _, agent in ipairs(agents) do
+    local free = left(name, agent, of)
+    for _, part in ipairs({agent, text(of.floor[agent]), text(of.spent[agent]), text(of.held[agent]), text(free)}) do
+      table.insert(found, part)
+    end
+  end
+  return found
+end
+
+function operations.waive(name, agent)
+  redis.call('HSET', at('floor', name), agent, 0)
+  return {'ok'}
+end
+
+-- The place in the queue is kept for `place` seconds, a turn for `lease`.
+function operations.ask(name, id, agent, bid, want, lease, place)
+  local budget = row(at('budget', name))
+  if not budget.total then return {'there is no such budget'} end
+  if redis.call('HEXISTS', at('floor', name), agent) == 0 then
+    return {'no agent', unpack(redis.call('HKEYS', at('floor', name)))}
+  end
+  sweep(name)
+  local ticket = row(at('ticket', id))
+  if ticket.most then return {ticket.ending or 'turn', ticket.most} end -- this was told, and lost on its way
+  redis.call('HDEL', at('ticket', id), 'ending')
+  redis.call('HSET', at('ticket', id), 'budget', name, 'agent', agent, 'bid', bid, 'want', want)
+  if not ticket.order then redis.call('HSET', at('ticket', id), 'order', redis.call('INCR', at('last_ticket'))) end
+  redis.call('ZADD', at('waiting', name), lease_end(place), id)
+  local room = tonumber(budget.at_once) - redis.call('ZCARD', at('running', name))
+  if room < 1 then return {'wait', text(redis.call('ZCARD', at('waiting', name)))} end
+  local of, mine = shares(name), row(at('ticket', id))
+  local ahead, theirs = 0, 0 -- who goes before, and what they want
+  for _, other in ipairs(redis.call('ZRANGE', at('waiting', name), 0, -1)) do
+    local one = other ~= id and row(at('ticket', other))
+    if one and goes_before(one, mine, of.spent) then
+      ahead = ahead + 1
+      theirs = theirs + (tonumber(one.want) or 2^53)
+    end
+  end
+  local free, ever = left(name, agent, of)
+  local most = tonumber(want) or math.floor(free / room)
+  if most > ever then
+    close(id, mine, 'refused', 0)
+    return {'refused', text(ever)}
+  end
+  -- What is set aside for others may come back; and who goes before need not have come to ask.
+  if ahead >= room or most + theirs > free then return {'wait', text(ahead)} end
+  redis.call('HSET', at('ticket', id), 'most', text(most))
+  redis.call('ZREM', at('waiting', name), id)
+  redis.call('ZADD', at('running', name), lease_end(lease), id)
+  redis.call('HINCRBY', at('held', name), agent, text(most))
+  return {'turn', text(most)}
+end
+
+-- What counts as spent already, since its agent was lost, stays so.
+function operations.done(id, cost)
+  local ticket = row(at('ticket', id))
+  if not ticket.budget then return {} end
+  if not ticket.ending then close(id, ticket, 'done', tonumber(cost)) end
+  local of, found = shares(ticket.budget), {}
+  for agent in pairs(of.floor) do
+    local free = left(ticket.budget, agent, of)
+    table.insert(found, agent)
+    table.insert(found, text(free))
+  end
+  return found
+end
+
+function operations.renew_turns(lease, ...)
+  for _, id in ipairs({...}) do
+    local ticket = row(at('ticket', id))
+    if ticket.budget then
+      sweep(ticket.budget)
+      redis.call('ZADD', at('running', ticket.budget), 'XX', lease_end(lease), id)
+    end
+  end
+  return {'ok'}
 end
 
 return operations[operation](unpack(ARGV, 3))

@@ -9,11 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from typing import Any
 
-from amp.errors import InvalidInputError, KeyRefusedError
+from amp.errors import (
+    BudgetReachedError,
+    InvalidInputError,
+    KeyRefusedError,
+    LimitReachedError,
+)
 from amp.serve.accounts.base import Refusal, Reservation
 from amp.serve.accounts.budgets import (
     NOT_GRANTED,
@@ -40,7 +45,9 @@ from amp.serve.accounts.keys import (
     prefix_of,
     whole,
 )
+from amp.serve.accounts.redis_budget import BudgetState, RedisBudgets, to_whole
 from amp.serve.accounts.redis_store import RedisStore, RedisUnreachableError, exact, read_key
+from amp.shared_budget.base import Unit
 from amp.usage import Usage
 
 LEASE_SECONDS = 60.0
@@ -64,6 +71,8 @@ class RedisAccounts:
         self._store, self._lease = store, lease_seconds
         self._keys: dict[str, tuple[Key, bytes, bytes]] = {}  # by prefix; none of it ever changes
         self._open: dict[str, int] = {}  # the keys of calls that go on
+        self._budgets = RedisBudgets(store)
+        self._turns: dict[str, tuple[str, Unit]] = {}  # by call: the ticket of a shared budget
         self._unwritten: list[tuple[Reservation, str, tuple[int, ...]]] = []
         self._writing = asyncio.Lock()
         self._beats: asyncio.Task[None] | None = None
@@ -78,15 +87,68 @@ class RedisAccounts:
         return found.name
 
     async def reserve(
-        self, key: str, *, dollars: float | None, tokens: int, episode: str = ""
+        self,
+        key: str,
+        *,
+        dollars: float | None,
+        tokens: int,
+        episode: str = "",
+        bid: float = 0.0,
     ) -> Reservation | Refusal:
-        """As `Accounts.reserve`; keys with a limit of dollars may not ask for what has no price."""
-        made = asyncio.ensure_future(self._reserve(key, dollars, tokens, episode))
+        """As `Accounts.reserve`; keys with a limit of dollars may not ask for what has no price.
+
+        A key that draws from a budget with others first waits for its turn there.
+        """
+        try:
+            require_episode(episode)
+        except InvalidInputError as error:
+            return Refusal(str(error), 400)
+        try:
+            turn = await self._turn(key, dollars, tokens, bid)
+        except (*NOT_GRANTED, RedisUnreachableError) as error:
+            return refusal_of(error)
+        if isinstance(turn, Refusal):
+            return turn
+        made = asyncio.ensure_future(self._reserve(key, dollars, tokens, episode, turn))
         try:
             return await asyncio.shield(made)
         except asyncio.CancelledError:
             self._until_closed(self._give_back(made))
             raise
+
+    async def _turn(
+        self, key: str, dollars: float | None, tokens: int, bid: float
+    ) -> tuple[str, Unit] | Refusal | None:
+        """Waits until the budget that a key shares has what a call can cost; gives its ticket.
+
+        Raises:
+            BudgetReachedError: if that will not be there.
+            KeyRefusedError: as `_find`.
+            RedisUnreachableError: if Redis cannot be used.
+        """
+        await self._write()
+        found, _, _ = await self._find(key)
+        shared = await self._budgets.of_key(found.name)
+        if shared is None:
+            return None
+        name, unit = shared
+        if unit == "dollars" and dollars is None:
+            return no_price(found)
+        want = to_whole(dollars or 0.0 if unit == "dollars" else tokens, unit)
+        ticket = secrets.token_hex(12)
+        try:
+            await self._budgets.ask(name, ticket, found.name, bid, want, unit, self._lease)
+        except LimitReachedError as error:
+            raise BudgetReachedError("shared_budget", f"key {found.name}: {error}", None) from None
+        except asyncio.CancelledError:
+            self._until_closed(self._leave(ticket))
+            raise
+        return ticket, unit
+
+    async def _leave(self, ticket: str) -> None:
+        """Ends a turn for which no call was made; what cannot be told now ends with its lease."""
+        with suppress(RedisUnreachableError):
+            await self._budgets.end(ticket, 0)
 
     async def _give_back(self, made: asyncio.Future[Reservation | Refusal]) -> None:
         """Gives back what is reserved for somebody who does not wait for it any more."""
@@ -95,24 +157,35 @@ class RedisAccounts:
                 await self._end_or_later(reservation, "release")
 
     async def _reserve(
+        self,
+        key: str,
+        dollars: float | None,
+        tokens: int,
+        episode: str,
+        turn: tuple[str, Unit] | None,
+    ) -> Reservation | Refusal:
+        made: Reservation | Refusal
+        try:
+            made = await self._reserve_of_key(key, dollars, tokens, episode)
+        except (*NOT_GRANTED, RedisUnreachableError) as error:
+            made = refusal_of(error)
+        if turn is not None and isinstance(made, Refusal):
+            await self._leave(turn[0])
+        elif turn is not None and isinstance(made, Reservation):
+            self._turns[made.id] = turn
+        return made
+
+    async def _reserve_of_key(
         self, key: str, dollars: float | None, tokens: int, episode: str
     ) -> Reservation | Refusal:
-        try:
-            require_episode(episode)
-        except InvalidInputError as error:
-            return Refusal(str(error), 400)
-        try:
-            await self._write()
-            found, _, _ = await self._find(key)
-            if dollars is None and found.limits.counts_dollars:
-                return no_price(found)
-            want = exact(nano(dollars or 0.0))
-            said = await self._store.run(
-                "reserve", found.id, want, whole(tokens, "tokens"), episode, self._lease
-            )
-            number = _reserved(found, said)
-        except (*NOT_GRANTED, RedisUnreachableError) as error:
-            return refusal_of(error)
+        found, _, _ = await self._find(key)
+        if dollars is None and found.limits.counts_dollars:
+            return no_price(found)
+        want = exact(nano(dollars or 0.0))
+        said = await self._store.run(
+            "reserve", found.id, want, whole(tokens, "tokens"), episode, self._lease
+        )
+        number = _reserved(found, said)
         self._open[number] = found.id
         self._beat()
         return Reservation(number, found.name, dollars or 0.0, tokens)
@@ -180,6 +253,11 @@ class RedisAccounts:
             self._beat()
 
     async def _end_now(self, reservation: Reservation, operation: str, *amounts: int) -> None:
+        if (turn := self._turns.get(reservation.id)) is not None:
+            ticket, unit = turn
+            cost = amounts[0 if unit == "dollars" else 1] if amounts else 0
+            await self._budgets.end(ticket, cost)
+            self._turns.pop(reservation.id, None)
         said = await self._store.run(operation, reservation.id, *amounts)
         self._open.pop(reservation.id, None)
         if said[0] != "ok":
@@ -204,10 +282,13 @@ class RedisAccounts:
         while self._open or self._unwritten:
             await asyncio.sleep(self._lease / 3)
             calls = [part for call, key in self._open.items() for part in (key, call)]
+            turns = [ticket for ticket, _ in self._turns.values()]
             try:
                 await self._write()
                 if calls:
                     await self._store.run("renew", self._lease, *calls)
+                if turns:
+                    await self._budgets.renew(self._lease, turns)
             except RedisUnreachableError as error:
                 _log.error("%d leases are not renewed: %s", len(self._open), error)
 
@@ -241,6 +322,7 @@ class RedisKeys:
 
     def __init__(self, store: RedisStore) -> None:
         self._store = store
+        self._budgets = RedisBudgets(store)
         self._runner = asyncio.Runner()
         self._closed = False
 
@@ -298,6 +380,26 @@ class RedisKeys:
             open_calls, *rest = self._run("spend", key.id)
             found.append(Spend(key, _sum(rest[:9]), _sum(rest[9:]), int(open_calls)))
         return found
+
+    def share(
+        self, name: str, total: float, floors: Mapping[str, float], unit: Unit, at_once: int
+    ) -> None:
+        """Makes a budget that keys draw from together.
+
+        Raises:
+            InvalidInputError: as `RedisBudgets.make`.
+        """
+        made = self._budgets.make(name, total, floors, unit=unit, at_once=at_once, whose="keys")
+        self._runner.run(made)
+
+    def shared(self, name: str | None = None) -> list[BudgetState]:
+        """All budgets that keys draw from together, or the one of that name.
+
+        Raises:
+            InvalidInputError: if there is none of that name.
+        """
+        names = self._runner.run(self._budgets.names()) if name is None else [name]
+        return [self._runner.run(self._budgets.tell(each)) for each in names]
 
     def _run(self, operation: str, *arguments: object) -> list[Any]:
         return self._runner.run(self._store.run(operation, *arguments))

@@ -49,9 +49,18 @@ class SqliteAccounts:
             return refusal_of(error)
 
     async def reserve(
-        self, key: str, *, dollars: float | None, tokens: int, episode: str = ""
+        self,
+        key: str,
+        *,
+        dollars: float | None,
+        tokens: int,
+        episode: str = "",
+        bid: float = 0.0,
     ) -> Reservation | Refusal:
-        """As `Accounts.reserve`; keys with a limit of dollars may not ask for what has no price."""
+        """As `Accounts.reserve`; keys with a limit of dollars may not ask for what has no price.
+
+        No keys share a budget here, so bids change nothing.
+        """
         try:
             require_episode(episode)
         except InvalidInputError as error:

@@ -111,7 +111,13 @@ class Operator:
         return self.key.name
 
     async def reserve(
-        self, key: str, *, dollars: float | None, tokens: int, episode: str = ""
+        self,
+        key: str,
+        *,
+        dollars: float | None,
+        tokens: int,
+        episode: str = "",
+        bid: float = 0.0,
     ) -> Reservation | Refusal:
         limits = self.key.limits
         if dollars is None and (limits.dollars_per_day, limits.dollars_per_month) != (None, None):
