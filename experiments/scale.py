@@ -39,6 +39,11 @@ RAY_EPISODE_SECONDS = 0.0002
 
 ROUTINGS: tuple[Routing, ...] = ("anywhere", "less busy of two", "hash", "fewest")
 COUNTS = (1, 10, 100, 1_000)
+LONG_COUNTS, GENERATIONS = (10, 100), 30
+"""The long run: so many replicas, and so many episodes for each that is in flight."""
+
+LONG_RUN = f"The same in the long run, {GENERATIONS} episodes for each in flight"
+
 REPLICAS_A_PROCESS = 8
 MILLION = 1e6
 
@@ -217,10 +222,12 @@ def cells(gpu: Replica = GPU, counts: Sequence[int] = COUNTS) -> dict[str, list[
     """All tables, by their titles."""
     recorded, cores = recorded_workload(), recorded_replica()
     sticky: tuple[Routing, ...] = ("anywhere", "fewest")
+    long = [Cell(CHAT, gpu, count, routing) for count in LONG_COUNTS for routing in ROUTINGS]
     return {
         "A chat that grows, on GPUs": [
             Cell(CHAT, gpu, count, routing) for count in counts for routing in ROUTINGS
         ],
+        LONG_RUN: [replace(each, episodes=GENERATIONS * each.in_flight) for each in long],
         "ALFWorld, on GPUs": [
             Cell(recorded, gpu, count, routing) for count in counts[:3] for routing in sticky
         ],
