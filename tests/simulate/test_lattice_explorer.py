@@ -39,8 +39,10 @@ from amp.simulate.lattice_recording import (
     record_lattice,
     visited,
 )
-from amp.simulate.lattice_states import Arms, TaskLattice, lattice_arms
+from amp.simulate.lattice_replay import replay_lattice
+from amp.simulate.lattice_states import OUTSIDE, Arms, TaskLattice, lattice_arms
 from amp.types import (
+    GIVEN_UP,
     STOP,
     Allocation,
     Complexity,
@@ -344,6 +346,29 @@ def test_what_a_policy_comes_to_is_visited_beyond_the_cap(tmp_path: Path) -> Non
     record(path, few)
     assert {task: one.states for task, one in visited(path, few).items()} == sizes
     assert all(3 < size < 7 for size in sizes.values())
+
+
+class Resigned(Allocator):
+    """Acts twice, and gives up where that leads."""
+
+    def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
+        if context.evidence.rounds:
+            return STOP
+        if len(context.steps) == 2:
+            return Decision(None, give_up="it is far")
+        return Decision(ARMS["act"])
+
+
+def test_what_gives_up_is_visited_as_far_as_it_goes(tmp_path: Path) -> None:
+    path, few = tmp_path / "lattice.sqlite", replace(SURVEY, cap=1)
+    record(path, few)
+    assert all(episode.ended == OUTSIDE for episode in replay_lattice(read(path, few), Resigned()))
+    for _ in range(2):  # a second time adds nothing
+        complete(path, few, Resigned())
+        lattice = read(path, few)
+        assert [len(task.states) for task in lattice.tasks] == [3] * len(TASKS)
+        for episode in replay_lattice(lattice, Resigned()):
+            assert (episode.ended, len(episode.steps)) == (GIVEN_UP, 3)
 
 
 def test_a_policy_that_does_what_no_arm_does_is_refused(tmp_path: Path) -> None:

@@ -57,6 +57,9 @@ from amp.types import (
 )
 from amp.votes import weighted_vote
 
+ENDS_HERE = ""
+"""In place of a choice: a way that ends in a state, not by what was done there."""
+
 _NOT_ASSESSED = Complexity(0.0)
 _NAME_BYTES = 12
 
@@ -130,8 +133,8 @@ class Explorer:
 
         Args:
             task: the task.
-            ways: names of the choices of episodes, whose states are visited beyond the cap, with
-                that which they end in.
+            ways: names of the choices of episodes, whose states are visited beyond the cap;
+                `ENDS_HERE` last visits the state that the others lead to.
 
         Raises:
             InvalidInputError: if on such a way a choice is none that the arms make there.
@@ -171,9 +174,7 @@ class Explorer:
                     break
                 if name not in states:
                     await visit(reached[name])
-                name = states[name].after(made)
-            if name is not None and name not in states:
-                await visit(reached[name])
+                name = None if made == ENDS_HERE else states[name].after(made)
         for state in states.values():
             for choice, lead in state.leads.items():
                 if lead.to is not None and lead.to not in states:

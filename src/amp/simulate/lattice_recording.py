@@ -23,8 +23,8 @@ from amp.models.base import ModelCard
 from amp.models.recorded import RecordedModel
 from amp.models.recording import digest
 from amp.models.recording_file import add_lattice_task, read_lattice_tasks, read_lattices
-from amp.simulate.lattice_explorer import Explorer, ReplayError
-from amp.simulate.lattice_states import Arms, LatticeEdge, TaskLattice, choice_in
+from amp.simulate.lattice_explorer import ENDS_HERE, Explorer, ReplayError
+from amp.simulate.lattice_states import OUTSIDE, Arms, LatticeEdge, TaskLattice, choice_in
 from amp.types import GIVEN_UP, MODEL_ERROR, PLAN, Episode, Task, written
 
 _ENDED, _OUTSIDE = -1, -2
@@ -289,16 +289,23 @@ async def visit_way(
         ModelError: from the model.
     """
     row = read_lattice_tasks(path, survey.key)[task.id]
-    ways = [each for each in _ways(row) if each != list(way[: len(each)])] + [list(way)]
+    ways = [each for each in _ways(row) if not _begins(way, each)] + [list(way)]
     found = await survey.explorer(model, row["cap"]).explore(task, ways)
     add_lattice_task(path, survey.key, survey.told, task.id, _row(found, row["cap"], ways))
     return found
 
 
 def way_of(episode: Episode) -> list[str]:
-    """Names of the choices of an episode; where it was given up, none was made."""
+    """Names of the choices of an episode, also of one that was given up or left the lattice."""
     given_up = episode.ended == GIVEN_UP
-    return [choice_in(step).name for step in episode.steps[: -1 if given_up else None]]
+    way = [choice_in(step).name for step in episode.steps[: -1 if given_up else None]]
+    return [*way, ENDS_HERE] if given_up or episode.ended == OUTSIDE else way
+
+
+def _begins(way: Sequence[str], with_: Sequence[str]) -> bool:
+    """Whether a way goes on where another one ends in a state."""
+    *part, end = with_
+    return end == ENDS_HERE and list(way[: len(part)]) == part
 
 
 async def _noted(

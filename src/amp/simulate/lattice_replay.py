@@ -19,6 +19,7 @@ from amp.errors import InvalidInputError
 from amp.reward import Reward
 from amp.simulate.lattice_recording import Lattice, way_of
 from amp.simulate.lattice_states import (
+    OUTSIDE,
     ArmAnswer,
     Arms,
     LatticeEdge,
@@ -46,9 +47,6 @@ from amp.votes import chooser, weighted_vote
 
 NEEDED = "rule:needed"
 """Who says what a step needed, in annotations."""
-
-OUTSIDE = "left the lattice"
-"""`Episode.ended` where what follows was not visited."""
 
 _MAX_ROUNDS = 16
 _NOT_ASSESSED = Complexity(0.0)

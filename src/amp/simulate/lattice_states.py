@@ -27,6 +27,9 @@ from amp.types import (
     standing_plan,
 )
 
+OUTSIDE = "left the lattice"
+"""`Episode.ended` where what follows was not visited."""
+
 
 @dataclass(frozen=True, slots=True)
 class ArmAnswer:
