@@ -25,6 +25,7 @@ from amp.allocate import (
 )
 from amp.allocate.base import FixedAllocator
 from amp.allocate.mlp_policy import MlpPolicy
+from amp.allocate.policy import arm_space
 from amp.allocate.policy_file import CurvePoint, Origin, save_policy
 from amp.allocate.space import Space
 from amp.assess.base import Training
@@ -38,6 +39,7 @@ from amp.mlp import Layer, content_hash
 from amp.models.base import ModelCard
 from amp.models.scripted import ScriptedModel
 from amp.settings import checked
+from amp.simulate.lattice_states import lattice_arms
 from amp.types import PLAN, Allocation, Complexity
 
 CARD = ModelCard("base", sha256="aa")
@@ -113,6 +115,32 @@ def test_a_policy_is_planned_with_the_heads_that_it_was_learned_with_and_no_othe
         planned(str(shipped), "none")
     assert planned("auto", str(tmp_path / "other")).config.allocator == "heuristic"
     assert [told in message for message in caplog.messages] == [True]
+
+
+def test_a_policy_that_plans_is_the_default_where_nothing_is_set_that_its_arms_decide(
+    shipped: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    babyai, model = load_benchmark("babyai"), ScriptedModel(["1"], card=CARD)
+    arms = lattice_arms(babyai, ["act", "follow", "plan 8"])
+    path = shipped.with_name("babyai-base.safetensors")
+    policy = MlpPolicy.initial(arm_space(arms), ("plan_left",), hidden=4)
+    save_policy(policy, path, Origin("babyai", "base", "aa", ("it",), CURVE), arms)
+
+    def chosen(card: ModelCard = CARD, **planner: Any) -> str | None:
+        config = PlannerConfig(**planner)
+        return Assembly.of(config, babyai).resolved(card).config.allocator
+
+    assert chosen() == chosen(max_steps=8, trade_off=0.95, verification=1) == str(path)
+    told = manifest(RunConfig(benchmark="babyai"), Assembly.of(PlannerConfig(), babyai), model, [])
+    assert "babyai-plan/1" in told["prompts"]
+    assert not caplog.messages
+    assert chosen(replace(CARD, sha256="bb")) == "heuristic"
+    for planner in ({"tools": frozenset[str]()}, {"depth": 1}, {"beam_width": 2}):
+        caplog.clear()
+        assembly._note.cache_clear()
+        assert chosen(**planner) == "heuristic"
+        (why,) = caplog.messages
+        assert "decides on tools, samples and plans itself, and some are set" in why
 
 
 def heads(weight: float) -> Correctness:

@@ -186,14 +186,17 @@ class Assembly:
 
     def _bundled_policy(self, card: ModelCard) -> tuple[Path | None, str]:
         """The policy that comes with amp and heeds the settings, or why there is none."""
-        from amp.allocate.policy_file import ROUTER, bundled_policy, policy_kind  # needs numpy
+        from amp.allocate.policy_file import bundled_policy, load_arms  # needs numpy
 
         path = bundled_policy(self.benchmark.name, card)
         if path is None:
             return None, f"none comes with amp for {self.benchmark.name} and model {card.name}"
-        is_free = self.config.tools is None and self.config.beam_width is None
-        if not is_free and policy_kind(path) == ROUTER:
-            return None, "the one that ships decides on tools and samples itself, and some are set"
+        arms = load_arms(path) or {}
+        plans = any(PLAN in arm.tools for arm in arms.values())
+        decided = ("tools", "beam_width", *(("depth",) if plans else ()))
+        if arms and any(getattr(self.config, name) is not None for name in decided):
+            own = "tools, samples and plans" if plans else "tools and samples"
+            return None, f"the one that ships decides on {own} itself, and some are set"
         lacks = self._lacks_heads(path, card)
         return None if lacks else path, lacks
 

@@ -64,7 +64,7 @@ def manifest(
         "config": config.replace(split=split).model_dump(mode="json"),
         "model": asdict(model.card),
         **({"other_models": [asdict(other.card) for other in others]} if others else {}),
-        "prompts": assembly.prompts,
+        "prompts": resolved.prompts,
         "allocator": resolved.method.allocator if policy is None else policy.stem,
         **({} if heads is None else {"correctness": heads.stem}),
         **({} if resolved.profile is None else {"profile": resolved.profile}),
