@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import is_hypothesis_test, settings
 from tests.fakes.files import DATA
 
 from amp.errors import InvalidInputError
@@ -23,10 +23,6 @@ os.environ.setdefault("AMP_DATA", str(DATA))
 # Else what is learned from pools would depend on the number of cores, see `amp.cli.pools`.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-# A busy machine is no failure: what is promised about speed is measured in perf/.
-settings.register_profile("amp", deadline=None)
-settings.load_profile("amp")
-
 SMALL = "smollm2-135m"
 REAL_MODELS = {"smollm2", "smol"}
 """Fixtures that load a real model."""
@@ -36,7 +32,36 @@ SLOW_FOLDERS = {"docs", "experiments", "faults"}
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--thorough`: the campaigns of tests/faults at full length; CI runs a share of each."""
-    parser.addoption("--thorough", action="store_true", help="run the whole fault campaigns")
+    parser.addoption(
+        "--thorough", action="store_true", help="run the whole fault campaigns, with --draws 3"
+    )
+    parser.addoption(
+        "--draws",
+        type=int,
+        metavar="N",
+        help="draw the examples of properties at random, N times as many; else as the last time",
+    )
+
+
+def _draws(config: pytest.Config) -> int:
+    """How often properties are tested at random; 0 if they draw the same in every run."""
+    return int(config.getoption("draws") or 3 * config.getoption("thorough"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Has a verdict depend on the code alone: neither on chance nor on how busy the machine is.
+
+    What is promised about speed is measured in perf/.
+    """
+    settings.register_profile("amp", deadline=None, derandomize=not _draws(config))
+    settings.load_profile("amp")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Repeats properties that draw at random."""
+    if (draws := _draws(metafunc.config)) and is_hypothesis_test(metafunc.function):
+        metafunc.fixturenames.append("draw")
+        metafunc.parametrize("draw", range(draws))
 
 
 @pytest.fixture(scope="session")

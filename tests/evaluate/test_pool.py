@@ -115,7 +115,7 @@ async def test_of_errors_at_once_the_others_are_not_left_to_the_event_loop() -> 
 
 
 async def test_closing_the_stream_cancels_what_is_under_way() -> None:
-    stream = run_episodes(planner(0.2), Riddles(), TASKS, 6)
+    stream = run_episodes(planner(60), Riddles(), TASKS, 6)
     pending = asyncio.ensure_future(anext(stream))
     await asyncio.sleep(0.05)
     pending.cancel()

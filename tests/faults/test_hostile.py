@@ -122,7 +122,7 @@ def unleash(sandbox: Sandbox, home: Path, temporary: Path) -> Aftermath:
         before = children()
         named = {name: known + program for name, program in programs().items()}
         outcomes = asyncio.run(run_all(named, sandbox))
-        deadline = time.monotonic() + 2  # a name space of processes takes its time to end
+        deadline = time.monotonic() + 30  # a name space of processes takes its time to end
         while (left_running := children() - before) and time.monotonic() < deadline:
             time.sleep(0.05)
         if LINUX:

@@ -146,12 +146,11 @@ async def test_a_storm_ends_after_some_tries(kind: Kind) -> None:
     assert tries == 4
 
 
+@pytest.mark.slow
 async def test_a_storm_ends_in_time_whatever_the_server_asks_for(kind: Kind) -> None:
-    begun = time.monotonic()
     patient = Answer(429, b"slow down", {"Retry-After": "100"})
-    message, tries = await failure(kind, [patient] * 99, timeout_seconds=0.3)
-    assert time.monotonic() - begun < 5.0
-    assert "within 0.3 seconds (tried once, last status 429)" in message
+    message, tries = await failure(kind, [patient] * 99, timeout_seconds=2.0)
+    assert "within 2 seconds (tried once, last status 429)" in message
     assert tries == 1
 
 
@@ -166,10 +165,9 @@ async def test_the_wait_is_as_long_as_the_server_asks_for(kind: Kind) -> None:
 
 async def test_a_server_that_drips_is_given_up(kind: Kind) -> None:
     """Every byte comes in time, the answer never."""
-    begun = time.monotonic()
-    drip = Answer(body=b" " * 40, headers=JSON, pause_seconds=0.05)
-    message, tries = await failure(kind, [drip] * 9, timeout_seconds=0.3)
-    assert time.monotonic() - begun < 1.9
+    drip = Answer(body=b" " * 10_000, headers=JSON, pause_seconds=0.05)
+    async with asyncio.timeout(60):
+        message, tries = await failure(kind, [drip] * 9, timeout_seconds=0.3)
     assert "gave no answer within 0.3 seconds (tried once" in message
     assert tries == 1
 
@@ -260,12 +258,17 @@ async def test_a_redirect_to_no_port_is_told(kind: Kind) -> None:
 
 async def test_counting_ends_where_the_server_drips(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("amp.models.openai_client._ASIDE_SECONDS", 0.2)
-    drip = Answer(body=b" " * 400, headers=JSON, pause_seconds=0.01)
-    with serving(lambda question: drip) as address:
+    asked: list[str] = []
+
+    def drip(question: Question) -> Answer:
+        asked.append(question.path)
+        return Answer(body=b" " * 10_000, headers=JSON, pause_seconds=0.05)
+
+    with serving(drip) as address:
         model = OpenAIModel("m", base_url=address, api_key=KEY)
-        begun = time.monotonic()
-        assert [await model.count_tokens(ask("x")) for _ in range(2)] == [113, 113]
-        assert time.monotonic() - begun < 1.0  # the second time it is not asked
+        async with asyncio.timeout(60):
+            assert [await model.count_tokens(ask("x")) for _ in range(2)] == [113, 113]
+        assert len(asked) == len(set(asked))  # the second time it is not asked
         await model.close()
 
 

@@ -235,10 +235,19 @@ async def test_a_gateway_that_lives_keeps_what_it_holds() -> None:
     keys = RedisKeys(RedisStore("redis://h", client=fakeredis.FakeAsyncRedis(
         server=fake, decode_responses=True)))  # fmt: skip
     token = await asyncio.to_thread(keys.add, "ann", KeyLimits(max_concurrent=1))
-    accounts = RedisAccounts(RedisStore("redis://h", client=client), lease_seconds=1.0)
+    accounts = RedisAccounts(RedisStore("redis://h", client=client), lease_seconds=6.0)
+
+    async def lease_ends() -> float:
+        (name,) = await client.keys("*:open:*")
+        moment: Any = (await client.zrange(name, 0, -1, withscores=True))[0][1]
+        return float(moment)
+
     held = await accounts.reserve(token, dollars=0.0, tokens=1)
     assert isinstance(held, Reservation)
-    await asyncio.sleep(2.5)
+    first = await lease_ends()
+    async with asyncio.timeout(60):
+        while await lease_ends() <= first:  # noqa: ASYNC110  # no event tells
+            await asyncio.sleep(0.05)
     assert isinstance(await accounts.reserve(token, dollars=0.0, tokens=1), Refusal)
     await accounts.settle(held, Usage(prompt_tokens=1))
     assert isinstance(await accounts.reserve(token, dollars=0.0, tokens=1), Reservation)

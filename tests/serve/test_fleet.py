@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 from typing import Any
 
 import httpx2
@@ -13,9 +14,11 @@ from hypothesis import strategies as st
 from tests.fakes.upstream import Asked, Reply, either, serving
 from tests.serve.running import gateway, until
 
+from amp.models.breaker import Breaker
 from amp.serve.decide.base import Arm
 from amp.serve.dialects.apis import CHAT as DIALECT
 from amp.serve.exchange import RefusedCallError
+from amp.serve.upstreams import fleet as fleet_module
 from amp.serve.upstreams.fleet import Fleet, Route
 from amp.serve.upstreams.trying import Patience
 from amp.serve.upstreams.upstream import UpstreamConfig
@@ -140,8 +143,11 @@ async def test_what_is_not_measured_goes_where_its_model_is() -> None:
 
 
 @pytest.mark.slow
-async def test_calls_stay_away_from_an_upstream_that_is_not_there_until_it_is() -> None:
-    ill = True
+async def test_calls_stay_away_from_an_upstream_that_is_not_there_until_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ill, now = True, 0.0
+    monkeypatch.setattr(fleet_module, "Breaker", partial(Breaker, clock=lambda: now))
 
     def first_says(asked: Asked) -> Reply:
         return Reply([b'{"error":{"message":"down"}}'], 503) if ill else either(asked)
@@ -170,11 +176,11 @@ async def test_calls_stay_away_from_an_upstream_that_is_not_there_until_it_is() 
         got = await client.post(f"{amp.v1}/chat/completions", json={**CHAT, "model": "other"})
         assert (got.status_code, got.headers["retry-after"]) == (503, "1")
         assert "left alone" in got.json()["error"]["message"]
-        await asyncio.sleep(0.45)
+        now = 0.45
         assert await who() == "second"  # one call looked, in vain
         assert len(first.asked) == 4
         ill = False
-        await asyncio.sleep(0.85)  # twice as long
+        now += 0.85  # twice as long
         assert [await who() for _ in range(3)] == ["first"] * 3
         assert amp.accounts.reserved == {}
 

@@ -329,8 +329,9 @@ def test_a_client_that_is_closed_or_forgotten_leaves_no_thread() -> None:
 
 
 def test_the_clients_own_timeout_holds(prices: Path) -> None:
+    short = openai.Timeout(60, read=0.2)
     with upstream(lambda asked: Reply([2.0, b"{}"])) as server, amp.episode() as episode:
-        own = openai.OpenAI(base_url=server.url, api_key="k", timeout=0.2, max_retries=0)
+        own = openai.OpenAI(base_url=server.url, api_key="k", timeout=short, max_retries=0)
         with amp.wrap(own, prices=prices) as client, pytest.raises(openai.APITimeoutError):
             client.chat.completions.create(**ASKED)
     assert episode.spent.estimated_calls == 1

@@ -309,9 +309,9 @@ def test_what_is_no_certain_equation_is_left_alone(text: str) -> None:
 
 @pytest.mark.parametrize("unit", ["1", "1+", "(", "1 ", "-", "<<", "1,", "=1+1", "$", "a "])
 def test_long_garbage_takes_no_time(unit: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     wrong_equation(unit * (6_000 // len(unit)))
-    assert time.perf_counter() - started < 2.0
+    assert time.process_time() - started < 2.0
 
 
 async def test_a_value_that_python_refuses_to_write_is_an_error() -> None:

@@ -108,10 +108,10 @@ def test_what_only_a_full_search_can_refute_is_refuted(cheapest: bool) -> None:
 def test_both_limits_end_a_search(cheapest: bool) -> None:
     with pytest.raises(SearchLimitError, match="no plan found within 100 states"):
         solve(lamps(16), cheapest=cheapest, max_states=100)
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(SearchLimitError, match=r"no plan found within 0.2 seconds"):
         solve(lamps(40), cheapest=cheapest, max_states=10**9, seconds=0.2)
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_a_long_chain_heeds_the_time_even_before_its_first_state() -> None:
@@ -119,7 +119,7 @@ def test_a_long_chain_heeds_the_time_even_before_its_first_state() -> None:
         Action(f"step {n}", frozenset({f"at {n}"}), frozenset({f"at {n + 1}"}))
         for n in reversed(range(20_000))
     )
-    started = time.process_time()  # others may keep the machine busy
+    started = time.process_time()
     with pytest.raises(SearchLimitError):
         solve(Problem(frozenset({"at 0"}), frozenset({"at 20000"}), chain), seconds=0.2)
     assert time.process_time() - started < 3
