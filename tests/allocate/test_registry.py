@@ -38,6 +38,7 @@ from amp.latency import CostModel, Lengths
 from amp.mlp import Layer, content_hash
 from amp.models.base import ModelCard
 from amp.models.scripted import ScriptedModel
+from amp.planner import Planner
 from amp.settings import checked
 from amp.simulate.lattice_states import lattice_arms
 from amp.types import PLAN, Allocation, Complexity
@@ -87,6 +88,24 @@ def test_other_names_and_files_stand_for_themselves(shipped: Path) -> None:
 def test_auto_can_still_be_called_as_before(shipped: Path) -> None:
     assert resolved("amp", "gsm8k", CARD) == str(shipped)
     assert find_allocator("amp").takes == find_allocator("auto").takes
+
+
+def test_a_server_that_tells_no_hash_is_rated_by_the_heads_of_its_models_name(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "gsm8k-base.safetensors"
+    save_correctness(heads(0.0), Training("base", "gsm8k", "aa"), path)
+    monkeypatch.setattr("amp.assess.correctness._BUNDLED", tmp_path)
+    assembly = Assembly.of(PlannerConfig(allocator="fixed"), load_benchmark("gsm8k"))
+    for card in (CARD, replace(CARD, sha256="")):
+        planner = assembly.planner(ScriptedModel(["4"], card=card))
+        assert isinstance(planner, Planner)
+        assert planner.rater is not None
+    assert caplog.messages == [f"{path} rates candidates by name: model base has no hash"]
+    for card in (replace(CARD, sha256="bb"), replace(CARD, sha256="", name="another")):
+        planner = assembly.planner(ScriptedModel(["4"], card=card))
+        assert isinstance(planner, Planner)
+        assert planner.rater is None
 
 
 def test_a_policy_is_planned_with_the_heads_that_it_was_learned_with_and_no_others(

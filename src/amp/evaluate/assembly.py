@@ -228,7 +228,8 @@ class Assembly:
         self, model: LanguageModel, larger: LanguageModel | None, others: Sequence[LanguageModel]
     ) -> AnyPlanner:
         config, limits = self.config, self.config.limits
-        models = by_name([model, *others])
+        asked = [model, *others]
+        models = by_name(asked)
         if limits.steps is None:
             limits = replace(limits, steps=self.benchmark.max_steps)
         self.walls(is_replay=is_replay(model))  # for its error
@@ -242,8 +243,7 @@ class Assembly:
         told = self.benchmark.defaults
         executor = Executor(self.benchmark.prompts, tools, told.plausibility, plans=told.plans)
         if self.method.planner in BASELINES:
-            baseline = BASELINES[self.method.planner]
-            return baseline(model, executor, self.defaults.fixed, limits)
+            return BASELINES[self.method.planner](model, executor, self.defaults.fixed, limits)
         allocator = self._allocator(tuple(models))
         for name in sorted({*allocator.models, *filter(None, (config.answered_by,))}):
             if name not in models:
@@ -255,7 +255,7 @@ class Assembly:
         if path is not None and self.trained_on is not None:
             self.trained_on.check_fit(f"assessor {path}", model=model.card)
         probes = self._probes(is_used=allocator.uses_complexity or path is not None)
-        profile = find_profile(model.card) if limits.seconds is not None else None
+        profile = None if limits.seconds is None else find_profile(model.card)
         costs = CostModel(model.card, self.defaults.lengths, profile)
         tool_costs = {name: tool.cost for name, tool in executor.tools.items()}
         if config.overrides:
@@ -264,8 +264,8 @@ class Assembly:
             allocator = OverrideAllocator(allocator, {"model": config.answered_by})
         allocator = allocator.with_limits(limits, costs, tool_costs)
         if config.give_up is not None:
-            recall = 0.95 if config.recall is None else config.recall
-            allocator = GivingUp(allocator, _load_head(config.give_up, self.benchmark.name), recall)
+            head = _load_head(config.give_up, self.benchmark.name)
+            allocator = GivingUp(allocator, head, 0.95 if config.recall is None else config.recall)
         rounds = config.rounds or _MAX_ROUNDS
         if self.method.planner == "beam":
             return BeamPlanner(model, executor, assessor, allocator, limits, rounds, probes=probes)
@@ -275,19 +275,16 @@ class Assembly:
         if policy is not None and (why := self._lacks_heads(policy, model.card)):
             raise InvalidInputError(why)
         rater = self._rater(model.card)
-        if others:
-            rater = self._rater_of(models, rater)
-        asked = [model, *others]
+        rater = self._rater_of(models, rater) if others else rater
         return Planner(asked, executor, assessor, allocator, limits, rounds, select, probes, rater)
 
     def correctness(self, card: ModelCard) -> Path | None:
         """The file of the heads that rate the candidates of a model; None rates none."""
-        config = self.config
-        named = config.correctness or AUTO
-        if config.names_heads:
+        named = self.config.correctness or AUTO
+        if self.config.names_heads:
             return Path(named)
         is_told = self.defaults.plausibility is not no_looks
-        if named == NO_CORRECTNESS or config.method is not None or not is_told:
+        if named == NO_CORRECTNESS or self.config.method is not None or not is_told:
             return None
         from amp.assess.correctness import bundled_correctness  # needs numpy
 
@@ -303,7 +300,9 @@ class Assembly:
             return rater
         from amp.assess.correctness import load_correctness  # needs numpy
 
-        return load_correctness(path, model=card, environment=self.benchmark.name)[0]
+        if not card.sha256:  # of a server; the file was found by the model's name
+            _note(f"{path} rates candidates by name: model {card.name} has no hash")
+        return load_correctness(path, environment=self.benchmark.name)[0]
 
     def _rater_of(self, models: Mapping[str, LanguageModel], base: Rater | None) -> Rater | None:
         """Rates the candidates of each model by its own heads; named ones are the base model's."""
