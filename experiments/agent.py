@@ -39,7 +39,7 @@ from tests.serve.running import Running, gateway
 from amp.errors import AmpError, InvalidInputError
 from amp.report.metrics import wilson
 from amp.serve.accounts.keys import KeyLimits
-from amp.serve.accounts.ledger import Accounts
+from amp.serve.accounts.ledger import AccountsFile
 from amp.serve.traffic.writer import Watching
 from amp.serve.upstreams.fleet import Route
 from amp.serve.upstreams.upstream import UpstreamConfig
@@ -76,7 +76,7 @@ def prepared(models: Sequence[str], folder: Path) -> None:
     ]
     (folder / "prices.toml").write_text("\n".join(tables))
     if not (folder / "accounts.sqlite").exists():
-        books = Accounts(folder / "accounts.sqlite")
+        books = AccountsFile(folder / "accounts.sqlite")
         books.add("shadow", KeyLimits(dollars_per_day=1000.0))
         books.close()
 

@@ -37,7 +37,7 @@ from amp.pools.pool_file import read_pool
 from amp.report.curves import IntervalEstimate
 from amp.report.stats import RESAMPLES, Array, bootstrap
 from amp.serve.accounts.keys import KeyLimits
-from amp.serve.accounts.ledger import Accounts
+from amp.serve.accounts.ledger import AccountsFile
 from amp.serve.traffic.pool import pool_of
 from amp.serve.traffic.study import MAY_LOSE, Expected, TrafficStudy, study_traffic
 from amp.serve.traffic.tables import TrafficFile
@@ -121,7 +121,7 @@ def prepared(pool: Pool, folder: Path, prices: Path | None) -> None:
         lines.append(f'[openai."{name}"]\nprompt = {price.prompt}\ncached = {price.prompt}')
         lines.append(f"completion = {price.completion}\n")
     (folder / "prices.toml").write_text("\n".join(lines))
-    books = Accounts(folder / "accounts.sqlite")
+    books = AccountsFile(folder / "accounts.sqlite")
     books.add("shadow", KeyLimits(dollars_per_day=1000.0))
     books.close()
 
@@ -178,7 +178,7 @@ async def experiment(pool: Pool, folder: Path, shadow: float) -> Mapping[str, st
     )
     _, bill, _ = await asked(recorded, training, passing, folder, watching)
     study, chosen = learned(folder)
-    books = Accounts(folder / "accounts.sqlite")
+    books = AccountsFile(folder / "accounts.sqlite")
     (spend,) = books.spend("shadow")
     books.close()
     policy = Route("amp/auto", policy=str(folder / "policy.safetensors"), arms=(dear, *others))

@@ -13,7 +13,7 @@ from tests.fakes.redis import redis_server
 
 from amp.serve.accounts.base import Reservation
 from amp.serve.accounts.keys import KeyLimits
-from amp.serve.accounts.ledger import Accounts
+from amp.serve.accounts.ledger import AccountsFile
 from amp.serve.accounts.redis import RedisAccounts, RedisKeys
 from amp.serve.accounts.redis_store import RedisStore
 from amp.usage import Usage
@@ -26,7 +26,7 @@ OPEN = 64
 
 def milliseconds(folder: Path) -> list[float]:
     """What `reserve` and `settle` of one call take together, call by call."""
-    accounts = Accounts(folder / "accounts.sqlite")
+    accounts = AccountsFile(folder / "accounts.sqlite")
     limits = KeyLimits(1e6, 1e7, 10**12, 10**9, 10**6, 1e6)
     key = accounts.find(accounts.add("ann", limits))
     for _ in range(OPEN):

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from amp.cli import app
 from amp.errors import InvalidInputError
-from amp.serve.accounts.ledger import Accounts
+from amp.serve.accounts.ledger import AccountsFile
 
 runner = CliRunner()
 
@@ -26,7 +26,7 @@ def test_a_key_is_made_used_listed_and_revoked(tmp_path: Path) -> None:
     file = tmp_path / "accounts.sqlite"
     ours = ("--accounts", file)
     token = amp("keys", "add", "ann", *ours, "--dollars-per-day", 5, "--max-concurrent", 2).strip()
-    accounts = Accounts(file)
+    accounts = AccountsFile(file)
     accounts.settle(accounts.reserve(accounts.find(token), 0.02, 30), 0.0123, 20)
     accounts.close()
     listed = amp("keys", "list", *ours)

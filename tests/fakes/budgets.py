@@ -74,7 +74,7 @@ async def books_in_a_file(folder: Path) -> AsyncIterator[Books]:
     now = [NOON]
     accounts = SqliteAccounts(folder / "accounts.sqlite")
     accounts.accounts.close()
-    accounts.accounts = in_file.Accounts(
+    accounts.accounts = in_file.AccountsFile(
         folder / "accounts.sqlite", clock=lambda: now[0], hold_seconds=LEASE
     )
     accounts.accounts._process = ELSEWHERE

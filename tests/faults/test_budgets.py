@@ -23,7 +23,7 @@ import pytest
 from amp.errors import BudgetReachedError, InvalidInputError
 from amp.serve import sqlite_file
 from amp.serve.accounts.keys import NANO, Key, KeyLimits, nano
-from amp.serve.accounts.ledger import Accounts
+from amp.serve.accounts.ledger import AccountsFile
 from amp.serve.sqlite_file import SqliteFileError
 
 DOLLARS = 1.0
@@ -49,7 +49,7 @@ def ended_well(children: list[int]) -> None:
     assert codes == [0] * len(children)
 
 
-def spends(accounts: Accounts, key: Key, seed: int) -> int:
+def spends(accounts: AccountsFile, key: Key, seed: int) -> int:
     """Makes calls of any size as long as it may; returns the nano-dollars that they cost.
 
     Episodes come in the same order to all writers, so that these meet at the limit of each.
@@ -95,13 +95,13 @@ def test_64_writers_never_exceed_a_budget(
     monkeypatch.setattr(sqlite_file, "_BUSY_SECONDS", 300.0)  # turns are not given in order
     processes, threads = (64, 1) if thorough else (8, 8)
     path = tmp_path / "accounts.sqlite"
-    accounts = Accounts(path)
+    accounts = AccountsFile(path)
     limits = KeyLimits(dollars_per_month=DOLLARS, dollars_per_day=DOLLARS, episode_dollars=EPISODE)
     token = accounts.add("ann", limits)
     accounts.close()
 
     def writer(number: int) -> None:
-        mine = Accounts(path)
+        mine = AccountsFile(path)
         key, counts = mine.find(token), [0] * threads
 
         def work(place: int) -> None:
@@ -135,12 +135,12 @@ def test_a_kill_leaves_at_most_the_reservation(tmp_path: Path, seed: int, thorou
     if not thorough and seed > 2:
         pytest.skip("only with --thorough")
     path, rng = tmp_path / "accounts.sqlite", random.Random(seed)
-    accounts = Accounts(path)
+    accounts = AccountsFile(path)
     token = accounts.add("ann", KeyLimits(dollars_per_day=1000, episode_dollars=EPISODE))
     accounts.close()
 
     def writer(told: int) -> None:
-        mine = Accounts(path)
+        mine = AccountsFile(path)
         key = mine.find(token)
         while True:
             held = mine.reserve(key, 0.001, 10)
@@ -165,7 +165,7 @@ def test_a_kill_leaves_at_most_the_reservation(tmp_path: Path, seed: int, thorou
         # What a writer had been told is there, and at most one call more of each.
         assert settled <= (spent - before) // nano(0.0007) <= settled + 3
         assert held <= 3 * nano(0.001)
-        again = Accounts(path)  # which gives back what the killed ones held
+        again = AccountsFile(path)  # which gives back what the killed ones held
         assert agreed(path) == (spent, 0)
         (spend,) = again.spend()
         assert spend.open_calls == 0
@@ -176,19 +176,19 @@ def test_a_killed_process_reservation_is_released_on_restart_and_said_to_be_lost
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "accounts.sqlite"
-    accounts = Accounts(path)
+    accounts = AccountsFile(path)
     token = accounts.add("ann", KeyLimits(dollars_per_day=0.1))
     accounts.close()
 
     def holder() -> None:
-        mine = Accounts(path)
+        mine = AccountsFile(path)
         mine.reserve(mine.find(token), 0.1, 10)
         os.kill(os.getpid(), signal.SIGKILL)
 
     child = forked(holder)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
     assert agreed(path) == (0, nano(0.1))
-    accounts = Accounts(path)
+    accounts = AccountsFile(path)
     (spend,) = accounts.spend()
     assert (spend.day.held_dollars, spend.day.lost_dollars) == (0, nano(0.1))
     accounts.reserve(accounts.find(token), 0.1, 10)
@@ -197,14 +197,14 @@ def test_a_killed_process_reservation_is_released_on_restart_and_said_to_be_lost
 
 def test_a_full_disk_is_one_line_and_what_was_counted_stays(tmp_path: Path) -> None:
     path, said = tmp_path / "accounts.sqlite", tmp_path / "said"
-    accounts = Accounts(path)
+    accounts = AccountsFile(path)
     token = accounts.add("ann")
     accounts.close()
 
     def writer() -> None:
         descriptor = os.open(said, os.O_CREAT | os.O_WRONLY)  # before nothing can be written
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
-        mine = Accounts(path)
+        mine = AccountsFile(path)
         key, done = mine.find(token), 0
         try:
             while True:
@@ -218,7 +218,7 @@ def test_a_full_disk_is_one_line_and_what_was_counted_stays(tmp_path: Path) -> N
     assert "cannot be written" in line
     assert "\n" not in line
     assert int(done) > 5
-    accounts = Accounts(path)
+    accounts = AccountsFile(path)
     spent, held = agreed(path)
     assert (spent, held) == (int(done) * nano(0.001), 0)
     accounts.reserve(accounts.find(token), 0.001, 10)
@@ -230,7 +230,7 @@ def test_a_full_disk_is_one_line_and_what_was_counted_stays(tmp_path: Path) -> N
 def test_a_place_that_cannot_be_written_is_one_line(mode: int) -> None:
     with TemporaryDirectory() as folder:  # one that somebody else may look into
         path, read, write = Path(folder, "accounts.sqlite"), *os.pipe()
-        Accounts(path).close()
+        AccountsFile(path).close()
         path.chmod(0o644)
         Path(folder).chmod(mode)
 
@@ -238,7 +238,7 @@ def test_a_place_that_cannot_be_written_is_one_line(mode: int) -> None:
             os.setresuid(65534, 65534, 65534)
             for file in (path, Path(folder, "new.sqlite")):
                 with pytest.raises(InvalidInputError) as error:
-                    Accounts(file)
+                    AccountsFile(file)
                 os.write(write, f"{error.value}\n".encode())
 
         ended_well([forked(somebody)])

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from amp.cli.app import app
 from amp.serve.accounts.keys import KeyLimits
-from amp.serve.accounts.ledger import Accounts
+from amp.serve.accounts.ledger import AccountsFile
 from amp.serve.dialects.said import normal_text
 from amp.serve.traffic.tables import TrafficFile
 from amp.serve.traffic.writer import Watching
@@ -66,7 +66,7 @@ async def asked(
 
 async def test_each_kind_is_sent_where_it_is_done_at_less_cost(tmp_path: Path) -> None:
     """Shadow, train, serve: the answers are as right as the dear model's, and the bill is lower."""
-    books = Accounts(tmp_path / "accounts.sqlite")
+    books = AccountsFile(tmp_path / "accounts.sqlite")
     books.add("shadow", KeyLimits(dollars_per_day=1.0))
     books.close()
     traffic, policy = tmp_path / "traffic.sqlite", tmp_path / "policy.safetensors"
@@ -94,7 +94,7 @@ async def test_every_call_is_kept_once_and_every_shadow_is_paid_once(
 ) -> None:
     """Also with streams, many at once, and clients that hang up."""
     count, path = 2_000 if thorough else 200, tmp_path / "traffic.sqlite"
-    books = Accounts(tmp_path / "accounts.sqlite")
+    books = AccountsFile(tmp_path / "accounts.sqlite")
     books.add("shadow", KeyLimits(dollars_per_day=10.0))
     watching = Watching(path, shadow=0.5, accounts=tmp_path / "accounts.sqlite")
     gate, whole = asyncio.Semaphore(32), 0

@@ -21,7 +21,7 @@ from amp.execute.choice_step import MAX_CHOICES, ask, labels_for
 from amp.execute.meter import Meter
 from amp.models.base import Message, Prompt, Request
 from amp.models.openai import OpenAIModel
-from amp.models.openai_client import LABELS, PROMPTS, Offers, read_offers
+from amp.models.openai_client import LABELS, PROMPTS, ServerOffers, read_offers
 from amp.types import Limits
 
 SYSTEM, USER = Message("system", "You are helpful."), Message("user", "Which one?")
@@ -63,7 +63,7 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(["paths", "components", "info"]), json_values))
 def test_whatever_else_is_described_offers_nothing(description: dict[str, Any]) -> None:
-    assert read_offers(description) == Offers()
+    assert read_offers(description) == ServerOffers()
 
 
 def test_a_description_that_refers_to_itself_ends() -> None:

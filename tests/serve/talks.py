@@ -21,11 +21,11 @@ from amp.serve.dialects.apis import CHAT, MESSAGES, RESPONSES
 from amp.serve.dialects.base import Dialect, Events, data_of
 from amp.serve.translate.meaning import (
     Answer,
+    AnswerSchema,
     Counts,
     Part,
     Piece,
     Question,
-    Shape,
     Tool,
     Turn,
     is_json,
@@ -85,7 +85,7 @@ def questions(draw: st.DrawFn) -> Question:
         draw(st.none() | st.floats(0, 1)),
         draw(st.none() | st.floats(0, 1)),
         draw(st.sampled_from(["", "none", "low", "medium", "high", "xhigh", "max"])),
-        draw(st.none() | st.just(Shape(schema, "answer", "", True))),
+        draw(st.none() | st.just(AnswerSchema(schema, "answer", "", True))),
         draw(st.booleans()),
     )
 

@@ -17,7 +17,7 @@ from tests.fakes.budgets import ELSEWHERE, LEASE, LIMITED, NOON, STEPS
 from amp.errors import BudgetReachedError, InvalidInputError, KeyRefusedError
 from amp.serve.accounts.base import Refusal, Reservation
 from amp.serve.accounts.keys import NANO, Key, KeyLimits, nano
-from amp.serve.accounts.ledger import Accounts
+from amp.serve.accounts.ledger import AccountsFile
 from amp.serve.accounts.sqlite import SqliteAccounts
 from amp.usage import Usage
 
@@ -38,13 +38,13 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def accounts(tmp_path: Path, clock: Clock) -> Iterator[Accounts]:
-    opened = Accounts(tmp_path / "accounts.sqlite", clock=clock)
+def accounts(tmp_path: Path, clock: Clock) -> Iterator[AccountsFile]:
+    opened = AccountsFile(tmp_path / "accounts.sqlite", clock=clock)
     yield opened
     opened.close()
 
 
-def a_key(accounts: Accounts, limits: KeyLimits | None = None, name: str = "ann") -> Key:
+def a_key(accounts: AccountsFile, limits: KeyLimits | None = None, name: str = "ann") -> Key:
     return accounts.find(accounts.add(name, limits))
 
 
@@ -103,7 +103,7 @@ def test_no_order_of_calls_breaks_a_limit(
     steps: list[tuple[object, ...]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path, clock = tmp_path_factory.mktemp("accounts") / "a.sqlite", Clock()
-    accounts = Accounts(path, clock=clock, hold_seconds=LEASE)
+    accounts = AccountsFile(path, clock=clock, hold_seconds=LEASE)
     accounts._process = ELSEWHERE
     key, made = a_key(accounts, LIMITED), list[Reservation]()
     for step in steps:
@@ -141,7 +141,7 @@ def test_no_order_of_calls_breaks_a_limit(
     ],
 )
 def test_the_call_that_would_break_a_limit_is_refused(
-    accounts: Accounts, limits: KeyLimits, said: str
+    accounts: AccountsFile, limits: KeyLimits, said: str
 ) -> None:
     key = a_key(accounts, limits)
     accounts.reserve(key, 0.1, 10, "e")
@@ -154,7 +154,7 @@ def test_the_call_that_would_break_a_limit_is_refused(
     accounts.reserve(key, 0.1, 10, "e")
 
 
-def test_an_exhausted_limit_can_be_spent_to_the_last_nano_dollar(accounts: Accounts) -> None:
+def test_an_exhausted_limit_can_be_spent_to_the_last_nano_dollar(accounts: AccountsFile) -> None:
     key = a_key(accounts, KeyLimits(dollars_per_day=0.3))
     for _ in range(3):
         accounts.settle(accounts.reserve(key, 0.1, 1), 0.1, 1)
@@ -164,7 +164,7 @@ def test_an_exhausted_limit_can_be_spent_to_the_last_nano_dollar(accounts: Accou
     assert spend.day.dollars == 300_000_000
 
 
-def test_days_and_months_begin_at_midnight_of_utc(accounts: Accounts, clock: Clock) -> None:
+def test_days_and_months_begin_at_midnight_of_utc(accounts: AccountsFile, clock: Clock) -> None:
     key = a_key(accounts, KeyLimits(dollars_per_day=0.1, dollars_per_month=0.2))
     clock.now = datetime(2026, 11, 29, 23, 59, 59, tzinfo=UTC).timestamp()
     late = accounts.reserve(key, 0.1, 1)
@@ -186,7 +186,7 @@ def test_days_and_months_begin_at_midnight_of_utc(accounts: Accounts, clock: Clo
     assert accounts.spend()[0].month.period == "2026-12"
 
 
-def test_what_a_call_costs_beyond_its_reservation_is_said(accounts: Accounts) -> None:
+def test_what_a_call_costs_beyond_its_reservation_is_said(accounts: AccountsFile) -> None:
     key = a_key(accounts, KeyLimits(dollars_per_day=1))
     over = accounts.settle(accounts.reserve(key, 0.1, 10), 0.15, 12)
     assert (over.over_dollars, over.over_tokens) == (nano(0.05), 2)
@@ -195,7 +195,7 @@ def test_what_a_call_costs_beyond_its_reservation_is_said(accounts: Accounts) ->
 
 
 def test_a_forgotten_reservation_expires_and_a_late_bill_still_counts(
-    accounts: Accounts, clock: Clock
+    accounts: AccountsFile, clock: Clock
 ) -> None:
     accounts._process = ELSEWHERE
     key = a_key(accounts, KeyLimits(dollars_per_day=0.1))
@@ -214,11 +214,11 @@ def test_a_forgotten_reservation_expires_and_a_late_bill_still_counts(
 
 
 def test_the_restart_of_a_live_process_takes_nothing_from_it(
-    accounts: Accounts, tmp_path: Path, clock: Clock
+    accounts: AccountsFile, tmp_path: Path, clock: Clock
 ) -> None:
     key = a_key(accounts, KeyLimits(max_concurrent=1))
     accounts.reserve(key, 0.1, 10)
-    other = Accounts(tmp_path / "accounts.sqlite", clock=clock)
+    other = AccountsFile(tmp_path / "accounts.sqlite", clock=clock)
     other._process = ELSEWHERE
     clock.now += 100_000  # a stream may take as long as it wants
     for each in (other, accounts):
@@ -230,7 +230,9 @@ def test_the_restart_of_a_live_process_takes_nothing_from_it(
 # --------------------------------------------------------------------------- keys
 
 
-def test_a_key_is_found_by_its_text_and_kept_nowhere(accounts: Accounts, tmp_path: Path) -> None:
+def test_a_key_is_found_by_its_text_and_kept_nowhere(
+    accounts: AccountsFile, tmp_path: Path
+) -> None:
     limits = KeyLimits(dollars_per_day=2.5, max_concurrent=3)
     token = accounts.add("ann", limits)
     assert accounts.find(token).limits == limits
@@ -244,7 +246,7 @@ def test_a_key_is_found_by_its_text_and_kept_nowhere(accounts: Accounts, tmp_pat
             accounts.find(wrong)
 
 
-def test_a_revoked_key_is_refused_at_once_and_its_calls_are_settled(accounts: Accounts) -> None:
+def test_a_revoked_key_is_refused_at_once_and_its_calls_are_settled(accounts: AccountsFile) -> None:
     token = accounts.add("ann")
     key = accounts.find(token)
     opened = accounts.reserve(key, 0.1, 1)
@@ -264,7 +266,7 @@ def test_a_revoked_key_is_refused_at_once_and_its_calls_are_settled(accounts: Ac
 
 
 @pytest.mark.parametrize("bad", [-1.0, float("nan"), float("inf"), 1e10])
-def test_amounts_that_are_none_are_refused(accounts: Accounts, bad: float) -> None:
+def test_amounts_that_are_none_are_refused(accounts: AccountsFile, bad: float) -> None:
     key = a_key(accounts)
     with pytest.raises(InvalidInputError, match="dollars_per_day is .*, expected a number from 0"):
         accounts.add("bob", KeyLimits(dollars_per_day=bad))
@@ -285,7 +287,7 @@ def test_other_files_are_refused_and_left_as_they_are(tmp_path: Path) -> None:
         file.execute("CREATE TABLE mine (one INTEGER)")
     file.close()
     newer = tmp_path / "newer.sqlite"
-    Accounts(newer).close()
+    AccountsFile(newer).close()
     with sqlite3.connect(newer) as file:
         file.execute("PRAGMA user_version = 2")
     file.close()
@@ -300,13 +302,13 @@ def test_other_files_are_refused_and_left_as_they_are(tmp_path: Path) -> None:
     for path, said in cases.items():
         before = path.read_bytes() if path.is_file() else None
         with pytest.raises(InvalidInputError) as error:
-            Accounts(path)
+            AccountsFile(path)
         assert said in str(error.value)
         assert "\n" not in str(error.value)
         assert before is None or path.read_bytes() == before
 
 
-def test_a_full_disk_refuses_calls_and_loses_no_sum(accounts: Accounts, tmp_path: Path) -> None:
+def test_a_full_disk_refuses_calls_and_loses_no_sum(accounts: AccountsFile, tmp_path: Path) -> None:
     key = a_key(accounts)
     connection = accounts._file._connection
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
@@ -320,7 +322,7 @@ def test_a_full_disk_refuses_calls_and_loses_no_sum(accounts: Accounts, tmp_path
     assert spend.day.held_dollars == spend.open_calls * nano(0.001)
 
 
-def test_a_file_that_is_gone_is_not_counted_into(accounts: Accounts, tmp_path: Path) -> None:
+def test_a_file_that_is_gone_is_not_counted_into(accounts: AccountsFile, tmp_path: Path) -> None:
     key = a_key(accounts)
     (tmp_path / "accounts.sqlite").unlink()
     with pytest.raises(InvalidInputError, match="vanished while in use"):

@@ -29,7 +29,7 @@ from tests.serve.running import given_up, until
 import amp
 from amp.errors import InvalidInputError
 from amp.serve.accounts.keys import KeyLimits
-from amp.serve.accounts.ledger import Accounts
+from amp.serve.accounts.ledger import AccountsFile
 
 pytestmark = pytest.mark.slow
 
@@ -189,7 +189,7 @@ def test_a_limit_needs_a_price() -> None:
 
 
 def test_a_key_of_the_accounts_pays(prices: Path, tmp_path: Path) -> None:
-    books = Accounts(tmp_path / "books.sqlite")
+    books = AccountsFile(tmp_path / "books.sqlite")
     token = books.add("ann", KeyLimits(requests_per_day=2))
     with upstream() as server:
         own = openai.OpenAI(base_url=server.url, api_key="sk-provider")

@@ -28,7 +28,7 @@ from amp.serve.decide.base import Arm, Decision, Forecast
 from amp.serve.decide.memory import Spending, Sums
 from amp.serve.exchange import Bounds
 from amp.serve.page import view as charts
-from amp.serve.page.view import Place, chart, money, page_of, view
+from amp.serve.page.view import ChartPoint, chart, money, page_of, view
 from amp.serve.traffic.sums import sums_in
 from amp.serve.traffic.tables import (
     WHOLE_EPISODE,
@@ -148,14 +148,14 @@ def test_an_amount_is_read_as_it_was(dollars: float) -> None:
 
 
 PLACES = st.builds(
-    Place, st.text(), st.floats(0, 1e9), st.floats(0, 1), st.just(""), st.booleans()
+    ChartPoint, st.text(), st.floats(0, 1e9), st.floats(0, 1), st.just(""), st.booleans()
 )  # fmt: skip
 
 
 @pytest.mark.slow
 @given(st.lists(PLACES, max_size=30), st.booleans())
 @settings(max_examples=60, deadline=None)
-def test_a_chart_stays_within_its_frame(places: list[Place], line: bool) -> None:
+def test_a_chart_stays_within_its_frame(places: list[ChartPoint], line: bool) -> None:
     made = chart("", "", places, line=line)
     assert len(made["dots"]) == len(made["rows"]) == min(26, len(places))
     for x, y, _, _ in made["dots"]:

@@ -39,11 +39,11 @@ from amp.serve.dialects.base import Dialect
 from amp.serve.translate.meaning import (
     MARK,
     Answer,
+    AnswerSchema,
     BrokenAnswerError,
     Counts,
     Part,
     Question,
-    Shape,
     Turn,
     gathered,
     scattered,
@@ -81,7 +81,7 @@ def meant(question: Question) -> Question:
         for turn in question.turns
     ]
     tools = [replace(tool, strict=bool(tool.strict)) for tool in question.tools]
-    shape = question.shape and Shape(question.shape.schema)
+    shape = question.shape and AnswerSchema(question.shape.schema)
     sampled: Any = {
         name: None if getattr(question, name) == 1 else getattr(question, name)
         for name in ("temperature", "top_p")

@@ -17,7 +17,7 @@ from tests.serve.running import Running, gateway, until
 
 from amp.errors import InvalidInputError
 from amp.serve.accounts.keys import KeyLimits
-from amp.serve.accounts.ledger import Accounts
+from amp.serve.accounts.ledger import AccountsFile
 from amp.serve.accounts.sqlite import SqliteAccounts
 from amp.serve.traffic.shadow import Operator, unfit
 from amp.serve.traffic.tables import Labelled, TrafficFile
@@ -44,7 +44,7 @@ def kept(path: Path) -> tuple[list[Labelled], tuple[int, int, int]]:
 
 
 def watching(folder: Path, shadow: float = 1.0, **keep: Any) -> Watching:
-    accounts = Accounts(folder / "accounts.sqlite")
+    accounts = AccountsFile(folder / "accounts.sqlite")
     if "shadow" not in [key.name for key in accounts.keys()]:  # noqa: SIM118  # no dictionary
         accounts.add("shadow", KeyLimits(dollars_per_day=1.0))
     accounts.close()
@@ -107,7 +107,7 @@ async def test_a_shadow_says_whether_the_dear_arm_does_the_same(
     assert easy.shadow.paid == pytest.approx(CALL_OF_DEAR)
     assert easy.call.kind != hard.call.kind
     assert (easy.call.asked, easy.call.said) == (None, None)
-    books = Accounts(tmp_path / "accounts.sqlite")
+    books = AccountsFile(tmp_path / "accounts.sqlite")
     (spend,) = books.spend("shadow")
     assert (spend.day.dollars, spend.open_calls) == (round(2 * CALL_OF_DEAR * 1e9), 0)
     books.close()
@@ -138,7 +138,7 @@ async def test_a_shadow_is_asked_in_whatever_api_its_upstream_speaks(tmp_path: P
 
 @pytest.mark.slow
 async def test_shadows_end_with_their_budget_and_calls_go_on(tmp_path: Path) -> None:
-    books = Accounts(tmp_path / "accounts.sqlite")
+    books = AccountsFile(tmp_path / "accounts.sqlite")
     books.add("shadow", KeyLimits(requests_per_day=2))
     books.close()
     async with (
@@ -279,7 +279,7 @@ async def test_a_shadow_that_fails_or_hangs_costs_no_client_anything(tmp_path: P
             got = await client.post(f"{amp.v1}/chat/completions", json=question(EASY, 1, 2))
             assert got.status_code == 200
             await until(lambda: len(upstream.asked) == 2)
-    books = Accounts(tmp_path / "accounts.sqlite")
+    books = AccountsFile(tmp_path / "accounts.sqlite")
     (spend,) = books.spend("shadow")
     assert spend.open_calls == 0
     assert spend.day.dollars > 0  # what it may have cost
@@ -308,7 +308,7 @@ def test_who_pays_has_a_limit(tmp_path: Path) -> None:
     path = tmp_path / "accounts.sqlite"
     with pytest.raises(InvalidInputError, match="no good key 'shadow'.*amp keys add shadow"):
         Operator(path)
-    accounts = Accounts(path)
+    accounts = AccountsFile(path)
     accounts.add("shadow", KeyLimits(max_concurrent=2))
     with pytest.raises(InvalidInputError, match="has no limit of a day"):
         Operator(path)

@@ -50,7 +50,7 @@ Messages = list[dict[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Offers:
+class ServerOffers:
     """What a server says that it has.
 
     Attributes:
@@ -78,9 +78,9 @@ class Offers:
         return LABELS in self.chat and self.counts_chats
 
 
-def read_offers(description: Mapping[str, Any]) -> Offers:
+def read_offers(description: Mapping[str, Any]) -> ServerOffers:
     """Reads what a server offers from its ``/openapi.json``; nothing from what is none."""
-    return Offers(
+    return ServerOffers(
         frozenset(_fields_of(description, _CHAT)),
         "messages" in _fields_of(description, _TOKENIZE),
     )
@@ -133,7 +133,7 @@ class OpenAIClient(SdkClient):
             timeout_seconds=timeout_seconds,
             max_retries=max_retries,
         )
-        self.offers = Offers()
+        self.offers = ServerOffers()
         self._found = self.is_providers_own
         self._counts_exactly = not self.is_providers_own
         self._label_ids: dict[str, tuple[int, ...]] = {}
@@ -142,7 +142,7 @@ class OpenAIClient(SdkClient):
     def _root(self) -> str:
         return self.address.removesuffix("/v1")
 
-    async def find_offers(self) -> Offers:
+    async def find_offers(self) -> ServerOffers:
         """Returns what the server offers, and asks it the first time."""
         if not self._found:
             try:

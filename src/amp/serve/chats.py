@@ -39,8 +39,8 @@ from amp.serve.translate.translation import Translation, dialect_for, translated
 from amp.serve.upstreams.fleet import Fleet, Place, Route, bound_of, priced
 from amp.serve.upstreams.trying import Trying, is_outage
 from amp.serve.upstreams.upstream import (
-    Answer,
     Headers,
+    HttpAnswer,
     UpstreamError,
     UpstreamRefusedError,
     client_key,
@@ -403,7 +403,7 @@ def _typed(headers: list[tuple[bytes, bytes]], kind: bytes) -> list[tuple[bytes,
 
 
 async def _heard(
-    answer: Answer, attempt: Attempt, asked: Asked, told: Told
+    answer: HttpAnswer, attempt: Attempt, asked: Asked, told: Told
 ) -> AsyncIterator[bytes]:
     """The bytes of a stream as they come, read on their way."""
     events, dialect, translation = Events(), attempt.dialect, attempt.translation

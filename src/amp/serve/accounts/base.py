@@ -196,9 +196,9 @@ def open_keys(place: str, *, create: bool = False) -> Keys:
         from amp.serve.accounts.redis_store import RedisStore
 
         return RedisKeys(RedisStore(place))
-    from amp.serve.accounts.ledger import Accounts as AccountsInFile
+    from amp.serve.accounts.ledger import AccountsFile
 
-    return AccountsInFile(Path(place), create=create)
+    return AccountsFile(Path(place), create=create)
 
 
 def open_shared(place: str) -> RedisKeys:

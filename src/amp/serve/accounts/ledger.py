@@ -105,7 +105,7 @@ class _Call(NamedTuple):
 _CALL = ", ".join(_Call._fields)
 
 
-class Accounts:
+class AccountsFile:
     """Keys and what they spent, in one file for all processes of a machine.
 
     Methods are short (well under a millisecond as a rule) and may be called from any thread or an

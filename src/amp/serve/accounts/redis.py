@@ -311,7 +311,7 @@ def _reserved(key: Key, said: list[Any]) -> str:
 
 
 class RedisKeys:
-    """Keys and what they spent, as `amp.serve.accounts.ledger.Accounts` has them.
+    """Keys and what they spent, as `amp.serve.accounts.ledger.AccountsFile` has them.
 
     Args:
         store: Redis.

@@ -14,7 +14,7 @@ from pathlib import Path
 from amp.errors import InvalidInputError
 from amp.serve.accounts.base import Refusal, Reservation
 from amp.serve.accounts.budgets import NOT_GRANTED, no_price, refusal_of, require_episode
-from amp.serve.accounts.ledger import Accounts
+from amp.serve.accounts.ledger import AccountsFile
 from amp.serve.sqlite_file import SqliteFileError
 from amp.usage import Usage
 
@@ -38,7 +38,7 @@ class SqliteAccounts:
     """
 
     def __init__(self, path: Path) -> None:
-        self.accounts = Accounts(path)
+        self.accounts = AccountsFile(path)
         self._unwritten: list[Callable[[], object]] = []
 
     async def name_of(self, key: str) -> str | Refusal:
@@ -57,7 +57,7 @@ class SqliteAccounts:
         episode: str = "",
         bid: float = 0.0,
     ) -> Reservation | Refusal:
-        """As `Accounts.reserve`; keys with a limit of dollars may not ask for what has no price.
+        """As `AccountsFile.reserve`; keys with a limit of dollars may not ask without a price.
 
         No keys share a budget here, so bids change nothing.
         """

@@ -187,7 +187,7 @@ def _policy_charts(desk: Desk) -> Iterable[dict[str, Any]]:
     for policy in {policy.name: policy for _, policy in desk.routes() if policy.curve}.values():
         priced = all(point.dollars is not None for point in policy.curve)
         # Several trade-offs may come to the same, so each is told only where it is new.
-        found: dict[tuple[str, str], Place] = {}
+        found: dict[tuple[str, str], ChartPoint] = {}
         for point in sorted(policy.curve, key=lambda point: point.trade_off):
             cost = (point.dollars or 0.0) if priced else point.tokens
             runs = point.trade_off == policy.trade_off
@@ -196,7 +196,7 @@ def _policy_charts(desk: Desk) -> Iterable[dict[str, Any]]:
             name = f"{point.trade_off:g}{' (runs here)' if runs else ''}"
             name = f"{same.name}, {name}" if same else name
             runs = runs or bool(same and same.chosen)
-            found[shown] = Place(name, cost, point.success, shown[1], runs)
+            found[shown] = ChartPoint(name, cost, point.success, shown[1], runs)
         note = "Expected, when it was trained, on calls that it was not learned from."
         yield chart(f"Policy {policy.name}", note, [*found.values()], dollars=priced, line=True)
 
@@ -210,7 +210,7 @@ def _judged_chart(sums: TrafficSums | None) -> Iterable[dict[str, Any]]:
         " calls, so this compares none at equal difficulty. Intervals are of 95 %, by episodes."
     )
     places = [
-        Place(
+        ChartPoint(
             one.arm,
             one.dollars,
             one.success / one.calls,
@@ -248,7 +248,7 @@ def _template() -> tuple[Template, str, str]:
     return made.get_template("gateway.html"), Markup(style), digest
 
 
-class Place(NamedTuple):
+class ChartPoint(NamedTuple):
     """One point of a chart: its name, the cost of a call, the share of calls that succeed, how sure
     that is, in words, and whether it is the one that counts."""
 
@@ -260,7 +260,7 @@ class Place(NamedTuple):
 
 
 def chart(
-    title: str, note: str, places: Sequence[Place], *, dollars: bool = True, line: bool = False
+    title: str, note: str, places: Sequence[ChartPoint], *, dollars: bool = True, line: bool = False
 ) -> dict[str, Any]:
     """Success against cost, laid out: the cost from 0, success up to 1, each place with a letter.
 

@@ -34,7 +34,7 @@ from amp.errors import BudgetReachedError, InvalidInputError, KeyRefusedError
 from amp.models.base import ModelCard
 from amp.serve.accounts.base import Refusal, Reservation
 from amp.serve.accounts.keys import Key
-from amp.serve.accounts.ledger import Accounts
+from amp.serve.accounts.ledger import AccountsFile
 from amp.serve.chats import Chats
 from amp.serve.decide.base import EFFORTS, Arm, Decision, Pass
 from amp.serve.decide.desk import Desk, Ruling
@@ -89,7 +89,7 @@ class Operator:
     """
 
     def __init__(self, path: Path) -> None:
-        self.accounts = Accounts(path)
+        self.accounts = AccountsFile(path)
         try:
             self.key = self._payer()
         except InvalidInputError:

@@ -44,7 +44,7 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Compared:
     """How an arm did on the calls that it was drawn for, beside the dear arm.
 
     Attributes:
@@ -98,7 +98,7 @@ class TrafficSums:
     """
 
     measured: Measured | None
-    held: tuple[Held, ...]
+    held: tuple[Compared, ...]
     judged: tuple[Judged, ...]
 
 
@@ -130,7 +130,7 @@ def sums_in(connection: sqlite3.Connection, key: str | None) -> TrafficSums:
     ).fetchall()
     return TrafficSums(
         _measured(by_episode),
-        tuple(Held(*row) for row in held),
+        tuple(Compared(*row) for row in held),
         tuple(Judged(*row) for row in judged),
     )
 

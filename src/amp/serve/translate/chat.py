@@ -7,9 +7,9 @@ from typing import Any
 
 from amp.serve.translate.fields import Fields, parts_of
 from amp.serve.translate.meaning import (
+    AnswerSchema,
     Part,
     Question,
-    Shape,
     Tool,
     Turn,
     given,
@@ -180,14 +180,14 @@ def read_choice(choice: object, inner: str = "") -> str:
     return f"={name}"
 
 
-def read_shape(wanted: Fields, inner: str = "") -> Shape | None:
+def read_shape(wanted: Fields, inner: str = "") -> AnswerSchema | None:
     """Likewise the JSON schema of an answer."""
     kind = wanted.text("type")
     if kind not in ("", "text", "json_schema"):
         raise untranslatable(wanted.where, f"{kind[:40]!r}; give it a json_schema")
     schema = wanted.inner(inner) if inner else wanted
     about = schema.text("name"), schema.text("description")
-    found = Shape(schema.table("schema"), *about, schema.flag("strict"))
+    found = AnswerSchema(schema.table("schema"), *about, schema.flag("strict"))
     schema.end()
     wanted.end()
     return found if kind == "json_schema" else None
@@ -201,7 +201,7 @@ def write_choice(choice: str, inner: str = "") -> str | dict[str, Any]:
     return {"type": "function", **({inner: name} if inner else name)}
 
 
-def write_shape(shape: Shape) -> dict[str, Any]:
+def write_shape(shape: AnswerSchema) -> dict[str, Any]:
     """Likewise the JSON schema of an answer, without its type."""
     about = given(description=shape.description or None, strict=shape.strict)
     return {"name": shape.name or "answer", "schema": shape.schema, **about}

@@ -72,7 +72,7 @@ class Tool:
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class AnswerSchema:
     """The JSON schema that an answer is to have."""
 
     schema: Mapping[str, Any]
@@ -112,7 +112,7 @@ class Question:
     temperature: float | None = None
     top_p: float | None = None
     effort: str = ""
-    shape: Shape | None = None
+    shape: AnswerSchema | None = None
     stream: bool = False
     usage: bool = True
     others: Mapping[str, Any] = field(default_factory=dict)

@@ -14,9 +14,9 @@ from amp.serve.dialects.base import UNCAPPED_COMPLETION
 from amp.serve.dialects.efforts import anthropic_effort, takes_budget, thinking_obstacle
 from amp.serve.translate.fields import Fields, parts_of
 from amp.serve.translate.meaning import (
+    AnswerSchema,
     Part,
     Question,
-    Shape,
     Tool,
     Turn,
     given,
@@ -173,12 +173,12 @@ def _effort(thinking: Fields, asked: str) -> tuple[str, dict[str, str]]:
     return asked, shown
 
 
-def _shape(wanted: Fields) -> Shape | None:
+def _shape(wanted: Fields) -> AnswerSchema | None:
     kind, schema = wanted.text("type"), wanted.table("schema")
     if kind not in ("", "json_schema"):
         raise untranslatable("output_config.format", f"the type {kind[:40]!r} is unknown")
     wanted.end()
-    return Shape(schema, strict=True) if kind else None
+    return AnswerSchema(schema, strict=True) if kind else None
 
 
 def _short(user: str) -> str:

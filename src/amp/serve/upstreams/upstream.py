@@ -110,7 +110,7 @@ class UpstreamRefusedError(UpstreamError):
         self.body = body
 
 
-class Answer(Protocol):
+class HttpAnswer(Protocol):
     """What comes of a request, as the HTTP library has it."""
 
     @property
@@ -238,7 +238,7 @@ class Upstream:
     @asynccontextmanager
     async def asked(
         self, method: str, target: str, headers: Headers, body: bytes, *, plain: bool
-    ) -> AsyncIterator[Answer]:
+    ) -> AsyncIterator[HttpAnswer]:
         """Sends a request, and gives the answer as soon as its headers are there.
 
         Leaving the block before the end of the answer closes the connection, which is how an
@@ -372,7 +372,7 @@ def plain_path(path: str) -> str:
     return posixpath.normpath(_PARAMETERS.sub("", unquote(path))).lower()
 
 
-async def whole(answer: Answer) -> bytes:
+async def whole(answer: HttpAnswer) -> bytes:
     """An answer that is no stream.
 
     Raises:
