@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -24,7 +25,7 @@ from amp.errors import (
     LimitReachedError,
     MissingDependencyError,
 )
-from amp.evaluate import ray_worker
+from amp.evaluate import ray_worker, ray_workers
 from amp.evaluate.ray_workers import on_ray
 from amp.evaluate.workers import Opener, Places
 from amp.models.base import Completion, Message, Prompt, Request
@@ -230,6 +231,23 @@ def test_without_ray_one_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch
     done = CliRunner().invoke(app, ["run", "gsm8k", "--model", "random", "--on", "ray"])
     assert isinstance(done.exception, MissingDependencyError)
     assert str(done.exception).endswith("pip install 'adaptive-meta-planning[ray]'")
+
+
+def test_without_rays_client_one_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(address: str, **options: object) -> None:
+        raise ValueError("Ray Client requires pip package `ray[client]`. If you installed the")
+
+    minimal = SimpleNamespace(is_initialized=lambda: False, init=refuses, __version__="2.60.0")
+    monkeypatch.setitem(sys.modules, "ray", minimal)
+    monkeypatch.setitem(sys.modules, "ray._private.worker", SimpleNamespace())
+    monkeypatch.setattr(ray_workers, "_knock", lambda address: None)
+    with (
+        pytest.raises(
+            MissingDependencyError, match=r"ray://head:1 needs .* 'ray\[client\]==2.60.0'"
+        ),
+        ray_workers.connected("ray://head:1"),
+    ):
+        pass
 
 
 def test_an_address_alone_is_refused() -> None:

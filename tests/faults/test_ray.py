@@ -136,6 +136,14 @@ def test_ctrl_c_and_resume(address: str, tmp_path: Path) -> None:
     assert lines(tmp_path / "run" / EPISODES) == 60
 
 
+def test_an_address_that_is_none_of_a_client_server_is_one_line() -> None:
+    process = amp("run", "gsm8k", "--model", "random", "--on", "ray", "--address", "ray://here")
+    _, error = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 2, error
+    assert error.startswith("amp: no Ray cluster at ray://here (expected HOST:PORT)")
+    assert error.count("\n") == 1
+
+
 def test_agents_on_a_cluster_share_a_budget(address: str) -> None:
     process = begin(sys.executable, "-m", "tests.faults.ray_budget", address)
     said, error = process.communicate(timeout=PATIENCE_SECONDS)

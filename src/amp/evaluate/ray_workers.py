@@ -92,6 +92,11 @@ def connected(address: str | None) -> Iterator[Any]:
             _knock(where)
         ray.init(where, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (OSError, RuntimeError, ValueError, SystemExit) as error:
+        if "ray[client]" in str(error):
+            raise MissingDependencyError(
+                f"--address {where} needs Ray's client; run: pip install"
+                f" 'ray[client]=={ray.__version__}'"
+            ) from None
         raise InvalidInputError(_unreachable(where, str(error))) from None
     try:
         yield ray
