@@ -16,6 +16,7 @@ import numpy as np
 from amp.allocate.base import Allocator
 from amp.allocate.mlp_policy import EXTRAS, observe
 from amp.allocate.plan_state import PLAN_STATE
+from amp.allocate.router import first_loss
 from amp.errors import InvalidInputError
 from amp.mlp import Floats, Ints
 from amp.types import STOP, Allocation, Complexity, Decision, StepContext
@@ -36,6 +37,18 @@ _GIVE_UP = "nothing that may follow is worth its cost"
 def columns(features: tuple[str, ...], values: Floats) -> Floats:
     """What is read of `observe`'s values, shape (..., features + `READ`)."""
     return values[..., [*range(len(features)), *(len(features) + EXTRAS.index(n) for n in READ)]]
+
+
+def bids(trade_offs: Floats, gains: Floats) -> Floats:
+    """The price of success, in success per unit of cost, up to which a gain is more than nothing.
+
+    Args:
+        trade_offs: lambdas, rising, above 0.
+        gains: shape (trade-offs, ...), reward of going on beside that of not.
+    """
+    weights = trade_offs.reshape(-1, *(1,) * (gains.ndim - 1))
+    prices = (1.0 - trade_offs) / trade_offs
+    return first_loss(prices[::-1], (gains / weights)[::-1])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,10 +141,8 @@ class ArmValues(Allocator):
 
     def worth(self, context: StepContext) -> dict[str, float]:
         """What each arm is worth here and, where there was a round, what it is to ``stop``."""
-        rounds = min(context.evidence.rounds, self.max_rounds - 1)
-        values = np.array(observe(self.features, context, Complexity(0.0), 0.0, 1.0), float)
-        root = int(self.trees.roots[self._nearest, rounds])
-        leaf = self.trees.leaf(root, columns(self.features, values))
+        root, known = int(self._roots(context)[self._nearest]), self._known(context)
+        leaf = self.trees.leaf(root, known)
         told = dict(zip(("stop", *self.arms), self.trees.worth[leaf].tolist(), strict=True))
         return told if context.evidence.rounds else {name: told[name] for name in self.arms}
 
@@ -144,6 +155,31 @@ class ArmValues(Allocator):
         if self.gives_up[self._nearest] and not rounds and worth[best] < 0.0:
             return Decision(None, give_up=_GIVE_UP)
         return Decision(self.arms[best]) if best in self.arms else STOP
+
+    def bid(self, context: StepContext, complexity: Complexity) -> float:
+        """What it is worth to go on, as `Router.bids`, by the reference cost of the training."""
+        known = self._known(context)
+        worth = self.worth_at(self._roots(context), known[None])[:, 0]
+        stop = worth[:, 0] if context.evidence.rounds else np.zeros(len(worth))
+        return float(bids(self.trade_offs, worth[:, 1:].max(1) - stop))
+
+    def worth_at(self, roots: Ints, known: Floats) -> Floats:
+        """What stopping and each arm are worth, shape (trees, rows, decisions).
+
+        Args:
+            roots: where the trees begin.
+            known: shape (rows, columns), as `columns` gives them.
+        """
+        leaves = [[self.trees.leaf(int(root), row) for row in known] for root in roots]
+        return np.asarray(self.trees.worth[np.array(leaves, np.intp)])
+
+    def _roots(self, context: StepContext) -> Ints:
+        """Of the trees for this round, by trade-off."""
+        return self.trees.roots[:, min(context.evidence.rounds, self.max_rounds - 1)]
+
+    def _known(self, context: StepContext) -> Floats:
+        values = np.array(observe(self.features, context, Complexity(0.0), 0.0, 1.0), float)
+        return columns(self.features, values)
 
     @property
     def _nearest(self) -> int:

@@ -318,7 +318,7 @@ class Router(Allocator):
         asked = worth[..., 1:] / self.trade_offs.reshape(*shape, 1)
         asked = np.where(left, asked - prices.reshape(*shape, 1) * known.prices, -np.inf).max(-1)
         stop = worth[..., 0] / self.trade_offs.reshape(shape) if taken else np.zeros(asked.shape)
-        return _first_loss(prices[::-1], (asked - stop)[::-1]) / self.reference
+        return first_loss(prices[::-1], (asked - stop)[::-1]) / self.reference
 
     def bid(self, context: StepContext, complexity: Complexity) -> float:
         known, _ = self.known(context)
@@ -403,7 +403,7 @@ class Router(Allocator):
         return replace(self, arms={n: replace(arm, **kept) for n, arm in self.arms.items()})
 
 
-def _first_loss(prices: Floats, gains: Floats) -> Floats:
+def first_loss(prices: Floats, gains: Floats) -> Floats:
     """Where gains, shape (prices, ...), first fall to 0 as prices rise; linear between two."""
     gains = np.where(np.isfinite(gains), gains, -1.0)
     ahead = np.logical_and.accumulate(gains > 0.0, 0).sum(0)  # how many prices are worth it
