@@ -43,7 +43,7 @@ def collector(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Colle
 
 
 def test_a_run_and_its_export(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, serve, export, inspect = COMMANDS
+    run, serve, _, export, inspect = COMMANDS
     assert (serve.split()[1], inspect.split()[3:5]) == ("serve", ["--to", "inspect"])
     Path("amp.toml").write_text(SETTINGS.replace("http://localhost:4318", collector.url))
     called(f"{run} --out runs/fixed", monkeypatch)
@@ -59,6 +59,17 @@ def test_a_run_and_its_export(collector: Collector, monkeypatch: pytest.MonkeyPa
     for name in ("amp.usage.prompt_tokens", "amp.steps", "amp.success"):
         assert [span.said[name] for span in saved] == [span.said[name] for span in lived]
     assert collector.strays() == []
+
+
+def test_the_run_of_the_picture(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("amp.toml").write_text(SETTINGS.replace("http://localhost:4318", collector.url))
+    called(COMMANDS[2], monkeypatch)
+    flush(Telemetry(endpoint=collector.url))
+    third = collector.named("invoke_agent")[2].said
+    tokens = third["amp.usage.prompt_tokens"] + third["amp.usage.completion_tokens"]
+    assert (third["amp.steps"], third["amp.usage.model_calls"], tokens) == (5, 1, 689)
+    assert "its five steps" in GUIDE
+    assert "Its 689\ntokens" in GUIDE
 
 
 def test_the_program(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
