@@ -5,7 +5,7 @@ INSTALL := -m pip install --quiet --disable-pip-version-check
 PIP := $(BIN)/python $(INSTALL) --constraint constraints.txt
 CLIENTS ?= agents inspect langchain litellm lmeval older
 
-.PHONY: demo test test-fast test-faults test-clients test-deploy test-alfworld check docs bench clean
+.PHONY: demo test test-fast test-faults test-clients test-rivals test-deploy test-alfworld check docs bench clean
 
 demo: .venv/demo            ## plan with a real local model, once fixed and once adaptively
 	$(BIN)/amp demo
@@ -21,6 +21,10 @@ test-faults: .venv/dev      ## break things at full length: hostile input, kills
 
 test-clients: .venv/dev $(CLIENTS:%=.venv/clients/%/built)  ## run other projects' clients, each in its environment
 	$(BIN)/python -m pytest tests/clients
+
+RIVALS := its-hub litellm-proxy optillm
+test-rivals: .venv/dev $(RIVALS:%=.venv/clients/%/built)  ## run what AMP is compared with, each in its environment
+	$(BIN)/python -m pytest tests/clients/test_rivals.py
 
 test-deploy: .venv/dev .venv/deploy/built  ## run the Dockerfile's steps; lint the Helm chart (needs npm)
 	$(BIN)/python -m pytest tests/deploy

@@ -1,0 +1,1 @@
+"""Other projects' gateways, unpatched, each in an environment of its own."""
