@@ -23,7 +23,14 @@ from amp.benchmarks.base import Benchmark
 from amp.cost import costing
 from amp.errors import InvalidInputError
 from amp.learn.config import CHECKPOINT, POLICY, PlanLearner, TrainConfig
-from amp.learn.lattices import learn_network, learn_values, read_lattice, table_of, with_rules
+from amp.learn.lattices import (
+    learn_network,
+    learn_values,
+    read_lattice,
+    table_of,
+    with_learned,
+    with_rules,
+)
 from amp.report.adaptivity import (
     AllocatedAmount,
     RankCorrelations,
@@ -136,7 +143,7 @@ def study_lattice(
     reference = _play_fixed(players, training)
     learned, notes = _learn(config, training, directory, on_stage)
     for _ in range(_LEARNED_AGAIN - 1):
-        if (more := _visited(config, training, learned, visit_training)) is training:
+        if (more := with_learned(config, training, learned, visit_training)) is training:
             break
         training = more
         learned, notes = _learn(config, training, directory, on_stage)
@@ -152,7 +159,8 @@ def study_lattice(
             on_stage(f"playing: {learner}")
             name = f"{learner} at {trade_off:g}"
             played = players.play_learned(name, tuple(policies.values()), trade_off)
-            if any(not _allocates(episodes) for episodes in played):
+            steps = [[step for episode in each for step in episode.steps] for each in played]
+            if not all(any(step.rounds for step in each) for each in steps):
                 notes.append(f"{name} has no controls: it gave up every task at once")
                 continue
             for how in CONTROLS:
@@ -160,6 +168,8 @@ def study_lattice(
                 players.play_seeds("control", f"{how} of {name}", seeds)
     players.check_learned(learned)
     on_stage("comparing")
+    if players.lattice is not test:
+        players.play_again()
     adapted = [
         players.adapted(f"{learner} at {trade_off:g}", trade_off)
         for trade_off in told.trade_offs
@@ -228,20 +238,6 @@ def _learn(
     return learned, notes
 
 
-def _visited(config: TrainConfig, training: Lattice, learned: Learned, visit: Visit) -> Lattice:
-    """The training tasks with all that the learned policies come to."""
-    for policies in learned.values():
-        for seed, policy in enumerate(policies.values()):
-            for trade_off in config.compare.trade_offs:
-                training = visit(training, policy.with_trade_off(trade_off), seed)
-    return training
-
-
-def _allocates(episodes: Sequence[Episode]) -> bool:
-    """Whether any step was allocated anything."""
-    return any(step.rounds for episode in episodes for step in episode.steps)
-
-
 def _play_fixed(players: _Players, training: Lattice) -> str:
     """Plays every arm in every step; says which succeeds most often on the training tasks."""
     arms = training.arms.named
@@ -272,6 +268,7 @@ class _Players:
         cost_of: cost of a usage, in the unit of the configuration.
         visit: visits what a policy comes to before it is played.
         played: episodes of all seeds, by kind and name.
+        allocators: what played them, by name and seed.
     """
 
     config: TrainConfig
@@ -279,6 +276,7 @@ class _Players:
     cost_of: CostOf
     visit: Visit = as_it_is
     played: dict[str, tuple[Kind, list[Episode]]] = field(default_factory=dict)
+    allocators: dict[str, Mapping[int, Allocator]] = field(default_factory=dict)
 
     def play(self, kind: Kind, name: str, allocator: Allocator) -> None:
         """Plays a policy in all seeds."""
@@ -291,6 +289,12 @@ class _Players:
             self.lattice = self.visit(self.lattice, allocator, seed)
             episodes += replay_lattice(self.lattice, allocator, seed=seed)
         self.played[name] = kind, episodes
+        self.allocators[name] = allocators
+
+    def play_again(self) -> None:
+        """Plays all once more, as costs may depend on all that was visited."""
+        for name, allocators in self.allocators.items():
+            self.play_seeds(self.played[name][0], name, allocators)
 
     def play_learned(
         self, name: str, policies: Sequence[LearnedPolicy], trade_off: float

@@ -7,7 +7,7 @@ are learned by policy iteration. Both are policies that choose among the arms of
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from amp.benchmarks.base import Benchmark
 from amp.cost import Costing, costing
 from amp.errors import InvalidInputError
 from amp.learn.arm_values import ValueSettings, learn_arm_values
-from amp.learn.config import POLICY, TrainConfig
+from amp.learn.config import POLICY, PlanLearner, TrainConfig
 from amp.learn.dataset import CURVE
 from amp.simulate.lattice_recording import Lattice, Survey, lattice_from_recording
 from amp.simulate.lattice_replay import Visit, replay_lattice
@@ -93,6 +93,20 @@ def with_rules(training: Lattice, visit: Visit) -> Lattice:
     played += [one for settings in plan_rules(arms).values() for one in settings.values()]
     for allocator in played:
         training = visit(training, allocator, 0)
+    return training
+
+
+def with_learned(
+    config: TrainConfig,
+    training: Lattice,
+    learned: Mapping[PlanLearner, Mapping[Path, ByArm | ArmValues]],
+    visit: Visit,
+) -> Lattice:
+    """Training tasks with all that learned policies come to, of each learner one a seed."""
+    for policies in learned.values():
+        for seed, policy in enumerate(policies.values()):
+            for trade_off in config.compare.trade_offs:
+                training = visit(training, policy.with_trade_off(trade_off), seed)
     return training
 
 
