@@ -46,6 +46,9 @@ from amp.serve.upstreams.upstream import UpstreamConfig
 from experiments.traffic import beside, learned, saved
 
 MODEL = "amp/agent"
+LEVELS = ",".join(
+    f"BabyAI-{name}-v0" for name in ("PutNextLocalS5N3", "UnlockLocal", "OpenTwoDoors", "PickupLoc")
+)
 POLICIES = ("pass", "rules", "learned")
 PRICES = ((0.1, 0.01, 0.1), (0.02, 0.002, 0.06))
 """Dollars per million tokens of the dear and of the cheap model: prompt, cached, completion."""
@@ -81,6 +84,16 @@ def prepared(models: Sequence[str], folder: Path) -> None:
         books.close()
 
 
+def read(rows: Path) -> list[dict[str, Any]]:
+    """Episodes that were played before."""
+    return [json.loads(line) for line in rows.read_text().splitlines()] if rows.exists() else []
+
+
+def keep(rows: Path, row: dict[str, Any]) -> None:
+    with rows.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
 async def shadows(amp: Running) -> int:
     """How many calls have had theirs, whatever came of it."""
     async with httpx2.AsyncClient() as client:
@@ -102,12 +115,15 @@ async def taught(
         *behind, routes=[route], prices=folder / "prices.toml", watching=watching
     ) as amp:
         client, calls = OpenAI(base_url=amp.v1, api_key="any", timeout=600), 0
-        for seed in seeds:
+        rows = folder / "learning.jsonl"
+        done = {row["seed"] for row in read(rows)}
+        for seed in (seed for seed in seeds if seed not in done):
             played = await asyncio.to_thread(play, client, MODEL, seed)
             calls += played.calls
             while await shadows(amp) < calls:  # noqa: ASYNC110  # no event tells
                 await asyncio.sleep(0.1)
-            print(f"to learn from: seed {seed}, {played.calls} calls", flush=True)
+            keep(rows, asdict(played))
+            print(f"to learn from: {played}", flush=True)
         client.close()
     study, chosen = learned(folder, may_lose)
     for each in (*study.arms, chosen):
@@ -127,7 +143,7 @@ async def compared(
 ) -> list[dict[str, Any]]:
     """Plays each seed under each policy; goes on with what the folder has."""
     rows = folder / "episodes.jsonl"
-    found = [json.loads(line) for line in rows.read_text().splitlines()] if rows.exists() else []
+    found = read(rows)
     done = {(row["policy"], row["seed"]) for row in found}
     arms = tuple(each.name for each in behind)
     paths = {"learned": str(folder / "policy.safetensors")}
@@ -147,8 +163,7 @@ async def compared(
                     continue
                 played = await asyncio.to_thread(play, clients[policy], MODEL, seed)
                 found.append({"policy": policy, **asdict(played)})
-                with rows.open("a") as file:
-                    file.write(json.dumps(found[-1]) + "\n")
+                keep(rows, found[-1])
                 print(f"seed {seed}, {policy}: {played}", flush=True)
     return found
 
@@ -200,7 +215,8 @@ async def experiment(wanted: argparse.Namespace) -> list[str]:
     behind, folder = upstreams((wanted.dear, wanted.cheap)), Path(wanted.out)
 
     def play(client: OpenAI, model: str, seed: int) -> Played:
-        return agent.play(client, model, seed, wanted.level, wanted.calls)
+        levels = wanted.level.split(",")
+        return agent.play(client, model, seed, levels[seed % len(levels)], wanted.calls)
 
     prepared([each.name for each in behind], folder)
     policies = POLICIES if wanted.learn else POLICIES[:-1]
@@ -217,15 +233,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("dear", help="MODEL=URL of the dear model")
     parser.add_argument("cheap", help="likewise of the cheap one")
     parser.add_argument("--out", required=True, help="folder for what is played and learned")
-    parser.add_argument("--level", default="BabyAI-GoToLocal-v0")
-    parser.add_argument("--calls", type=int, default=12, help="of an episode at most")
+    parser.add_argument("--level", default=LEVELS, help="of BabyAI, in turn, apart by commas")
+    parser.add_argument("--calls", type=int, default=8, help="of an episode at most")
     parser.add_argument(
         "--learn",
         type=int,
-        default=12,
+        default=40,
         help="episodes to learn from; 0 to compare without what is learned",
     )
-    parser.add_argument("--episodes", type=int, default=20, help="to compare")
+    parser.add_argument("--episodes", type=int, default=24, help="to compare")
     parser.add_argument("--may-lose", type=float, default=0.1, help="as amp train takes it")
     try:
         print("\n".join(asyncio.run(experiment(parser.parse_args(arguments)))))
