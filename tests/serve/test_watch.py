@@ -114,6 +114,36 @@ async def test_a_shadow_says_whether_the_dear_arm_does_the_same(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("cached", [0, 40])
+async def test_a_shadow_costs_what_it_would_without_the_call_before_it(
+    tmp_path: Path, cached: int
+) -> None:
+    """That has put the prompt into the cache, where the dear arm finds it when asked again."""
+
+    def caching(asked: Asked) -> Reply:
+        told = json.loads(two_models(asked).parts[0])  # type: ignore[arg-type]  # it is whole
+        found = cached if len(upstream.asked) == 1 else told["usage"]["prompt_tokens"]
+        told["usage"]["prompt_tokens_details"] = {"cached_tokens": found}
+        return Reply([json.dumps(told).encode()], headers={"content-type": "application/json"})
+
+    async with (
+        serving(caching) as upstream,
+        gateway(
+            behind(upstream.url), routes=[Route("amp/auto", arms=(DEAR, CHEAP))],
+            prices=priced(tmp_path), watching=watching(tmp_path),
+        ) as amp,
+        httpx2.AsyncClient(timeout=60) as client,
+    ):  # fmt: skip
+        await client.post(f"{amp.v1}/chat/completions", json=question(EASY, 3, 4))
+        await told(client, amp, 'outcome="same"} 1.0')
+    ((one,), _) = kept(tmp_path / "t.sqlite")
+    assert one.shadow is not None
+    assert (one.call.arm, one.shadow.arm, one.shadow.dear) == (DEAR, DEAR, DEAR)
+    assert one.shadow.own.dollars == pytest.approx(one.call.usage.dollars)
+    assert one.shadow.paid < one.call.usage.dollars
+
+
+@pytest.mark.slow
 async def test_a_shadow_is_asked_in_whatever_api_its_upstream_speaks(tmp_path: Path) -> None:
     upstream_of_chats = partial(UpstreamConfig, key="sk-of-the-gateway", api="chat")
     asked = question(HARD, 3, 4)

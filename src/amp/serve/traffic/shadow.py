@@ -364,9 +364,9 @@ class Shadow:
         usage, mine = one.usage, answered.ruling.usage
         paid = usage.dollars
         if usage is not mine:
+            # Not what it found itself: the client's call has put the prompt into the cache.
             share = mine.cached_prompt_tokens / mine.prompt_tokens if mine.prompt_tokens else 0.0
-            cached = max(usage.cached_prompt_tokens, round(share * usage.prompt_tokens))
-            even = replace(usage, cached_prompt_tokens=cached)
+            even = replace(usage, cached_prompt_tokens=round(share * usage.prompt_tokens))
             paid = dollars(even, self._card(answered, arm))
         return Answer(
             usage.prompt_tokens,
