@@ -13,7 +13,7 @@ import pytest
 import uvicorn
 
 from amp.serve.accounts.base import Accounts, OpenAccounts
-from amp.serve.app import KEEP_ALIVE_SECONDS, listen, make_app
+from amp.serve.app import KEEP_ALIVE_SECONDS, Connection, listen, make_app
 from amp.serve.config import ServeConfig
 from amp.serve.exchange import Bounds
 from amp.serve.traffic.writer import Watching
@@ -80,6 +80,7 @@ async def gateway(
         server = uvicorn.Server(
             uvicorn.Config(
                 app,
+                http=Connection,
                 log_level="error",
                 access_log=False,
                 timeout_graceful_shutdown=1,

@@ -16,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI, Response
 from fastapi.routing import APIRoute
 from starlette.routing import Route
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from amp.errors import AmpError, InvalidInputError
 from amp.serve.accounts.base import Accounts, OpenAccounts, Refusal
@@ -36,6 +37,9 @@ KEEP_ALIVE_SECONDS = 75
 """How long an idle connection of a client stays open: longer than clients reuse one, so that none
 sends its request just when it is closed."""
 
+HEAD_SECONDS = 60.0
+"""In which the head of a request has to arrive."""
+
 _log = logging.getLogger(__name__)
 
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -43,6 +47,42 @@ _ANSWERS_BELOW, _NO_RIGHT = 500, (401, 403)
 _NO_KEY = f"amp-{'0' * 8}-{'0' * 48}"
 _FIXED = ("host", "port", "drain_seconds", "watching", "telemetry")
 _RELOAD = getattr(signal, "SIGHUP", None)  # not on every system
+
+
+class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # one of two classes
+    """A client's connection; it is closed where the head of a request does not come in time.
+
+    The server by itself would wait for it for ever, and whoever needs no key for that could leave
+    it without connections.
+    """
+
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._late is not None:
+            self._late.cancel()
+        super().connection_lost(exc)
+
+    def _watch(self) -> None:
+        """Begins to wait when the first byte of a head has come, and ends with the last."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            if self._late is not None:
+                self._late.cancel()
+            self._late = None
+        elif self._late is None:
+            self._late = self.loop.call_later(HEAD_SECONDS, self._close)
+
+    def _close(self) -> None:
+        self._late = None
+        self.timeout_keep_alive_handler()
 
 
 def make_app(
@@ -245,6 +285,7 @@ def serve(
     server = uvicorn.Server(
         uvicorn.Config(
             make_app(config, accounts, again),
+            http=Connection,
             log_level="warning",
             access_log=False,
             server_header=False,

@@ -10,6 +10,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Coroutine, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,9 @@ from amp.serve.upstreams.upstream import Headers
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Coroutine[Any, Any, Message]]
 Send = Callable[[Message], Coroutine[Any, Any, None]]
+
+STALLED_SECONDS = 300.0
+"""For which a client may take nothing of its answer, unless it is told otherwise."""
 
 
 class RefusedCallError(Exception):
@@ -42,6 +46,7 @@ class Bounds:
         concurrent: calls at the same time; one more is told to come back.
         request_bytes: of a request.
         request_seconds: in which it has to arrive.
+        stalled_seconds: a client that takes nothing of its answer for so long has gone away.
         local_only: whether only this machine is served, so that a web page in a browser, which
             could reach it under a name of its own, is turned away.
         operator: name of the key that sees the figures of all keys; empty for none.
@@ -50,6 +55,7 @@ class Bounds:
     concurrent: int = 512
     request_bytes: int = 32_000_000
     request_seconds: float = 60.0
+    stalled_seconds: float = STALLED_SECONDS
     local_only: bool = True
     operator: str = ""
 
@@ -66,6 +72,7 @@ class Exchange:
         started: when it began, on the monotonic clock.
         finished: whether the last byte was sent.
         is_stream: whether what is sent are events, one of which may be an error.
+        stalled_seconds: as `Bounds` has it.
     """
 
     method: str
@@ -77,6 +84,7 @@ class Exchange:
     started: float = 0.0
     finished: bool = False
     is_stream: bool = False
+    stalled_seconds: float = STALLED_SECONDS
 
     @classmethod
     def of(cls, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> Exchange:
@@ -126,19 +134,34 @@ class Exchange:
         """Sends the head of the answer."""
         self.status = status
         self.is_stream = dict(headers).get(b"content-type", b"").startswith(b"text/event-stream")
-        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._put({"type": "http.response.start", "status": status, "headers": headers})
 
     async def go_on(self, chunk: bytes) -> None:
-        """Sends a part of the body."""
-        await self.send({"type": "http.response.body", "body": chunk, "more_body": True})
+        """Sends a part of the body.
+
+        Raises:
+            ClientWentError: if the client takes nothing any more.
+        """
+        await self._put({"type": "http.response.body", "body": chunk, "more_body": True})
 
     async def end(self, chunk: bytes = b"") -> None:
         """Sends the last part of the body."""
         self.finished = True
-        await self.send({"type": "http.response.body", "body": chunk, "more_body": False})
+        await self._put({"type": "http.response.body", "body": chunk, "more_body": False})
+
+    async def _put(self, message: Message) -> None:
+        try:
+            async with asyncio.timeout(self.stalled_seconds):
+                await self.send(message)
+        except TimeoutError:
+            raise ClientWentError from None
 
     async def refuse(self, dialect: Dialect, error: RefusedCallError) -> None:
         """Tells the client in its dialect why there is no answer, or why it ends here."""
+        with suppress(ClientWentError):
+            await self._refuse(dialect, error)
+
+    async def _refuse(self, dialect: Dialect, error: RefusedCallError) -> None:
         if self.status:
             # What is no stream is left without its end, so that nobody takes it for whole.
             if self.is_stream:

@@ -136,6 +136,7 @@ class Gateway:
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         exchange = Exchange.of(scope, receive, send)
+        exchange.stalled_seconds = self._bounds.stalled_seconds
         # However the path is written: what an upstream takes for a chat is to be measured.
         is_post = exchange.method == "POST"
         chat = self._dialects.get(plain_path(exchange.path)) if is_post else None
