@@ -71,6 +71,17 @@ def as_chat(goal: str, turns: list[Turn]) -> dict[str, Any]:
     return {"model": "m", "messages": said, "tools": [tool], "max_completion_tokens": 100}
 
 
+def as_functions(goal: str, turns: list[Turn]) -> dict[str, Any]:
+    """A chat as it was before there were tools."""
+    said: list[dict[str, Any]] = [{"role": "system", "content": "Help."}]
+    said.append({"role": "user", "content": goal})
+    for name, given_, result, _ in turns:
+        call = {"name": name, "arguments": json.dumps(given_, sort_keys=True)}
+        said.append({"role": "assistant", "content": None, "function_call": call})
+        said.append({"role": "function", "name": name, "content": result})
+    return {"model": "m", "messages": said, "functions": [{"name": "edit"}], "max_tokens": 100}
+
+
 def as_messages(goal: str, turns: list[Turn]) -> dict[str, Any]:
     said: list[dict[str, Any]] = [{"role": "user", "content": goal}]
     for at, (name, given_, result, failed) in enumerate(turns):
@@ -113,10 +124,10 @@ def test_whatever_is_sent_can_be_read(fields: dict[str, Any], items: list[Any]) 
 @given(WORDS, TURNS)
 @settings(max_examples=40)
 def test_the_api_makes_no_difference(goal: str, turns: list[Turn]) -> None:
-    chat, messages, response = (
-        read(write(goal, turns)) for write in (as_chat, as_messages, as_response)
+    chat, messages, response, functions = (
+        read(write(goal, turns)) for write in (as_chat, as_messages, as_response, as_functions)
     )
-    assert chat == messages == response
+    assert chat == messages == response == functions
     assert (chat.step, chat.feature("calls")) == (len(turns), len(turns))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,13 @@ from tests.serve.running import Running, gateway, until
 
 import amp as amp_
 from amp.errors import InvalidInputError
+from amp.serve import app
 from amp.serve.accounts.sqlite import SqliteAccounts
 from amp.serve.dialects.apis import CHAT, DIALECTS, MESSAGES, RESPONSES
 from amp.serve.dialects.base import Dialect, Told
 from amp.serve.dialects.said import Said
 from amp.serve.exchange import Bounds
-from amp.serve.traffic.writer import Watching
+from amp.serve.traffic.writer import Keep, Watching
 from amp.serve.translate.meaning import Part, gathered
 from amp.serve.translate.responses_answers import ResponsesHearing
 from amp.serve.translate.translation import Translation
@@ -80,6 +82,27 @@ def test_a_message_that_counts_nothing_is_an_estimate() -> None:
     found = told.usage(MESSAGES.read(json.dumps(ASKED).encode()))
     assert (found.prompt_tokens, found.completion_tokens) == (7, len(TEXT))
     assert found.estimated_calls == 1
+
+
+@pytest.mark.parametrize("field", ["content", "tool_calls", "function_call"])
+def test_of_a_stream_that_breaks_off_what_came_is_charged(field: str) -> None:
+    call = {"name": "f", "arguments": TEXT}
+    said = {"content": TEXT, "tool_calls": [{"index": 0, "function": call}], "function_call": call}
+    told = Told()
+    CHAT.hear({"choices": [{"index": 0, "delta": {field: said[field]}}]}, told)
+    asked = CHAT.read(json.dumps({**ASKED, "stream": True}).encode())
+    assert told.usage(asked).completion_tokens >= len(TEXT)
+
+
+async def test_a_request_is_kept_in_whatever_encoding_it_came(tmp_path: Path) -> None:
+    watching = Watching(tmp_path / "traffic.sqlite", keep=Keep(content=True))
+    sent = [json.dumps(ASKED).encode(form) for form in ("utf-8", "utf-16", "utf-32-le")]
+    async with serving(either) as upstream, gateway(upstream.url, watching=watching) as amp:
+        for body in sent:
+            assert (await post(amp, "chat/completions", body)).status_code == 200
+    with sqlite3.connect(tmp_path / "traffic.sqlite") as file:
+        kept = [text for (text,) in file.execute("SELECT asked FROM calls")]
+    assert [json.loads(text) for text in kept] == [ASKED] * len(sent)
 
 
 def test_thinking_that_stands_in_the_total_alone_is_charged() -> None:
@@ -438,3 +461,56 @@ async def test_who_is_cut_off_at_the_end_is_told_so(caplog: pytest.LogCaptureFix
         assert amp.accounts.reserved == {}
     assert "Traceback" not in caplog.text
     assert "Exception" not in caplog.text
+
+
+@pytest.mark.slow
+async def test_who_takes_nothing_of_an_answer_has_gone(caplog: pytest.LogCaptureFixture) -> None:
+    """Else it would hold a place, and the upstream's work, for as long as it likes."""
+    endless = Reply(
+        [b"data: " + b"x" * 1_000_000 + b"\n\n"] * 50,
+        headers={"content-type": "text/event-stream"},
+        streams=True,
+    )
+    async with (
+        serving(fixed(endless)) as upstream,
+        gateway(upstream.url, bounds=Bounds(stalled_seconds=0.2)) as amp,
+    ):
+        address = amp.url.removeprefix("http://")
+        _, writer = await asyncio.open_connection(*address.split(":"))
+        writer.transport.pause_reading()  # type: ignore[attr-defined]  # of a socket
+        body = json.dumps({**ASKED, "stream": True}).encode()
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: {address}\r\n"
+        writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+        await until(lambda: upstream.hung_up == 1)
+        await until(lambda: amp.accounts.reserved == {})
+        assert amp.accounts.spent.estimated_calls == 1
+        writer.close()
+    assert "Traceback" not in caplog.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [b"", b"POST /v1/chat/comple"])
+async def test_a_connection_on_which_no_request_comes_is_closed(
+    sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "HEAD_SECONDS", 2.0)
+    async with serving(fixed(Reply([b"{}"]))) as upstream, gateway(upstream.url) as amp:
+        address = amp.url.removeprefix("http://")
+        reader, writer = await asyncio.open_connection(*address.split(":"))
+        head = f"POST /v1/files HTTP/1.1\r\nhost: {address}\r\ncontent-length: 2\r\n\r\n".encode()
+        for _ in range(2):  # what comes in time is answered, however it is torn
+            for part in (head[:9], head[9:], b"{", b"}"):
+                writer.write(part)
+                await asyncio.sleep(0.01)
+            assert b" 200 " in await reader.readline()
+            while await reader.readline() not in (b"\r\n", b""):
+                pass
+            await reader.read(100_000)
+        writer.write(sent or head[:1])
+        async with asyncio.timeout(30):
+            assert await reader.read() == b""
+        writer.close()
+        reader, writer = await asyncio.open_connection(*address.split(":"))
+        async with asyncio.timeout(30):
+            assert await reader.read() == b""  # nothing at all has come
+        writer.close()

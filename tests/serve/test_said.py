@@ -62,6 +62,19 @@ def test_calls_are_the_same_exactly_if_their_arguments_are(one: Any, other: Any)
     )
 
 
+@few
+@given(arguments, arguments)
+def test_a_call_of_a_function_is_one_of_a_tool(one: Any, other: Any) -> None:
+    """As it was called before there were tools, whole and in a stream."""
+    call = {"name": "a", "arguments": json.dumps(one)}
+    whole, told = of({"role": "assistant", "content": None, "function_call": call}), Said()
+    for part in ({"name": "a", "arguments": ""}, {"arguments": call["arguments"]}):
+        told.hear({"choices": [{"index": 0, "delta": {"function_call": part}}]})
+    assert whole.same(calls(("a", one)))
+    assert whole.same(told.normal())
+    assert whole.same(calls(("a", other))) == calls(("a", one)).same(calls(("a", other)))
+
+
 @given(st.text(max_size=SHORT), st.sampled_from(["{}", "**{}**", " {}\n", '"{}"', "{}."]))
 def test_a_short_answer_is_the_same_however_it_is_set(answer: str, frame: str) -> None:
     plain = normal_text(answer.strip())

@@ -37,7 +37,7 @@ usages = st.builds(
     reasoning_tokens=counts,
     estimated_calls=st.integers(0, 1),
 )
-texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
 
 
 def call(**fields: Any) -> Call:
@@ -79,6 +79,21 @@ def test_what_is_kept_is_read_again(tmp_path_factory: Any, made: list[Any]) -> N
     traffic.close()
     assert read(path) == kept
     assert traffic.dropped == 0
+
+
+async def test_what_is_kept_is_whole_for_every_reader_of_the_file(tmp_path: Path) -> None:
+    """Many stop at a NUL: SQLite's own ``length`` does."""
+    path, text = tmp_path / "traffic.sqlite", "a\0b"
+    traffic = Traffic(path)
+    traffic.call(call(episode=text, asked=text, said=text))
+    assert await traffic.outcome("ann", text, 0, 1.0, text)
+    traffic.close()
+    with sqlite3.connect(path) as file:
+        for query in (
+            "SELECT length(episode), length(asked), length(said) FROM calls",
+            "SELECT length(episode), length(note), 3 FROM outcomes",
+        ):
+            assert file.execute(query).fetchone() == (3, 3, 3)
 
 
 async def test_an_outcome_is_of_an_episode_of_the_key_alone(tmp_path: Path) -> None:

@@ -285,6 +285,8 @@ def _read_answer(message: Mapping[str, Any], trail: _Trail) -> None:
             if isinstance(function, dict):
                 given = function.get("arguments", function.get("input"))
                 trail.called(call.get("id"), function.get("name"), given)
+    if call := table(message, "function_call"):  # as it was before there were tools
+        trail.called(None, call.get("name"), call.get("arguments"))
 
 
 def _texts(content: object, trail: _Trail) -> Iterator[str]:

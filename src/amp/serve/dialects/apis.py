@@ -45,7 +45,10 @@ if TYPE_CHECKING:
 UNKNOWN_CONTEXT = 1_000_000
 """Tokens that are reserved for what the provider has kept and this process has not seen."""
 
-_GENERATED = ("content", "refusal", "reasoning_content", "reasoning", "tool_calls", "audio")
+_GENERATED = (
+    *("content", "refusal", "reasoning_content", "reasoning", "audio"),
+    *("tool_calls", "function_call"),
+)
 _NO_USAGE = re.compile(rb',\s*"usage"\s*:\s*null|"usage"\s*:\s*null\s*,')
 _CACHE_WRITTEN_5M, _CACHE_WRITTEN_1H = 0.25, 1.0
 _MOST_SEEN = 10_000

@@ -140,6 +140,8 @@ class Said:
                     function.get("name"),
                     function.get("arguments") or function.get("input"),
                 )
+        if call := table(said, "function_call"):  # a call as it was before there were tools
+            self._more(0, call.get("name"), call.get("arguments"))
         self._ended(choice.get("finish_reason"))
 
     def _whole(self, answer: Mapping[str, Any]) -> None:

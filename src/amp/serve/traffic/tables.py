@@ -317,8 +317,11 @@ def _amount(number: float) -> float:
 
 
 def _text(text: str) -> str:
-    """A text that SQLite takes: half a character, which JSON can hold, is none."""
-    return text.encode("utf-8", "replace").decode()
+    """A text that readers of SQLite take to its end.
+
+    Half a character, which JSON can hold, is none, and many readers stop at a NUL.
+    """
+    return text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def _kept(text: str | None) -> str | None:

@@ -159,7 +159,9 @@ class Watch:
             exchange.status,
             hashlib.blake2b(asked.body, key=self.traffic.salt, digest_size=16).hexdigest(),
             normal.digest(self.traffic.salt),
-            asked.body.decode("utf-8", "replace") if keep.content else None,
+            asked.body.decode(json.detect_encoding(asked.body), "replace")
+            if keep.content
+            else None,
             normal.text if keep.content else None,
         )
         self.traffic.call(call)
