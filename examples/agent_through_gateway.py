@@ -184,7 +184,8 @@ class Room:
 
     def _walk(self, wanted: Callable[[Place], bool]) -> bool:
         """Walks the shortest way to where a wanted place is straight ahead, if there is one."""
-        begin = (*(int(each) for each in self._level.agent_pos), int(self._level.agent_dir))
+        x, y = self._level.agent_pos
+        begin = (int(x), int(y), int(self._level.agent_dir))
         came: dict[tuple[int, int, int], list[int]] = {begin: []}
         waiting = deque([begin])
         while waiting:
@@ -199,7 +200,7 @@ class Room:
             steps = [((x, y, (to - 1) % 4), LEFT), ((x, y, (to + 1) % 4), RIGHT)]
             kind, _, how = self._known.get(front, ("wall", "", 0))
             if kind == "empty" or (kind == "door" and not how):
-                steps.append(((*front, to), FORWARD))
+                steps.append(((front[0], front[1], to), FORWARD))
             for after, action in steps:
                 if after not in came:
                     came[after] = [*came[state], action]
@@ -215,7 +216,10 @@ class Room:
         """Keeps what is in view: the agent stands at the bottom of it, in the middle."""
         cells = seen["image"]
         width, height = cells.shape[:2]
-        (x, y), forth, side = self._level.agent_pos, self._level.dir_vec, self._level.right_vec
+        x, y = (int(each) for each in self._level.agent_pos)
+        forth, side = (
+            [int(each) for each in along] for along in (self._level.dir_vec, self._level.right_vec)
+        )
         for column in range(width):
             for row in range(height):
                 kind, color, state = (int(each) for each in cells[column, row])
@@ -223,9 +227,9 @@ class Room:
                 if kind == OBJECT_TO_IDX["unseen"]:
                     continue
                 name = IDX_TO_OBJECT[kind] if ahead or right else "empty"
-                place = tuple(
-                    int(at + ahead * along + right * across)
-                    for at, along, across in zip((x, y), forth, side, strict=True)
+                place = (
+                    x + ahead * forth[0] + right * side[0],
+                    y + ahead * forth[1] + right * side[1],
                 )
                 plain = "empty" if name == "floor" else name
                 self._known[place] = plain, IDX_TO_COLOR[color], state
