@@ -143,8 +143,8 @@ class Room:
             error = f"you do not know of a {thing} yet; call explore"
         elif name == "go_to":
             if tuple(self._level.front_pos) in places:
-                doors = any(self._known[place][0] == "door" for place in places)
-                error = f"you face it already{'; to open it, call open' * doors}"
+                is_door = any(self._known[place][0] == "door" for place in places)
+                error = f"you face it already{'; to open it, call open' * is_door}"
             else:
                 error = "" if self._walk(lambda at: at in places) else "no way leads there"
         elif name == "put_next_to":
