@@ -320,14 +320,17 @@ async def run_limited(
     process = await _start(command, directory, environment)
     output = bytearray()
     timed_out = False
+    feeding = asyncio.create_task(_feed(process, stdin))
     try:
         async with asyncio.timeout(wall_seconds):
-            await asyncio.gather(_feed(process, stdin), _collect(process, output, output_bytes))
-            if len(output) <= output_bytes:
+            await _collect(process, output, output_bytes)
+            if len(output) <= output_bytes:  # else it ends now, whether or not it reads its input
+                await feeding
                 await process.wait()
     except TimeoutError:
         timed_out = True
     finally:
+        feeding.cancel()
         await _end(process)
     return Finished(
         bytes(output[:output_bytes]),
