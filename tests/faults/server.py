@@ -859,7 +859,7 @@ class Server:
     def billed(self) -> list[Billed]:
         """What each call costs, in the order in which they ended; waits a little for the last."""
         with self._lock:
-            self._lock.wait_for(lambda: not self._pending, timeout=2.0)
+            self._lock.wait_for(lambda: not self._pending, timeout=30.0)
             return list(self._billed)
 
     @property

@@ -109,7 +109,7 @@ async def accounts(dialect: Dialect, quirks: list[str], limits: Limits) -> Async
         with serving() as server:
             models = [await connected(server, dialect, quirk) for quirk in part]
             spent = await asyncio.gather(*(spend(model, limits) for model in models))
-            for _ in range(100):  # until the server has noticed that everybody hung up
+            for _ in range(600):  # until the server has noticed that everybody hung up
                 if len(server.billed) == len(server.asked):
                     break
                 await asyncio.sleep(0.05)
