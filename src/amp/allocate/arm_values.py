@@ -2,7 +2,8 @@
 
 What each arm is worth from here to the end of the plan is told by a small tree of questions about
 one feature each, learned by `amp.learn.arm_values`. Few numbers, so few tasks are enough, and the
-questions can be read.
+questions can be read. A policy can have a rule as its base: where the tree says so, it does what
+that rule does.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 
 from amp.allocate.base import Allocator
 from amp.allocate.mlp_policy import EXTRAS, observe
-from amp.allocate.plan_state import PLAN_STATE
+from amp.allocate.plan_state import PLAN_STATE, base_rules
 from amp.allocate.router import first_loss
 from amp.errors import InvalidInputError
 from amp.mlp import Floats, Ints
@@ -32,6 +33,7 @@ LEAF = -1
 
 _OF_TREES = ("roots", "column", "above", "sides", "worth")
 _GIVE_UP = "nothing that may follow is worth its cost"
+_STOP = "stop"
 
 
 def columns(features: tuple[str, ...], values: Floats) -> Floats:
@@ -60,7 +62,8 @@ class Trees:
         column: by node, which column is asked about, or `LEAF`.
         above: by node, the value.
         sides: shape (nodes, 2), the node that goes on where it is not above, and where it is.
-        worth: shape (nodes, arms + 1), what stopping and each arm are worth.
+        worth: shape (nodes, arms + 1), what stopping and each arm are worth; with a base one column
+            more, the first one, for what it does.
     """
 
     roots: Ints
@@ -89,9 +92,11 @@ class ArmValues(Allocator):
         gives_up: shape (t,), whether an episode is given up where no arm is worth more than
             nothing.
         trade_off: lambda in [0, 1]; that of `trade_offs` nearest to it decides.
+        base: the rule, of `base_rules`, by its name; empty for none.
 
     Raises:
-        InvalidInputError: if shapes do not fit, a feature is none, or a number is not finite.
+        InvalidInputError: if shapes do not fit, a feature or the base is none, or a number is not
+            finite.
     """
 
     arms: Mapping[str, Allocation]
@@ -100,6 +105,7 @@ class ArmValues(Allocator):
     trees: Trees
     gives_up: Ints
     trade_off: float = 0.9
+    base: str = ""
 
     uses_complexity = False
 
@@ -113,13 +119,18 @@ class ArmValues(Allocator):
                 f"arms are {', '.join(self.arms) or 'none'} and trade_off is {self.trade_off},"
                 " expected at least one and 0 to 1"
             )
+        if self.base and self.base not in base_rules(self.arms):
+            raise InvalidInputError(
+                f"the policy begins with the rule {self.base!r}, which is none of its arms"
+                f" {', '.join(self.arms)}; train it again"
+            )
         trees, count = self.trees, len(self.trees.column)
         lambdas, rounds = len(self.trade_offs), trees.roots.shape[-1]
         shapes: list[tuple[str, Floats | Ints, tuple[int, ...]]] = [
             ("roots", trees.roots, (lambdas, rounds)),
             ("above", trees.above, (count,)),
             ("sides", trees.sides, (count, 2)),
-            ("worth", trees.worth, (count, len(self.arms) + 1)),
+            ("worth", trees.worth, (count, len(self.options))),
             ("gives_up", self.gives_up, (lambdas,)),
         ]
         for name, array, shape in shapes:
@@ -135,33 +146,47 @@ class ArmValues(Allocator):
             raise InvalidInputError("a tree of the policy asks about what is not there")
 
     @property
+    def options(self) -> tuple[str, ...]:
+        """What trees tell the worth of, in their order."""
+        return (*filter(None, [self.base]), _STOP, *self.arms)
+
+    @property
     def max_rounds(self) -> int:
-        """Rounds of a step at most."""
+        """Rounds of a step at most; a base decides that alone, after the first one."""
         return int(self.trees.roots.shape[1])
 
     def worth(self, context: StepContext) -> dict[str, float]:
-        """What each arm is worth here and, where there was a round, what it is to ``stop``."""
+        """What the base and each arm are worth here and, after a round, what it is to ``stop``."""
         root, known = int(self._roots(context)[self._nearest]), self._known(context)
         leaf = self.trees.leaf(root, known)
-        told = dict(zip(("stop", *self.arms), self.trees.worth[leaf].tolist(), strict=True))
-        return told if context.evidence.rounds else {name: told[name] for name in self.arms}
+        told = dict(zip(self.options, self.trees.worth[leaf].tolist(), strict=True))
+        if not context.evidence.rounds:
+            del told[_STOP]
+        return told
 
     def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
         rounds = context.evidence.rounds
+        rule = base_rules(self.arms)[self.base] if self.base else None
+        if rule is not None and rounds:
+            return rule.allocate(context, complexity)
         if rounds >= self.max_rounds:
             return STOP
         worth = self.worth(context)
         best = max(worth, key=worth.__getitem__)
         if self.gives_up[self._nearest] and not rounds and worth[best] < 0.0:
             return Decision(None, give_up=_GIVE_UP)
+        if rule is not None and best == self.base:
+            return rule.allocate(context, complexity)
         return Decision(self.arms[best]) if best in self.arms else STOP
 
     def bid(self, context: StepContext, complexity: Complexity) -> float:
         """What it is worth to go on, as `Router.bids`, by the reference cost of the training."""
         known = self._known(context)
         worth = self.worth_at(self._roots(context), known[None])[:, 0]
-        stop = worth[:, 0] if context.evidence.rounds else np.zeros(len(worth))
-        return float(bids(self.trade_offs, worth[:, 1:].max(1) - stop))
+        at = self.options.index(_STOP)
+        stops = context.evidence.rounds > 0 and not self.base
+        stop = worth[:, at] if stops else np.zeros(len(worth))
+        return float(bids(self.trade_offs, np.delete(worth, at, 1).max(1) - stop))
 
     def worth_at(self, roots: Ints, known: Floats) -> Floats:
         """What stopping and each arm are worth, shape (trees, rows, decisions).
@@ -200,10 +225,11 @@ class ArmValues(Allocator):
                 waiting.append((high, indent, f"{name} above {above}:"))
                 waiting.append((low, indent, f"{name} at most {above}, or not known:"))
                 continue
-            worth = dict(zip(self.arms, trees.worth[node, 1:].tolist(), strict=True))
+            worth = dict(zip(self.options, trees.worth[node].tolist(), strict=True))
+            del worth[_STOP]
             best = max(worth, key=worth.__getitem__)
             ends = self.gives_up[self._nearest] and worth[best] < 0.0
-            told = f"{'give up' if ends else best} (worth {worth[best]:+.3f})"
+            told = "give up" if ends else f"{best} (worth {worth[best]:+.3f})"
             yield f"{indent}{asked} {told}".rstrip() if asked else told
 
     def to_tensors(self) -> dict[str, Floats]:
@@ -218,6 +244,7 @@ class ArmValues(Allocator):
         arms: Mapping[str, Allocation],
         features: tuple[str, ...],
         tensors: Mapping[str, Floats],
+        base: str = "",
     ) -> ArmValues:
         """The policy of arrays that `to_tensors` gave.
 
@@ -228,7 +255,7 @@ class ArmValues(Allocator):
         whole = ("roots", "column", "sides")
         parts = {n: tensors[n].astype(np.intp if n in whole else float) for n in _OF_TREES}
         trade_offs, gives_up = tensors["trade_offs"], tensors["gives_up"].astype(np.intp)
-        return cls(arms, features, trade_offs, Trees(**parts), gives_up)
+        return cls(arms, features, trade_offs, Trees(**parts), gives_up, base=base)
 
     def with_trade_off(self, trade_off: float) -> ArmValues:
         """The policy at another trade-off.

@@ -18,7 +18,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from amp.allocate.base import Allocator
+from amp.allocate.base import Allocator, FixedAllocator
 from amp.allocate.rules import PlanThenFollow, RuleSettings
 from amp.types import (
     PLAN,
@@ -56,6 +56,9 @@ PLAN_STATE: Mapping[str, str] = {
     "plan_age": "logarithm of 1 + the steps since it was written",
     "plan_broken": "whether a plan stands whose next action is not admissible",
     "plans": f"plans written so far, {_MOST_PLANS} at most",
+    "plan_log_prob": "log-probability of the text of the plan that was written last",
+    "plan_entropy": "mean entropy of its tokens, in nats",
+    "plan_least": "log-probability of its least likely token",
     "unchanged": "whether the last action changed nothing that can be seen",
     "unchanged_lately": "share of the last steps that did not",
     "repeated_lately": "share of the last steps that did what one of them had done in that state",
@@ -63,6 +66,9 @@ PLAN_STATE: Mapping[str, str] = {
 }
 """What `plan_state` tells, by name. What is not known is missing: before the first step, of an
 environment that tells no distance, or without a probe."""
+
+OF_PLAN_TEXT = ("plan_log_prob", "plan_entropy", "plan_least")
+"""Those that need what the model tells of each token that it writes."""
 
 OF_THE_WAY = frozenset(PLAN_STATE) - {
     *("steps_done", "steps_left", "listed", "options_entropy", "options_margin"),
@@ -80,6 +86,7 @@ def plan_state(context: StepContext) -> dict[str, float]:
         "plan_broken": float(bool(standing_plan(context.steps)) and not context.standing_plan),
         **_of_options(context),
         **_of_steps(context),
+        **_of_plan(context),
     }
     if context.remaining.steps is not None:
         found["steps_left"] = math.log1p(context.remaining.steps)
@@ -97,7 +104,8 @@ def memory(steps: Sequence[StepRecord]) -> Hashable:
         for step in steps[-RECENT:]
     )
     plans = min(_MOST_PLANS, sum(map(_planned, steps)))
-    return recent, steps_since_plan(steps), plans, _sure(_candidates(steps[-1])) if steps else None
+    sure = _sure(_candidates(steps[-1])) if steps else None
+    return recent, steps_since_plan(steps), plans, sure, _figures(_last_plan(steps))
 
 
 def _of_options(context: StepContext) -> dict[str, float]:
@@ -139,6 +147,32 @@ def _of_steps(context: StepContext) -> dict[str, float]:
     if before is not None and now is not None:
         found["nearer_lately"] = before - now
     return found
+
+
+def _of_plan(context: StepContext) -> dict[str, float]:
+    """How sure the model was of the plan that it wrote last, in this step or an earlier one."""
+    evidence = context.evidence
+    now = any(PLAN in tools for tools in evidence.tools) and _written(evidence.candidates)
+    told = _figures(now or _last_plan(context.steps))
+    return {name: each for name, each in zip(OF_PLAN_TEXT, told, strict=True) if each is not None}
+
+
+def _last_plan(steps: Sequence[StepRecord]) -> Candidate | None:
+    """The plan that was written last."""
+    found = (_written(_candidates(step)) for step in reversed(steps) if _planned(step))
+    return next(filter(None, found), None)
+
+
+def _written(candidates: Sequence[Candidate]) -> Candidate | None:
+    """The last one that was written token by token, which a choice at once is not."""
+    return next((c for c in reversed(candidates) if c.tokens is not None), None)
+
+
+def _figures(plan: Candidate | None) -> tuple[float | None, ...]:
+    """What its tokens tell."""
+    if plan is None or plan.tokens is None:
+        return None, None, None
+    return plan.log_prob, plan.entropy, plan.tokens.least
 
 
 def _candidates(step: StepRecord) -> tuple[Candidate, ...]:
@@ -320,6 +354,21 @@ def plan_rules(arms: Mapping[str, Allocation]) -> dict[str, RuleSettings]:
         },
     }
     return {name: settings for name, settings in rules.items() if settings}
+
+
+def base_rules(arms: Mapping[str, Allocation]) -> dict[str, Allocator]:
+    """The rules, by name, that a learned policy can begin with: an arm in every step, `plan_rules`.
+
+    Left out are those that take the answer of one round alone (think when unsure): learned policies
+    have the rounds of a step vote.
+    """
+    alone = {name: arm for name, arm in arms.items() if STANDING_PLAN not in arm.tools}
+    return {f"{name} in every step": FixedAllocator(arm) for name, arm in alone.items()} | {
+        f"{rule}: {setting}": allocator
+        for rule, settings in plan_rules(arms).items()
+        for setting, allocator in settings.items()
+        if not isinstance(allocator, ThinkWhenUnsure)
+    }
 
 
 def _is_usual(at_once: Allocation, plan: Allocation) -> bool:

@@ -223,6 +223,7 @@ def save_arm_values(policy: ArmValues, path: Path, origin: Origin | None = None)
         "kind": ARM_VALUES,
         "version": str(ARM_VALUES_VERSION),
         "arms": _written_arms(policy.arms),
+        "base": policy.base,
         **_written_features(policy.features),
     }
     if origin is not None:
@@ -244,7 +245,8 @@ def load_arm_values(path: Path) -> ArmValues:
                 f"kind is {header['kind']!r} of version {header['version']}, expected"
                 f" {ARM_VALUES!r} of version {ARM_VALUES_VERSION}; train it again"
             )
-        return ArmValues.from_tensors(_read_arms(header["arms"]), _read_features(header), tensors)
+        arms, features = _read_arms(header["arms"]), _read_features(header)
+        return ArmValues.from_tensors(arms, features, tensors, header.get("base", ""))
     except KeyError as error:
         raise InvalidInputError(f"policy {path} lacks {error}; train it again") from None
     except (AttributeError, InvalidInputError, TypeError, ValueError) as error:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AliasChoices, Field, field_validator, model_validator
 
-from amp.allocate.plan_state import PLAN_STATE
+from amp.allocate.plan_state import OF_PLAN_TEXT, PLAN_STATE
 from amp.assess.correctness import Kind
 from amp.cost import COSTS, Cost
 from amp.errors import InvalidInputError, did_you_mean
@@ -23,13 +23,13 @@ from amp.types import ProbeKind
 Count = Annotated[int, Field(ge=1)]
 Amount = Annotated[float, Field(ge=0.0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-PlanLearner = Literal["values", "ppo"]
+PlanLearner = Literal["values", "departures", "ppo"]
 
 OF_LATTICES: Mapping[str, Any] = {
     "arms": (),
     "samples": 1,
     "rounds": 1,
-    "features": tuple(PLAN_STATE),
+    "features": tuple(name for name in PLAN_STATE if name not in OF_PLAN_TEXT),
 }
 """What a configuration has where it names nothing else; no arms stand for all of the lattice."""
 
@@ -45,12 +45,15 @@ class LatticeConfig(Config):
         max_steps: plan steps of an episode at most; None for the benchmark's.
         main: the arm whose states came first, if one did.
         probes: what was measured before each step; every policy pays for it.
+        cache: how much of a prompt counts as cached: what was when it was ``recorded``, or what all
+            prompts of its arm begin with (``shared``), whatever had been asked before it.
     """
 
     levels: tuple[str, ...] = ()
     max_steps: Count | None = None
     main: str | None = None
     probes: tuple[ProbeKind, ...] = ()
+    cache: Literal["recorded", "shared"] = "recorded"
 
     @field_validator("probes")
     @classmethod
@@ -261,7 +264,8 @@ class TrainConfig(Config):
         samples: of each.
         rounds: a plan step at most.
         features: of the complexity or of the plan, that the policy reads; in a lattice all of
-            `amp.allocate.plan_state`, if the file names none.
+            `amp.allocate.plan_state`, if the file names none, but for those of the plan's text,
+            which ``departures`` alone reads.
         assessor: file of a trained assessor of this model and benchmark that asks for no probe; its
             score is what the policy sees. None takes the weighted sum with its initial weights.
         end_to_end: whether that assessor, a network, learns with the policy in PPO (spec 2.5, 4b).
@@ -271,7 +275,8 @@ class TrainConfig(Config):
         learner: ``ppo`` for the policy network of spec 2.3, pre-trained by imitation and trained by
             PPO; ``router`` for one that stops by value (`amp.learn.routing`), which learns from
             fewer tasks and of the settings below reads the cost and its reference alone; on a
-            lattice ``values`` likewise (`amp.learn.arm_values`).
+            lattice ``values`` likewise (`amp.learn.arm_values`), and ``departures`` from the rule
+            that pays best (`amp.learn.departures`).
         ridge: of ``router``, the penalty on the squares of its weights.
         orders: of ``router``, in how many the samples of each task are taken.
         demonstrations: episodes on which the oracle is imitated before PPO; 0 for no pre-training.
@@ -298,7 +303,7 @@ class TrainConfig(Config):
     assessor: FilePath | None = None
     end_to_end: bool = False
     correctness: Kind | None = None
-    learner: Literal["ppo", "router", "values"] = "ppo"
+    learner: Literal["ppo", "router", "values", "departures"] = "ppo"
     ridge: Annotated[float, Field(ge=0.0)] = 3.0
     orders: Count = 12
     demonstrations: Annotated[
@@ -328,8 +333,10 @@ class TrainConfig(Config):
             self._check_lattice()
         elif not self.arms:
             raise ValueError("arms is [], expected at least 1 where the source is samples")
-        elif self.learner == "values":
-            raise ValueError('learner is values, which is for a lattice: source = "lattice"')
+        elif self.learner in ("values", "departures"):
+            raise ValueError(
+                f'learner is {self.learner}, which is for a lattice: source = "lattice"'
+            )
         if not self.demonstrations and not self.learn:
             raise ValueError("demonstrations is 0 and learn is false, expected one of them")
         if self.end_to_end and (self.assessor is None or not self.learn):

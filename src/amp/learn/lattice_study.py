@@ -24,6 +24,7 @@ from amp.cost import costing
 from amp.errors import InvalidInputError
 from amp.learn.config import CHECKPOINT, POLICY, PlanLearner, TrainConfig
 from amp.learn.lattices import (
+    learn_departures,
     learn_network,
     learn_values,
     read_lattice,
@@ -91,7 +92,7 @@ class LatticeStudy:
         notes: what was left out, and why.
         plans: of the learned policies, with the first seed and at the first trade-off, beside what
             each arm comes to in their states.
-        questions: of the values that were learned with the first seed, at the first trade-off.
+        questions: of what was learned with the first seed, at the first trade-off.
     """
 
     training: tuple[str, ...]
@@ -182,7 +183,8 @@ def study_lattice(
         comparable(runs), reference, config.ppo.cost,
         analysis=OF_SAMPLES, duels=duels, oracle=oracle,
     )  # fmt: skip
-    asked = (load_arm_values(path) for path in learned.get("values", ()))
+    trees = learned.get("departures", learned.get("values", ()))
+    asked = (load_arm_values(path) for path in trees)
     questions = (one.with_trade_off(told.trade_offs[0]).questions() for one in islice(asked, 1))
     return LatticeStudy(
         ids,
@@ -227,6 +229,8 @@ def _learn(
                 (folder / CHECKPOINT).unlink(missing_ok=True)  # of a study before, maybe of others
                 if learner == "values":
                     policies[path] = learn_values(own, training, table, path)
+                elif learner == "departures":
+                    policies[path] = learn_departures(own, training, path)
                 else:
                     policies[path] = learn_network(own, training, table, folder)
         except InvalidInputError as error:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from amp.allocate.arm_values import ArmValues
 from amp.allocate.base import Allocator, FixedAllocator
-from amp.allocate.plan_state import plan_rules
+from amp.allocate.plan_state import PLAN_STATE, base_rules, plan_rules
 from amp.allocate.policy import ByArm
 from amp.allocate.policy_file import CurvePoint, Origin, save_arm_values, save_policy
 from amp.benchmarks.base import Benchmark
@@ -25,6 +25,8 @@ from amp.errors import InvalidInputError
 from amp.learn.arm_values import ValueSettings, learn_arm_values
 from amp.learn.config import POLICY, PlanLearner, TrainConfig
 from amp.learn.dataset import CURVE
+from amp.learn.departures import SearchSettings, search_departures
+from amp.simulate.lattice_cache import with_shared_prefixes
 from amp.simulate.lattice_recording import Lattice, Survey, lattice_from_recording
 from amp.simulate.lattice_replay import Visit, replay_lattice
 from amp.simulate.lattice_states import Arms, lattice_arms
@@ -83,7 +85,8 @@ def read_lattice(
             f"split {split!r} of {config.benchmark} has {len(every)} tasks, and of these none that"
             " is no training task; name another split or a higher limit"
         )
-    return asyncio.run(lattice_from_recording(recording, survey, tasks))
+    lattice = asyncio.run(lattice_from_recording(recording, survey, tasks))
+    return with_shared_prefixes(lattice) if config.lattice.cache == "shared" else lattice
 
 
 def with_rules(training: Lattice, visit: Visit) -> Lattice:
@@ -110,14 +113,19 @@ def with_learned(
     return training
 
 
-def table_of(config: TrainConfig, lattice: Lattice) -> TableEnv:
+def table_of(config: TrainConfig, lattice: Lattice, base: Allocator | None = None) -> TableEnv:
     """A lattice as an environment to learn in, its hardest tasks those that are dearest at best.
+
+    Args:
+        config: how it is learned.
+        lattice: of the training tasks.
+        base: a rule whose decisions are noted, to begin with.
 
     Raises:
         InvalidInputError: as `lattice_env`, or if the cost is not known of the model.
     """
     costing(config.ppo.cost, lattice.card)  # refuses what is not known, before the work
-    table = lattice_env(lattice, None, config.features, None, config.rounds)
+    table = lattice_env(lattice, None, config.features, None, config.rounds, base)
     table = table.in_unit(config.ppo.cost)
     success, cost = oracle(table, config.ppo.reward, _HARDEST)
     return replace(table, difficulties=1.0 - success + cost / (1.0 + cost.max()))
@@ -148,6 +156,9 @@ def train_on_lattice(
     """
     assert config.recording is not None  # `load_train_config` sees to it
     lattice = read_lattice(config, benchmarks, config.recording, config.split, config.limit)
+    if config.learner == "departures":
+        learn_departures(config, lattice, directory / POLICY)
+        return
     table = table_of(config, lattice)
     if config.learner == "values":
         learn_values(config, lattice, table, directory / POLICY)
@@ -169,6 +180,35 @@ def learn_values(config: TrainConfig, lattice: Lattice, table: TableEnv, path: P
     policy = learn_arm_values(table, arms, config.ppo.reward, settings).policy
     save_arm_values(policy, path, _origin(config, lattice, policy))
     return policy
+
+
+def learn_departures(config: TrainConfig, lattice: Lattice, path: Path) -> ArmValues:
+    """Learns where to depart from the best rule, and keeps that in a file."""
+    base = _best_rule(config, lattice)
+    arms, told = lattice.arms.named, config.replace(features=tuple(PLAN_STATE))
+    table = table_of(told, lattice, base_rules(arms)[base])
+    usual = SearchSettings(seed=config.ppo.seed)
+    wanted = tuple(sorted({*usual.trade_offs, *config.compare.trade_offs}))
+    settings = replace(usual, trade_offs=wanted)
+    policy = search_departures(table, arms, config.ppo.reward, settings, base).policy
+    save_arm_values(policy, path, _origin(config, lattice, policy))
+    return policy
+
+
+def _best_rule(config: TrainConfig, lattice: Lattice) -> str:
+    """The rule of `base_rules` that earns most, at the first trade-off of the comparison.
+
+    Of equals the first one counts: an arm in every step before a rule that changes it.
+    """
+    cost_of = costing(config.ppo.cost, lattice.card).of
+    reward, trade_off = config.ppo.reward, config.compare.trade_offs[0]
+
+    def earned(allocator: Allocator) -> float:
+        episodes = replay_lattice(lattice, allocator)
+        return fmean(reward.of(e.score, cost_of(e.usage), trade_off) for e in episodes)
+
+    rules = base_rules(lattice.arms.named)
+    return max(rules, key=lambda name: round(earned(rules[name]), 9))
 
 
 def learn_network(

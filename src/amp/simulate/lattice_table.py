@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from amp.allocate.base import Allocator
 from amp.allocate.plan_state import OF_THE_WAY as OF_RECENT_STEPS
 from amp.allocate.plan_state import memory
 from amp.allocate.policy import arm_codes, arm_space
@@ -21,7 +22,7 @@ from amp.simulate.lattice_recording import Lattice
 from amp.simulate.lattice_states import ArmAnswer, LatticeEdge, LatticeState, TaskLattice, choice_of
 from amp.simulate.node_env import Edge, Node, env_from_lattice
 from amp.simulate.table_env import TableEnv
-from amp.types import Allocation, Complexity, Evidence, Round, StepRecord, Usage
+from amp.types import Allocation, Complexity, Evidence, Round, StepContext, StepRecord, Usage
 from amp.votes import weighted_vote
 
 OF_THE_WAY = frozenset({"divergence", "revisits"})
@@ -39,6 +40,7 @@ def lattice_env(
     features: tuple[str, ...] = (),
     assessor: Assessor | None = None,
     max_rounds: int = 1,
+    base: Allocator | None = None,
 ) -> TableEnv:
     """The table of a lattice, with costs in all units, as a planner would be charged.
 
@@ -49,6 +51,9 @@ def lattice_env(
         features: that a policy is to see, of the complexity or of `PLAN_STATE`.
         assessor: scores the steps; None for a complexity of 0.
         max_rounds: rounds a plan step at most.
+        base: a policy whose decisions are noted for each node, to learn on from; it allocates arms
+            of the lattice. Where it reads more of the way to a state than features of the last
+            steps do (`memory`), they are those on one of the ways.
 
     Raises:
         InvalidInputError: if the assessor wants another probe than was made, a feature tells of all
@@ -60,7 +65,9 @@ def lattice_env(
     nodes: list[Node] = []
     edges: list[Edge] = []
     for task in lattice.tasks:
-        made = _Nodes(lattice, task, assessor, max_rounds, not OF_RECENT_STEPS.isdisjoint(features))
+        made = _Nodes(
+            lattice, task, assessor, max_rounds, not OF_RECENT_STEPS.isdisjoint(features), base
+        )
         nodes += made.nodes
         edges += made.edges
     if space is None:
@@ -149,9 +156,12 @@ class _Nodes:
         assessor: Assessor | None,
         max_rounds: int,
         tells_ways: bool,
+        base: Allocator | None,
     ) -> None:
         self._lattice, self._task = lattice, task
         self._assessor, self._max_rounds, self._tells_ways = assessor, max_rounds, tells_ways
+        self._base = base
+        self._decisions = {arm: 1 + at for at, arm in enumerate(lattice.arms.named.values())}
         self._places: dict[tuple[str, Hashable], _Place] = {}
         self.nodes: list[Node] = []
         self.edges: list[Edge] = []
@@ -203,6 +213,7 @@ class _Nodes:
                 score=0.0 if lead is None else lead.score,
                 outside=lead is not None and lead.outside,
                 context=context,
+                base=None if self._base is None else self._decided(self._base, context),
             )
         )
         if len(point.pulls) < self._max_rounds:
@@ -216,6 +227,15 @@ class _Nodes:
                     Edge(point.name, arm, further.name, usage=usage, readings=readings)
                 )
                 yield from self._step(further)
+
+    def _decided(self, base: Allocator, context: StepContext) -> int:
+        """What the base policy decides, as `TableEnv.base`; after the last round, to stop."""
+        if context.evidence.rounds >= self._max_rounds:
+            return 0
+        decision = base.allocate(context, _NOT_ASSESSED)
+        if decision.allocation is None:
+            return -1 if decision.give_up else 0
+        return self._decisions[decision.allocation]
 
     def _record(self, point: _Point, action: str | None, lead: LatticeEdge) -> StepRecord:
         """The step that a point settles, as far as later steps read it."""

@@ -15,7 +15,7 @@ from amp.allocate.mlp_policy import observe
 from amp.allocate.space import Space
 from amp.cost import COSTS, Cost, costing
 from amp.errors import InvalidInputError
-from amp.mlp import Floats
+from amp.mlp import Floats, Ints
 from amp.models.base import ModelCard
 from amp.reward import Reward
 from amp.simulate.sample_env import check_arms
@@ -39,6 +39,7 @@ class Node:
         score: quality of the result in [0, 1], if so.
         outside: whether the plan ends since what follows was not recorded.
         context: the plan step, where more of it is shown than the evidence; else None.
+        base: what a base policy decides there, as `TableEnv.base`; None without one.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Node:
     score: float = 0.0
     outside: bool = False
     context: StepContext | None = None
+    base: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +145,15 @@ def env_from_lattice(
         costs=_costs(pulled, following.shape, card if known else None),
         outside=np.array([node.outside for node in order]),
         readings=_readings(pulled, following.shape, order, card) if known and card else None,
+        base=_base(order),
     )
     success, _ = oracle(made, Reward(1.0), 1.0)
     return replace(made, difficulties=1.0 - success)
+
+
+def _base(order: Sequence[Node]) -> Ints | None:
+    decided = [node.base for node in order]
+    return None if None in decided else np.array(decided, np.intp)
 
 
 _Pulled = Mapping[tuple[int, int], Sequence[Edge]]

@@ -204,6 +204,8 @@ class TableEnv:
         outside: shape (nodes,), whether settling leads beyond what was recorded, and so ends the
             plan; None where it never does.
         readings: what of the costs is paid once an episode; None for nothing.
+        base: shape (nodes,), what a base policy decides at each: 0 to stop, 1 + an arm, or -1 to
+            give up; None without one.
     """
 
     space: Space
@@ -227,6 +229,7 @@ class TableEnv:
     shuffled: bool = True
     outside: Mask | None = None
     readings: Readings | None = None
+    base: Ints | None = None
 
     def part(self, tasks: Ints) -> TableEnv:
         """The same of some tasks, by index."""
@@ -260,6 +263,7 @@ class TableEnv:
             costs={unit: costs.rows(kept) for unit, costs in self.costs.items()},
             outside=None if self.outside is None else self.outside[nodes],
             readings=None if self.readings is None else self.readings.part(nodes, tasks),
+            base=None if self.base is None else self.base[nodes],
         )
 
     @property
