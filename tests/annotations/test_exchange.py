@@ -178,3 +178,14 @@ def test_a_table_of_steps_comes_back_when_it_is_filled_in(tmp_path: Path) -> Non
     found = import_annotations(path)
     assert found.good == (Annotation("t", 2, 0.75, "person:ann", "=goal", 'a,\n"b"', why="long"),)
     assert found.bad == (BadLine(5, "by or annotator is missing"),)
+
+
+def test_what_label_studio_itself_has_exported_is_imported() -> None:
+    """Two ratings that were made by its API on tasks of ours, in the version of the file's name."""
+    found = import_annotations(Path(__file__).parents[1] / "data" / "label-studio-1.23.json")
+    assert [(a.task, a.step, a.complexity, a.by, a.why) for a in found.good] == [
+        ("BabyAI-GoToSeqS5R2-v0/0", 0, 0.25, "person:user 1", "because 0"),
+        ("BabyAI-PickupLoc-v0/3", 2, 0.75, "person:user 1", "because 1"),
+    ]
+    assert all(a.state.startswith("You see a wall") for a in found.good)
+    assert found.bad == ()

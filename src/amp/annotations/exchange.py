@@ -149,7 +149,7 @@ def label_studio_tasks(
     tasks = []
     for item in items:
         plan = "\n".join(f"{number}. {action}" for number, action in enumerate(item.plan, start=1))
-        options = "\n".join(item.options)
+        options = "; ".join(item.options)  # many, and a line each would hide what is asked
         parts = (
             ("Goal", item.goal),
             ("Plan so far", plan),
