@@ -86,7 +86,7 @@ def test_one_command_gives_the_policies_and_the_table(folder: Path) -> None:
     page = (folder / "out" / "babyai.md").read_text()
     assert "amp lattices compare babyai.toml --out out" in page
     assert "## Allocated against needed, by step" in page
-    assert "## The values that were learned\n\n```\ngive up (worth" in page
+    assert "## The values that were learned\n\n```\ngive up\n```" in page
     assert "- values at 0.9 has no controls: it gave up every task at once" in page
     plans = (folder / "out" / "babyai.html").read_text()
     assert "<h1>Plans on babyai of " in plans

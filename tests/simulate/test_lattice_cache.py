@@ -96,3 +96,11 @@ def test_costs_are_those_of_what_is_left_to_read() -> None:
 
 def never_cached(usage: Usage) -> Usage:
     return replace(usage, cached_prompt_tokens=0)
+
+
+def test_what_is_visited_later_counts_as_if_it_had_been_there_before() -> None:
+    raw = lattice()
+    (first,) = with_shared_prefixes(replace(raw, tasks=raw.tasks[:1])).tasks
+    assert with_shared_prefixes(replace(raw, tasks=(first, raw.tasks[1]))) == (
+        with_shared_prefixes(raw)
+    )

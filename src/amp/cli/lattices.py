@@ -23,10 +23,11 @@ from amp.cli.terminal import json_of, new_console, progress, say, say_json
 from amp.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from amp.allocate.base import Allocator
     from amp.learn.config import TrainConfig
     from amp.learn.lattice_study import LatticeStudy
     from amp.report.tables import Table
-    from amp.simulate.lattice_recording import Survey
+    from amp.simulate.lattice_recording import Lattice, Survey
     from amp.simulate.lattice_replay import Visit
     from amp.simulate.lattice_states import TaskLattice
     from amp.types import Task
@@ -90,7 +91,7 @@ def compare(
     with (
         lock_directory(out),
         _stages() as on_stage,
-        _visits(model, survey_of(chosen, benchmarks), on_stage) as visit_in,
+        _visits(model, chosen, survey_of(chosen, benchmarks), on_stage) as visit_in,
     ):
         visits = visit_in(of_test), visit_in(recording) if train else as_it_is
         study = study_lattice(chosen, benchmarks, out, on_stage, *visits)
@@ -206,9 +207,10 @@ def _notes(study: LatticeStudy) -> list[str]:
 
 @contextmanager
 def _visits(
-    name: str | None, survey: Survey, on_stage: Callable[[str], None]
+    name: str | None, config: TrainConfig, survey: Survey, on_stage: Callable[[str], None]
 ) -> Iterator[Callable[[Path], Visit]]:
     """Gives, for a recording, what visits with a model; without one nothing is visited."""
+    from amp.learn.lattices import as_charged
     from amp.models.recorded import RecordedModel
     from amp.simulate.lattice_recording import visit_way
     from amp.simulate.lattice_replay import as_it_is, visit_policy
@@ -227,9 +229,11 @@ def _visits(
             on_stage(f"visiting what policies come to: {task.id}, step {len(way) + 1}")
             return await visit_way(opened[path], path, survey, task, way)
 
-        return lambda lattice, allocator, seed: runner.run(
-            visit_policy(lattice, allocator, seed, visited)
-        )
+        def visit(lattice: Lattice, allocator: Allocator, seed: int) -> Lattice:
+            found = runner.run(visit_policy(lattice, allocator, seed, visited))
+            return found if found is lattice else as_charged(config, found)
+
+        return visit
 
     # The work between visits is not asynchronous, and the model stays open in one loop.
     with asyncio.Runner() as runner:

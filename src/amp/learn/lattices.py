@@ -86,6 +86,11 @@ def read_lattice(
             " is no training task; name another split or a higher limit"
         )
     lattice = asyncio.run(lattice_from_recording(recording, survey, tasks))
+    return as_charged(config, lattice)
+
+
+def as_charged(config: TrainConfig, lattice: Lattice) -> Lattice:
+    """A lattice, of which nothing or a part is, with what a configuration says of the cache."""
     return with_shared_prefixes(lattice) if config.lattice.cache == "shared" else lattice
 
 
