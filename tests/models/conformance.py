@@ -151,7 +151,7 @@ class Conformance:
         begun = time.monotonic()
         request = Request(prompt, n=2, temperature=1.0, timeout_seconds=self.patience_seconds)
         samples = await model.generate(request)
-        assert time.monotonic() - begun < self.patience_seconds + 5.0
+        assert time.monotonic() - begun < self.patience_seconds + 15.0
         assert [sample.finish_reason for sample in samples] == ["timeout", "timeout"]
         calls = [sample.usage.model_calls for sample in samples]
         assert calls == ([1, 0] if model.capabilities.parallel_samples else [1, 1])
@@ -166,7 +166,7 @@ class Conformance:
         assert task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert time.monotonic() - begun < 2.0
+        assert time.monotonic() - begun < 5.0
         assert len(await model.generate(Request(ask(STORY, 2)))) == 1
 
     # ----------------------------------------------------------------------- what it costs
