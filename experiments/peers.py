@@ -21,7 +21,9 @@ import argparse
 import asyncio
 import json
 import re
+import shutil
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -40,8 +42,7 @@ from amp.benchmarks.gsm8k.numbers import normalise
 from amp.errors import AmpError, ModelError
 from amp.evaluate import PlannerConfig, build_planner
 from amp.evaluate.run import run_episodes
-from amp.models.catalog import MODELS as MODELS_HERE
-from amp.models.openai import OpenAIModel
+from amp.models.recorded import RecordedModel
 from amp.report.metrics import wilson
 from amp.report.stats import bootstrap_interval, ratio
 from amp.serve.upstreams.fleet import Route
@@ -89,6 +90,7 @@ MAX_TOKENS, TEMPERATURE, SAMPLES = 256, 0.7, 4
 AT_ONCE = 8
 BASELINE = "one answer"
 
+_RECORDINGS = Path(__file__).parent.parent / "recordings"
 _ITS_HUB = Path(__file__).parent / "rivals" / "its_hub_answers.py"
 _TIERS = ("SIMPLE", "MEDIUM", "COMPLEX", "REASONING")
 
@@ -101,11 +103,13 @@ class Answered:
         text: the answer; empty where the method judges itself.
         told: the completion tokens that it is told of; None for none.
         right: the benchmark's verdict, where the method knows it.
+        spent: calls and tokens by model, where they come from a recording.
     """
 
     text: str
     told: int | None
     right: bool | None = None
+    spent: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,23 +193,28 @@ def amp_gateway(policy: str, samples: int) -> Method:
     return answers
 
 
-def amp_planner(allocator: str, model: str) -> Method:
-    """AMP's planner, which has prompts of its own and runs the programs that the model writes."""
+def amp_planner(allocator: str, recording: str, model: str) -> Method:
+    """AMP's planner, which has prompts of its own and runs the programs that the model writes.
+
+    Its answers are those of a recording of the same model, which has their tokens.
+    """
 
     async def answers(setting: Setting) -> dict[str, Answered]:
-        server = OpenAIModel(
-            model,
-            base_url=setting.url,
-            api_key="any",
-            card=MODELS_HERE[model].card,
-            timeout_seconds=3_600,
-        )
-        planner = build_planner(PlannerConfig(allocator=allocator), server, setting.benchmark)
-        try:
-            episodes = run_episodes(planner, setting.benchmark, setting.tasks, AT_ONCE)
-            return {each.task.id: Answered("", None, each.success) async for each in episodes}
-        finally:
-            await server.close()
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(shutil.copy(_RECORDINGS / recording, folder))
+            recorded = RecordedModel(None, path, mode="replay")
+            config = PlannerConfig(allocator=allocator)
+            planner = build_planner(config, recorded, setting.benchmark)
+            found = {}
+            async for each in run_episodes(planner, setting.benchmark, setting.tasks):
+                spent = {
+                    f"{model} calls": each.usage.model_calls,
+                    f"{model} prompt": each.usage.prompt_tokens,
+                    f"{model} completion": each.usage.completion_tokens,
+                }
+                found[each.task.id] = Answered("", None, each.success, spent)
+            await recorded.close()
+        return found
 
     return answers
 
@@ -214,8 +223,8 @@ def of_optillm(approach: str) -> Method:
     """OptiLLM's server with one of its approaches."""
 
     async def answers(setting: Setting) -> dict[str, Answered]:
-        async with optillm(setting.environments, setting.url, approach, CHEAP) as base:
-            return await chats(base, setting, CHEAP, temperature=TEMPERATURE)
+        async with optillm(setting.environments, setting.url, approach, CHEAP) as rival:
+            return await chats(rival.url, setting, CHEAP, temperature=TEMPERATURE)
 
     return answers
 
@@ -225,8 +234,8 @@ def of_litellm(tiers: Sequence[str], classifier: str = "heuristic") -> Method:
 
     async def answers(setting: Setting) -> dict[str, Answered]:
         routing = {"classifier_type": classifier, "tiers": dict(zip(_TIERS, tiers, strict=True))}
-        async with litellm(setting.environments, setting.url, MODELS, routing) as base:
-            return await chats(base, setting, AUTO, temperature=0)
+        async with litellm(setting.environments, setting.url, MODELS, routing) as rival:
+            return await chats(rival.url, setting, AUTO, temperature=0)
 
     return answers
 
@@ -257,13 +266,13 @@ METHODS: Mapping[str, Method] = {
     "OptiLLM bon": of_optillm("bon"),
     "OptiLLM moa": of_optillm("moa"),
     "its-hub best-of-n, judged by the model": of_its_hub("best-of-n"),
-    "AMP planner, heuristic": amp_planner("heuristic", CHEAP),
+    "AMP planner, heuristic": amp_planner("heuristic", "gsm8k-0.5b.sqlite", CHEAP),
     "one answer of the 1.5B": one_answer(DEAR),
     "AMP gateway, rules": amp_gateway("rules", 1),
     "LiteLLM router, dear from MEDIUM": of_litellm((CHEAP, DEAR, DEAR, DEAR)),
     "LiteLLM router, dear from COMPLEX": of_litellm((CHEAP, CHEAP, DEAR, DEAR)),
     "LiteLLM router v2, dear from MEDIUM": of_litellm((CHEAP, DEAR, DEAR, DEAR), "heuristic_v2"),
-    "AMP planner, router, on the 1.5B": amp_planner("auto", DEAR),
+    "AMP planner, router, on the 1.5B": amp_planner("auto", "gsm8k-300.sqlite", DEAR),
 }
 
 
@@ -332,7 +341,7 @@ async def compare(
             right = answered.right
             if right is None:
                 right = read_answer(answered.text) == gold[name]
-            spent = upstream.spent[place, name]
+            spent = answered.spent or upstream.spent[place, name]
             answers.settle(method, name, {"right": right, "told": answered.told, **spent})
 
 

@@ -7,7 +7,7 @@ whose environment is absent is left out.
 
 - one caller: each call is made directly and through the gateway in turn, and what is told is the
   difference;
-- 16 callers that each call again at once: calls a second;
+- 16 callers that each call again at once: calls a second, and the processor time of the gateway;
 - a stream of which a word comes every 20 ms: time to its first byte;
 - 100 calls a second, whoever still waits: time from the moment at which each was due.
 """
@@ -28,28 +28,36 @@ from importlib.metadata import version
 from pathlib import Path
 
 import httpx2
-from experiments.rivals.running import ENVIRONMENTS, free_port, litellm, optillm, program, server
+from experiments.rivals.running import (
+    ENVIRONMENTS,
+    Serving,
+    free_port,
+    litellm,
+    optillm,
+    program,
+    server,
+)
 from rich.console import Console
 from rich.table import Table
 from tests.fakes.upstream import WORDS, chat, serving
 
 from amp.errors import MissingDependencyError
-from perf.serve import BODY, compared, row
+from perf.serve import BODY, compared, processor_seconds, row
 
-CALLS, STREAMS = 400, 50
-CALLERS, SHARED_CALLS = 16, 800
-RATE, RATED_SECONDS = 100, 10
+CALLS, STREAMS = 400, 40
+CALLERS, SHARED_CALLS = 16, 640
+RATE, RATED_SECONDS = 100, 8
 PAUSE = 0.02
 MODEL = str(BODY["model"])
 
 
 @asynccontextmanager
-async def amp(upstream: str) -> AsyncIterator[str]:
+async def amp(upstream: str) -> AsyncIterator[Serving]:
     """AMP's gateway."""
     port = free_port()
     command = [sys.executable, "-m", "amp", "serve", "--upstream", upstream, "--port", str(port)]
-    async with server(port, *command) as base:
-        yield base
+    async with server(port, *command) as serving:
+        yield serving
 
 
 def installed(environments: Path, environment: str, package: str) -> str:
@@ -82,7 +90,8 @@ async def calls_a_second(base: str) -> float:
             got.raise_for_status()
 
     async with httpx2.AsyncClient(timeout=60) as client:
-        await asyncio.gather(*(client.get(f"{base}/models") for _ in range(CALLERS)))
+        opening = (client.post(f"{base}/chat/completions", json=BODY) for _ in range(CALLERS))
+        await asyncio.gather(*opening)
         begun = time.perf_counter()
         await asyncio.gather(*(caller(client) for _ in range(CALLERS)))
     return SHARED_CALLS / (time.perf_counter() - begun)
@@ -116,10 +125,14 @@ def shown(seconds: Sequence[float]) -> str:
 
 async def main(environments: Path) -> None:
     """Measures, and prints a table."""
-    table = Table("milliseconds, median / 99 %", "one caller, added", "16 callers, calls a second",
-                  "first byte of a stream", f"{RATE} calls a second", box=None)  # fmt: skip
+    table = Table("milliseconds, median / 99 %", box=None)
+    for column in (
+        "one caller, added", f"{CALLERS} callers, calls a second", "processor time a call",
+        "first byte of a stream", f"{RATE} calls a second",
+    ):  # fmt: skip
+        table.add_column(column)
     async with serving(partial(chat, pause=PAUSE)) as upstream:
-        gateways: list[tuple[str, str, str, AbstractAsyncContextManager[str]]] = [
+        gateways: list[tuple[str, str, str, AbstractAsyncContextManager[Serving]]] = [
             ("AMP", "", "adaptive-meta-planning", amp(upstream.url)),
             ("LiteLLM", "litellm-proxy", "litellm", litellm(environments, upstream.url, [MODEL])),
             ("OptiLLM", "optillm", "optillm", optillm(environments, upstream.url, "none", MODEL)),
@@ -127,7 +140,7 @@ async def main(environments: Path) -> None:
         rate = await calls_a_second(upstream.url)
         first = (await compared(upstream.url, upstream.url, True, STREAMS))[0]
         rated = await at_a_rate(upstream.url)
-        table.add_row("none", "-", f"{rate:.0f}", shown(first), shown(rated))
+        table.add_row("none", "-", f"{rate:.0f}", "-", shown(first), shown(rated))
         for name, environment, package, gateway in gateways:
             try:
                 which = version(package) if not environment else installed(
@@ -136,17 +149,22 @@ async def main(environments: Path) -> None:
             except MissingDependencyError as error:
                 print(f"{name} is left out: {error}", file=sys.stderr)
                 continue
-            async with gateway as base:
+            async with gateway as running:
+                base = running.url
                 if not await is_through(base):
                     print(f"{name} is left out: the answer does not come through", file=sys.stderr)
                     continue
                 pairs = await compared(upstream.url, base, False, CALLS)
                 first = (await compared(upstream.url, base, True, STREAMS))[1]
+                used = processor_seconds(running.process)
                 rate = await calls_a_second(base)
+                used = (processor_seconds(running.process) - used) / SHARED_CALLS
                 # One that can't keep up would be late by as long as it is asked.
                 rated = await at_a_rate(base) if rate > RATE else []
-                table.add_row(f"{name} {which}", row(name, *pairs)[3], f"{rate:.0f}", shown(first),
-                              shown(rated) if rated else "can't")  # fmt: skip
+                table.add_row(
+                    *(f"{name} {which}", row(name, *pairs)[3], f"{rate:.0f}", f"{used * 1e3:.1f}"),
+                    *(shown(first), shown(rated) if rated else "can't"),
+                )
     Console(width=140).print(table)
     print(f"load of the machine: {os.getloadavg()[0]:.1f}; cores: {len(os.sched_getaffinity(0))}")
 

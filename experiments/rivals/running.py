@@ -14,6 +14,7 @@ import tempfile
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,19 @@ _LITELLM = {
     # It would ask each client for a key, which costs time.
     "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A server that runs.
+
+    Attributes:
+        url: its address, with /v1.
+        process: its number.
+    """
+
+    url: str
+    process: int
 
 
 def program(environments: Path, environment: str, name: str) -> str:
@@ -52,8 +66,8 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def server(port: int, *command: str, **variables: str) -> AsyncIterator[str]:
-    """A server in a process of its own, once it takes connections; its address with /v1.
+async def server(port: int, *command: str, **variables: str) -> AsyncIterator[Serving]:
+    """A server in a process of its own, once it takes connections.
 
     Raises:
         ModelError: if it ends, or does not listen.
@@ -71,7 +85,7 @@ async def server(port: int, *command: str, **variables: str) -> AsyncIterator[st
                     await asyncio.sleep(0.1)
         except TimeoutError:
             raise ModelError(f"{command[0]} does not listen after {_SECONDS:.0f} s") from None
-        yield f"http://127.0.0.1:{port}/v1"
+        yield Serving(f"http://127.0.0.1:{port}/v1", process.pid)
     finally:
         if process.returncode is None:
             process.terminate()
@@ -90,12 +104,12 @@ async def _listens(port: int) -> bool:
 @asynccontextmanager
 async def optillm(
     environments: Path, upstream: str, approach: str, model: str
-) -> AsyncIterator[str]:
+) -> AsyncIterator[Serving]:
     """OptiLLM's server with one of its approaches."""
     command = [program(environments, "optillm", "optillm"), "--approach", approach]
     command += ["--base-url", upstream, "--model", model, "--port", str(port := free_port())]
-    async with server(port, *command, OPENAI_API_KEY="any", HF_HUB_OFFLINE="1") as base:
-        yield base
+    async with server(port, *command, OPENAI_API_KEY="any", HF_HUB_OFFLINE="1") as serving:
+        yield serving
 
 
 @asynccontextmanager
@@ -104,7 +118,7 @@ async def litellm(
     upstream: str,
     models: Sequence[str],
     routing: Mapping[str, Any] | None = None,
-) -> AsyncIterator[str]:
+) -> AsyncIterator[Serving]:
     """LiteLLM's proxy in front of models; with a `routing` its router answers for `AUTO`."""
     listed: list[dict[str, Any]] = []
     for model in models:
@@ -122,8 +136,8 @@ async def litellm(
         path.write_text(json.dumps({"model_list": listed}))  # which is YAML, too
         command = [program(environments, "litellm-proxy", "litellm"), "--config", str(path)]
         command += ["--host", "127.0.0.1", "--port", str(port := free_port())]
-        async with server(port, *command, **_LITELLM) as base:
-            yield base
+        async with server(port, *command, **_LITELLM) as serving:
+            yield serving
 
 
 async def printed_by(*command: str, told: str) -> str:
