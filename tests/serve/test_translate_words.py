@@ -446,6 +446,21 @@ def test_what_other_apis_have_no_words_for_is_not_left_out_of_an_answer(
         streamed(client, CHAT, delta(**said), FINISHED)
 
 
+@pytest.mark.parametrize("stop", [5, 1e300, True, {}, [5], [None], ["a", ["b"]]])
+@pytest.mark.parametrize(("client", "name"), [(CHAT, "stop"), (MESSAGES, "stop_sequences")])
+def test_stops_that_are_no_texts_are_refused_by_name(client: Dialect, name: str, stop: Any) -> None:
+    for upstream in (CHAT, MESSAGES, RESPONSES):
+        if upstream is not client:
+            with pytest.raises(InvalidInputError, match=f"field {name} is .*, expected a text or"):
+                translated(client, upstream, **{name: stop})
+
+
+def test_a_number_without_end_makes_no_refusal_without_end() -> None:
+    with pytest.raises(InvalidInputError, match="temperature") as refused:
+        translated(CHAT, MESSAGES, temperature=10**400)
+    assert len(str(refused.value)) < 200
+
+
 def test_numbers_that_json_has_not_are_neither_asked_nor_answered() -> None:
     call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a":1e400}'}}
     result = {"role": "tool", "tool_call_id": "c", "content": "1"}

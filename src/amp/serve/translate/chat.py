@@ -55,7 +55,6 @@ def read_question(fields: Mapping[str, Any]) -> Question:
     options = asked.inner("stream_options")
     options.drop("include_obfuscation")
     most = asked.whole("max_completion_tokens"), asked.whole("max_tokens")
-    stop = asked.any("stop")
     question = Question(
         asked.text("model"),
         joined(_turn(message) for message in asked.each("messages")),
@@ -63,7 +62,7 @@ def read_question(fields: Mapping[str, Any]) -> Question:
         read_choice(asked.any("tool_choice"), "function"),
         asked.flag("parallel_tool_calls"),
         most[0] if most[0] is not None else most[1],
-        tuple([stop] if isinstance(stop, str) else stop or ()),
+        asked.texts("stop"),
         asked.figure("temperature"),
         asked.figure("top_p"),
         asked.text("reasoning_effort"),

@@ -38,6 +38,14 @@ class Fields:
         found: list[Any] = self._take(name, list, [])
         return found
 
+    def texts(self, name: str) -> tuple[str, ...]:
+        """Takes a text or a list of texts; empty where there is none."""
+        found = self._left.pop(name, None)
+        texts = [found] if isinstance(found, str) else [] if found is None else found
+        if not isinstance(texts, list) or not all(isinstance(each, str) for each in texts):
+            raise _wrong(self.place(name), found, "a text or a list of texts")
+        return tuple(texts)
+
     def table(self, name: str) -> dict[str, Any]:
         """Takes an object as it is; empty where there is none."""
         found: dict[str, Any] = self._take(name, dict, {})

@@ -73,7 +73,7 @@ def read_question(fields: Mapping[str, Any]) -> Question:
         _choice(choice),
         None if parallel is None else not parallel,
         asked.whole("max_tokens"),
-        tuple(asked.items("stop_sequences")),
+        asked.texts("stop_sequences"),
         asked.figure("temperature"),
         asked.figure("top_p"),
         asked_effort,
@@ -269,7 +269,7 @@ def _thinking(question: Question, asked: Mapping[str, Any]) -> dict[str, Any]:
 
 def _require(question: Question) -> None:
     if (question.temperature or 0) > 1:
-        what = f"it is {question.temperature}, {API} takes 0 to 1"
+        what = f"it is {str(question.temperature)[:40]}, {API} takes 0 to 1"
         raise untranslatable("temperature", what)
     if question.turns and question.turns[-1].role == "assistant":
         what = f"it ends with the assistant's turn, which {API} would go on with"
