@@ -1,7 +1,7 @@
 """What policies of the gateway are worth to an agent with tools: the same episodes under each.
 
-The agent is the program ``examples/agent_through_gateway.py``, which knows the OpenAI SDK and a
-level of BabyAI, and nothing of amp. First it plays seeds of their own with the dear model, where
+The agent is the program ``examples/agent_through_gateway.py``, which knows the OpenAI SDK and
+levels of BabyAI, and nothing of amp. First it plays seeds of their own with the dear model, where
 the gateway also asks another arm at each call (shadows); a policy is learned of that. Then each
 seed is played under ``pass`` (the dear model always), ``rules`` and what was learned, in an order
 that changes with the seed, since who comes later may find the prompt in a cache.
@@ -13,7 +13,8 @@ that changes with the seed, since who comes later may find the prompt in a cache
 
 Dollars are those of hosted models of about these sizes (tables ``reference`` of the prices that
 ship with amp). What was played is kept in the folder, so a run that is stopped goes on from there.
-NOT covered: chance, as the models answer at temperature 0; intervals are over episodes.
+NOT covered: the chance of the models apart from that of the episodes. At temperature 0 not all of
+them always answer the same, so look at the episodes in which a policy asked the dear model alone.
 """
 
 from __future__ import annotations
@@ -238,7 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--learn",
         type=int,
-        default=40,
+        default=24,
         help="episodes to learn from; 0 to compare without what is learned",
     )
     parser.add_argument("--episodes", type=int, default=24, help="to compare")

@@ -1,4 +1,4 @@
-"""The votes and needs in docs/serve.md are what the gateway makes of recorded answers."""
+"""The votes, needs and missions in docs/serve.md are what was recorded."""
 
 from __future__ import annotations
 
@@ -26,4 +26,16 @@ def test_the_table_of_votes_is_what_the_recording_gives(
 def test_the_table_of_needs_is_what_the_pool_gives(capsys: pytest.CaptureFixture[str]) -> None:
     gateway_needs.main([])
     for line in capsys.readouterr().out.splitlines():
+        assert f"\n{line}\n" in PAGE
+
+
+def test_the_table_of_an_agent_is_that_of_the_missions_played() -> None:
+    pytest.importorskip("minigrid")
+    from experiments import agent
+
+    played = agent.read(ROOT / "recordings" / "agent-episodes.jsonl")
+    assert {row["policy"] for row in played} == set(agent.POLICIES)
+    count, *lines = agent.table(played, "qwen2.5-coder-1.5b")
+    assert f"--episodes {count.split()[0]}`" in PAGE.replace("\n", " ")
+    for line in lines:
         assert f"\n{line}\n" in PAGE
