@@ -23,18 +23,23 @@ _Kind = tuple[str, int]
 _READING = "", 0
 """Those of which the next token alone is read, whoever asks."""
 
+_FOUND = 0.5
+"""Share of a prompt above which the beginning of its kind was in the cache; below it, a few words
+that prompts of all kinds begin with."""
+
 
 def with_shared_prefixes(lattice: Lattice) -> Lattice:
     """The same with every prompt in the cache as far as all of its kind have been found there.
 
-    FLOPs and dollars are worked out anew by that. Of a kind that was never found in a cache nothing
-    is taken to be there; seconds stay what they were.
+    FLOPs and dollars are worked out anew by that. Of a kind of which most was never found in a
+    cache nothing is taken to be there; seconds stay what they were.
     """
     shared: dict[_Kind, int] = {}
     for task in lattice.tasks:
         for state in task.states.values():
             for kind, usage in _calls(state):
-                if cached := usage.cached_prompt_tokens:
+                cached = usage.cached_prompt_tokens
+                if cached > _FOUND * usage.prompt_tokens:
                     shared[kind] = min(cached, shared.get(kind, cached))
 
     def mended(kind: _Kind, usage: Usage) -> Usage:
