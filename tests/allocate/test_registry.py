@@ -37,6 +37,7 @@ from amp.evaluate.config import PROFILES
 from amp.latency import CostModel, Lengths
 from amp.mlp import Layer, content_hash
 from amp.models.base import ModelCard
+from amp.models.recording import Recording
 from amp.models.scripted import ScriptedModel
 from amp.planner import Planner
 from amp.settings import checked
@@ -154,6 +155,13 @@ def test_a_policy_that_plans_is_the_default_where_nothing_is_set_that_its_arms_d
     assert "babyai-plan/1" in told["prompts"]
     assert not caplog.messages
     assert chosen(replace(CARD, sha256="bb")) == "heuristic"
+    recordings = Path(__file__).parents[2] / "recordings"
+    replays = {"babyai": "heuristic", "babyai-lattice": str(path)}
+    for name, allocator in replays.items():
+        replay = Recording(recordings / f"{name}.sqlite", "replay")
+        made = Assembly.of(PlannerConfig(), babyai).resolved(CARD, replay)
+        assert made.config.allocator == allocator
+    assert caplog.messages[-1].endswith("it plans, and the recording has no plans")
     for planner in ({"tools": frozenset[str]()}, {"depth": 1}, {"beam_width": 2}):
         caplog.clear()
         assembly._note.cache_clear()

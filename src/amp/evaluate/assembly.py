@@ -39,7 +39,8 @@ from amp.execute.tools import LargerModelTool, RecordedTool, load_tool, plugin_t
 from amp.latency import CostModel, find_profile
 from amp.methods import BASELINES, AnyPlanner, BeamPlanner, Method
 from amp.models.base import LanguageModel, ModelCard, by_name
-from amp.models.recorded import RecordedModel, is_replay
+from amp.models.recorded import RecordedModel, is_replay, replayed
+from amp.models.recording import Recording
 from amp.planner import Planner
 from amp.settings import Profile, load_settings
 from amp.trace import read_episodes
@@ -145,8 +146,7 @@ class Assembly:
         if kind.path is not None:
             from amp.allocate.policy_file import load_arms  # needs numpy
 
-            arms = load_arms(kind.path) or {}
-            tools = tools.union(*(arm.tools for arm in arms.values()))
+            tools = tools.union(*(arm.tools for arm in (load_arms(kind.path) or {}).values()))
         return kind.plans or PLAN in tools
 
     @property
@@ -167,24 +167,23 @@ class Assembly:
             return None
         return config.profile or load_settings().profile
 
-    def resolved(self, card: ModelCard) -> Assembly:
-        """The assembly with ``auto`` replaced by the allocator for this model.
+    def resolved(self, card: ModelCard, recording: Recording | None = None) -> Assembly:
+        """The assembly with ``auto`` replaced by the allocator for this model, or for a replay.
 
         Raises:
             InvalidInputError: for a setting that this allocator does not have.
         """
         if self.method.allocator != AUTO:
             return self
-        policy, why = self._bundled_policy(card)
-        name = str(policy)
+        policy, why = self._bundled(card, recording)
+        name = self.benchmark.defaults.allocator if policy is None else str(policy)
         if policy is None:
-            name = self.benchmark.defaults.allocator
             _note(f"allocator {name} stands in for a trained policy: {why}")
         config = self.config.replace(allocator=name)
         check_effects(config)
         return replace(self, config=config, method=config.resolved_method)
 
-    def _bundled_policy(self, card: ModelCard) -> tuple[Path | None, str]:
+    def _bundled(self, card: ModelCard, recording: Recording | None) -> tuple[Path | None, str]:
         """The policy that comes with amp and heeds the settings, or why there is none."""
         from amp.allocate.policy_file import bundled_policy, load_arms  # needs numpy
 
@@ -192,11 +191,14 @@ class Assembly:
         if path is None:
             return None, f"none comes with amp for {self.benchmark.name} and model {card.name}"
         arms = load_arms(path) or {}
-        plans = any(PLAN in arm.tools for arm in arms.values())
+        may_plan = any(PLAN in arm.tools for arm in arms.values())
+        plans = self.benchmark.defaults.plans if may_plan else None
         decided = ("tools", "beam_width", *(("depth",) if plans else ()))
         if arms and any(getattr(self.config, name) is not None for name in decided):
             own = "tools, samples and plans" if plans else "tools and samples"
             return None, f"the one that ships decides on {own} itself, and some are set"
+        if plans and recording and not recording.has_prompts(plans.version):
+            return None, "it plans, and the recording has no plans"
         lacks = self._lacks_heads(path, card)
         return None if lacks else path, lacks
 
@@ -208,7 +210,7 @@ class Assembly:
     ) -> AnyPlanner:
         """Builds the planner for a model, or for several, as `build_planner` does."""
         self.check_models(1 + len(others))
-        return self.resolved(model.card)._planner(model, larger, others)
+        return self.resolved(model.card, replayed(model))._planner(model, larger, others)
 
     def check_models(self, count: int) -> None:
         """Makes sure that so many models can be planned with.
@@ -366,8 +368,7 @@ class Assembly:
             InvalidInputError: if an option does not fit it, or features are excluded that it would
                 not use anyway.
         """
-        config = self.config
-        source, profile = config.source_run, self.profile
+        config, source, profile = self.config, self.config.source_run, self.profile
         options = AllocatorOptions(
             space=self.defaults.space,
             fixed=self.defaults.fixed,
@@ -433,8 +434,7 @@ def _defaults(config: PlannerConfig, method: Method, benchmark: Benchmark) -> De
     """The benchmark's defaults, overridden by the method and then by the user."""
     pinned = dict(method.pinned)
     if method.in_words:
-        default_tools = benchmark.defaults.fixed.tools
-        pinned["tools"] = sorted(default_tools & set(benchmark.environment_tools))
+        pinned["tools"] = sorted(benchmark.defaults.fixed.tools & {*benchmark.environment_tools})
     missing = {*pinned.get("tools", ())} - {*benchmark.tools, *benchmark.environment_tools}
     if missing:
         raise InvalidInputError(

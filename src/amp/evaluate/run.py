@@ -21,7 +21,7 @@ from amp.evaluate.config import RunConfig
 from amp.evaluate.workers import Here, Workers
 from amp.methods import AnyPlanner
 from amp.models.base import LanguageModel
-from amp.models.recorded import is_replay
+from amp.models.recorded import is_replay, replayed
 from amp.telemetry import traced
 from amp.trace import CONTENTS, EPISODES, SANDBOX, RunDirectory
 from amp.types import FAULTS, MODEL_ERROR, Episode, StepRecord, Task, written
@@ -46,7 +46,7 @@ def manifest(
         tasks: the tasks of the run.
         others: models beside the base model.
     """
-    resolved = assembly.resolved(model.card)
+    resolved = assembly.resolved(model.card, replayed(model))
     policy = find_allocator(resolved.method.allocator).path
     source = config.planner.source_run
     files = {

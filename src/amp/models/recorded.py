@@ -218,9 +218,15 @@ class RecordedModel:
             self._store.set_identity(self._card, current)
 
 
+def replayed(model: LanguageModel) -> Recording | None:
+    """The recording that all answers of a model come from; None if a model answers, too."""
+    recording = model.recording if isinstance(model, RecordedModel) else None
+    return recording if recording is not None and recording.replaying else None
+
+
 def is_replay(model: LanguageModel) -> bool:
     """Whether all answers of a model come from a recording."""
-    return isinstance(model, RecordedModel) and model.recording.replaying
+    return replayed(model) is not None
 
 
 def request_key(request: Request) -> bytes:

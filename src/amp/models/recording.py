@@ -97,6 +97,10 @@ class Recording:
             self.store.set_version(family, version)
         self._versions.add(version)
 
+    def has_prompts(self, version: str) -> bool:
+        """Whether prompts of this version, such as ``gsm8k/3``, were recorded."""
+        return version in self.store.versions().values()
+
     async def use(
         self, tool_name: str, text: str, run: Callable[[], Awaitable[ToolUse | None]]
     ) -> ToolUse | None:
