@@ -33,11 +33,13 @@ class OneByOne:
 
     def __init__(self, seed: str) -> None:
         self._seed = seed
-        self._own = LMOrchestrator(max_concurrency=1)
+        self._own = LMOrchestrator()
 
-    async def agenerate(self, *arguments: Any, **options: Any) -> Any:
-        """As the library's own."""
-        found = await self._own.agenerate(*arguments, **options)
+    async def agenerate(self, model: Any, asked: list[Any], **options: Any) -> list[Any]:
+        """As the library's own, whose calls come in no certain order."""
+        found = []
+        for each in asked:
+            found += await self._own.agenerate(model, [each], **options)
         random.seed(self._seed)
         return found
 
