@@ -41,6 +41,8 @@ COMMANDS = {
     "demo --svg {}",
     "annotate nothing --by ann --out {}",
     "annotations export nothing --out {}",
+    "annotations sheets nothing --by ann --by ben --out {}",
+    "annotations scores nothing --out {}",
     "annotations tasks nothing --out {}",
     "annotations import nothing --out {}",
     "annotations solutions --out {}",
