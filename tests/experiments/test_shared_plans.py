@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.fakes.files import ROOT
 from tests.fakes.trail import ARMS
-from tests.learn.test_arm_values import NAMES, REWARD, lattice_of
+from tests.learn.trails import NAMES, REWARD, lattice_of
 
 from amp.allocate.arm_values import ArmValues, bids
 from amp.learn.arm_values import ValueSettings, learn_arm_values

@@ -11,8 +11,8 @@ The modules by what is learned:
 - the policy network: `pipeline` is the whole way, from `config` and `dataset` by
   `behaviour_cloning` to `trainer`, which plays (`rollout`, `live_rollout`; which tasks, by
   `curriculum`) and improves (`ppo`, `networks`);
-- policies of long plans: `lattices`, with `arm_values` and `value_trees`, and `departures`,
-  compared by `lattice_study`;
+- policies of long plans: `lattices`, with `arm_values` and `value_trees`, and `departures`, on
+  `walks`, compared by `lattice_study`;
 - routers: `routing`, `router_training` and `priors`, compared by ``pool_*``;
 - assessors (`pretrain`), heads that rate candidates (`correctness`, `candidates`) and that give up
   (`giving_up`).

@@ -23,13 +23,11 @@ import numpy as np
 from pydantic import Field
 
 from amp.allocate.arm_values import ArmValues, columns
-from amp.allocate.mlp_policy import EXTRAS
-from amp.errors import InvalidInputError
 from amp.learn.value_trees import Binned, Grown, grow, said_by
+from amp.learn.walks import Walks, check_learnable
 from amp.mlp import Floats, Ints, Mask
 from amp.reward import Reward
 from amp.simulate.table_env import END, TableEnv
-from amp.simulate.table_oracle import levels
 from amp.types import Allocation
 
 Count = Annotated[int, Field(ge=1)]
@@ -103,14 +101,7 @@ def learn_arm_values(
     Raises:
         InvalidInputError: if there are fewer tasks than two, or costs are charged otherwise.
     """
-    if reward.charge != "always":
-        raise InvalidInputError(
-            f"charge is {reward.charge}, expected always: what an arm is worth from here on is"
-            " known for that alone"
-        )
-    count = len(table.tasks)
-    if count < 2:
-        raise InvalidInputError(f"{count} tasks to learn from, expected at least 2, some to try")
+    count = check_learnable(table, reward)
     task = np.searchsorted(table.first, np.arange(len(table.then)), "right") - 1
     order = np.random.default_rng(settings.seed).permutation(count)
     fold = (order % min(settings.folds, count))[task]
@@ -118,7 +109,7 @@ def learn_arm_values(
     binned = Binned.of(known, task)
     fits = []
     for trade_off in settings.trade_offs:
-        walks = _Walks.of(table, len(arms), reward, trade_off)
+        walks = Walks.of(table, len(arms), reward, trade_off)
         tried = (
             fit
             for penalty, gives_up in product(settings.penalties, (False, True))
@@ -157,7 +148,7 @@ def _simplest(tried: Sequence[_Policy]) -> _Policy:
 
 
 def _iterate(
-    walks: _Walks,
+    walks: Walks,
     binned: Binned,
     known: Floats,
     fold: Ints,
@@ -166,18 +157,18 @@ def _iterate(
     rounds: int,
 ) -> Iterator[_Policy]:
     """Policy iteration from the oracle on, each policy with its return on tasks never seen."""
-    worth, decided = walks.best(gives_up)
+    worth, decided = _best(walks, gives_up)
     for _ in range(rounds):
-        mass = walks.mass(decided, binned.task)
+        mass = _mass(walks, decided, binned.task)
         whole, roots, said = _fit(walks, binned, known, fold, worth, mass, penalty, gives_up)
-        decided = walks.decide(said, gives_up)
-        worth = walks.worth(decided)
-        returns = walks.come(worth, decided)[walks.first]
+        decided = _decide(said, gives_up)
+        worth = _worth(walks, decided)
+        returns = _come(worth, decided)[walks.first]
         yield _Policy(returns, penalty, gives_up, whole, roots)
 
 
 def _fit(
-    walks: _Walks,
+    walks: Walks,
     binned: Binned,
     known: Floats,
     fold: Ints,
@@ -194,7 +185,7 @@ def _fit(
     """
     said, whole, roots = worth.copy(), Grown(), []
     for done in range(max(1, int(walks.rounds.max()))):
-        rows = np.flatnonzero((walks.rounds == done) & walks.goes_on)
+        rows = np.flatnonzero((walks.rounds == done) & _goes_on(walks))
         finite = np.isfinite(worth[rows, :-1])
         y = np.where(finite, worth[rows, :-1], -_NEVER)
         tree = partial(grow, binned=binned, ends=gives_up and not done, penalty=penalty)
@@ -213,110 +204,54 @@ _NEVER = 1e6
 """Worth of what cannot be decided, so that no tree takes it."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Walks:
-    """All ways through a lattice; decisions are 0 to stop, 1 + an arm, or the last to give up.
+def _goes_on(walks: Walks) -> Mask:
+    """Where an arm can be asked."""
+    return np.asarray((walks.next != END).any((1, 2)))
 
-    Attributes:
-        levels: nodes, those first that lead nowhere.
-        then: where settling leads.
-        next: shape (nodes, arms, samples).
-        cost: likewise, in reward.
-        end: by node, the reward of settling where that ends the plan.
-        fresh: which nodes begin a step, so that none is settled there.
-        rounds: of the step so far, by node.
-        first: the nodes that begin tasks.
-    """
 
-    levels: Sequence[Ints]
-    then: Ints
-    next: Ints
-    cost: Floats
-    end: Floats
-    fresh: Mask
-    rounds: Ints
-    first: Ints
+def _worth(walks: Walks, decided: Ints) -> Floats:
+    """What each decision is worth if a policy goes on so, shape (nodes, decisions)."""
+    return _backwards(walks, lambda worth, nodes: _come(worth, decided[nodes]))
 
-    @classmethod
-    def of(cls, table: TableEnv, arms: int, reward: Reward, trade_off: float) -> _Walks:
-        """Those of a table, of which the first arms stand for the arms by name."""
-        fresh = np.zeros(len(table.then), np.bool_)
-        fresh[table.first] = True
-        fresh[table.then[table.then != END]] = True
-        every = np.arange(len(table.then))
-        called = np.stack([table.read(every, np.full(len(every), arm)) for arm in range(arms)], 1)
-        samples = table.costs[table.unit].samples[table.cost_rows][:, :arms]
-        nothing = np.zeros(len(every))
-        lambdas = nothing + trade_off
-        candidates = table.shown[:, len(table.features) + EXTRAS.index("candidates")]
-        return cls(
-            list(levels(table)),
-            table.then,
-            table.next[:, :arms],
-            (called[:, :, None] + samples) * (1.0 - trade_off) / reward.reference_cost,
-            np.where(table.then == END, reward.of(table.score, nothing, lambdas), 0.0),
-            fresh,
-            np.rint(np.expm1(candidates)).astype(np.intp),
-            table.first,
-        )
 
-    @property
-    def goes_on(self) -> Mask:
-        """Where an arm can be asked."""
-        return np.asarray((self.next != END).any((1, 2)))
+def _best(walks: Walks, gives_up: bool) -> tuple[Floats, Ints]:
+    """What the oracle's decisions are worth, and which they are."""
+    last = None if gives_up else -1
+    worth = _backwards(walks, lambda worth, nodes: worth[:, :last].max(1))
+    return worth, _decide(worth, gives_up)
 
-    def worth(self, decided: Ints) -> Floats:
-        """What each decision is worth if a policy goes on so, shape (nodes, decisions)."""
-        return self._backwards(lambda worth, nodes: self.come(worth, decided[nodes]))
 
-    def best(self, gives_up: bool) -> tuple[Floats, Ints]:
-        """What the oracle's decisions are worth, and which they are."""
-        last = None if gives_up else -1
-        worth = self._backwards(lambda worth, nodes: worth[:, :last].max(1))
-        return worth, self.decide(worth, gives_up)
+def _come(worth: Floats, decided: Ints) -> Floats:
+    """The return from each node on."""
+    return np.take_along_axis(worth, decided[:, None], 1)[:, 0]
 
-    @staticmethod
-    def come(worth: Floats, decided: Ints) -> Floats:
-        """The return from each node on."""
-        return np.take_along_axis(worth, decided[:, None], 1)[:, 0]
 
-    @staticmethod
-    def decide(worth: Floats, gives_up: bool) -> Ints:
-        """The decision that is worth most."""
-        return np.asarray(worth[:, : None if gives_up else -1].argmax(1))
+def _decide(worth: Floats, gives_up: bool) -> Ints:
+    """The decision that is worth most."""
+    return np.asarray(worth[:, : None if gives_up else -1].argmax(1))
 
-    def mass(self, decided: Ints, task: Ints) -> Floats:
-        """How much each node counts: how often a policy comes there, and a little in any case."""
-        visits = np.zeros(len(self.then))
-        visits[self.first] = 1.0
-        there = self.next != END
-        share = there / np.maximum(1, there.sum(2, keepdims=True))
-        for nodes in reversed(self.levels):
-            settled = (decided[nodes] == 0) & (self.then[nodes] != END)
-            np.add.at(visits, self.then[nodes[settled]], visits[nodes[settled]])
-            for arm in range(self.next.shape[1]):
-                asked = nodes[decided[nodes] == arm + 1]
-                for sample in range(self.next.shape[2]):
-                    to = self.next[asked, arm, sample]
-                    part = visits[asked] * share[asked, arm, sample]
-                    np.add.at(visits, to[to != END], part[to != END])
-        played = np.bincount(task, visits * self.goes_on)
-        places = np.bincount(task, self.goes_on)
-        return visits + _EVERYWHERE * (played / np.maximum(1, places))[task]
 
-    def _backwards(self, come_of: Callable[[Floats, Ints], Floats]) -> Floats:
-        """Works out `worth` level by level, where the return of a node is `come_of` its worth."""
-        worth = np.full((len(self.then), self.next.shape[1] + 2), -np.inf)
-        come = np.zeros(len(self.then))
-        for nodes in self.levels:
-            then = self.then[nodes]
-            after = np.where(then == END, self.end[nodes], come[then])
-            worth[nodes, 0] = np.where(self.fresh[nodes], -np.inf, after)
-            to = self.next[nodes]
-            there = to != END
-            got = np.where(there, come[to] - self.cost[nodes], 0.0).sum(2)
-            known = there.sum(2)
-            worth[nodes, 1:-1] = np.where(known > 0, got / np.maximum(1, known), -np.inf)
-            worth[nodes, -1] = np.where(self.fresh[nodes], 0.0, -np.inf)
-            come[nodes] = come_of(worth[nodes], nodes)
-        return worth
+def _mass(walks: Walks, decided: Ints, task: Ints) -> Floats:
+    """How much each node counts: how often a policy comes there, and a little in any case."""
+    visits, goes_on = walks.visits(decided), _goes_on(walks)
+    played = np.bincount(task, visits * goes_on)
+    places = np.bincount(task, goes_on)
+    return visits + _EVERYWHERE * (played / np.maximum(1, places))[task]
+
+
+def _backwards(walks: Walks, come_of: Callable[[Floats, Ints], Floats]) -> Floats:
+    """Works out `_worth` level by level, where the return of a node is `come_of` its worth."""
+    worth = np.full((len(walks.then), walks.next.shape[1] + 2), -np.inf)
+    come = np.zeros(len(walks.then))
+    for nodes in walks.levels:
+        then, fresh = walks.then[nodes], walks.fresh[nodes]
+        after = np.where(then == END, walks.end[nodes], come[then])
+        worth[nodes, 0] = np.where(fresh, -np.inf, after)
+        to = walks.next[nodes]
+        there = to != END
+        got = np.where(there, come[to] - walks.cost[nodes], 0.0).sum(2)
+        known = there.sum(2)
+        worth[nodes, 1:-1] = np.where(known > 0, got / np.maximum(1, known), -np.inf)
+        worth[nodes, -1] = np.where(fresh, 0.0, -np.inf)
+        come[nodes] = come_of(worth[nodes], nodes)
+    return worth

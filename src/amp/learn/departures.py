@@ -20,12 +20,10 @@ import numpy as np
 from pydantic import Field
 
 from amp.allocate.arm_values import LEAF, ArmValues, Trees, columns
-from amp.allocate.mlp_policy import EXTRAS
-from amp.errors import InvalidInputError
+from amp.learn.walks import Walks, check_learnable
 from amp.mlp import Floats, Ints, Mask
 from amp.reward import Reward
-from amp.simulate.table_env import END, TableEnv
-from amp.simulate.table_oracle import levels
+from amp.simulate.table_env import TableEnv
 from amp.types import Allocation
 
 Count = Annotated[int, Field(ge=1)]
@@ -129,19 +127,12 @@ def search_departures(
         InvalidInputError: if there are fewer tasks than two, or costs are charged otherwise.
     """
     assert bool(base) == (table.base is not None)
-    if reward.charge != "always":
-        raise InvalidInputError(
-            f"charge is {reward.charge}, expected always: what an arm is worth from here on is"
-            " known for that alone"
-        )
-    count = len(table.tasks)
-    if count < 2:
-        raise InvalidInputError(f"{count} tasks to learn from, expected at least 2, some to try")
+    count = check_learnable(table, reward)
     order = np.random.default_rng(settings.seed).permutation(count)
     folds = order % min(settings.folds, count)
     found = []
     for trade_off in settings.trade_offs:
-        search = _Search(_Walks.of(table, len(arms), reward, trade_off), settings)
+        search = _Search(_Known.of(table, len(arms), reward, trade_off), settings)
         found.append(_chosen(search, folds))
     trees = _Grown(len(arms) + 1 + bool(base))
     roots = [[trees.add(search, list(found_there))] for search, found_there, _ in found]
@@ -183,20 +174,20 @@ class _Search:
     """Departures that gain most, one after the other.
 
     Args:
-        walks: all ways through the lattice.
+        known: all ways through the lattice, and what is asked about.
         settings: how it is learned.
     """
 
-    def __init__(self, walks: _Walks, settings: SearchSettings) -> None:
-        self.walks, self.settings = walks, settings
-        arms = walks.next.shape[1]
+    def __init__(self, known: _Known, settings: SearchSettings) -> None:
+        self.known, self.settings = known, settings
+        arms = known.walks.next.shape[1]
         self.gives_up = arms + 1
-        rule = [] if walks.base is None else [_BASE]
+        rule = [] if known.base is None else [_BASE]
         self._begin = [_Departure(LEAF, 0.0, True, d) for d in (*rule, *range(1, arms + 2))]
         self._asked = [
             _Departure(column, float(value), above, one.decision)
-            for column in range(walks.known.shape[1])
-            for value in _values(walks.known[walks.fresh, column])
+            for column in range(known.read.shape[1])
+            for value in _values(known.read[known.walks.fresh, column])
             for above in (False, True)
             for one in self._begin
         ]
@@ -222,8 +213,8 @@ class _Search:
     def _all(self, taken: tuple[_Departure, ...]) -> Floats:
         """The return of every task with each further departure."""
         if taken not in self._tried:
-            decided = self.walks.decided(taken)
-            self._tried[taken] = self.walks.returns(decided, self._of(taken))
+            decided = self.known.decided(taken)
+            self._tried[taken] = self.known.returns(decided, self._of(taken))
         return self._tried[taken]
 
     def _best(self, taken: tuple[_Departure, ...], tasks: Mask) -> _Departure | None:
@@ -261,10 +252,10 @@ class _Grown:
 
     def add(self, search: _Search, left: list[_Departure]) -> int:
         """Adds a tree; says where it begins."""
-        walks = search.walks
+        walks, decided = search.known.walks, search.known.decided(left)
         here = np.flatnonzero(walks.fresh)
-        come = walks.come(walks.decided(left)[None])[0]
-        return self._grow(search, left, here, come, walks.mass(walks.decided(left)))
+        come = walks.come(decided[None])[0]
+        return self._grow(search, left, here, come, walks.visits(decided))
 
     def _grow(
         self, search: _Search, left: list[_Departure], here: Ints, come: Floats, mass: Floats
@@ -273,7 +264,7 @@ class _Grown:
         worth = float((come[here] * weights).sum() / max(weights.sum(), 1e-9)) if len(here) else 0.0
         node = self._leaf(search, last.decision, worth)
         if last.column != LEAF:
-            there = last.at(search.walks.known[here])
+            there = last.at(search.known.read[here])
             self._column[node], self._above[node] = last.column, last.value
             inside = [_Departure(LEAF, 0.0, True, last.decision)]
             sides = (
@@ -302,103 +293,44 @@ class _Grown:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Walks:
-    """All ways through a lattice; decisions are 0 to stop, 1 + an arm, or the last to give up.
+class _Known:
+    """All ways through a lattice, with what a departure asks about.
 
     Attributes:
-        levels: nodes, those first that lead nowhere.
-        then: where settling leads.
-        next: shape (nodes, arms, samples).
-        cost: likewise, in reward.
-        end: by node, the reward of settling where that ends the plan.
-        fresh: which nodes begin a step, so that none is settled there.
-        first: the nodes that begin tasks.
-        known: what is read of each node.
+        walks: the ways.
+        read: what is read of each node.
         base: decisions of the base rule, by node; None without one.
     """
 
-    levels: Sequence[Ints]
-    then: Ints
-    next: Ints
-    cost: Floats
-    end: Floats
-    fresh: Mask
-    first: Ints
-    known: Floats
+    walks: Walks
+    read: Floats
     base: Ints | None
 
     @classmethod
-    def of(cls, table: TableEnv, arms: int, reward: Reward, trade_off: float) -> _Walks:
-        """Those of a table, of which the first arms stand for the arms by name."""
-        every = np.arange(len(table.then))
-        called = np.stack([table.read(every, np.full(len(every), arm)) for arm in range(arms)], 1)
-        samples = table.costs[table.unit].samples[table.cost_rows][:, :arms]
-        nothing = np.zeros(len(every))
-        lambdas = nothing + trade_off
-        candidates = table.shown[:, len(table.features) + EXTRAS.index("candidates")]
+    def of(cls, table: TableEnv, arms: int, reward: Reward, trade_off: float) -> _Known:
+        """Those of a table, as `Walks.of`."""
         return cls(
-            list(levels(table)),
-            table.then,
-            table.next[:, :arms],
-            (called[:, :, None] + samples) * (1.0 - trade_off) / reward.reference_cost,
-            np.where(table.then == END, reward.of(table.score, nothing, lambdas), 0.0),
-            np.rint(np.expm1(candidates)) == 0,
-            table.first,
+            Walks.of(table, arms, reward, trade_off),
             columns(table.features, table.shown),
             None if table.base is None else np.where(table.base < 0, arms + 1, table.base),
         )
 
     def decided(self, departures: Sequence[_Departure]) -> Ints:
         """What is decided in each node: after a round what the base does, or to stop."""
-        rule = np.zeros(len(self.then), np.intp) if self.base is None else self.base
-        found = rule.copy()
+        rule = np.zeros(len(self.read), np.intp) if self.base is None else self.base
+        found, fresh = rule.copy(), self.walks.fresh
         for one in departures:
-            there = one.at(self.known) & self.fresh
+            there = one.at(self.read) & fresh
             found[there] = rule[there] if one.decision == _BASE else one.decision
         return found
 
     def returns(self, decided: Ints, further: Sequence[_Departure]) -> Floats:
         """The return of every task with each of some further departures alone, shape (n, tasks)."""
-        rule, found = self.base, []
+        rule, fresh, found = self.base, self.walks.fresh, []
         for begin in range(0, len(further), _AT_ONCE):
             some = np.repeat(decided[None], len(further[begin : begin + _AT_ONCE]), 0)
             for row, one in zip(some, further[begin : begin + _AT_ONCE], strict=True):
-                there = one.at(self.known) & self.fresh
+                there = one.at(self.read) & fresh
                 row[there] = one.decision if rule is None or one.decision != _BASE else rule[there]
-            found.append(self.come(some)[:, self.first])
-        return np.concatenate(found) if found else np.zeros((0, len(self.first)))
-
-    def come(self, decided: Ints) -> Floats:
-        """The return from each node on by some policies, both of shape (policies, nodes)."""
-        come = np.zeros(decided.shape)
-        for nodes in self.levels:
-            then, to = self.then[nodes], self.next[nodes]
-            there = to != END
-            share = there / np.maximum(1, there.sum(2, keepdims=True))
-            here = np.where(then == END, self.end[nodes], come[:, then])
-            asked = decided[:, nodes]
-            for arm in range(to.shape[1]):
-                after = sum(
-                    share[:, arm, s] * (come[:, to[:, arm, s]] - self.cost[nodes, arm, s])
-                    for s in range(to.shape[2])
-                )
-                here = np.where(asked == arm + 1, after, here)
-            come[:, nodes] = np.where(asked == to.shape[1] + 1, 0.0, here)
-        return come
-
-    def mass(self, decided: Ints) -> Floats:
-        """How often a policy comes to each node, over all tasks."""
-        visits = np.zeros(len(self.then))
-        visits[self.first] = 1.0
-        there = self.next != END
-        share = there / np.maximum(1, there.sum(2, keepdims=True))
-        for nodes in reversed(self.levels):
-            settled = nodes[(decided[nodes] == 0) & (self.then[nodes] != END)]
-            np.add.at(visits, self.then[settled], visits[settled])
-            for arm in range(self.next.shape[1]):
-                asked = nodes[decided[nodes] == arm + 1]
-                for sample in range(self.next.shape[2]):
-                    to = self.next[asked, arm, sample]
-                    part = visits[asked] * share[asked, arm, sample]
-                    np.add.at(visits, to[to != END], part[to != END])
-        return visits
+            found.append(self.walks.come(some)[:, self.walks.first])
+        return np.concatenate(found) if found else np.zeros((0, len(self.walks.first)))
