@@ -6,6 +6,7 @@ A page says what stands on it and what can be clicked.
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import random
 from collections.abc import Mapping, Sequence
@@ -194,6 +195,13 @@ class Browser:
         twin = copy.copy(self)
         twin._rng = copy.copy(self._rng)
         return twin
+
+    @property
+    def told(self) -> list[str]:
+        """All that what follows depends on, but for the shop and the goal; an order counts, too."""
+        drawn = hashlib.sha256(repr(self._rng.getstate()).encode()).hexdigest()
+        product = "" if self.product is None else self.product.asin
+        return [self._address, self.page.text, product, json.dumps(self.chosen), drawn]
 
     def step(self, action: str) -> ActionResult:
         """Carries an action out. One that is not possible changes nothing.

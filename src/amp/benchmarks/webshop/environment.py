@@ -7,6 +7,7 @@ The goal-state distance D (spec 2.2) is how much of what was asked for is not in
 from __future__ import annotations
 
 import copy
+import json
 import random
 import re
 from collections.abc import Iterable, Mapping
@@ -202,6 +203,12 @@ class WebShopEnvironment:
         twin = copy.copy(self)
         twin._browser = self._browser and self._browser.fork()
         return twin
+
+    def fingerprint(self) -> str:
+        """Returns what tells the state of the shop, and what was read so far, from any other."""
+        if self._browser is None:
+            return "over"
+        return json.dumps([*self._browser.told, self._seen])
 
     def _observation(self, browser: Browser, outcome: ActionResult) -> Observation:
         page = browser.page

@@ -306,6 +306,12 @@ class WebShopPrompts:
 
     version = VERSION
 
+    def remembers(self, context: StepContext, tools: frozenset[str]) -> object:
+        """The latest actions, the searches, and what was opened and clicked on."""
+        done = [step.action for step in context.steps if step.action is not None]
+        clicked = _clicks_on_product(context)
+        return [done[-_LATEST:], list(searches(context)), sorted(_opened(context)), clicked]
+
     def solve(self, context: StepContext, allocation: Allocation) -> Prompt:
         """Prompt whose answer is a search query, after a thought if `depth` allows one."""
         depth = allocation.depth
