@@ -160,14 +160,22 @@ class Agent:
     def right(self) -> bool:
         return bool(self.rows.right[self.row, self.node])
 
+    @property
+    def bid(self) -> float:
+        return float(self.rows.bid[self.row, self.node])
+
+    def bound(self, arm: int) -> float:
+        """The most that a call for one sample can cost."""
+        return self.rows.bound(self.row, arm)
+
     def floor(self) -> float:
         """What one answer can cost at most, asked for in the cheaper way."""
-        return min(self.rows.bound(self.row, arm) for arm in range(len(ARMS)))
+        return min(self.bound(arm) for arm in range(len(ARMS)))
 
     def wants(self, t: int, left: float) -> int:
         """The arm that its router asks at a trade-off, of those that fit; -1 for none."""
         for arm in self.rows.asks[t, self.row, self.node].tolist():
-            if arm >= 0 and self.rows.bound(self.row, arm) <= left:
+            if arm >= 0 and self.bound(arm) <= left:
                 return int(arm)
         return -1
 

@@ -28,7 +28,7 @@ def blend_asc(agents: Sequence[Agent], total: float, _: int) -> float:
             (agent, arm)
             for agent in agents
             for arm in [int(agent.taken[0] >= SAMPLES)]
-            if agent.taken[arm] < SAMPLES and agent.rows.bound(agent.row, arm) <= total - spent
+            if agent.taken[arm] < SAMPLES and agent.bound(arm) <= total - spent
         ]
         if not left:
             return spent

@@ -5,18 +5,16 @@ Run as a module, on recordings with four programs and four chains of thought a p
     python -m experiments.shared_budgets recordings/gsm8k-300.sqlite \
         --train recordings/gsm8k-train-500.sqlite --data DIR
 
-Each agent has one problem. All schemes draw the same samples, let them vote alike, and make a call
-only if all that it can cost is left; an answer is cut off at `CAP` tokens. What a scheme has to be
-told (a trade-off of the router) is chosen on training problems, each played by a router that
-learned from the other half of them.
+Each agent has one problem. All schemes (`experiments.budget_schemes`) draw the same samples and let
+them vote alike; an answer is cut off at `CAP` tokens. What a scheme has to be told (a trade-off of
+the router) is chosen on training problems, each played by a router that learned from the other half
+of them.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import sys
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +26,6 @@ from amp.benchmarks import load_benchmark
 from amp.errors import AmpError
 from amp.mlp import Floats
 from amp.report.stats import bootstrap_interval, ratio
-from amp.shared_budget import SharedBudget
 from amp.simulate.samples import SampleTable
 from experiments.budget_rows import (
     Agent,
@@ -39,94 +36,12 @@ from experiments.budget_rows import (
     load,
     rows_of,
 )
+from experiments.budget_schemes import AGENTS, SHARED, TUNED, head, mean_cost, single, table_row
 from experiments.published_planners import blend_asc, portfolio
 
-AGENTS = 8
 BUDGETS = (400, 500, 700, 1000)
 """Tokens an agent."""
 ORDERS = 5
-SHARED = "shared, by bid"
-
-
-# --------------------------------------------------------------------------- schemes
-
-
-def by_bid(agents: Sequence[Agent], total: float, t: int) -> float:
-    """The highest bid goes first; an agent's floor is one answer."""
-    names = {str(index): agent for index, agent in enumerate(agents)}
-    floors = {name: agent.floor() for name, agent in names.items()}
-    budget = SharedBudget(total, floors, unit="tokens")
-    while True:
-        wants = {name: agent.wants(t, budget.free(name)) for name, agent in names.items()}
-        bids = {
-            name: float(agent.rows.bid[agent.row, agent.node])
-            for name, agent in names.items()
-            if wants[name] >= 0
-        }
-        if not bids:
-            return sum(budget.spent.values())
-        name = max(bids, key=lambda one: budget.rank(one, bids[one]))
-        agent, arm = names[name], wants[name]
-        now = budget.hold(name, agent.rows.bound(agent.row, arm))
-        assert now is not None  # it wants only what is free
-        now.cost = agent.ask(arm)
-        budget.settle(name, now)
-        budget.waive(name)
-
-
-def equal_split(agents: Sequence[Agent], total: float, t: int) -> float:
-    """Each has its part for itself."""
-    return sum(_alone(agent, total / len(agents), t) for agent in agents)
-
-
-def by_turns(agents: Sequence[Agent], total: float, t: int) -> float:
-    """First come, first served: who has its answer asks again behind all others."""
-    queue, spent = deque(agents), 0.0
-    while queue:
-        agent = queue.popleft()
-        arm = agent.wants(t, total - spent)
-        if arm >= 0:
-            spent += agent.ask(arm)
-            queue.append(agent)
-    return spent
-
-
-def one_after_another(agents: Sequence[Agent], total: float, t: int) -> float:
-    """First come, first served: who came first takes all that it wants."""
-    spent = 0.0
-    for agent in agents:
-        spent += _alone(agent, total - spent, t)
-    return spent
-
-
-def _alone(agent: Agent, most: float, t: int) -> float:
-    spent = 0.0
-    while (arm := agent.wants(t, most - spent)) >= 0:
-        spent += agent.ask(arm)
-    return spent
-
-
-def single(curve: Floats) -> Scheme:
-    """One agent with the whole budget, problem after problem, at the trade-off that it can afford.
-
-    Before each it keeps one answer for every later problem, and takes the highest trade-off whose
-    mean cost, `curve`, is no more than what is left for each.
-    """
-
-    def play(agents: Sequence[Agent], total: float, _: int) -> float:
-        spent = 0.0
-        for done, agent in enumerate(agents):
-            later = agents[done + 1 :]
-            mean = (total - spent) / (1 + len(later))
-            t = int(np.flatnonzero(curve <= mean).max(initial=0))
-            kept = sum(other.floor() for other in later)
-            spent += _alone(agent, total - spent - kept, t)
-        return spent
-
-    return play
-
-
-# --------------------------------------------------------------------------- the study
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,15 +89,6 @@ def play(scheme: Scheme, rows: Rows, orders: int, budget: float, t: int) -> Play
     return Played(numbers, right, spent)
 
 
-TUNED: Mapping[str, Scheme] = {
-    SHARED: by_bid,
-    "equal split": equal_split,
-    "first come, by turns": by_turns,
-    "first come, one after another": one_after_another,
-}
-"""Schemes that are told a trade-off."""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Training:
     """What is learned on training problems.
@@ -223,8 +129,7 @@ class Training:
         """The mean cost of a problem at each trade-off, without a limit."""
 
         def cost(half: Rows, t: int) -> float:
-            agents = [Agent.at(half, row) for row in range(len(half.cost))]
-            return sum(_alone(agent, math.inf, t) for agent in agents) / len(agents)
+            return mean_cost([Agent.at(half, row) for row in range(len(half.cost))], t)
 
         trade_offs = range(len(self.router.trade_offs))
         return np.array([sum(cost(half, t) for half in self.halves) / 2 for t in trade_offs])
@@ -239,7 +144,7 @@ def compare(
         t = learned.best(scheme, budget)
         played = play(scheme, rows, orders, budget, t)
         found[name] = replace(played, trade_off=float(rows.trade_offs[t]))
-    others = {
+    others: dict[str, Scheme] = {
         "Blend-ASC": blend_asc,
         "MCPP": portfolio(learned.known),
         "one agent, all problems": single(curve),
@@ -247,26 +152,21 @@ def compare(
     return found | {name: play(one, rows, orders, budget, 0) for name, one in others.items()}
 
 
-HEADS = ("tokens an agent", "scheme", "trade-off", "success", "spent", "shared is ahead by")
-
-
-def lines(budget: float, found: Mapping[str, Played]) -> list[str]:
+def lines(budget: float, found: Mapping[str, Played]) -> Iterator[str]:
     """The rows of a Markdown table."""
-    made = []
     for name, one in found.items():
         ones = [float(AGENTS)] * len(one.right)
         within = bootstrap_interval(one.group, (one.right, ones), ratio)
-        ahead = ""
-        if name != SHARED:
-            gain = np.array(found[SHARED].right, float) - np.array(one.right)
-            by = bootstrap_interval(one.group, (gain.tolist(), ones), ratio)
-            ahead = f"{gain.sum() / sum(ones):+.3f} ({by.low:+.3f} to {by.high:+.3f})"
-        trade_off = "" if one.trade_off is None else f"{one.trade_off:g}"
-        spent = sum(one.spent) / sum(ones)
-        success = f"{one.success:.3f} ({within.low:.2f}-{within.high:.2f})"
-        cells = (f"{budget:g}", name, trade_off, success, f"{spent:.0f}", ahead)
-        made.append(f"| {' | '.join(cells)} |")
-    return made
+        gain = np.array(found[SHARED].right, float) - np.array(one.right)
+        by = bootstrap_interval(one.group, (gain.tolist(), ones), ratio)
+        yield table_row(
+            budget,
+            name,
+            one.trade_off,
+            (one.success, within.low, within.high),
+            sum(one.spent) / sum(ones),
+            (gain.sum() / sum(ones), by.low, by.high),
+        )
 
 
 def study(
@@ -278,8 +178,7 @@ def study(
     """The table, line by line."""
     learned = Training.of(*training)
     rows, curve = rows_of(*test, learned.router, orders), learned.curve()
-    yield f"| {' | '.join(HEADS)} |"
-    yield "|" + "---|" * len(HEADS)
+    yield from head()
     for budget in budgets:
         yield from lines(budget, compare(rows, orders, learned, budget, curve))
 

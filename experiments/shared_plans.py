@@ -6,8 +6,8 @@ Run as a module, on a recorded lattice of whole plans; no model is asked:
 
 A policy decides every step by what each arm is worth from there to the end of the plan
 (`amp.allocate.ArmValues`), learned for tokens on the training missions of the configuration. Before
-each step an agent bids with the price of success up to which going on is worth it. All schemes make
-a call only if all that it can cost is left: its prompt, and the longest answer of that arm in
+each step an agent bids with the price of success up to which going on is worth it. In the schemes
+(`experiments.budget_schemes`) a call can cost its prompt and the longest answer of that arm in
 training. A mission for which nothing more can be paid is not solved.
 
 Missions are few, so groups of eight are drawn of them by chance, and intervals resample missions:
@@ -17,10 +17,8 @@ each resample has groups of its own, which all schemes play.
 from __future__ import annotations
 
 import argparse
-import math
 import sys
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,17 +31,25 @@ from amp.learn.arm_values import learn_arm_values
 from amp.learn.config import TrainConfig, load_train_config
 from amp.learn.lattices import read_lattice, table_of
 from amp.mlp import Floats, Ints
-from amp.shared_budget import SharedBudget
 from amp.simulate.lattice_recording import Lattice
 from amp.simulate.table_env import END, TableEnv
+from experiments.budget_schemes import (
+    AGENTS,
+    SHARED,
+    TUNED,
+    Interval,
+    Scheme,
+    head,
+    mean_cost,
+    single,
+    table_row,
+)
 
-AGENTS = 8
 BUDGETS = (1_000, 1_500, 2_000, 3_000)
 """Tokens an agent. To act at once takes some 800 a step."""
 REFERENCE = 8_000.0
 """Tokens that count as 1: about twice what acting at once takes a mission."""
 GROUPS, RESAMPLES = 10, 200
-SHARED = "shared, by bid"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,6 +139,10 @@ class Agent:
         readings = self.missions.readings[self.node][arm]
         return float(all_of_it - sum(cost for n, cost in readings.items() if n in self.paid))
 
+    @property
+    def bid(self) -> float:
+        return float(self.missions.bid[self.node])
+
     def bound(self, arm: int) -> float:
         """The most that the arm can cost here."""
         prompt = self._prompt(arm)
@@ -158,85 +168,6 @@ class Agent:
         self.solved = missions.solved[node, arm] >= 1.0
         self.node = int(missions.then[node, arm])
         return cost
-
-
-Scheme = Callable[[Sequence[Agent], float, int], float]
-"""Plays agents with a budget at a trade-off, an index; returns what was spent."""
-
-
-def by_bid(agents: Sequence[Agent], total: float, t: int) -> float:
-    """The highest bid goes first; an agent's floor is its first step."""
-    names = {str(index): agent for index, agent in enumerate(agents)}
-    floors = {name: min(agent.floor(), total / len(agents)) for name, agent in names.items()}
-    budget = SharedBudget(total, floors, unit="tokens")
-    while True:
-        wants = {name: agent.wants(t, budget.free(name)) for name, agent in names.items()}
-        now = {
-            name: float(agent.missions.bid[agent.node])
-            for name, agent in names.items()
-            if wants[name] >= 0
-        }
-        if not now:
-            return sum(budget.spent.values())
-        name = max(now, key=lambda one: budget.rank(one, now[one]))
-        agent, arm = names[name], wants[name]
-        turn = budget.hold(name, agent.bound(arm))
-        assert turn is not None  # it wants only what is free
-        turn.cost = agent.ask(arm)
-        budget.settle(name, turn)
-        budget.waive(name)
-
-
-def equal_split(agents: Sequence[Agent], total: float, t: int) -> float:
-    """Each has its part for itself."""
-    return sum(_alone(agent, total / len(agents), t) for agent in agents)
-
-
-def by_turns(agents: Sequence[Agent], total: float, t: int) -> float:
-    """First come, first served: who has taken its step asks again behind all others."""
-    queue, spent = deque(agents), 0.0
-    while queue:
-        agent = queue.popleft()
-        arm = agent.wants(t, total - spent)
-        if arm >= 0:
-            spent += agent.ask(arm)
-            queue.append(agent)
-    return spent
-
-
-def one_after_another(agents: Sequence[Agent], total: float, t: int) -> float:
-    """First come, first served: who came first takes all that it wants."""
-    spent = 0.0
-    for agent in agents:
-        spent += _alone(agent, total - spent, t)
-    return spent
-
-
-def _alone(agent: Agent, most: float, t: int) -> float:
-    spent = 0.0
-    while (arm := agent.wants(t, most - spent)) >= 0:
-        spent += agent.ask(arm)
-    return spent
-
-
-def single(curve: Floats) -> Scheme:
-    """One agent with the whole budget and all missions, at the trade-off that it can afford.
-
-    Before each it keeps a first step for every later mission, and takes the highest trade-off whose
-    mean cost, `curve`, is no more than what is left for each.
-    """
-
-    def play(agents: Sequence[Agent], total: float, _: int) -> float:
-        spent = 0.0
-        for done, agent in enumerate(agents):
-            later = agents[done + 1 :]
-            mean = (total - spent) / (1 + len(later))
-            t = int(np.flatnonzero(curve <= mean).max(initial=0))
-            kept = sum(other.floor() for other in later)
-            spent += _alone(agent, max(0.0, total - spent - kept), t)
-        return spent
-
-    return play
 
 
 # --------------------------------------------------------------------------- the study
@@ -293,17 +224,6 @@ def play(
     return Played(np.array(success), np.array(spent))
 
 
-TUNED: Mapping[str, Scheme] = {
-    SHARED: by_bid,
-    "equal split": equal_split,
-    "first come, by turns": by_turns,
-    "first come, one after another": one_after_another,
-}
-"""Schemes that are told a trade-off."""
-
-HEADS = ("tokens an agent", "scheme", "trade-off", "success", "spent", "shared is ahead by")
-
-
 def lines(
     policy: ArmValues, training: Missions, test: Missions, caps: Floats, resamples: int = RESAMPLES
 ) -> Iterator[str]:
@@ -312,13 +232,11 @@ def lines(
     bags = drawn(len(test.first), resamples)
     trade_offs = range(len(policy.trade_offs))
 
-    def mean_cost(t: int) -> float:
-        every = [Agent.at(training, caps, each) for each in range(len(training.first))]
-        return sum(_alone(agent, math.inf, t) for agent in every) / len(every)
+    def cost(t: int) -> float:
+        return mean_cost([Agent.at(training, caps, n) for n in range(len(training.first))], t)
 
-    curve = np.array([mean_cost(t) for t in trade_offs])
-    yield f"| {' | '.join(HEADS)} |"
-    yield "|" + "---|" * len(HEADS)
+    curve = np.array([cost(t) for t in trade_offs])
+    yield from head()
     for budget in BUDGETS:
         found = {}
         for name, scheme in TUNED.items():
@@ -328,22 +246,14 @@ def lines(
             found[name] = Played(made.success, made.spent, float(policy.trade_offs[t]))
         found["one agent, all missions"] = play(single(curve), test, caps, bags, budget, 0)
         for name, one in found.items():
-            ahead = found[SHARED].success - one.success
-            by = "" if name == SHARED else f"{ahead[0]:+.3f} ({_interval(ahead, '+.3f', ' to ')})"
-            cells = (
-                f"{budget:g}",
-                name,
-                "" if one.trade_off is None else f"{one.trade_off:g}",
-                f"{one.success[0]:.3f} ({_interval(one.success, '.2f', '-')})",
-                f"{one.spent[0]:.0f}",
-                by,
-            )
-            yield f"| {' | '.join(cells)} |"
+            ahead = _interval(found[SHARED].success - one.success)
+            within = _interval(one.success)
+            yield table_row(budget, name, one.trade_off, within, float(one.spent[0]), ahead)
 
 
-def _interval(values: Floats, form: str, between: str) -> str:
-    low, high = np.quantile(values[1:], [0.025, 0.975])
-    return f"{low:{form}}{between}{high:{form}}"
+def _interval(values: Floats) -> Interval:
+    low, high = np.quantile(values[1:], [0.025, 0.975]).tolist()
+    return float(values[0]), low, high
 
 
 def caps_of(training: Missions) -> Floats:

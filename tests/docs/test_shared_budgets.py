@@ -11,7 +11,7 @@ from tests.fakes.files import DATA, ROOT
 
 from amp.benchmarks import load_benchmark
 from amp.simulate.samples import SampleTable
-from experiments import budget_rows, deadlines, shared_budgets
+from experiments import budget_rows, budget_schemes, deadlines, shared_budgets
 
 pytestmark = pytest.mark.data("gsm8k")
 
@@ -50,7 +50,7 @@ def check(made: list[list[str]], page: list[list[str]], exact: int, shares: list
 
 def test_shared_budgets(problems: tuple[Problems, Problems]) -> None:
     made = rows(shared_budgets.study(*problems))
-    check(made[2:], told(shared_budgets.HEADS), 2, [3, 5])
+    check(made[2:], told(budget_schemes.HEADS), 2, [3, 5])
 
 
 def test_deadlines(problems: tuple[Problems, Problems]) -> None:

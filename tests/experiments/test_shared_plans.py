@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from experiments.shared_plans import AGENTS, Agent, Missions, drawn, play
+from experiments.budget_schemes import AGENTS, HEADS, TUNED, single
+from experiments.shared_plans import Agent, Missions, drawn, play
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.fakes.files import ROOT
@@ -68,7 +69,7 @@ def test_no_scheme_spends_more_than_there_is(
     missions: Missions, budget: int, t: int, seed: int
 ) -> None:
     group = np.random.default_rng(seed).permutation(len(missions.first))[:AGENTS].tolist()
-    schemes = [*shared_plans.TUNED.values(), shared_plans.single(np.array([1.0, 2.0, 3.0]))]
+    schemes = [*TUNED.values(), single(np.array([1.0, 2.0, 3.0]))]
     for scheme in schemes:  # `play` asserts it
         made = play(scheme, missions, caps(missions), [[group]], budget, t)
         assert 0.0 <= made.success[0] <= 1.0
@@ -79,7 +80,7 @@ def test_no_scheme_spends_more_than_there_is(
 def test_with_enough_for_all_it_does_not_matter_who_goes_first(missions: Missions) -> None:
     made = [
         play(scheme, missions, caps(missions), [[list(range(AGENTS))]], 1e6, 1)
-        for scheme in shared_plans.TUNED.values()
+        for scheme in TUNED.values()
     ]
     assert len({(one.success[0], one.spent[0]) for one in made}) == 1
 
@@ -124,5 +125,5 @@ def test_groups_are_of_different_missions_but_in_resamples() -> None:
 def test_the_command_is_that_of_the_page() -> None:
     page = (ROOT / "docs" / "one-budget.md").read_text(encoding="utf-8")
     assert "python -m experiments.shared_plans configs/lattices/babyai.toml" in page
-    assert f"| {' | '.join(shared_plans.HEADS)} |" in page
+    assert f"| {' | '.join(HEADS)} |" in page
     assert Path(ROOT / "configs/lattices/babyai.toml").exists()
