@@ -21,6 +21,7 @@ from amp.tokens import TokenFigures as TokenFigures
 from amp.usage import PLAN as PLAN
 from amp.usage import STANDING_PLAN as STANDING_PLAN
 from amp.usage import STOP as STOP
+from amp.usage import UNAIDED as UNAIDED
 from amp.usage import Allocation as Allocation
 from amp.usage import Decision as Decision
 from amp.usage import Limits as Limits
@@ -255,6 +256,7 @@ class StepContext:
         failed: names of the models that failed in this episode and are asked no more.
         standing_plan: what is left of the plan that an earlier step wrote, from the next action on;
             empty where there is none, or its next action is not admissible now.
+        tools: those of the round that is made, for prompts to read; empty between rounds.
     """
 
     task: Task
@@ -265,6 +267,12 @@ class StepContext:
     usage: Usage = Usage()
     failed: frozenset[str] = frozenset()
     standing_plan: tuple[str, ...] = ()
+    tools: frozenset[str] = frozenset()
+
+    @property
+    def offered(self) -> tuple[str, ...] | None:
+        """The admissible actions with all help that there is; None where an action is free text."""
+        return self.actions(frozenset(self.observation.tool_actions) - {UNAIDED})
 
     def actions(self, tools: frozenset[str]) -> tuple[str, ...] | None:
         """The admissible actions with these tools allocated; None where an action is free text."""

@@ -108,6 +108,10 @@ PLAN = "plan"
 STANDING_PLAN = "standing_plan"
 """Tool of an allocation: the next action of the plan that an earlier step wrote, without a call."""
 
+UNAIDED = "unaided"
+"""Tool of an allocation: prompts and listed actions leave out what the harness works out by rules,
+in benchmarks that have such help."""
+
 
 @dataclass(frozen=True, slots=True)
 class Allocation:

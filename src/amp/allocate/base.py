@@ -35,6 +35,7 @@ from amp.types import (
     PLAN,
     STANDING_PLAN,
     STOP,
+    UNAIDED,
     Allocation,
     Complexity,
     Decision,
@@ -370,7 +371,7 @@ def _usable(tool: str, context: StepContext, env: AllocationEnv) -> bool:
     costs = env.tools
     if tool == STANDING_PLAN:
         return bool(context.standing_plan)
-    if costs is None or tool == PLAN:
+    if costs is None or tool in (PLAN, UNAIDED):
         return True
     if tool not in costs:
         return tool in context.observation.tool_actions

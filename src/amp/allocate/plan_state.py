@@ -90,7 +90,7 @@ def plan_state(context: StepContext) -> dict[str, float]:
     }
     if context.remaining.steps is not None:
         found["steps_left"] = math.log1p(context.remaining.steps)
-    if (actions := context.actions(frozenset(context.observation.tool_actions))) is not None:
+    if (actions := context.offered) is not None:
         found["listed"] = math.log1p(len(actions))
     if (distance := _distance(context.observation)) is not None:
         found["goal_distance"] = distance

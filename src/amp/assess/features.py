@@ -265,7 +265,7 @@ def _from_words(features: _Builder, context: StepContext, parse: Parser) -> None
 
 def _from_plan(features: _Builder, context: StepContext) -> None:
     observation = context.observation
-    actions = context.actions(frozenset(observation.tool_actions))
+    actions = context.offered
     features.put("options", None if actions is None else len(actions))
     features.put("plan_steps", len(context.steps))
     features.put(

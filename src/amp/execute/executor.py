@@ -30,6 +30,7 @@ from amp.models.chat import MIN_TOKENS
 from amp.types import (
     PLAN,
     STANDING_PLAN,
+    UNAIDED,
     Allocation,
     Candidate,
     Probe,
@@ -173,7 +174,7 @@ class Executor:
         """
         if not kinds:
             return None
-        actions = context.actions(frozenset(context.observation.tool_actions))
+        actions = context.offered
         if actions == ():
             return None
         direct = Allocation(tools=frozenset(self.tools))
@@ -201,6 +202,7 @@ class Executor:
     async def _execute(
         self, context: StepContext, allocation: Allocation, meter: Meter
     ) -> tuple[Candidate, ...]:
+        context = replace(context, tools=allocation.tools)
         actions = context.actions(allocation.tools)
         if actions is not None and not actions:
             return (Candidate(text="", action=None, failure="no action is admissible"),)
@@ -289,7 +291,7 @@ class Executor:
         self, context: StepContext, allocation: Allocation, meter: Meter
     ) -> dict[str, Tool]:
         """The allocated tools that run here, in the order of their names."""
-        here = {*self.tools, *context.observation.tool_actions, *PLAN_TOOLS}
+        here = {*self.tools, *context.observation.tool_actions, *PLAN_TOOLS, UNAIDED}
         elsewhere = allocation.tools - here
         meter.notes += [f"no tool {name!r} here" for name in sorted(elsewhere)]
         return {name: self.tools[name] for name in sorted(allocation.tools & set(self.tools))}

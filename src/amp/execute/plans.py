@@ -19,6 +19,7 @@ from amp.models.base import Completion, Message, Prompt
 from amp.types import (
     PLAN,
     STANDING_PLAN,
+    UNAIDED,
     WITHHELD,
     Allocation,
     Candidate,
@@ -177,7 +178,7 @@ def planned(context: StepContext, prompts: PlanPrompts) -> tuple[str, ...]:
     """What `StepContext.standing_plan` is to be: the next action, then what is left of the plan.
 
     The actions are those of the environment with and without its tools, since the plan says itself
-    which ones it means.
+    which ones it means; it does not go back to what is listed with `UNAIDED` alone.
     """
     plan = standing_plan(context.steps)
     if not plan:
@@ -188,7 +189,8 @@ def planned(context: StepContext, prompts: PlanPrompts) -> tuple[str, ...]:
 def _all_actions(observation: Observation) -> tuple[str, ...] | None:
     if observation.actions is None:
         return None
-    with_tools = (action for listed in observation.tool_actions.values() for action in listed)
+    tools = observation.tool_actions.items()
+    with_tools = (action for tool, listed in tools if tool != UNAIDED for action in listed)
     return tuple(dict.fromkeys((*observation.actions, *with_tools)))
 
 

@@ -16,6 +16,7 @@ from amp.errors import InvalidInputError, did_you_mean
 from amp.evaluate.record import corners
 from amp.models.recording import digest
 from amp.types import (
+    UNAIDED,
     Allocation,
     Candidate,
     Episode,
@@ -188,14 +189,16 @@ def lattice_arms(benchmark: Benchmark, names: Sequence[str] = ()) -> dict[str, A
 
     Args:
         benchmark: has the arms of its defaults or, without any, those of `plan_arms`.
-        names: the arms wanted, also ``think 2`` and ``plan 3`` with any numbers, and the corners of
-            the benchmark's space; all of the benchmark's if there are none.
+        names: the arms wanted, also ``think 2`` and ``plan 3`` with any numbers, the corners of
+            the benchmark's space, and each of these as ``act unaided`` (`UNAIDED`) where the
+            benchmark has help; all of the benchmark's if there are none.
 
     Raises:
         InvalidInputError: if there is no arm of a name.
     """
     defaults = benchmark.defaults
-    counts = [re.fullmatch(r"(think|plan) (\d+)", name) for name in names]
+    ending = f" {UNAIDED}"
+    counts = [re.fullmatch(r"(think|plan) (\d+)", name.removesuffix(ending)) for name in names]
     told = [(one[1], int(one[2])) for one in counts if one is not None and 0 < int(one[2]) <= 64]
     at_once = replace(defaults.fixed, depth=0, beam_width=1)
     usual = plan_arms(at_once)
@@ -206,6 +209,10 @@ def lattice_arms(benchmark: Benchmark, names: Sequence[str] = ()) -> dict[str, A
     )
     own = dict(defaults.arms) or usual
     known = corners(defaults.space) | usual | wanted | own
+    if UNAIDED in benchmark.environment_tools:
+        for name in names:
+            if name.endswith(ending) and (arm := known.get(name.removesuffix(ending))):
+                known[name] = replace(arm, tools=arm.tools | {UNAIDED})
     for name in names:
         if name not in known:
             raise InvalidInputError(

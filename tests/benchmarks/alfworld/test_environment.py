@@ -18,9 +18,9 @@ from tests.fakes import alfworld_games
 from amp.benchmarks.alfworld import ALFWorld, process
 from amp.benchmarks.alfworld.environment import MAX_STEPS, ALFWorldEnvironment, as_listed
 from amp.benchmarks.base import Benchmark
-from amp.environment import Forkable
+from amp.environment import Forkable, Recognisable
 from amp.errors import AmpError, InvalidInputError, MissingDependencyError
-from amp.types import Task
+from amp.types import UNAIDED, Task, Transition
 
 pytest.importorskip("textworld")
 pytest.importorskip("alfworld")
@@ -72,6 +72,7 @@ def test_it_is_a_benchmark_with_environments_that_fork(benchmark_: ALFWorld, tas
     plain: Benchmark = benchmark_
     assert plain.name == "alfworld"
     assert isinstance(benchmark_.environment(task), Forkable)
+    assert isinstance(benchmark_.environment(task), Recognisable)
 
 
 def test_a_task_tells_its_type_and_difficulty_before_it_is_tried(task: Task) -> None:
@@ -152,6 +153,53 @@ def test_what_was_done_in_a_state_is_not_offered_there_again(
     again = environment.step(back).observation.actions or ()
     assert there not in again
     assert set(before) - set(again) == {there}
+    unaided = environment.step("look").observation.tool_actions[UNAIDED]
+    assert set(unaided) == set(before)
+
+
+def test_states_of_one_fingerprint_go_on_alike_whatever_led_there(
+    benchmark_: ALFWorld, task: Task
+) -> None:
+    ways = [
+        ("help", "go to shelf 2", "take apple 1 from shelf 1"),
+        ("inventory", "go to shelf 2", "take apple 1 from shelf 1"),
+        ("go to fridge 1", "go to shelf 2", "take apple 1 from shelf 1"),
+        ("go to shelf 2", "look", "take apple 1 from shelf 1"),
+        ("go to shelf 2", "take apple 1 from shelf 1", "look"),
+        ("go to shelf 2", "take apple 1 from shelf 1", "inventory"),
+        ("go to shelf 2", "take apple 1 from shelf 1", "move apple 1 to shelf 2"),
+        ("go to shelf 2", "take apple 1 from shelf 1", "move apple 1 to shelf 1"),
+        ("go to microwave 1", "open microwave 1", "close microwave 1"),
+        ("go to microwave 1", "open microwave 1", "look"),
+        ("go to shelf 2", "look", "take apple 1 from shelf 1", "move apple 1 to shelf 1"),
+        ("go to shelf 2", "look", "look", "look"),
+        ("go to fridge 1", "look", "look"),
+        ("go to fridge 1", "go to fridge 1", "look"),
+    ]
+    ahead = ("look", "move apple 1 to shelf 1", "go to cabinet 1", "go to shelf 2", *WAY[1:4])
+    found: dict[str, list[list[Transition]]] = {}
+    for way in ways:
+        environment = benchmark_.environment(task)
+        texts(environment, task, way)
+        assert environment.fingerprint() == environment.fork().fingerprint()
+        now = environment.fingerprint()
+        found.setdefault(now, []).append([environment.step(action) for action in ahead])
+        assert environment.fingerprint() != now
+    for of_one, *others in found.values():
+        assert all(other == of_one for other in others)
+    # Only the first two are one state.
+    assert len(found) == len(ways) - 1
+
+
+def test_a_fingerprint_is_the_same_in_another_process(benchmark_: ALFWorld, data: Path) -> None:
+    prints = []
+    for benchmark in (benchmark_, ALFWorld(data)):
+        task = task_of(benchmark)
+        environment = benchmark.environment(task)
+        texts(environment, task, (*WAY[:3], "fly to the moon"))
+        prints.append(environment.fingerprint())
+    benchmark.close()
+    assert prints[0] == prints[1]
 
 
 def test_an_episode_ends_after_fifty_commands(benchmark_: ALFWorld, task: Task) -> None:

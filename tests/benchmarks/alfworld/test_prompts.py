@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 
@@ -18,6 +19,7 @@ from amp.benchmarks.alfworld.scene import Scene
 from amp.execute.choice_step import labels_for
 from amp.models.base import Prompt
 from amp.types import (
+    UNAIDED,
     Allocation,
     Candidate,
     Complexity,
@@ -109,6 +111,32 @@ def test_the_goal_comes_last_and_the_answer_begins_with_what_is_open() -> None:
         "Held: apple 1. Later: heat apple 1 with microwave, move apple 1 to fridge. "
         "Now: go to microwave ("
     )
+
+
+def test_unaided_an_answer_begins_with_what_is_held_alone() -> None:
+    aided, unaided = choose(context()), choose(replace(context(), tools=frozenset({UNAIDED})))
+    assert unaided.messages[-1].content == "Held: apple 1. Now: ("
+    answers = [m.content for m in unaided.messages if m.role == "assistant"]
+    assert not [answer for answer in answers if "Later" in answer or "Now: (" not in answer]
+    assert [m for m in unaided.messages if m.role != "assistant"] == [
+        m for m in aided.messages if m.role != "assistant"
+    ]
+
+
+def test_what_is_remembered_is_all_that_prompts_read_of_the_plan() -> None:
+    one, two = context(done=9), context(done=9)
+    first, *others = two.steps
+    told = replace(first, feedback="You hear a noise.")
+    assert choose(replace(two, steps=(told, *others))) == choose(one)
+    assert remembered(replace(two, steps=(told, *others))) == remembered(one)
+    last = replace(two.steps[-1], feedback="You arrive.")
+    assert remembered(replace(two, steps=(*others, last))) != remembered(one)
+    for done in range(12):
+        assert remembered(context(done=done)) != remembered(context(done=done + 1))
+
+
+def remembered(given: StepContext) -> object:
+    return PROMPTS.remembers(given, frozenset())
 
 
 def test_actions_tell_what_was_seen_there() -> None:

@@ -33,7 +33,7 @@ from amp.benchmarks.base import Defaults, Difficulty, DifficultyScale, Requireme
 from amp.errors import InvalidInputError, did_you_mean
 from amp.execute.base import Tool
 from amp.latency import Lengths
-from amp.types import Allocation, Task
+from amp.types import UNAIDED, Allocation, Task
 
 __all__ = ["SPLITS", "TASK_TYPES", "ALFWorld", "ALFWorldEnvironment", "ALFWorldPrompts", "Expert"]
 
@@ -71,7 +71,7 @@ class ALFWorld:
     name = "alfworld"
     splits = SPLITS
     levels = TASK_TYPES
-    environment_tools = ()
+    environment_tools = (UNAIDED,)
     max_steps = MAX_STEPS
     about = "household tasks as text games"
     # Acting at once is all that was measured; what is left to allocate is whether to plan in

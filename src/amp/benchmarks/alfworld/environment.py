@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from amp.benchmarks.alfworld.process import GameSession, GameState
 from amp.benchmarks.alfworld.scene import TOOLS, Goal, Scene, distance, facts, kind, read_goal
 from amp.errors import InvalidInputError
-from amp.types import Observation, Task, Transition
+from amp.types import UNAIDED, Observation, Task, Transition
 
 MAX_STEPS = 50
 """Commands of an episode, as in the literature."""
@@ -35,7 +35,8 @@ class ALFWorldEnvironment:
     (help, inventory, look; to examine what is known; to go to a place that was looked into and has
     to do with nothing in the goal; to turn on a lit lamp; to close anything; what was done in this
     very state before, unless nothing else is left), at most `MAX_ACTIONS`; `step` takes all of
-    them, and "put X in/on Y" for "move X to Y" and the other way round.
+    them, and "put X in/on Y" for "move X to Y" and the other way round. With the tool `UNAIDED`
+    what was done before is listed, too.
 
     Args:
         open_game: returns the game of a task.
@@ -85,7 +86,10 @@ class ALFWorldEnvironment:
         self._tried[known] = self._tried.get(known, frozenset()) | {command}
         self._state = self._session.step(self._state.at, command)
         self._steps += 1
+        extent = self.scene.extent()
         self.scene.hear(self._state.text, self._state.commands)
+        if self.scene.extent() > extent:  # nobody comes back to where less was known
+            self._tried = {}
         done, won, text = self._over, self._state.won, self._state.text
         observation = self._observation(self._state)
         return Transition(observation, done, won if done else None, 1.0 if won else 0.0, text)
@@ -97,6 +101,16 @@ class ALFWorldEnvironment:
         twin._tried = dict(self._tried)
         return twin
 
+    def fingerprint(self) -> str:
+        """Returns what tells the game's state, what is known and what was tried from any other."""
+        scene = self.scene
+        told = (
+            *(self._steps, self._state and self._state.facts),
+            *(scene.known(), tuple(scene.contents.items()), scene.near, scene.receptacles),
+            frozenset(self._tried.items()),
+        )
+        return _text(told)
+
     @property
     def _over(self) -> bool:
         return self._state is None or self._state.won or self._steps >= MAX_STEPS
@@ -105,13 +119,22 @@ class ALFWorldEnvironment:
         goal, scene = self._goal, self.scene
         actions = offered(state.commands, scene, goal)
         tried = self._tried.get(scene.known(), frozenset())
+        new = tuple(action for action in actions if action not in tried) or actions
         return Observation(
             state=scene.describe(),
-            actions=tuple(action for action in actions if action not in tried) or actions,
+            actions=new,
+            tool_actions={} if new == actions else {UNAIDED: actions},
             # A few games are won with a thing that was in two places at once, one of them unseen.
             distance=0.0 if state.won else None if goal is None else distance(goal, scene),
             symbols=None if goal is None else facts(goal, scene),
         )
+
+
+def _text(value: object) -> str:
+    """Values as text, sets in the order of their elements' texts."""
+    if isinstance(value, frozenset):
+        return f"{{{', '.join(sorted(map(_text, value)))}}}"
+    return f"({', '.join(map(_text, value))})" if isinstance(value, tuple) else repr(value)
 
 
 def offered(commands: Sequence[str], scene: Scene, goal: Goal | None) -> tuple[str, ...]:

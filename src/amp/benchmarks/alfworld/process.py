@@ -31,12 +31,15 @@ class GameState:
         text: the game's own words.
         commands: the admissible commands, as the game names them.
         won: whether the goal is reached.
+        facts: a digest of all that is true there, hidden things, too; equal positions of two ways
+            have the same.
     """
 
     at: int
     text: str
     commands: tuple[str, ...]
     won: bool
+    facts: str = ""
 
 
 class Worker:
@@ -143,7 +146,8 @@ class Worker:
 
 def state_of(answer: dict[str, Any]) -> GameState:
     """Reads a state from a worker's answer."""
-    return GameState(answer["at"], answer["text"], tuple(answer["commands"]), answer["won"])
+    commands = tuple(answer["commands"])
+    return GameState(answer["at"], answer["text"], commands, answer["won"], answer["facts"])
 
 
 def _end(process: subprocess.Popen[str]) -> None:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from amp.benchmarks.alfworld.scene import TOOLS, VERBS, Goal, Scene, kind, read_goal
 from amp.benchmarks.choice_prompts import ChoicePrompts, Example
 from amp.execute.choice_step import labels_for
 from amp.models.base import Message, Prompt
-from amp.types import StepContext
+from amp.types import UNAIDED, StepContext
 
 _HISTORY = 8
 """Actions of the partial plan that the model reads, the last ones; what they brought to light
@@ -41,6 +41,7 @@ class Situation:
         left_out: how many actions came before those.
         state: the state in words, as `Scene.describe` tells it, with what tools said.
         actions: the admissible actions.
+        aided: whether an answer begins with the parts of the goal that are not met.
     """
 
     goal: str
@@ -48,6 +49,7 @@ class Situation:
     left_out: int
     state: str
     actions: tuple[str, ...]
+    aided: bool = True
 
     def told(self, labels: str) -> str:
         """Returns the user's turn: what was done, the actions with their labels, the goal.
@@ -70,11 +72,13 @@ class Situation:
         """Returns what an answer begins with: what is held, and the parts of the goal not yet met.
 
         What comes first stands last, right before the answer; if it is elsewhere, to go there does.
-        A plan that a tool made stands in their place.
+        A plan that a tool made stands in their place. Unaided, what is held alone is told.
         """
         held = f"Held: {self.scene.told(self.scene.held) if self.scene.held else 'nothing'}."
         if planned := _PLANNED.search(self.state):
             return f"{held} Planned: {planned[1].strip()}"
+        if not self.aided:
+            return f"{held} Now:"
         now, *then = self._to_do()
         if now.startswith("find "):
             now += self._search()
@@ -195,7 +199,8 @@ def situation_of(context: StepContext, actions: tuple[str, ...]) -> Situation:
     done = [(step.action, step.feedback) for step in context.steps if step.action is not None]
     left_out = max(0, len(done) - _HISTORY)
     state = context.observation.state
-    return Situation(context.task.goal, tuple(done[left_out:]), left_out, state, actions)
+    aided = UNAIDED not in context.tools
+    return Situation(context.task.goal, tuple(done[left_out:]), left_out, state, actions, aided)
 
 
 def _done(*actions: str) -> tuple[tuple[str, str], ...]:
@@ -309,6 +314,10 @@ EXAMPLES = (
     ),
 )
 
+UNAIDED_EXAMPLES = tuple(
+    replace(one, situation=replace(one.situation, aided=False)) for one in EXAMPLES
+)
+
 
 VERSION = "alfworld/2"
 
@@ -330,8 +339,9 @@ class ALFWorldPrompts(ChoicePrompts[Situation]):
 
     The list of actions, which is long and different at every step, comes last, with the goal right
     behind it. An answer begins with what is held and which parts of the goal are open, the next one
-    last. All of it follows from the goal's words and the observation's text. Of the actions done,
-    the last eight are told, and how many are left out.
+    last. All of it follows from the goal's words and the observation's text. With the tool
+    `UNAIDED` it begins with what is held alone. Of the actions done, the last eight are told, and
+    how many are left out.
     """
 
     version = VERSION
@@ -347,10 +357,16 @@ class ALFWorldPrompts(ChoicePrompts[Situation]):
         return _SYSTEM
 
     def examples(self, situation: Situation, *, thoughtful: bool) -> Sequence[Example[Situation]]:
-        return EXAMPLES
+        return EXAMPLES if situation.aided else UNAIDED_EXAMPLES
 
     def actions(self, context: StepContext, tools: frozenset[str]) -> tuple[str, ...]:
-        return context.observation.actions or ()
+        return context.actions(context.tools | tools) or ()
+
+    def remembers(self, context: StepContext, tools: frozenset[str]) -> object:
+        """The last actions, whether something happened, and how many there were before."""
+        situation = situation_of(context, ())
+        done = [(action, said == _NOTHING) for action, said in situation.done]
+        return [situation.left_out, done]
 
 
 def where(thing: str, kinds: Sequence[str]) -> Prompt:

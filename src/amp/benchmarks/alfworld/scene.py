@@ -139,6 +139,10 @@ class Scene:
             frozenset(self.lit),
         )
 
+    def extent(self) -> int:
+        """How much is known, which never gets less: places, doors, lamps, and things changed."""
+        return len(self.contents) + len(self.shut) + len(self.states) + len(self.lit)
+
     def describe(self) -> str:
         """Returns what is known in words, one line for what is held, here, seen, and not seen."""
         lines = [f"You hold {self.told(self.held) if self.held else 'nothing'}."]

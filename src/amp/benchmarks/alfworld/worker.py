@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import hashlib
 import json
 import os
 import random
@@ -131,6 +132,7 @@ class Table:
             "text": state["feedback"],
             "commands": state["admissible_commands"],
             "won": bool(state["won"]),
+            "facts": _digest(facts),
         }
 
     def _go_to(self, at: int) -> None:
@@ -144,6 +146,12 @@ class Table:
         inner._pddl_state.all_applicable_actions()  # what apply() looks operators up in
         inner.state = position.state
         self._here = at
+
+
+def _digest(facts: frozenset[Any]) -> str:
+    """A short text that is the same for the same facts, in every process."""
+    told = "\n".join(sorted(map(str, facts)))
+    return hashlib.sha256(told.encode()).hexdigest()[:32]
 
 
 def _remember_parsing() -> None:
