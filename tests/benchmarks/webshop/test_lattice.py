@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from amp import cli
 from amp.allocate import Allocator
 from amp.benchmarks.webshop import WebShop
 from amp.benchmarks.webshop.environment import WebShopEnvironment
@@ -189,7 +192,7 @@ def test_a_planner_that_changes_its_arm_finds_every_answer(data: Path, tmp_path:
     """States are told apart by all that prompts read, or answers would be others than recorded."""
     benchmark, path = WebShop(data), tmp_path / "lattice.sqlite"
     tasks = benchmark.tasks("test", 3)
-    arms = lattice_arms(benchmark, ("act", "follow", "plan 8"))
+    arms = lattice_arms(benchmark, ("act", "act unaided", "follow", "plan 8"))
     survey = Survey(benchmark, Arms(arms), 1000, STEPS)
     asyncio.run(record(path, survey, tasks))
     lattice = asyncio.run(lattice_from_recording(path, survey, tasks))
@@ -204,3 +207,16 @@ def test_a_planner_that_changes_its_arm_finds_every_answer(data: Path, tmp_path:
         assert [each.usage for each in played] == [each.usage for each in replayed]
         done |= {each.plan for each in played}
     assert len(done) > 6
+
+
+def test_the_command_records_every_arm(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("amp.cli.record.open_model", lambda *_, **__: shopper())
+    arms = ("--arm", "act", "--arm", "act unaided", "--arm", "follow", "--arm", "plan 8")
+    told = ("--split", "test", "--limit", "2", "--nodes", "8", "--max-steps", "4", *arms)
+    to = ("--to", str(tmp_path / "lattice.sqlite"), "--data", str(data))
+    for _ in range(2):  # the second time all of it is there
+        result = CliRunner().invoke(cli.app, ["record", "webshop", "--lattice", *told, *to])
+        assert result.exit_code == 0, result.output
+        assert "all 2 tasks" in result.output

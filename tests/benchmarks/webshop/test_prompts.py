@@ -16,6 +16,7 @@ from amp.execute.base import Prompts
 from amp.execute.choice_step import labels_for
 from amp.models.base import Prompt
 from amp.types import (
+    UNAIDED,
     Allocation,
     Candidate,
     Complexity,
@@ -248,3 +249,21 @@ def test_a_new_attempt_goes_on_from_the_first(shop: Shop) -> None:
     assert "Query: red lamp" in again.messages[-3].content
     assert "the size is missing" in asked(again)
     assert again.messages[-1] == first.messages[-1]
+
+
+@pytest.mark.parametrize("thought", ["", "I think"])
+def test_unaided_nothing_is_suggested(shop: Shop, thought: str) -> None:
+    """The questions are the same, and no answer, nor one of an example, begins with a click."""
+    aided = context(shop, "B000000001", "search[brass]", "click[b000000001]")
+    unaided = replace(aided, tools=frozenset({UNAIDED}))
+    with_help, without = choice(aided, thought), choice(unaided, thought)
+    answers = [m.content.splitlines()[-1] for m in without.messages if m.role == "assistant"]
+    assert {answer[:7] for answer in answers} == {"Next: ("}
+    assert answers[-1] == "Next: ("
+    assert with_help.messages[-1].content != without.messages[-1].content
+    asked = [[m for m in p.messages if m.role != "assistant"] for p in (with_help, without)]
+    assert asked[0] == asked[1]
+    actions = aided.observation.actions or ()
+    thoughts = [PROMPTS.think(each, actions, 1).messages for each in (aided, unaided)]
+    assert (thoughts[0][0], thoughts[0][-2:]) == (thoughts[1][0], thoughts[1][-2:])
+    assert not any("Next: product 2 (" in message.content for message in thoughts[1])

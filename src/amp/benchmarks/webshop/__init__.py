@@ -22,7 +22,7 @@ from amp.errors import InvalidInputError, did_you_mean
 from amp.execute.base import Tool
 from amp.execute.tools import MemoryTool
 from amp.latency import Lengths
-from amp.types import Allocation, Task
+from amp.types import UNAIDED, Allocation, Task
 
 __all__ = ["SPLITS", "WebShop", "WebShopEnvironment", "WebShopPrompts"]
 
@@ -55,7 +55,7 @@ class WebShop:
     name = "webshop"
     splits = tuple(SPLITS)
     levels = tuple(LEVELS)
-    environment_tools: tuple[str, ...] = ()
+    environment_tools = (UNAIDED,)
     about = "shopping by instruction"
     # Acting at once is all that was measured.
     defaults = Defaults(

@@ -15,7 +15,7 @@ from amp.benchmarks.webshop.browser import SEPARATOR, SUB_PAGES, parse_action
 from amp.benchmarks.webshop.environment import NOT_LISTED, read_request
 from amp.execute.choice_step import labels_for
 from amp.models.base import Message, Prompt
-from amp.types import Allocation, Candidate, StepContext, ToolUse
+from amp.types import UNAIDED, Allocation, Candidate, StepContext, ToolUse
 
 _PRICE = re.compile(r"\$(\d+(?:\.\d+)?)")
 _RESULTS = re.compile(r"Page -?\d+ \(Total results: \d+\)")
@@ -24,6 +24,7 @@ _LONGEST_TEXT = 1_200  # characters of a description or of features
 _LATEST = 6  # actions of the plan that are told
 _PATIENCE = 3  # products that lack a wanted option and are left again
 _END = ("Rating: N.A.", "Description", "Features", "Reviews", "Buy Now")
+_NO_LEAD = "Next: ("
 CHOSEN, SEEN = "(chosen already)", "(seen already)"
 _BUTTONS = frozenset(
     (browser.PREVIOUS, browser.NEXT, browser.BACK_TO_SEARCH, browser.BUY, *SUB_PAGES)
@@ -56,7 +57,7 @@ class Situation:
     @property
     def lead(self) -> str:
         """How an answer begins; the label of the best click is to follow."""
-        return f"Next: {self.next} (" if self.next else "Next: ("
+        return f"Next: {self.next} (" if self.next else _NO_LEAD
 
     def told(self, goal: str, labels: str = "") -> str:
         """The step as a model reads it; with labels, each stands behind its click."""
@@ -301,7 +302,7 @@ class WebShopPrompts:
     them. A label stands behind its click, and the answer begins with the click that the page and
     the customer's words suggest (`Situation.next`): a small model finds the label by copying, where
     it otherwise clicks on the same value for ever, and tells products apart worse than the shop's
-    own order does. It is free to name another.
+    own order does. It is free to name another. With the tool `UNAIDED` nothing is suggested.
     """
 
     version = VERSION
@@ -349,7 +350,8 @@ class WebShopPrompts:
         labels = labels_for(len(actions))
         told = situation_of(context, actions).told(context.task.goal, labels)
         question = told + _THINK.format(depth=depth)
-        messages = (*_shown(labels, thoughtful=True), Message("user", question))
+        shown = _shown(labels, thoughtful=True, unaided=UNAIDED in context.tools)
+        messages = (*shown, Message("user", question))
         stop = (f"\n{depth + 1}.", "\nNext", "\n\n")
         return Prompt(
             (*messages, Message("assistant", "1.")), _TOKENS_A_STEP * depth, stop, VERSION
@@ -359,10 +361,13 @@ class WebShopPrompts:
         self, context: StepContext, actions: tuple[str, ...], labels: str, thought: str
     ) -> Prompt:
         """Prompt after which the next token is the label of the best action."""
+        unaided = UNAIDED in context.tools
         situation = situation_of(context, actions)
         told = situation.told(context.task.goal, labels)
-        messages = (*_shown(labels, thoughtful=bool(thought)), Message("user", told))
-        lead = f"1. {thought}\n{situation.lead}" if thought else situation.lead
+        shown = _shown(labels, thoughtful=bool(thought), unaided=unaided)
+        lead = _NO_LEAD if unaided else situation.lead
+        messages = (*shown, Message("user", told))
+        lead = f"1. {thought}\n{lead}" if thought else lead
         return Prompt((*messages, Message("assistant", lead)), 1, (), VERSION)
 
     def check(self, context: StepContext, candidate: Candidate) -> Prompt:
@@ -408,13 +413,13 @@ def _told(context: StepContext) -> str:
     return situation_of(context, context.observation.actions or ()).told(context.task.goal)
 
 
-def _shown(labels: str, *, thoughtful: bool) -> tuple[Message, ...]:
-    """System and examples, with labels of the same kind as the step's."""
+def _shown(labels: str, *, thoughtful: bool, unaided: bool) -> tuple[Message, ...]:
+    """System and examples, with labels of the same kind as the step's, and answers likewise."""
     messages = [Message("system", _SYSTEM)]
     for goal, situation, thought, best in _EXAMPLES:
         digits = labels[0].isdigit()
         shown = labels_for(9 if digits else 26)[: len(situation.clicks)]
-        said = f"{situation.lead}{shown[best]})"
+        said = f"{_NO_LEAD if unaided else situation.lead}{shown[best]})"
         messages += [
             Message("user", situation.told(goal, shown)),
             Message("assistant", f"1. {thought}.\n{said}" if thoughtful else said),
