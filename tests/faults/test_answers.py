@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tests.fakes.server import Answer, serving
 from tests.faults.forks import seconds_of
-from tests.faults.server import DIALECTS, Call, Dialect, honest
+from tests.faults.honest import DIALECTS, Call, Dialect, honest
 from tests.faults.server import serving as misbehaving
 from tests.faults.test_server import make
 from tests.models.conformance import ask

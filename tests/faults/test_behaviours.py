@@ -11,7 +11,10 @@ import zlib
 
 import pytest
 from tests.faults.forks import seconds_of
-from tests.faults.server import DIALECTS, Dialect, Server, forms, of, serving
+from tests.faults.honest import DIALECTS, Dialect
+from tests.faults.quirks import of
+from tests.faults.quirks.echoes import forms
+from tests.faults.server import Server, serving
 from tests.faults.test_server import PROMPT
 
 from amp.errors import AmpError

@@ -10,7 +10,10 @@ from urllib.parse import quote
 
 import pytest
 from tests.faults.forks import SECONDS, seconds_of
-from tests.faults.server import DIALECTS, Dialect, forms, of, serving
+from tests.faults.honest import DIALECTS, Dialect
+from tests.faults.quirks import of
+from tests.faults.quirks.echoes import forms
+from tests.faults.server import serving
 
 from amp.cli import main
 

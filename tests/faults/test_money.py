@@ -12,7 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import pytest
-from tests.faults.server import DIALECTS, Dialect, Server, of, serving
+from tests.faults.honest import DIALECTS, Dialect
+from tests.faults.quirks import of
+from tests.faults.server import Server, serving
 
 from amp.cost import Ledger
 from amp.errors import AmpError

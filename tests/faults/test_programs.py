@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.faults.server import DIALECTS, Call, Dialect, Reply, Server, serving
+from tests.faults.honest import DIALECTS, Call, Dialect, Reply
+from tests.faults.server import Server, serving
 from tests.faults.test_server import make
 
 from amp.benchmarks.gsm8k import GSM8K

@@ -7,7 +7,9 @@ import urllib.request
 from contextlib import suppress
 
 import pytest
-from tests.faults.server import DIALECTS, Dialect, of, serving
+from tests.faults.honest import DIALECTS, Dialect
+from tests.faults.quirks import of
+from tests.faults.server import serving
 
 from amp.errors import ModelError
 from amp.models.anthropic import AnthropicModel

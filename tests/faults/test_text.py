@@ -10,7 +10,7 @@ import time
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from tests.faults.server import forms
+from tests.faults.quirks.echoes import forms
 from tests.models.conformance import ask
 
 from amp.errors import AmpError, InvalidInputError, MissingDependencyError

@@ -13,7 +13,8 @@ from anthropic.types import Message
 from openai.types.chat import ChatCompletion
 from openai.types.responses import Response
 from tests.fakes.upstream import Asked, Reply, either, serving
-from tests.faults.server import DIALECTS, Dialect, of
+from tests.faults.honest import DIALECTS, Dialect
+from tests.faults.quirks import of
 from tests.faults.server import serving as misbehaving
 from tests.serve.running import gateway, until
 
