@@ -12,13 +12,14 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from xml.sax.saxutils import escape
+
+from experiments.svg import INK, line, text
 
 WIDTH, HEIGHT = 960, 430
 TOP, BOTTOM, LEFT, GAP, PANEL = 92, 60, 62, 60, 404
 LOW, HIGH = 0.40, 0.90
 """Of the axis of success, which does not begin at 0."""
-INK, PALE = "#333333", "#dddddd"
+PALE = "#dddddd"
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,10 @@ def read(page: str) -> list[Policy]:
     return found + [row for row in _rows(weighed) if row.kind in kinds]
 
 
-def _rows(text: str) -> Iterator[Policy]:
+def _rows(page: str) -> Iterator[Policy]:
     """The rows that say what a policy reaches."""
-    for line in text.splitlines():
-        cells = [cell.strip() for cell in line.split("|")[1:-1]]
+    for row in page.splitlines():
+        cells = [cell.strip() for cell in row.split("|")[1:-1]]
         if len(cells) == _COLUMNS and cells[0] != "kind" and not cells[0].startswith("---"):
             success, written = float(cells[2].split()[0]), float(cells[3])
             yield Policy(cells[0], cells[1], success, written, float(cells[_FLOPS]) / 1e12)
@@ -105,8 +106,8 @@ def draw(policies: Sequence[Policy]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
         'font-family="Helvetica, Arial, sans-serif" font-size="13">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
-        _text(LEFT, 24, "Success against cost on GSM8K", size=16, weight="bold"),
-        _text(
+        text(LEFT, 24, "Success against cost on GSM8K", size=16, weight="bold"),
+        text(
             LEFT,
             44,
             "first 300 test problems, Qwen2.5-Coder-1.5B, ten orders of recorded samples; "
@@ -118,7 +119,7 @@ def draw(policies: Sequence[Policy]) -> str:
         *_panel(
             policies, LEFT + PANEL + GAP, 1000, 200, "written tokens a task", lambda p: p.written
         ),
-        _text(16, TOP - 14, "success"),
+        text(16, TOP - 14, "success"),
         "</svg>",
     ]
     return "\n".join(parts) + "\n"
@@ -127,7 +128,7 @@ def draw(policies: Sequence[Policy]) -> str:
 def _legend() -> list[str]:
     parts, x = list[str](), float(LEFT)
     for series in SERIES:
-        parts += [_mark(series, x + 5, 62), _text(x + 15, 66, series.label)]
+        parts += [_mark(series, x + 5, 62), text(x + 15, 66, series.label)]
         x += 30 + 6.6 * len(series.label)
     return parts
 
@@ -149,20 +150,20 @@ def _panel(
     parts = []
     for step in range(6):
         level = LOW + step * 0.1
-        parts.append(_line([(left, y(level)), (left + PANEL, y(level))], PALE))
-        parts.append(_text(left - 8, y(level) + 4, f"{level:.1f}", anchor="end"))
+        parts.append(line([(left, y(level)), (left + PANEL, y(level))], PALE))
+        parts.append(text(left - 8, y(level) + 4, f"{level:.1f}", anchor="end"))
     for value in range(0, largest + 1, tick):
-        parts.append(_line([(x(value), y(LOW)), (x(value), y(LOW) + 5)], INK))
-        parts.append(_text(x(value), y(LOW) + 20, f"{value:,}", anchor="middle"))
-    parts.append(_line([(left, y(LOW)), (left + PANEL, y(LOW))], INK))
-    parts.append(_text(left + PANEL / 2, HEIGHT - 14, title, anchor="middle"))
+        parts.append(line([(x(value), y(LOW)), (x(value), y(LOW) + 5)], INK))
+        parts.append(text(x(value), y(LOW) + 20, f"{value:,}", anchor="middle"))
+    parts.append(line([(left, y(LOW)), (left + PANEL, y(LOW))], INK))
+    parts.append(text(left + PANEL / 2, HEIGHT - 14, title, anchor="middle"))
     hull = front((cost(p), p.success) for p in policies if p.kind == "plain")
     best = [(x(c), y(s)) for c, s in [*hull, (largest, hull[-1][1])]]
-    parts.append(_line(best, SERIES[0].colour, width=2))
+    parts.append(line(best, SERIES[0].colour, width=2))
     for series in SERIES:
         chosen = sorted((cost(p), p.success) for p in policies if series.has(p))
         if series.label == "AMP":
-            parts.append(_line([(x(c), y(s)) for c, s in chosen], series.colour, width=2))
+            parts.append(line([(x(c), y(s)) for c, s in chosen], series.colour, width=2))
         parts += [_mark(series, x(c), y(s)) for c, s in chosen]
     return parts
 
@@ -178,26 +179,6 @@ def _mark(series: Series, x: float, y: float) -> str:
         )
     corners = f"{x:.1f},{y - 7:.1f} {x + 6:.1f},{y:.1f} {x:.1f},{y + 7:.1f} {x - 6:.1f},{y:.1f}"
     return f'<polygon points="{corners}" fill="{series.colour}"/>'
-
-
-def _line(points: Sequence[tuple[float, float]], colour: str, width: float = 1) -> str:
-    at = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    return f'<polyline points="{at}" fill="none" stroke="{colour}" stroke-width="{width}"/>'
-
-
-def _text(
-    x: float,
-    y: float,
-    text: str,
-    anchor: str = "start",
-    size: int = 13,
-    weight: str = "normal",
-    colour: str = INK,
-) -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" '
-        f'font-weight="{weight}" fill="{colour}">{escape(text)}</text>'
-    )
 
 
 if __name__ == "__main__":

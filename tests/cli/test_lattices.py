@@ -43,6 +43,15 @@ learners = ["values"]
 reference_cost = 2000
 """
 
+SWEEP = """
+of = "babyai.toml"
+seeds = 1
+[[variants]]
+part = "2.7.4 reward"
+name = "success alone"
+trade_off = 1.0
+"""
+
 
 def amp(*arguments: str) -> Result:
     result = CliRunner().invoke(cli.app, [*arguments])
@@ -92,6 +101,16 @@ def test_one_command_gives_the_policies_and_the_table(folder: Path) -> None:
     assert "<h1>Plans on babyai of " in plans
     assert all(plan["episode"]["task"]["id"] in plans for plan in found["plans"])
     assert load_arm_values(folder / "out" / "values-0" / "policy.safetensors").max_rounds == 1
+    assert "## By group of tasks" in page
+    assert f"| {LEVELS[0]} | 1 | fixed | act | " in page
+    Path("sweep.toml").write_text(SWEEP)
+    done = amp("lattices", "ablate", "sweep.toml", "--out", "out")
+    page = (folder / "out" / "sweep.md").read_text()
+    assert page.startswith("# Ablations and transfer: babyai, ")
+    assert "\n    amp lattices ablate sweep.toml --out out\n" in page
+    assert "| 2.7.4 reward | success alone | 2 | " in page
+    assert "the whole:\n  give up\n" in page
+    assert "written: " in done.stderr
 
 
 def cut_off(path: Path, train: int) -> None:

@@ -116,6 +116,54 @@ def compare(
     say(f"written: {out / config.stem}.md, .json, .html (the plans); learned policies in {out}")
 
 
+@lattices_app.command("ablate")
+def ablate(
+    sweep: Annotated[
+        Path, typer.Argument(metavar="SWEEP", help="A TOML file that says what is left out.")
+    ],
+    out: Annotated[Path, typer.Option(callback=output_directory, help="Directory for the table.")],
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Learn with one thing changed at a time, and without one level at a time; compare all.
+
+    Everything is learned on the training tasks of the configuration that SWEEP names, and played on
+    its test tasks. Example: amp lattices ablate configs/lattices/babyai-ablations.toml --out runs/a
+    """
+    from amp.cli.train import levels_of
+    from amp.files import lock_directory
+    from amp.learn.lattice_ablations import AblationConfig
+    from amp.learn.lattice_ablations import ablate as ablated
+    from amp.models.recording_store import Store
+    from amp.report.ablations import ablations_table
+    from amp.report.tables import markdown_rows
+    from amp.settings import load_toml
+
+    wanted = load_toml(AblationConfig, sweep)
+    chosen, recording = _lattice_config(wanted.of)
+    for path in (recording, chosen.compare.recording or recording):
+        Store(path, write=False).close()  # what lacks is told before PyTorch is loaded
+    with lock_directory(out), _stages() as on_stage:
+        loaded = [(one, levels_of(one, data)) for one, _ in map(_lattice_config, wanted.others)]
+        found = ablated(wanted, chosen, levels_of(chosen, data), loaded, on_stage)
+        table = ablations_table(found)
+        command = f"    amp lattices ablate {sweep} --out {out}"
+        lines = [f"# {table.title}: {chosen.benchmark}, {found.model}", "", command, ""]
+        lines += [*markdown_rows(table), "", table.note, "", "## What trees ask", "", "```"]
+        for row in found.rows:
+            lines += [f"{row.name}:", *(f"  {line}" for line in row.asks)] if row.asks else []
+        page = "\n".join([*lines, "```", ""])
+        (out / f"{sweep.stem}.md").write_text(page, encoding="utf-8")
+        (out / f"{sweep.stem}.json").write_text(json_of(found) + "\n", encoding="utf-8")
+    if as_json:
+        say_json(found)
+        return
+    from amp.cli.report import shown
+
+    new_console().print(shown(table, table.title))
+    say(f"written: {out / sweep.stem}.md, .json")
+
+
 @lattices_app.command("label")
 def label(
     config: Annotated[
@@ -172,11 +220,17 @@ def _lattice_config(config: Path) -> tuple[TrainConfig, Path]:
 
 
 def tables(study: LatticeStudy) -> list[Table]:
-    """What is shown of a study: all policies, what they cost in each unit, pairs, adaptivity."""
+    """What is shown of a study: policies, by third of difficulty, costs, pairs, adaptivity."""
+    from amp.report.groups import gains_by_group, groups_table, task_groups
     from amp.report.overview import adaptivity, costs, duels, overview
+    from amp.report.report import measure_of
+
+    measure = measure_of(study.runs, study.report.cost)
+    groups = gains_by_group(study.runs, task_groups(study.runs), measure.of)
 
     made = [
         overview(study.report),
+        groups_table(groups, study.report.unit),
         costs(study.runs),
         duels(study.report),
         adaptivity([(one.run, one.steps, one.correlation) for one in study.adaptivity]),
@@ -191,6 +245,8 @@ def markdown(study: LatticeStudy, command: str) -> str:
     lines = [f"# {study.report.title}", "", f"    {command}", ""]
     for table in tables(study):
         lines += [f"## {table.title}", "", *markdown_rows(table), ""]
+        if table.name == "groups":
+            lines += [table.note, ""]
     if study.questions:
         lines += ["## The values that were learned", "", "```", *study.questions, "```", ""]
     return "\n".join([*lines, *(f"- {note}" for note in _notes(study)), ""])

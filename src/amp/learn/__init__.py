@@ -12,7 +12,7 @@ The modules by what is learned:
   `behaviour_cloning` to `trainer`, which plays (`rollout`, `live_rollout`; which tasks, by
   `curriculum`) and improves (`ppo`, `networks`);
 - policies of long plans: `lattices`, with `arm_values` and `value_trees`, and `departures`, on
-  `walks`, compared by `lattice_study`;
+  `walks`, compared by `lattice_study` and `lattice_ablations`;
 - routers: `routing`, `router_training` and `priors`, compared by ``pool_*``;
 - assessors (`pretrain`), heads that rate candidates (`correctness`, `candidates`) and that give up
   (`giving_up`).

@@ -47,6 +47,7 @@ class ValueSettings:
         rounds: of policy iteration.
         folds: of the cross-fitting, by tasks.
         seed: of the folds.
+        may_give_up: whether giving up is tried; the one that returns more is kept.
     """
 
     trade_offs: Annotated[tuple[TradeOff, ...], Field(min_length=1)] = (
@@ -56,6 +57,7 @@ class ValueSettings:
     rounds: Count = 4
     folds: Annotated[int, Field(ge=2)] = 5
     seed: Annotated[int, Field(ge=0)] = 0
+    may_give_up: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,13 +109,14 @@ def learn_arm_values(
     fold = (order % min(settings.folds, count))[task]
     known = columns(table.features, table.shown)
     binned = Binned.of(known, task)
+    gives_up = (False, True) if settings.may_give_up else (False,)
     fits = []
     for trade_off in settings.trade_offs:
         walks = Walks.of(table, len(arms), reward, trade_off)
         tried = (
             fit
-            for penalty, gives_up in product(settings.penalties, (False, True))
-            for fit in _iterate(walks, binned, known, fold, penalty, gives_up, settings.rounds)
+            for penalty, ends in product(settings.penalties, gives_up)
+            for fit in _iterate(walks, binned, known, fold, penalty, ends, settings.rounds)
         )
         fits.append(_simplest(list(tried)))
     whole = Grown()

@@ -189,15 +189,21 @@ def learn_values(config: TrainConfig, lattice: Lattice, table: TableEnv, path: P
 
 def learn_departures(config: TrainConfig, lattice: Lattice, path: Path) -> ArmValues:
     """Learns where to depart from the best rule, and keeps that in a file."""
+    wanted = tuple(sorted({*SearchSettings().trade_offs, *config.compare.trade_offs}))
+    policy = searched_departures(config, lattice, wanted)
+    save_arm_values(policy, path, _origin(config, lattice, policy))
+    return policy
+
+
+def searched_departures(
+    config: TrainConfig, lattice: Lattice, trade_offs: tuple[float, ...]
+) -> ArmValues:
+    """The policy of `learn_departures` at some trade-offs alone."""
     base = _best_rule(config, lattice)
     arms, told = lattice.arms.named, config.replace(features=tuple(PLAN_STATE))
     table = table_of(told, lattice, base_rules(arms)[base])
-    usual = SearchSettings(seed=config.ppo.seed)
-    wanted = tuple(sorted({*usual.trade_offs, *config.compare.trade_offs}))
-    settings = replace(usual, trade_offs=wanted)
-    policy = search_departures(table, arms, config.ppo.reward, settings, base).policy
-    save_arm_values(policy, path, _origin(config, lattice, policy))
-    return policy
+    settings = SearchSettings(trade_offs, seed=config.ppo.seed)
+    return search_departures(table, arms, config.ppo.reward, settings, base).policy
 
 
 def _best_rule(config: TrainConfig, lattice: Lattice) -> str:

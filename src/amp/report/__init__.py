@@ -3,9 +3,10 @@
 Everything here reads `Run`s, be they of the planner or of recorded samples. `make_report` measures
 them; `Run.to_frame` gives the episodes to whoever measures something else.
 
-`runs` and `metrics` measure one run, `paired`, `frontier` and `adaptivity` compare several, with
-`stats` for how sure that is, and `report` puts all together; `validity` and `validity_report` do so
-for complexity scores, `agreement` for people's ratings of steps, `curves` for policies of pools.
+`runs` and `metrics` measure one run, `paired`, `frontier`, `adaptivity`, `ablations` and, by kind
+of task, `groups` compare several, with `stats` for how sure that is, and `report` puts all
+together; `validity` and `validity_report` do so for complexity scores, `agreement` for people's
+ratings of steps, `curves` for policies of pools.
 `tables`, `overview`, `figures` and `curve_pages` show it, `pages` as HTML, of which `html_page` is
 the frame, `timeline` the plans and `words` the phrases, `lattice_page` those on lattices, and
 `inspect_log` writes it for other tools.
