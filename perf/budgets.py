@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from tests.fakes.redis import redis_server
 
-from amp.serve.accounts.base import Reservation
+from amp.serve.accounts.base import Claim, Reservation
 from amp.serve.accounts.keys import KeyLimits
 from amp.serve.accounts.ledger import AccountsFile
 from amp.serve.accounts.redis import RedisAccounts, RedisKeys
@@ -48,11 +48,11 @@ async def milliseconds_in_redis(url: str) -> list[float]:
     token = await asyncio.to_thread(keys.add, "ann", limits)
     accounts, taken = RedisAccounts(RedisStore(url)), []
     for _ in range(OPEN):
-        await accounts.reserve(token, dollars=0.01, tokens=1000)
+        await accounts.reserve(token, Claim(dollars=0.01, tokens=1000))
     for number in range(ROWS + CALLS):
         begin = time.perf_counter()
         held = await accounts.reserve(
-            token, dollars=0.01, tokens=1000, episode=f"episode {number // 20}"
+            token, Claim(dollars=0.01, tokens=1000, episode=f"episode {number // 20}")
         )
         assert isinstance(held, Reservation)
         await accounts.settle(held, Usage(dollars=0.004, prompt_tokens=700))

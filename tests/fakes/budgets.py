@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from amp.serve.accounts import ledger as in_file
-from amp.serve.accounts.base import Accounts, Refusal, Reservation
+from amp.serve.accounts.base import Accounts, Claim, Refusal, Reservation
 from amp.serve.accounts.budgets import Spend, day_of
 from amp.serve.accounts.keys import LIMITS, KeyLimits, nano
 from amp.serve.accounts.redis import RedisAccounts, RedisKeys
@@ -56,7 +56,9 @@ class Books:
         self, token: str, dollars: float | None = 0.0, tokens: int = 0, episode: str = ""
     ) -> Reservation:
         """A reservation, which is allowed."""
-        found = await self.accounts.reserve(token, dollars=dollars, tokens=tokens, episode=episode)
+        found = await self.accounts.reserve(
+            token, Claim(dollars=dollars, tokens=tokens, episode=episode)
+        )
         assert isinstance(found, Reservation), found
         return found
 
@@ -64,7 +66,9 @@ class Books:
         self, token: str, dollars: float | None = 0.0, tokens: int = 0, episode: str = ""
     ) -> Refusal:
         """A refusal."""
-        found = await self.accounts.reserve(token, dollars=dollars, tokens=tokens, episode=episode)
+        found = await self.accounts.reserve(
+            token, Claim(dollars=dollars, tokens=tokens, episode=episode)
+        )
         assert isinstance(found, Refusal), found
         return found
 
@@ -207,7 +211,7 @@ async def play(books: Books, steps: list[tuple[Any, ...]]) -> None:
             model.expire(books.now[0])
             limit = model.refuses(books.now[0], nano(dollars), tokens, episode)
             found = await books.accounts.reserve(
-                token, dollars=dollars, tokens=tokens, episode=episode
+                token, Claim(dollars=dollars, tokens=tokens, episode=episode)
             )
             if limit:
                 assert isinstance(found, Refusal), limit

@@ -21,7 +21,7 @@ from tests.serve.test_command import started
 from typer.testing import CliRunner
 
 from amp.cli.app import app
-from amp.serve.accounts.base import Refusal, Reservation
+from amp.serve.accounts.base import Claim, Refusal, Reservation
 from amp.serve.accounts.keys import NANO, KeyLimits, nano
 from amp.serve.accounts.redis import RedisAccounts, RedisKeys
 from amp.serve.accounts.redis_store import RedisStore
@@ -35,7 +35,9 @@ async def spends(accounts: RedisAccounts, token: str, seed: int, calls: int) -> 
     rng, spent = random.Random(seed), 0
     for number in range(calls):
         most = rng.randint(NANO // 1000, NANO // 250)
-        held = await accounts.reserve(token, dollars=most / NANO, tokens=10, episode=str(number))
+        held = await accounts.reserve(
+            token, Claim(dollars=most / NANO, tokens=10, episode=str(number))
+        )
         if isinstance(held, Refusal):
             assert held.status == 429, held
             continue
@@ -125,7 +127,7 @@ def test_a_kill_leaves_at_most_the_reservation_until_its_lease_ends(
             async def work() -> None:
                 accounts = RedisAccounts(RedisStore(url), LEASE)
                 while True:
-                    held = await accounts.reserve(token, dollars=0.001, tokens=10)
+                    held = await accounts.reserve(token, Claim(dollars=0.001, tokens=10))
                     assert isinstance(held, Reservation)
                     os.write(told, b"r")
                     await accounts.settle(held, Usage(dollars=0.0007, prompt_tokens=7))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.fakes.budgets import ELSEWHERE, LEASE, LIMITED, NOON, STEPS
 
 from amp.errors import BudgetReachedError, InvalidInputError, KeyRefusedError
-from amp.serve.accounts.base import Refusal, Reservation
+from amp.serve.accounts.base import Claim, Refusal, Reservation
 from amp.serve.accounts.keys import NANO, Key, KeyLimits, nano
 from amp.serve.accounts.ledger import AccountsFile
 from amp.serve.accounts.sqlite import SqliteAccounts
@@ -339,10 +339,10 @@ async def test_the_gateway_is_told_who_may_not_and_why(tmp_path: Path) -> None:
     accounts = SqliteAccounts(tmp_path / "accounts.sqlite")
     ours = accounts.accounts
     token = ours.add("ann", KeyLimits(dollars_per_day=0.1))
-    held = await accounts.reserve(token, dollars=0.1, tokens=5, episode="e")
+    held = await accounts.reserve(token, Claim(dollars=0.1, tokens=5, episode="e"))
     assert isinstance(held, Reservation)
     assert (held.key, held.dollars, held.tokens) == ("ann", 0.1, 5)
-    refused = await accounts.reserve(token, dollars=0.1, tokens=5)
+    refused = await accounts.reserve(token, Claim(dollars=0.1, tokens=5))
     assert isinstance(refused, Refusal)
     assert refused.status == 429
     assert "dollars_per_day of $0.10 reached" in refused.reason
@@ -350,12 +350,12 @@ async def test_the_gateway_is_told_who_may_not_and_why(tmp_path: Path) -> None:
     await accounts.settle(held, Usage(prompt_tokens=3, completion_tokens=1, dollars=0.04))
     (spend,) = ours.spend()
     assert (spend.day.dollars, spend.day.tokens) == (nano(0.04), 4)
-    again = await accounts.reserve(token, dollars=0.06, tokens=5)
+    again = await accounts.reserve(token, Claim(dollars=0.06, tokens=5))
     assert isinstance(again, Reservation)
     await accounts.release(again)
     ours.revoke("ann")
     for key, episode, status in ((token, "", 403), ("", "", 401), (token, "\n", 400)):
-        answer = await accounts.reserve(key, dollars=0.0, tokens=5, episode=episode)
+        answer = await accounts.reserve(key, Claim(dollars=0.0, tokens=5, episode=episode))
         assert isinstance(answer, Refusal)
         assert answer.status == status
     await accounts.close()
@@ -365,30 +365,30 @@ async def test_a_limit_of_dollars_allows_no_call_without_a_price(tmp_path: Path)
     accounts = SqliteAccounts(tmp_path / "accounts.sqlite")
     limited = accounts.accounts.add("ann", KeyLimits(episode_dollars=0.1))
     free = accounts.accounts.add("bob", KeyLimits(tokens_per_day=10))
-    refused = await accounts.reserve(limited, dollars=None, tokens=5)
+    refused = await accounts.reserve(limited, Claim(dollars=None, tokens=5))
     assert isinstance(refused, Refusal)
     assert refused.status == 403
     assert "the price of this call is not known" in refused.reason
-    assert isinstance(await accounts.reserve(free, dollars=None, tokens=5), Reservation)
+    assert isinstance(await accounts.reserve(free, Claim(dollars=None, tokens=5)), Reservation)
     await accounts.close()
 
 
 async def test_what_a_full_disk_kept_from_being_settled_is_settled_later(tmp_path: Path) -> None:
     accounts = SqliteAccounts(tmp_path / "accounts.sqlite")
     token = accounts.accounts.add("ann")
-    held = [await accounts.reserve(token, dollars=0.1, tokens=5) for _ in range(2)]
+    held = [await accounts.reserve(token, Claim(dollars=0.1, tokens=5)) for _ in range(2)]
     file = accounts.accounts._file._connection
     file.execute("PRAGMA query_only = 1")
     for reservation in held:
         assert isinstance(reservation, Reservation)
         await accounts.settle(reservation, Usage(prompt_tokens=1, dollars=0.05))
         await accounts.settle(reservation, Usage(prompt_tokens=1, dollars=0.05))  # once is enough
-    refused = await accounts.reserve(token, dollars=0.1, tokens=5)
+    refused = await accounts.reserve(token, Claim(dollars=0.1, tokens=5))
     assert isinstance(refused, Refusal)
     assert refused.status == 503
     assert str(tmp_path) not in refused.reason
     file.execute("PRAGMA query_only = 0")
-    await accounts.reserve(token, dollars=0.1, tokens=5)
+    await accounts.reserve(token, Claim(dollars=0.1, tokens=5))
     assert accounts.accounts.spend()[0].day.dollars == nano(0.1)
     await accounts.close()
 

@@ -19,7 +19,7 @@ from tests.fakes.budgets import LEASE, LIMITED, NOON, STEPS, Books, books_in, bo
 from tests.fakes.redis import redis_server
 
 from amp.errors import InvalidInputError
-from amp.serve.accounts.base import Refusal, Reservation
+from amp.serve.accounts.base import Claim, Refusal, Reservation
 from amp.serve.accounts.budgets import day_of
 from amp.serve.accounts.keys import NANO, KeyLimits, nano
 from amp.serve.accounts.redis import RedisAccounts, RedisKeys
@@ -99,7 +99,7 @@ async def test_64_at_once_never_take_more_than_there_is(opened: Opened) -> None:
             nonlocal spent, most_open
             for _ in range(20):
                 most = chance.randint(1, 20_000_000)
-                found = await books.accounts.reserve(token, dollars=most / NANO, tokens=1)
+                found = await books.accounts.reserve(token, Claim(dollars=most / NANO, tokens=1))
                 if isinstance(found, Refusal):
                     continue
                 await asyncio.sleep(0)
@@ -120,7 +120,7 @@ async def test_who_goes_away_while_money_is_reserved_holds_none(opened: Opened) 
         episodes = EpisodeAccounts(books.accounts, token)
         with episode("task", max_dollars=1.0) as task:
             for moment in range(12):
-                call = asyncio.create_task(episodes.reserve("", dollars=0.01, tokens=1))
+                call = asyncio.create_task(episodes.reserve("", Claim(dollars=0.01, tokens=1)))
                 await asyncio.sleep(moment / 2_000)
                 call.cancel()
                 found = (await asyncio.gather(call, return_exceptions=True))[0]
@@ -242,15 +242,15 @@ async def test_a_gateway_that_lives_keeps_what_it_holds() -> None:
         moment: Any = (await client.zrange(name, 0, -1, withscores=True))[0][1]
         return float(moment)
 
-    held = await accounts.reserve(token, dollars=0.0, tokens=1)
+    held = await accounts.reserve(token, Claim(dollars=0.0, tokens=1))
     assert isinstance(held, Reservation)
     first = await lease_ends()
     async with asyncio.timeout(60):
         while await lease_ends() <= first:  # noqa: ASYNC110  # no event tells
             await asyncio.sleep(0.05)
-    assert isinstance(await accounts.reserve(token, dollars=0.0, tokens=1), Refusal)
+    assert isinstance(await accounts.reserve(token, Claim(dollars=0.0, tokens=1)), Refusal)
     await accounts.settle(held, Usage(prompt_tokens=1))
-    assert isinstance(await accounts.reserve(token, dollars=0.0, tokens=1), Reservation)
+    assert isinstance(await accounts.reserve(token, Claim(dollars=0.0, tokens=1)), Reservation)
     await accounts.close()
     await asyncio.to_thread(keys.close)
 
@@ -263,16 +263,16 @@ async def test_calls_that_end_while_redis_is_away_are_settled_later(
         keys = RedisKeys(RedisStore(url))
         token = await asyncio.to_thread(keys.add, "ann", KeyLimits(dollars_per_day=1.0))
         accounts = RedisAccounts(RedisStore(url))
-        held = await accounts.reserve(token, dollars=0.5, tokens=1)
+        held = await accounts.reserve(token, Claim(dollars=0.5, tokens=1))
         assert isinstance(held, Reservation)
     await accounts.settle(held, Usage(dollars=0.25))
-    refused = await accounts.reserve(token, dollars=0.1, tokens=1)
+    refused = await accounts.reserve(token, Claim(dollars=0.1, tokens=1))
     assert isinstance(refused, Refusal)
     assert (refused.status, "cannot be reached" in refused.reason) == (503, True)
     assert "settled later" in caplog.text
     assert "127.0.0.1" not in refused.reason
     with redis_server(tmp_path, port):  # which kept what it was told
-        assert isinstance(await accounts.reserve(token, dollars=0.75, tokens=1), Reservation)
+        assert isinstance(await accounts.reserve(token, Claim(dollars=0.75, tokens=1)), Reservation)
         (spend,) = await asyncio.to_thread(keys.spend)
         assert spend.day.dollars == nano(0.25)
         await accounts.close()

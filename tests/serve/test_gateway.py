@@ -13,7 +13,7 @@ import pytest
 from tests.fakes.upstream import Asked, Reply, chat, either, messages, serving
 from tests.serve.running import Running, gateway, given_up, until
 
-from amp.serve.accounts.base import OpenAccounts, Refusal, Reservation
+from amp.serve.accounts.base import Claim, OpenAccounts, Refusal, Reservation
 from amp.serve.accounts.keys import KeyLimits
 from amp.serve.accounts.sqlite import SqliteAccounts
 from amp.serve.exchange import Bounds
@@ -218,22 +218,12 @@ async def test_the_upstreams_key_stands_in_the_form_of_the_clients_api() -> None
 class Poor(OpenAccounts):
     """Accounts that know one key, and a limit."""
 
-    async def reserve(
-        self,
-        key: str,
-        *,
-        dollars: float | None,
-        tokens: int,
-        episode: str = "",
-        bid: float = 0.0,
-    ) -> Reservation | Refusal:
+    async def reserve(self, key: str, claim: Claim) -> Reservation | Refusal:
         if key != "known":
             return Refusal("no such key", 401)
-        if tokens > 1000:
+        if claim.tokens > 1000:
             return Refusal("the day's tokens are spent")
-        return await OpenAccounts.reserve(
-            self, key, dollars=dollars, tokens=tokens, episode=episode
-        )
+        return await OpenAccounts.reserve(self, key, claim)
 
 
 async def test_the_accounts_decide_before_the_upstream_is_asked() -> None:

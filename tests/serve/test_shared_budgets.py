@@ -20,7 +20,7 @@ from tests.fakes.worlds import RIDDLE, Riddle
 from tests.test_shared_budget import AGENTS, Rounds, facts, planner
 
 from amp.errors import InvalidInputError, LimitReachedError
-from amp.serve.accounts.base import Refusal, Reservation
+from amp.serve.accounts.base import Claim, Refusal, Reservation
 from amp.serve.accounts.keys import KeyLimits
 from amp.serve.accounts.redis_budget import RedisBudgets, from_whole, to_whole
 from amp.serve.accounts.redis_store import RedisStore
@@ -245,15 +245,15 @@ async def keys_that_share(
 async def test_keys_that_share_a_budget_never_spend_more_together() -> None:
     async with keys_that_share(1.0, {"ann": 0.25, "bob": 0.25}) as (books, token):
         accounts = books.accounts
-        refused = await accounts.reserve(token["ann"], dollars=0.8, tokens=1)
+        refused = await accounts.reserve(token["ann"], Claim(dollars=0.8, tokens=1))
         assert isinstance(refused, Refusal)
         assert (refused.status, refused.retry_after_seconds) == (429, None)
         assert "ann wants 0.8 of the shared dollars, and 0.75 is left" in refused.reason
-        held = await accounts.reserve(token["ann"], dollars=0.75, tokens=1)
+        held = await accounts.reserve(token["ann"], Claim(dollars=0.75, tokens=1))
         assert isinstance(held, Reservation)
         await accounts.settle(held, Usage(dollars=0.5, prompt_tokens=1))
         for name, most in (("bob", 0.5), ("ann", 0.25)):
-            released = await accounts.reserve(token[name], dollars=most, tokens=1)
+            released = await accounts.reserve(token[name], Claim(dollars=most, tokens=1))
             assert isinstance(released, Reservation)
             await accounts.release(released)
         (state,) = await books.ask(lambda keys: keys.shared())
@@ -261,9 +261,12 @@ async def test_keys_that_share_a_budget_never_spend_more_together() -> None:
             "ann": (0.5, 0.0),
             "bob": (0.0, 0.0),
         }
-        assert isinstance(await accounts.reserve(token["bob"], dollars=None, tokens=1), Refusal)
+        assert isinstance(
+            await accounts.reserve(token["bob"], Claim(dollars=None, tokens=1)), Refusal
+        )
         await books.ask(lambda keys: keys.revoke("bob"))
-        last = await accounts.reserve(token["ann"], dollars=0.5, tokens=1)  # bob's floor is free
+        # Bob's floor is free.
+        last = await accounts.reserve(token["ann"], Claim(dollars=0.5, tokens=1))
         assert isinstance(last, Reservation)
         await accounts.release(last)
 
@@ -275,7 +278,7 @@ async def test_the_call_that_bids_most_has_what_comes_back_and_one_that_goes_lea
         order: list[str] = []
 
         async def call(name: str, bid: float) -> None:
-            held = await accounts.reserve(token[name], dollars=None, tokens=60, bid=bid)
+            held = await accounts.reserve(token[name], Claim(dollars=None, tokens=60, bid=bid))
             assert isinstance(held, Reservation), held
             order.append(name)
             await accounts.settle(held, Usage(prompt_tokens=20))

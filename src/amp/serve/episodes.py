@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 from amp.errors import InvalidInputError
-from amp.serve.accounts.base import Accounts, Refusal, Reservation
+from amp.serve.accounts.base import Accounts, Claim, Refusal, Reservation
 from amp.serve.accounts.budgets import require_episode
 from amp.usage import Usage
 
@@ -128,30 +128,20 @@ class EpisodeAccounts:
         """Who pays."""
         return await self._accounts.name_of(self._key)
 
-    async def reserve(
-        self,
-        key: str,
-        *,
-        dollars: float | None,
-        tokens: int,
-        episode: str = "",
-        bid: float = 0.0,
-    ) -> Reservation | Refusal:
+    async def reserve(self, key: str, claim: Claim) -> Reservation | Refusal:
         """Sets aside what a call can cost at most; the key of the provider is not looked at."""
         task = current_episode()
-        refusal = None if task is None else task.take(dollars)
+        refusal = None if task is None else task.take(claim.dollars)
         if refusal is not None:
             return refusal
         reserved: Reservation | Refusal | None = None
         try:
-            reserved = await self._accounts.reserve(
-                self._key, dollars=dollars, tokens=tokens, episode=episode, bid=bid
-            )
+            reserved = await self._accounts.reserve(self._key, claim)
         finally:  # also if nobody waits for it any more
             if isinstance(reserved, Reservation):
-                self._open[reserved.id] = task, dollars
+                self._open[reserved.id] = task, claim.dollars
             elif task is not None:
-                task.give_back(dollars, Usage())
+                task.give_back(claim.dollars, Usage())
         return reserved
 
     async def settle(self, reservation: Reservation, usage: Usage, *, model: str = "") -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from amp.serve.accounts.base import Accounts, Refusal, Reservation
+from amp.serve.accounts.base import Accounts, Claim, Refusal, Reservation
 from amp.serve.exchange import Exchange, RefusedCallError
 from amp.serve.upstreams.upstream import client_key
 from amp.usage import Usage
@@ -66,13 +66,9 @@ async def reserve(
     Raises:
         RefusedCallError: if the accounts do not allow it, or the bid is none.
     """
-    reserved = await accounts.reserve(
-        client_key(exchange.headers),
-        dollars=dollars,
-        tokens=tokens,
-        episode=exchange.header("x-amp-episode")[:200],
-        bid=_bid(exchange.header("x-amp-bid")),
-    )
+    episode, bid = exchange.header("x-amp-episode")[:200], _bid(exchange.header("x-amp-bid"))
+    claim = Claim(dollars, tokens, episode, bid)
+    reserved = await accounts.reserve(client_key(exchange.headers), claim)
     if isinstance(reserved, Refusal):
         raise RefusedCallError(reserved.status, reserved.reason, reserved.retry_after_seconds)
     return reserved

@@ -23,6 +23,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """What is to be set aside for a call before it is made.
+
+    Attributes:
+        dollars: the bound of its price; None where the price is not known.
+        tokens: the bound of its prompt and completion tokens.
+        episode: the conversation that it belongs to, if the client named one.
+        bid: where several keys draw from one budget, the highest goes first.
+    """
+
+    dollars: float | None
+    tokens: int
+    episode: str = ""
+    bid: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Reservation:
     """Money and tokens that are set aside for one call.
 
@@ -65,23 +82,12 @@ class Accounts(Protocol):
         """
         ...
 
-    async def reserve(
-        self,
-        key: str,
-        *,
-        dollars: float | None,
-        tokens: int,
-        episode: str = "",
-        bid: float = 0.0,
-    ) -> Reservation | Refusal:
+    async def reserve(self, key: str, claim: Claim) -> Reservation | Refusal:
         """Sets aside what a call can cost at most.
 
         Args:
             key: the secret as the client sent it; empty if it sent none.
-            dollars: the bound of the price; None where the price is not known.
-            tokens: the bound of prompt and completion tokens.
-            episode: the conversation that the call belongs to, if the client named one.
-            bid: where several keys draw from one budget, the highest goes first.
+            claim: what that is.
         """
         ...
 
@@ -114,16 +120,8 @@ class OpenAccounts:
     async def name_of(self, key: str) -> str | Refusal:
         return ""
 
-    async def reserve(
-        self,
-        key: str,
-        *,
-        dollars: float | None,
-        tokens: int,
-        episode: str = "",
-        bid: float = 0.0,
-    ) -> Reservation | Refusal:
-        reservation = Reservation(str(next(self._ids)), "", dollars or 0.0, tokens)
+    async def reserve(self, key: str, claim: Claim) -> Reservation | Refusal:
+        reservation = Reservation(str(next(self._ids)), "", claim.dollars or 0.0, claim.tokens)
         self.reserved[reservation.id] = reservation
         return reservation
 

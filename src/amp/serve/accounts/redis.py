@@ -19,7 +19,7 @@ from amp.errors import (
     KeyRefusedError,
     LimitReachedError,
 )
-from amp.serve.accounts.base import Refusal, Reservation
+from amp.serve.accounts.base import Claim, Refusal, Reservation
 from amp.serve.accounts.budgets import (
     NOT_GRANTED,
     Look,
@@ -86,39 +86,29 @@ class RedisAccounts:
             return refusal_of(error)
         return found.name
 
-    async def reserve(
-        self,
-        key: str,
-        *,
-        dollars: float | None,
-        tokens: int,
-        episode: str = "",
-        bid: float = 0.0,
-    ) -> Reservation | Refusal:
+    async def reserve(self, key: str, claim: Claim) -> Reservation | Refusal:
         """As `Accounts.reserve`; keys with a limit of dollars may not ask for what has no price.
 
         A key that draws from a budget with others first waits for its turn there.
         """
         try:
-            require_episode(episode)
+            require_episode(claim.episode)
         except InvalidInputError as error:
             return Refusal(str(error), 400)
         try:
-            turn = await self._turn(key, dollars, tokens, bid)
+            turn = await self._turn(key, claim)
         except (*NOT_GRANTED, RedisUnreachableError) as error:
             return refusal_of(error)
         if isinstance(turn, Refusal):
             return turn
-        made = asyncio.ensure_future(self._reserve(key, dollars, tokens, episode, turn))
+        made = asyncio.ensure_future(self._reserve(key, claim, turn))
         try:
             return await asyncio.shield(made)
         except asyncio.CancelledError:
             self._until_closed(self._give_back(made))
             raise
 
-    async def _turn(
-        self, key: str, dollars: float | None, tokens: int, bid: float
-    ) -> tuple[str, Unit] | Refusal | None:
+    async def _turn(self, key: str, claim: Claim) -> tuple[str, Unit] | Refusal | None:
         """Waits until the budget that a key shares has what a call can cost; gives its ticket.
 
         Raises:
@@ -132,12 +122,12 @@ class RedisAccounts:
         if shared is None:
             return None
         name, unit = shared
-        if unit == "dollars" and dollars is None:
+        if unit == "dollars" and claim.dollars is None:
             return no_price(found)
-        want = to_whole(dollars or 0.0 if unit == "dollars" else tokens, unit)
+        want = to_whole(claim.dollars or 0.0 if unit == "dollars" else claim.tokens, unit)
         ticket = secrets.token_hex(12)
         try:
-            await self._budgets.ask(name, ticket, found.name, bid, want, unit, self._lease)
+            await self._budgets.ask(name, ticket, found.name, claim.bid, want, unit, self._lease)
         except LimitReachedError as error:
             raise BudgetReachedError("shared_budget", f"key {found.name}: {error}", None) from None
         except asyncio.CancelledError:
@@ -157,16 +147,11 @@ class RedisAccounts:
                 await self._end_or_later(reservation, "release")
 
     async def _reserve(
-        self,
-        key: str,
-        dollars: float | None,
-        tokens: int,
-        episode: str,
-        turn: tuple[str, Unit] | None,
+        self, key: str, claim: Claim, turn: tuple[str, Unit] | None
     ) -> Reservation | Refusal:
         made: Reservation | Refusal
         try:
-            made = await self._reserve_of_key(key, dollars, tokens, episode)
+            made = await self._reserve_of_key(key, claim)
         except (*NOT_GRANTED, RedisUnreachableError) as error:
             made = refusal_of(error)
         if turn is not None and isinstance(made, Refusal):
@@ -175,20 +160,18 @@ class RedisAccounts:
             self._turns[made.id] = turn
         return made
 
-    async def _reserve_of_key(
-        self, key: str, dollars: float | None, tokens: int, episode: str
-    ) -> Reservation | Refusal:
+    async def _reserve_of_key(self, key: str, claim: Claim) -> Reservation | Refusal:
         found, _, _ = await self._find(key)
-        if dollars is None and found.limits.counts_dollars:
+        if claim.dollars is None and found.limits.counts_dollars:
             return no_price(found)
-        want = exact(nano(dollars or 0.0))
+        dollars, tokens = claim.dollars or 0.0, whole(claim.tokens, "tokens")
         said = await self._store.run(
-            "reserve", found.id, want, whole(tokens, "tokens"), episode, self._lease
+            "reserve", found.id, exact(nano(dollars)), tokens, claim.episode, self._lease
         )
         number = _reserved(found, said)
         self._open[number] = found.id
         self._beat()
-        return Reservation(number, found.name, dollars or 0.0, tokens)
+        return Reservation(number, found.name, dollars, claim.tokens)
 
     async def settle(self, reservation: Reservation, usage: Usage, *, model: str = "") -> None:
         """Charges what the call did cost, and gives the rest back."""

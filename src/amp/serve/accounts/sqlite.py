@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from amp.errors import InvalidInputError
-from amp.serve.accounts.base import Refusal, Reservation
+from amp.serve.accounts.base import Claim, Refusal, Reservation
 from amp.serve.accounts.budgets import NOT_GRANTED, no_price, refusal_of, require_episode
 from amp.serve.accounts.ledger import AccountsFile
 from amp.serve.sqlite_file import SqliteFileError
@@ -48,29 +48,21 @@ class SqliteAccounts:
         except (*NOT_GRANTED, SqliteFileError) as error:
             return refusal_of(error)
 
-    async def reserve(
-        self,
-        key: str,
-        *,
-        dollars: float | None,
-        tokens: int,
-        episode: str = "",
-        bid: float = 0.0,
-    ) -> Reservation | Refusal:
+    async def reserve(self, key: str, claim: Claim) -> Reservation | Refusal:
         """As `AccountsFile.reserve`; keys with a limit of dollars may not ask without a price.
 
         No keys share a budget here, so bids change nothing.
         """
         try:
-            require_episode(episode)
+            require_episode(claim.episode)
         except InvalidInputError as error:
             return Refusal(str(error), 400)
         try:
             self._write()
             found = self.accounts.find(key)
-            if dollars is None and found.limits.counts_dollars:
+            if claim.dollars is None and found.limits.counts_dollars:
                 return no_price(found)
-            return self.accounts.reserve(found, dollars or 0.0, tokens, episode)
+            return self.accounts.reserve(found, claim.dollars or 0.0, claim.tokens, claim.episode)
         except (*NOT_GRANTED, SqliteFileError) as error:
             return refusal_of(error)
 

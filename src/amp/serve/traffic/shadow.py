@@ -32,7 +32,7 @@ from typing import Any
 from amp.cost import dollars
 from amp.errors import BudgetReachedError, InvalidInputError, KeyRefusedError
 from amp.models.base import ModelCard
-from amp.serve.accounts.base import Refusal, Reservation
+from amp.serve.accounts.base import Claim, Refusal, Reservation
 from amp.serve.accounts.keys import Key
 from amp.serve.accounts.ledger import AccountsFile
 from amp.serve.chats import Chats
@@ -110,20 +110,15 @@ class Operator:
     async def name_of(self, key: str) -> str | Refusal:
         return self.key.name
 
-    async def reserve(
-        self,
-        key: str,
-        *,
-        dollars: float | None,
-        tokens: int,
-        episode: str = "",
-        bid: float = 0.0,
-    ) -> Reservation | Refusal:
+    async def reserve(self, key: str, claim: Claim) -> Reservation | Refusal:
         limits = self.key.limits
-        if dollars is None and (limits.dollars_per_day, limits.dollars_per_month) != (None, None):
+        if claim.dollars is None and (limits.dollars_per_day, limits.dollars_per_month) != (
+            None,
+            None,
+        ):
             return Refusal("its price is not known, and the key has a limit of dollars", _NO_MONEY)
         try:
-            return self.accounts.reserve(self.key, dollars or 0.0, tokens)
+            return self.accounts.reserve(self.key, claim.dollars or 0.0, claim.tokens)
         except (BudgetReachedError, KeyRefusedError, SqliteFileError) as error:
             return Refusal(str(error), _NO_MONEY)
 
