@@ -206,7 +206,7 @@ async def test_a_check_says_of_each_upstream_whether_it_answers(tmp_path: Path) 
         apis = "OpenAI and Anthropic APIs, no key"
         assert out.decode().splitlines() == [
             f"one at {upstream.url}, {apis}: it answers",
-            f"two at {nowhere}, {apis}: the upstream cannot be reached (ConnectError)",
+            f"two at {nowhere}, {apis}: the upstream cannot be reached (ClientConnectorError)",
         ]
         assert err == b"amp: 1 of 2 upstreams cannot be used: two\n"
         assert process.returncode != 0

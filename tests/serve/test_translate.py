@@ -51,7 +51,7 @@ from amp.serve.translate.meaning import (
     written,
 )
 from amp.serve.translate.translation import GRAMMARS, Cutting, StreamTranslation, Translation
-from amp.serve.upstreams.upstream import UpstreamError
+from amp.serve.upstreams.answer import UpstreamError
 
 SENT: Mapping[str, tuple[str, TypeAdapter[Any]]] = {
     CHAT.path: ("messages", TypeAdapter(list[ChatCompletionMessageParam])),

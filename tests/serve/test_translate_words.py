@@ -12,7 +12,7 @@ from amp.serve.dialects.apis import CHAT, EMBEDDINGS, MESSAGES, RESPONSES
 from amp.serve.dialects.base import Dialect
 from amp.serve.translate.meaning import UntranslatableError, without_marks
 from amp.serve.translate.translation import Translation, dialect_for, translated_headers
-from amp.serve.upstreams.upstream import UpstreamError
+from amp.serve.upstreams.answer import UpstreamError
 
 USER = {"role": "user", "content": "Hi"}
 SOURCE = {"type": "base64", "media_type": "image/png", "data": "aWk="}

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from amp.models.breaker import Breaker, Ticket
 from amp.serve.exchange import RefusedCallError
+from amp.serve.upstreams.answer import UpstreamError, UpstreamRefusedError
 from amp.serve.upstreams.trying import Patience, Trying, is_outage, wanted_pause
-from amp.serve.upstreams.upstream import UpstreamError, UpstreamRefusedError
 
 AGAIN, SILENT, ELSEWHERE = [408, 409, 429, 500, 502, 503, 529], [504, 524], [401, 402, 403, 404]
 FINAL = [400, 413, 422, 501]

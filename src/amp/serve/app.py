@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import re
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -16,7 +17,8 @@ import uvicorn
 from fastapi import FastAPI, Response
 from fastapi.routing import APIRoute
 from starlette.routing import Route
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from amp.errors import AmpError, InvalidInputError
 from amp.serve.accounts.base import Accounts, OpenAccounts, Refusal
@@ -26,8 +28,9 @@ from amp.serve.decide.desk import Desk
 from amp.serve.gateway import Gateway
 from amp.serve.metrics import Metrics
 from amp.serve.traffic.watch import Watch, check_watching
+from amp.serve.upstreams.answer import UpstreamError
 from amp.serve.upstreams.fleet import Fleet
-from amp.serve.upstreams.upstream import Upstream, UpstreamConfig, UpstreamError
+from amp.serve.upstreams.upstream import Upstream, UpstreamConfig
 from amp.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -40,8 +43,12 @@ sends its request just when it is closed."""
 HEAD_SECONDS = 60.0
 """In which the head of a request has to arrive."""
 
+HEAD_BYTES = 65_536
+"""Of the head of a request, at most."""
+
 _log = logging.getLogger(__name__)
 
+_OFFER = re.compile(rb"\r\nupgrade:[^\r]*", re.IGNORECASE)
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _ANSWERS_BELOW, _NO_RIGHT = 500, (401, 403)
 _NO_KEY = f"amp-{'0' * 8}-{'0' * 48}"
@@ -49,21 +56,36 @@ _FIXED = ("host", "port", "drain_seconds", "watching", "telemetry")
 _RELOAD = getattr(signal, "SIGHUP", None)  # not on every system
 
 
-class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # one of two classes
-    """A client's connection; it is closed where the head of a request does not come in time.
+class Connection(HttpToolsProtocol):
+    """A client's connection, which hands the heads of requests on when they are whole.
 
-    The server by itself would wait for it for ever, and whoever needs no key for that could leave
-    it without connections.
+    It is closed where one is late, or too long: the server by itself would wait for it for ever and
+    keep all of it, and whoever needs no key for that could leave it without connections and memory.
+    The offer to speak another protocol, which clients in Java make, is left out of a head, since
+    the server would then take the body for a part of that protocol.
     """
 
     _late: asyncio.TimerHandle | None = None
+    _head = b""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._watch()
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        between = self.cycle is None or (self.cycle.response_complete and not self.cycle.more_body)
+        if between:
+            data, self._head = self._head + data, b""
+            end = data.find(b"\r\n\r\n")
+            if end < 0 and data[:1].isalpha():  # what else comes is no request, and is told so
+                self._head = data
+            else:
+                data = _OFFER.sub(b"", data[:end]) + data[end:]
+        if len(self._head) > HEAD_BYTES:
+            self._close()
+        elif not self._head:
+            super().data_received(data)
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -83,6 +105,19 @@ class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # one of 
     def _close(self) -> None:
         self._late = None
         self.timeout_keep_alive_handler()
+
+
+class _App(FastAPI):
+    """The application; calls of the APIs go to the gateway at once, past all layers between."""
+
+    gateway: Gateway
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_call = scope["type"] == "http" and scope["path"].startswith("/v1/")
+        if is_call and scope["method"] in _METHODS:
+            await self.gateway(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 def make_app(
@@ -137,14 +172,15 @@ def make_app(
         "/metrics": figures,
     }
     own = [APIRoute(path, answer, methods=["GET"]) for path, answer in routes.items()]
-    passed = Route("/v1/{path:path}", gateway, methods=_METHODS)
     page = Route("/", gateway, methods=["GET"])
-    return FastAPI(
+    app = _App(
         title="amp serve",
-        routes=[*own, page, passed],
+        routes=[*own, page],
         lifespan=lifespan,
         openapi_url=None,  # the APIs are described by those who made them
     )
+    app.gateway = gateway
+    return app
 
 
 def _call_spans(telemetry: Telemetry) -> CallSpans:
@@ -201,11 +237,11 @@ async def reach(upstream: Upstream) -> str:
     """Returns what is wrong with an upstream; an empty text if it answers."""
     try:
         async with upstream.asked("GET", "/v1/models", [], b"", plain=True) as answer:
-            if upstream.config.key and answer.status_code in _NO_RIGHT:
-                return f"it refuses the gateway's key (status {answer.status_code})"
-            if answer.status_code < _ANSWERS_BELOW:
+            if upstream.config.key and answer.status in _NO_RIGHT:
+                return f"it refuses the gateway's key (status {answer.status})"
+            if answer.status < _ANSWERS_BELOW:
                 return ""
-            return f"the upstream answers with status {answer.status_code}"
+            return f"the upstream answers with status {answer.status}"
     except UpstreamError as error:
         return str(error)
 

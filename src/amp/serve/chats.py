@@ -36,16 +36,10 @@ from amp.serve.held import Held
 from amp.serve.metrics import Metrics
 from amp.serve.translate.meaning import UntranslatableError, without_marks
 from amp.serve.translate.translation import Translation, dialect_for, translated_headers
+from amp.serve.upstreams.answer import HttpAnswer, UpstreamError, UpstreamRefusedError, whole
 from amp.serve.upstreams.fleet import Fleet, Place, Route, bound_of, priced
 from amp.serve.upstreams.trying import Trying, is_outage
-from amp.serve.upstreams.upstream import (
-    Headers,
-    HttpAnswer,
-    UpstreamError,
-    UpstreamRefusedError,
-    client_key,
-    whole,
-)
+from amp.serve.upstreams.upstream import Headers, client_key
 from amp.usage import Usage
 
 if TYPE_CHECKING:
@@ -246,7 +240,7 @@ class Chats:
             async with upstream.asked(
                 exchange.method, *attempt.sent(exchange), asked.body, plain=True
             ) as answer:
-                status = answer.status_code
+                status = answer.status
                 headers = upstream.passed_back(answer.headers, unpacked=True)
                 headers.append((b"x-amp-upstream", upstream.name.encode("ascii", "replace")))
                 headers.append((b"x-amp-attempts", str(tried).encode()))
@@ -269,7 +263,7 @@ class Chats:
                 elif attempt.obstacle:
                     self.desk.effort_left_out(ruling, attempt.obstacle)
                 headers += ruling.headers()
-                if answer.headers.get("content-type", "").startswith("text/event-stream"):
+                if answer.header(b"content-type").startswith(b"text/event-stream"):
                     try:
                         chunks = _heard(answer, attempt, asked, told)
                         await self._stream(exchange, status, headers, chunks)
@@ -416,7 +410,7 @@ async def _heard(
         return dialect.without_usage(event) if asked.adds_usage else event
 
     changes = asked.adds_usage or stream is not None
-    async for chunk in answer.aiter_bytes():
+    async for chunk in answer.chunks:
         complete = b""
         for event in events.feed(chunk):
             try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Coroutine, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +18,8 @@ from amp.serve.dialects.base import Dialect
 from amp.serve.upstreams.upstream import Headers
 
 Message = MutableMapping[str, Any]
-Receive = Callable[[], Coroutine[Any, Any, Message]]
-Send = Callable[[Message], Coroutine[Any, Any, None]]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 
 STALLED_SECONDS = 300.0
 """For which a client may take nothing of its answer, unless it is told otherwise."""

@@ -37,16 +37,9 @@ from amp.serve.held import reserve
 from amp.serve.metrics import Metrics
 from amp.serve.page.view import page_of
 from amp.serve.traffic.watch import OUTCOME_PATH, Watch, take_outcome
+from amp.serve.upstreams.answer import UpstreamError, UpstreamRefusedError, refusal
 from amp.serve.upstreams.fleet import Fleet
-from amp.serve.upstreams.upstream import (
-    Upstream,
-    UpstreamError,
-    UpstreamRefusedError,
-    client_key,
-    is_below_v1,
-    plain_path,
-    whole,
-)
+from amp.serve.upstreams.upstream import Upstream, client_key, is_below_v1, plain_path
 
 if TYPE_CHECKING:
     from amp.serve.spans import CallSpans
@@ -313,16 +306,16 @@ class Gateway:
             async with upstream.asked(
                 exchange.method, exchange.target, exchange.headers, body, plain=False
             ) as answer:
-                refused = answer.status_code >= 400
+                refused = answer.status >= 400
                 headers = upstream.passed_back(answer.headers, unpacked=refused)
                 if refused:
-                    last = upstream.hidden(await whole(answer))
+                    last = upstream.hidden(await refusal(answer))
                     headers.append(length_of(last))
-                elif length := answer.headers.get("content-length"):
-                    headers.append((b"content-length", length.encode()))
-                await exchange.begin(answer.status_code, headers)
+                elif length := answer.header(b"content-length"):
+                    headers.append((b"content-length", length))
+                await exchange.begin(answer.status, headers)
                 if not refused:
-                    async for chunk in answer.aiter_raw():
+                    async for chunk in answer.chunks:
                         await exchange.go_on(chunk)
         finally:
             await self._accounts.release(reservation)

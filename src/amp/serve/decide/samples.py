@@ -23,7 +23,7 @@ from amp.serve.dialects.apis import CHAT
 from amp.serve.dialects.base import Dialect, parsed
 from amp.serve.dialects.said import Said
 from amp.serve.exchange import Exchange, Message, RefusedCallError, length_of
-from amp.serve.upstreams.upstream import UpstreamError
+from amp.serve.upstreams.answer import UpstreamError
 from amp.types import Candidate
 from amp.votes import weighted_vote
 

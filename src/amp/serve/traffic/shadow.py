@@ -46,8 +46,8 @@ from amp.serve.sqlite_file import SqliteFileError
 from amp.serve.traffic.tables import Answer, Shadowed
 from amp.serve.traffic.writer import Traffic
 from amp.serve.translate.translation import dialect_for
+from amp.serve.upstreams.answer import UpstreamError
 from amp.serve.upstreams.fleet import Fleet, Route
-from amp.serve.upstreams.upstream import UpstreamError
 from amp.usage import Usage
 
 SHADOW_KEY = "shadow"

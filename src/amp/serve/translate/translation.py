@@ -30,7 +30,7 @@ from amp.serve.translate.meaning import (
     scattered,
     written,
 )
-from amp.serve.upstreams.upstream import UpstreamError
+from amp.serve.upstreams.answer import UpstreamError
 
 _OF_ONE_API = ("authorization", "x-api-key", "api-key", "anthropic-", "openai-", "x-stainless-")
 _LAST = ("message_stop", "response.completed", "response.incomplete")

@@ -22,8 +22,9 @@ from amp.models.breaker import Breaker
 from amp.models.registry import api_card, read_prices
 from amp.serve.dialects.base import Asked, parsed
 from amp.serve.exchange import RefusedCallError
+from amp.serve.upstreams.answer import UpstreamError, whole
 from amp.serve.upstreams.trying import Patience
-from amp.serve.upstreams.upstream import Headers, Upstream, UpstreamConfig, UpstreamError, whole
+from amp.serve.upstreams.upstream import Headers, Upstream, UpstreamConfig
 from amp.usage import Usage
 
 _log = logging.getLogger(__name__)

@@ -24,8 +24,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx2
-
 from amp.errors import RecordingError
 from amp.models.base import Completion, Message, Prompt, Request
 from amp.models.bill import number
@@ -35,6 +33,7 @@ from amp.models.recording import Recording, request_keys
 from amp.models.recording_store import Sample
 from amp.serve.dialects.apis import CHAT
 from amp.serve.dialects.base import object_of
+from amp.serve.upstreams.answer import HttpAnswer, once
 
 RECORDING_URL = "http://recording/v1"
 """Stands where an upstream has its address."""
@@ -68,8 +67,8 @@ class _NotThereError(Exception):
         self.status = status
 
 
-class RecordedUpstream(httpx2.AsyncBaseTransport):
-    """Answers requests from a recording, where an HTTP client would send them to a server.
+class RecordedUpstream:
+    """Answers requests from a recording, where others would be sent to a server.
 
     Args:
         path: the SQLite file of the recording.
@@ -93,41 +92,36 @@ class RecordedUpstream(httpx2.AsyncBaseTransport):
         self._versions = ("", *self._recording.store.versions().values())
         self._given: dict[bytes, int] = {}
 
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """The answer, or why there is none."""
-        path, body = request.url.path, await request.aread()
+    def answer(self, method: str, target: str, body: bytes) -> HttpAnswer:
+        """The answer to a request, or why there is none."""
+        path = target.partition("?")[0]
         try:
-            if request.method == "POST" and path == "/v1/chat/completions":
-                return self._answer(object_of(body))
-            if request.method == "GET" and path == "/v1/models":
+            if method == "POST" and path == "/v1/chat/completions":
+                return self._chat(object_of(body))
+            if method == "GET" and path == "/v1/models":
                 model = {"id": self.model, "object": "model", "owned_by": "amp"}
-                return httpx2.Response(200, json={"object": "list", "data": [model]})
+                return _said(200, {"object": "list", "data": [model]})
             raise _NotThereError(f"a recording answers chats only, not {path}")
         except _NotThereError as error:
-            said = CHAT.error(error.status, str(error))
-            return httpx2.Response(error.status, json=said)
-
-    async def aclose(self) -> None:
-        """Closes the file."""
-        self.close()
+            return _said(error.status, CHAT.error(error.status, str(error)))
 
     def close(self) -> None:
-        """The same."""
+        """Closes the file."""
         self._recording.close()
 
-    def _answer(self, fields: Mapping[str, Any]) -> httpx2.Response:
+    def _chat(self, fields: Mapping[str, Any]) -> HttpAnswer:
         key, request, samples = self._found(_read(fields))
         indices = self._indices(key, request, sorted(samples), fields.get("seed"))
         completions = [
             samples[index].completion(first=place == 0) for place, index in enumerate(indices)
         ]
         if not fields.get("stream"):
-            return httpx2.Response(200, json=_whole(self.model, completions))
+            return _said(200, _whole(self.model, completions))
         options = fields.get("stream_options")
         told = isinstance(options, dict) and options.get("include_usage") is True
         events = _events(self.model, completions, told=told)
         content = b"".join(b"data: %b\n\n" % event.encode() for event in [*events, "[DONE]"])
-        return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=content)
+        return HttpAnswer(200, [(b"content-type", b"text/event-stream")], once(content))
 
     def _found(self, asked: Request) -> tuple[bytes, Request, dict[int, Sample]]:
         """The recorded request that is the one asked for, with its samples.
@@ -233,6 +227,16 @@ def recorded_model(path: Path) -> str:
     upstream = RecordedUpstream(path)
     upstream.close()
     return upstream.model
+
+
+def _said(status: int, fields: Mapping[str, Any]) -> HttpAnswer:
+    """An answer that is no stream."""
+    body = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+    headers = [
+        (b"content-length", str(len(body)).encode()),
+        (b"content-type", b"application/json"),
+    ]
+    return HttpAnswer(status, headers, once(body))
 
 
 def _ours(seed: object) -> tuple[int, int] | None:

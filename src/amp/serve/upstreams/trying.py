@@ -28,7 +28,7 @@ from typing import Generic, Protocol, TypeVar
 
 from amp.models.breaker import Breaker, Ticket
 from amp.serve.exchange import RefusedCallError
-from amp.serve.upstreams.upstream import UpstreamError
+from amp.serve.upstreams.answer import UpstreamError
 
 _AGAIN = (408, 409, 425, 429, 500, 502, 503, 529)
 _SILENT = (504, 524)

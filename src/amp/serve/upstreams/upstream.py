@@ -7,22 +7,26 @@ its own for the upstream.
 
 from __future__ import annotations
 
+import asyncio
 import posixpath
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
-from typing import Literal, Protocol, get_args
+from typing import Literal, get_args
 from urllib.parse import unquote, urlencode, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
+import aiohttp
 import httpx2
+from yarl import URL
 
 from amp.errors import InvalidInputError, did_you_mean
 from amp.models.connection import Secrets, read_address
 from amp.serve.dialects.apis import CHAT, DIALECTS, EMBEDDINGS, MESSAGES, RESPONSES
 from amp.serve.dialects.base import Dialect
+from amp.serve.upstreams.answer import HttpAnswer, UpstreamError, once
 from amp.serve.upstreams.replay import RECORDING_URL, RecordedUpstream, recorded_model
 
 Api = Literal["openai", "anthropic", "both", "chat", "responses", "chat+messages"]
@@ -47,8 +51,16 @@ _PARAMETERS = re.compile(r";[^/]*")  # of a part of a path
 # Many servers close a connection that was idle for five seconds, and a request that is sent just
 # then is lost.
 _KEEP_ALIVE_SECONDS = 4.0
-_LARGEST_ANSWER = 256_000_000
+_LARGEST_HEADER = 65_536
+_ADDED = ("accept", "accept-encoding", "content-type", "user-agent")  # unless it is told not to
+_UNREACHED = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.InvalidURL,
+)
 _OWN = "x-amp-"
+_WITHOUT_BODY = ("GET", "HEAD", "DELETE", "OPTIONS")
 _KEYS = ("authorization", "x-api-key", "api-key")
 
 
@@ -67,61 +79,6 @@ def read_api(name: str | None) -> Api | None:
     raise InvalidInputError(
         f"unknown API {name!r}{did_you_mean(name, [*known])} (APIs: {', '.join(known)})"
     )
-
-
-class UpstreamError(Exception):
-    """The upstream gave no answer.
-
-    Attributes:
-        status: what the client is told.
-        may_be_billed: whether the upstream may have read the request.
-        begun: whether it had begun to answer.
-        told: headers of its answer.
-        body: of its answer, without the upstream's key.
-    """
-
-    told: Mapping[str, str] = MappingProxyType({})
-    body = b""
-
-    def __init__(
-        self, message: str, status: int, *, may_be_billed: bool, begun: bool = False
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.may_be_billed = may_be_billed
-        self.begun = begun
-
-
-class UpstreamRefusedError(UpstreamError):
-    """The upstream answered that it does not.
-
-    Attributes:
-        headers: of its answer, as the client gets them.
-    """
-
-    def __init__(
-        self, status: int, headers: list[tuple[bytes, bytes]], body: bytes, *, may_be_billed: bool
-    ) -> None:
-        super().__init__(
-            f"the upstream answers with status {status}", status, may_be_billed=may_be_billed
-        )
-        self.headers = headers
-        self.told = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
-        self.body = body
-
-
-class HttpAnswer(Protocol):
-    """What comes of a request, as the HTTP library has it."""
-
-    @property
-    def status_code(self) -> int: ...
-
-    @property
-    def headers(self) -> httpx2.Headers: ...
-
-    def aiter_raw(self) -> AsyncIterator[bytes]: ...
-
-    def aiter_bytes(self) -> AsyncIterator[bytes]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,18 +155,9 @@ class Upstream:
         base = self._server.url
         has_path = bool(urlsplit(base).path) and self.api != "anthropic"
         self.base = base if has_path or base.endswith("/v1") else f"{base}/v1"
-        self._client = httpx2.AsyncClient(
-            transport=RecordedUpstream(config.recording) if config.recording else None,
-            timeout=httpx2.Timeout(
-                config.timeout_seconds, connect=config.connect_seconds, pool=None
-            ),
-            limits=httpx2.Limits(
-                max_connections=None,
-                max_keepalive_connections=100,
-                keepalive_expiry=_KEEP_ALIVE_SECONDS,
-            ),
-            follow_redirects=False,
-        )
+        self._recording = RecordedUpstream(config.recording) if config.recording else None
+        self._proxy = proxy_to(self.base)
+        self._open: aiohttp.ClientSession | None = None
 
     @property
     def host(self) -> str:
@@ -254,30 +202,37 @@ class Upstream:
         Raises:
             UpstreamError: if it cannot be reached, or breaks off.
         """
-        sent = [*self._passed_on(headers, plain), ("content-length", str(len(body)))]
-        if not body and method in ("GET", "HEAD", "DELETE", "OPTIONS"):
-            sent.pop()
-        plain_headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in sent]
-        request = self._client.build_request(
-            method, self._address(target), headers=plain_headers, content=body
-        )
+        if self._recording is not None:
+            yield self._recording.answer(method, target, body)
+            return
         begun = False
         try:
-            response = await self._client.send(request, stream=True)
+            # The library has no bound of its own for a server that does not take what is sent.
+            async with asyncio.timeout(self.config.timeout_seconds):
+                response = await self._session().request(
+                    method,
+                    URL(self._address(target), encoded=True),
+                    headers=self._sent(method, headers, body, plain),
+                    data=once(body),
+                    auto_decompress=plain,
+                    allow_redirects=False,
+                    proxy=self._proxy,
+                )
             begun = True
             try:
-                yield response
+                came = [(name.lower(), value) for name, value in response.raw_headers]
+                yield HttpAnswer(response.status, came, response.content.iter_any())
             finally:
-                await response.aclose()
-        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.UnsupportedProtocol) as error:
+                response.close()
+        except _UNREACHED as error:
             raise UpstreamError(
                 f"the upstream cannot be reached ({type(error).__name__})", 502, may_be_billed=False
             ) from None
-        except httpx2.TimeoutException:
+        except (aiohttp.ServerTimeoutError, TimeoutError):
             raise UpstreamError(
                 "the upstream said nothing for too long", 504, may_be_billed=True, begun=begun
             ) from None
-        except httpx2.HTTPError as error:
+        except aiohttp.ClientError as error:
             what = "broke off" if begun else "gave no answer"
             raise UpstreamError(
                 f"the upstream {what} ({type(error).__name__})",
@@ -285,6 +240,27 @@ class Upstream:
                 may_be_billed=True,
                 begun=begun,
             ) from None
+
+    def _session(self) -> aiohttp.ClientSession:
+        """The connections, which need the event loop that they are made in."""
+        if self._open is None:
+            is_https = self.base.startswith("https:")
+            self._open = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=0,
+                    keepalive_timeout=_KEEP_ALIVE_SECONDS,
+                    ssl=httpx2.create_ssl_context() if is_https else True,
+                ),
+                # What an upstream sets for one client is not to be sent for the next.
+                cookie_jar=aiohttp.DummyCookieJar(),
+                skip_auto_headers=_ADDED,
+                timeout=aiohttp.ClientTimeout(
+                    connect=self.config.connect_seconds, sock_read=self.config.timeout_seconds
+                ),
+                max_line_size=_LARGEST_HEADER,
+                max_field_size=_LARGEST_HEADER,
+            )
+        return self._open
 
     def hidden(self, content: bytes) -> bytes:
         """What it said, which may repeat the key that it was sent, without that."""
@@ -294,7 +270,7 @@ class Upstream:
         return self.secrets.hide(text).encode("utf-8", "surrogateescape")
 
     def passed_back(
-        self, headers: httpx2.Headers, *, unpacked: bool = False
+        self, headers: Sequence[tuple[bytes, bytes]], *, unpacked: bool = False
     ) -> list[tuple[bytes, bytes]]:
         """The headers of an answer that the client gets, without the upstream's key.
 
@@ -302,23 +278,47 @@ class Upstream:
             headers: as the upstream sent them.
             unpacked: whether the body was unpacked on its way.
         """
-        pairs = [(name.lower(), value) for name, value in headers.multi_items()]
+        pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
         dropped = {*_OF_ONE_CONNECTION, *listed_in_connection(pairs)}
         dropped |= {"content-encoding"} if unpacked else set()
         return [
-            (name.encode(headers.encoding), self.hidden(value.encode(headers.encoding)))
+            (name.encode("latin-1"), self.hidden(value.encode("latin-1")))
             for name, value in pairs
             if name not in dropped and not name.startswith(_OWN)  # of a gateway behind this one
         ]
 
     async def close(self) -> None:
-        await self._client.aclose()
+        """Closes all connections."""
+        if self._recording is not None:
+            self._recording.close()
+        if self._open is not None:
+            await self._open.close()
 
     def _address(self, target: str) -> str:
         path, _, query = target.partition("?")
         mine = urlencode(self._server.query)
         query = "&".join(part for part in (mine, query) if part)
         return f"{self.base}{path.removeprefix('/v1')}{'?' if query else ''}{query}"
+
+    def _sent(
+        self, method: str, headers: Headers, body: bytes, plain: bool
+    ) -> list[tuple[str, str]]:
+        """The headers of a request.
+
+        Raises:
+            InvalidInputError: if one holds bytes that cannot be sent.
+        """
+        sent = []
+        for name, value in self._passed_on(headers, plain):
+            try:  # the library sends all as UTF-8
+                sent.append((name, value.encode("latin-1").decode()))
+            except UnicodeDecodeError:
+                raise InvalidInputError(
+                    f"header {name} holds bytes that are no UTF-8, expected text"
+                ) from None
+        if body or method not in _WITHOUT_BODY:
+            sent.append(("content-length", str(len(body))))
+        return sent
 
     def _passed_on(self, headers: Headers, plain: bool) -> list[tuple[str, str]]:
         """The headers that the upstream gets."""
@@ -343,6 +343,26 @@ class Upstream:
             self.api == "both" and bool({"x-api-key", "anthropic-version"} & names)
         )
         return (MESSAGES if is_anthropic else CHAT).authorization(self._key)
+
+
+def proxy_to(url: str) -> str | None:
+    """The proxy that the environment names for an address; None for none.
+
+    Raises:
+        InvalidInputError: if it is of a kind that is not spoken here.
+    """
+    parts = urlsplit(url)
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(parts.netloc):
+        return None
+    kind, _, place = proxy.rpartition("://")
+    if kind not in ("", "http", "https"):
+        raise InvalidInputError(
+            f"the environment names a proxy of kind {kind[:20]!r} for {parts.hostname}, expected"
+            " http or https; set NO_PROXY for this host, or name another"
+        )
+    return f"{kind or 'http'}://{place}"
 
 
 def listed_in_connection(headers: Headers) -> set[str]:
@@ -370,22 +390,3 @@ def is_below_v1(target: str) -> bool:
 def plain_path(path: str) -> str:
     """A path as a server may read it that is not particular about how it is written."""
     return posixpath.normpath(_PARAMETERS.sub("", unquote(path))).lower()
-
-
-async def whole(answer: HttpAnswer) -> bytes:
-    """An answer that is no stream.
-
-    Raises:
-        UpstreamError: if it is larger than any.
-    """
-    content = bytearray()
-    async for chunk in answer.aiter_bytes():
-        content += chunk
-        if len(content) > _LARGEST_ANSWER:
-            raise UpstreamError(
-                f"the upstream's answer is larger than {_LARGEST_ANSWER:,} bytes",
-                502,
-                may_be_billed=True,
-                begun=True,
-            )
-    return bytes(content)
