@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.models.conformance import STORY, ask
 
 from amp.errors import InvalidInputError, MissingDependencyError, ModelError
 from amp.models import catalog
@@ -22,14 +23,6 @@ from amp.models.llamacpp_server import ServerCall
 from amp.types import Usage
 
 ENDLESS = "root ::= [a-z ] root"
-STORY = "Tell me a story about a cat."
-
-
-def ask(text: str, max_tokens: int = 12, prefix: str = "", stop: tuple[str, ...] = ()) -> Prompt:
-    messages = [Message("system", "You are helpful."), Message("user", text)]
-    if prefix:
-        messages.append(Message("assistant", prefix))
-    return Prompt(tuple(messages), max_tokens, stop)
 
 
 def test_it_is_a_language_model(smol: LlamaCppModel) -> None:

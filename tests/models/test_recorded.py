@@ -2,11 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
-import signal
-import sqlite3
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -20,7 +15,6 @@ from amp.errors import InvalidInputError, RecordingError
 from amp.models.base import Capabilities, Completion, Message, ModelCard, Prompt, Request
 from amp.models.llamacpp import LlamaCppModel
 from amp.models.recorded import RecordedModel, request_key
-from amp.models.recording_store import FORMAT, Store
 from amp.models.scripted import ALL_CAPABILITIES, ScriptedModel
 from amp.types import ToolUse, Usage
 
@@ -230,81 +224,6 @@ async def test_only_a_replay_has_an_order(tmp_path: Path) -> None:
         RecordedModel(scripted(), tmp_path / "pool.sqlite", "auto", order=1)
 
 
-# --------------------------------------------------------------------------- several at once
-
-
-async def test_identical_requests_at_once_are_asked_for_once(tmp_path: Path) -> None:
-    inner = ScriptedModel(["a", "b"], delay_seconds=0.02)
-    model = RecordedModel(inner, tmp_path / "pool.sqlite")
-    answers = await asyncio.gather(*(model.generate(Request(ask(), n=2)) for _ in range(5)))
-    await asyncio.gather(*(model.next_token(ask()) for _ in range(5)))
-    assert len(inner.requests) == len(inner.probes) == 1
-    assert all(answer == answers[0] for answer in answers)
-    assert model.recording.store.sizes()["samples"] == 2
-    await model.close()
-
-
-_WRITER = """
-import asyncio, sys
-from amp.models.base import Message, Prompt, Request
-from amp.models.recorded import RecordedModel
-from amp.models.scripted import ALL_CAPABILITIES, ScriptedModel
-path, who, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
-async def main():
-    inner = ScriptedModel(lambda prompt, index: f"{who} " + "word " * 200)
-    model = RecordedModel(inner, path, "auto")
-    for i in range(count):
-        prompt = Prompt((Message("system", "s"), Message("user", str(i))), 500, version="test/1")
-        (done,) = await model.generate(Request(prompt))
-        print(i, done.text.split()[0], flush=True)
-    await model.close()
-asyncio.run(main())
-"""
-
-
-def start_writer(path: Path, who: str, count: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", _WRITER, str(path), who, str(count)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def counted(path: Path) -> tuple[int, int]:
-    connection = sqlite3.connect(path)
-    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    rows = connection.execute("SELECT count(*), count(DISTINCT key) FROM samples").fetchone()
-    connection.close()
-    return int(rows[0]), int(rows[1])
-
-
-def test_a_killed_writer_loses_no_committed_sample(tmp_path: Path) -> None:
-    path = tmp_path / "pool.sqlite"
-    with start_writer(path, "a", 1_000_000) as writer:
-        assert writer.stdout is not None
-        said = [writer.stdout.readline() for _ in range(100)]
-        writer.send_signal(signal.SIGKILL)
-        said += writer.stdout.readlines()
-    assert writer.returncode == -signal.SIGKILL
-    reported = len(said)
-    rows, keys = counted(path)
-    assert rows == keys
-    assert reported <= rows <= reported + 1  # one may be written and not yet reported
-    again = start_writer(path, "b", reported)
-    output, errors = again.communicate(timeout=60)
-    assert again.returncode == 0, errors
-    assert {line.split()[1] for line in output.splitlines()} == {"a"}
-
-
-def test_two_writers_at_once_share_one_set_of_samples(tmp_path: Path) -> None:
-    path = tmp_path / "pool.sqlite"
-    writers = [start_writer(path, who, 200) for who in "ab"]
-    outputs = []
-    for writer in writers:
-        output, errors = writer.communicate(timeout=60)
-        assert writer.returncode == 0, errors
-        outputs.append(output)
-    assert outputs[0] == outputs[1]  # whoever was first, both go on with the same sample
-    assert counted(path) == (200, 200)
-
-
 # --------------------------------------------------------------------------- details
 
 
@@ -442,84 +361,6 @@ async def test_a_real_model_replays_exactly(smol: LlamaCppModel, tmp_path: Path)
     assert await work(replay) == recorded
     assert replay.capabilities == smol.capabilities
     await replay.close()
-
-
-# --------------------------------------------------------------------------- files
-
-
-def test_a_replay_needs_a_recording(tmp_path: Path) -> None:
-    with pytest.raises(RecordingError, match=r"no recording at .*none.sqlite; record it first"):
-        RecordedModel(None, tmp_path / "none.sqlite")
-    assert not (tmp_path / "none.sqlite").exists()
-    with pytest.raises(InvalidInputError, match="needs a model"):
-        RecordedModel(None, tmp_path / "none.sqlite", "record")
-    with pytest.raises(InvalidInputError, match="expected record, replay or auto"):
-        RecordedModel(scripted(), tmp_path / "none.sqlite", "play")  # type: ignore[arg-type]
-
-
-def test_a_missing_directory_is_told(tmp_path: Path) -> None:
-    with pytest.raises(RecordingError, match="directory does not exist"):
-        RecordedModel(scripted(), tmp_path / "none" / "pool.sqlite")
-
-
-@pytest.mark.parametrize("mode", ["auto", "replay"])
-@pytest.mark.parametrize("content", [b"hello, I am no database", b"SQLite format 3\0" + b"x" * 900])
-def test_a_damaged_file_is_told_and_left_alone(tmp_path: Path, mode: str, content: bytes) -> None:
-    path = tmp_path / "pool.sqlite"
-    path.write_bytes(content)
-    with pytest.raises(RecordingError, match=r"pool\.sqlite") as caught:
-        RecordedModel(scripted(), path, mode)  # type: ignore[arg-type]
-    assert "\n" not in str(caught.value)
-    assert path.read_bytes() == content
-
-
-def test_another_database_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "notes.sqlite"
-    connection = sqlite3.connect(path)
-    connection.execute("CREATE TABLE notes (text)")
-    connection.commit()
-    connection.close()
-    with pytest.raises(RecordingError, match="is no recording of amp"):
-        RecordedModel(scripted(), path)
-
-
-def test_another_format_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "pool.sqlite"
-    Store(path, write=True).close()
-    connection = sqlite3.connect(path)
-    connection.execute("UPDATE meta SET value = '99' WHERE name = 'format'")
-    connection.commit()
-    connection.close()
-    with pytest.raises(RecordingError, match=f"has format 99, this version reads {FORMAT}"):
-        RecordedModel(scripted(), path)
-
-
-async def test_a_new_file_is_empty_for_a_replay(tmp_path: Path) -> None:
-    Store(tmp_path / "pool.sqlite", write=True).close()
-    with pytest.raises(RecordingError, match="is empty; record it first"):
-        RecordedModel(None, tmp_path / "pool.sqlite")
-
-
-async def test_a_closed_recording_says_so(tmp_path: Path) -> None:
-    model = RecordedModel(scripted(), tmp_path / "pool.sqlite")
-    await model.close()
-    await model.close()
-    with pytest.raises(RecordingError, match="is closed"):
-        await model.generate(Request(ask()))
-
-
-def test_the_file_tells_who_made_it(tmp_path: Path) -> None:
-    path = tmp_path / "pool.sqlite"
-    asyncio.run(RecordedModel(scripted(), path, prompts=("gsm8k/3",)).close())
-    connection = sqlite3.connect(path)
-    meta = dict(connection.execute("SELECT name, value FROM meta"))
-    families = dict(connection.execute("SELECT family, version FROM prompts"))
-    connection.close()
-    assert json.loads(meta["card"])["name"] == "scripted"
-    assert json.loads(meta["capabilities"])["log_probs"] is True
-    assert meta["format"] == FORMAT
-    assert meta["created"].startswith("20")
-    assert families == {"gsm8k": "gsm8k/3"}
 
 
 async def test_the_event_loop_is_not_held_up(tmp_path: Path) -> None:

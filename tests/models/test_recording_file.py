@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import shutil
 import sqlite3
@@ -13,11 +15,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.models.test_recorded import ask, scripted
 
-from amp.errors import RecordingError
-from amp.models.base import NextToken
+from amp.errors import InvalidInputError, RecordingError
+from amp.models.base import NextToken, Request
+from amp.models.recorded import RecordedModel
 from amp.models.recording import contents
-from amp.models.recording_store import Sample, Store
+from amp.models.recording_store import FORMAT, Sample, Store
 from amp.models.scripted import ALL_CAPABILITIES, ScriptedModel
 from amp.types import ToolUse, Usage
 
@@ -286,3 +290,81 @@ def test_a_row_that_no_recording_has_is_told_in_one_line(change: str, tmp_path: 
     with pytest.raises(RecordingError) as caught:
         read()
     assert "\n" not in str(caught.value)
+
+
+# --------------------------------------------------------------------------- opened as a model
+
+
+def test_a_replay_needs_a_recording(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match=r"no recording at .*none.sqlite; record it first"):
+        RecordedModel(None, tmp_path / "none.sqlite")
+    assert not (tmp_path / "none.sqlite").exists()
+    with pytest.raises(InvalidInputError, match="needs a model"):
+        RecordedModel(None, tmp_path / "none.sqlite", "record")
+    with pytest.raises(InvalidInputError, match="expected record, replay or auto"):
+        RecordedModel(scripted(), tmp_path / "none.sqlite", "play")  # type: ignore[arg-type]
+
+
+def test_a_missing_directory_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match="directory does not exist"):
+        RecordedModel(scripted(), tmp_path / "none" / "pool.sqlite")
+
+
+@pytest.mark.parametrize("mode", ["auto", "replay"])
+@pytest.mark.parametrize("content", [b"hello, I am no database", b"SQLite format 3\0" + b"x" * 900])
+def test_a_damaged_file_is_told_and_left_alone(tmp_path: Path, mode: str, content: bytes) -> None:
+    path = tmp_path / "pool.sqlite"
+    path.write_bytes(content)
+    with pytest.raises(RecordingError, match=r"pool\.sqlite") as caught:
+        RecordedModel(scripted(), path, mode)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == content
+
+
+def test_another_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "notes.sqlite"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE notes (text)")
+    connection.commit()
+    connection.close()
+    with pytest.raises(RecordingError, match="is no recording of amp"):
+        RecordedModel(scripted(), path)
+
+
+def test_another_format_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "pool.sqlite"
+    Store(path, write=True).close()
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE meta SET value = '99' WHERE name = 'format'")
+    connection.commit()
+    connection.close()
+    with pytest.raises(RecordingError, match=f"has format 99, this version reads {FORMAT}"):
+        RecordedModel(scripted(), path)
+
+
+async def test_a_new_file_is_empty_for_a_replay(tmp_path: Path) -> None:
+    Store(tmp_path / "pool.sqlite", write=True).close()
+    with pytest.raises(RecordingError, match="is empty; record it first"):
+        RecordedModel(None, tmp_path / "pool.sqlite")
+
+
+async def test_a_closed_recording_says_so(tmp_path: Path) -> None:
+    model = RecordedModel(scripted(), tmp_path / "pool.sqlite")
+    await model.close()
+    await model.close()
+    with pytest.raises(RecordingError, match="is closed"):
+        await model.generate(Request(ask()))
+
+
+def test_the_file_tells_who_made_it(tmp_path: Path) -> None:
+    path = tmp_path / "pool.sqlite"
+    asyncio.run(RecordedModel(scripted(), path, prompts=("gsm8k/3",)).close())
+    connection = sqlite3.connect(path)
+    meta = dict(connection.execute("SELECT name, value FROM meta"))
+    families = dict(connection.execute("SELECT family, version FROM prompts"))
+    connection.close()
+    assert json.loads(meta["card"])["name"] == "scripted"
+    assert json.loads(meta["capabilities"])["log_probs"] is True
+    assert meta["format"] == FORMAT
+    assert meta["created"].startswith("20")
+    assert families == {"gsm8k": "gsm8k/3"}

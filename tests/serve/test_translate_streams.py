@@ -1,0 +1,143 @@
+"""Streams that no API means to send are told in the words of another all the same."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from tests.serve.test_translate_words import LONG, USER, answered, completion
+
+from amp.serve.dialects.apis import CHAT, MESSAGES, RESPONSES
+from amp.serve.dialects.base import Dialect
+from amp.serve.translate.translation import Translation
+from amp.serve.upstreams.answer import UpstreamError
+
+BEGUN: Any = {"type": "message_start", "message": {"id": "x", "model": "m"}}
+ENDED: Any = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}}
+FINISHED: Any = {"choices": [{"delta": {}, "finish_reason": "stop"}]}
+
+
+def streamed(client: Dialect, upstream: Dialect, *events: Any) -> list[Any]:
+    """What a client is told of the events of an upstream's stream."""
+    talk = {"input": "Hi"} if client is RESPONSES else {"messages": [USER]}
+    asked = {"model": "m", **talk, **LONG.get(client.path, {}), "stream": True}
+    stream = Translation(client, upstream, json.dumps(asked).encode(), "m").stream()
+    told = [stream.feed(b"data: " + json.dumps(event).encode() + b"\n\n") for event in events]
+    lines = b"".join([*told, stream.end()]).splitlines()
+    return [json.loads(line[6:]) for line in lines if line.startswith(b"data: {")]
+
+
+def delta(**said: Any) -> Any:
+    """A chunk of a chat."""
+    return {"choices": [{"delta": said, "finish_reason": None}]}
+
+
+def chunk(arguments: str, **more: Any) -> Any:
+    """A chunk with a part of the arguments of a call."""
+    return delta(tool_calls=[{"index": 0, "function": {"arguments": arguments}, **more}])
+
+
+def block(kind: str, index: int, **more: Any) -> Any:
+    """An event of a block of a message."""
+    return {"type": f"content_block_{kind}", "index": index, **more}
+
+
+def test_signs_of_life_come_through() -> None:
+    body = json.dumps({"model": "m", "messages": [USER], "stream": True}).encode()
+    stream = Translation(CHAT, MESSAGES, body, "m").stream()
+    for sign in (b": waiting\n\n", b'event: ping\ndata: {"type": "ping"}\n\n'):
+        assert stream.feed(sign) == b": ping\n\n"
+    with pytest.raises(UpstreamError, match="ended before"):
+        stream.end()
+
+
+@pytest.mark.parametrize("index", [0, None])
+def test_calls_that_share_an_index_are_told_apart_by_their_names(index: int | None) -> None:
+    body = json.dumps({"model": "m", "max_tokens": 9, "messages": [USER], "stream": True}).encode()
+    stream = Translation(MESSAGES, CHAT, body, "m").stream()
+    told = b""
+    for name in ("a", "b"):
+        call = {"index": index, "id": name, "function": {"name": "f", "arguments": "{}"}}
+        choice = {"delta": {"tool_calls": [call]}, "finish_reason": None}
+        told += stream.feed(b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n")
+    told += stream.feed(b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n')
+    told += stream.feed(b"data: [DONE]\n\n")
+    for name in ("a", "b"):
+        assert f'"type":"tool_use","id":"{name}"'.encode() in told
+    assert b'"stop_reason":"tool_use"' in told
+    late = b'data: {"choices":[{"delta":{"content":"late"}}]}\n\n'
+    assert (stream.feed(late), stream.end()) == (b"", b"")
+
+
+@pytest.mark.parametrize("kind", ["text", "thinking", "partial_json"])
+@pytest.mark.parametrize("client", [CHAT, RESPONSES])
+def test_a_character_that_is_torn_over_two_events_stays_one(client: Dialect, kind: str) -> None:
+    types = {"text": "text", "thinking": "thinking", "partial_json": "tool_use"}
+    names = {"text": "text_delta", "thinking": "thinking_delta", "partial_json": "input_json_delta"}
+    pieces = ['["\ud83d', '\ude00"]', "\ud83d"]
+    told = streamed(
+        client,
+        MESSAGES,
+        BEGUN,
+        block("start", 0, content_block={"type": types[kind], "id": "c", "name": "f"}),
+        *(block("delta", 0, delta={"type": names[kind], kind: text}) for text in pieces),
+        block("stop", 0),
+        ENDED,
+    )
+    whole = json.dumps(told, ensure_ascii=False)
+    assert "\U0001f600" in whole
+    assert "\ufffd" in whole  # half of one alone
+    whole.encode()
+
+
+@pytest.mark.parametrize("client", [MESSAGES, RESPONSES])
+def test_what_is_said_amid_the_arguments_of_a_call_waits_for_their_end(client: Dialect) -> None:
+    first = chunk('{"a":', id="c", type="function")
+    first["choices"][0]["delta"]["tool_calls"][0]["function"]["name"] = "f"
+    amid = [delta(content="Wait"), delta(reasoning_content="Hm"), chunk("1}"), chunk("\n")]
+    told = streamed(client, CHAT, first, *amid, delta(content="!"), FINISHED)
+    kinds = [each.get("type", "") for each in told]
+    said = [str(e["delta"]) for e, kind in zip(told, kinds, strict=True) if kind.endswith("delta")]
+    words = ("1}", "Wait", "Hm", "!")
+    order = [next(at for at, each in enumerate(said) if word in each) for word in words]
+    assert order == sorted(order)
+
+
+def test_blocks_of_a_message_that_are_interleaved_come_one_after_another() -> None:
+    json_delta, text = {"type": "input_json_delta"}, {"type": "text_delta", "text": "Wait"}
+    told = streamed(
+        CHAT,
+        MESSAGES,
+        BEGUN,
+        block("start", 0, content_block={"type": "tool_use", "id": "c", "name": "f"}),
+        block("delta", 0, delta={**json_delta, "partial_json": '{"a":'}),
+        block("start", 1, content_block={"type": "text", "text": ""}),
+        block("delta", 1, delta=text),
+        block("delta", 0, delta={**json_delta, "partial_json": "1}"}),
+        block("stop", 1),
+        block("stop", 0),
+        ENDED,
+    )
+    said = [choice["delta"] for each in told for choice in each["choices"]]
+    calls = [c["function"]["arguments"] for d in said for c in d.get("tool_calls", ())]
+    assert "".join(calls) == '{"a":1}'
+    assert "".join(d.get("content") or "" for d in said) == "Wait"
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ({"function_call": {"name": "f", "arguments": "{}"}}, "function_call"),
+        ({"audio": {"id": "a", "data": "aWk="}}, "audio"),
+        ({"tool_calls": [{"id": "c", "type": "custom", "custom": {"name": "f"}}]}, "custom"),
+    ],
+)
+@pytest.mark.parametrize("client", [MESSAGES, RESPONSES])
+def test_what_other_apis_have_no_words_for_is_not_left_out_of_an_answer(
+    client: Dialect, said: Any, name: str
+) -> None:
+    with pytest.raises(UpstreamError, match=name):
+        answered(client, CHAT, completion({"content": None, **said}), **LONG[client.path])
+    with pytest.raises(UpstreamError, match=name):
+        streamed(client, CHAT, delta(**said), FINISHED)
