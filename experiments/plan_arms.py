@@ -1,7 +1,7 @@
 """What each way to decide the steps of a long plan reaches and costs, if every step has the same.
 
-The pilot of arms on BabyAI and WebShop: training tasks of several levels or thirds, each arm fixed,
-every arm on the same tasks.
+The pilot of arms on BabyAI, WebShop and ALFWorld: training tasks of several levels or thirds, each
+arm fixed, every arm on the same tasks.
 
     python -m experiments.plan_arms recordings/babyai-steps.sqlite recordings/babyai-plans.sqlite
     python -m experiments.plan_arms --benchmark webshop recordings/webshop-plans.sqlite
@@ -27,6 +27,7 @@ from pathlib import Path
 
 from amp.allocate import Allocator, FixedAllocator, PlanThenFollow
 from amp.benchmarks import load_benchmark
+from amp.benchmarks.alfworld import TASK_TYPES
 from amp.benchmarks.base import Benchmark
 from amp.cost import Costing, costing
 from amp.errors import AmpError, RecordingError
@@ -49,12 +50,14 @@ class Pilot:
         tasks: of each level.
         max_steps: of each.
         levels: none where there are no levels to tell apart.
+        split: of the tasks.
     """
 
     arms: tuple[str, ...]
     tasks: int
     max_steps: int
     levels: tuple[str, ...] = ()
+    split: str = "train"
 
 
 PILOTS: Mapping[str, Pilot] = {
@@ -69,6 +72,13 @@ PILOTS: Mapping[str, Pilot] = {
         ),
     ),
     "webshop": Pilot(("act", "act unaided", "think 1", "plan 8"), tasks=10, max_steps=10),
+    "alfworld": Pilot(
+        ("plan 8", "act", "act unaided"),
+        tasks=2,
+        max_steps=16,
+        levels=TASK_TYPES,
+        split="valid_train",
+    ),
 }
 
 
@@ -81,6 +91,8 @@ def allocator_of(arm: str, benchmark: Benchmark) -> Allocator:
 
 def level_of(benchmark: Benchmark, task: Task) -> str:
     """In which row of the table a task counts: its level, or the third that it belongs to."""
+    if benchmark.name == "alfworld":
+        return str(task.data["type"])
     if len(PILOTS[benchmark.name].levels) > 1:
         return str(task.data["level"]).removeprefix("BabyAI-").removesuffix("-v0")
     return ("easy", "middle", "hard")[benchmark.difficulty(task).tercile]
@@ -99,7 +111,7 @@ async def play(
 ) -> Played:
     """Plays every arm on every task, each with the first model that holds it, if any does."""
     played: dict[tuple[str, str], list[Episode]] = {}
-    of_each = [benchmark.tasks("train", tasks) for benchmark in benchmarks]
+    of_each = [one.tasks(PILOTS[one.name].split, tasks) for one in benchmarks]
     for several in zip(*of_each, strict=True):
         for benchmark, task in zip(benchmarks, several, strict=True):
             for arm in arms:

@@ -6,6 +6,7 @@ import pytest
 from experiments.plan_arms import PILOTS, allocator_of, level_of, table
 
 from amp.allocate import FixedAllocator, PlanThenFollow
+from amp.benchmarks.alfworld import ALFWorld
 from amp.benchmarks.babyai import BabyAI
 from amp.benchmarks.webshop import WebShop
 from amp.cost import Costing
@@ -39,12 +40,17 @@ def test_only_missions_that_all_arms_played_count() -> None:
     ]
 
 
+def test_a_game_of_alfworld_counts_in_the_row_of_its_type() -> None:
+    task = Task("t", "put a hot apple in fridge", data={"type": "pick_heat_then_place_in_recep"})
+    assert level_of(ALFWorld(), task) == "pick_heat_then_place_in_recep"
+
+
 def test_nothing_played_is_an_empty_table() -> None:
     assert len(table({}, Costing("dollars"))) == 2
 
 
-@pytest.mark.parametrize("benchmark", [BabyAI(), WebShop()])
-def test_the_arms_of_a_pilot_differ(benchmark: BabyAI | WebShop) -> None:
+@pytest.mark.parametrize("benchmark", [BabyAI(), WebShop(), ALFWorld()])
+def test_the_arms_of_a_pilot_differ(benchmark: BabyAI | WebShop | ALFWorld) -> None:
     arms = [allocator_of(arm, benchmark) for arm in PILOTS[benchmark.name].arms]
     assert all(one not in arms[:number] for number, one in enumerate(arms))
     assert PlanThenFollow(benchmark.defaults.fixed, depth=8, gives_up=True) in arms
