@@ -13,6 +13,7 @@ from tests.learn.trails import lattice_of
 from amp.learn.config import TrainConfig
 from amp.report.tables import markdown_rows
 from amp.simulate.lattice_recording import Lattice
+from amp.simulate.lattice_states import LatticeEdge, LatticeState
 
 CONFIG = TrainConfig.model_validate(
     {"benchmark": "trails", "source": "lattice", "recording": "it.sqlite", "ppo": {
@@ -68,3 +69,24 @@ def test_a_state_from_which_nothing_leads_to_the_goal_tells_nothing(lattice: Lat
     assert lost
     count = sum(len(task.states) for task in lattice.tasks) - len(lost)
     assert len(list(tried_in(CONFIG, lattice, "trail"))) == count * len(ARMS)
+
+
+def test_what_depends_on_states_that_were_not_visited_is_left_out(lattice: Lattice) -> None:
+    """Who loses the way is not known to lose it where the fog was not visited."""
+    task = lattice.tasks[0]
+    fog = next(n for n, s in task.states.items() if "fog" in s.context.observation.state)
+
+    def cut(state: LatticeState) -> LatticeState:
+        leads = {
+            how: LatticeEdge(outside=True) if to.to == fog else to
+            for how, to in state.leads.items()
+        }
+        return replace(state, leads=leads)
+
+    states = {name: cut(state) for name, state in task.states.items() if name != fog}
+    whole, part = (
+        list(tried_in(CONFIG, replace(lattice, tasks=(one,)), "trail"))
+        for one in (task, replace(task, states=states))
+    )
+    assert 0 < len(part) < len(whole)
+    assert sum(one.kept for one in part) == sum(one.kept for one in whole)

@@ -147,7 +147,9 @@ def test_what_is_learned_here_plays_another_benchmark_with_its_own_arms(
     row = found.rows[-1]
     assert (row.part, row.name) == ("4.1.4 transfer", "trails, learned on trails")
     assert (row.gained, row.saved) == (0.0, 0.0)
-    lacking = config.replace(arms=("act", "think 2"))
+    for split in ("train", "test"):
+        lattice_of(folder / "two.sqlite", split, 3, lattice_arms(TRAILS, ("act", "think 2")))
+    lacking = config.replace(arms=("act", "think 2"), recording=folder / "two.sqlite")
     with pytest.raises(InvalidInputError, match="lattice of trails lacks the arm 'think'"):
         ablate(sweep, config, [TRAILS], [(lacking, [TRAILS])])
 
