@@ -7,8 +7,10 @@
         --server qwen2.5-coder-1.5b=http://127.0.0.1:8092/v1
 
 Without servers the answers are those of the file (`experiments.counted`), and with `--table` what
-came of each method is, too, so that no rival has to be installed. Rivals run unpatched, each in an
-environment of its own under `--environments` (`make test-rivals` makes them).
+came of each method is, too, so that no rival has to be installed; `--page docs/peers.md` puts it
+into the page. Answers are kept as they come, so a run that was stopped goes on where it was. Rivals
+run unpatched, each in an environment of its own under `--environments` (`make test-rivals` makes
+them).
 
 All get the same messages, a system's and a user's, and the same cap. What a method sets itself
 (temperatures, further prompts, how many samples) is its default. NOT covered: wall-clock time,
@@ -27,7 +29,7 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import cycle, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,7 @@ from amp.benchmarks import load_benchmark
 from amp.benchmarks.base import Benchmark
 from amp.benchmarks.gsm8k.environment import read_answer
 from amp.benchmarks.gsm8k.numbers import normalise
-from amp.errors import AmpError, ModelError
+from amp.errors import AmpError, InvalidInputError, ModelError
 from amp.evaluate import PlannerConfig, build_planner
 from amp.evaluate.run import run_episodes
 from amp.models.recorded import RecordedModel
@@ -387,6 +389,20 @@ def table(answers: Answers, methods: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
+def with_table(page: str, table: str) -> str:
+    """A page with this table in place of the one that has the same head.
+
+    Raises:
+        InvalidInputError: if it has none.
+    """
+    head = table.partition("\n")[0] + "\n"
+    before, found, after = page.partition(head)
+    if not found:
+        raise InvalidInputError(f"the page has no table that begins with {head[:40]!r}")
+    rows = takewhile(lambda line: line.startswith("|"), after.splitlines(keepends=True))
+    return f"{before}{table}\n{after.removeprefix(''.join(rows))}"
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs methods, and prints the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -398,6 +414,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--limit", type=int, default=40, help="problems")
     parser.add_argument("--environments", type=Path, default=ENVIRONMENTS)
     parser.add_argument("--table", action="store_true", help="print what the file has, and end")
+    parser.add_argument("--page", type=Path, help="a page whose table is to be this one")
     parser.add_argument("--data", type=Path, help="directory of the problems; AMP_DATA if left out")
     told = parser.parse_args(arguments)
     chosen = told.method or list(METHODS)
@@ -412,7 +429,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             servers = dict(each.split("=", 1) for each in told.server)
             ask = asking(servers) if servers else None
             asyncio.run(compare(answers, methods, benchmark, tasks, told.environments, ask))
-        print(table(answers, list(METHODS)))
+        made = table(answers, list(METHODS))
+        print(made)
+        if told.page is not None:
+            told.page.write_text(with_table(told.page.read_text(), made))
     except AmpError as error:
         sys.exit(f"peers: {error}")
     finally:

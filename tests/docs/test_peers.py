@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 from experiments.counted import Answers
-from experiments.peers import BASELINE, METHODS, compare, table
+from experiments.peers import BASELINE, METHODS, compare, table, with_table
 from tests.fakes.files import ROOT
 
 from amp.benchmarks import load_benchmark
+from amp.errors import InvalidInputError
 
 RECORDING = ROOT / "recordings" / "peers.sqlite"
 
@@ -22,6 +23,17 @@ def answers(tmp_path: Path) -> Answers:
 
 def test_the_table_is_what_the_file_holds(answers: Answers) -> None:
     assert table(answers, list(METHODS)) in (ROOT / "docs" / "peers.md").read_text()
+    answers.close()
+
+
+def test_a_page_gets_the_table_and_keeps_all_else(answers: Answers) -> None:
+    page = (ROOT / "docs" / "peers.md").read_text()
+    made = table(answers, list(METHODS))
+    shorter = "\n".join(made.splitlines()[:4])
+    assert with_table(page, made) == page
+    assert with_table(page, shorter) == page.replace(made, shorter) != page
+    with pytest.raises(InvalidInputError, match="no table"):
+        with_table(made[1:], made)
     answers.close()
 
 
