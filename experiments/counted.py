@@ -143,12 +143,6 @@ class CountingUpstream:
         self.spent: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
         self.refused: list[str] = []
 
-    def forget(self, method: str, problem: str) -> None:
-        """Begins a problem anew, whose last try did not come to its end."""
-        self.spent.pop((method, problem), None)
-        for given in [each for each in self._given if each[:2] == (method, problem)]:
-            del self._given[given]
-
     async def __call__(
         self, scope: dict[str, Any], receive: Callable[[], Any], send: Callable[[Any], Any]
     ) -> None:

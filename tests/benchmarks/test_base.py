@@ -7,6 +7,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from amp.benchmarks.alfworld import ALFWorld
 from amp.benchmarks.alfworld.games import Games
 from amp.benchmarks.babyai import BabyAI
 from amp.benchmarks.babyai.minigrid import LEVELS
-from amp.benchmarks.base import Benchmark, Defaults, Difficulty, DifficultyScale, even_thirds
+from amp.benchmarks.base import Benchmark, Defaults, Difficulty, DifficultyScale
 from amp.benchmarks.gsm8k import GSM8K
 from amp.benchmarks.webshop import WebShop
 from amp.errors import InvalidInputError, MissingDependencyError
@@ -29,6 +30,30 @@ LEFT_OUT = re.compile(r"KeyInBox|Carrying|Synth|Boss")
 """Levels that minigrid's own expert can't do, and those that mix the others' missions."""
 
 SCORES = st.lists(st.integers(0, 12), min_size=3, max_size=60).filter(lambda s: len(set(s)) >= 3)
+
+
+def even_thirds(scores: Iterable[float]) -> tuple[float, float]:
+    """The boundaries that divide scores into thirds as evenly as equal scores permit.
+
+    They minimise the sum of squares of the shares' differences from one third; of equally good
+    boundaries the lower ones are returned.
+
+    Raises:
+        ValueError: if there are fewer than three different scores.
+    """
+    counts = sorted(Counter(scores).items())
+    if len(counts) < 3:
+        raise ValueError(f"{len(counts)} different scores do not make thirds, expected at least 3")
+    upto: dict[float, int] = {}
+    total = 0
+    for score, count in counts:
+        upto[score] = total = total + count
+
+    def unevenness(pair: tuple[float, float]) -> float:
+        easy, middle = upto[pair[0]], upto[pair[1]] - upto[pair[0]]
+        return sum((3 * part - total) ** 2 for part in (easy, middle, total - easy - middle))
+
+    return min(combinations(list(upto)[:-1], 2), key=unevenness)
 
 
 def shares(scores: Iterable[float], boundaries: tuple[float, float]) -> list[float]:

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import importlib.util
 from abc import abstractmethod
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 
@@ -316,30 +314,6 @@ class Benchmark(Protocol):
             MissingDependencyError: if a package that it takes is not installed.
         """
         ...
-
-
-def even_thirds(scores: Iterable[float]) -> tuple[float, float]:
-    """Returns the boundaries that divide scores into thirds as evenly as equal scores permit.
-
-    They minimise the sum of squares of the shares' differences from one third; of equally good
-    boundaries the lower ones are returned.
-
-    Raises:
-        ValueError: if there are fewer than three different scores.
-    """
-    counts = sorted(Counter(scores).items())
-    if len(counts) < 3:
-        raise ValueError(f"{len(counts)} different scores do not make thirds, expected at least 3")
-    upto: dict[float, int] = {}
-    total = 0
-    for score, count in counts:
-        upto[score] = total = total + count
-
-    def unevenness(pair: tuple[float, float]) -> float:
-        easy, middle = upto[pair[0]], upto[pair[1]] - upto[pair[0]]
-        return sum((3 * part - total) ** 2 for part in (easy, middle, total - easy - middle))
-
-    return min(combinations(list(upto)[:-1], 2), key=unevenness)
 
 
 def count_in(task: Task, name: str) -> int:

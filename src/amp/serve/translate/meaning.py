@@ -215,8 +215,6 @@ class InTurn:
             yield from self.feed(event, part, begins=begins, ends=ends)
 
 
-NOTHING = Answer("", "")
-
 ENDED_EARLY = "the upstream's stream ended before its answer did"
 
 
