@@ -283,9 +283,19 @@ async def test_the_call_that_bids_most_has_what_comes_back_and_one_that_goes_lea
             order.append(name)
             await accounts.settle(held, Usage(prompt_tokens=20))
 
+        async def until_there_wait(number: int) -> None:
+            waiting = -1
+            async with asyncio.timeout(30):
+                while waiting != number:
+                    (state,) = await books.ask(lambda keys: keys.shared())
+                    waiting = state.waiting
+
         calls = [asyncio.create_task(call(n, b)) for n, b in (("ann", 1), ("bob", 2), ("cid", 3))]
-        await asyncio.sleep(0.1)
-        calls[1].cancel()
+        await until_there_wait(3)
+        while not calls[1].done():  # the fake loses it where its answer has just come
+            calls[1].cancel()
+            await asyncio.sleep(0.01)
+        await until_there_wait(2)
         await accounts.settle(first, Usage(prompt_tokens=10))
         await asyncio.wait(calls, timeout=30)
         assert order == ["cid", "ann"]
