@@ -12,14 +12,13 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+from tests.fakes.command import Amp, Outcome, outcome
 
-from amp import cli
 from amp.annotations.store import SCALE, Annotation, read_annotations, write_annotations
 from amp.cli.terminal import shown as escaped
 from amp.trace import EPISODES, to_json
@@ -29,15 +28,6 @@ OUT = Path("annotations.jsonl")
 EVIL = "[red]goal\x1b[2J\x9b\x07 of\u202e"
 
 
-class Outcome(NamedTuple):
-    code: int
-    out: str
-    error: str
-
-
-Amp = Callable[..., Outcome]
-
-
 @pytest.fixture
 def amp(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Amp:
     """Runs a command in this process, in an empty directory, with what is typed as its input."""
@@ -45,13 +35,8 @@ def amp(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     monkeypatch.setenv("COLUMNS", "100")
 
     def call(*arguments: str, typed: str = "") -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["amp", *arguments])
         monkeypatch.setattr(sys, "stdin", StringIO(typed))
-        with pytest.raises(SystemExit) as exit_info:
-            cli.main()
-            raise SystemExit(0)
-        captured = capsys.readouterr()
-        return Outcome(int(exit_info.value.code or 0), captured.out, captured.err)
+        return outcome(monkeypatch, capsys, *arguments)
 
     return call
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.fakes.command import amp
 from tests.fakes.files import DATA, ROOT
 from typer.testing import CliRunner
 
@@ -20,12 +21,6 @@ from amp.votes import vote, weighted_vote
 pytestmark = pytest.mark.slow
 
 runner = CliRunner()
-
-
-def amp(*arguments: object) -> str:
-    result = runner.invoke(app, [str(a) for a in arguments], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.stdout
 
 
 def refused(*arguments: object) -> str:

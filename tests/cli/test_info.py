@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import MagicMock
 
 import pytest
 from rich.console import Console
+from tests.fakes.command import exit_code
 from tests.fakes.server import Answer, serving
 
-from amp import cli
 from amp.benchmarks import BENCHMARKS
 from amp.benchmarks.download import RemoteFile, survey
 from amp.benchmarks.gsm8k import problems
@@ -34,11 +33,7 @@ def amp(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Amp:
     monkeypatch.delenv("AMP_DATA", raising=False)
 
     def call(*arguments: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["amp", *arguments])
-        with pytest.raises(SystemExit) as exit_info:
-            cli.main()
-            raise SystemExit(0)
-        return int(exit_info.value.code or 0)
+        return exit_code(monkeypatch, *arguments)
 
     return call
 

@@ -6,19 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from tests.fakes.command import amp
 
-from amp.cli import app
 from amp.errors import InvalidInputError
 from amp.serve.accounts.ledger import AccountsFile
-
-runner = CliRunner()
-
-
-def amp(*arguments: object) -> str:
-    result = runner.invoke(app, [str(a) for a in arguments], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.stdout
 
 
 @pytest.mark.slow

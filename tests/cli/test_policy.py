@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.allocate.test_mlp_policy import SPACE, trained
+from tests.fakes.command import amp
 from tests.fakes.worlds import context
 from typer.testing import CliRunner
 
@@ -24,15 +25,8 @@ from amp.cli.policy import COMPLEXITIES, TRADE_OFFS, policy_view
 from amp.errors import InvalidInputError
 from amp.types import Complexity
 
-runner = CliRunner()
 NETWORK = replace(trained(), max_rounds=3)
 LINES = SigmoidPolicy.initial(SPACE)
-
-
-def amp(*arguments: object) -> str:
-    result = runner.invoke(app, [str(a) for a in arguments], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.stdout
 
 
 def saved(policy: SigmoidPolicy | MlpPolicy, directory: Path) -> Path:

@@ -10,26 +10,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.fakes.command import amp
 from tests.fakes.pools import rows, sample, write_prices, write_rows
 from tests.learn.test_routing import made_pool
 from tests.pools.test_pool_file import assert_same
-from typer.testing import CliRunner
 
 from amp.allocate.policy_file import load_origin, load_router
-from amp.cli import app
 from amp.cli.pools import _verdict
 from amp.errors import InvalidInputError
 from amp.pools import read_pool, write_pool
 from amp.report.curves import CurveComparison, IntervalEstimate
 from amp.types import Allocation
-
-runner = CliRunner()
-
-
-def amp(*arguments: object) -> str:
-    result = runner.invoke(app, [str(a) for a in arguments], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.stdout
 
 
 def test_info_shows_each_arm_and_what_is_estimated(tmp_path: Path) -> None:

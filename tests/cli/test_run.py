@@ -11,14 +11,15 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import typer
 from rich.text import Text
+from tests.fakes.command import Amp, Outcome, outcome
 from typer.core import TyperGroup
 
 from amp import cli
@@ -31,15 +32,6 @@ from amp.models.scripted import ScriptedModel
 from amp.trace import EPISODES, RunDirectory
 
 
-class Outcome(NamedTuple):
-    code: int
-    out: str
-    error: str
-
-
-Amp = Callable[..., Outcome]
-
-
 @pytest.fixture
 def amp(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Amp:
     """Runs a command in this process, in an empty directory."""
@@ -47,12 +39,7 @@ def amp(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     monkeypatch.setenv("COLUMNS", "200")
 
     def call(*arguments: str) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["amp", *arguments])
-        with pytest.raises(SystemExit) as exit_info:
-            cli.main()
-            raise SystemExit(0)
-        captured = capsys.readouterr()
-        return Outcome(int(exit_info.value.code or 0), captured.out, captured.err)
+        return outcome(monkeypatch, capsys, *arguments)
 
     return call
 
