@@ -208,7 +208,7 @@ def serve(
     def config() -> ServeConfig:
         anew = told()
         if anew.accounts != section.accounts:  # else keys would be passed on that are nobody's
-            raise InvalidInputError("serve.accounts is another place now; start anew to change it")
+            raise InvalidInputError("serve.accounts is another place now; restart to change it")
         found = anew.config(load_settings(), say)
         return replace(found, upstreams=behind) if behind else found
 

@@ -126,7 +126,7 @@ def read_pool(
         unknown_tokens,
     )
     notes = (*pool.notes, *(f"left out, line {line}: {fault}" for line, fault in faults))
-    return _with_notes(pool, notes)
+    return replace(pool, notes=notes)
 
 
 def _name_of(path: Path) -> str:
@@ -335,10 +335,6 @@ def _uneven(there: Mask, arms: Sequence[PoolArm]) -> list[str]:
         return []
     named = "; ".join(uneven[:3]) + ("; ..." if len(uneven) > 3 else "")
     return [f"arms of unequal sample counts: {len(uneven)} of {len(arms)} ({named})"]
-
-
-def _with_notes(pool: Pool, notes: tuple[str, ...]) -> Pool:
-    return replace(pool, notes=notes)
 
 
 def require_pool_name(path: Path) -> None:
