@@ -444,8 +444,6 @@ def _narrower(allocation: Allocation) -> Iterator[Allocation]:
 
 
 def _fits(cost: Usage, remaining: Limits) -> bool:
-    return (
-        (remaining.tokens is None or cost.tokens <= remaining.tokens)
-        and (remaining.seconds is None or cost.seconds <= remaining.seconds)
-        and (remaining.dollars is None or cost.dollars <= remaining.dollars)
-    )
+    spent = (cost.tokens, cost.seconds, cost.dollars)
+    limits = (remaining.tokens, remaining.seconds, remaining.dollars)
+    return all(most is None or each <= most for each, most in zip(spent, limits, strict=True))
