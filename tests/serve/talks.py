@@ -20,14 +20,14 @@ from pydantic import TypeAdapter
 from amp.serve.dialects.apis import CHAT, MESSAGES, RESPONSES
 from amp.serve.dialects.base import Dialect, Events, data_of
 from amp.serve.translate.meaning import (
-    Answer,
     AnswerSchema,
+    ChatAnswer,
+    ChatQuestion,
+    ChatTool,
+    ChatTurn,
     Counts,
     Part,
     Piece,
-    Question,
-    Tool,
-    Turn,
     is_json,
     joined,
     scattered,
@@ -52,29 +52,29 @@ calls = st.builds(lambda i, n, a: Part("call", a, f"call_{i}", n), st.uuids(), n
 
 
 @st.composite
-def exchanges(draw: st.DrawFn) -> list[Turn]:
+def exchanges(draw: st.DrawFn) -> list[ChatTurn]:
     """What a user asks, what the assistant calls, and what came of it."""
     user = draw(st.lists(texts | images | files, min_size=1, max_size=2))
     said = draw(st.lists(texts, max_size=1))
     called = draw(st.lists(calls, min_size=0 if said else 1, max_size=2))
     results = [Part("result", id=call.id, parts=(draw(texts),)) for call in called]
-    turns = [Turn("user", tuple(user)), Turn("assistant", (*said, *called))]
-    return [*turns, *([Turn("tool", tuple(results))] if results else [])]
+    turns = [ChatTurn("user", tuple(user)), ChatTurn("assistant", (*said, *called))]
+    return [*turns, *([ChatTurn("tool", tuple(results))] if results else [])]
 
 
 @st.composite
-def questions(draw: st.DrawFn) -> Question:
+def questions(draw: st.DrawFn) -> ChatQuestion:
     """What every API can ask."""
     system = draw(st.lists(texts, max_size=2))
-    turns = [Turn("system", tuple(system))] if system else []
+    turns = [ChatTurn("system", tuple(system))] if system else []
     for exchange in draw(st.lists(exchanges(), max_size=2)):
         turns += exchange
-    turns.append(Turn("user", (draw(texts),)))
+    turns.append(ChatTurn("user", (draw(texts),)))
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
-    tools = draw(st.lists(st.builds(Tool, names, words, st.just(schema)), max_size=2))
+    tools = draw(st.lists(st.builds(ChatTool, names, words, st.just(schema)), max_size=2))
     choices = ["", "auto", "none", "any", f"={tools[0].name}"] if tools else [""]
     choice = draw(st.sampled_from(choices))
-    return Question(
+    return ChatQuestion(
         draw(names),
         joined(turns),
         tuple(tools),
@@ -91,7 +91,7 @@ def questions(draw: st.DrawFn) -> Question:
 
 
 @st.composite
-def answers(draw: st.DrawFn) -> Answer:
+def answers(draw: st.DrawFn) -> ChatAnswer:
     """What every API can answer; a call may be cut off."""
     parts = draw(st.lists(words.map(lambda text: Part("thought", text)), max_size=1))
     parts += draw(st.lists(texts, max_size=1))
@@ -99,10 +99,10 @@ def answers(draw: st.DrawFn) -> Answer:
     counts = Counts(*(draw(st.integers(0, 99)) for _ in range(5)))
     counts = replace(counts, prompt=counts.prompt + counts.cached + counts.written)
     stop: Any = "calls" if called else draw(st.sampled_from(["stop", "length"]))
-    return Answer("id1", draw(names), (*parts, *called), stop, "", counts, 1_700_000_000)
+    return ChatAnswer("id1", draw(names), (*parts, *called), stop, "", counts, 1_700_000_000)
 
 
-def of(answer: Answer, api: str) -> Answer:
+def of(answer: ChatAnswer, api: str) -> ChatAnswer:
     """The answer with its thoughts made by that API."""
     parts = [replace(p, origin=api) if p.kind == "thought" else p for p in answer.parts]
     return replace(answer, parts=tuple(parts))
@@ -166,7 +166,7 @@ def by_responses(stream: bytes) -> Any:
     return last
 
 
-def pieces(answer: Answer, cuts: int) -> Iterator[Piece]:
+def pieces(answer: ChatAnswer, cuts: int) -> Iterator[Piece]:
     """The answer in pieces, its texts cut every so many characters."""
     for piece in scattered(answer):
         if piece.kind != "part" or piece.part.kind == "sealed":

@@ -38,13 +38,13 @@ from amp.serve.dialects.apis import CHAT, MESSAGES, RESPONSES
 from amp.serve.dialects.base import Dialect
 from amp.serve.translate.meaning import (
     MARK,
-    Answer,
     AnswerSchema,
     BrokenAnswerError,
+    ChatAnswer,
+    ChatQuestion,
+    ChatTurn,
     Counts,
     Part,
-    Question,
-    Turn,
     gathered,
     scattered,
     without_marks,
@@ -69,12 +69,12 @@ NAMES = {CHAT.path: "chat", MESSAGES.path: "messages", RESPONSES.path: "response
 
 pytestmark = pytest.mark.slow
 
-HELLO = Question("m", (Turn("user", (Part("text", "Hello"),)),), max_tokens=9)
+HELLO = ChatQuestion("m", (ChatTurn("user", (Part("text", "Hello"),)),), max_tokens=9)
 
 every_pair = pytest.mark.parametrize(("client", "upstream"), PAIRS, ids=PAIR_NAMES)
 
 
-def meant(question: Question) -> Question:
+def meant(question: ChatQuestion) -> ChatQuestion:
     """The question in the form that all APIs keep."""
     turns = [
         replace(turn, parts=tuple(replace(p, text=canonical(p.text)) for p in turn.parts))
@@ -103,11 +103,11 @@ def split(stream: bytes) -> list[bytes]:
     return [part + b"\n\n" for part in stream.split(b"\n\n") if part]
 
 
-def asked(dialect: Dialect, question: Question) -> bytes:
+def asked(dialect: Dialect, question: ChatQuestion) -> bytes:
     return json.dumps(GRAMMARS[dialect.path].write_question(question)).encode()
 
 
-def read(dialect: Dialect, body: bytes) -> Question:
+def read(dialect: Dialect, body: bytes) -> ChatQuestion:
     return GRAMMARS[dialect.path].read_question(json.loads(body))
 
 
@@ -115,7 +115,7 @@ def read(dialect: Dialect, body: bytes) -> Question:
 @settings(max_examples=12)
 @given(question=questions())
 def test_a_conversation_there_and_back_is_the_same(
-    client: Dialect, upstream: Dialect, question: Question
+    client: Dialect, upstream: Dialect, question: ChatQuestion
 ) -> None:
     sent = asked(client, question)
     there = Translation(client, upstream, sent, question.model).body
@@ -132,7 +132,7 @@ def test_a_conversation_there_and_back_is_the_same(
 @settings(max_examples=12)
 @given(answer=answers(), cuts=st.integers(1, 9))
 def test_a_stream_adds_up_to_the_whole_answer(
-    client: Dialect, upstream: Dialect, answer: Answer, cuts: int
+    client: Dialect, upstream: Dialect, answer: ChatAnswer, cuts: int
 ) -> None:
     answer = of(answer, NAMES[upstream.path])
     question = replace(HELLO, stream=True, usage=True)
@@ -164,7 +164,7 @@ def test_a_stream_adds_up_to_the_whole_answer(
 
 @settings(max_examples=20)
 @given(answer=answers(), cuts=st.integers(1, 9))
-def test_pieces_add_up(answer: Answer, cuts: int) -> None:
+def test_pieces_add_up(answer: ChatAnswer, cuts: int) -> None:
     assert gathered(pieces(answer, cuts)) == answer
 
 
@@ -246,7 +246,7 @@ def test_an_answer_with_a_number_that_json_does_not_have_is_broken(client: Diale
 def test_a_text_ends_at_the_stop_string_that_is_whole_first_wherever_it_is_torn(
     text: str, stops: list[str], cuts: int
 ) -> None:
-    answer = Answer("id", "m", (Part("text", text), Part("call", "{}", "c", "f")))
+    answer = ChatAnswer("id", "m", (Part("text", text), Part("call", "{}", "c", "f")))
     found = gathered(Cutting(stops).feed(pieces(answer, cuts)))
     ends = [(at + len(stop), at) for stop in stops if (at := text.find(stop)) >= 0]
     if not ends:
@@ -287,7 +287,7 @@ def test_a_thought_goes_back_to_its_maker_and_to_nobody_else(
     if upstream is MESSAGES and sealed:
         thought = replace(thought, kind="sealed", text="")
     thoughts = [thought] if upstream is CHAT else [thought, replace(thought, id=thought.id + "2")]
-    answer = Answer("id", "m", (*thoughts, Part("text", "So.")), counts=Counts(1, 0, 0, 1, 0))
+    answer = ChatAnswer("id", "m", (*thoughts, Part("text", "So.")), counts=Counts(1, 0, 0, 1, 0))
     if upstream is not RESPONSES:
         answer = replace(answer, parts=tuple(replace(part, id="") for part in answer.parts))
     theirs, question = GRAMMARS[upstream.path], replace(HELLO, stream=True)
@@ -358,7 +358,7 @@ def test_a_call_without_arguments_has_none(
     client: Dialect, upstream: Dialect, streams: bool
 ) -> None:
     """Such as servers stream it: its arguments are never told."""
-    answer = Answer("id", "m", (Part("call", "{}", "c1", "now"),), "calls", "", Counts())
+    answer = ChatAnswer("id", "m", (Part("call", "{}", "c1", "now"),), "calls", "", Counts())
     theirs, mine = GRAMMARS[upstream.path], GRAMMARS[client.path]
     question = replace(HELLO, stream=streams)
     translation = Translation(client, upstream, asked(client, question), "m")

@@ -8,10 +8,10 @@ from typing import Any
 from amp.serve.translate.fields import Fields, parts_of
 from amp.serve.translate.meaning import (
     AnswerSchema,
+    ChatQuestion,
+    ChatTool,
+    ChatTurn,
     Part,
-    Question,
-    Tool,
-    Turn,
     given,
     joined,
     said,
@@ -44,7 +44,7 @@ SHARED = (
 """Fields that responses have, too."""
 
 
-def read_question(fields: Mapping[str, Any]) -> Question:
+def read_question(fields: Mapping[str, Any]) -> ChatQuestion:
     """What a request asks.
 
     Raises:
@@ -55,7 +55,7 @@ def read_question(fields: Mapping[str, Any]) -> Question:
     options = asked.inner("stream_options")
     options.drop("include_obfuscation")
     most = asked.whole("max_completion_tokens"), asked.whole("max_tokens")
-    question = Question(
+    question = ChatQuestion(
         asked.text("model"),
         joined(_turn(message) for message in asked.each("messages")),
         tuple(read_tool(tool, "function") for tool in asked.each("tools")),
@@ -75,21 +75,21 @@ def read_question(fields: Mapping[str, Any]) -> Question:
     return question
 
 
-def _turn(message: Fields) -> Turn:
+def _turn(message: Fields) -> ChatTurn:
     role = message.text("role")
     message.drop_idle({"annotations": ([],), "tool_calls": ([],), "refusal": ("",)})
     content = tuple(parts_of(message, "content", _part, "text"))
     if role == "tool":
-        turn = Turn("tool", (Part("result", id=message.text("tool_call_id"), parts=content),))
+        turn = ChatTurn("tool", (Part("result", id=message.text("tool_call_id"), parts=content),))
     elif role in ("system", "developer"):
-        turn = Turn("system", content)
+        turn = ChatTurn("system", content)
     elif role == "user":
-        turn = Turn("user", content)
+        turn = ChatTurn("user", content)
     elif role == "assistant":
         refusal = message.text("refusal")
         refused = (Part("refusal", refusal),) if refusal else ()
         calls = tuple(_call(call) for call in message.each("tool_calls"))
-        turn = Turn("assistant", (*_thoughts(message), *content, *refused, *calls))
+        turn = ChatTurn("assistant", (*_thoughts(message), *content, *refused, *calls))
     else:
         raise untranslatable(message.place("role"), f"{role[:40]!r} is unknown")
     message.end()
@@ -145,7 +145,7 @@ def _call(call: Fields) -> Part:
     return found
 
 
-def read_tool(tool: Fields, inner: str = "") -> Tool:
+def read_tool(tool: Fields, inner: str = "") -> ChatTool:
     """A tool of OpenAI's APIs.
 
     Args:
@@ -158,7 +158,7 @@ def read_tool(tool: Fields, inner: str = "") -> Tool:
     tool.drop("cache_control")
     function = tool.inner(inner) if inner else tool
     about = function.text("name"), function.text("description")
-    found = Tool(*about, function.table("parameters"), function.flag("strict"))
+    found = ChatTool(*about, function.table("parameters"), function.flag("strict"))
     function.end()
     tool.end()
     return found
@@ -206,7 +206,7 @@ def write_shape(shape: AnswerSchema) -> dict[str, Any]:
     return {"name": shape.name or "answer", "schema": shape.schema, **about}
 
 
-def write_question(question: Question) -> dict[str, Any]:
+def write_question(question: ChatQuestion) -> dict[str, Any]:
     """The request that asks this.
 
     Raises:
@@ -234,7 +234,7 @@ def write_question(question: Question) -> dict[str, Any]:
     return asked | said(question, API, SHARED, ("summary",))
 
 
-def _messages(turn: Turn, where: str) -> list[dict[str, Any]]:
+def _messages(turn: ChatTurn, where: str) -> list[dict[str, Any]]:
     if turn.role == "tool":
         return [
             {
@@ -280,7 +280,7 @@ def written_call(call: Part) -> dict[str, Any]:
     return {"id": call.id, "type": "function", "function": function}
 
 
-def _written_tool(tool: Tool) -> dict[str, Any]:
+def _written_tool(tool: ChatTool) -> dict[str, Any]:
     function: dict[str, Any] = {"name": tool.name, "parameters": tool.parameters}
     function |= {"description": tool.description} if tool.description else {}
     function |= {"strict": tool.strict} if tool.strict is not None else {}

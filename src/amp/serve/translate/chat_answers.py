@@ -13,12 +13,12 @@ from amp.models.reply import CUT_OFF, WITHHELD, end_of, failure_in
 from amp.serve.translate.chat import NAME, THOUGHTS, written_call
 from amp.serve.translate.meaning import (
     ENDED_EARLY,
-    Answer,
     BrokenAnswerError,
+    ChatAnswer,
+    ChatQuestion,
     Counts,
     Part,
     Piece,
-    Question,
     Stop,
     grown,
     is_json,
@@ -36,7 +36,7 @@ ENDS: Mapping[Stop, str] = {
 }
 
 
-def read_answer(answer: Mapping[str, Any]) -> Answer:
+def read_answer(answer: Mapping[str, Any]) -> ChatAnswer:
     """What an answer says.
 
     Raises:
@@ -69,7 +69,7 @@ def read_answer(answer: Mapping[str, Any]) -> Answer:
     stop, sequence = stop_of(choice, calls=any(part.kind == "call" for part in parts))
     identity = str(answer.get("id") or ""), str(answer.get("model") or "")
     created = number_of_seconds(answer.get("created"))
-    return Answer(*identity, tuple(parts), stop, sequence, counts_of(answer), created)
+    return ChatAnswer(*identity, tuple(parts), stop, sequence, counts_of(answer), created)
 
 
 def require_words(message: Mapping[str, Any]) -> None:
@@ -143,7 +143,7 @@ def number_of_seconds(value: object) -> int:
     return int(value) if isinstance(value, int | float) and 0 < value < 1e11 else 0
 
 
-def write_answer(answer: Answer) -> dict[str, Any]:
+def write_answer(answer: ChatAnswer) -> dict[str, Any]:
     """The answer that says this."""
     texts = [part.text for part in answer.parts if part.kind == "text"]
     refusals = [part.text for part in answer.parts if part.kind == "refusal"]
@@ -186,7 +186,7 @@ def written_thoughts(parts: Iterable[Part], first: int = 0) -> dict[str, Any]:
     )
 
 
-def head(answer: Answer, kind: str) -> dict[str, Any]:
+def head(answer: ChatAnswer, kind: str) -> dict[str, Any]:
     """The fields with which an answer or a chunk begins."""
     created = answer.created or int(time.time())
     return {
@@ -246,7 +246,7 @@ class ChatHearing:
             self._begun = True
             identity = str(data.get("id") or ""), str(data.get("model") or "")
             created = number_of_seconds(data.get("created"))
-            yield Piece("begin", answer=Answer(*identity, created=created))
+            yield Piece("begin", answer=ChatAnswer(*identity, created=created))
         self._counts = counts_of(data) or self._counts
         for choice in objects(data.get("choices")):
             if choice.get("index"):
@@ -278,7 +278,9 @@ class ChatHearing:
             raise BrokenAnswerError(ENDED_EARLY)
         yield from self._told_calls(at_end=True)
         stop, sequence = stop_of(self._choice, calls=bool(self._calls))
-        yield Piece("end", answer=Answer("", "", stop=stop, sequence=sequence, counts=self._counts))
+        yield Piece(
+            "end", answer=ChatAnswer("", "", stop=stop, sequence=sequence, counts=self._counts)
+        )
 
     def _more(self, part: Part) -> Iterator[Piece]:
         if self._later or (self._kind == "call" and not self._is_whole()):
@@ -328,7 +330,7 @@ class ChatHearing:
 class ChatTelling:
     """Writes the chunks of a stream."""
 
-    def __init__(self, question: Question) -> None:
+    def __init__(self, question: ChatQuestion) -> None:
         self._usage = question.usage
         self._begun: dict[str, Any] = {}
         self._calls = -1
@@ -370,7 +372,7 @@ class ChatTelling:
             call["function"]["name"] = piece.part.name
         return self._chunk({"tool_calls": [{"index": self._calls, **call}]})
 
-    def _end(self, answer: Answer) -> bytes:
+    def _end(self, answer: ChatAnswer) -> bytes:
         last = self._chunk({}, ENDS[answer.stop])
         if self._usage and answer.counts:
             usage = written_counts(answer.counts)

@@ -2,7 +2,8 @@
 
 Each API has a reader and a writer of these (`amp.serve.translate.chat` and its neighbours), so that
 three of them need six functions and not six translators. A reader leaves no field unread: what has
-no name here lands in `Question.others`, and a writer that has no words for one of those refuses it.
+no name here lands in `ChatQuestion.others`, and a writer that has no words for one of those
+refuses it.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class ChatTurn:
     """What one side says."""
 
     role: Role
@@ -62,7 +63,7 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Tool:
+class ChatTool:
     """A function that the model may call."""
 
     name: str
@@ -82,7 +83,7 @@ class AnswerSchema:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ChatQuestion:
     """A request.
 
     Attributes:
@@ -103,8 +104,8 @@ class Question:
     """
 
     model: str
-    turns: tuple[Turn, ...]
-    tools: tuple[Tool, ...] = ()
+    turns: tuple[ChatTurn, ...]
+    tools: tuple[ChatTool, ...] = ()
     choice: str = ""
     parallel: bool | None = None
     max_tokens: int | None = None
@@ -138,7 +139,7 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ChatAnswer:
     """An answer.
 
     Attributes:
@@ -174,7 +175,7 @@ class Piece:
 
     kind: Literal["begin", "part", "more", "sign", "end"]
     part: Part = Part("text")
-    answer: Answer = Answer("", "")
+    answer: ChatAnswer = ChatAnswer("", "")
 
 
 class InTurn:
@@ -226,9 +227,9 @@ class BrokenAnswerError(Exception):
     """An upstream says that it failed, or what it says is no answer."""
 
 
-def gathered(pieces: Iterable[Piece]) -> Answer:
+def gathered(pieces: Iterable[Piece]) -> ChatAnswer:
     """The answer that the pieces of a stream make up."""
-    answer, parts = Answer("", ""), list[Part]()
+    answer, parts = ChatAnswer("", ""), list[Part]()
     for piece in pieces:
         if piece.kind in ("begin", "end"):
             first = answer
@@ -249,7 +250,7 @@ def grown(part: Part, piece: Piece) -> Part:
     return replace(part, text=part.text + piece.part.text)
 
 
-def scattered(answer: Answer) -> Iterator[Piece]:
+def scattered(answer: ChatAnswer) -> Iterator[Piece]:
     """The pieces of an answer that came whole."""
     yield Piece("begin", answer=replace(answer, parts=()))
     for part in answer.parts:
@@ -257,12 +258,12 @@ def scattered(answer: Answer) -> Iterator[Piece]:
     yield Piece("end", answer=replace(answer, parts=()))
 
 
-def joined(turns: Iterable[Turn]) -> tuple[Turn, ...]:
+def joined(turns: Iterable[ChatTurn]) -> tuple[ChatTurn, ...]:
     """The turns, those of one side after each other in one, but for the user's."""
-    found: list[Turn] = []
+    found: list[ChatTurn] = []
     for turn in turns:
         if found and turn.role == found[-1].role != "user":
-            turn = Turn(turn.role, found.pop().parts + turn.parts)
+            turn = ChatTurn(turn.role, found.pop().parts + turn.parts)
         found.append(turn)
     return tuple(found)
 
@@ -330,7 +331,7 @@ def given(**fields: object) -> dict[str, Any]:
 
 
 def said(
-    question: Question, api: str, names: Collection[str], idle: Collection[str]
+    question: ChatQuestion, api: str, names: Collection[str], idle: Collection[str]
 ) -> dict[str, Any]:
     """The further fields of a question, as an API has them under the same names.
 

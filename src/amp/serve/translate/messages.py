@@ -15,10 +15,10 @@ from amp.serve.dialects.efforts import anthropic_effort, takes_budget, thinking_
 from amp.serve.translate.fields import Fields, parts_of
 from amp.serve.translate.meaning import (
     AnswerSchema,
+    ChatQuestion,
+    ChatTool,
+    ChatTurn,
     Part,
-    Question,
-    Tool,
-    Turn,
     given,
     joined,
     said,
@@ -48,7 +48,7 @@ _NO_ID = re.compile(r"[^a-zA-Z0-9_-]")
 _DATA = re.compile(r"data:([^;,]*);base64,(.*)", re.DOTALL)
 
 
-def read_question(fields: Mapping[str, Any]) -> Question:
+def read_question(fields: Mapping[str, Any]) -> ChatQuestion:
     """What a request asks.
 
     Raises:
@@ -60,13 +60,13 @@ def read_question(fields: Mapping[str, Any]) -> Question:
     metadata, choice = asked.inner("metadata"), asked.inner("tool_choice")
     output = asked.inner("output_config")
     system = tuple(parts_of(asked, "system", _part, "text"))
-    turns = [Turn("system", system)] if system else []
+    turns = [ChatTurn("system", system)] if system else []
     for message in asked.each("messages"):
         turns += _turns(message)
     parallel = choice.flag("disable_parallel_tool_use")
     user = metadata.text("user_id")
     asked_effort, summary = _effort(asked.inner("thinking"), output.text("effort"))
-    question = Question(
+    question = ChatQuestion(
         asked.text("model"),
         joined(turns),
         tuple(_tool(tool) for tool in asked.each("tools")),
@@ -87,20 +87,20 @@ def read_question(fields: Mapping[str, Any]) -> Question:
     return question
 
 
-def _turns(message: Fields) -> list[Turn]:
+def _turns(message: Fields) -> list[ChatTurn]:
     """A message may hold results before what the user says."""
     role = message.text("role")
     if role not in ("user", "assistant", "system"):
         raise untranslatable(message.place("role"), f"{role[:40]!r} is unknown")
     parts = parts_of(message, "content", _part, "text")
     message.end()
-    turns: list[Turn] = []
+    turns: list[ChatTurn] = []
     for part in parts:
         side: Any = "tool" if part.kind == "result" else role
         if not turns or turns[-1].role != side:
-            turns.append(Turn(side, ()))
-        turns[-1] = Turn(side, (*turns[-1].parts, part))
-    return turns or [Turn(role, ())]  # type: ignore[arg-type]  # it is one of the three
+            turns.append(ChatTurn(side, ()))
+        turns[-1] = ChatTurn(side, (*turns[-1].parts, part))
+    return turns or [ChatTurn(role, ())]  # type: ignore[arg-type]  # it is one of the three
 
 
 def _part(part: Fields) -> Part:
@@ -142,13 +142,13 @@ def _url(source: Fields) -> str:
     return url
 
 
-def _tool(tool: Fields) -> Tool:
+def _tool(tool: Fields) -> ChatTool:
     kind = tool.text("type")
     if kind not in ("", "custom"):
         raise untranslatable(tool.where, f"tools of the type {kind[:40]!r} are Anthropic's own")
     tool.drop("cache_control", "eager_input_streaming")
     name, description = tool.text("name"), tool.text("description")
-    found = Tool(name, description, tool.table("input_schema"), tool.flag("strict"))
+    found = ChatTool(name, description, tool.table("input_schema"), tool.flag("strict"))
     tool.end()
     return found
 
@@ -200,7 +200,7 @@ def takes_stop(stop: str) -> bool:
     return bool(stop.strip())
 
 
-def write_question(question: Question) -> dict[str, Any]:
+def write_question(question: ChatQuestion) -> dict[str, Any]:
     """The request that asks this.
 
     Raises:
@@ -249,7 +249,7 @@ def _unless_default(value: float | None) -> float | None:
     return None if value == 1 else value
 
 
-def _thinking(question: Question, asked: Mapping[str, Any]) -> dict[str, Any]:
+def _thinking(question: ChatQuestion, asked: Mapping[str, Any]) -> dict[str, Any]:
     """What asks for an effort; older models take a budget, and need it before they call tools."""
     effort_ = _EFFORTS.get(question.effort, question.effort)
     if effort_ in ("", "none"):
@@ -267,7 +267,7 @@ def _thinking(question: Question, asked: Mapping[str, Any]) -> dict[str, Any]:
     return anthropic_effort(asked, arm)
 
 
-def _require(question: Question) -> None:
+def _require(question: ChatQuestion) -> None:
     if (question.temperature or 0) > 1:
         what = f"it is {str(question.temperature)[:40]}, {API} takes 0 to 1"
         raise untranslatable("temperature", what)
@@ -276,7 +276,7 @@ def _require(question: Question) -> None:
         raise untranslatable("messages", what)
 
 
-def _blocks(turn: Turn, where: str) -> list[dict[str, Any]]:
+def _blocks(turn: ChatTurn, where: str) -> list[dict[str, Any]]:
     blocks = [_block(part, where) for part in turn.parts]
     return [block for block in blocks if block is not None]
 
@@ -323,14 +323,14 @@ def _arguments(call: Part, where: str) -> dict[str, Any]:
     return found
 
 
-def _written_tool(tool: Tool) -> dict[str, Any]:
+def _written_tool(tool: ChatTool) -> dict[str, Any]:
     schema = tool.parameters or {"type": "object", "properties": {}}
     about = {"description": tool.description} if tool.description else {}
     strict = {"strict": True} if tool.strict else {}
     return {"name": tool.name, **about, "input_schema": schema, **strict}
 
 
-def _written_choice(question: Question) -> dict[str, Any]:
+def _written_choice(question: ChatQuestion) -> dict[str, Any]:
     named = {"type": "tool", "name": question.choice.removeprefix("=")}
     kinds: dict[str, dict[str, Any]] = {name: {"type": name} for name in ("auto", "none", "any")}
     choice = kinds.get(question.choice, named) if question.choice else {}

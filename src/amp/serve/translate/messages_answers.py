@@ -12,13 +12,13 @@ from amp.models.bill import number, table
 from amp.models.reply import CUT_OFF, WITHHELD, end_of, failure_in
 from amp.serve.translate.meaning import (
     ENDED_EARLY,
-    Answer,
     BrokenAnswerError,
+    ChatAnswer,
+    ChatQuestion,
     Counts,
     InTurn,
     Part,
     Piece,
-    Question,
     Stop,
     objects,
     signed,
@@ -39,7 +39,7 @@ _LAST = ("message_delta", "message_stop")
 NO_COUNTS = Counts()
 
 
-def read_answer(answer: Mapping[str, Any]) -> Answer:
+def read_answer(answer: Mapping[str, Any]) -> ChatAnswer:
     """What an answer says.
 
     Raises:
@@ -53,7 +53,7 @@ def read_answer(answer: Mapping[str, Any]) -> Answer:
     parts = tuple(read_block(block) for block in objects(content))
     stop, sequence = stop_of(answer)
     counts = counts_of(table(answer, "usage"), NO_COUNTS) if answer.get("usage") else None
-    return Answer(*identity_of(answer), parts, stop, sequence, counts)
+    return ChatAnswer(*identity_of(answer), parts, stop, sequence, counts)
 
 
 def identity_of(message: Mapping[str, Any]) -> tuple[str, str]:
@@ -103,7 +103,7 @@ def counts_of(usage: Mapping[str, Any], before: Counts) -> Counts:
     return replace(found, prompt=fresh + cached + wrote, cached=cached, written=wrote)
 
 
-def write_answer(answer: Answer) -> dict[str, Any]:
+def write_answer(answer: ChatAnswer) -> dict[str, Any]:
     """The answer that says this.
 
     Raises:
@@ -117,13 +117,13 @@ def write_answer(answer: Answer) -> dict[str, Any]:
     }
 
 
-def head(answer: Answer) -> dict[str, Any]:
+def head(answer: ChatAnswer) -> dict[str, Any]:
     """The fields with which an answer begins."""
     name = answer.id if answer.id.startswith("msg_") else f"msg_{answer.id}"
     return {"id": name, "type": "message", "role": "assistant", "model": answer.model}
 
 
-def written_stop(answer: Answer) -> dict[str, Any]:
+def written_stop(answer: ChatAnswer) -> dict[str, Any]:
     """Why it ended, in fields."""
     return {"stop_reason": _ENDS[answer.stop], "stop_sequence": answer.sequence or None}
 
@@ -165,7 +165,7 @@ class MessagesHearing:
     """
 
     _counts: Counts = NO_COUNTS
-    _answer: Answer | None = None
+    _answer: ChatAnswer | None = None
     _call: str | None = None
     _in_turn: InTurn = field(default_factory=InTurn)
 
@@ -187,7 +187,7 @@ class MessagesHearing:
         if kind == "message_start":
             message = table(data, "message")
             self._counts = counts_of(table(message, "usage"), self._counts)
-            yield Piece("begin", answer=Answer(*identity_of(message), counts=self._counts))
+            yield Piece("begin", answer=ChatAnswer(*identity_of(message), counts=self._counts))
         elif kind == "content_block_start":
             part = read_block(table(data, "content_block"))
             if part.kind == "call":  # its arguments come in pieces
@@ -202,7 +202,7 @@ class MessagesHearing:
         elif kind == "message_delta":
             self._counts = counts_of(table(data, "usage"), self._counts)
             stop, sequence = stop_of(table(data, "delta"))
-            self._answer = Answer("", "", stop=stop, sequence=sequence)
+            self._answer = ChatAnswer("", "", stop=stop, sequence=sequence)
 
     def end(self) -> Iterator[Piece]:
         """What there is to tell at the end.
@@ -232,7 +232,7 @@ class MessagesHearing:
 class MessagesTelling:
     """Writes the events of a stream."""
 
-    def __init__(self, question: Question) -> None:
+    def __init__(self, question: ChatQuestion) -> None:
         self._at = -1
         self._open: Part | None = None
 

@@ -19,11 +19,11 @@ from amp.serve.translate.chat import (
 )
 from amp.serve.translate.fields import Fields, parts_of
 from amp.serve.translate.meaning import (
+    ChatQuestion,
+    ChatTool,
+    ChatTurn,
     Part,
-    Question,
     Role,
-    Tool,
-    Turn,
     given,
     joined,
     said,
@@ -46,7 +46,7 @@ _IDLE: Mapping[str, tuple[object, ...]] = {
 }
 
 
-def read_question(fields: Mapping[str, Any]) -> Question:
+def read_question(fields: Mapping[str, Any]) -> ChatQuestion:
     """What a request asks.
 
     Raises:
@@ -64,9 +64,9 @@ def read_question(fields: Mapping[str, Any]) -> Question:
     turns = [_turn(item) for item in Fields({"input": items}).each("input")]
     summary = reasoning.text("summary") or reasoning.text("generate_summary")
     others = given(verbosity=text.any("verbosity"), summary=summary or None)
-    question = Question(
+    question = ChatQuestion(
         asked.text("model"),
-        joined([Turn("system", system), *turns] if system else turns),
+        joined([ChatTurn("system", system), *turns] if system else turns),
         tuple(map(read_tool, asked.each("tools"))),
         read_choice(asked.any("tool_choice")),
         asked.flag("parallel_tool_calls"),
@@ -85,7 +85,7 @@ def read_question(fields: Mapping[str, Any]) -> Question:
     return question
 
 
-def _turn(item: Fields) -> Turn:
+def _turn(item: Fields) -> ChatTurn:
     kind = item.text("type") or "message"
     item.drop("status", "phase", *(["id"] if kind != "reasoning" else []))
     if kind == "message":
@@ -94,15 +94,15 @@ def _turn(item: Fields) -> Turn:
         roles |= {"user": "user", "assistant": "assistant"}
         if role not in roles:
             raise untranslatable(item.place("role"), f"{role[:40]!r} is unknown")
-        turn = Turn(roles[role], tuple(parts_of(item, "content", _part, "input_text")))
+        turn = ChatTurn(roles[role], tuple(parts_of(item, "content", _part, "input_text")))
     elif kind == "function_call":
         called = item.text("call_id"), item.text("name")
-        turn = Turn("assistant", (Part("call", item.text("arguments"), *called),))
+        turn = ChatTurn("assistant", (Part("call", item.text("arguments"), *called),))
     elif kind == "function_call_output":
         output = tuple(parts_of(item, "output", _part, "input_text"))
-        turn = Turn("tool", (Part("result", id=item.text("call_id"), parts=output),))
+        turn = ChatTurn("tool", (Part("result", id=item.text("call_id"), parts=output),))
     elif kind == "reasoning":
-        turn = Turn("assistant", tuple(_thoughts(item)))
+        turn = ChatTurn("assistant", tuple(_thoughts(item)))
     else:
         raise untranslatable(item.where, f"items of the type {kind[:40]!r} are OpenAI's own")
     item.end()
@@ -146,7 +146,7 @@ def _part(part: Fields) -> Part:
     return found
 
 
-def write_question(question: Question) -> dict[str, Any]:
+def write_question(question: ChatQuestion) -> dict[str, Any]:
     """The request that asks this.
 
     Raises:
@@ -179,7 +179,7 @@ def write_question(question: Question) -> dict[str, Any]:
     return asked | more
 
 
-def _items(turn: Turn, where: str) -> Iterator[dict[str, Any]]:
+def _items(turn: ChatTurn, where: str) -> Iterator[dict[str, Any]]:
     """The items of a turn; texts and images of the user's are one of them."""
     said_parts = [part for part in turn.parts if part.kind in ("text", "image", "file")]
     if turn.role in ("user", "system") and (said_parts or not turn.parts):
@@ -230,7 +230,7 @@ def _written_part(part: Part, where: str) -> dict[str, Any]:
     raise untranslatable(where, f"{API} has no place for such a {part.kind}")
 
 
-def _written_tool(tool: Tool) -> dict[str, Any]:
+def _written_tool(tool: ChatTool) -> dict[str, Any]:
     about = {"description": tool.description} if tool.description else {}
     strict = bool(tool.strict)  # left open, this API takes it for true
     return {

@@ -12,13 +12,13 @@ from amp.models.reply import reason_of
 from amp.serve.translate.chat_answers import number_of_seconds
 from amp.serve.translate.meaning import (
     ENDED_EARLY,
-    Answer,
     BrokenAnswerError,
+    ChatAnswer,
+    ChatQuestion,
     Counts,
     InTurn,
     Part,
     Piece,
-    Question,
     Stop,
     grown,
     objects,
@@ -39,7 +39,7 @@ _TEXTS = {
 }
 
 
-def read_answer(answer: Mapping[str, Any]) -> Answer:
+def read_answer(answer: Mapping[str, Any]) -> ChatAnswer:
     """What an answer says.
 
     Raises:
@@ -73,7 +73,7 @@ def read_item(item: Mapping[str, Any]) -> Iterator[Part]:
         raise BrokenAnswerError(f"it has an item of the type {str(kind)[:40]!r}")
 
 
-def outcome_of(answer: Mapping[str, Any], parts: list[Part]) -> Answer:
+def outcome_of(answer: Mapping[str, Any], parts: list[Part]) -> ChatAnswer:
     """An answer without its parts."""
     stop: Stop = "calls" if any(part.kind == "call" for part in parts) else "stop"
     if answer.get("status") == "incomplete":
@@ -81,7 +81,7 @@ def outcome_of(answer: Mapping[str, Any], parts: list[Part]) -> Answer:
         stop = "withheld" if why == "content_filter" else "length"
     identity = str(answer.get("id") or ""), str(answer.get("model") or "")
     created = number_of_seconds(answer.get("created_at"))
-    return Answer(*identity, stop=stop, counts=_counts(answer), created=created)
+    return ChatAnswer(*identity, stop=stop, counts=_counts(answer), created=created)
 
 
 def _counts(answer: Mapping[str, Any]) -> Counts | None:
@@ -99,7 +99,7 @@ def _counts(answer: Mapping[str, Any]) -> Counts | None:
     return Counts(*(number(figure) or 0 for figure in figures))
 
 
-def write_answer(answer: Answer) -> dict[str, Any]:
+def write_answer(answer: ChatAnswer) -> dict[str, Any]:
     """The answer that says this."""
     status = "incomplete" if answer.stop in _CUT else "completed"
     items = [
@@ -108,12 +108,14 @@ def write_answer(answer: Answer) -> dict[str, Any]:
     return written_response(answer, status, items)
 
 
-def item_name(answer: Answer, at: int) -> str:
+def item_name(answer: ChatAnswer, at: int) -> str:
     """The name of the item of a part, whose kind comes before it."""
     return f"{answer.id}-{at}"
 
 
-def written_response(answer: Answer, status: str, items: list[dict[str, Any]]) -> dict[str, Any]:
+def written_response(
+    answer: ChatAnswer, status: str, items: list[dict[str, Any]]
+) -> dict[str, Any]:
     """A response, at any time of its making."""
     cut = {"reason": _CUT[answer.stop]} if status == "incomplete" else None
     return {
@@ -176,7 +178,7 @@ class ResponsesHearing:
     def __init__(self) -> None:
         self._parts: list[Part] = []
         self._open: Part | None = None
-        self._answer: Answer | None = None
+        self._answer: ChatAnswer | None = None
         self._in_turn = InTurn()
         self._told = False  # whether an event told something of the item that is open
 
@@ -267,8 +269,8 @@ class ResponsesHearing:
 class ResponsesTelling:
     """Writes the events of a stream."""
 
-    question: Question
-    _answer: Answer = Answer("", "")  # noqa: RUF009  # frozen
+    question: ChatQuestion
+    _answer: ChatAnswer = ChatAnswer("", "")  # noqa: RUF009  # frozen
     _number: int = 0
 
     def feed(self, piece: Piece) -> bytes:

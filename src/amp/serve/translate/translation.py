@@ -21,11 +21,11 @@ from amp.serve.translate import (
     responses_answers,
 )
 from amp.serve.translate.meaning import (
-    Answer,
     BrokenAnswerError,
+    ChatAnswer,
+    ChatQuestion,
     Part,
     Piece,
-    Question,
     gathered,
     scattered,
     written,
@@ -72,12 +72,12 @@ class Grammar:
         takes_stop: whether it lets an answer end at a string.
     """
 
-    read_question: Callable[[Mapping[str, Any]], Question]
-    write_question: Callable[[Question], dict[str, Any]]
-    read_answer: Callable[[Mapping[str, Any]], Answer]
-    write_answer: Callable[[Answer], dict[str, Any]]
+    read_question: Callable[[Mapping[str, Any]], ChatQuestion]
+    write_question: Callable[[ChatQuestion], dict[str, Any]]
+    read_answer: Callable[[Mapping[str, Any]], ChatAnswer]
+    write_answer: Callable[[ChatAnswer], dict[str, Any]]
     hearing: Callable[[], Hearing]
-    telling: Callable[[Question], Telling]
+    telling: Callable[[ChatQuestion], Telling]
     takes_stop: Callable[[str], bool] = bool
 
 
