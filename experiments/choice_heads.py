@@ -23,7 +23,7 @@ import numpy as np
 from amp.assess.correctness import group_of
 from amp.benchmarks import load_benchmark
 from amp.benchmarks.base import Benchmark
-from amp.benchmarks.labels import candidates_of, context_at, label_steps
+from amp.benchmarks.labels import context_at, label_steps
 from amp.evaluate import EpisodeDataset
 from amp.learn.correctness import JudgedCandidate, TrainedCorrectness, judged, train_correctness
 from amp.report.stats import Array, weighted_auroc
@@ -85,7 +85,7 @@ def choices(level: str, episodes: Iterable[Episode], verdicts: Verdicts) -> list
             zip(episode.steps, verdicts[episode.task.id], strict=True)
         ):
             context = context_at(episode, index)
-            for candidate, mistaken in zip(candidates_of(step), told, strict=True):
+            for candidate, mistaken in zip(step.candidates, told, strict=True):
                 if mistaken is not None:
                     made.append(Row(level, judged(context, candidate, right=not mistaken)))
     return made

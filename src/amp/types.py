@@ -356,6 +356,11 @@ class StepRecord:
     probe: Probe | None = None
     final_complexity: Complexity | None = None
 
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """All of them, in the order in which the rounds brought them."""
+        return tuple(candidate for each in self.rounds for candidate in each.candidates)
+
 
 def standing_plan(steps: Sequence[StepRecord]) -> tuple[str, ...]:
     """The plan that stands after some steps: that of the candidate carried out in the last one.
@@ -365,9 +370,9 @@ def standing_plan(steps: Sequence[StepRecord]) -> tuple[str, ...]:
     if not steps:
         return ()
     last = steps[-1]
-    candidates = [candidate for each in last.rounds for candidate in each.candidates]
+    candidates = last.candidates
     if last.stop is not None and last.stop.winner is not None:
-        candidates = [candidates[last.stop.winner]]
+        candidates = (candidates[last.stop.winner],)
     plans = (c.plan for c in reversed(candidates) if c.action == last.action and c.plan)
     return next(plans, ())
 

@@ -86,7 +86,7 @@ def most_likely(candidates: Sequence[Candidate]) -> Candidate | None:
     Candidates that break a rule count only if no other names an action. None if none does.
     """
     voters = (candidate for _, candidate in ballots(candidates))
-    return max(voters, key=_likelihood, default=None)
+    return max(voters, key=likelihood, default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +159,9 @@ def posterior(candidates: Sequence[Candidate]) -> Posterior:
 
 def p_chosen(step: StepRecord) -> float | None:
     """How probably the action of a step is right; None without one, or if no candidate is rated."""
-    candidates = [candidate for made in step.rounds for candidate in made.candidates]
-    if step.action is None or all(candidate.p_right is None for candidate in candidates):
+    if step.action is None or all(candidate.p_right is None for candidate in step.candidates):
         return None
-    return posterior(candidates).shares.get(step.action)
+    return posterior(step.candidates).shares.get(step.action)
 
 
 def ballots(candidates: Sequence[Candidate]) -> list[tuple[str, Candidate]]:
@@ -175,14 +174,14 @@ def _champion(candidates: Sequence[Candidate], weights: Mapping[str, float]) -> 
     """The likeliest candidate of the action of the highest weight."""
     best: dict[str, Candidate] = {}
     for action, candidate in ballots(candidates):
-        if action not in best or _likelihood(candidate) > _likelihood(best[action]):
+        if action not in best or likelihood(candidate) > likelihood(best[action]):
             best[action] = candidate
     if not best:
         return None
-    return best[max(best, key=lambda action: (weights[action], _likelihood(best[action])))]
+    return best[max(best, key=lambda action: (weights[action], likelihood(best[action])))]
 
 
-def _likelihood(candidate: Candidate) -> float:
+def likelihood(candidate: Candidate) -> float:
     """Log-probability of the choice, or else of the text; least of all if unknown."""
     if candidate.probability is not None:
         return math.log(candidate.probability) if candidate.probability > 0.0 else -math.inf

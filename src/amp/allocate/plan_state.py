@@ -104,7 +104,7 @@ def memory(steps: Sequence[StepRecord]) -> Hashable:
         for step in steps[-RECENT:]
     )
     plans = min(_MOST_PLANS, sum(map(_planned, steps)))
-    sure = _sure(_candidates(steps[-1])) if steps else None
+    sure = _sure(steps[-1].candidates) if steps else None
     return recent, steps_since_plan(steps), plans, sure, _figures(_last_plan(steps))
 
 
@@ -120,7 +120,7 @@ def _of_options(context: StepContext) -> dict[str, float]:
     candidates = context.evidence.candidates
     sure = _sure(candidates)
     if not candidates and context.steps:
-        sure = _sure(_candidates(context.steps[-1]))
+        sure = _sure(context.steps[-1].candidates)
     return found if sure is None else found | {"sure": sure}
 
 
@@ -159,7 +159,7 @@ def _of_plan(context: StepContext) -> dict[str, float]:
 
 def _last_plan(steps: Sequence[StepRecord]) -> Candidate | None:
     """The plan that was written last."""
-    found = (_written(_candidates(step)) for step in reversed(steps) if _planned(step))
+    found = (_written(step.candidates) for step in reversed(steps) if _planned(step))
     return next(filter(None, found), None)
 
 
@@ -173,10 +173,6 @@ def _figures(plan: Candidate | None) -> tuple[float | None, ...]:
     if plan is None or plan.tokens is None:
         return None, None, None
     return plan.log_prob, plan.entropy, plan.tokens.least
-
-
-def _candidates(step: StepRecord) -> tuple[Candidate, ...]:
-    return tuple(candidate for each in step.rounds for candidate in each.candidates)
 
 
 def _sure(candidates: Sequence[Candidate]) -> float | None:

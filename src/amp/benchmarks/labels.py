@@ -27,7 +27,7 @@ from amp.votes import weighted_vote
 
 def candidates_of(step: StepRecord) -> tuple[Candidate, ...]:
     """All candidates of a step, in the order in which its rounds brought them."""
-    return tuple(candidate for made in step.rounds for candidate in made.candidates)
+    return step.candidates
 
 
 def context_at(episode: Episode, step: int, candidates: tuple[int, ...] = ()) -> StepContext:
@@ -36,7 +36,7 @@ def context_at(episode: Episode, step: int, candidates: tuple[int, ...] = ()) ->
     Args:
         episode: the episode.
         step: index of the step, from 0.
-        candidates: indices among `candidates_of` the step; empty before the first round.
+        candidates: indices among its candidates; empty before the first round.
 
     Raises:
         InvalidInputError: if there is no such step or candidate.
@@ -46,7 +46,7 @@ def context_at(episode: Episode, step: int, candidates: tuple[int, ...] = ()) ->
             f"step is {step}, but the episode of {episode.task.id} has {len(episode.steps)} steps"
         )
     record = episode.steps[step]
-    recorded = candidates_of(record)
+    recorded = record.candidates
     for index in candidates:
         if not 0 <= index < len(recorded):
             raise InvalidInputError(
@@ -92,7 +92,7 @@ def label_steps(episode: Episode, benchmark: Benchmark) -> tuple[StepLabels, ...
     judge = benchmark.judge(episode.task)
     labels = []
     for index, step in enumerate(episode.steps):
-        actions = [candidate.action for candidate in candidates_of(step)]
+        actions = [candidate.action for candidate in step.candidates]
         verdicts = {action: judge.mistaken(action) for action in dict.fromkeys(actions)}
         labels.append(StepLabels(index, tuple(verdicts[action] for action in actions)))
         if step.action is not None:
@@ -118,7 +118,7 @@ def cheapest(episode: Episode, judged: Iterable[StepLabels]) -> list[Annotation]
     """
     annotations = []
     for labels in judged:
-        candidates = candidates_of(episode.steps[labels.step])
+        candidates = episode.steps[labels.step].candidates
         needed = _fewest(candidates, labels)
         if needed is not None:
             complexity = math.log2(needed) / math.log2(2 * len(candidates))
@@ -137,7 +137,7 @@ def settling(episode: Episode, judged: Iterable[StepLabels]) -> list[Annotation]
         rate = _failure_rate(labels)
         if rate is not None:
             annotations.append(_annotation(episode, labels, "settling", rate))
-        candidates = candidates_of(episode.steps[labels.step])
+        candidates = episode.steps[labels.step].candidates
         for known in _parts(len(candidates)):
             mistaken = _vote_mistaken(candidates, labels, known)
             if mistaken is not None:

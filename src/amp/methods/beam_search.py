@@ -7,7 +7,6 @@ as everywhere; there is no beam search within a step.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -36,7 +35,7 @@ from amp.types import (
     decided_by,
     first_failure,
 )
-from amp.votes import vote
+from amp.votes import likelihood, vote
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,22 +84,15 @@ def ranked(beams: Sequence[Beam], candidates: Sequence[Sequence[Candidate]]) -> 
         votes = 1.0 if candidate.p_correct is None else candidate.p_correct
         if key in merged:
             votes += merged[key].votes
-            candidate = max(merged[key].candidate, candidate, key=_likelihood)
-        log_prob = beams[index].log_prob + _likelihood(candidate)
+            candidate = max(merged[key].candidate, candidate, key=likelihood)
+        log_prob = beams[index].log_prob + likelihood(candidate)
         merged[key] = Extension(index, candidate, votes, log_prob)
     # The candidate's own comes last: it decides where something before it left the sum unknown.
     return sorted(
         merged.values(),
-        key=lambda e: (e.votes, e.log_prob, _likelihood(e.candidate)),
+        key=lambda e: (e.votes, e.log_prob, likelihood(e.candidate)),
         reverse=True,
     )
-
-
-def _likelihood(candidate: Candidate) -> float:
-    """Log-probability of the choice, or else of the text; least of all if unknown."""
-    if candidate.probability is not None:
-        return math.log(candidate.probability) if candidate.probability > 0.0 else -math.inf
-    return -math.inf if candidate.log_prob is None else candidate.log_prob
 
 
 async def grow(

@@ -14,7 +14,7 @@ from statistics import fmean, pstdev
 from typing import TYPE_CHECKING
 
 from amp.benchmarks.base import Benchmark
-from amp.benchmarks.labels import candidates_of, label_steps
+from amp.benchmarks.labels import label_steps
 from amp.report.html_page import fragment
 from amp.report.report import RunReport
 from amp.report.runs import Run
@@ -284,7 +284,7 @@ def _shown(
     place: int, step: StepRecord, marks: tuple[bool | None, ...], usual: Usual, same: bool
 ) -> _ShownStep:
     """A step, its rounds with the candidates that are shown, and how many are not."""
-    candidates = candidates_of(step)
+    candidates = step.candidates
     verdicts = [*marks, *([None] * (len(candidates) - len(marks)))]
     done = (m for c, m in zip(candidates, verdicts, strict=True) if c.action == step.action)
     told = iter(verdicts)

@@ -18,7 +18,7 @@ from amp.annotations.store import Annotation
 from amp.assess.base import Assessor
 from amp.assess.features import FEATURES
 from amp.assess.neural import NeuralAssessor
-from amp.benchmarks.labels import candidates_of, context_at
+from amp.benchmarks.labels import context_at
 from amp.report.validity import (
     RESAMPLES,
     Difference,
@@ -240,7 +240,7 @@ def score_rows(
         count = 1
         if candidates == 0:
             step = known[note.task].steps[note.step]
-            count = max(1, len(candidates_of(step)))
+            count = max(1, len(step.candidates))
         failed = round(note.complexity * count)
         made += [Row(note.task, True, scores)] * failed
         made += [Row(note.task, False, scores)] * (count - failed)
