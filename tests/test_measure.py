@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.fakes.laws import BATCHES, CARD, law
 
 from amp import cli
 from amp.errors import InvalidInputError
@@ -19,18 +20,6 @@ from amp.models.base import Completion, ModelCard, Request
 from amp.models.registry import load_model
 from amp.models.scripted import ScriptedModel
 from amp.profiling import QUICK, Plan, fit_profile, measure
-
-CARD = ModelCard("a/model", "ab" * 32, parameters=1000)
-BATCHES = (1, 2, 4, 8)
-
-
-def law(
-    call: float, prompt: float, prompt_pair: float, completion_pair: float, steps: list[float]
-) -> Profile:
-    return Profile(
-        "law", "", "", 1, call, prompt, prompt_pair, completion_pair, BATCHES, tuple(steps), 0.0, ()
-    )  # fmt: skip
-
 
 laws = st.builds(
     law,

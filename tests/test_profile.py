@@ -8,23 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.fakes.laws import CARD, law
 
 from amp.errors import InvalidInputError, MissingDependencyError
 from amp.latency import CostModel, Lengths, Measurement, Profile, load_profile
-from amp.models.base import ModelCard
 from amp.profiling import fit_profile
 from amp.types import Allocation, Usage
-
-CARD = ModelCard("a/model", "ab" * 32, parameters=1000)
-BATCHES = (1, 2, 4, 8)
-
-
-def law(
-    call: float, prompt: float, prompt_pair: float, completion_pair: float, steps: list[float]
-) -> Profile:
-    return Profile(
-        "law", "", "", 1, call, prompt, prompt_pair, completion_pair, BATCHES, tuple(steps), 0.0, ()
-    )  # fmt: skip
 
 
 def test_between_batches_the_step_is_a_line_and_beyond_them_samples_wait() -> None:

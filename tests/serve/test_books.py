@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,12 +32,6 @@ pytestmark = pytest.mark.slow
 Opened = Callable[[], AbstractAsyncContextManager[Books]]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with redis_server(tmp_path_factory.mktemp("redis")) as url:
-        yield url
-
-
 @pytest.fixture(params=["a file", "a fake of Redis", "Redis"])
 def opened(request: pytest.FixtureRequest) -> Opened:
     """Opens new, empty accounts of each kind."""
@@ -51,7 +45,7 @@ def opened(request: pytest.FixtureRequest) -> Opened:
 
         return opened_file
     if request.param == "Redis":
-        url: str = request.getfixturevalue("server")
+        url: str = request.getfixturevalue("redis_url")
 
         @asynccontextmanager
         async def opened_redis() -> AsyncIterator[Books]:

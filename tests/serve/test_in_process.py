@@ -61,15 +61,6 @@ def upstream(respond: Callable[[Asked], Reply] = either) -> Iterator[Upstream]:
         thread.join()
 
 
-@pytest.fixture
-def prices(tmp_path: Path) -> Path:
-    """10 dollars a million prompt tokens, 1 cached, 100 completion tokens."""
-    table = tmp_path / "prices.toml"
-    row = "prompt = 10.0\ncached = 1.0\ncompletion = 100.0\n"
-    table.write_text(f"[openai.gpt]\n{row}[anthropic.claude]\n{row}")
-    return table
-
-
 def test_openai_chats_streams_and_calls_tools(prices: Path) -> None:
     with upstream() as server:
         own = openai.OpenAI(base_url=server.url, api_key="sk-client")

@@ -19,15 +19,6 @@ TOOL: Any = {"type": "function", "function": {"name": "add", "parameters": {}}}
 HELLO: list[Any] = [{"role": "user", "content": "How much are two and two?"}]
 
 
-@pytest.fixture
-def prices(tmp_path: Path) -> Path:
-    """10 dollars a million prompt tokens, 1 cached, 100 completion tokens."""
-    table = tmp_path / "prices.toml"
-    row = "prompt = 10.0\ncached = 1.0\ncompletion = 100.0\n"
-    table.write_text(f"[openai.gpt]\n{row}[anthropic.claude]\n{row}")
-    return table
-
-
 async def test_openai_chats_streams_and_calls_tools(prices: Path) -> None:
     async with (
         serving(either) as upstream,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 import fakeredis
@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 from tests.fakes.budgets import Books, books_in
 from tests.fakes.methods import babbler
-from tests.fakes.redis import redis_server
 from tests.fakes.shared_budgets import Home, here, in_an_actor, in_redis
 from tests.fakes.worlds import RIDDLE, Riddle
 from tests.test_shared_budget import AGENTS, Rounds, facts, planner
@@ -35,16 +34,10 @@ Opened = Callable[..., AbstractAsyncContextManager[Home]]
 HOMES = ["this process", "an actor", "a fake of Redis", "Redis"]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with redis_server(tmp_path_factory.mktemp("redis")) as url:
-        yield url
-
-
 @pytest.fixture(params=HOMES)
 def opened(request: pytest.FixtureRequest) -> Opened:
     """Opens a new budget of each kind."""
-    url = request.getfixturevalue("server") if request.param == "Redis" else ""
+    url = request.getfixturevalue("redis_url") if request.param == "Redis" else ""
 
     @asynccontextmanager
     async def made(
