@@ -17,11 +17,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from importlib.metadata import version
@@ -42,6 +41,7 @@ from rich.table import Table
 from tests.fakes.upstream import WORDS, chat, serving
 
 from amp.errors import MissingDependencyError
+from perf import median_and_p99
 from perf.serve import BODY, compared, processor_seconds, row
 
 CALLS, STREAMS = 400, 40
@@ -117,12 +117,6 @@ async def at_a_rate(base: str) -> list[float]:
     return taken[RATE:]  # the first second opens connections
 
 
-def shown(seconds: Sequence[float]) -> str:
-    """Median and 99th percentile, in milliseconds."""
-    percentiles = statistics.quantiles(seconds, n=100)
-    return f"{percentiles[49] * 1e3:.2f} / {percentiles[98] * 1e3:.2f}"
-
-
 async def main(environments: Path) -> None:
     """Measures, and prints a table."""
     table = Table("milliseconds, median / 99 %", box=None)
@@ -140,7 +134,7 @@ async def main(environments: Path) -> None:
         rate = await calls_a_second(upstream.url)
         first = (await compared(upstream.url, upstream.url, True, STREAMS))[0]
         rated = await at_a_rate(upstream.url)
-        table.add_row("none", "-", f"{rate:.0f}", "-", shown(first), shown(rated))
+        table.add_row("none", "-", f"{rate:.0f}", "-", median_and_p99(first), median_and_p99(rated))
         for name, environment, package, gateway in gateways:
             try:
                 which = version(package) if not environment else installed(
@@ -163,7 +157,7 @@ async def main(environments: Path) -> None:
                 rated = await at_a_rate(base) if rate > RATE else []
                 table.add_row(
                     *(f"{name} {which}", row(name, *pairs)[3], f"{rate:.0f}", f"{used * 1e3:.1f}"),
-                    *(shown(first), shown(rated) if rated else "can't"),
+                    *(median_and_p99(first), median_and_p99(rated) if rated else "can't"),
                 )
     Console(width=140).print(table)
     print(f"load of the machine: {os.getloadavg()[0]:.1f}; cores: {len(os.sched_getaffinity(0))}")

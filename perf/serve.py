@@ -33,6 +33,7 @@ from amp.serve.translate.translation import Translation
 from amp.serve.upstreams.fleet import Fleet, Route
 from amp.serve.upstreams.upstream import UpstreamConfig
 from amp.usage import Usage
+from perf import median_and_p99
 
 CALLS = 400
 STREAMS = 100
@@ -71,11 +72,7 @@ async def compared(direct: str, through: str, streams: bool, calls: int) -> tupl
 def row(name: str, direct: Sequence[float], through: Sequence[float]) -> tuple[str, ...]:
     """Percentiles of both and of what the gateway adds to each pair, in milliseconds."""
     added = [after - before for before, after in zip(direct, through, strict=True)]
-    cells = []
-    for times in (direct, through, added):
-        percentiles = statistics.quantiles(times, n=100)
-        cells.append(f"{percentiles[49] * 1e3:.2f} / {percentiles[98] * 1e3:.2f}")
-    return (name, *cells)
+    return (name, *map(median_and_p99, (direct, through, added)))
 
 
 def conversation(calls: int, characters: int) -> bytes:

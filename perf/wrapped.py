@@ -7,11 +7,9 @@ and wrapped, in turn, so that whatever else the machine does falls on both alike
 from __future__ import annotations
 
 import asyncio
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 
 import openai
 from openai.types.chat import ChatCompletionUserMessageParam
@@ -20,6 +18,7 @@ from rich.table import Table
 from tests.fakes.upstream import chat, serving
 
 import amp
+from perf import median_and_p99
 
 CALLS = 400
 WARM = 20
@@ -48,12 +47,6 @@ def first(client: openai.OpenAI) -> float:
         return time.perf_counter() - begun
 
 
-def shown(times: Sequence[float]) -> str:
-    """Median and 99th percentile, in milliseconds."""
-    percentiles = statistics.quantiles(times, n=100)
-    return f"{percentiles[49] * 1e3:.2f} / {percentiles[98] * 1e3:.2f}"
-
-
 def main() -> None:
     """Measures, and prints a table."""
     command = [sys.executable, "-m", "perf.wrapped", "serve"]
@@ -67,7 +60,7 @@ def main() -> None:
                 pairs = [(measure(plain), measure(wrapped)) for _ in range(CALLS + WARM)][WARM:]
                 columns = [list(times) for times in zip(*pairs, strict=True)]
                 columns.append([after - before for before, after in pairs])
-                table.add_row(name, *map(shown, columns))
+                table.add_row(name, *map(median_and_p99, columns))
         server.communicate()
     Console().print(table)
 
