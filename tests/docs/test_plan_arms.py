@@ -10,12 +10,21 @@ from experiments import plan_arms
 PAGE = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
 
 
-async def test_the_table_of_arms_is_what_the_recordings_give(
-    capsys: pytest.CaptureFixture[str],
+@pytest.mark.parametrize(
+    ("benchmark", "module", "names"),
+    [
+        ("babyai", "minigrid", ["babyai-steps.sqlite", "babyai-plans.sqlite"]),
+        pytest.param(
+            *("webshop", "rapidfuzz", ["webshop-plans.sqlite"]), marks=pytest.mark.data("webshop")
+        ),
+    ],
+)
+async def test_a_table_of_arms_is_what_the_recordings_give(
+    capsys: pytest.CaptureFixture[str], benchmark: str, module: str, names: list[str]
 ) -> None:
-    pytest.importorskip("minigrid")
-    names = ("babyai-steps.sqlite", "babyai-plans.sqlite")
-    await plan_arms.main([str(ROOT / "recordings" / name) for name in names])
+    pytest.importorskip(module)
+    recordings = [str(ROOT / "recordings" / name) for name in names]
+    await plan_arms.main(["--benchmark", benchmark, *recordings])
     table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
     assert len(table) > 6
     for line in table:
