@@ -14,8 +14,9 @@ from tests.serve.running import gateway
 
 from amp.errors import InvalidInputError
 from amp.serve.app import HEAD_BYTES
+from amp.serve.upstreams.answer import UpstreamError
 from amp.serve.upstreams.trying import Patience
-from amp.serve.upstreams.upstream import UpstreamConfig, proxy_to
+from amp.serve.upstreams.upstream import Upstream, UpstreamConfig, proxy_to
 
 ASKED = {"model": "m", "messages": [{"role": "user", "content": "2 + 2?"}]}
 KEY = "sk-of-the-gateway-4711"
@@ -50,6 +51,20 @@ async def test_a_body_passes_whatever_its_size(size: int) -> None:
         got = await client.post(f"{amp.v1}/files", content=b"x" * size)
         assert got.content == b"x" * size
         assert "transfer-encoding" not in upstream.asked[0].headers
+
+
+async def test_what_came_before_a_connection_broke_is_given_first() -> None:
+    """Also where the client is so slow that it is still to be read then."""
+    parts = [b"a" * 10_000, b"b" * 10_000]
+    async with serving(lambda asked: Reply(parts, streams=True, breaks=True)) as server:
+        upstream, came = Upstream(UpstreamConfig(server.url)), b""
+        with pytest.raises(UpstreamError, match="broke off") as error:
+            async with upstream.asked("GET", "/v1/x", [], b"", plain=True) as answer:
+                await asyncio.sleep(0.3)
+                async for chunk in answer.chunks:
+                    came += chunk
+        assert (came, error.value.begun) == (b"".join(parts), True)
+        await upstream.close()
 
 
 async def test_an_upstream_that_takes_nothing_says_nothing() -> None:

@@ -221,7 +221,7 @@ class Upstream:
             begun = True
             try:
                 came = [(name.lower(), value) for name, value in response.raw_headers]
-                yield HttpAnswer(response.status, came, response.content.iter_any())
+                yield HttpAnswer(response.status, came, _parts_of(response.content))
             finally:
                 response.close()
         except _UNREACHED as error:
@@ -343,6 +343,21 @@ class Upstream:
             self.api == "both" and bool({"x-api-key", "anthropic-version"} & names)
         )
         return (MESSAGES if is_anthropic else CHAT).authorization(self._key)
+
+
+async def _parts_of(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """A body as it comes.
+
+    Where a connection breaks, the library by itself drops what came and was not read before; but
+    the client is to have it, and to pay for it.
+    """
+    try:
+        while part := await content.readany():
+            yield part
+    except aiohttp.ClientError:
+        if part := content._read_nowait(-1):
+            yield part
+        raise
 
 
 def proxy_to(url: str) -> str | None:
