@@ -17,16 +17,13 @@ NETWORKS = "ppo"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["babyai", "babyai-departures"])
-def test_a_table_of_babyai_is_what_its_lattice_gives(tmp_path: Path, name: str) -> None:
+def test_the_table_of_babyai_is_what_its_lattice_gives(tmp_path: Path) -> None:
     """All but networks: what is played, tuned and learned there is exact."""
-    config, page = tmp_path / f"{name}.toml", f"{name}.md"
+    config, page = tmp_path / "babyai.toml", "babyai.md"
     text = (CONFIGS / config.name).read_text()
     text = text.replace("../../recordings", str(ROOT / "recordings"))
-    assert "[compare]\n" in text
-    if "learners" not in text:
-        text = text.replace("[compare]\n", '[compare]\nlearners = ["values"]\n')
-    config.write_text(text)
+    assert '"ppo", ' in text
+    config.write_text(text.replace('"ppo", ', ""))
     run("amp", "lattices", "compare", str(config), "--out", str(tmp_path))
     made = _rows((tmp_path / page).read_text())
     assert made == [row for row in _rows((PAGES / page).read_text()) if NETWORKS not in row]
