@@ -267,11 +267,7 @@ class _Players:
         for level, ids in levels.items():
             rest = _of(self.training, lambda task: task not in ids)  # noqa: B023
             there = _of(self.test, lambda task: task in ids)  # noqa: B023
-            if (
-                len(rest.tasks) < 2
-                or not there.tasks
-                or len(rest.tasks) == len(self.training.tasks)
-            ):
+            if not there.tasks or not 1 < len(rest.tasks) < len(self.training.tasks):
                 continue
             part = _Players(self.config, rest, there, self.measure)
             away = part.learned(Variant(part=TRANSFER, name=f"{level}, learned on the others"))
@@ -279,7 +275,8 @@ class _Players:
         if pairs:
             success = {t: s for one, _ in pairs for t, s in one.means.success.items()}
             cost = {t: c for one, _ in pairs for t, c in one.means.cost.items()}
-            every = Played(TRANSFER, "every level, learned on the others", TaskMeans(success, cost))
+            left, name = sum(one.left for one, _ in pairs), "every level, learned on the others"
+            every = Played(TRANSFER, name, TaskMeans(success, cost), left)
             pairs.append((every, replace(whole, means=whole.means.on(success))))
         return pairs
 
