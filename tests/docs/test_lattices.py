@@ -29,31 +29,6 @@ def test_the_table_of_babyai_is_what_its_lattice_gives(tmp_path: Path) -> None:
     assert made == [row for row in _rows((PAGES / page).read_text()) if NETWORKS not in row]
 
 
-@pytest.mark.slow
-def test_ablations_of_babyai_are_what_its_lattice_gives(tmp_path: Path) -> None:
-    """All but networks."""
-    shown = _rows((PAGES / "babyai-ablations.md").read_text())
-    text = (CONFIGS / "babyai-ablations.toml").read_text()
-    head, *variants = text.split("[[variants]]")
-    kept = [one for one in variants if 'learner = "ppo"' not in one]
-    text = "[[variants]]".join([head, *kept])
-    (tmp_path / "ablations.toml").write_text(
-        text.replace('of = "', f'of = "{CONFIGS}/'), encoding="utf-8"
-    )
-    run("amp", "lattices", "ablate", str(tmp_path / "ablations.toml"), "--out", str(tmp_path))
-    made = _rows((tmp_path / "ablations.md").read_text())
-    assert made == [row for row in shown if NETWORKS not in row]
-
-
-@pytest.mark.slow
-def test_steps_of_babyai_are_what_its_lattice_gives(tmp_path: Path) -> None:
-    page = "babyai-steps.md"
-    run("experiments.step_scaling", str(CONFIGS / "babyai.toml"), str(tmp_path / page))
-    made, shown = (where / page for where in (tmp_path, PAGES))
-    assert _rows(made.read_text()) == _rows(shown.read_text())
-    assert made.with_suffix(".svg").read_text() == shown.with_suffix(".svg").read_text()
-
-
 def run(*command: str) -> None:
     alike = {**os.environ, "OPENBLAS_CORETYPE": "Haswell"}
     subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=True, env=alike)
