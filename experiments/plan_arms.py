@@ -75,7 +75,7 @@ PILOTS: Mapping[str, Pilot] = {
     "alfworld": Pilot(
         ("plan 8", "act", "act unaided"),
         tasks=2,
-        max_steps=16,
+        max_steps=12,
         levels=TASK_TYPES,
         split="valid_train",
     ),

@@ -14,8 +14,8 @@ from tests.fakes.runs import EVIL, evil, run, step
 from amp.report.report import make_report
 from amp.report.runs import Run
 from amp.report.timeline import Usual, timelines
-from amp.report.words import brought
-from amp.types import Allocation, Candidate, Complexity, Episode, StepRecord
+from amp.report.words import brought, in_short
+from amp.types import UNAIDED, Allocation, Candidate, Complexity, Episode, StepRecord
 
 ACTIONS = st.lists(st.sampled_from("abc"), min_size=1, max_size=5)
 
@@ -134,3 +134,9 @@ def test_texts_of_others_are_never_markup(full_bytes: int) -> None:
     assert "<img" not in html
     assert "<script" not in html
     assert html.count(EVIL.replace("<", "&lt;").replace(">", "&gt;")) > 3
+
+
+def test_an_allocation_in_short_says_what_it_does_without() -> None:
+    unaided = Allocation(tools=frozenset({UNAIDED, "memory"}))
+    assert in_short(unaided) == "act at once, with memory, without the help of rules"
+    assert in_short(Allocation()) == "act at once"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from amp.types import PLAN, STANDING_PLAN, Allocation, Candidate, Probe, Usage
+from amp.types import PLAN, STANDING_PLAN, UNAIDED, Allocation, Candidate, Probe, Usage
 
 CHARACTERS = 2_000
 """Of a text at most; what is left out is told."""
@@ -68,12 +68,13 @@ def allocation(one: Allocation) -> str:
 
 def in_short(one: Allocation) -> str:
     """An allocation, but for how tokens are drawn and what it does without."""
-    tools = ", ".join(sorted(one.tools - {PLAN, STANDING_PLAN}))
+    tools = ", ".join(sorted(one.tools - {PLAN, STANDING_PLAN, UNAIDED}))
     return ", ".join(
         [
             _how(one),
             *([] if one.beam_width == 1 else [f"{one.beam_width} candidates"]),
             *([f"with {tools}"] if tools else []),
+            *(["without the help of rules"] if UNAIDED in one.tools else []),
             *([] if one.model is None else [f"by {one.model}"]),
             *([_VERIFICATION[one.verification]] if one.verification else []),
         ]
