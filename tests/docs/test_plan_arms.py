@@ -17,6 +17,10 @@ PAGE = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
         pytest.param(
             *("webshop", "rapidfuzz", ["webshop-plans.sqlite"]), marks=pytest.mark.data("webshop")
         ),
+        pytest.param(
+            *("alfworld", "textworld", ["alfworld-plans.sqlite"]),
+            marks=[pytest.mark.data("alfworld"), pytest.mark.slow],
+        ),
     ],
 )
 async def test_a_table_of_arms_is_what_the_recordings_give(
