@@ -22,6 +22,7 @@ SECTION = (
     (ROOT / "docs" / "learning.md").read_text().split("{ #new-missions }")[1].split("\n## ")[0]
 )
 RECORDING = "babyai-new-missions.sqlite"
+NETWORK = "recordings/policies/lattice-ppo.safetensors"
 LEVELS = ("gotolocal", "pickuploc", "putnext", "unlock", "twodoors", "gotoseq")
 
 
@@ -31,9 +32,10 @@ def test_the_table_of_new_missions_is_what_its_command_makes(
 ) -> None:
     pytest.importorskip("minigrid")
     monkeypatch.setattr("amp.files.os.fsync", lambda file: None)  # a busy disk takes its time
-    for place, name in (("configs", "babyai-new-missions.toml"), ("recordings", RECORDING)):
-        (tmp_path / place).mkdir()
-        shutil.copy(ROOT / place / name, tmp_path / place)
+    needed = ("configs/babyai-new-missions.toml", f"recordings/{RECORDING}", NETWORK)
+    for file in needed:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / file, tmp_path / file)
     monkeypatch.chdir(tmp_path)
     command = "amp sweep configs/babyai-new-missions.toml"
     assert f"`{command}`" in SECTION
@@ -52,7 +54,7 @@ def test_the_table_of_new_missions_is_what_its_command_makes(
         spent = fmean(flops(episode.usage) for episode in episodes) / 1e12
         return f"{solved} of {len(episodes)} | {tokens:,.0f} | {spent:.2f}"
 
-    for allocator in ("act", "plan-then-follow", "learned"):
+    for allocator in ("act", "plan-then-follow", "learned", "ppo"):
         by_level = {level: played(level, allocator) for level in LEVELS}
         every = [episode for episodes in by_level.values() for episode in episodes]
         assert len(every) == 10
