@@ -29,6 +29,23 @@ def test_the_table_of_babyai_is_what_its_lattice_gives(tmp_path: Path) -> None:
     assert made == [row for row in _rows((PAGES / page).read_text()) if NETWORKS not in row]
 
 
+@pytest.mark.slow
+def test_ablations_of_babyai_are_what_its_lattice_gives(tmp_path: Path) -> None:
+    name = "babyai-ablations"
+    run("amp", "lattices", "ablate", str(CONFIGS / f"{name}.toml"), "--out", str(tmp_path))
+    made, shown = (where / f"{name}.md" for where in (tmp_path, PAGES))
+    assert _rows(made.read_text()) == _rows(shown.read_text())
+
+
+@pytest.mark.slow
+def test_steps_of_babyai_are_what_its_lattice_gives(tmp_path: Path) -> None:
+    page = "babyai-steps.md"
+    run("experiments.step_scaling", str(CONFIGS / "babyai.toml"), str(tmp_path / page))
+    made, shown = (where / page for where in (tmp_path, PAGES))
+    assert _rows(made.read_text()) == _rows(shown.read_text())
+    assert made.with_suffix(".svg").read_text() == shown.with_suffix(".svg").read_text()
+
+
 def run(*command: str) -> None:
     alike = {**os.environ, "OPENBLAS_CORETYPE": "Haswell"}
     subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=True, env=alike)
