@@ -110,7 +110,7 @@ def test_one_command_gives_the_policies_and_the_table(folder: Path) -> None:
     assert "\n    amp lattices ablate sweep.toml --out out\n" in page
     assert "| 2.7.4 reward | success alone | 2 | " in page
     assert "the whole:\n  give up\n" in page
-    assert "written: " in done.stderr
+    assert "written: " in done.stdout
 
 
 def cut_off(path: Path, train: int) -> None:
