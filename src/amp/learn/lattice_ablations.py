@@ -87,8 +87,8 @@ class AblationConfig(Config):
         seeds: how often each is learned.
         decisions: of ``ppo`` in each of them; fewer than where it is learned for use.
         transfer: whether what is learned on all levels but one plays that one.
-        others: configurations of other benchmarks, whose lattices have arms of the same names; what
-            is learned here plays there.
+        others: configurations of other benchmarks, whose lattices have arms of the same names; each
+            benchmark is played by what is learned on all the rest.
         variants: in the order of the table.
     """
 
@@ -136,12 +136,11 @@ def ablate(
     if sweep.transfer and len(benchmarks) > 1:
         on_stage(TRANSFER)
         pairs += players.transferred(whole, _levels(config, benchmarks))
-    for other, its in others:
-        on_stage(f"{TRANSFER}: {other.benchmark}")
-        away = _players(sweep, other, its)
-        there = away.learned(Variant(part="", name=WHOLE))
-        name = f"{other.benchmark}, learned on {config.benchmark}"
-        pairs.append((away.taken_over(name, players.policies[WHOLE]), there))
+    every = [players, *(_players(sweep, other, its) for other, its in others)] if others else []
+    for there in every:
+        on_stage(f"{TRANSFER}: {there.config.benchmark}")
+        own = whole if there is players else there.learned(Variant(part="", name=WHOLE))
+        pairs.append((there.learned_elsewhere([one for one in every if one is not there]), own))
     rows = ablation_rows(whole, pairs)
     unit = COSTS[config.ppo.cost]
     return Ablations(
@@ -182,7 +181,6 @@ class _Players:
         test: what is played.
         measure: how cost is measured.
         came: episodes of each policy, by its name and seed.
-        policies: those that were learned, likewise.
     """
 
     config: TrainConfig
@@ -190,7 +188,6 @@ class _Players:
     test: Lattice
     measure: Costing
     came: dict[str, Sequence[Sequence[Episode]]] = field(default_factory=dict)
-    policies: dict[str, Sequence[ArmValues | ByArm]] = field(default_factory=dict)
 
     def learned(self, variant: Variant) -> Played:
         """A variant, learned with each seed."""
@@ -205,22 +202,22 @@ class _Players:
             if isinstance(policy, ArmValues) and not number:
                 asks = tuple(policy.with_trade_off(trade_off).questions())
             policies.append(policy.with_trade_off(trade_off))
-        self.policies[variant.name] = policies
         return self._played(variant.part, variant.name, policies, asks)
 
-    def taken_over(self, name: str, policies: Sequence[ArmValues | ByArm]) -> Played:
-        """What was learned elsewhere, with the arms of the same names here."""
-        named, trade_off = self.test.arms.named, self.config.compare.trade_offs[0]
-        made = []
-        for policy in policies:
-            if unknown := sorted(set(policy.arms) - set(named)):
+    def learned_elsewhere(self, others: Sequence[_Players]) -> Played:
+        """What is learned on the training tasks of other benchmarks, with what cost weighs here."""
+        named = self.training.arms.named
+        for other in others:
+            if unknown := sorted(set(named) ^ set(other.training.arms.named)):
                 raise InvalidInputError(
-                    f"the lattice of {self.config.benchmark} lacks the arm {unknown[0]!r}, which"
-                    f" the policy has; expected {', '.join(policy.arms)}"
+                    f"only one of {self.config.benchmark} and {other.config.benchmark} has the arm"
+                    f" {unknown[0]!r}, expected the same arms ({', '.join(named)})"
                 )
-            own = replace(policy, arms={arm: named[arm] for arm in policy.arms})
-            made.append(own.with_trade_off(trade_off))
-        return self._played(TRANSFER, name, made)
+        tasks = tuple(task for other in others for task in other.training.tasks)
+        away = _Players(self.config, replace(self.training, tasks=tasks), self.test, self.measure)
+        names = " and ".join(other.config.benchmark for other in others)
+        name = f"{self.config.benchmark}, learned on {names}"
+        return away.learned(Variant(part=TRANSFER, name=name))
 
     def fixed(self, whole: Played) -> Iterator[Played]:
         """Every arm in every step, their best mixture of equal cost, and the whole's by chance."""
