@@ -15,7 +15,6 @@ from amp.benchmarks.base import Benchmark
 from amp.benchmarks.labels import (
     StepLabels,
     blinded,
-    candidates_of,
     cheapest,
     context_at,
     failure_rate,
@@ -155,7 +154,7 @@ def test_before_the_first_round_only_the_look_is_known() -> None:
 
 
 def test_the_candidates_asked_for_are_known_in_the_order_asked_for() -> None:
-    assert candidates_of(STEP) == CANDIDATES
+    assert STEP.candidates == CANDIDATES
     assert context_at(EPISODE, 0, (1,)).evidence.candidates == (CANDIDATES[1],)
     assert context_at(EPISODE, 0, (0, 1)).evidence.candidates == CANDIDATES
 

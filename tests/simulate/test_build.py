@@ -10,7 +10,6 @@ from tests.fakes.recorded import CARD, CHAIN, GSM8K, PROGRAM, TASKS, answer, rec
 
 from amp.allocate.base import FixedAllocator
 from amp.benchmarks import load_benchmark
-from amp.benchmarks.labels import candidates_of
 from amp.errors import InvalidInputError, RecordingError
 from amp.models.scripted import tokens
 from amp.simulate.build import opening_contexts, table_from_recording
@@ -34,7 +33,7 @@ def test_the_answers_are_to_the_letter_those_that_a_planner_sees(path: Path, arm
         wide = FixedAllocator(replace(arm.allocation, beam_width=samples))
         for row, episode in zip(table.tasks, replayed(path, wide), strict=True):
             drawn = tuple(draw.candidate for draw in row.by_arm[arm.name].samples[:samples])
-            assert drawn == candidates_of(episode.steps[0])
+            assert drawn == episode.steps[0].candidates
 
 
 def test_draws_say_what_is_right_and_what_each_took(path: Path) -> None:

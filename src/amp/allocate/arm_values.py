@@ -17,7 +17,7 @@ import numpy as np
 from amp.allocate.base import Allocator
 from amp.allocate.mlp_policy import EXTRAS, observe
 from amp.allocate.plan_state import PLAN_STATE, base_rules
-from amp.allocate.router import first_loss
+from amp.allocate.router import first_loss, nearest
 from amp.errors import InvalidInputError
 from amp.mlp import Floats, Ints
 from amp.types import STOP, Allocation, Complexity, Decision, StepContext
@@ -208,7 +208,7 @@ class ArmValues(Allocator):
 
     @property
     def _nearest(self) -> int:
-        return int(np.abs(self.trade_offs - self.trade_off).argmin())
+        return nearest(self.trade_offs, self.trade_off)
 
     def questions(self) -> Iterator[str]:
         """The tree of the first round as lines, each indented by its depth."""

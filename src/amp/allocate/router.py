@@ -98,6 +98,11 @@ def numbers_of(text: str, tokens: float) -> tuple[float, ...]:
     return tuple(math.log1p(count) for count in counts)
 
 
+def nearest(trade_offs: Floats, wanted: float) -> int:
+    """Index of the lambda nearest to the one wanted; there are few that were learned at."""
+    return int(np.abs(trade_offs - wanted).argmin())
+
+
 def text_of(context: StepContext) -> str:
     """What descriptors read of a step."""
     return "\n".join(filter(None, [context.task.goal, context.observation.state]))
@@ -278,7 +283,7 @@ class Router(Allocator):
     @property
     def nearest(self) -> int:
         """Index of the lambda that decides."""
-        return int(np.abs(self.trade_offs - self.trade_off).argmin())
+        return nearest(self.trade_offs, self.trade_off)
 
     def worth(self, known: Known, taken: int) -> Floats:
         """Q of stopping and of each arm, shape (..., arms + 1), -inf for what can't be done.

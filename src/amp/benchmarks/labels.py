@@ -21,13 +21,8 @@ from amp.annotations.store import Annotation
 from amp.assess.features import BY_NAME, Feature
 from amp.benchmarks.base import Benchmark
 from amp.errors import InvalidInputError, did_you_mean
-from amp.types import Candidate, Episode, Evidence, StepContext, StepRecord
+from amp.types import Candidate, Episode, Evidence, StepContext
 from amp.votes import weighted_vote
-
-
-def candidates_of(step: StepRecord) -> tuple[Candidate, ...]:
-    """All candidates of a step, in the order in which its rounds brought them."""
-    return step.candidates
 
 
 def context_at(episode: Episode, step: int, candidates: tuple[int, ...] = ()) -> StepContext:

@@ -411,11 +411,10 @@ async def _tell(
 def _contents_view(found: Contents) -> Table:
     from rich.table import Table
 
-    digest = f" ({found.model.sha256[:8]})" if found.model.sha256 else ""
     by_samples = ", ".join(f"{n:,} with {k}" for k, n in found.samples.items())
     view = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for name, value in (
-        ("model", found.model.name + digest),
+        ("model", found.model.called),
         ("prompts", ", ".join(found.prompts)),
         ("requests", f"{found.requests:,}"),
         ("samples a request", by_samples or "none"),

@@ -13,7 +13,7 @@ from typing import Self, get_args
 from amp.assess.base import Training
 from amp.assess.correctness import Group, Kind, group_of
 from amp.benchmarks.base import Benchmark
-from amp.benchmarks.labels import StepLabels, candidates_of, context_at
+from amp.benchmarks.labels import StepLabels, context_at
 from amp.errors import InvalidInputError, RecordingError
 from amp.evaluate.record import arms_of, held_out_tasks
 from amp.learn.correctness import CorrectnessSettings, JudgedCandidate, judged, train_correctness
@@ -50,7 +50,7 @@ def judged_steps(episode: Episode, labels: Iterable[StepLabels]) -> list[JudgedS
     return [
         JudgedStep(
             context_at(episode, one.step),
-            tuple(candidates_of(episode.steps[one.step])),
+            episode.steps[one.step].candidates,
             tuple(None if mistaken is None else not mistaken for mistaken in one.mistaken),
         )
         for one in labels

@@ -208,6 +208,11 @@ class ModelCard:
     dollars_per_million_completion_tokens: float | None = 0.0
     dollars_per_million_reasoning_tokens: float | None = None
 
+    @property
+    def called(self) -> str:
+        """Its name, and which weights that was, where they are a file."""
+        return f"{self.name} ({self.sha256[:8]})" if self.sha256 else self.name
+
 
 @runtime_checkable
 class LanguageModel(Protocol):

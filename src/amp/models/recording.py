@@ -70,8 +70,8 @@ class Recording:
             made, now = known[0], model.card
             if (made.name, made.sha256) != (now.name, now.sha256):
                 raise RecordingError(
-                    f"recording {self.store.path} was made with model {_who(made)},"
-                    f" this run uses {_who(now)}; use that model or another recording"
+                    f"recording {self.store.path} was made with model {made.called},"
+                    f" this run uses {now.called}; use that model or another recording"
                 )
         return known
 
@@ -210,10 +210,6 @@ def digest(value: object) -> bytes:
     """Returns the SHA-256 of a value's canonical JSON."""
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).digest()
-
-
-def _who(card: ModelCard) -> str:
-    return f"{card.name} ({card.sha256[:8]})" if card.sha256 else card.name
 
 
 @dataclass(frozen=True, slots=True)

@@ -358,7 +358,7 @@ def merged(first: SampleTable, second: SampleTable) -> SampleTable:
     """
     for what, one, two in (
         ("benchmarks", first.benchmark, second.benchmark),
-        ("models", _who(first.card), _who(second.card)),
+        ("models", first.card.called, second.card.called),
         ("prompts", first.prompts, second.prompts),
         ("seeds", first.seed, second.seed),
     ):
@@ -389,7 +389,3 @@ def _with_arms_of(row: TaskSamples, other: TaskSamples) -> TaskSamples:
 
 def _shuffled(samples: tuple[RecordedSample, ...], seed: str) -> tuple[RecordedSample, ...]:
     return tuple(random.Random(seed).sample(samples, len(samples)))
-
-
-def _who(card: ModelCard) -> str:
-    return f"{card.name} ({card.sha256[:8]})" if card.sha256 else card.name

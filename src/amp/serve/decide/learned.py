@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from amp.allocate.policy_file import CurvePoint, load_origin, load_router
-from amp.allocate.router import Known, Router
+from amp.allocate.router import Known, Router, nearest
 from amp.errors import InvalidInputError
 from amp.mlp import Floats
 from amp.serve.decide.base import Arm, Decision, Forecast, Wish
@@ -85,7 +85,7 @@ class Learned:
     def _nearest(self, trade_off: float) -> Router:
         """The router at the trade-off of its own that is nearest; there are few of them."""
         found = self._router.trade_offs
-        return self._at(float(found[np.abs(found - trade_off).argmin()]))
+        return self._at(float(found[nearest(found, trade_off)]))
 
 
 def worth_alone(router: Router, known: Known) -> Floats:
