@@ -10,7 +10,8 @@ from tests.learn.trails import TRAILS, lattice_of
 from amp.errors import InvalidInputError
 from amp.learn.config import TrainConfig, load_train_config
 from amp.learn.lattice_ablations import AblationConfig, ablate
-from amp.report.ablations import Ablations, ablations_table
+from amp.report.ablations import Ablations, Played, ablations_table, mixture_beside
+from amp.report.groups import TaskMeans
 from amp.settings import load_toml
 from amp.simulate.lattice_states import lattice_arms
 
@@ -106,6 +107,21 @@ def test_fixed_computation_of_equal_cost_and_chance_stand_beside_it(found: Ablat
         "histogram of the whole",
         "shuffled of the whole",
     }
+
+
+def test_a_row_is_called_a_mixture_only_where_arms_are_mixed() -> None:
+    def played(name: str, success: float, cost: float) -> Played:
+        return Played("fixed", name, TaskMeans({"t": success}, {"t": cost}))
+
+    arms = [played("act", 0.25, 100.0), played("think", 0.75, 300.0)]
+    for cost, name, came in (
+        (200.0, "best mixture of these at the whole's cost", (200.0, 0.5)),
+        (50.0, "cheapest of these, which costs more than the whole", (100.0, 0.25)),
+        (400.0, "best of these, which costs no more than the whole", (300.0, 0.75)),
+    ):
+        row = mixture_beside(arms, played("whole", 1.0, cost))
+        assert (row.part, row.name) == ("fixed", name)
+        assert (row.means.point.cost, row.means.point.success) == came
 
 
 def test_the_table_has_a_line_for_each(found: Ablations) -> None:

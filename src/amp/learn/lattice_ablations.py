@@ -27,8 +27,8 @@ from amp.errors import InvalidInputError
 from amp.learn.arm_values import ValueSettings, learn_arm_values
 from amp.learn.config import PlanLearner, TrainConfig
 from amp.learn.lattices import learn_network, read_lattice, searched_departures, table_of
-from amp.report.ablations import Ablations, Played, ablation_rows
-from amp.report.groups import TaskMeans, mixture_at
+from amp.report.ablations import Ablations, Played, ablation_rows, mixture_beside
+from amp.report.groups import TaskMeans
 from amp.settings import Config, FilePath
 from amp.simulate.lattice_recording import Lattice
 from amp.simulate.lattice_replay import leaves, replay_best, replay_lattice
@@ -222,16 +222,11 @@ class _Players:
     def fixed(self, whole: Played) -> Iterator[Played]:
         """Every arm in every step, their best mixture of equal cost, and the whole's by chance."""
         arms = {n: a for n, a in self.test.arms.named.items() if STANDING_PLAN not in a.tools}
-        alone = {n: self._played(FIXED, f"{n} in every step", [FixedAllocator(arm)])
-                 for n, arm in arms.items()}  # fmt: skip
-        yield from alone.values()
-        mixed = mixture_at({n: p.means.point for n, p in alone.items()}, whole.means.point.cost)
-        parts = [(share, alone[name].means) for share, name in mixed]
-        made = TaskMeans(
-            {t: sum(share * one.success[t] for share, one in parts) for t in whole.means.success},
-            {t: sum(share * one.cost[t] for share, one in parts) for t in whole.means.cost},
-        )
-        yield Played(FIXED, "best mixture of these at the whole's cost", made)
+        alone = [
+            self._played(FIXED, f"{name} in every step", [FixedAllocator(arm)])
+            for name, arm in arms.items()
+        ]
+        yield from (*alone, mixture_beside(alone, whole))
         episodes = self.came[WHOLE]
         if any(step.rounds for each in episodes for one in each for step in one.steps):
             for how in CONTROLS:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from amp.errors import InvalidInputError
-from amp.report.groups import TaskMeans
+from amp.report.groups import TaskMeans, mixture_at
 from amp.report.metrics import Interval
 from amp.report.stats import bootstrap_interval, holm, mean_interval, saving, sign_flip_test
 from amp.report.tables import Column, Table, figure
@@ -85,6 +85,23 @@ class Ablations:
     trade_off: float
     unit: str
     rows: tuple[AblationRow, ...]
+
+
+def mixture_beside(arms: Sequence[Played], whole: Played) -> Played:
+    """The best mixture of arms at the cost of the whole; the one nearest to it if there is none."""
+    means = {one.name: one.means for one in arms}
+    mixed = mixture_at({name: one.point for name, one in means.items()}, whole.means.point.cost)
+    made = TaskMeans(
+        {t: sum(share * means[n].success[t] for share, n in mixed) for t in whole.means.success},
+        {t: sum(share * means[n].cost[t] for share, n in mixed) for t in whole.means.cost},
+    )
+    if len(mixed) > 1:
+        name = "best mixture of these at the whole's cost"
+    elif made.point.cost > whole.means.point.cost:
+        name = "cheapest of these, which costs more than the whole"
+    else:
+        name = "best of these, which costs no more than the whole"
+    return Played(arms[0].part, name, made)
 
 
 def ablation_rows(whole: Played, pairs: Sequence[tuple[Played, Played]]) -> tuple[AblationRow, ...]:
