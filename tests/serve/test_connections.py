@@ -53,6 +53,33 @@ async def test_a_body_passes_whatever_its_size(size: int) -> None:
         assert "transfer-encoding" not in upstream.asked[0].headers
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "OPTIONS", "POST", "PUT"])
+async def test_no_body_is_announced_where_there_is_none(method: str) -> None:
+    """Servers refuse a GET with one, and may take what follows on the connection for it."""
+    async with (
+        serving(lambda asked: Reply()) as upstream,
+        gateway(upstream.url) as amp,
+        httpx2.AsyncClient(timeout=60) as client,
+    ):
+        for _ in range(2):
+            assert (await client.request(method, f"{amp.v1}/files/1")).status_code == 200
+        asked = [each.headers for each in upstream.asked]
+        assert {each.get("content-length", "0") for each in asked} == {"0"}
+        assert not any("transfer-encoding" in each for each in asked)
+
+
+async def test_a_status_that_there_is_not_is_no_answer() -> None:
+    async with (
+        serving(lambda asked: Reply([b"denied"], 999)) as upstream,
+        gateway(upstream.url, patience=Patience(retries=0)) as amp,
+        httpx2.AsyncClient(timeout=60) as client,
+    ):
+        for path in ("chat/completions", "files"):
+            got = await client.post(f"{amp.v1}/{path}", json=ASKED)
+            assert (got.status_code, "status 999" in got.text) == (502, True)
+        assert amp.accounts.spent.model_calls == 0
+
+
 async def test_what_came_before_a_connection_broke_is_given_first() -> None:
     """Also where the client is so slow that it is still to be read then."""
     parts = [b"a" * 10_000, b"b" * 10_000]

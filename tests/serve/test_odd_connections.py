@@ -86,6 +86,19 @@ async def test_an_answer_that_cannot_be_read_costs_its_bounds() -> None:
         assert amp.accounts.spent.estimated_calls == 1
 
 
+async def test_the_type_of_a_stream_is_one_however_it_is_written() -> None:
+    def loud(asked: Asked) -> Reply:
+        reply = either(asked)
+        reply.headers["content-type"] = "Text/Event-Stream;charset=UTF-8"
+        return reply
+
+    async with serving(loud) as upstream, gateway(upstream.url) as amp:
+        got = await post(amp, "chat/completions", json.dumps({**ASKED, "stream": True}).encode())
+        assert b"usage" not in got.content  # nobody asked for it
+        spent = amp.accounts.spent
+        assert (spent.completion_tokens, spent.estimated_calls) == (9, 0)
+
+
 @pytest.mark.slow
 async def test_headers_need_not_be_ascii() -> None:
     note = "für 日本".encode()

@@ -36,7 +36,13 @@ from amp.serve.held import Held
 from amp.serve.metrics import Metrics
 from amp.serve.translate.meaning import UntranslatableError, without_marks
 from amp.serve.translate.translation import Translation, dialect_for, translated_headers
-from amp.serve.upstreams.answer import HttpAnswer, UpstreamError, UpstreamRefusedError, whole
+from amp.serve.upstreams.answer import (
+    HttpAnswer,
+    UpstreamError,
+    UpstreamRefusedError,
+    is_stream,
+    whole,
+)
 from amp.serve.upstreams.fleet import Fleet, Place, Route, bound_of, priced
 from amp.serve.upstreams.trying import Trying, is_outage
 from amp.serve.upstreams.upstream import Headers, client_key
@@ -263,7 +269,7 @@ class Chats:
                 elif attempt.obstacle:
                     self.desk.effort_left_out(ruling, attempt.obstacle)
                 headers += ruling.headers()
-                if answer.header(b"content-type").startswith(b"text/event-stream"):
+                if is_stream(answer.header(b"content-type")):
                     try:
                         chunks = _heard(answer, attempt, asked, told)
                         await self._stream(exchange, status, headers, chunks)

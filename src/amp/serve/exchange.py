@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from amp.serve.dialects.base import Dialect
+from amp.serve.upstreams.answer import is_stream
 from amp.serve.upstreams.upstream import Headers
 
 Message = MutableMapping[str, Any]
@@ -133,7 +134,7 @@ class Exchange:
     async def begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Sends the head of the answer."""
         self.status = status
-        self.is_stream = dict(headers).get(b"content-type", b"").startswith(b"text/event-stream")
+        self.is_stream = is_stream(dict(headers).get(b"content-type", b""))
         await self._put({"type": "http.response.start", "status": status, "headers": headers})
 
     async def go_on(self, chunk: bytes) -> None:

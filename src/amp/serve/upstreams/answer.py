@@ -29,6 +29,11 @@ class HttpAnswer:
         return next((value for each, value in self.headers if each == name), b"")
 
 
+def is_stream(content_type: bytes) -> bool:
+    """Whether a body of this type are events."""
+    return content_type.lower().startswith(b"text/event-stream")
+
+
 class UpstreamError(Exception):
     """The upstream gave no answer.
 

@@ -60,6 +60,7 @@ _UNREACHED = (
     aiohttp.InvalidURL,
 )
 _OWN = "x-amp-"
+_STATUSES = range(200, 600)
 _WITHOUT_BODY = ("GET", "HEAD", "DELETE", "OPTIONS")
 _KEYS = ("authorization", "x-api-key", "api-key")
 
@@ -206,6 +207,8 @@ class Upstream:
             yield self._recording.answer(method, target, body)
             return
         begun = False
+        # A body of none is left out: the library would announce one of an unknown length.
+        data = once(body) if body or method not in _WITHOUT_BODY else None
         try:
             # The library has no bound of its own for a server that does not take what is sent.
             async with asyncio.timeout(self.config.timeout_seconds):
@@ -213,13 +216,19 @@ class Upstream:
                     method,
                     URL(self._address(target), encoded=True),
                     headers=self._sent(method, headers, body, plain),
-                    data=once(body),
+                    data=data,
                     auto_decompress=plain,
                     allow_redirects=False,
                     proxy=self._proxy,
                 )
-            begun = True
             try:
+                if response.status not in _STATUSES:
+                    raise UpstreamError(
+                        f"the upstream answers with status {response.status}, which there is not",
+                        502,
+                        may_be_billed=False,
+                    )
+                begun = True
                 came = [(name.lower(), value) for name, value in response.raw_headers]
                 yield HttpAnswer(response.status, came, _parts_of(response.content))
             finally:
