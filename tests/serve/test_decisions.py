@@ -250,6 +250,25 @@ async def test_of_samples_that_fail_some_the_others_vote() -> None:
         assert got.headers["x-amp-votes"] == "2 of 2"
 
 
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/chat/completions", {"object": "list"}),
+        ("/chat/completions", {"choices": ["four"]}),
+        ("/messages", {"type": "message"}),
+        ("/messages", {"type": "message", "content": ["four", "five"]}),
+    ],
+)
+async def test_answers_that_are_none_do_not_vote(path: str, said: object, stream: bool) -> None:
+    body = json.dumps(said).encode()
+    async with serving(lambda asked: Reply([body])) as upstream, gateway(upstream.url) as amp:
+        fields = {"model": "m", "max_tokens": 9, "messages": QUESTION, "stream": stream}
+        got = await post(amp, path, fields, x_amp_samples="3")
+        assert (got.status_code, "can be read" in got.text) == (502, True)
+        assert amp.accounts.spent.model_calls > 0
+
+
 async def decisions(amp: Running, **headers: str) -> httpx2.Response:
     async with httpx2.AsyncClient(timeout=60) as client:
         return await client.get(f"{amp.v1}/amp/decisions?n=2", headers=headers)

@@ -6,6 +6,7 @@ Every example is one that once got through.
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -132,6 +133,27 @@ def test_what_two_readers_could_read_differently_is_refused(
     assert str(refused.value).startswith(said) or said in str(refused.value)
     assert "\n" not in str(refused.value)
     assert dialect.read(f'{body},"top":1e300}}'.encode()).fields["top"] == 1e300
+
+
+def test_what_stands_twice_is_found_fast_among_many_names() -> None:
+    names = [f'"k{number}":1' for number in (*range(50_000), 49_999)]
+    begun = time.process_time()
+    with pytest.raises(InvalidInputError, match="'k49999' stands twice"):
+        CHAT.read(f"{{{','.join(names)}}}".encode())
+    assert time.process_time() - begun < 2.0  # not for minutes, in which nobody else is served
+
+
+@pytest.mark.parametrize("more", [0, 3])
+def test_figures_told_before_the_end_are_not_those_of_what_comes_after(more: int) -> None:
+    told = Told()
+    counted = {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10}
+    CHAT.hear({"choices": [{"delta": {"content": TEXT}}], "usage": counted}, told)
+    for _ in range(more):
+        CHAT.hear({"choices": [{"delta": {"content": TEXT}}], "usage": None}, told)
+    CHAT.hear({"choices": [{"delta": {}, "finish_reason": "stop"}]}, told)
+    found = told.usage(CHAT.read(json.dumps(ASKED).encode()))
+    expected = (1 + more) * len(TEXT) if more else 1
+    assert (found.completion_tokens, found.estimated_calls) == (expected, int(more > 0))
 
 
 def test_a_torn_character_is_the_same_as_a_whole_one() -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from amp.errors import InvalidInputError
 from amp.models.bill import table
-from amp.serve.dialects.apis import CHAT
+from amp.serve.dialects.apis import CHAT, MESSAGES, RESPONSES
 from amp.serve.dialects.base import Dialect, parsed
 from amp.serve.dialects.said import Said
 from amp.serve.exchange import Exchange, Message, RefusedCallError, length_of
@@ -31,6 +31,7 @@ Ask = Callable[[Exchange, bytes], Awaitable[None]]
 """Answers a request to an exchange."""
 
 _EXPECTED = (RefusedCallError, UpstreamError, InvalidInputError)
+_PARTS = {CHAT.path: "choices", MESSAGES.path: "content", RESPONSES.path: "output"}
 _OF_A_STREAM = ("stream", "stream_options")
 _REFUSED, _MOST_MODELS = (400, 422, 500, 501), 1_000
 
@@ -83,13 +84,15 @@ class Votes:
             # Two at first, then all others together: nobody waits for more than two rounds.
             count = _ENOUGH - len(answers) if len(answers) < _ENOUGH else samples - len(answers)
             more = await self._take(exchange, dialect, whole, count, ask, needed=not answers)
-            found = [one for hidden in more for one in _parts(hidden)]
+            found = [one for hidden in more for one in _parts(hidden, dialect)]
             if not found:  # no more can be had
                 break
             made += more
             answers += found
         if not answers:
-            raise UpstreamError("the upstream's answers are no JSON", 502, may_be_billed=True)
+            raise UpstreamError(
+                "the upstream's answers say nothing that can be read", 502, may_be_billed=True
+            )
         await _send(exchange, dialect, fields, made, answers)
 
     async def _take(
@@ -200,15 +203,15 @@ async def _asked(
     return [each for each, end in zip(hidden, ends, strict=True) if end is None], first
 
 
-def _parts(hidden: _Hidden) -> list[dict[str, Any]]:
-    """The answers that one call has brought, each as if it had come alone."""
-    answer = parsed(bytes(hidden.body))
-    if answer is None:
+def _parts(hidden: _Hidden, dialect: Dialect) -> list[dict[str, Any]]:
+    """The answers that one call has brought, each as if it had come alone; none of another form."""
+    answer = parsed(bytes(hidden.body)) or {}
+    parts = answer.get(_PARTS[dialect.path])
+    if not isinstance(parts, list):
         return []
-    choices = answer.get("choices")
-    if not isinstance(choices, list):
-        return [answer]
-    found = [choice for choice in choices if isinstance(choice, dict)]
+    found = [part for part in parts if isinstance(part, dict)]
+    if dialect is not CHAT:
+        return [answer] if len(found) == len(parts) else []
     return [{**answer, "choices": [{**choice, "index": 0}]} for choice in found]
 
 

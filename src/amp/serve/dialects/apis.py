@@ -116,11 +116,14 @@ class OpenAIChat(_OpenAI):
             total = number(usage.get("total_tokens")) or 0
             if told.prompt is not None and told.completion is not None:
                 told.completion = max(told.completion, total - told.prompt)
-        choices = answer.get("choices")
+        came, choices = 0, answer.get("choices")
         for choice in choices if isinstance(choices, list) else ():
             if isinstance(choice, dict):
                 said = table(choice, "delta") or table(choice, "message")
-                told.came_bytes += sum(size(said.get(part)) for part in _GENERATED)
+                came += sum(size(said.get(part)) for part in _GENERATED)
+        told.came_bytes += came
+        # Some servers tell figures before the end, which are not those of what comes after.
+        told.final &= isinstance(usage, dict) or not came
 
     def without_usage(self, event: bytes) -> bytes:
         data = data_of(event)
