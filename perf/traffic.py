@@ -18,7 +18,7 @@ from typing import Any
 from tests.fakes.traffic import CHEAP, DEAR, PRICE, traffic
 
 from amp.allocate.policy_file import Origin, save_router
-from amp.serve.decide.base import Arm, Forecast, Wish
+from amp.serve.decide.base import CallArm, Forecast, Wish
 from amp.serve.decide.conversation import Conversation
 from amp.serve.decide.desk import Desk
 from amp.serve.decide.learned import Learned
@@ -48,7 +48,7 @@ def decisions(folder: Path) -> list[float]:
     save_router(study.router, path, Origin("traffic", "", "", (), study.curve, trade_off=0.75))
     policy, times = Learned(path), []
     conversation = Conversation("e", prompt_tokens=100, caller="aaaaaaaa")
-    offers = [Forecast(Arm.read(arm), PRICE[arm]) for arm in (CHEAP, DEAR)]
+    offers = [Forecast(CallArm.read(arm), PRICE[arm]) for arm in (CHEAP, DEAR)]
     for _ in range(CALLS):
         begun = time.thread_time()
         policy.decide(conversation, offers, Wish())

@@ -19,7 +19,7 @@ from amp.learn.pool_transfer import Source, by_rank, study_transfer, together
 from amp.learn.routing import RoutingSettings
 from amp.pools import Pool, write_pool
 from amp.report.curve_pages import markdown, picture
-from amp.report.curves import CostLine, Played, PolicyCurve, SettingPoint, chosen, versus
+from amp.report.curves import ByTask, CostLine, PolicyCurve, SettingPoint, chosen, versus
 from amp.simulate import pool_draws
 
 ROUTING = RoutingSettings(depth=3, samples=2, orders=1, trade_offs=(0.1, 0.8, 0.95))
@@ -78,7 +78,7 @@ def test_what_a_setting_reaches_is_said_of_tasks_it_was_not_learned_on(
 
 def point(rng: np.random.Generator, name: str, rate: float, cost: float) -> SettingPoint:
     both = [
-        Played(np.asarray(rng.random(40) < rate, np.float64), np.full(40, cost)) for _ in range(2)
+        ByTask(np.asarray(rng.random(40) < rate, np.float64), np.full(40, cost)) for _ in range(2)
     ]
     return SettingPoint(name, *both)
 
@@ -126,8 +126,8 @@ def test_a_curve_of_one_setting_is_compared_where_it_is() -> None:
 
 def test_training_tasks_alone_choose_a_setting() -> None:
     ones, zeros, costs = np.ones(4), np.zeros(4), np.ones(4)
-    fit = SettingPoint("fit", Played(ones, costs), Played(zeros, costs))
-    good = SettingPoint("good", Played(zeros, costs), Played(ones, costs))
+    fit = SettingPoint("fit", ByTask(ones, costs), ByTask(zeros, costs))
+    good = SettingPoint("good", ByTask(zeros, costs), ByTask(ones, costs))
     assert PolicyCurve("two", (good, fit)).choice(0.9) == (fit, True)
     assert PolicyCurve("one", (good,)).choice(0.9) == (good, False)
 

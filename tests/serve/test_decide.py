@@ -7,15 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amp.errors import InvalidInputError
-from amp.serve.decide.base import EFFORTS, MOST_SAMPLES, Arm
+from amp.serve.decide.base import EFFORTS, MOST_SAMPLES, CallArm
 
 MODELS = st.from_regex(r"[a-zA-Z0-9][a-zA-Z0-9._:/-]{0,30}", fullmatch=True)
-ARMS = st.builds(Arm, MODELS, st.sampled_from(("", *EFFORTS)), st.integers(1, MOST_SAMPLES))
+ARMS = st.builds(CallArm, MODELS, st.sampled_from(("", *EFFORTS)), st.integers(1, MOST_SAMPLES))
 
 
 @given(ARMS)
-def test_an_arm_is_read_back_from_its_name(arm: Arm) -> None:
-    assert Arm.read(arm.name) == arm
+def test_an_arm_is_read_back_from_its_name(arm: CallArm) -> None:
+    assert CallArm.read(arm.name) == arm
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,6 @@ def test_an_arm_is_read_back_from_its_name(arm: Arm) -> None:
 )
 def test_what_is_no_arm_is_refused_in_a_line(text: str, reason: str) -> None:
     with pytest.raises(InvalidInputError) as refused:
-        Arm.read(text)
+        CallArm.read(text)
     assert str(refused.value).startswith(reason)
     assert "\n" not in str(refused.value)

@@ -15,7 +15,7 @@ from tests.serve.test_conversation import JSON
 from tests.serve.test_efforts import SETTINGS
 
 from amp.errors import InvalidInputError
-from amp.serve.decide.base import Arm
+from amp.serve.decide.base import CallArm
 from amp.serve.decide.desk import Desk, Ruling
 from amp.serve.dialects.apis import CHAT, EMBEDDINGS, MESSAGES, RESPONSES
 from amp.serve.dialects.base import Dialect
@@ -93,19 +93,19 @@ def offered(ruling: Ruling) -> dict[str, str]:
 
 def test_what_passes_is_what_was_asked_for(prices: Path) -> None:
     ruling = Office(prices, policy="pass").decide(reasoning_effort="high")
-    assert ruling.decision.arm == Arm("small")
+    assert ruling.decision.arm == CallArm("small")
     assert ruling.decision.why == "as asked"
 
 
 def test_what_passes_keeps_its_model_whatever_arms_there_are(prices: Path) -> None:
     """They are for shadows; only a name that is no model's gets the first of them."""
     office = Office(prices, "large@low", "small@low", policy="pass")
-    assert office.decide(model="small").decision.arm == Arm("small")
-    assert office.decide(model="other").decision.arm == Arm("other")
+    assert office.decide(model="small").decision.arm == CallArm("small")
+    assert office.decide(model="other").decision.arm == CallArm("other")
     named = Route("amp/auto", arms=("large@low", "small"))
     office.fleet = _fleet(named, prices)
     office.desk = Desk(office.fleet)
-    assert office.decide(model="amp/auto").decision.arm == Arm("large", "low")
+    assert office.decide(model="amp/auto").decision.arm == CallArm("large", "low")
 
 
 def test_without_arms_a_model_has_three_efforts(prices: Path) -> None:
@@ -114,7 +114,7 @@ def test_without_arms_a_model_has_three_efforts(prices: Path) -> None:
 
 def test_the_clients_effort_masks_all_others(prices: Path) -> None:
     ruling = Office(prices).decide(reasoning_effort="medium")
-    assert ruling.decision.arm == Arm("small")
+    assert ruling.decision.arm == CallArm("small")
     masked = "the client sets reasoning_effort"
     assert offered(ruling) == {"small": "", "small@low": masked, "small@high": masked}
 
@@ -133,7 +133,7 @@ def test_what_a_client_sets_is_what_the_upstream_is_sent(
         name: value for name, value in fields.items() if name not in ("output_config", "reasoning")
     }
     assert {name: sent[name] for name in own} == own
-    if dialect.obstacle(fields, Arm("m", "low")):
+    if dialect.obstacle(fields, CallArm("m", "low")):
         assert sent == fields
         assert not ruling.decision.arm.effort
 
@@ -166,19 +166,19 @@ def test_no_request_is_too_odd_to_be_decided(
 
 def test_an_arm_of_efforts_alone_keeps_its_model(prices: Path) -> None:
     ruling = Office(prices, "large@high").decide(model="amp/best", reasoning_effort="low")
-    assert ruling.decision.arm == Arm("large")
+    assert ruling.decision.arm == CallArm("large")
     assert offered(ruling) == {"large@high": "the client sets reasoning_effort", "large": ""}
 
 
 def test_a_model_that_refuses_effort_is_not_asked_for_it_again(prices: Path) -> None:
     office = Office(prices)
     ruling = office.decide(model="small", messages=LONG, tools=[{"name": "t"}])
-    assert ruling.decision.arm == Arm("small", "high")
+    assert ruling.decision.arm == CallArm("small", "high")
     office.desk.effort_refused(ruling)
-    assert ruling.decision.arm == Arm("small")
+    assert ruling.decision.arm == CallArm("small")
     assert ruling.decision.why.endswith("effort high is left out: small refuses it")
     again = office.decide(messages=LONG, tools=[{"name": "t"}])
-    assert again.decision.arm == Arm("small")
+    assert again.decision.arm == CallArm("small")
     assert offered(again)["small@high"] == "small refuses efforts"
     # Some models take it without tools, or where nobody says how to sample.
     assert offered(office.decide())["small@high"] == ""
@@ -189,7 +189,7 @@ def test_the_price_of_a_switch_has_the_cache_that_it_loses(prices: Path) -> None
     office = Office(prices, "small", "large")
     begun = office.decide(messages=LONG, model="large")
     assert all(each.lost_dollars == 0.0 for each in begun.decision.forecasts)
-    ruling = replace(begun, decision=replace(begun.decision, arm=Arm("large")))
+    ruling = replace(begun, decision=replace(begun.decision, arm=CallArm("large")))
     office.desk.settled(ruling, 200, Usage(1, prompt_tokens=4_000, completion_tokens=50))
     lost = {
         each.arm.name: each.lost_dollars
@@ -255,7 +255,7 @@ def test_an_arm_that_no_upstream_has_is_left_to_itself(prices: Path) -> None:
     fleet = _fleet(office.fleet.routes[0], prices, ("small",))
     office.desk.turn_to(fleet)
     ruling = office.decide()
-    assert ruling.decision.arm == Arm("small")
+    assert ruling.decision.arm == CallArm("small")
     assert offered(ruling)["large"] == "no upstream has it"
     office = Office(prices, "large")
     office.desk.turn_to(fleet)
@@ -266,19 +266,19 @@ def test_an_arm_that_no_upstream_has_is_left_to_itself(prices: Path) -> None:
 def test_votes_come_only_where_they_can(prices: Path) -> None:
     office = Office(prices, policy="pass")
     asked = {"x-amp-samples": "5"}
-    assert office.decide(headers=asked).decision.arm == Arm("small", "", 5)
+    assert office.decide(headers=asked).decision.arm == CallArm("small", "", 5)
     refused: list[dict[str, Any]] = [{"temperature": 0}, {"tools": [{}]}, {"n": 2}]
     for fields in refused:
         ruling = office.decide(headers=asked, **fields)
-        assert ruling.decision.arm == Arm("small")
+        assert ruling.decision.arm == CallArm("small")
         assert offered(ruling)["small x5"]
     # A route may allow votes; what passes does not take them unasked.
-    assert Office(prices, policy="pass", samples=3).decide().decision.arm == Arm("small")
+    assert Office(prices, policy="pass", samples=3).decide().decision.arm == CallArm("small")
 
 
 def test_embeddings_keep_their_model(prices: Path) -> None:
     ruling = Office(prices, "large@low").decide(EMBEDDINGS, input=["a"])
-    assert ruling.decision.arm == Arm("small")
+    assert ruling.decision.arm == CallArm("small")
 
 
 def test_thinking_is_expected_as_it_was_seen(prices: Path) -> None:

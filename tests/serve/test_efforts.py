@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amp.serve.decide.base import EFFORTS, Arm
+from amp.serve.decide.base import EFFORTS, CallArm
 from amp.serve.dialects.apis import CHAT, MESSAGES, RESPONSES
 from amp.serve.dialects.base import Dialect
 
 OPENAI, ANTHROPIC = CHAT, MESSAGES
 MODELS = st.sampled_from(("gpt-5-mini", "claude-haiku-4-5", "claude-opus-4-6", "qwen3"))
-ARMS = st.builds(Arm, MODELS, st.sampled_from(("", *EFFORTS)))
+ARMS = st.builds(CallArm, MODELS, st.sampled_from(("", *EFFORTS)))
 SETTINGS = st.fixed_dictionaries(
     {"model": st.just("m"), "messages": st.just([{"role": "user", "content": "Hi"}])},
     optional={
@@ -47,7 +47,9 @@ def effort_of(dialect: Dialect, body: bytes) -> Any:
 @pytest.mark.slow
 @given(DIALECT, SETTINGS, ARMS)
 @settings(max_examples=150, deadline=None)
-def test_the_clients_own_setting_wins(dialect: Dialect, fields: dict[str, Any], arm: Arm) -> None:
+def test_the_clients_own_setting_wins(
+    dialect: Dialect, fields: dict[str, Any], arm: CallArm
+) -> None:
     body = json.dumps(fields).encode()
     new = json.loads(dialect.with_arm(body, arm))
     assert new.pop("model") == arm.model
@@ -64,7 +66,7 @@ def test_the_clients_own_setting_wins(dialect: Dialect, fields: dict[str, Any], 
 
 @given(DIALECT, ARMS)
 @settings(max_examples=30, deadline=None)
-def test_an_effort_is_written_where_the_client_left_it_open(dialect: Dialect, arm: Arm) -> None:
+def test_an_effort_is_written_where_the_client_left_it_open(dialect: Dialect, arm: CallArm) -> None:
     said = [{"role": "user", "content": "Hi"}]
     fields = {"model": "m", "max_tokens": 64_000, "messages": said}
     body = json.dumps(fields).encode()
@@ -91,18 +93,18 @@ def test_an_effort_is_written_where_the_client_left_it_open(dialect: Dialect, ar
 )
 def test_a_budget_of_thinking_has_its_own_obstacles(fields: dict[str, Any], reason: str) -> None:
     asked = {"max_tokens": 32_000, "messages": [], **fields}
-    found = ANTHROPIC.obstacle(asked, Arm("claude-sonnet-4-5-20250929", "low"))
+    found = ANTHROPIC.obstacle(asked, CallArm("claude-sonnet-4-5-20250929", "low"))
     assert found.startswith(reason)
 
 
 def test_a_budget_takes_half_of_the_cap() -> None:
     body = json.dumps({"model": "m", "max_tokens": 6_000, "messages": []}).encode()
-    new = json.loads(ANTHROPIC.with_arm(body, Arm("claude-sonnet-4-0", "high")))
+    new = json.loads(ANTHROPIC.with_arm(body, CallArm("claude-sonnet-4-0", "high")))
     assert new["thinking"] == {"type": "enabled", "budget_tokens": 3_000}
     assert new["max_tokens"] == 6_000
 
 
 def test_all_other_bytes_stay() -> None:
     body = b'{ "model" :"m","odd":1.10,\n"messages":[ ] }'
-    new = OPENAI.with_arm(body, Arm("n", "low"))
+    new = OPENAI.with_arm(body, CallArm("n", "low"))
     assert new == b'{"reasoning_effort":"low", "model" :"n","odd":1.10,\n"messages":[ ] }'

@@ -15,7 +15,7 @@ from tests.fakes.upstream import Asked, Reply, either, serving
 from tests.serve.running import gateway, until
 
 from amp.models.breaker import Breaker
-from amp.serve.decide.base import Arm
+from amp.serve.decide.base import CallArm
 from amp.serve.dialects.apis import CHAT as DIALECT
 from amp.serve.exchange import RefusedCallError
 from amp.serve.upstreams import fleet as fleet_module
@@ -79,15 +79,15 @@ def test_a_renamed_request_is_the_same_but_for_the_model(
         sent = body.encode()
     except UnicodeEncodeError:
         return
-    renamed = DIALECT.with_arm(sent, Arm(other))
+    renamed = DIALECT.with_arm(sent, CallArm(other))
     assert json.loads(renamed) == {**fields, "model": other}
     assert list(json.loads(renamed)) == list(fields)
-    assert DIALECT.with_arm(sent, Arm(model)) == sent
+    assert DIALECT.with_arm(sent, CallArm(model)) == sent
 
 
 def test_numbers_and_spaces_of_a_renamed_request_stay() -> None:
     body = b'{ "x": [{"model": "a"}], "t": 1.10,\n  "model" :  "a" }'
-    assert DIALECT.with_arm(body, Arm("b\n")) == body[:-6] + b' "b\\n" }'
+    assert DIALECT.with_arm(body, CallArm("b\n")) == body[:-6] + b' "b\\n" }'
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ from amp.models.base import ModelCard
 from amp.serve.accounts.sqlite import SqliteAccounts
 from amp.serve.app import make_app
 from amp.serve.config import ServeConfig
-from amp.serve.decide.base import Arm, Decision, Forecast
+from amp.serve.decide.base import CallArm, CallDecision, Forecast
 from amp.serve.decide.memory import Spending, Sums
 from amp.serve.exchange import Bounds
 from amp.serve.page import view as charts
@@ -61,19 +61,21 @@ MODELS = st.sampled_from(sorted(CARDS))
 
 
 @st.composite
-def calls(draw: st.DrawFn) -> tuple[str, str, str, Decision, Usage]:
+def calls(draw: st.DrawFn) -> tuple[str, str, str, CallDecision, Usage]:
     """Key, route and model of a call, what it got, and its usage without dollars."""
-    arms = draw(st.lists(st.builds(Arm, MODELS, samples=st.integers(1, 3)), min_size=1, max_size=4))
+    arms = draw(
+        st.lists(st.builds(CallArm, MODELS, samples=st.integers(1, 3)), min_size=1, max_size=4)
+    )
     forecasts = tuple(Forecast(arm, masked=draw(st.sampled_from(("", "no")))) for arm in arms)
     tokens = st.integers(0, 10_000)
     usage = Usage(1, draw(tokens) + 500, draw(st.integers(0, 500)), draw(tokens))
     names = st.sampled_from(("", "ann", "bob"))
-    decision = Decision(draw(st.sampled_from(arms)), "rules", "", forecasts)
+    decision = CallDecision(draw(st.sampled_from(arms)), "rules", "", forecasts)
     return draw(names), draw(st.sampled_from(("*", "amp/x"))), draw(MODELS), decision, usage
 
 
 def booked(
-    made: Sequence[tuple[str, str, str, Decision, Usage]], surcharge: float = 0.0
+    made: Sequence[tuple[str, str, str, CallDecision, Usage]], surcharge: float = 0.0
 ) -> Spending:
     books = Spending()
     for key, route, asked, decision, usage in made:
@@ -123,8 +125,8 @@ def test_what_was_asked_for_saves_nothing(call: Any) -> None:
 
 def test_another_model_is_priced_at_the_same_tokens() -> None:
     usage = Usage(1, 1_000, 400, 100)
-    offers = tuple(Forecast(Arm(name)) for name in ("b", "a", "c"))
-    books = booked([("ann", "*", "b", Decision(Arm("a"), "rules", "", offers), usage)])
+    offers = tuple(Forecast(CallArm(name)) for name in ("b", "a", "c"))
+    books = booked([("ann", "*", "b", CallDecision(CallArm("a"), "rules", "", offers), usage)])
     sums = books.by_key()["ann"]
     assert sums.asked.other == pytest.approx(cost(usage, CARDS["b"]))
     assert sums.asked.saved == sums.dearest.saved
@@ -133,8 +135,10 @@ def test_another_model_is_priced_at_the_same_tokens() -> None:
 
 def test_an_arm_that_could_not_be_chosen_is_no_saving() -> None:
     usage = Usage(1, 1_000, 400, 100)
-    offers = (Forecast(Arm("a")), Forecast(Arm("b"), masked="may cost $1"))
-    sums = booked([("", "*", "b", Decision(Arm("a"), "rules", "", offers), usage)]).by_key()[""]
+    offers = (Forecast(CallArm("a")), Forecast(CallArm("b"), masked="may cost $1"))
+    sums = booked(
+        [("", "*", "b", CallDecision(CallArm("a"), "rules", "", offers), usage)]
+    ).by_key()[""]
     assert (sums.dearest.calls, sums.dearest.saved) == (1, 0.0)
     assert sums.asked.calls == 0
 

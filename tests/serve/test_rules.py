@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amp.serve.decide.base import EFFORTS, Arm, Decision, Forecast, Pass, Policy, Wish
+from amp.serve.decide.base import EFFORTS, CallArm, CallDecision, CallPolicy, Forecast, Pass, Wish
 from amp.serve.decide.conversation import Conversation
 from amp.serve.decide.rules import LESS, MORE, Rules, need_of, rank
 
@@ -28,7 +28,7 @@ FEATURES = st.fixed_dictionaries(
     },
 )
 ARMS = st.builds(
-    Arm, st.sampled_from(MODELS), st.sampled_from(("", *EFFORTS)), st.sampled_from((1, 3))
+    CallArm, st.sampled_from(MODELS), st.sampled_from(("", *EFFORTS)), st.sampled_from((1, 3))
 )
 CONVERSATIONS = st.builds(
     Conversation,
@@ -57,7 +57,7 @@ WISHES = st.builds(Wish, st.none() | st.floats(0.0, 1.0))
 @given(POLICIES, CONVERSATIONS, OFFERS, WISHES)
 @settings(max_examples=60)
 def test_a_policy_takes_an_arm_that_can_be_had_and_always_the_same(
-    policy: Policy, conversation: Conversation, offers: list[Forecast], wish: Wish
+    policy: CallPolicy, conversation: Conversation, offers: list[Forecast], wish: Wish
 ) -> None:
     decision = policy.decide(conversation, offers, wish)
     assert decision.arm in [offer.arm for offer in offers if not offer.masked]
@@ -74,7 +74,7 @@ def test_who_wishes_for_more_gets_no_less(
     conversation: Conversation, efforts: set[str], trade_off: float
 ) -> None:
     # Of one model, whose price rises with its effort.
-    offers = [Forecast(Arm("small", each), 0.01 * EFFORTS.index(each)) for each in efforts]
+    offers = [Forecast(CallArm("small", each), 0.01 * EFFORTS.index(each)) for each in efforts]
     ranks = [
         rank(Rules().decide(conversation, offers, Wish(wish)).arm) for wish in (0.0, trade_off, 1.0)
     ]
@@ -84,14 +84,16 @@ def test_who_wishes_for_more_gets_no_less(
 def step(last: str = "", **fields: Any) -> Conversation:
     """A conversation with these features."""
     own = {name: fields.pop(name) for name in ("step", "after_tool") if name in fields}
-    return Conversation("e", features=fields, last=Arm.read(last) if last else None, **own)
+    return Conversation("e", features=fields, last=CallArm.read(last) if last else None, **own)
 
 
 def offers_of(*names: str, **dollars: float) -> list[Forecast]:
-    return [Forecast(Arm.read(name), dollars.get(Arm.read(name).model, 0.01)) for name in names]
+    return [
+        Forecast(CallArm.read(name), dollars.get(CallArm.read(name).model, 0.01)) for name in names
+    ]
 
 
-def decided(conversation: Conversation, offers: Sequence[Forecast], **wish: Any) -> Decision:
+def decided(conversation: Conversation, offers: Sequence[Forecast], **wish: Any) -> CallDecision:
     return Rules().decide(conversation, offers, Wish(**wish))
 
 
@@ -131,8 +133,8 @@ def test_a_model_is_left_only_where_that_pays_for_the_cache(
     steps: int, large: float, small: float, lost: float
 ) -> None:
     offers = [
-        Forecast(Arm("large", "low"), large),
-        Forecast(Arm("small", "low"), small + lost, lost),
+        Forecast(CallArm("large", "low"), large),
+        Forecast(CallArm("small", "low"), small + lost, lost),
     ]
     decision = decided(step(last="large@low", step=steps, after_tool=True), offers)
     pays = min(steps, 20) * (large - small) > lost

@@ -19,7 +19,7 @@ from amp.allocate.policy_file import Origin, save_router
 from amp.cli.app import app
 from amp.errors import InvalidInputError
 from amp.pools.pool_file import read_pool
-from amp.serve.decide.base import Arm, Forecast, Wish
+from amp.serve.decide.base import CallArm, Forecast, Wish
 from amp.serve.decide.conversation import Conversation, known_kind
 from amp.serve.decide.learned import Learned, arm_of, pool_name
 from amp.serve.traffic.pool import LEAST_CALLS, pool_of
@@ -53,7 +53,7 @@ def conversation(kind: str) -> Conversation:
     )
 
 
-OFFERS = [Forecast(Arm.read(arm), PRICE.get(arm)) for arm in (DEAR, CHEAP, "new")]
+OFFERS = [Forecast(CallArm.read(arm), PRICE.get(arm)) for arm in (DEAR, CHEAP, "new")]
 
 
 @pytest.mark.slow
@@ -74,12 +74,18 @@ def test_each_kind_goes_to_the_cheapest_arm_that_does_it(policy: Learned) -> Non
 
 @pytest.mark.slow
 def test_what_cannot_be_had_is_not_chosen(policy: Learned) -> None:
-    masked = [Forecast(Arm.read(CHEAP), masked="no upstream has it"), Forecast(Arm.read(DEAR))]
+    masked = [
+        Forecast(CallArm.read(CHEAP), masked="no upstream has it"),
+        Forecast(CallArm.read(DEAR)),
+    ]
     assert policy.decide(conversation(EASY), masked, Wish()).arm.name == DEAR
-    other = policy.decide(conversation(EASY), [Forecast(Arm("new"))], Wish())
+    other = policy.decide(conversation(EASY), [Forecast(CallArm("new"))], Wish())
     assert (other.arm.name, other.why) == ("new", "none of the arms that it knows can be had")
     # A warm cache makes the dear arm the cheaper one.
-    warm = [Forecast(Arm.read(CHEAP), 0.02, lost_dollars=0.05), Forecast(Arm.read(DEAR), 0.01)]
+    warm = [
+        Forecast(CallArm.read(CHEAP), 0.02, lost_dollars=0.05),
+        Forecast(CallArm.read(DEAR), 0.01),
+    ]
     assert policy.decide(conversation(EASY), warm, Wish(0.1)).arm.name == DEAR
 
 
@@ -191,7 +197,7 @@ def test_rare_kinds_and_rare_arms_count_for_all_or_nothing() -> None:
 
 @given(st.sampled_from(["", "low", "xhigh"]), st.integers(1, 16), st.sampled_from(["m", "a/b:c"]))
 def test_an_arm_has_one_name_in_a_pool(effort: str, samples: int, model: str) -> None:
-    arm = Arm(model, effort, samples)
+    arm = CallArm(model, effort, samples)
     assert arm_of(pool_name(arm)) == arm
     assert pool_name(arm).partition("|")[0] == model
 

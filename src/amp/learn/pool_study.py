@@ -22,7 +22,7 @@ from amp.learn.routing import RoutingSettings, begun, folds, learn_router
 from amp.mlp import Floats, Ints, Mask
 from amp.pools.pool import Pool
 from amp.report.curve_pages import CurveReport, PartReport, Shown
-from amp.report.curves import CurveComparison, Played, PolicyCurve, SettingPoint, chosen, versus
+from amp.report.curves import ByTask, CurveComparison, PolicyCurve, SettingPoint, chosen, versus
 from amp.simulate.pool_draws import Draws, Outcome, draw, follow
 from amp.simulate.pool_rules import (
     RouteByChance,
@@ -165,14 +165,14 @@ class _Halves:
         return SettingPoint(rule.name, one, two)
 
 
-def _by_task(outcome: Outcome, draws: Draws) -> Played:
+def _by_task(outcome: Outcome, draws: Draws) -> ByTask:
     """Means of the rows of each task."""
     count = np.maximum(1, np.bincount(draws.task, minlength=len(draws.pool.tasks)))
     right, cost = (
         np.bincount(draws.task, values, minlength=len(count)) / count
         for values in (outcome.right.astype(float), outcome.cost)
     )
-    return Played(right, cost)
+    return ByTask(right, cost)
 
 
 def _halves(
@@ -182,7 +182,7 @@ def _halves(
     training: Pool,
     test: Pool,
     on_stage: Callable[[str], None],
-) -> tuple[_Halves, list[Played]]:
+) -> tuple[_Halves, list[ByTask]]:
     """What rules are played on, and what routers of other quarters reach on training tasks."""
     cost, check = config.routing.cost, config.exact
     inside = draw(training, config.training_orders, TRAINING_SEED, cost, check)

@@ -22,7 +22,7 @@ RESAMPLES = 1000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Played:
+class ByTask:
     """What came of a setting, one value each task.
 
     Attributes:
@@ -45,13 +45,13 @@ class SettingPoint:
     """
 
     name: str
-    training: Played
-    test: Played
+    training: ByTask
+    test: ByTask
 
     def part(self, training: Mask, test: Mask) -> SettingPoint:
         """On some of the tasks."""
         halves = (self.training, training), (self.test, test)
-        one, two = (Played(half.success[of], half.cost[of]) for half, of in halves)
+        one, two = (ByTask(half.success[of], half.cost[of]) for half, of in halves)
         return SettingPoint(self.name, one, two)
 
 

@@ -23,7 +23,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from amp.errors import AmpError, InvalidInputError
 from amp.serve.accounts.base import Accounts, OpenAccounts, Refusal
 from amp.serve.config import ServeConfig
-from amp.serve.decide.base import Policy
+from amp.serve.decide.base import CallPolicy
 from amp.serve.decide.desk import Desk
 from amp.serve.gateway import Gateway
 from amp.serve.metrics import Metrics
@@ -191,7 +191,7 @@ def _call_spans(telemetry: Telemetry) -> CallSpans:
     return CallSpans(tracer)
 
 
-def _policy_in(path: str) -> Policy:
+def _policy_in(path: str) -> CallPolicy:
     """The policy that was learned from traffic; arrays are read only where there is one."""
     from amp.serve.decide.learned import Learned
 

@@ -27,7 +27,7 @@ from amp.cost import is_priced
 from amp.models.base import ModelCard
 from amp.models.breaker import Breaker, Ticket
 from amp.serve.accounts.base import Accounts
-from amp.serve.decide.base import Arm
+from amp.serve.decide.base import CallArm
 from amp.serve.decide.desk import Desk, Ruling
 from amp.serve.decide.samples import Votes
 from amp.serve.dialects.base import Asked, Dialect, Events, Told, data_of, object_of, parsed
@@ -80,8 +80,8 @@ class Attempt:
     unasked: Asked
     card: ModelCard
     bound: Usage
-    arm: Arm
-    otherwise: Callable[[Arm], Attempt]
+    arm: CallArm
+    otherwise: Callable[[CallArm], Attempt]
     obstacle: str = ""
     gave_up_effort: bool = False
     translation: Translation | None = None
@@ -335,7 +335,7 @@ class Chats:
 
 
 def attempts_of(
-    places: Sequence[Place], dialect: Dialect, body: bytes, arm: Arm, known: Asked | None = None
+    places: Sequence[Place], dialect: Dialect, body: bytes, arm: CallArm, known: Asked | None = None
 ) -> list[Attempt]:
     """What each of the upstreams would be asked.
 
@@ -368,17 +368,17 @@ def _attempt(
     client: Dialect,
     dialect: Dialect,
     body: bytes,
-    arm: Arm,
+    arm: CallArm,
     known: Asked | None = None,
 ) -> Attempt:
     translation = None if dialect is client else Translation(client, dialect, body, place.model)
     sent = without_marks(body) if translation is None else translation.body
-    here = Arm(place.model, arm.effort)
+    here = CallArm(place.model, arm.effort)
     fields = known.fields if sent is body and known else object_of(sent)
     obstacle = dialect.obstacle(fields, here)
     if obstacle:
-        here = Arm(place.model)
-    asked = known if sent is body and known and here == Arm(known.model) else None
+        here = CallArm(place.model)
+    asked = known if sent is body and known and here == CallArm(known.model) else None
     if asked is None:
         sent = dialect.with_arm(sent, here, fields)
         asked = dialect.read(sent)

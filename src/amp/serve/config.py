@@ -33,7 +33,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from amp.errors import InvalidInputError, did_you_mean
 from amp.models.connection import clean_key, read_address
-from amp.serve.decide.base import MOST_SAMPLES, Arm
+from amp.serve.decide.base import MOST_SAMPLES, CallArm
 from amp.serve.exchange import Bounds
 from amp.serve.traffic.writer import Keep, Watching
 from amp.serve.upstreams.fleet import Route
@@ -105,7 +105,7 @@ def _address(url: str, info: ValidationInfo) -> str:
 
 def _arm(text: str) -> str:
     try:
-        Arm.read(text)
+        CallArm.read(text)
     except InvalidInputError as error:
         raise ValueError(str(error)) from None
     return text

@@ -28,7 +28,7 @@ _ARM = re.compile(r"(?P<model>.*?)(?:@(?P<effort>[a-z]+))?(?: x(?P<samples>\d{1,
 
 
 @dataclass(frozen=True, slots=True)
-class Arm:
+class CallArm:
     """One way of answering a call, written ``model@effort x3``.
 
     Attributes:
@@ -56,11 +56,11 @@ class Arm:
             )
 
     @classmethod
-    def read(cls, text: str) -> Arm:
+    def read(cls, text: str) -> CallArm:
         """The arm that a text names, such as ``gpt-5-mini@low x3``.
 
         Raises:
-            InvalidInputError: if it names no model, or `Arm` refuses the rest.
+            InvalidInputError: if it names no model, or `CallArm` refuses the rest.
         """
         found = _ARM.fullmatch(text.strip())
         if found is None or not found["model"]:
@@ -87,7 +87,7 @@ class Forecast:
         masked: why it can't be chosen; empty if it can.
     """
 
-    arm: Arm
+    arm: CallArm
     dollars: float | None = None
     lost_dollars: float = 0.0
     most_dollars: float | None = None
@@ -114,7 +114,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class CallDecision:
     """What was decided of a call.
 
     Attributes:
@@ -125,7 +125,7 @@ class Decision:
         features: what was read of the conversation; numbers only.
     """
 
-    arm: Arm
+    arm: CallArm
     policy: str
     why: str
     forecasts: tuple[Forecast, ...] = ()
@@ -137,7 +137,7 @@ class Decision:
         return next((each for each in self.forecasts if each.arm == self.arm), Forecast(self.arm))
 
 
-class Policy(Protocol):
+class CallPolicy(Protocol):
     """Chooses among arms."""
 
     @property
@@ -157,7 +157,7 @@ class Policy(Protocol):
 
     def decide(
         self, conversation: Conversation, offers: Sequence[Forecast], wish: Wish
-    ) -> Decision:
+    ) -> CallDecision:
         """Returns a decision for one of the offers that are not masked.
 
         The same arguments give the same decision. It takes far less than a millisecond, since the
@@ -181,6 +181,6 @@ class Pass:
 
     def decide(
         self, conversation: Conversation, offers: Sequence[Forecast], wish: Wish
-    ) -> Decision:
+    ) -> CallDecision:
         first = next(offer for offer in offers if not offer.masked)
-        return Decision(first.arm, self.name, "as asked", tuple(offers), conversation.features)
+        return CallDecision(first.arm, self.name, "as asked", tuple(offers), conversation.features)

@@ -30,7 +30,7 @@ from amp.types import Complexity, StepContext, StepRecord
 from amp.usage import Usage
 
 if TYPE_CHECKING:
-    from amp.serve.decide.base import Arm
+    from amp.serve.decide.base import CallArm
 
 CHARACTERS_PER_TOKEN = 4.0
 """Of a prompt, about."""
@@ -88,7 +88,7 @@ class Conversation:
     after_tool: bool = False
     unvoted: str = ""
     caller: str = ""
-    last: Arm | None = None
+    last: CallArm | None = None
 
     def feature(self, name: str) -> float:
         """A feature, or 0 where it is not known."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from amp.errors import InvalidInputError
 from amp.models.base import ModelCard
-from amp.serve.decide.base import MOST_SAMPLES, Decision, Pass, Policy, Wish
+from amp.serve.decide.base import MOST_SAMPLES, CallDecision, CallPolicy, Pass, Wish
 from amp.serve.decide.conversation import Conversation, read_conversation
 from amp.serve.decide.memory import Memory, Spending
 from amp.serve.decide.offers import Case, Offers, cards_of, read_arms
@@ -56,7 +56,7 @@ class Ruling:
     asked_model: str
     path: str
     conversation: Conversation
-    decision: Decision
+    decision: CallDecision
     made: float
     route: str = "*"
     cards: Mapping[str, ModelCard] = field(default_factory=dict)
@@ -120,7 +120,7 @@ class Desk:
     def __init__(
         self,
         fleet: Fleet,
-        load: Callable[[str], Policy] | None = None,
+        load: Callable[[str], CallPolicy] | None = None,
         explain: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -138,7 +138,7 @@ class Desk:
         Raises:
             InvalidInputError: if the policy of one is none; then all stays as it was.
         """
-        policies: dict[str, Policy] = {_PASS: Pass(), "rules": Rules()}
+        policies: dict[str, CallPolicy] = {_PASS: Pass(), "rules": Rules()}
         for route in fleet.routes:
             read_arms(route.arms)
             if route.policy not in policies:
@@ -203,7 +203,7 @@ class Desk:
             why = f"{decision.why}; effort {arm.effort} is left out: {reason}"
             ruling.decision = replace(decision, arm=replace(arm, effort=""), why=why)
 
-    def routes(self) -> list[tuple[Route, Policy]]:
+    def routes(self) -> list[tuple[Route, CallPolicy]]:
         """The routes, in the order in which they are looked at, each with what decides it."""
         return [(route, self._policies[route.policy]) for route in self._fleet.routes]
 

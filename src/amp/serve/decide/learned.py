@@ -18,7 +18,7 @@ from amp.allocate.policy_file import CurvePoint, load_origin, load_router
 from amp.allocate.router import Known, Router, nearest
 from amp.errors import InvalidInputError
 from amp.mlp import Floats
-from amp.serve.decide.base import Arm, Decision, Forecast, Wish
+from amp.serve.decide.base import CallArm, CallDecision, Forecast, Wish
 from amp.serve.decide.conversation import Conversation, kind_of, known_kind
 
 
@@ -54,7 +54,7 @@ class Learned:
 
     def decide(
         self, conversation: Conversation, offers: Sequence[Forecast], wish: Wish
-    ) -> Decision:
+    ) -> CallDecision:
         """Returns the offer that is worth most; the first one that can be had if it knows none."""
         router = self._nearest(self.trade_off if wish.trade_off is None else wish.trade_off)
         kind = known_kind(kind_of(conversation), self._kinds)
@@ -71,7 +71,7 @@ class Learned:
         if not there.any():
             first = next(offer for offer in told if not offer.masked)
             why = "none of the arms that it knows can be had"
-            return Decision(first.arm, self.name, why, told, conversation.features)
+            return CallDecision(first.arm, self.name, why, told, conversation.features)
         lost = [by_arm[arm].lost_dollars if arm in by_arm else 0.0 for arm in self._arms]
         prices = known.prices + (np.array(lost) / router.reference) * (router.cost == "dollars")
         worth = worth_alone(router, replace(known, there=there[None], prices=prices))[0]
@@ -80,7 +80,7 @@ class Learned:
             f"{kind or 'a new kind of call'}: {chosen.name} is expected to do it in"
             f" {100.0 * expected[chosen]:.0f} % of calls (trade-off {router.trade_off:g})"
         )
-        return Decision(chosen, self.name, why, told, conversation.features)
+        return CallDecision(chosen, self.name, why, told, conversation.features)
 
     def _nearest(self, trade_off: float) -> Router:
         """The router at the trade-off of its own that is nearest; there are few of them."""
@@ -99,13 +99,13 @@ def worth_alone(router: Router, known: Known) -> Floats:
     return np.stack(found, -1)
 
 
-def arm_of(name: str) -> Arm:
+def arm_of(name: str) -> CallArm:
     """The arm that a pool calls ``MODEL|EFFORT xN``."""
     model, _, way = name.partition("|")
     joint = "" if not way else " " if way[1:].isdigit() else "@"
-    return Arm.read(f"{model}{joint}{way}")
+    return CallArm.read(f"{model}{joint}{way}")
 
 
-def pool_name(arm: Arm) -> str:
+def pool_name(arm: CallArm) -> str:
     """What a pool calls an arm: the way apart from the model, by which its price is found."""
     return f"{arm.model}|{arm.name.removeprefix(arm.model).lstrip('@ ')}".rstrip("|")

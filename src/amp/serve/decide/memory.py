@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from amp.cost import dollars, is_priced
 from amp.models.base import ModelCard
-from amp.serve.decide.base import Arm, Decision
+from amp.serve.decide.base import CallArm, CallDecision
 from amp.serve.dialects.efforts import cache_name
 from amp.usage import Usage
 
@@ -40,7 +40,7 @@ _PRIOR = 3.0
 
 @dataclass(slots=True)
 class _Episode:
-    last: Arm | None = None
+    last: CallArm | None = None
     warm: dict[str, tuple[int, float]] = field(default_factory=dict)
 
 
@@ -56,12 +56,12 @@ class Memory:
         self._episodes: OrderedDict[str, _Episode] = OrderedDict()
         self._thought: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()
 
-    def last(self, episode: str) -> Arm | None:
+    def last(self, episode: str) -> CallArm | None:
         """What the last call of an episode got; None where that is not known."""
         found = self._episodes.get(episode)
         return found.last if found else None
 
-    def warm(self, episode: str, arm: Arm, prompt_tokens: int) -> int:
+    def warm(self, episode: str, arm: CallArm, prompt_tokens: int) -> int:
         """Tokens of a prompt that an arm finds in its cache."""
         found = self._episodes.get(episode)
         tokens, at = found.warm.get(cache_name(arm), (0, 0.0)) if found else (0, 0.0)
@@ -69,7 +69,7 @@ class Memory:
         is_warm = tokens >= LEAST_CACHED and self._clock() - at <= CACHE_SECONDS
         return tokens if is_warm else 0
 
-    def thinking(self, arm: Arm) -> int:
+    def thinking(self, arm: CallArm) -> int:
         """Tokens of thinking that an answer of an arm is expected to have.
 
         The mean of those that were seen, and of `_PRIOR` answers as `THINKING` has them.
@@ -77,7 +77,7 @@ class Memory:
         count, total = self._thought.get((arm.model, arm.effort), (0.0, 0.0))
         return round((total + _PRIOR * THINKING[arm.effort]) / (count + _PRIOR))
 
-    def note(self, episode: str, arm: Arm, usage: Usage) -> None:
+    def note(self, episode: str, arm: CallArm, usage: Usage) -> None:
         """Notes what came of a call."""
         calls = max(1, usage.model_calls)
         found = self._episodes.setdefault(episode, _Episode())
@@ -148,7 +148,7 @@ class Spending:
         key: str,
         route: str,
         asked_model: str,
-        decision: Decision,
+        decision: CallDecision,
         cards: Mapping[str, ModelCard],
         usage: Usage,
     ) -> None:
@@ -185,7 +185,7 @@ def _added(rows: Iterable[tuple[str, Sums]]) -> dict[str, Sums]:
 
 
 def _against(
-    asked_model: str, decision: Decision, cards: Mapping[str, ModelCard], usage: Usage
+    asked_model: str, decision: CallDecision, cards: Mapping[str, ModelCard], usage: Usage
 ) -> tuple[Against, Against]:
     """A call against what was asked for, and against the dearest arm."""
     known = {model: dollars(usage, card) for model, card in cards.items() if is_priced(card)}

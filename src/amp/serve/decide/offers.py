@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from amp.cost import dollars, is_priced
 from amp.models.base import ModelCard
-from amp.serve.decide.base import Arm, Forecast, Wish
+from amp.serve.decide.base import CallArm, Forecast, Wish
 from amp.serve.decide.conversation import Conversation
 from amp.serve.decide.memory import Memory
 from amp.serve.dialects.apis import EMBEDDINGS
@@ -71,8 +71,8 @@ class Offers:
             case.route, case.asked.model, case.samples, votes_as_asked=case.votes_as_asked
         )
         if case.dialect is EMBEDDINGS:  # those of another model are of no use
-            arms = (Arm(case.asked.model),)
-        plain = [Arm(arm.model) for arm in arms]
+            arms = (CallArm(case.asked.model),)
+        plain = [CallArm(arm.model) for arm in arms]
         offers = [self._forecast(case, arm, fleet) for arm in dict.fromkeys((*arms, *plain))]
         # What is left of an arm without effort and votes is there only where the arm can't be.
         able = {offer.arm.model for offer in offers if offer.arm in arms and not offer.masked}
@@ -83,12 +83,12 @@ class Offers:
             raise RefusedCallError(400, _too_dear(offers, case.wish))
         return offers
 
-    def refuse(self, conversation: Conversation, arm: Arm) -> None:
+    def refuse(self, conversation: Conversation, arm: CallArm) -> None:
         """Notes that a model does not take efforts from such a request."""
         if len(self._refused) < _MOST_REFUSED:
             self._refused.add((arm.model, *_beside(conversation)))
 
-    def _mask(self, case: Case, arm: Arm) -> str:
+    def _mask(self, case: Case, arm: CallArm) -> str:
         """Why an arm can't be asked for this; empty if it can."""
         if obstacle := case.dialect.obstacle(case.asked.fields, arm):
             return obstacle
@@ -96,7 +96,7 @@ class Offers:
             return f"{arm.model} refuses efforts"
         return case.conversation.unvoted if arm.samples > 1 else ""
 
-    def _forecast(self, case: Case, arm: Arm, fleet: Fleet) -> Forecast:
+    def _forecast(self, case: Case, arm: CallArm, fleet: Fleet) -> Forecast:
         try:
             spoken, card = _asked_as(case, arm.model, fleet)
         except RefusedCallError:
@@ -121,7 +121,7 @@ class Offers:
         n = arm.samples
         return Forecast(arm, paid * n, (paid - warm) * n, most * n, masked=masked)
 
-    def _warm(self, case: Case, arm: Arm | None) -> int:
+    def _warm(self, case: Case, arm: CallArm | None) -> int:
         """Tokens of the prompt that an arm finds in its cache."""
         talk = case.conversation
         return self._memory.warm(talk.episode, arm, talk.prompt_tokens) if arm else 0
@@ -150,16 +150,16 @@ def _beside(conversation: Conversation) -> tuple[bool, bool]:
 
 
 @lru_cache(maxsize=1_000)
-def read_arms(names: tuple[str, ...]) -> tuple[Arm, ...]:
+def read_arms(names: tuple[str, ...]) -> tuple[CallArm, ...]:
     """The arms of a route.
 
     Raises:
         InvalidInputError: if one is none.
     """
-    return tuple(map(Arm.read, names))
+    return tuple(map(CallArm.read, names))
 
 
-def arms_of(route: Route, model: str, samples: int, *, votes_as_asked: bool) -> tuple[Arm, ...]:
+def arms_of(route: Route, model: str, samples: int, *, votes_as_asked: bool) -> tuple[CallArm, ...]:
     """The arms that a route has for a model, first what the client asked for.
 
     Args:
@@ -170,12 +170,12 @@ def arms_of(route: Route, model: str, samples: int, *, votes_as_asked: bool) -> 
     """
     named = read_arms(route.arms)
     if route.policy == _PASS and route.is_pattern:
-        named = (Arm(model),)  # a model's own name; the arms are for shadows
+        named = (CallArm(model),)  # a model's own name; the arms are for shadows
     if not named:
         efforts = ("",) if route.policy == _PASS else ("", "low", "high")
-        named = tuple(Arm(model, effort) for effort in efforts)
+        named = tuple(CallArm(model, effort) for effort in efforts)
     elif any(arm.model == model for arm in named):
-        named = (Arm(model), *named)
+        named = (CallArm(model), *named)
     if route.policy == _PASS:
         named = named[:1]
     if samples == 1:

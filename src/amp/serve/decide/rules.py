@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from amp.serve.decide.base import EFFORTS, Arm, Decision, Forecast, Wish
+from amp.serve.decide.base import EFFORTS, CallArm, CallDecision, Forecast, Wish
 from amp.serve.decide.conversation import Conversation
 
 LESS, AS_ASKED, MORE = -1, 0, 1
@@ -72,7 +72,7 @@ class Rules:
 
     def decide(
         self, conversation: Conversation, offers: Sequence[Forecast], wish: Wish
-    ) -> Decision:
+    ) -> CallDecision:
         free = [offer for offer in offers if not offer.masked]
         trade_off = self.trade_off if wish.trade_off is None else wish.trade_off
         need = need_of(conversation)
@@ -86,7 +86,7 @@ class Rules:
             chosen = _within([offer for offer in free if offer.arm.model == model], level)
             wished = f" (shifted by trade-off {trade_off:g})" if shift else ""
             why = "; ".join(filter(None, [f"{need.why}{wished}", change]))
-        return Decision(chosen.arm, self.name, why, tuple(offers), conversation.features)
+        return CallDecision(chosen.arm, self.name, why, tuple(offers), conversation.features)
 
 
 def _model(
@@ -129,7 +129,7 @@ def _within(offers: Sequence[Forecast], level: int) -> Forecast:
     return min(offers, key=distance)
 
 
-def rank(arm: Arm) -> int:
+def rank(arm: CallArm) -> int:
     """The place of an arm's effort among all; one that is not told counts as medium."""
     return EFFORTS.index(arm.effort) if arm.effort else _USUAL
 

@@ -40,7 +40,7 @@ from amp.serve.dialects.efforts import (
 from amp.serve.dialects.members import with_members
 
 if TYPE_CHECKING:
-    from amp.serve.decide.base import Arm
+    from amp.serve.decide.base import CallArm
 
 UNKNOWN_CONTEXT = 1_000_000
 """Tokens that are reserved for what the provider has kept and this process has not seen."""
@@ -136,11 +136,11 @@ class OpenAIChat(_OpenAI):
         is_apart = data.get("choices") == [] and isinstance(data["usage"], dict)
         return b"" if is_apart else event
 
-    def obstacle(self, fields: Mapping[str, Any], arm: Arm) -> str:
+    def obstacle(self, fields: Mapping[str, Any], arm: CallArm) -> str:
         caps = (fields.get("max_completion_tokens"), fields.get("max_tokens"))
         return obstacle_of(fields, arm, OPENAI_EFFORT, max(map(whole_number, caps)))
 
-    def with_arm(self, body: bytes, arm: Arm, fields: Mapping[str, Any] | None = None) -> bytes:
+    def with_arm(self, body: bytes, arm: CallArm, fields: Mapping[str, Any] | None = None) -> bytes:
         fields = object_of(body) if fields is None else fields
         return armed(body, fields, arm, {} if self.obstacle(fields, arm) else openai_effort(arm))
 
@@ -194,11 +194,11 @@ class OpenAIResponses(_OpenAI):
         data["sequence_number"] = 0
         return b"event: error\ndata: " + json.dumps(data).encode() + b"\n\n"
 
-    def obstacle(self, fields: Mapping[str, Any], arm: Arm) -> str:
+    def obstacle(self, fields: Mapping[str, Any], arm: CallArm) -> str:
         cap = whole_number(fields.get("max_output_tokens"))
         return obstacle_of(fields, arm, RESPONSES_EFFORT, cap)
 
-    def with_arm(self, body: bytes, arm: Arm, fields: Mapping[str, Any] | None = None) -> bytes:
+    def with_arm(self, body: bytes, arm: CallArm, fields: Mapping[str, Any] | None = None) -> bytes:
         fields = object_of(body) if fields is None else fields
         own = {} if self.obstacle(fields, arm) else responses_effort(arm)
         return armed(body, fields, arm, own)
@@ -231,10 +231,10 @@ class OpenAIEmbeddings(_OpenAI):
             told.prompt = number(usage.get("prompt_tokens"))
             told.completion, told.final = 0, True
 
-    def obstacle(self, fields: Mapping[str, Any], arm: Arm) -> str:
+    def obstacle(self, fields: Mapping[str, Any], arm: CallArm) -> str:
         return "embeddings take no effort" if arm.effort else ""
 
-    def with_arm(self, body: bytes, arm: Arm, fields: Mapping[str, Any] | None = None) -> bytes:
+    def with_arm(self, body: bytes, arm: CallArm, fields: Mapping[str, Any] | None = None) -> bytes:
         return armed(body, object_of(body) if fields is None else fields, arm, {})
 
 
@@ -290,11 +290,11 @@ class AnthropicMessages:
     def authorization(self, key: str) -> tuple[str, str]:
         return "x-api-key", key
 
-    def obstacle(self, fields: Mapping[str, Any], arm: Arm) -> str:
+    def obstacle(self, fields: Mapping[str, Any], arm: CallArm) -> str:
         cap = whole_number(fields.get("max_tokens"))
         return obstacle_of(fields, arm, ANTHROPIC_EFFORT, cap) or thinking_obstacle(fields, arm)
 
-    def with_arm(self, body: bytes, arm: Arm, fields: Mapping[str, Any] | None = None) -> bytes:
+    def with_arm(self, body: bytes, arm: CallArm, fields: Mapping[str, Any] | None = None) -> bytes:
         fields = object_of(body) if fields is None else fields
         own = {} if self.obstacle(fields, arm) else anthropic_effort(fields, arm)
         return armed(body, fields, arm, own)

@@ -25,7 +25,7 @@ from amp.models.bill import number
 from amp.usage import Usage
 
 if TYPE_CHECKING:
-    from amp.serve.decide.base import Arm
+    from amp.serve.decide.base import CallArm
 
 UNCAPPED_COMPLETION = 16_384
 """Tokens that are reserved for an answer to which the client sets no cap."""
@@ -160,14 +160,14 @@ class Dialect(Protocol):
         """The header that carries a key."""
         ...
 
-    def obstacle(self, fields: Mapping[str, Any], arm: Arm) -> str:
+    def obstacle(self, fields: Mapping[str, Any], arm: CallArm) -> str:
         """Why the effort of an arm can't be written into a request; empty if it can.
 
         What the client sets itself stays, so that is the first obstacle.
         """
         ...
 
-    def with_arm(self, body: bytes, arm: Arm, fields: Mapping[str, Any] | None = None) -> bytes:
+    def with_arm(self, body: bytes, arm: CallArm, fields: Mapping[str, Any] | None = None) -> bytes:
         """The request with the arm's model, and its effort unless there is an `obstacle`.
 
         All other bytes stay.

@@ -23,7 +23,7 @@ from amp.models.chat import LOW_TOKENS, MEDIUM_TOKENS, MIN_TOKENS
 from amp.serve.dialects.members import with_members
 
 if TYPE_CHECKING:
-    from amp.serve.decide.base import Arm
+    from amp.serve.decide.base import CallArm
 
 OPENAI_EFFORT = (
     "reasoning_effort",
@@ -51,7 +51,7 @@ _TAKES_BUDGET = re.compile(
 )
 
 
-def obstacle_of(fields: Mapping[str, Any], arm: Arm, names: tuple[str, ...], cap: int) -> str:
+def obstacle_of(fields: Mapping[str, Any], arm: CallArm, names: tuple[str, ...], cap: int) -> str:
     """Why an effort may not be written; empty if it may.
 
     Args:
@@ -72,7 +72,7 @@ def obstacle_of(fields: Mapping[str, Any], arm: Arm, names: tuple[str, ...], cap
     return ""
 
 
-def armed(body: bytes, fields: Mapping[str, Any], arm: Arm, effort: Mapping[str, Any]) -> bytes:
+def armed(body: bytes, fields: Mapping[str, Any], arm: CallArm, effort: Mapping[str, Any]) -> bytes:
     """A request with the model of an arm, and what asks for its effort; all other bytes stay.
 
     Args:
@@ -85,17 +85,17 @@ def armed(body: bytes, fields: Mapping[str, Any], arm: Arm, effort: Mapping[str,
     return with_members(body, {**name, **effort}, fields) if name or effort else body
 
 
-def openai_effort(arm: Arm) -> dict[str, Any]:
+def openai_effort(arm: CallArm) -> dict[str, Any]:
     """What asks for an effort in chat completions."""
     return {"reasoning_effort": arm.effort} if arm.effort else {}
 
 
-def responses_effort(arm: Arm) -> dict[str, Any]:
+def responses_effort(arm: CallArm) -> dict[str, Any]:
     """What asks for an effort in responses."""
     return {"reasoning": {"effort": arm.effort}} if arm.effort else {}
 
 
-def anthropic_effort(fields: Mapping[str, Any], arm: Arm) -> dict[str, Any]:
+def anthropic_effort(fields: Mapping[str, Any], arm: CallArm) -> dict[str, Any]:
     """What asks for an effort in messages; a model that takes a budget doesn't think without."""
     if not arm.effort:
         return {}
@@ -106,7 +106,7 @@ def anthropic_effort(fields: Mapping[str, Any], arm: Arm) -> dict[str, Any]:
     return {"thinking": {"type": "enabled", "budget_tokens": budget}} if budget else {}
 
 
-def thinking_obstacle(fields: Mapping[str, Any], arm: Arm) -> str:
+def thinking_obstacle(fields: Mapping[str, Any], arm: CallArm) -> str:
     """Why a budget of thinking can't be given to a message, where the model takes one."""
     if not _TAKES_BUDGET.search(arm.model) or arm.effort not in _BUDGETS:
         return ""
@@ -135,12 +135,12 @@ def takes_budget(model: str) -> bool:
     return bool(_TAKES_BUDGET.search(model))
 
 
-def cache_name(arm: Arm) -> str:
+def cache_name(arm: CallArm) -> str:
     """What the cache of a prompt belongs to: a change of a thinking budget loses it, too."""
     return f"{arm.model}@{arm.effort}" if _TAKES_BUDGET.search(arm.model) else arm.model
 
 
-def _budget(fields: Mapping[str, Any], arm: Arm) -> int:
+def _budget(fields: Mapping[str, Any], arm: CallArm) -> int:
     cap = number(fields.get("max_tokens")) or 0
     return min(_BUDGETS.get(arm.effort, 0), cap // 2)
 

@@ -21,7 +21,7 @@ import numpy as np
 from amp.errors import InvalidInputError
 from amp.mlp import Floats, Ints
 from amp.pools.pool import NO_ANSWER, Pool, PoolArm, PoolTask
-from amp.serve.decide.base import Arm
+from amp.serve.decide.base import CallArm
 from amp.serve.decide.conversation import of_any_caller
 from amp.serve.decide.learned import pool_name
 from amp.serve.traffic.tables import Answer, Call, Labelled
@@ -202,7 +202,7 @@ def _assembled(
     return Pool(
         name,
         tuple(tasks),
-        tuple(PoolArm.of(pool_name(Arm.read(arm))) for arm in arms),
+        tuple(PoolArm.of(pool_name(CallArm.read(arm))) for arm in arms),
         tuple(answers),
         np.where(there, 0, NO_ANSWER),
         there,

@@ -36,7 +36,7 @@ from amp.serve.accounts.base import Claim, Refusal, Reservation
 from amp.serve.accounts.keys import Key
 from amp.serve.accounts.ledger import AccountsFile
 from amp.serve.chats import Chats
-from amp.serve.decide.base import EFFORTS, Arm, Decision, Pass
+from amp.serve.decide.base import EFFORTS, CallArm, CallDecision, Pass
 from amp.serve.decide.desk import Desk, Ruling
 from amp.serve.dialects.base import Asked, Dialect, parsed
 from amp.serve.dialects.said import Normal, Said
@@ -182,7 +182,7 @@ class Answered:
     normal: Normal
 
     @property
-    def arm(self) -> Arm:
+    def arm(self) -> CallArm:
         """That answered."""
         return self.ruling.decision.arm
 
@@ -223,7 +223,7 @@ class Shadow:
         self._chance = chance or random.random
         self._open: set[asyncio.Task[None]] = set()
 
-    def after(self, answered: Answered, arms: Sequence[Arm]) -> None:
+    def after(self, answered: Answered, arms: Sequence[CallArm]) -> None:
         """Asks other arms, if chance and the request allow it; returns at once.
 
         Args:
@@ -261,7 +261,7 @@ class Shadow:
         await self.settled()
         await self._operator.close()
 
-    def _able(self, answered: Answered, arms: Sequence[Arm]) -> list[Arm]:
+    def _able(self, answered: Answered, arms: Sequence[CallArm]) -> list[CallArm]:
         """Arms that could have answered; none where nobody is to be asked again."""
         fields, normal = answered.asked.fields, answered.normal
         if unfit(fields) or answered.arm.samples > 1 or (normal.text is None and not normal.calls):
@@ -274,7 +274,7 @@ class Shadow:
             and self._pays_for(arm, answered.route)
         ]
 
-    def _pays_for(self, arm: Arm, route: Route) -> bool:
+    def _pays_for(self, arm: CallArm, route: Route) -> bool:
         """Whether upstreams have it, none of which would be sent the key of a client."""
         try:
             places = self._fleet.places(arm.model, route)
@@ -282,21 +282,21 @@ class Shadow:
             return False
         return not any(place.upstream.takes_clients_keys for place in places)
 
-    def _price(self, answered: Answered) -> Callable[[Arm], tuple[float, int]]:
-        def price(arm: Arm) -> tuple[float, int]:
+    def _price(self, answered: Answered) -> Callable[[CallArm], tuple[float, int]]:
+        def price(arm: CallArm) -> tuple[float, int]:
             card = self._card(answered, arm)
             effort = EFFORTS.index(arm.effort or "medium")
             return dollars(Usage(prompt_tokens=1000, completion_tokens=1000), card), effort
 
         return price
 
-    def _card(self, answered: Answered, arm: Arm) -> ModelCard:
+    def _card(self, answered: Answered, arm: CallArm) -> ModelCard:
         """The prices of an arm, in the API that it is asked in."""
         place = self._fleet.places(arm.model, answered.route)[0]
         spoken = dialect_for(answered.dialect, place.upstream.dialects) or answered.dialect
         return place.card(spoken.name, place.model)
 
-    async def _compare(self, answered: Answered, arm: Arm, dear: Arm) -> None:
+    async def _compare(self, answered: Answered, arm: CallArm, dear: CallArm) -> None:
         """Asks what is missing to say how an arm does, and keeps it."""
         told = _Said(answered.ruling.usage, answered.normal)
         reference = told if answered.arm == dear else None
@@ -328,7 +328,7 @@ class Shadow:
             Shadowed(answered.id, arm.name, dear.name, same, paid, own_answer, dear_answer)
         )
 
-    async def _ask(self, answered: Answered, arm: Arm) -> _Said:
+    async def _ask(self, answered: Answered, arm: CallArm) -> _Said:
         """Asks an arm.
 
         Raises:
@@ -344,7 +344,7 @@ class Shadow:
         exchange = Exchange(
             "POST", dialect.path, headers, unheard.receive, unheard.send, started=time.monotonic()
         )
-        decision = Decision(arm, SHADOW_KEY, "asked the same")
+        decision = CallDecision(arm, SHADOW_KEY, "asked the same")
         ruling = replace(answered.ruling, decision=decision, usage=Usage())
         body = json.dumps(fields).encode()
         await self._chats.once(exchange, dialect, body, answered.route, ruling)
@@ -354,7 +354,7 @@ class Shadow:
         said.hear(parsed(bytes(unheard.content)) or {})
         return _Said(ruling.usage, said.normal())
 
-    def _kept(self, answered: Answered, arm: Arm, one: _Said) -> Answer:
+    def _kept(self, answered: Answered, arm: CallArm, one: _Said) -> Answer:
         """An answer as it is kept, its price as if its cache were as warm as the other one's."""
         usage, mine = one.usage, answered.ruling.usage
         paid = usage.dollars

@@ -67,7 +67,7 @@ class Call:
         episode: that it belongs to.
         step: answers that the episode had before it.
         api: that the client speaks.
-        arm: what answered, as `amp.serve.decide.base.Arm.name`.
+        arm: what answered, as `amp.serve.decide.base.CallArm.name`.
         policy: that decided.
         why: one line.
         kind: of calls like it (`amp.serve.decide.conversation.kind_of`).

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from amp.models.chat import effort
-from amp.serve.decide.base import Arm
+from amp.serve.decide.base import CallArm
 from amp.serve.dialects.base import UNCAPPED_COMPLETION
 from amp.serve.dialects.efforts import anthropic_effort, takes_budget, thinking_obstacle
 from amp.serve.translate.fields import Fields, parts_of
@@ -258,7 +258,7 @@ def _thinking(question: ChatQuestion, asked: Mapping[str, Any]) -> dict[str, Any
         display = {"display": "summarized"} if question.others.get("summary") else {}
         thinking = {"type": "adaptive", **display}
         return {"thinking": thinking, "output_config": {"effort": effort_}}
-    arm = Arm(question.model, "xhigh" if effort_ == "max" else effort_)
+    arm = CallArm(question.model, "xhigh" if effort_ == "max" else effort_)
     if question.turns and question.turns[-1].role == "tool":
         kinds = [part.kind for turn in question.turns[-2:-1] for part in turn.parts]
         return anthropic_effort(asked, arm) if {"thought", "sealed"} & {*kinds} else {}

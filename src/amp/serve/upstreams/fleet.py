@@ -44,7 +44,7 @@ class Route:
         upstreams: names of those that answer, in the order in which they are asked; empty for all
             that have the model.
         policy: what decides: ``pass``, ``rules`` or the path of a policy file.
-        arms: what may be decided for, as `amp.serve.decide.base.Arm.read` has them.
+        arms: what may be decided for, as `amp.serve.decide.base.CallArm.read` has them.
         samples: the most answers that may vote.
     """
 
