@@ -145,18 +145,22 @@ def test_what_a_client_sets_is_what_the_upstream_is_sent(
         st.sampled_from(
             (
                 *("messages", "input", "tools", "tool_choice", "temperature", "top_k", "seed"),
-                *("max_tokens", "max_output_tokens", "thinking", "output_config", "reasoning"),
-                *("stream", "n", "system", "instructions", "conversation", "text"),
+                *("thinking", "output_config", "reasoning"),
+                *("stream", "system", "instructions", "conversation", "text"),
             )
         ),
         JSON.filter(is_finite),
+    ),
+    st.dictionaries(
+        st.sampled_from(("max_tokens", "max_output_tokens", "n")), st.integers() | st.none()
     ),
     st.sampled_from(("claude-haiku-4-5@high", "small@low x3", "large")),
 )
 @settings(max_examples=150, deadline=None)
 def test_no_request_is_too_odd_to_be_decided(
-    prices: Path, dialect: Dialect, fields: dict[str, Any], arm: str
+    prices: Path, dialect: Dialect, odd: dict[str, Any], counts: dict[str, int | None], arm: str
 ) -> None:
+    fields = odd | counts
     ruling = Office(prices, arm).decide(dialect, **fields)
     whole = {"model": "small", "messages": [{"role": "user", "content": "Hi"}], **fields}
     new = json.loads(dialect.with_arm(json.dumps(whole).encode(), ruling.decision.arm))
@@ -311,3 +315,17 @@ def test_a_route_that_can_not_be_read_is_refused_at_once(prices: Path) -> None:
         Office(prices, "small@lo")
     with pytest.raises(InvalidInputError, match="policy of route \\* is 'odd', expected pass or"):
         Office(prices, policy="odd")
+
+
+def test_who_explains_to_nobody_decides_on(prices: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def closed(line: str) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    office = Office(prices)
+    desk = Desk(office.fleet, explain=closed)
+    for key in ("ann", "bob"):
+        desk.begun(office.decide(), key)
+    assert [each["key"] for each in desk.last(9)] == ["bob", "ann"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "decisions are not explained any more: Broken pipe"
+    ]

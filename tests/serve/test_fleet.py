@@ -142,6 +142,27 @@ async def test_what_is_not_measured_goes_where_its_model_is() -> None:
         assert len(first.asked) == 2
 
 
+async def test_each_model_that_is_listed_can_be_looked_up() -> None:
+    def lists(asked: Asked) -> Reply:
+        return Reply([b'{"data":[{"id":"org/own"}]}'])
+
+    async with (
+        serving(lists) as first,
+        gateway(
+            UpstreamConfig(first.url, name="first", models=("a", "org/*")),
+            UpstreamConfig(NOWHERE, name="second", rename={"amp/b": "b"}),
+        ) as amp,
+        httpx2.AsyncClient(timeout=60) as client,
+    ):
+        listed = (await client.get(f"{amp.v1}/models")).json()["data"]
+        assert sorted(row["id"] for row in listed) == ["a", "amp/b", "org/own"]
+        for row in listed:
+            for name in (row["id"], row["id"].replace("/", "%2F")):
+                assert (await client.get(f"{amp.v1}/models/{name}")).json() == row
+        got = await client.get(f"{amp.v1}/models/other")
+        assert (got.status_code, "no upstream lists the model 'other'" in got.text) == (404, True)
+
+
 @pytest.mark.slow
 async def test_calls_stay_away_from_an_upstream_that_is_not_there_until_it_is(
     monkeypatch: pytest.MonkeyPatch,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from amp.errors import InvalidInputError
 from amp.serve.dialects.apis import CHAT, DIALECTS, MESSAGES, RESPONSES
-from amp.serve.dialects.base import Dialect, Told
+from amp.serve.dialects.base import UNCAPPED_COMPLETION, Dialect, Told
 from amp.serve.dialects.said import Said
 from amp.serve.translate.meaning import Part, gathered
 from amp.serve.translate.responses_answers import ResponsesHearing
@@ -133,6 +133,30 @@ def test_what_two_readers_could_read_differently_is_refused(
     assert str(refused.value).startswith(said) or said in str(refused.value)
     assert "\n" not in str(refused.value)
     assert dialect.read(f'{body},"top":1e300}}'.encode()).fields["top"] == 1e300
+
+
+@pytest.mark.parametrize("value", ["5", "1e6", True, [5], {}, 2.5])
+@pytest.mark.parametrize(
+    ("dialect", "field"),
+    [
+        (CHAT, "n"),
+        (CHAT, "max_tokens"),
+        (CHAT, "max_completion_tokens"),
+        (RESPONSES, "max_output_tokens"),
+        (MESSAGES, "max_tokens"),
+    ],
+)
+def test_counts_that_some_servers_read_are_refused(
+    dialect: Dialect, field: str, value: object
+) -> None:
+    """They would get more than is reserved."""
+    with pytest.raises(InvalidInputError, match=f"field {field} is .*, expected a whole number"):
+        dialect.read(json.dumps({**ASKED, field: value}).encode())
+    for open_value in (None, 0, -1):
+        asked = dialect.read(json.dumps({**ASKED, field: open_value}).encode())
+        assert asked.completion_bound == UNCAPPED_COMPLETION
+    asked = dialect.read(json.dumps({**ASKED, "max_tokens": 1, field: 10**30}).encode())
+    assert asked.completion_bound == 10_000_000
 
 
 def test_what_stands_twice_is_found_fast_among_many_names() -> None:

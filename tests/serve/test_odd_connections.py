@@ -99,6 +99,17 @@ async def test_the_type_of_a_stream_is_one_however_it_is_written() -> None:
         assert (spent.completion_tokens, spent.estimated_calls) == (9, 0)
 
 
+async def test_who_asks_whether_it_is_ready_has_nobody_flooded() -> None:
+    async with (
+        serving(either) as upstream,
+        gateway(upstream.url) as amp,
+        httpx2.AsyncClient(timeout=60) as client,
+    ):
+        got = await asyncio.gather(*(client.get(f"{amp.url}/readyz") for _ in range(20)))
+        assert {each.status_code for each in got} == {200}
+        assert len(upstream.asked) <= 2  # one a second
+
+
 @pytest.mark.slow
 async def test_headers_need_not_be_ascii() -> None:
     note = "für 日本".encode()

@@ -271,4 +271,5 @@ def _own_server(name: str, settings: Settings) -> LlamaServer:
         context_tokens=settings.context_tokens,
         slots=_SLOTS,
         hidden_states=False,
+        name=name,
     )

@@ -66,6 +66,7 @@ class LlamaServer:
         slots: how many samples are generated side by side.
         hidden_states: whether `embed` works.
         chat_template: a Jinja template instead of the file's own.
+        name: what its answers call the model; empty for the path.
 
     Raises:
         MissingDependencyError: if xllamacpp or the file is missing.
@@ -81,15 +82,14 @@ class LlamaServer:
         slots: int,
         hidden_states: bool,
         chat_template: str | None = None,
+        name: str = "",
     ) -> None:
         _check_file(path)
         xllamacpp = require_library()
-        self.api_key = secrets.token_hex(16)
-        self.slots = slots
+        self.api_key, self.slots = secrets.token_hex(16), slots
         parameters = xllamacpp.CommonParams()
         parameters.model.path = str(path)
-        parameters.n_ctx = context_tokens
-        parameters.n_parallel = slots
+        parameters.n_ctx, parameters.n_parallel = context_tokens, slots
         parameters.kv_unified = True
         parameters.verbosity = -1
         parameters.fit_params = False  # never change the context size silently
@@ -97,6 +97,7 @@ class LlamaServer:
         parameters.api_keys = [self.api_key]
         parameters.cpuparams.n_threads = threads or _cores()
         parameters.cpuparams_batch.n_threads = threads or _cores()
+        parameters.model_alias = {name} if name else set()
         if chat_template is not None:
             parameters.chat_template = chat_template
         if hidden_states:
@@ -410,14 +411,13 @@ class Stream:
         sample = self._samples[index]
         sample.text += choice["delta"].get("content") or ""
         for token in (choice.get("logprobs") or {}).get("content") or ():
+            sample.tokens += 1
             if self._thinks and not sample.text:
                 sample.thinking_tokens += 1
-                sample.tokens += 1
                 continue
             sample.log_probs.append(min(token["logprob"], 0.0))  # in this order NaN stays NaN
             top = [entry["logprob"] for entry in token["top_logprobs"]]
             sample.entropies.append(entropy(normalised(top)))
-            sample.tokens += 1
         if choice["finish_reason"] is not None:
             sample.finish_reason = "length" if choice["finish_reason"] == "length" else "stop"
             self._ended = index

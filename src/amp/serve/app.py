@@ -8,6 +8,7 @@ import logging
 import re
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -51,6 +52,7 @@ _log = logging.getLogger(__name__)
 _OFFER = re.compile(rb"\r\nupgrade:[^\r]*", re.IGNORECASE)
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _ANSWERS_BELOW, _NO_RIGHT = 500, (401, 403)
+_ASKED_SECONDS = 1.0
 _NO_KEY = f"amp-{'0' * 8}-{'0' * 48}"
 _FIXED = ("host", "port", "drain_seconds", "watching", "telemetry")
 _RELOAD = getattr(signal, "SIGHUP", None)  # not on every system
@@ -120,6 +122,27 @@ class _App(FastAPI):
             await super().__call__(scope, receive, send)
 
 
+class _Readiness:
+    """Whether upstreams answer. Who wants to know needs no key, so they are asked once a second.
+
+    Args:
+        gateway: whose upstreams.
+    """
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._asked = 0.0
+        self._found: asyncio.Future[list[str]] | None = None
+
+    async def problems(self) -> list[str]:
+        """What is wrong with each; an empty text for nothing."""
+        now = time.monotonic()
+        if self._found is None or (self._found.done() and now - self._asked >= _ASKED_SECONDS):
+            self._asked = now
+            self._found = asyncio.gather(*map(reach, self._gateway.fleet.upstreams.values()))
+        return await asyncio.shield(self._found)
+
+
 def make_app(
     config: ServeConfig,
     accounts: Accounts | None = None,
@@ -144,6 +167,8 @@ def make_app(
     spans = None if config.telemetry is None else _call_spans(config.telemetry)
     gateway = Gateway(fleet, accounts, metrics, config.bounds, desk, watch, spans)
 
+    readiness = _Readiness(gateway)
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if again is not None and _RELOAD is not None:
@@ -158,7 +183,7 @@ def make_app(
         return {"status": "ok"}
 
     async def ready(response: Response) -> dict[str, str]:
-        problems = await asyncio.gather(*map(reach, gateway.fleet.upstreams.values()))
+        problems = await readiness.problems()
         response.status_code = 503 if all(problems) else 200
         return {"status": "; ".join(filter(None, problems)) or "ok"}
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
 from amp.errors import InvalidInputError
 from amp.serve.accounts.base import Accounts, Refusal
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 _CLIENT_WENT, _WHO = 499, 401
 _ENDS = "the gateway ends before the call does; send it again"
 _FREE = ("GET", "HEAD", "OPTIONS", "DELETE")
-_MODELS = ("GET", "/v1/models")
+_MODELS = "/v1/models/"
 _LISTED = {
     "object": "model",
     "type": "model",
@@ -151,7 +151,7 @@ class Gateway:
                     work = self._show_page(exchange, (scope.get("client") or ("",))[0])
                 elif (exchange.method, exchange.path) == _DECISIONS:
                     work = self._show_decisions(exchange, (scope.get("client") or ("",))[0])
-                elif (exchange.method, exchange.path) == _MODELS:
+                elif exchange.method == "GET" and f"{exchange.path}/".startswith(_MODELS):
                     work = self._list(exchange)
                 else:
                     work = self._pass(exchange, body)
@@ -264,7 +264,11 @@ class Gateway:
         return None if name in ("", self._bounds.operator) else name
 
     async def _list(self, exchange: Exchange) -> None:
-        """Lists the models of all upstreams, in a form that clients of both APIs read."""
+        """Lists the models of all upstreams, or one, in a form that clients of both APIs read.
+
+        Raises:
+            RefusedCallError: if there is none of that name.
+        """
         fleet = self.fleet
         if len(fleet.upstreams) == 1 and not fleet.names():
             await self._pass(exchange, b"")
@@ -275,7 +279,13 @@ class Gateway:
         finally:
             await self._accounts.release(reservation)
         rows = [{"id": name, **_LISTED, "display_name": name} for name in names]
-        body = json.dumps({"object": "list", "data": rows, "has_more": False}).encode()
+        said: dict[str, Any] = {"object": "list", "data": rows, "has_more": False}
+        if wanted := unquote(exchange.path[len(_MODELS) :]):
+            found = [row for row in rows if row["id"] == wanted]
+            if not found:
+                raise RefusedCallError(404, f"no upstream lists the model {wanted[:100]!r}")
+            said = found[0]
+        body = json.dumps(said).encode()
         await exchange.begin(200, [(b"content-type", b"application/json"), length_of(body)])
         await exchange.end(body)
 

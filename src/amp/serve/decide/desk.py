@@ -6,6 +6,7 @@ names, never content.
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import time
@@ -32,6 +33,7 @@ KEPT = 1_000
 _HEADER = 400
 _MOST_EPISODE = 200
 _PASS = "pass"
+_log = logging.getLogger(__name__)
 _UNFIT = re.compile(r"[^ -~]")  # for a header
 
 
@@ -175,9 +177,17 @@ class Desk:
         """Notes who pays for a call; what nobody pays for is not shown."""
         if not ruling.begun:
             self._kept.append(ruling)
-            if self._explain is not None:
-                self._explain(ruling.line())
+            self._say(ruling.line())
         ruling.begun, ruling.key = True, key
+
+    def _say(self, line: str) -> None:
+        if self._explain is None:
+            return
+        try:
+            self._explain(line)
+        except OSError as error:  # a pipe that nobody reads any more; calls go on
+            self._explain = None
+            _log.warning("decisions are not explained any more: %s", error.strerror)
 
     def settled(self, ruling: Ruling, status: int, usage: Usage | None) -> None:
         """Notes what came of a decision; no usage is that of a refusal."""

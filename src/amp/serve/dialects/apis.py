@@ -84,10 +84,8 @@ class OpenAIChat(_OpenAI):
 
     def read(self, body: bytes) -> Asked:
         fields = object_of(body)
-        samples = whole_number(fields.get("n")) or 1
-        # Servers know one or the other.
-        caps = (fields.get("max_completion_tokens"), fields.get("max_tokens"))
-        cap = max(map(whole_number, caps))
+        samples = whole_number(fields, "n") or 1
+        cap = self._cap(fields)
         adds_usage = False
         if fields.get("stream") is True:
             options = fields.get("stream_options")
@@ -137,12 +135,17 @@ class OpenAIChat(_OpenAI):
         return b"" if is_apart else event
 
     def obstacle(self, fields: Mapping[str, Any], arm: CallArm) -> str:
-        caps = (fields.get("max_completion_tokens"), fields.get("max_tokens"))
-        return obstacle_of(fields, arm, OPENAI_EFFORT, max(map(whole_number, caps)))
+        return obstacle_of(fields, arm, OPENAI_EFFORT, self._cap(fields))
 
     def with_arm(self, body: bytes, arm: CallArm, fields: Mapping[str, Any] | None = None) -> bytes:
         fields = object_of(body) if fields is None else fields
         return armed(body, fields, arm, {} if self.obstacle(fields, arm) else openai_effort(arm))
+
+    @staticmethod
+    def _cap(fields: Mapping[str, Any]) -> int:
+        """The larger of the two that servers know."""
+        names = ("max_completion_tokens", "max_tokens")
+        return max(whole_number(fields, name) for name in names)
 
 
 class OpenAIResponses(_OpenAI):
@@ -160,7 +163,7 @@ class OpenAIResponses(_OpenAI):
             body,
             False,
             prompt_bound(body, fields, "input") + self._kept(fields),
-            whole_number(fields.get("max_output_tokens")) or UNCAPPED_COMPLETION,
+            whole_number(fields, "max_output_tokens") or UNCAPPED_COMPLETION,
             fields=fields,
         )
 
@@ -195,7 +198,7 @@ class OpenAIResponses(_OpenAI):
         return b"event: error\ndata: " + json.dumps(data).encode() + b"\n\n"
 
     def obstacle(self, fields: Mapping[str, Any], arm: CallArm) -> str:
-        cap = whole_number(fields.get("max_output_tokens"))
+        cap = whole_number(fields, "max_output_tokens")
         return obstacle_of(fields, arm, RESPONSES_EFFORT, cap)
 
     def with_arm(self, body: bytes, arm: CallArm, fields: Mapping[str, Any] | None = None) -> bytes:
@@ -251,7 +254,7 @@ class AnthropicMessages:
             body,
             False,
             prompt_bound(body, fields, "messages"),
-            whole_number(fields.get("max_tokens")) or UNCAPPED_COMPLETION,
+            whole_number(fields, "max_tokens") or UNCAPPED_COMPLETION,
             1.0 + _CACHE_WRITTEN_1H if b"cache_control" in body else 1.0,
             fields,
         )
@@ -291,7 +294,7 @@ class AnthropicMessages:
         return "x-api-key", key
 
     def obstacle(self, fields: Mapping[str, Any], arm: CallArm) -> str:
-        cap = whole_number(fields.get("max_tokens"))
+        cap = whole_number(fields, "max_tokens")
         return obstacle_of(fields, arm, ANTHROPIC_EFFORT, cap) or thinking_obstacle(fields, arm)
 
     def with_arm(self, body: bytes, arm: CallArm, fields: Mapping[str, Any] | None = None) -> bytes:

@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from amp.errors import InvalidInputError
-from amp.models.bill import number
 from amp.usage import Usage
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ UNCAPPED_COMPLETION = 16_384
 TOKENS_OF_MEDIA = 50_000
 """What an image, a sound or a document counts before its call; the dearest image has fewer."""
 
-_LONGEST_NAME = 500
+_LONGEST_NAME, _MOST_TOKENS = 500, 10_000_000
 _MEDIA = ("image", "input_image", "input_audio", "input_file", "document", "file", "video", "audio")
 _DATA = ("data", "url", "image_url", "file_data")
 _NO_TEXT = ("image/", "audio/", "video/", "application/pdf")
@@ -291,9 +290,20 @@ def model_of(fields: Mapping[str, Any]) -> str:
     return model
 
 
-def whole_number(value: object) -> int:
-    """A number of tokens or samples; 0 where there is none, which the upstream will refuse."""
-    return number(value) or 0
+def whole_number(fields: Mapping[str, Any], name: str) -> int:
+    """A number of tokens or samples that a request names; 0 where it leaves that open.
+
+    Raises:
+        InvalidInputError: if it is no number, since some servers read numbers in texts, too.
+    """
+    value = fields.get(name)
+    if value is None:
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int | float) or value % 1:
+        raise InvalidInputError(
+            f"field {name} is {json.dumps(value)[:40]}, expected a whole number; send one"
+        )
+    return int(min(max(value, 0), _MOST_TOKENS))
 
 
 def prompt_bound(body: bytes, fields: Mapping[str, Any], name: str) -> int:
