@@ -132,12 +132,15 @@ def test_no_order_of_calls_breaks_a_limit(
 @pytest.mark.parametrize(
     ("limits", "said"),
     [
-        (KeyLimits(dollars_per_day=0.25), "$0.05 is left, the call may take $0.10; it begins anew"),
+        (
+            KeyLimits(dollars_per_day=0.25),
+            "$0.05 is left, the call may take $0.10; a smaller max_tokens takes less; it begins",
+        ),
         (KeyLimits(dollars_per_month=0.25), "limit dollars_per_month of $0.25 reached: $0.05"),
         (KeyLimits(tokens_per_day=25), "limit tokens_per_day of 25 reached: 5 is left"),
         (KeyLimits(requests_per_day=2), "limit requests_per_day of 2 reached: 0 is left"),
         (KeyLimits(max_concurrent=2), "limit max_concurrent of 2 reached: 0 is left"),
-        (KeyLimits(episode_dollars=0.25), "$0.05 is left, the call may take $0.10; it ends with"),
+        (KeyLimits(episode_dollars=0.25), "; a smaller max_tokens takes less; it ends with"),
     ],
 )
 def test_the_call_that_would_break_a_limit_is_refused(

@@ -175,6 +175,41 @@ async def test_a_head_without_an_end_is_not_kept() -> None:
         assert upstream.asked == []
 
 
+async def test_a_head_without_an_end_is_not_kept_while_an_answer_is_made() -> None:
+    slow = Reply(
+        [b"data: {}\n\n", 60.0], headers={"content-type": "text/event-stream"}, streams=True
+    )
+    async with serving(lambda asked: slow) as upstream, gateway(upstream.url) as amp:
+        address, body = amp.url.removeprefix("http://"), json.dumps(ASKED).encode()
+        reader, writer = await asyncio.open_connection(*address.split(":"))
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: {address}\r\n".encode()
+        writer.write(head + b"content-length: %d\r\n\r\n" % len(body) + body)
+        await reader.readuntil(b"data: {}")
+        line = b"x-more: " + b"x" * 1_000 + b"\r\n"
+        writer.write(head)
+        with pytest.raises(ConnectionError):
+            for _ in range(100 * HEAD_BYTES // len(line)):
+                writer.write(line)
+                await writer.drain()
+                await asyncio.sleep(0)
+        writer.close()
+
+
+@pytest.mark.parametrize("size", [10, 300_000])
+async def test_a_request_that_is_sent_ahead_is_answered(size: int) -> None:
+    turns = iter((Reply([b"first"]), Reply([b"second"])))
+    async with serving(lambda asked: next(turns)) as upstream, gateway(upstream.url) as amp:
+        address = amp.url.removeprefix("http://")
+        reader, writer = await asyncio.open_connection(*address.split(":"))
+        head = f"POST /v1/files HTTP/1.1\r\nhost: {address}\r\ncontent-length: {size}\r\n\r\n"
+        writer.write((head.encode() + b"x" * size) * 2)
+        async with asyncio.timeout(60):
+            assert await reader.readuntil(b"first")
+            assert await reader.readuntil(b"second")
+        writer.close()
+        assert [len(asked.body) for asked in upstream.asked] == [size, size]
+
+
 async def test_the_environment_names_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving(either) as proxy:
         for name in ("HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy"):

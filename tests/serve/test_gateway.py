@@ -274,6 +274,9 @@ async def test_a_budget_holds_however_many_call_at_once(tmp_path: Path) -> None:
         assert unpriced.status_code == 403
         unread = await client.post(f"{amp.v1}/audio/speech", json={}, headers=headers)
         assert unread.status_code == 403
+        for path in ("messages/count_tokens", "responses/input_tokens"):  # these cost nothing
+            counted = await client.post(f"{amp.v1}/{path}", json={}, headers=headers)
+            assert counted.status_code != 403
         assert (await client.get(f"{amp.v1}/models", headers=headers)).status_code == 200
         assert not any(token in str(asked.headers) for asked in upstream.asked)
 

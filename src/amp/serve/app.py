@@ -69,6 +69,7 @@ class Connection(HttpToolsProtocol):
 
     _late: asyncio.TimerHandle | None = None
     _head = b""
+    _ahead = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -87,7 +88,11 @@ class Connection(HttpToolsProtocol):
         if len(self._head) > HEAD_BYTES:
             self._close()
         elif not self._head:
+            is_next = not between and not self.cycle.more_body  # sent ahead of the answer
             super().data_received(data)
+            self._ahead = self._ahead + len(data) if is_next and not self.pipeline else 0
+            if self._ahead > HEAD_BYTES:
+                self._close()
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:

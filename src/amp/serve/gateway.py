@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 _CLIENT_WENT, _WHO = 499, 401
 _ENDS = "the gateway ends before the call does; send it again"
 _FREE = ("GET", "HEAD", "OPTIONS", "DELETE")
+_FREE_PATHS = ("/v1/messages/count_tokens", "/v1/responses/input_tokens")
 _MODELS = "/v1/models/"
 _LISTED = {
     "object": "model",
@@ -306,7 +307,7 @@ class Gateway:
 
     async def _pass(self, exchange: Exchange, body: bytes) -> None:
         """Passes on what is no chat, byte by byte, unread and unmeasured."""
-        free = exchange.method in _FREE
+        free = exchange.method in _FREE or exchange.path in _FREE_PATHS
         upstream, body = self._where(exchange, body)
         reservation = await reserve(
             self._accounts, exchange, dollars=0.0 if free else None, tokens=0

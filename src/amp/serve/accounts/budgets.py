@@ -111,10 +111,12 @@ def refused(key: str, look: Look, most: int, now: int) -> BudgetReachedError:
     if resets is not None:
         when = f"it begins anew at {resets:%Y-%m-%d %H:%M} UTC"
     wait = None if resets is None else resets.timestamp() - now
+    grows = look.used < most and ("dollars" in look.name or "tokens" in look.name)
+    less = "; a smaller max_tokens takes less" if grows else ""
     return BudgetReachedError(
         look.name,
         f"key {key}: limit {look.name} of {amount(most)} reached: {left} is left, the call may take"
-        f" {amount(look.want)}; {when}",
+        f" {amount(look.want)}{less}; {when}",
         1.0 if look.name == "max_concurrent" else wait,
     )
 
