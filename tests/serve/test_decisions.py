@@ -17,7 +17,7 @@ from amp.serve.accounts.keys import KeyLimits
 from amp.serve.accounts.sqlite import SqliteAccounts
 from amp.serve.upstreams.fleet import Route
 from amp.serve.upstreams.trying import Patience
-from amp.serve.upstreams.upstream import UpstreamConfig
+from amp.serve.upstreams.upstream import Api, UpstreamConfig
 
 pytestmark = pytest.mark.slow
 
@@ -347,6 +347,15 @@ async def test_a_server_that_takes_no_n_is_asked_for_it_once() -> None:
             fields = {"model": "m", "messages": QUESTION}
             await post(amp, PATHS[0], fields, x_amp_samples="2")
         assert [each.json.get("n", 1) for each in upstream.asked] == [2, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("api", ["anthropic", "responses"])
+async def test_answers_vote_where_the_upstream_speaks_another_api(api: Api) -> None:
+    async with serving(either) as upstream, gateway(UpstreamConfig(upstream.url, api=api)) as amp:
+        fields = {"model": "m", "max_tokens": 9, "messages": QUESTION}
+        got = await post(amp, PATHS[0], fields, x_amp_samples="3")
+        assert (got.status_code, got.headers["x-amp-votes"]) == (200, "2 of 2")
+        assert amp.accounts.spent.model_calls == len(upstream.asked) == 2
 
 
 async def test_a_client_that_goes_away_ends_all_its_samples() -> None:

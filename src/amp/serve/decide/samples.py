@@ -23,6 +23,7 @@ from amp.serve.dialects.apis import CHAT, MESSAGES, RESPONSES
 from amp.serve.dialects.base import Dialect, parsed
 from amp.serve.dialects.said import Said
 from amp.serve.exchange import Exchange, Message, RefusedCallError, length_of
+from amp.serve.translate.meaning import UntranslatableError
 from amp.serve.upstreams.answer import UpstreamError
 from amp.types import Candidate
 from amp.votes import weighted_vote
@@ -115,7 +116,8 @@ class Votes:
         at_once = count > 1 and dialect is CHAT and model not in self._one_by_one
         if at_once:
             made, error = await _asked(exchange, {**fields, "n": count}, 1, ask)
-            if getattr(error, "status", 0) not in _REFUSED:
+            wordless = isinstance(error, UntranslatableError)  # where it is to be asked
+            if getattr(error, "status", 0) not in _REFUSED and not wordless:
                 if error is not None and needed:
                     raise error
                 return made
