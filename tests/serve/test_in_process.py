@@ -341,12 +341,12 @@ def test_it_decides_keeps_traffic_and_takes_outcomes(prices: Path, tmp_path: Pat
     with upstream() as server:
         own = openai.OpenAI(base_url=server.url, api_key="k")
         with amp.wrap(own, prices=prices, policy="rules", traffic=file) as client:
-            with amp.episode("nine"):
+            with amp.episode("девять ✓"):
                 create = client.chat.completions.with_raw_response.create
                 told = create(model="gpt", messages=said, max_tokens=50)
             assert told.headers["x-amp-arm"] == "gpt@low"
             kept: Any = client.post(
-                "/amp/outcome", body={"episode": "nine", "success": 1.0}, cast_to=object
+                "/amp/outcome", body={"episode": "девять ✓", "success": 1.0}, cast_to=object
             )
         with pytest.raises(InvalidInputError, match="unknown effort 'los'"):
             amp.wrap(own, policy="rules", arms=["gpt@los"])

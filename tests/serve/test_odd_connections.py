@@ -99,6 +99,23 @@ async def test_the_type_of_a_stream_is_one_however_it_is_written() -> None:
         assert (spent.completion_tokens, spent.estimated_calls) == (9, 0)
 
 
+@pytest.mark.parametrize("sent", ["Aufgabe für 日本", "für"])
+async def test_an_episode_is_one_however_its_name_is_written(sent: str, tmp_path: Path) -> None:
+    """In a header it is bytes, in JSON a text; cut or mangled it would be another's, too."""
+    coding = "utf-8" if "日" in sent else "latin-1"
+    watching = Watching(tmp_path / "traffic.sqlite")
+    async with serving(either) as upstream, gateway(upstream.url, watching=watching) as amp:
+        path = "chat/completions"
+        got = await post(amp, path, **{"x-amp-episode": sent.encode(coding)})
+        assert got.status_code == 200
+        told = json.dumps({"episode": sent, "success": 1}).encode()
+        assert (await post(amp, "amp/outcome", told)).status_code == 200
+        for name in (b"x" * 201, b"a\tb", b"\xc2\x9b31m"):
+            got = await post(amp, path, **{"x-amp-episode": name})
+            assert (got.status_code, "episode is" in got.text) == (400, True)
+        assert len(upstream.asked) == 1
+
+
 async def test_who_asks_whether_it_is_ready_has_nobody_flooded() -> None:
     async with (
         serving(either) as upstream,

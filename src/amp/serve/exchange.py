@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from amp.serve.accounts.budgets import require_episode
 from amp.serve.dialects.base import Dialect
 from amp.serve.upstreams.answer import is_stream
 from amp.serve.upstreams.upstream import Headers
@@ -103,6 +104,19 @@ class Exchange:
     def header(self, name: str) -> str:
         """A header's value, or an empty text."""
         return next((value for each, value in self.headers if each == name), "")
+
+    @property
+    def episode(self) -> str:
+        """The client's name for the task that the call belongs to; empty if it gives none.
+
+        Raises:
+            InvalidInputError: if it is too long or cannot be printed.
+        """
+        name = self.header("x-amp-episode")
+        with suppress(UnicodeError):  # a name in UTF-8, else in Latin-1 as headers once were
+            name = name.encode("latin-1").decode()
+        require_episode(name)
+        return name
 
     async def body(self, bounds: Bounds) -> bytes:
         """Reads the request.

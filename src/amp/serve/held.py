@@ -65,9 +65,9 @@ async def reserve(
 
     Raises:
         RefusedCallError: if the accounts do not allow it, or the bid is none.
+        InvalidInputError: if the name of the episode is none.
     """
-    episode, bid = exchange.header("x-amp-episode")[:200], _bid(exchange.header("x-amp-bid"))
-    claim = Claim(dollars, tokens, episode, bid)
+    claim = Claim(dollars, tokens, exchange.episode, _bid(exchange.header("x-amp-bid")))
     reserved = await accounts.reserve(client_key(exchange.headers), claim)
     if isinstance(reserved, Refusal):
         raise RefusedCallError(reserved.status, reserved.reason, reserved.retry_after_seconds)

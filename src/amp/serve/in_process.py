@@ -273,7 +273,7 @@ def _scope(http: Any, request: Any, address: str) -> Message:
     headers = [(name.lower(), value) for name, value in request.headers.raw]
     task = current_episode()
     if task is not None and not any(name == b"x-amp-episode" for name, _ in headers):
-        headers.append((b"x-amp-episode", task.name.encode("latin-1", "replace")))
+        headers.append((b"x-amp-episode", task.name.encode()))
     return {
         "type": "http",
         "asgi": {"version": "3.0"},

@@ -31,7 +31,6 @@ KEPT = 1_000
 """Decisions that are kept for those who ask."""
 
 _HEADER = 400
-_MOST_EPISODE = 200
 _PASS = "pass"
 _log = logging.getLogger(__name__)
 _UNFIT = re.compile(r"[^ -~]")  # for a header
@@ -157,8 +156,7 @@ class Desk:
         Raises:
             RefusedCallError: if no arm may be asked, or a header can't be read.
         """
-        episode = exchange.header("x-amp-episode")[:_MOST_EPISODE]
-        conversation = read_conversation(asked.fields, episode, size=len(asked.body))
+        conversation = read_conversation(asked.fields, exchange.episode, size=len(asked.body))
         conversation = replace(conversation, last=self._memory.last(conversation.episode))
         wish = Wish(
             _number(exchange, "x-amp-trade-off", 1.0), _number(exchange, "x-amp-max-dollars")
