@@ -111,7 +111,7 @@ async def _answer(reply: Reply, reader: asyncio.StreamReader, writer: asyncio.St
     lengths = [len(part) for part in reply.parts if isinstance(part, bytes)]
     length = {"transfer-encoding": "chunked"} if reply.streams else {"content-length": sum(lengths)}
     head = [f"HTTP/1.1 {reply.status} Said"]
-    head += [f"{name}: {value}" for name, value in {**reply.headers, **length}.items()]
+    head += [f"{name}: {value}" for name, value in {**length, **reply.headers}.items()]
     if reply.status:
         writer.write(("\r\n".join(head) + "\r\n\r\n").encode("latin-1"))
     for part in reply.parts:

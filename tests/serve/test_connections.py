@@ -68,6 +68,19 @@ async def test_no_body_is_announced_where_there_is_none(method: str) -> None:
         assert not any("transfer-encoding" in each for each in asked)
 
 
+async def test_what_has_not_changed_has_no_body() -> None:
+    """Its length may be told all the same."""
+    async with (
+        serving(lambda asked: Reply([], 304, {"etag": "7", "content-length": "100"})) as upstream,
+        gateway(upstream.url) as amp,
+        httpx2.AsyncClient(timeout=60) as client,
+    ):
+        for _ in range(2):
+            got = await client.get(f"{amp.v1}/files/1", headers={"if-none-match": "7"})
+            assert (got.status_code, got.content, got.headers["etag"]) == (304, b"", "7")
+        assert len(upstream.asked) == 2
+
+
 async def test_a_status_that_there_is_not_is_no_answer() -> None:
     async with (
         serving(lambda asked: Reply([b"denied"], 999)) as upstream,

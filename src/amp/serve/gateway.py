@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from amp.serve.spans import CallSpans
 
 _CLIENT_WENT, _WHO = 499, 401
+_UNCHANGED = 304  # tells the length of a body that does not come
 _ENDS = "the gateway ends before the call does; send it again"
 _FREE = ("GET", "HEAD", "OPTIONS", "DELETE")
 _FREE_PATHS = ("/v1/messages/count_tokens", "/v1/responses/input_tokens")
@@ -322,7 +323,7 @@ class Gateway:
                 if refused:
                     last = upstream.hidden(await refusal(answer))
                     headers.append(length_of(last))
-                elif length := answer.header(b"content-length"):
+                elif (length := answer.header(b"content-length")) and answer.status != _UNCHANGED:
                     headers.append((b"content-length", length))
                 await exchange.begin(answer.status, headers)
                 if not refused:

@@ -300,8 +300,9 @@ class Upstream:
         """Closes all connections."""
         if self._recording is not None:
             self._recording.close()
-        if self._open is not None:
-            await self._open.close()
+        session, self._open = self._open, None  # a shadow may still ask one that was dropped
+        if session is not None:
+            await session.close()
 
     def _address(self, target: str) -> str:
         path, _, query = target.partition("?")
