@@ -272,6 +272,9 @@ async def test_a_budget_holds_however_many_call_at_once(tmp_path: Path) -> None:
         assert (await client.post(url, json=body)).status_code == 401
         unpriced = await client.post(url, json={**body, "model": "other"}, headers=headers)
         assert unpriced.status_code == 403
+        for dearer in ({"service_tier": "priority"}, {"speed": "fast"}):
+            refused = await client.post(url, json={**body, **dearer}, headers=headers)
+            assert refused.status_code == 403
         unread = await client.post(f"{amp.v1}/audio/speech", json={}, headers=headers)
         assert unread.status_code == 403
         for path in ("messages/count_tokens", "responses/input_tokens"):  # these cost nothing

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from amp.serve.traffic.watch import Watch
 
 _GAVE_UP_WAITING = (504, 524)
+_DEARER = (("service_tier", "priority"), ("speed", "fast"))
 _UNREAD, _MOST_UNWILLING = (400, 422), 1_000
 
 
@@ -92,6 +93,12 @@ class Attempt:
             return exchange.target, exchange.headers
         key = client_key(exchange.headers)
         return self.dialect.path, translated_headers(exchange.headers, key, self.dialect)
+
+    @property
+    def is_priced(self) -> bool:
+        """Whether the price is known; tables have that of the standard tier."""
+        is_dearer = any(self.asked.fields.get(name) == value for name, value in _DEARER)
+        return is_priced(self.card) and not (is_dearer and self.bound.dollars > 0)
 
     @property
     def breaker(self) -> Breaker:
@@ -187,7 +194,7 @@ class Chats:
         attempts = attempts_of(places, dialect, body, arm, asked)
         trying = Trying(attempts, self.fleet.patience)
         bounds = [attempt.bound for attempt in attempts]
-        known = all(is_priced(attempt.card) for attempt in attempts)
+        known = all(attempt.is_priced for attempt in attempts)
         async with Held(
             self._accounts,
             exchange,

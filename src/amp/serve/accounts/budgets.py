@@ -161,7 +161,7 @@ def no_price(key: Key) -> Refusal:
     """What a client is told whose key has a limit of dollars, where nobody knows the price."""
     return Refusal(
         f"key {key.name} has a limit of dollars, and the price of this call is not known; ask for a"
-        " model with a price",
+        " model with a price, at the standard tier",
         403,
     )
 
