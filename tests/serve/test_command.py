@@ -46,6 +46,7 @@ def test_what_is_wrong_is_said_before_anything_starts(monkeypatch: pytest.Monkey
     assert "did you mean 'openai'" in refused("--upstream", url, "--upstream-api", "openay")
     assert "unknown effort 'lo'" in refused("--upstream", url, "--policy", "rules", "--arm", "m@lo")
     assert "no-such-policy" in refused("--upstream", url, "--policy", "no-such-policy")
+    assert "did you mean 'rules'?" in refused("--upstream", url, "--policy", "rulse")
     assert "name the place of the keys" in refused("--upstream", url, "--operator", "boss")
 
 

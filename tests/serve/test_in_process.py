@@ -381,11 +381,26 @@ def test_what_is_no_client_is_refused() -> None:
         amp.wrap(openai.OpenAI(base_url="http://127.0.0.1:9", api_key="k"), key="x")
     with pytest.raises(InvalidInputError, match="max_dollars is -1"), amp.episode(max_dollars=-1):
         pass
+    odd: Any = "5"
+    with pytest.raises(InvalidInputError, match="max_dollars is '5'"), amp.episode(max_dollars=odd):
+        pass
+    number: Any = 4711
+    with pytest.raises(InvalidInputError, match="episode is 4711, .* a text"), amp.episode(number):
+        pass
     client = amp.wrap(openai.OpenAI(base_url="http://127.0.0.1:9", api_key="k", max_retries=0))
     with pytest.raises(openai.APIConnectionError) as failed:
         client.get("http://127.0.0.2:9/v1/models", cast_to=object)
     assert "wrapped for 127.0.0.1" in str(failed.value.__cause__)
     client.close()
+
+
+def test_one_arm_is_not_read_letter_by_letter(prices: Path) -> None:
+    with upstream() as server:
+        own = openai.OpenAI(base_url=server.url, api_key="k")
+        with amp.wrap(own, prices=prices, policy="rules", arms="gpt@low") as client:
+            told = client.chat.completions.with_raw_response.create(**{**ASKED, "model": "own"})
+        assert told.headers["x-amp-arm"].startswith("gpt")
+        assert server.asked[-1].json["model"] == "gpt"
 
 
 def test_a_program_ends_without_closing_its_client() -> None:

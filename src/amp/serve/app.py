@@ -21,7 +21,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from amp.errors import AmpError, InvalidInputError
+from amp.errors import AmpError, InvalidInputError, did_you_mean
 from amp.serve.accounts.base import Accounts, OpenAccounts, Refusal
 from amp.serve.config import ServeConfig
 from amp.serve.decide.base import CallPolicy
@@ -223,6 +223,11 @@ def _call_spans(telemetry: Telemetry) -> CallSpans:
 
 def _policy_in(path: str) -> CallPolicy:
     """The policy that was learned from traffic; arrays are read only where there is one."""
+    if not Path(path).exists():
+        raise InvalidInputError(
+            f"policy is {path!r}{did_you_mean(path, ['pass', 'rules'])}, expected pass, rules, or a"
+            " file that is there (amp train --from-traffic)"
+        )
     from amp.serve.decide.learned import Learned
 
     return Learned(Path(path))

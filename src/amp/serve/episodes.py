@@ -95,8 +95,9 @@ def episode(name: str = "", *, max_dollars: float | None = None) -> Iterator[Epi
         InvalidInputError: if the name cannot be printed, or the limit is negative or no number.
     """
     require_episode(name)
-    if max_dollars is not None and not 0 <= max_dollars < math.inf:
-        raise InvalidInputError(f"max_dollars is {max_dollars}, expected a number, at least 0")
+    is_number = isinstance(max_dollars, int | float)  # also where nobody checks types
+    if max_dollars is not None and not (is_number and 0 <= max_dollars < math.inf):
+        raise InvalidInputError(f"max_dollars is {max_dollars!r}, expected a number, at least 0")
     name = name or f"episode-{secrets.token_hex(4)}"
     entered = EpisodeSpend(name, max_dollars, _current.get())
     token = _current.set(entered)

@@ -97,7 +97,7 @@ def wrap(
     table = settings.prices if prices is None else Path(prices)
     config = ServeConfig(
         [upstream],
-        [Route(policy=policy, arms=tuple(arms))],
+        [Route(policy=policy, arms=(arms,) if isinstance(arms, str) else tuple(arms))],
         bounds=bounds,
         patience=Patience(retries=0, failures=sys.maxsize),  # the client itself tries again
         prices=table,

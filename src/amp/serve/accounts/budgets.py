@@ -137,9 +137,11 @@ def require_episode(name: str) -> None:
     Raises:
         InvalidInputError: if it is too long or cannot be printed.
     """
-    if len(name) > _LONGEST_EPISODE or not name.isprintable():
+    is_text = isinstance(name, str)  # also for programs whose types nobody checks
+    if not is_text or len(name) > _LONGEST_EPISODE or not name.isprintable():
         raise InvalidInputError(
-            f"episode is {name[:80]!r}, expected at most {_LONGEST_EPISODE} printable characters"
+            f"episode is {name!r:.80}, expected a text of at most {_LONGEST_EPISODE} printable"
+            " characters"
         )
 
 
