@@ -52,6 +52,16 @@ def test_signs_of_life_come_through() -> None:
         stream.end()
 
 
+@pytest.mark.parametrize("before", [b": alive\n", b"\xef\xbb\xbf", b"id: 1\n", b"event: x\n"])
+def test_what_stands_before_the_data_of_an_event_hides_none(before: bytes) -> None:
+    body = json.dumps({"model": "m", "max_tokens": 9, "messages": [USER], "stream": True}).encode()
+    stream = Translation(MESSAGES, CHAT, body, "m").stream()
+    said = [json.dumps(each).encode() for each in (delta(content="84"), FINISHED)]
+    told = b"".join(stream.feed(before + b"data: " + each + b"\n\n") for each in said)
+    assert b'"text":"84"' in told
+    assert b"message_stop" in stream.feed(before + b"data: [DONE]\n\n") + stream.end()
+
+
 @pytest.mark.parametrize("index", [0, None])
 def test_calls_that_share_an_index_are_told_apart_by_their_names(index: int | None) -> None:
     body = json.dumps({"model": "m", "max_tokens": 9, "messages": [USER], "stream": True}).encode()

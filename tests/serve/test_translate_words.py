@@ -194,6 +194,18 @@ def test_stops_that_an_upstream_does_not_take_cut_the_text_here() -> None:
     assert "stop" not in translated(CHAT, RESPONSES, **stops)
 
 
+@pytest.mark.parametrize("upstream", [MESSAGES, RESPONSES])
+@pytest.mark.parametrize("stop", ["", [""], ["", "END"]])
+def test_an_empty_string_stops_nothing(upstream: Dialect, stop: Any) -> None:
+    text = {"type": "text" if upstream is MESSAGES else "output_text", "text": "84"}
+    answer: Any = {"id": "m", "content": [text], "stop_reason": "end_turn"}
+    if upstream is RESPONSES:
+        item = {"type": "message", "role": "assistant", "content": [text]}
+        answer = {"id": "m", "status": "completed", "output": [item]}
+    choice = answered(CHAT, upstream, answer, stop=stop, max_tokens=9)["choices"][0]
+    assert choice["message"]["content"] == "84"
+
+
 @pytest.mark.parametrize("client", [MESSAGES, RESPONSES])
 def test_answers_of_odd_servers_of_chats(client: Dialect) -> None:
     def said(message: Any, end: str = "stop", **more: Any) -> tuple[str, str]:

@@ -12,6 +12,7 @@ the bytes that it has, unless it is a text.
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import re
@@ -210,7 +211,8 @@ class Events:
 
 def data_of(event: bytes) -> dict[str, Any] | None:
     """The JSON object of an event; None if it carries none, such as ``[DONE]``."""
-    lines = [line[5:] for line in event.splitlines() if line.startswith(b"data:")]
+    lines = event.removeprefix(codecs.BOM_UTF8).splitlines()
+    lines = [line[5:] for line in lines if line.startswith(b"data:")]
     return parsed(b"\n".join(lines))
 
 

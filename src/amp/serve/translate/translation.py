@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -33,6 +34,7 @@ from amp.serve.translate.meaning import (
 from amp.serve.upstreams.answer import UpstreamError
 
 _OF_ONE_API = ("authorization", "x-api-key", "api-key", "anthropic-", "openai-", "x-stainless-")
+_DONE = re.compile(rb"^data: *\[DONE\]", re.MULTILINE)
 _LAST = ("message_stop", "response.completed", "response.incomplete")
 _BROKEN = (BrokenAnswerError, RecursionError, ValueError)
 _VERSION = ("anthropic-version", "2023-06-01")
@@ -143,7 +145,8 @@ class Translation:
                 " leave the call out"
             ) from None
         self._question = asked
-        self._cuts = tuple(stop for stop in asked.stop if stop not in told)
+        # An empty string stops nothing; it would cut off everything.
+        self._cuts = tuple(stop for stop in asked.stop if stop and stop not in told)
 
     def answer(self, body: bytes) -> bytes:
         """An answer for the client.
@@ -199,10 +202,10 @@ class StreamTranslation:
         if self._open == "end":
             return b""
         data = data_of(event)
-        if event.startswith(b":") or (data is not None and data.get("type") == "ping"):
+        if event.startswith(b":") if data is None else data.get("type") == "ping":
             return b": ping\n\n"  # a sign of life
         if data is None:
-            return self.end() if b"[DONE]" in event[:20] else b""
+            return self.end() if _DONE.search(event) else b""
         told = self._told(self._hearing.feed(data))
         return told + self.end() if data.get("type") in _LAST else told
 
