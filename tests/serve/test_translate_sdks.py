@@ -170,7 +170,8 @@ async def test_openai_makes_responses_with_others(api: Api) -> None:
         assert whole.usage.input_tokens_details.cached_tokens == 16
         assert whole.usage.output_tokens == 9
         asked = upstream.asked[-1].json
-        assert asked.get("max_tokens") or asked["max_completion_tokens"] == 40
+        # Not every server of chats takes notice of another name, and some refuse it.
+        assert (asked["max_tokens"], "max_completion_tokens" in asked) == (40, False)
         effort = asked.get("output_config", {}).get("effort") or asked["reasoning_effort"]
         assert effort == "high"
 

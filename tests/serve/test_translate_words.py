@@ -13,6 +13,7 @@ from amp.serve.dialects.base import Dialect
 from amp.serve.translate.meaning import UntranslatableError, without_marks
 from amp.serve.translate.translation import Translation, dialect_for, translated_headers
 from amp.serve.upstreams.answer import UpstreamError
+from amp.serve.upstreams.upstream import Api, Upstream, UpstreamConfig
 
 USER = {"role": "user", "content": "Hi"}
 SOURCE = {"type": "base64", "media_type": "image/png", "data": "aWk="}
@@ -319,6 +320,23 @@ def test_headers_of_one_api_stay_there() -> None:
     found = translated_headers(headers, "k", CHAT)
     assert found == [("user-agent", "u"), ("x-mine", "1"), ("authorization", "Bearer k")]
     assert ("anthropic-version", "2023-06-01") in translated_headers([], "", MESSAGES)
+
+
+@pytest.mark.parametrize(
+    ("api", "url", "cap"),
+    [
+        ("chat", "http://there.example/v1", "max_tokens"),
+        ("chat", "https://api.openai.com/v1", "max_completion_tokens"),
+        ("openai", "http://there.example/v1", "max_completion_tokens"),
+    ],
+)
+def test_a_cap_has_the_name_that_a_server_knows(api: Api, url: str, cap: str) -> None:
+    upstream = Upstream(UpstreamConfig(url, api=api))
+    body = json.dumps({"model": "m", "messages": [USER], "max_tokens": 9}).encode()
+    sent = Translation(MESSAGES, CHAT, body, "m", is_openai=upstream.is_openai).body
+    caps = {name: n for name, n in json.loads(sent).items() if name.startswith("max_")}
+    assert caps == {cap: 9}
+    assert CHAT.read(sent).completion_bound == 9
 
 
 def test_who_is_asked_in_what() -> None:

@@ -378,7 +378,9 @@ def _attempt(
     arm: CallArm,
     known: Asked | None = None,
 ) -> Attempt:
-    translation = None if dialect is client else Translation(client, dialect, body, place.model)
+    translation, is_openai = None, place.upstream.is_openai
+    if dialect is not client:
+        translation = Translation(client, dialect, body, place.model, is_openai=is_openai)
     sent = without_marks(body) if translation is None else translation.body
     here = CallArm(place.model, arm.effort)
     fields = known.fields if sent is body and known else object_of(sent)

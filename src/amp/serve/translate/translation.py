@@ -35,6 +35,7 @@ from amp.serve.upstreams.answer import UpstreamError
 
 _OF_ONE_API = ("authorization", "x-api-key", "api-key", "anthropic-", "openai-", "x-stainless-")
 _DONE = re.compile(rb"^data: *\[DONE\]", re.MULTILINE)
+_NEW_CAP = "max_completion_tokens"
 _LAST = ("message_stop", "response.completed", "response.incomplete")
 _BROKEN = (BrokenAnswerError, RecursionError, ValueError)
 _VERSION = ("anthropic-version", "2023-06-01")
@@ -122,6 +123,8 @@ class Translation:
         upstream: that of the upstream.
         body: the request.
         model: what the model is called at the upstream.
+        is_openai: whether chats are OpenAI's own; other servers may know ``max_tokens`` alone, and
+            take no notice of a cap by another name.
 
     Attributes:
         body: the request for the upstream.
@@ -130,13 +133,24 @@ class Translation:
         InvalidInputError: if the request says what cannot be said there; names the field.
     """
 
-    def __init__(self, client: Dialect, upstream: Dialect, body: bytes, model: str) -> None:
+    def __init__(
+        self,
+        client: Dialect,
+        upstream: Dialect,
+        body: bytes,
+        model: str,
+        *,
+        is_openai: bool = True,
+    ) -> None:
         self._client = client
         self._mine, self._theirs = GRAMMARS[client.path], GRAMMARS[upstream.path]
         try:
             asked = replace(self._mine.read_question(object_of(body)), model=model)
             told = tuple(stop for stop in asked.stop if self._theirs.takes_stop(stop))
-            self.body = written(self._theirs.write_question(replace(asked, stop=told))).encode()
+            fields = self._theirs.write_question(replace(asked, stop=told))
+            if not is_openai and _NEW_CAP in fields:
+                fields["max_tokens"] = fields.pop(_NEW_CAP)
+            self.body = written(fields).encode()
         except RecursionError:
             raise InvalidInputError("the request is nested too deeply to be translated") from None
         except ValueError:

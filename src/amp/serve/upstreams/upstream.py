@@ -176,6 +176,11 @@ class Upstream:
         return not (self._hides_keys or self.config.is_free)
 
     @property
+    def is_openai(self) -> bool:
+        """Whether its chats are those of OpenAI itself."""
+        return self.host in _OWN_HOSTS or self.api not in ("chat", "chat+messages")
+
+    @property
     def dialects(self) -> Sequence[Dialect]:
         """What it speaks; what others are translated into comes first."""
         spoken = _SPOKEN[self.api]
