@@ -180,6 +180,15 @@ def test_figures_told_before_the_end_are_not_those_of_what_comes_after(more: int
     assert (found.completion_tokens, found.estimated_calls) == (expected, int(more > 0))
 
 
+def test_arguments_that_are_no_text_are_told_apart() -> None:
+    said = []
+    for arguments in ({"a": 1}, {"a": 2}, '{"a": 2}'):
+        said.append(Said())
+        call = {"function": {"name": "f", "arguments": arguments}}
+        said[-1].hear({"choices": [{"message": {"tool_calls": [call]}}]})
+    assert said[0].normal() != said[1].normal() == said[2].normal()
+
+
 def test_a_torn_character_is_the_same_as_a_whole_one() -> None:
     torn, whole = Said(), Said()
     for text in ("\ud83d", "\ude00"):

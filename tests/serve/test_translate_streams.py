@@ -62,6 +62,29 @@ def test_what_stands_before_the_data_of_an_event_hides_none(before: bytes) -> No
     assert b"message_stop" in stream.feed(before + b"data: [DONE]\n\n") + stream.end()
 
 
+@pytest.mark.parametrize("client", [MESSAGES, RESPONSES])
+def test_arguments_that_are_no_text_stay_json(client: Dialect) -> None:
+    asked = {"a": True, "b": None, "c": "é"}
+    function = {"name": "f", "arguments": asked}
+    call = {"index": 0, "id": "c", "type": "function", "function": function}
+    told = streamed(client, CHAT, delta(tool_calls=[call]), FINISHED)
+    came = "".join(
+        event["delta"] if client is RESPONSES else event["delta"].get("partial_json", "")
+        for event in told
+        if event["type"] in ("content_block_delta", "response.function_call_arguments.delta")
+    )
+    assert json.loads(came) == asked
+    found = answered(client, CHAT, completion({"tool_calls": [call]}), **LONG.get(client.path, {}))
+    part = (found.get("content") or found["output"])[-1]
+    assert (part.get("input") or json.loads(part["arguments"])) == asked
+
+
+@pytest.mark.parametrize("client", [MESSAGES, RESPONSES])
+def test_a_stream_that_is_one_whole_answer_loses_nothing(client: Dialect) -> None:
+    choice = {"index": 0, "message": {"content": "84"}, "finish_reason": "stop"}
+    assert "84" in json.dumps(streamed(client, CHAT, {"choices": [choice]}))
+
+
 @pytest.mark.parametrize("index", [0, None])
 def test_calls_that_share_an_index_are_told_apart_by_their_names(index: int | None) -> None:
     body = json.dumps({"model": "m", "max_tokens": 9, "messages": [USER], "stream": True}).encode()

@@ -180,6 +180,8 @@ class Said:
         call = self._calls.setdefault(place, _Call())
         if isinstance(name, str):
             call.name = call.name or name[:_MOST_CALLS]
+        if isinstance(arguments, dict):  # some servers send no text
+            arguments = json.dumps(arguments)
         if isinstance(arguments, str) and self._takes(arguments):
             call.arguments += arguments
 

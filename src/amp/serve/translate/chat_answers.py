@@ -20,6 +20,7 @@ from amp.serve.translate.meaning import (
     Part,
     Piece,
     Stop,
+    arguments_of,
     grown,
     is_json,
     objects,
@@ -62,10 +63,8 @@ def read_answer(answer: Mapping[str, Any]) -> ChatAnswer:
         parts.append(Part("refusal", refusal))
     for call in objects(message.get("tool_calls")):
         function = table(call, "function")
-        name, arguments = function.get("name"), function.get("arguments")
-        parts.append(
-            Part("call", str(arguments or "{}"), str(call.get("id") or ""), str(name or ""))
-        )
+        name, arguments = str(function.get("name") or ""), arguments_of(function) or "{}"
+        parts.append(Part("call", arguments, str(call.get("id") or ""), name))
     stop, sequence = stop_of(choice, calls=any(part.kind == "call" for part in parts))
     identity = str(answer.get("id") or ""), str(answer.get("model") or "")
     created = number_of_seconds(answer.get("created"))
@@ -251,7 +250,7 @@ class ChatHearing:
         for choice in objects(data.get("choices")):
             if choice.get("index"):
                 continue
-            delta = table(choice, "delta")
+            delta = table(choice, "delta") or table(choice, "message")
             require_words(delta)
             for text in thoughts_in(delta):
                 yield from self._more(Part("thought", text, origin=NAME))
@@ -303,7 +302,7 @@ class ChatHearing:
         part = known.part
         title = part.name or str(function.get("name") or "")
         known.part = Part("call", id=part.id or name, name=title)
-        known.came += str(function.get("arguments") or "")
+        known.came += arguments_of(function)
 
     def _told_calls(self, *, at_end: bool) -> Iterator[Piece]:
         order = sorted(self._calls)

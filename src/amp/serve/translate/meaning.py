@@ -306,6 +306,12 @@ def objects(value: object) -> list[dict[str, Any]]:
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
+def arguments_of(call: Mapping[str, Any]) -> str:
+    """The arguments of a call as JSON; some servers send the object itself."""
+    found = call.get("arguments") or ""
+    return found if isinstance(found, str) else written(found)
+
+
 def written(value: object) -> str:
     """JSON as the APIs write it; halves of characters, which no UTF-8 has, are U+FFFD.
 

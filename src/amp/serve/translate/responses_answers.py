@@ -20,6 +20,7 @@ from amp.serve.translate.meaning import (
     Part,
     Piece,
     Stop,
+    arguments_of,
     grown,
     objects,
     signed,
@@ -63,7 +64,7 @@ def read_item(item: Mapping[str, Any]) -> Iterator[Part]:
                 yield Part("text", str(part.get("text") or ""))
     elif kind == "function_call":
         called = str(item.get("call_id") or ""), str(item.get("name") or "")
-        yield Part("call", str(item.get("arguments") or "{}"), *called)
+        yield Part("call", arguments_of(item) or "{}", *called)
     elif kind == "reasoning":
         said = [each for name in ("summary", "content") for each in objects(item.get(name))]
         text = "\n\n".join(str(each.get("text") or "") for each in said)
