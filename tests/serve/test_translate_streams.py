@@ -79,6 +79,34 @@ def test_arguments_that_are_no_text_stay_json(client: Dialect) -> None:
     assert (part.get("input") or json.loads(part["arguments"])) == asked
 
 
+def test_arguments_that_the_beginning_of_a_call_tells_are_not_lost() -> None:
+    use = {"type": "tool_use", "id": "t", "name": "f", "input": {"a": 1}}
+    events = (BEGUN, block("start", 0, content_block=use), block("stop", 0), ENDED)
+    calls = [
+        call["function"]["arguments"]
+        for event in streamed(CHAT, MESSAGES, *events)
+        for call in event["choices"][0]["delta"].get("tool_calls", ())
+    ]
+    assert json.loads("".join(calls)) == {"a": 1}
+
+
+def test_what_the_last_event_of_a_response_alone_tells_is_not_lost() -> None:
+    text = {
+        "type": "message",
+        "role": "assistant",
+        "content": [{"type": "output_text", "text": "84"}],
+    }
+    called = {"type": "function_call", "call_id": "c", "name": "f", "arguments": '{"a":1}'}
+    begun = {"type": "response.created", "response": {"id": "r", "status": "in_progress"}}
+    done = {"id": "r", "status": "completed", "output": [text, called]}
+    told = streamed(CHAT, RESPONSES, begun, {"type": "response.completed", "response": done})
+    deltas = [event["choices"][0]["delta"] for event in told]
+    assert "".join(delta.get("content") or "" for delta in deltas) == "84"
+    calls = [call["function"] for delta in deltas for call in delta.get("tool_calls", ())]
+    assert json.loads("".join(call["arguments"] for call in calls)) == {"a": 1}
+    assert told[-1]["choices"][0]["finish_reason"] == "tool_calls"
+
+
 @pytest.mark.parametrize("client", [MESSAGES, RESPONSES])
 def test_a_stream_that_is_one_whole_answer_loses_nothing(client: Dialect) -> None:
     choice = {"index": 0, "message": {"content": "84"}, "finish_reason": "stop"}

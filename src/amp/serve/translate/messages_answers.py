@@ -167,6 +167,7 @@ class MessagesHearing:
     _counts: Counts = NO_COUNTS
     _answer: ChatAnswer | None = None
     _call: str | None = None
+    _input: str = ""  # of a call, as its beginning told it
     _in_turn: InTurn = field(default_factory=InTurn)
 
     def feed(self, data: Mapping[str, Any]) -> Iterator[Piece]:
@@ -190,14 +191,15 @@ class MessagesHearing:
             yield Piece("begin", answer=ChatAnswer(*identity_of(message), counts=self._counts))
         elif kind == "content_block_start":
             part = read_block(table(data, "content_block"))
-            if part.kind == "call":  # its arguments come in pieces
-                part, self._call = replace(part, text=""), ""
+            if part.kind == "call":  # its arguments come in pieces, at most servers
+                self._call, self._input = "", part.text
+                part = replace(part, text="")
             yield Piece("part", part)
         elif kind == "content_block_delta":
             yield from self._delta(table(data, "delta"))
         elif kind == "content_block_stop" and self._call is not None:
             if not self._call:
-                yield Piece("more", Part("call", "{}"))
+                yield Piece("more", Part("call", self._input or "{}"))
             self._call = None
         elif kind == "message_delta":
             self._counts = counts_of(table(data, "usage"), self._counts)

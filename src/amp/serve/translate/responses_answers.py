@@ -217,6 +217,9 @@ class ResponsesHearing:
         elif kind == "response.output_item.done":
             yield from self._done(table(data, "item"))
         elif kind in _LAST:
+            if not self._parts:  # no event before told any
+                for item in objects(response.get("output")):
+                    yield from self._done(item)
             self._answer = outcome_of(response, self._parts)
 
     def end(self) -> Iterator[Piece]:
