@@ -90,6 +90,20 @@ def test_arguments_that_the_beginning_of_a_call_tells_are_not_lost() -> None:
     assert json.loads("".join(calls)) == {"a": 1}
 
 
+@pytest.mark.parametrize("none", [{}, {"id": None}, {"id": ""}])
+def test_calls_without_a_name_get_one_each(none: dict[str, Any]) -> None:
+    """Their results are told by it, so two of none would be one."""
+    function = {"name": "f", "arguments": "{}"}
+    calls = [{"index": at, "function": function, **none} for at in range(2)]
+    whole = answered(MESSAGES, CHAT, completion({"tool_calls": calls}), max_tokens=9)["content"]
+    told = streamed(MESSAGES, CHAT, delta(tool_calls=calls), FINISHED)
+    parts = [event["content_block"] for event in told if event["type"] == "content_block_start"]
+    for found in (whole, parts):
+        names = {part["id"] for part in found}
+        assert len(names) == 2
+        assert all(names)
+
+
 def test_what_the_last_event_of_a_response_alone_tells_is_not_lost() -> None:
     text = {
         "type": "message",

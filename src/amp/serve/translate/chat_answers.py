@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from amp.models.answer_text import AnswerText, answer_text
@@ -64,7 +65,7 @@ def read_answer(answer: Mapping[str, Any]) -> ChatAnswer:
     for call in objects(message.get("tool_calls")):
         function = table(call, "function")
         name, arguments = str(function.get("name") or ""), arguments_of(function) or "{}"
-        parts.append(Part("call", arguments, str(call.get("id") or ""), name))
+        parts.append(Part("call", arguments, str(call.get("id") or "") or new_id(), name))
     stop, sequence = stop_of(choice, calls=any(part.kind == "call" for part in parts))
     identity = str(answer.get("id") or ""), str(answer.get("model") or "")
     created = number_of_seconds(answer.get("created"))
@@ -135,6 +136,11 @@ def counts_of(answer: Mapping[str, Any]) -> Counts | None:
         details.get("reasoning_tokens"),
     )
     return Counts(*(number(figure) or 0 for figure in figures))
+
+
+def new_id() -> str:
+    """A name for a call that a server gave none; its result is told by it."""
+    return f"call_{secrets.token_hex(12)}"
 
 
 def number_of_seconds(value: object) -> int:
@@ -310,7 +316,7 @@ class ChatHearing:
             call = self._calls[order[self._current]]
             if call.told is None:
                 call.told, self._kind = 0, "call"
-                yield Piece("part", call.part)
+                yield Piece("part", replace(call.part, id=call.part.id or new_id()))
             if at_end and not call.came:
                 call.came = "{}"
             fresh, call.told = call.came[call.told :], len(call.came)
