@@ -90,6 +90,15 @@ def test_arguments_that_the_beginning_of_a_call_tells_are_not_lost() -> None:
     assert json.loads("".join(calls)) == {"a": 1}
 
 
+def test_a_usage_that_no_server_told_is_not_made_up() -> None:
+    body = {"model": "m", "messages": [USER], "stream": True}
+    body["stream_options"] = {"include_usage": True}
+    stream = Translation(CHAT, MESSAGES, json.dumps(body).encode(), "m").stream()
+    for event in (BEGUN, ENDED):
+        stream.feed(b"data: " + json.dumps(event).encode() + b"\n\n")
+    assert b"prompt_tokens" not in stream.end()
+
+
 @pytest.mark.parametrize("none", [{}, {"id": None}, {"id": ""}])
 def test_calls_without_a_name_get_one_each(none: dict[str, Any]) -> None:
     """Their results are told by it, so two of none would be one."""

@@ -164,7 +164,7 @@ class MessagesHearing:
     Blocks come one after another, as in the other APIs.
     """
 
-    _counts: Counts = NO_COUNTS
+    _counts: Counts | None = None
     _answer: ChatAnswer | None = None
     _call: str | None = None
     _input: str = ""  # of a call, as its beginning told it
@@ -187,7 +187,7 @@ class MessagesHearing:
         kind = data.get("type")
         if kind == "message_start":
             message = table(data, "message")
-            self._counts = counts_of(table(message, "usage"), self._counts)
+            self._count(message)
             yield Piece("begin", answer=ChatAnswer(*identity_of(message), counts=self._counts))
         elif kind == "content_block_start":
             part = read_block(table(data, "content_block"))
@@ -202,7 +202,7 @@ class MessagesHearing:
                 yield Piece("more", Part("call", self._input or "{}"))
             self._call = None
         elif kind == "message_delta":
-            self._counts = counts_of(table(data, "usage"), self._counts)
+            self._count(data)
             stop, sequence = stop_of(table(data, "delta"))
             self._answer = ChatAnswer("", "", stop=stop, sequence=sequence)
 
@@ -215,6 +215,10 @@ class MessagesHearing:
         if self._answer is None:
             raise BrokenAnswerError(ENDED_EARLY)
         yield Piece("end", answer=replace(self._answer, counts=self._counts))
+
+    def _count(self, told: Mapping[str, Any]) -> None:
+        if usage := table(told, "usage"):
+            self._counts = counts_of(usage, self._counts or NO_COUNTS)
 
     def _delta(self, delta: Mapping[str, Any]) -> Iterator[Piece]:
         kind = delta.get("type")
