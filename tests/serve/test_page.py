@@ -220,7 +220,11 @@ NASTY = st.one_of(
 
 
 @pytest.mark.slow
-@given(NASTY, NASTY, NASTY.filter(lambda text: 0 < len(text) <= 500 and text.isprintable()))
+@given(
+    NASTY,
+    NASTY.filter(lambda text: len(text) <= 200 and text.isprintable()),
+    NASTY.filter(lambda text: 0 < len(text) <= 500 and text.isprintable()),
+)
 @settings(max_examples=30, deadline=None)
 async def test_whatever_clients_call_things_is_text(
     prices: Path, key: str, episode: str, model: str
