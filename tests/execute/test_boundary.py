@@ -374,7 +374,7 @@ async def test_an_environment_made_with_gymnasium_itself_is_planned_in() -> None
 
 def test_a_planner_is_made_of_names() -> None:
     planner = Planner("random", allocator="fixed", limits={"steps": 3, "tokens": 500})
-    assert planner.model.card.name == "chance"
+    assert planner.model.card.name == "random"
     assert planner.limits == Limits(steps=3, tokens=500)
     with pytest.raises(InvalidInputError, match=r"unknown allocator 'fixd'; did you mean 'fixed'"):
         Planner("random", allocator="fixd")

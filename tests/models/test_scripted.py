@@ -88,10 +88,9 @@ async def test_a_closed_model_says_so() -> None:
         await model.generate(Request(ask("go")))
 
 
-async def test_the_random_model_prefers_no_label_and_has_its_former_name_too() -> None:
+async def test_the_random_model_prefers_no_label_and_is_called_as_it_is_loaded() -> None:
     prompt = Prompt((Message("user", "1. go left"), Message("assistant", "Action: ")), 1)
     told = (await random_model().next_token(prompt)).log_probs
     assert set("123456789ABCabc") <= set(told)
     assert len(set(told.values())) == 1
-    for name in ("random", "chance"):
-        assert load_model(name).card.name == "chance"  # as recordings know it
+    assert load_model("random").card.name == "random"

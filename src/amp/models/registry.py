@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 RANDOM = "random"
 """The model that acts at random; see `amp.models.scripted.random_model`."""
 
-_FORMER_NAMES = {"chance": RANDOM}
 _OPENAI = "openai:"
 _ANTHROPIC = "anthropic:"
 _TRANSFORMERS = "transformers:"
@@ -252,7 +251,6 @@ def load_model(
         InvalidInputError: if the name is unknown, or the file or the price table is damaged.
         MissingDependencyError: if the model or a package is missing; says what to run.
     """
-    name = _FORMER_NAMES.get(name, name)
     if name == RANDOM or name in MODELS:
         note_shadowed("amp.models", name)
     if name == RANDOM:
@@ -333,7 +331,7 @@ def _host(base_url: str | None, variable: str) -> str | None:
 
 def plugin_models() -> tuple[str, ...]:
     """Names of the models that installed packages bring."""
-    return plugin_names("amp.models", (*MODELS, RANDOM, *_FORMER_NAMES))
+    return plugin_names("amp.models", (*MODELS, RANDOM))
 
 
 def is_called(card: ModelCard, name: str) -> bool:
@@ -341,11 +339,6 @@ def is_called(card: ModelCard, name: str) -> bool:
 
     A model of another package says who it is only once it is made, so it may be any.
     """
-    name = _FORMER_NAMES.get(name, name)
-    if name == RANDOM:
-        from amp.models.scripted import random_model
-
-        return card.name == random_model().card.name
     if name in plugin_models():
         return True
     for prefix in (_OPENAI, _ANTHROPIC, _TRANSFORMERS):

@@ -222,5 +222,4 @@ def random_model() -> ScriptedModel:
     that shows what tools and environment do on their own. It writes nothing.
     """
     even = dict.fromkeys(LABELS, 1 / len(LABELS))
-    # Recordings know it by its former name, which they check.
-    return ScriptedModel([""], next_tokens=lambda prompt: even, card=ModelCard("chance"))
+    return ScriptedModel([""], next_tokens=lambda prompt: even, card=ModelCard("random"))
