@@ -64,3 +64,32 @@ def test_the_table_of_new_missions_is_what_its_command_makes(
         )
         row = f"| {allocator} | {cells(every)} | {of_levels.replace(', ', ' | ')} |"
         assert row in SECTION, row
+
+
+@pytest.mark.slow
+@pytest.mark.data("webshop")
+def test_the_table_of_new_goals_is_what_its_command_makes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("rapidfuzz")
+    page = (ROOT / "docs" / "learning.md").read_text()
+    section = page.split("{ #new-goals }")[1].split("\n## ")[0].split("\n### ")[0]
+    recording = "recordings/webshop-new-goals.sqlite"
+    for file in ("configs/webshop-new-goals.toml", recording):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / file, tmp_path / file)
+    monkeypatch.chdir(tmp_path)
+    command = "amp sweep configs/webshop-new-goals.toml"
+    assert f"`{command}`" in section
+    done = CliRunner().invoke(app, shlex.split(command)[1:])
+    assert done.exit_code == 0, done.output
+    flops = costing("flops", RecordedModel(None, Path(recording), "replay").card).of
+    for allocator in ("act", "plan-then-follow"):
+        runs = Path("runs/webshop-new-goals/webshop/qwen2.5-coder-1.5b") / allocator / "seed-0"
+        episodes = list(read_episodes(runs))
+        solved = sum(episode.success is True for episode in episodes)
+        score = fmean(episode.score for episode in episodes)
+        tokens = fmean(episode.usage.tokens for episode in episodes)
+        spent = fmean(flops(episode.usage) for episode in episodes) / 1e12
+        cells = f"{solved} of {len(episodes)} | {score:.2f} | {tokens:,.0f} | {spent:.2f}"
+        assert f"| {allocator} | {cells} |" in section
