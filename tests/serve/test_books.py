@@ -262,7 +262,7 @@ async def test_calls_that_end_while_redis_is_away_are_settled_later(
     await accounts.settle(held, Usage(dollars=0.25))
     refused = await accounts.reserve(token, Claim(dollars=0.1, tokens=1))
     assert isinstance(refused, Refusal)
-    assert (refused.status, "cannot be reached" in refused.reason) == (503, True)
+    assert (refused.status, "cannot be used" in refused.reason) == (503, True)
     assert "settled later" in caplog.text
     assert "127.0.0.1" not in refused.reason
     with redis_server(tmp_path, port):  # which kept what it was told

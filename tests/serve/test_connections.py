@@ -93,6 +93,18 @@ async def test_a_status_that_there_is_not_is_no_answer() -> None:
         assert amp.accounts.spent.model_calls == 0
 
 
+async def test_headers_that_no_client_would_read_are_no_answer() -> None:
+    """Each is allowed; together they are more than clients take."""
+    many = {f"x-{number}": "a" * 7_000 for number in range(10)}
+    async with (
+        serving(lambda asked: Reply([b"{}"], headers=many)) as upstream,
+        gateway(upstream.url, patience=Patience(retries=0)) as amp,
+        httpx2.AsyncClient(timeout=60) as client,
+    ):
+        got = await client.post(f"{amp.v1}/files", json=ASKED)
+        assert (got.status_code, "headers of over 65,536 bytes" in got.text) == (502, True)
+
+
 async def test_what_came_before_a_connection_broke_is_given_first() -> None:
     """Also where the client is so slow that it is still to be read then."""
     parts = [b"a" * 10_000, b"b" * 10_000]

@@ -233,8 +233,14 @@ class Upstream:
                         502,
                         may_be_billed=False,
                     )
-                begun = True
                 came = [(name.lower(), value) for name, value in response.raw_headers]
+                if sum(len(name) + len(value) for name, value in came) > _LARGEST_HEADER:
+                    raise UpstreamError(  # the library bounds each alone; no client reads all
+                        f"the upstream answers with headers of over {_LARGEST_HEADER:,} bytes",
+                        502,
+                        may_be_billed=True,
+                    )
+                begun = True
                 yield HttpAnswer(response.status, came, _parts_of(response.content))
             finally:
                 response.close()
