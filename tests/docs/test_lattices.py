@@ -38,17 +38,22 @@ def test_a_table_is_what_its_lattice_gives(tmp_path: Path, benchmark: str, modul
 
 
 @pytest.mark.slow
-def test_ablations_of_babyai_are_what_its_lattice_gives(tmp_path: Path) -> None:
-    name = "babyai-ablations"
+@pytest.mark.parametrize(
+    "name", ["babyai-ablations", pytest.param("transfer", marks=pytest.mark.data("webshop"))]
+)
+def test_ablations_are_what_their_lattices_give(tmp_path: Path, name: str) -> None:
     run("amp", "lattices", "ablate", str(CONFIGS / f"{name}.toml"), "--out", str(tmp_path))
     made, shown = (where / f"{name}.md" for where in (tmp_path, PAGES))
     assert _rows(made.read_text()) == _rows(shown.read_text())
 
 
 @pytest.mark.slow
-def test_steps_of_babyai_are_what_its_lattice_gives(tmp_path: Path) -> None:
-    page = "babyai-steps.md"
-    run("experiments.step_scaling", str(CONFIGS / "babyai.toml"), str(tmp_path / page))
+@pytest.mark.parametrize(
+    "benchmark", ["babyai", pytest.param("webshop", marks=pytest.mark.data("webshop"))]
+)
+def test_steps_are_what_their_lattices_give(tmp_path: Path, benchmark: str) -> None:
+    page = f"{benchmark}-steps.md"
+    run("experiments.step_scaling", str(CONFIGS / f"{benchmark}.toml"), str(tmp_path / page))
     made, shown = (where / page for where in (tmp_path, PAGES))
     assert _rows(made.read_text()) == _rows(shown.read_text())
     assert made.with_suffix(".svg").read_text() == shown.with_suffix(".svg").read_text()

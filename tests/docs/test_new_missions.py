@@ -1,4 +1,4 @@
-"""What the page says of new missions of BabyAI is what the command there makes, without a model."""
+"""What the page says of new missions and goals is what its commands make, without a model."""
 
 from __future__ import annotations
 
@@ -18,12 +18,53 @@ from amp.models.recorded import RecordedModel
 from amp.trace import read_episodes
 from amp.types import Episode
 
-SECTION = (
-    (ROOT / "docs" / "learning.md").read_text().split("{ #new-missions }")[1].split("\n## ")[0]
-)
-RECORDING = "babyai-new-missions.sqlite"
+PAGE = (ROOT / "docs" / "learning.md").read_text()
 NETWORK = "recordings/policies/lattice-ppo.safetensors"
 LEVELS = ("gotolocal", "pickuploc", "putnext", "unlock", "twodoors", "gotoseq")
+
+
+class Replayed:
+    """A section of the page, and the runs of its command, in a folder of their own.
+
+    Args:
+        name: of the configuration and the recording.
+        section: its anchor.
+        monkeypatch: enters the folder.
+        folder: for the runs.
+        more: files that the command needs besides.
+    """
+
+    def __init__(
+        self, name: str, section: str, monkeypatch: pytest.MonkeyPatch, folder: Path, *more: str
+    ) -> None:
+        monkeypatch.setattr("amp.files.os.fsync", lambda file: None)  # a busy disk takes its time
+        recording = f"recordings/{name}.sqlite"
+        for file in (f"configs/{name}.toml", recording, *more):
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / file, folder / file)
+        monkeypatch.chdir(folder)
+        self.section = PAGE.split(f"{{ #{section} }}")[1].split("\n## ")[0].split("\n### ")[0]
+        command = f"amp sweep configs/{name}.toml"
+        assert f"`{command}`" in self.section
+        done = CliRunner().invoke(app, shlex.split(command)[1:])
+        assert done.exit_code == 0, done.output
+        self._runs = folder / "runs" / name
+        self._flops = costing("flops", RecordedModel(None, Path(recording), "replay").card).of
+
+    def played(self, benchmark: str, allocator: str) -> list[Episode]:
+        """The episodes of an allocator."""
+        runs = self._runs / benchmark / "qwen2.5-coder-1.5b" / allocator / "seed-0"
+        return list(read_episodes(runs))
+
+    def spent(self, episodes: Sequence[Episode]) -> str:
+        """Cells of the means of tokens and of 10^12 FLOPs."""
+        tokens = fmean(episode.usage.tokens for episode in episodes)
+        return f"{tokens:,.0f} | {fmean(self._flops(e.usage) for e in episodes) / 1e12:.2f}"
+
+
+def solved(episodes: Sequence[Episode]) -> str:
+    """A cell such as 3 of 10."""
+    return f"{sum(episode.success is True for episode in episodes)} of {len(episodes)}"
 
 
 @pytest.mark.slow
@@ -31,39 +72,14 @@ def test_the_table_of_new_missions_is_what_its_command_makes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("minigrid")
-    monkeypatch.setattr("amp.files.os.fsync", lambda file: None)  # a busy disk takes its time
-    needed = ("configs/babyai-new-missions.toml", f"recordings/{RECORDING}", NETWORK)
-    for file in needed:
-        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / file, tmp_path / file)
-    monkeypatch.chdir(tmp_path)
-    command = "amp sweep configs/babyai-new-missions.toml"
-    assert f"`{command}`" in SECTION
-    done = CliRunner().invoke(app, shlex.split(command)[1:])
-    assert done.exit_code == 0, done.output
-    runs = tmp_path / "runs" / "babyai-new-missions"
-
-    def played(level: str, allocator: str) -> list[Episode]:
-        return list(read_episodes(runs / level / "qwen2.5-coder-1.5b" / allocator / "seed-0"))
-
-    flops = costing("flops", RecordedModel(None, Path("recordings") / RECORDING, "replay").card).of
-
-    def cells(episodes: Sequence[Episode]) -> str:
-        solved = sum(episode.success is True for episode in episodes)
-        tokens = fmean(episode.usage.tokens for episode in episodes)
-        spent = fmean(flops(episode.usage) for episode in episodes) / 1e12
-        return f"{solved} of {len(episodes)} | {tokens:,.0f} | {spent:.2f}"
-
+    made = Replayed("babyai-new-missions", "new-missions", monkeypatch, tmp_path, NETWORK)
     for allocator in ("act", "plan-then-follow", "learned", "ppo"):
-        by_level = {level: played(level, allocator) for level in LEVELS}
-        every = [episode for episodes in by_level.values() for episode in episodes]
+        by_level = [made.played(level, allocator) for level in LEVELS]
+        every = [episode for episodes in by_level for episode in episodes]
         assert len(every) == 10
-        of_levels = ", ".join(
-            f"{sum(e.success is True for e in episodes)} of {len(episodes)}"
-            for episodes in by_level.values()
-        )
-        row = f"| {allocator} | {cells(every)} | {of_levels.replace(', ', ' | ')} |"
-        assert row in SECTION, row
+        cells = (allocator, solved(every), made.spent(every), *map(solved, by_level))
+        row = f"| {' | '.join(cells)} |"
+        assert row in made.section, row
 
 
 @pytest.mark.slow
@@ -72,24 +88,10 @@ def test_the_table_of_new_goals_is_what_its_command_makes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("rapidfuzz")
-    page = (ROOT / "docs" / "learning.md").read_text()
-    section = page.split("{ #new-goals }")[1].split("\n## ")[0].split("\n### ")[0]
-    recording = "recordings/webshop-new-goals.sqlite"
-    for file in ("configs/webshop-new-goals.toml", recording):
-        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / file, tmp_path / file)
-    monkeypatch.chdir(tmp_path)
-    command = "amp sweep configs/webshop-new-goals.toml"
-    assert f"`{command}`" in section
-    done = CliRunner().invoke(app, shlex.split(command)[1:])
-    assert done.exit_code == 0, done.output
-    flops = costing("flops", RecordedModel(None, Path(recording), "replay").card).of
+    made = Replayed("webshop-new-goals", "new-goals", monkeypatch, tmp_path)
     for allocator in ("act", "plan-then-follow"):
-        runs = Path("runs/webshop-new-goals/webshop/qwen2.5-coder-1.5b") / allocator / "seed-0"
-        episodes = list(read_episodes(runs))
-        solved = sum(episode.success is True for episode in episodes)
-        score = fmean(episode.score for episode in episodes)
-        tokens = fmean(episode.usage.tokens for episode in episodes)
-        spent = fmean(flops(episode.usage) for episode in episodes) / 1e12
-        cells = f"{solved} of {len(episodes)} | {score:.2f} | {tokens:,.0f} | {spent:.2f}"
-        assert f"| {allocator} | {cells} |" in section
+        episodes = made.played("webshop", allocator)
+        assert len(episodes) == 10
+        score = f"{fmean(episode.score for episode in episodes):.2f}"
+        row = f"| {allocator} | {solved(episodes)} | {score} | {made.spent(episodes)} |"
+        assert row in made.section, row

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -282,6 +282,17 @@ def either(asked: Asked, words: Sequence[str] = WORDS) -> Reply:
         return embeddings(asked)
     answers = {"messages": messages, "responses": responses}
     return answers.get(path, chat)(asked, words=words)
+
+
+def with_headers(headers: Mapping[str, str]) -> Callable[[Asked], Reply]:
+    """Answers likewise, with these headers besides, or in place of its own."""
+
+    def answer(asked: Asked) -> Reply:
+        reply = either(asked)
+        reply.headers.update(headers)
+        return reply
+
+    return answer
 
 
 _RESULTS = (b'"role":"tool"', b'"role": "tool"', b"function_call_output", b"tool_result")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import httpx2
 import pytest
-from tests.fakes.upstream import Asked, Reply, either, serving
+from tests.fakes.upstream import Asked, Reply, either, serving, with_headers
 from tests.serve.running import gateway
 
 from amp.errors import InvalidInputError
@@ -23,11 +23,7 @@ KEY = "sk-of-the-gateway-4711"
 
 
 async def test_what_an_upstream_sets_for_one_client_is_not_sent_for_the_next() -> None:
-    def baker(asked: Asked) -> Reply:
-        reply = either(asked)
-        reply.headers["set-cookie"] = "session=ann; Path=/"
-        return reply
-
+    baker = with_headers({"set-cookie": "session=ann; Path=/"})
     async with serving(baker) as upstream, gateway(upstream.url) as amp:
         for path in ("chat/completions", "files"):
             async with httpx2.AsyncClient(timeout=60) as client:
@@ -185,18 +181,23 @@ async def test_a_client_may_offer_to_speak_otherwise() -> None:
         assert [asked.body for asked in upstream.asked] == [body, body]
 
 
+async def cut_off(writer: asyncio.StreamWriter) -> None:
+    """Sends one header after the other, until the connection is closed."""
+    line = b"x-more: " + b"x" * 1_000 + b"\r\n"
+    with pytest.raises(ConnectionError):
+        for _ in range(100 * HEAD_BYTES // len(line)):
+            writer.write(line)
+            await writer.drain()
+            await asyncio.sleep(0)
+    writer.close()
+
+
 async def test_a_head_without_an_end_is_not_kept() -> None:
     async with serving(either) as upstream, gateway(upstream.url) as amp:
         address = amp.url.removeprefix("http://")
         _, writer = await asyncio.open_connection(*address.split(":"))
         writer.write(b"GET /v1/models HTTP/1.1\r\nhost: x\r\n")
-        line = b"x-more: " + b"x" * 1_000 + b"\r\n"
-        with pytest.raises(ConnectionError):
-            for _ in range(100 * HEAD_BYTES // len(line)):
-                writer.write(line)
-                await writer.drain()
-                await asyncio.sleep(0)
-        writer.close()
+        await cut_off(writer)
         assert upstream.asked == []
 
 
@@ -210,14 +211,8 @@ async def test_a_head_without_an_end_is_not_kept_while_an_answer_is_made() -> No
         head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: {address}\r\n".encode()
         writer.write(head + b"content-length: %d\r\n\r\n" % len(body) + body)
         await reader.readuntil(b"data: {}")
-        line = b"x-more: " + b"x" * 1_000 + b"\r\n"
         writer.write(head)
-        with pytest.raises(ConnectionError):
-            for _ in range(100 * HEAD_BYTES // len(line)):
-                writer.write(line)
-                await writer.drain()
-                await asyncio.sleep(0)
-        writer.close()
+        await cut_off(writer)
 
 
 @pytest.mark.parametrize("size", [10, 300_000])

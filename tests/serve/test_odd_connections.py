@@ -15,7 +15,7 @@ from typing import Any
 import httpx2
 import pytest
 from openai import APIConnectionError, AsyncOpenAI
-from tests.fakes.upstream import Asked, Reply, either, serving
+from tests.fakes.upstream import Asked, Reply, either, serving, with_headers
 from tests.serve.running import Running, gateway, until
 from tests.serve.test_odd_calls import ASKED
 
@@ -87,11 +87,7 @@ async def test_an_answer_that_cannot_be_read_costs_its_bounds() -> None:
 
 
 async def test_the_type_of_a_stream_is_one_however_it_is_written() -> None:
-    def loud(asked: Asked) -> Reply:
-        reply = either(asked)
-        reply.headers["content-type"] = "Text/Event-Stream;charset=UTF-8"
-        return reply
-
+    loud = with_headers({"content-type": "Text/Event-Stream;charset=UTF-8"})
     async with serving(loud) as upstream, gateway(upstream.url) as amp:
         got = await post(amp, "chat/completions", json.dumps({**ASKED, "stream": True}).encode())
         assert b"usage" not in got.content  # nobody asked for it
