@@ -4,8 +4,8 @@ The pilot of arms on BabyAI, WebShop and ALFWorld: training tasks of several lev
 arm fixed, every arm on the same tasks.
 
     python -m experiments.plan_arms recordings/babyai-steps.sqlite recordings/babyai-plans.sqlite
-    python -m experiments.plan_arms --benchmark webshop recordings/webshop-plans.sqlite
-    python -m experiments.plan_arms --benchmark alfworld recordings/alfworld-plans.sqlite
+    python -m experiments.plan_arms --benchmark webshop recordings/webshop-lattice.sqlite
+    python -m experiments.plan_arms --benchmark alfworld recordings/alfworld-lattice.sqlite
     python -m experiments.plan_arms FILE ... --model NAME [--tasks 14] [--arm "plan 4"]
 
 An arm plays a task from the first recording that holds it. With a model, the last recording gets

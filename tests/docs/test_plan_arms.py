@@ -15,10 +15,10 @@ PAGE = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
     [
         ("babyai", "minigrid", ["babyai-steps.sqlite", "babyai-plans.sqlite"]),
         pytest.param(
-            *("webshop", "rapidfuzz", ["webshop-plans.sqlite"]), marks=pytest.mark.data("webshop")
+            *("webshop", "rapidfuzz", ["webshop-lattice.sqlite"]), marks=pytest.mark.data("webshop")
         ),
         pytest.param(
-            *("alfworld", "textworld", ["alfworld-plans.sqlite"]),
+            *("alfworld", "textworld", ["alfworld-lattice.sqlite"]),
             marks=[pytest.mark.data("alfworld"), pytest.mark.slow],
         ),
     ],
