@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from amp.benchmarks import load_benchmark
 from amp.report.frontier import Point, success_at
 from amp.report.groups import GroupGain, gains_by_group, groups_table, mixture_at, task_groups
 from amp.report.runs import Kind, Run
@@ -67,7 +70,18 @@ def test_one_task_has_no_interval_and_a_cheaper_policy_the_cheapest_fixed_one() 
     assert gain == GroupGain("all", "rule", "mine", 1, 0.0, 4.0, 1.0, -1.0, None)
 
 
-def test_tasks_are_grouped_by_third_if_all_are_there_else_by_level() -> None:
+def test_thirds_by_difficulty_are_as_large_as_they_can_be() -> None:
+    level = "BabyAI-GoToLocal-v0"
+    tasks = [Task(f"{level}/{seed}", "", data={"level": level, "seed": seed}) for seed in range(10)]
+    episodes = tuple(Episode(task, (), True, 1.0, Usage(), "done") for task in tasks)
+    one = Run(name="act", episodes=episodes, kind="fixed", benchmark="babyai", model="walker")
+    groups = task_groups([one])
+    assert Counter(groups.values()) == {"easiest": 4, "middle": 3, "hardest": 3}
+    score = {task.id: load_benchmark("babyai").difficulty(task).score for task in tasks}
+    assert [score[task] for task in groups] == sorted(score.values())
+
+
+def test_tasks_of_fewer_than_three_difficulties_are_grouped_by_level() -> None:
     def of(level: str, seed: int) -> Task:
         return Task(f"{level}/{seed}", "", data={"level": level, "seed": seed})
 

@@ -1,4 +1,4 @@
-"""Success and cost by group of tasks, thirds of difficulty or levels, beside fixed runs.
+"""Success and cost by group of tasks, thirds by difficulty or levels, beside fixed runs.
 
 A run is worth something in a group if it solves more there than fixed runs of equal cost do: the
 best mixture of two of them (`amp.report.frontier`), from the tasks of that group alone.
@@ -84,15 +84,16 @@ class GroupGain:
 
 
 def task_groups(runs: Sequence[Run]) -> dict[str, str]:
-    """The group of each task: its third of difficulty if there are tasks of all, else its level.
+    """The group of each task: its third by difficulty among these, else its level.
 
-    Empty where the benchmark tells neither.
+    Thirds are of equal size, but for one task, so that each says something, and are for tasks of
+    three difficulties at least; equally difficult tasks are parted in their order. Empty where
+    the benchmark tells neither difficulty nor level.
     """
-    scores = task_difficulties(runs, None).scores
-    thirds = {task: score.tercile for task, score in scores.items()}
-    if set(thirds.values()) == set(range(len(THIRDS))):
-        ordered = sorted(thirds, key=lambda task: thirds[task])
-        return {task: THIRDS[thirds[task]] for task in ordered}
+    scores = {task: d.score for task, d in task_difficulties(runs, None).scores.items()}
+    if len(set(scores.values())) >= len(THIRDS):
+        ordered = sorted(scores, key=scores.__getitem__)
+        return {t: THIRDS[len(THIRDS) * n // len(ordered)] for n, t in enumerate(ordered)}
     levels = {e.task.id: e.task.data.get("level") for run in runs for e in run.episodes}
     return {task: level for task, level in levels.items() if isinstance(level, str)}
 
