@@ -104,10 +104,11 @@ def test_one_command_gives_the_policies_and_the_table(folder: Path) -> None:
     assert "## By group of tasks" in page
     assert f"| {LEVELS[0]} | 1 | fixed | act | " in page
     Path("sweep.toml").write_text(SWEEP)
-    done = amp("lattices", "ablate", "sweep.toml", "--out", "out")
-    page = (folder / "out" / "sweep.md").read_text()
+    Path("other.toml").write_text(CONFIG)
+    done = amp("lattices", "ablate", "sweep.toml", "--of", "other.toml", "--out", "out")
+    page = (folder / "out" / "other-sweep.md").read_text()
     assert page.startswith("# Ablations and transfer: babyai, ")
-    assert "\n    amp lattices ablate sweep.toml --out out\n" in page
+    assert "\n    amp lattices ablate sweep.toml --of other.toml --out out\n" in page
     assert "| 2.7.4 reward | success alone | 2 | " in page
     assert "the whole:\n  give up\n" in page
     assert "written: " in done.stdout

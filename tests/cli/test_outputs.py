@@ -36,7 +36,7 @@ COMMANDS = {
     "pools train configs/pools/mcq_effort.toml --to {}",
     "pools compare configs/pools/mcq_effort.toml --out {}",
     "lattices compare configs/lattices/babyai.toml --out {}",
-    "lattices ablate configs/lattices/babyai-ablations.toml --out {}",
+    "lattices ablate configs/lattices/ablations.toml --out {}",
     "lattices label configs/lattices/babyai.toml --out {}",
     "export nothing --to inspect --out {}",
     "demo --svg {}",

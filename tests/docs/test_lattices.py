@@ -39,11 +39,20 @@ def test_a_table_is_what_its_lattice_gives(tmp_path: Path, benchmark: str, modul
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["babyai-ablations", pytest.param("transfer", marks=pytest.mark.data("webshop"))]
+    ("benchmark", "sweep"),
+    [
+        ("babyai", "ablations"),
+        pytest.param("babyai", "transfer", marks=pytest.mark.data("webshop")),
+        pytest.param("webshop", "ablations", marks=pytest.mark.data("webshop")),
+    ],
 )
-def test_ablations_are_what_their_lattices_give(tmp_path: Path, name: str) -> None:
-    run("amp", "lattices", "ablate", str(CONFIGS / f"{name}.toml"), "--out", str(tmp_path))
-    made, shown = (where / f"{name}.md" for where in (tmp_path, PAGES))
+def test_ablations_are_what_their_lattices_give(
+    tmp_path: Path, benchmark: str, sweep: str
+) -> None:
+    of = ("--of", str(CONFIGS / f"{benchmark}.toml"))
+    path = str(CONFIGS / f"{sweep}.toml")
+    run("amp", "lattices", "ablate", path, *of, "--out", str(tmp_path))
+    made, shown = (where / f"{benchmark}-{sweep}.md" for where in (tmp_path, PAGES))
     assert _rows(made.read_text()) == _rows(shown.read_text())
 
 

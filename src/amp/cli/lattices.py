@@ -122,13 +122,16 @@ def ablate(
         Path, typer.Argument(metavar="SWEEP", help="A TOML file that says what is left out.")
     ],
     out: Annotated[Path, typer.Option(callback=output_directory, help="Directory for the table.")],
+    of: Annotated[
+        Path | None, typer.Option(metavar="CONFIG", help="In place of the one that SWEEP names.")
+    ] = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
     """Learn with one thing changed at a time, and without one level at a time; compare all.
 
     Everything is learned on the training tasks of the configuration that SWEEP names, and played on
-    its test tasks. Example: amp lattices ablate configs/lattices/babyai-ablations.toml --out runs/a
+    its test tasks. Example: amp lattices ablate configs/lattices/ablations.toml --out runs/ablations
     """
     from amp.cli.train import levels_of
     from amp.files import lock_directory
@@ -140,28 +143,31 @@ def ablate(
     from amp.settings import load_toml
 
     wanted = load_toml(AblationConfig, sweep)
-    chosen, recording = _lattice_config(wanted.of)
+    config = of or wanted.of
+    chosen, recording = _lattice_config(config)
+    name = f"{config.stem}-{sweep.stem}"
     for path in (recording, chosen.compare.recording or recording):
         Store(path, write=False).close()  # what lacks is told before PyTorch is loaded
     with lock_directory(out), _stages() as on_stage:
         loaded = [(one, levels_of(one, data)) for one, _ in map(_lattice_config, wanted.others)]
         found = ablated(wanted, chosen, levels_of(chosen, data), loaded, on_stage)
         table = ablations_table(found)
-        command = f"    amp lattices ablate {sweep} --out {out}"
+        told = "" if of is None else f"--of {of} "
+        command = f"    amp lattices ablate {sweep} {told}--out {out}"
         lines = [f"# {table.title}: {chosen.benchmark}, {found.model}", "", command, ""]
         lines += [*markdown_rows(table), "", table.note, "", "## What trees ask", "", "```"]
         for row in found.rows:
             lines += [f"{row.name}:", *(f"  {line}" for line in row.asks)] if row.asks else []
         page = "\n".join([*lines, "```", ""])
-        (out / f"{sweep.stem}.md").write_text(page, encoding="utf-8")
-        (out / f"{sweep.stem}.json").write_text(json_of(found) + "\n", encoding="utf-8")
+        (out / f"{name}.md").write_text(page, encoding="utf-8")
+        (out / f"{name}.json").write_text(json_of(found) + "\n", encoding="utf-8")
     if as_json:
         say_json(found)
         return
     from amp.cli.report import shown
 
     new_console().print(shown(table, table.title))
-    say(f"written: {out / sweep.stem}.md, .json")
+    say(f"written: {out / name}.md, .json")
 
 
 @lattices_app.command("label")
