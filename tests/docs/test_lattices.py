@@ -47,9 +47,7 @@ def test_a_table_is_what_its_lattice_gives(tmp_path: Path, benchmark: str, modul
         pytest.param("webshop", "ablations", marks=pytest.mark.data("webshop")),
     ],
 )
-def test_ablations_are_what_their_lattices_give(
-    tmp_path: Path, benchmark: str, sweep: str
-) -> None:
+def test_ablations_are_what_their_lattices_give(tmp_path: Path, benchmark: str, sweep: str) -> None:
     first, *variants = (CONFIGS / f"{sweep}.toml").read_text().split("[[variants]]")
     kept = [each for each in variants if f'learner = "{NETWORKS}"' not in each]
     folder = tmp_path / "lattices"

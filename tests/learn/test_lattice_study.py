@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from tests.simulate.test_lattice_explorer import read, record
 from tests.simulate.test_lattice_replay import same
 
 from amp.allocate import AllocatorOptions, arm_space, make_allocator, plan_arms
-from amp.allocate.base import FixedAllocator
+from amp.allocate.base import Allocator, FixedAllocator
 from amp.allocate.mlp_policy import MlpPolicy
 from amp.allocate.plan_state import plan_rules
 from amp.allocate.policy_file import load_arm_values, load_origin, load_policy, save_policy
@@ -28,7 +27,7 @@ from amp.learn.lattices import read_lattice, table_of, train_on_lattice
 from amp.models.base import ModelCard
 from amp.models.recorded import RecordedModel
 from amp.report.runs import Run
-from amp.simulate.lattice_recording import Survey, complete_lattice, record_lattice, visit_way
+from amp.simulate.lattice_recording import Survey, complete_lattice, record_lattice, visit_played
 from amp.simulate.lattice_replay import Visit, leaves, replay_lattice, visit_policy
 from amp.simulate.lattice_states import Arms, TaskLattice
 from amp.simulate.table_oracle import oracle
@@ -281,8 +280,8 @@ def test_a_learned_policy_that_leaves_is_refused_with_its_file(tmp_path: Path) -
 def visits(model: RecordedModel, path: Path, survey: Survey) -> Visit:
     """Visits in a lattice what policies come to."""
 
-    async def visit(task: Task, way: Sequence[str]) -> TaskLattice:
-        return await visit_way(model, path, survey, task, way)
+    async def visit(task: Task, allocator: Allocator) -> TaskLattice:
+        return await visit_played(model, path, survey, task, allocator)
 
     return lambda lattice, allocator, seed: asyncio.run(
         visit_policy(lattice, allocator, seed, visit)

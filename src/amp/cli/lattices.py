@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -131,7 +131,7 @@ def ablate(
     """Learn with one thing changed at a time, and without one level at a time; compare all.
 
     Everything is learned on the training tasks of the configuration that SWEEP names, and played on
-    its test tasks. Example: amp lattices ablate configs/lattices/ablations.toml --out runs/ablations
+    its test tasks. Example: amp lattices ablate configs/lattices/ablations.toml --out runs/a
     """
     from amp.cli.train import levels_of
     from amp.files import lock_directory
@@ -274,7 +274,7 @@ def _visits(
     """Gives, for a recording, what visits with a model; without one nothing is visited."""
     from amp.learn.lattices import as_charged
     from amp.models.recorded import RecordedModel
-    from amp.simulate.lattice_recording import visit_way
+    from amp.simulate.lattice_recording import visit_played
     from amp.simulate.lattice_replay import as_it_is, visit_policy
 
     if name is None:
@@ -287,9 +287,9 @@ def _visits(
         if path not in opened:
             opened[path] = RecordedModel(model, path, "auto", prompts=survey.prompts)
 
-        async def visited(task: Task, way: Sequence[str]) -> TaskLattice:
-            on_stage(f"visiting what policies come to: {task.id}, step {len(way) + 1}")
-            return await visit_way(opened[path], path, survey, task, way)
+        async def visited(task: Task, allocator: Allocator) -> TaskLattice:
+            on_stage(f"visiting what policies come to: {task.id}")
+            return await visit_played(opened[path], path, survey, task, allocator)
 
         def visit(lattice: Lattice, allocator: Allocator, seed: int) -> Lattice:
             found = runner.run(visit_policy(lattice, allocator, seed, visited))

@@ -94,6 +94,13 @@ class _Arrival:
     changes: Mapping[_Line, int]
 
 
+def executor_of(benchmark: Benchmark, model: RecordedModel) -> Executor:
+    """Asks what a benchmark asks; what its tools say is kept beside the model's answers."""
+    kept, told = model.recording, benchmark.defaults
+    tools = {name: RecordedTool(tool, kept) for name, tool in benchmark.tools.items()}
+    return Executor(benchmark.prompts, tools, told.plausibility, plans=told.plans)
+
+
 class Explorer:
     """Visits the states of tasks.
 
@@ -123,10 +130,7 @@ class Explorer:
         self._arms = arms
         self._cap = cap
         self._max_steps = max_steps or benchmark.max_steps
-        kept = model.recording
-        tools = {name: RecordedTool(tool, kept) for name, tool in benchmark.tools.items()}
-        told = benchmark.defaults
-        self._executor = Executor(benchmark.prompts, tools, told.plausibility, plans=told.plans)
+        self._executor = executor_of(benchmark, model)
 
     async def explore(self, task: Task, ways: Sequence[Sequence[str]] = ()) -> TaskLattice:
         """Visits the states of a task; the same answers give the same states.

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from amp.allocate.base import Allocator
 from amp.benchmarks.base import Benchmark
 from amp.errors import EnvironmentFailedError, ModelError, RecordingError
 from amp.evaluate.record import TriedTask, work_through
@@ -23,9 +24,18 @@ from amp.models.base import ModelCard
 from amp.models.recorded import RecordedModel
 from amp.models.recording import digest
 from amp.models.recording_file import add_lattice_task, read_lattice_tasks, read_lattices
-from amp.simulate.lattice_explorer import ENDS_HERE, Explorer, ReplayError
+from amp.planner import Planner
+from amp.simulate.lattice_explorer import ENDS_HERE, Explorer, ReplayError, executor_of
 from amp.simulate.lattice_states import OUTSIDE, Arms, LatticeEdge, TaskLattice, choice_in
-from amp.types import GIVEN_UP, MODEL_ERROR, PLAN, Episode, Task, written
+from amp.types import (
+    GIVEN_UP,
+    MODEL_ERROR,
+    PLAN,
+    Episode,
+    Limits,
+    Task,
+    written,
+)
 
 _ENDED, _OUTSIDE = -1, -2
 
@@ -100,6 +110,12 @@ class Survey:
     def key(self) -> bytes:
         """Of its rows in a recording."""
         return digest(self.told)
+
+    def planner(self, model: RecordedModel, allocator: Allocator) -> Planner:
+        """Plays a policy whose allocations are arms, as they are asked here."""
+        limits = Limits(steps=self.max_steps or self.benchmark.max_steps)
+        executor, probes = executor_of(self.benchmark, model), self.arms.probes
+        return Planner(model, executor, allocator=allocator, limits=limits, probes=probes)
 
     def explorer(self, model: RecordedModel, cap: int | None = None) -> Explorer:
         """Visits states with a model, or with its recording alone."""
@@ -260,9 +276,7 @@ async def _row_of(bench: SurveyBench, visit: _Visit) -> Mapping[str, Any] | None
     explorer = bench.survey.explorer
     if planner is None:
         return _row(await explorer(bench.model, cap).explore(task, ways), cap, ways)
-    episode = await planner.run(task, bench.survey.benchmark.environment(task))
-    if episode.ended == MODEL_ERROR:
-        raise ModelError(episode.steps[-1].failure or MODEL_ERROR)
+    episode = await _played(planner, bench.survey, task)
     found = await explorer(bench.model, cap).explore(task, ways)
     if None not in found.way(episode):
         return None
@@ -270,29 +284,33 @@ async def _row_of(bench: SurveyBench, visit: _Visit) -> Mapping[str, Any] | None
     return _row(await explorer(bench.model, cap).explore(task, ways), cap, ways)
 
 
-async def visit_way(
-    model: RecordedModel, path: Path, survey: Survey, task: Task, way: Sequence[str]
+async def visit_played(
+    model: RecordedModel, path: Path, survey: Survey, task: Task, allocator: Allocator
 ) -> TaskLattice:
-    """Visits what a way leads to beyond the states of a task in a recording, and keeps that there.
+    """Visits what a policy comes to in a task beyond its states in a recording, and keeps them.
 
     Args:
         model: the model behind its recording.
         path: that of the recording.
         survey: what was visited.
         task: the task, which is in the recording.
-        way: names of choices (`way_of`).
+        allocator: the policy; what it allocates are arms of the lattice.
 
     Raises:
-        InvalidInputError: as `Explorer.explore`.
-        ReplayError: as `Explorer.explore`.
-        EnvironmentFailedError: as `Explorer.explore`.
-        ModelError: from the model.
+        AmpError: as `Explorer.explore`.
     """
     row = read_lattice_tasks(path, survey.key)[task.id]
-    ways = [each for each in _ways(row) if not _begins(way, each)] + [list(way)]
+    ways = [*_ways(row), way_of(await _played(survey.planner(model, allocator), survey, task))]
     found = await survey.explorer(model, row["cap"]).explore(task, ways)
     add_lattice_task(path, survey.key, survey.told, task.id, _row(found, row["cap"], ways))
     return found
+
+
+async def _played(planner: AnyPlanner, survey: Survey, task: Task) -> Episode:
+    episode = await planner.run(task, survey.benchmark.environment(task))
+    if episode.ended == MODEL_ERROR:
+        raise ModelError(episode.steps[-1].failure or MODEL_ERROR)
+    return episode
 
 
 def way_of(episode: Episode) -> list[str]:
@@ -300,12 +318,6 @@ def way_of(episode: Episode) -> list[str]:
     given_up = episode.ended == GIVEN_UP
     way = [choice_in(step).name for step in episode.steps[: -1 if given_up else None]]
     return [*way, ENDS_HERE] if given_up or episode.ended == OUTSIDE else way
-
-
-def _begins(way: Sequence[str], with_: Sequence[str]) -> bool:
-    """Whether a way goes on where another one ends in a state."""
-    *part, end = with_
-    return end == ENDS_HERE and list(way[: len(part)]) == part
 
 
 async def _noted(

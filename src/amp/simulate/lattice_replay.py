@@ -17,7 +17,7 @@ from amp.annotations.store import AnnotatedState, Annotation
 from amp.assess.base import Assessor
 from amp.errors import InvalidInputError
 from amp.reward import Reward
-from amp.simulate.lattice_recording import Lattice, way_of
+from amp.simulate.lattice_recording import Lattice
 from amp.simulate.lattice_states import (
     OUTSIDE,
     ArmAnswer,
@@ -113,7 +113,7 @@ async def visit_policy(
     lattice: Lattice,
     allocator: Allocator,
     seed: int,
-    visit: Callable[[Task, Sequence[str]], Awaitable[TaskLattice]],
+    visit: Callable[[Task, Allocator], Awaitable[TaskLattice]],
 ) -> Lattice:
     """The lattice with all that a policy comes to in its tasks; the same one if that is there.
 
@@ -121,20 +121,31 @@ async def visit_policy(
         lattice: what was visited.
         allocator: the policy.
         seed: of the tasks, as in `replay_lattice`.
-        visit: visits what a way of choices leads to in a task (`lattice_recording.visit_way`).
+        visit: visits what a policy comes to in a task (`lattice_recording.visit_played`).
 
     Raises:
         InvalidInputError: as `replay_lattice`.
     """
     tasks = []
     for task in lattice.tasks:
-        found = task
-        while gone := leaves(
-            replay_lattice(replace(lattice, tasks=(found,)), allocator, None, seed)
-        ):
-            found = await visit(found.task, way_of(gone[0]))
-        tasks.append(found)
+        played = replay_lattice(replace(lattice, tasks=(task,)), allocator, None, seed)
+        seeded = _Seeded(allocator, seed)
+        tasks.append(await visit(task.task, seeded) if leaves(played) else task)
     return lattice if tuple(tasks) == lattice.tasks else replace(lattice, tasks=tuple(tasks))
+
+
+@dataclass(frozen=True, slots=True)
+class _Seeded(Allocator):
+    """A policy that draws its chance from another seed than the model does, as on a lattice."""
+
+    inner: Allocator
+    seed: int
+
+    uses_complexity = False
+
+    def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
+        own = replace(context, task=replace(context.task, seed=self.seed))
+        return self.inner.allocate(own, _NOT_ASSESSED)
 
 
 def as_it_is(lattice: Lattice, allocator: Allocator, seed: int) -> Lattice:
