@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import shutil
@@ -368,3 +369,13 @@ def test_the_file_tells_who_made_it(tmp_path: Path) -> None:
     assert meta["format"] == FORMAT
     assert meta["created"].startswith("20")
     assert families == {"gsm8k": "gsm8k/3"}
+
+
+def test_a_recording_is_not_much_larger_than_what_it_holds(folder: Path) -> None:
+    path, said = folder / "long.sqlite", "x" * 2500
+    with closing(Store(path, write=True)) as store:
+        store.set_identity(CARD, ALL_CAPABILITIES)
+        for row in range(300):
+            key = hashlib.sha256(bytes([row % 256, row // 256])).digest()
+            store.add_tool_use(key, ToolUse("python", "1", said, seconds=0.1))
+    assert 300 * 2500 < path.stat().st_size < 1.7 * 300 * 2500

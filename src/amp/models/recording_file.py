@@ -26,6 +26,9 @@ from typing import Any, ClassVar, NamedTuple
 from amp.errors import RecordingError
 
 _BUSY_SECONDS = 30.0
+_PAGE_BYTES = 16_384
+"""The log-probabilities of a call take some kilobytes. A row of those leaves most of a page of the
+usual size empty; of these pages it shares one."""
 _LOGS = ("-wal", "-journal")
 """What SQLite keeps beside a file that is being written, or whose writer was killed."""
 
@@ -134,6 +137,7 @@ class RecordingFile:
         deadline = time.monotonic() + _BUSY_SECONDS
         while True:
             try:
+                connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a new file alone
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = NORMAL")
                 return connection
