@@ -17,13 +17,15 @@ from statistics import fmean
 
 import numpy as np
 
+from amp.allocate.arm_values import ArmValues
 from amp.allocate.base import Allocator
 from amp.allocate.plan_state import plan_rules
+from amp.allocate.policy import ByArm
 from amp.cli.train import levels_of
 from amp.cost import costing
 from amp.learn.arm_values import ValueSettings, learn_arm_values
 from amp.learn.config import TrainConfig, load_train_config
-from amp.learn.lattices import learn_network, read_lattice, table_of
+from amp.learn.lattices import learn_network, read_lattice, searched_departures, table_of
 from amp.simulate.lattice_recording import Lattice
 from amp.simulate.lattice_replay import leaves, replay_best, replay_lattice
 from amp.types import Episode
@@ -32,17 +34,21 @@ PARTS, SEED = 6, 0
 
 
 def learned(config: TrainConfig, lattice: Lattice) -> dict[str, Allocator]:
-    """Values of arms, and a network by imitation and PPO, at the trade-off of the comparison."""
-    trade_off = config.compare.trade_offs[0]
-    table = table_of(config, lattice)
-    settings = ValueSettings(seed=SEED, trade_offs=(trade_off,))
-    values = learn_arm_values(table, lattice.arms.named, config.ppo.reward, settings).policy
-    with tempfile.TemporaryDirectory() as directory:
-        network = learn_network(config, lattice, table, Path(directory))
-    return {
-        "values": values.with_trade_off(trade_off),
-        "ppo": network.with_trade_off(trade_off),
-    }
+    """What the learners of the comparison learn, at its trade-off."""
+    trade_off, arms = config.compare.trade_offs[0], lattice.arms.named
+    found: dict[str, ArmValues | ByArm] = {}
+    for learner in config.compare.learners:
+        if learner == "departures":
+            found[learner] = searched_departures(config, lattice, (trade_off,))
+            continue
+        table = table_of(config, lattice)
+        if learner == "values":
+            settings = ValueSettings(seed=SEED, trade_offs=(trade_off,))
+            found[learner] = learn_arm_values(table, arms, config.ppo.reward, settings).policy
+        else:
+            with tempfile.TemporaryDirectory() as directory:
+                found[learner] = learn_network(config, lattice, table, Path(directory))
+    return {learner: policy.with_trade_off(trade_off) for learner, policy in found.items()}
 
 
 def played(config: TrainConfig, lattice: Lattice) -> dict[str, list[Episode]]:
