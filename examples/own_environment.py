@@ -47,7 +47,8 @@ def likely(prompt: Prompt) -> dict[str, float]:
 async def main() -> None:
     scripted = ScriptedModel(["The water is still cold."], next_tokens=likely)
     model = amp.load_model(sys.argv[1]) if sys.argv[1:] else scripted
-    planner = amp.Planner(model, limits=amp.Limits(steps=8, tokens=20_000))
+    careful = amp.EscalatingAllocator(doubt=3.0)  # by default it hardly pays for a doubt
+    planner = amp.Planner(model, allocator=careful, limits=amp.Limits(steps=8, tokens=20_000))
     episode = await planner.run(TASK, Kitchen())
     for step in episode.steps:
         spent = f"rounds {len(step.rounds)}, depth {step.rounds[-1].allocation.depth}"

@@ -111,23 +111,30 @@ class EscalatingAllocator(Allocator):
     use, and to sample costs nothing.
 
     The round with reasoning is left out where it could make the episode dearer than `multiple`
-    times its first rounds. So no episode ever costs more than that.
+    times its first rounds, or `doubt` times where there is an action that could be taken. So no
+    episode ever costs more than that.
 
     Attributes:
         multiple: most tokens of an episode, relative to those of acting at once in its steps.
         depth: reasoning steps of the second round.
         margin: of the likeliest action over the next, below which a choice is in doubt.
         at_once: the first round; its tools are those of the second one, too.
+        doubt: the same for reasoning about an action that is in doubt or led back; it counts up to
+            `multiple`. Without an action the step is lost, while doubt is often no mistake, or one
+            that a thought does not mend.
     """
 
     multiple: float = 3.0
     depth: int = 2
     margin: float = 0.15
     at_once: Allocation = Allocation()
+    doubt: float = 1.1
 
     def __post_init__(self) -> None:
-        if not 1.0 <= self.multiple < math.inf:
-            raise InvalidInputError(f"multiple is {self.multiple}, expected a number of at least 1")
+        for name in ("multiple", "doubt"):
+            value = getattr(self, name)
+            if not 1.0 <= value < math.inf:
+                raise InvalidInputError(f"{name} is {value}, expected a number of at least 1")
 
     def allocate(self, context: StepContext, complexity: Complexity) -> Decision:
         earlier = steps_here(context)
@@ -159,10 +166,11 @@ class EscalatingAllocator(Allocator):
         return not chosen or margin < self.margin or any(step.action in chosen for step in earlier)
 
     def _room(self, context: StepContext) -> int:
-        """Tokens that the multiple leaves for the second round of a step."""
+        """Tokens that may be spent on the second round of a step."""
+        multiple = min(self.doubt, self.multiple) if context.evidence.votes else self.multiple
         spent = sum(step.usage.tokens for step in context.steps) + context.usage.tokens
         later = sum(later.usage.tokens for step in context.steps for later in step.rounds[1:])
-        return math.floor(self.multiple * (spent - later)) - spent
+        return math.floor(multiple * (spent - later)) - spent
 
     def _expected(self, context: StepContext) -> int:
         """Tokens of the second round, roughly: one that is broken off half way is wasted."""
