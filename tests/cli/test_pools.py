@@ -77,7 +77,10 @@ def studied(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_router_is_trained_and_compared(studied: Path, tmp_path: Path) -> None:
+def test_a_router_is_trained_and_compared(
+    studied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     to, out = tmp_path / "router.safetensors", tmp_path / "out"
     told = amp("pools", "train", studied, "--to", to)
     assert "2 arms, learned on" in told

@@ -42,9 +42,11 @@ def a_step() -> StepRecord:
 
 
 def drawn(*views: RenderableType, width: int = 80) -> str:
-    console = new_console()
-    console.file, console.width = io.StringIO(), width
-    console.print(*views)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("COLUMNS", str(width))
+        console = new_console()
+        console.file = io.StringIO()
+        console.print(*views)
     text = console.file.getvalue()
     assert max(map(len, text.splitlines())) <= width
     return text

@@ -103,6 +103,26 @@ def test_markup_and_emoji_of_others_are_text(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out == "[red]a[/blue] :smile:\n[red]b[/blue]\n"
 
 
+@given(cells=st.lists(st.text("ab ", min_size=1, max_size=200), min_size=1, max_size=4))
+@example(cells=["a" * 200] * 3)
+def test_tables_in_a_pipe_are_whole_in_one_line_a_row(cells: list[str]) -> None:
+    for expand in (False, True):
+        table = Table(*(str(place) for place in range(len(cells))), box=None, expand=expand)
+        table.add_row(*cells)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.delenv("COLUMNS", raising=False)
+            console = new_console()
+            console.file = io.StringIO()
+            console.print(Group(table))
+            _, row = console.file.getvalue().splitlines()
+            assert row.split() == " ".join(cells).split()
+            patched.setenv("COLUMNS", "60")
+            console = new_console()
+            console.file = io.StringIO()
+            console.print(Group(table))
+            assert max(map(len, console.file.getvalue().splitlines())) <= 60
+
+
 def test_no_view_of_an_episode_lets_anything_through() -> None:
     complexity = Complexity(0.5, {STEERS: 1.0}, (STEERS,))
     candidates = Candidate(STEERS, STEERS), Candidate(STEERS, None, failure=STEERS)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.table import Table
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 _STEERING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _HARMLESS = frozenset("\n\t\u200c\u200d")
 """Line ends and tabs lay text out; the two joiners hold letters and emoji together."""
+
+_ENDLESS = 1_000_000
+"""Columns, more than any table needs."""
 
 Item = TypeVar("Item")
 
@@ -87,11 +92,26 @@ def _plain(value: Any) -> Any:
 
 
 class _Console(Console):
-    """A console that shows what steers terminals, and takes no text for markup or emoji."""
+    """A console that shows what steers terminals, and takes no text for markup or emoji.
+
+    Where no terminal or variable says how wide it is, as in a pipe, tables are as wide as they
+    need; a picture (`record`) keeps the width of the console.
+    """
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        super().print(*objects, **{"crop": not self._is_endless, **options})
+
+    @property
+    def _is_endless(self) -> bool:
+        return not (self.is_terminal or self.record or "COLUMNS" in os.environ)
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
+        if isinstance(renderable, Table) and self._is_endless:
+            options = options or self.options
+            needed = self.measure(renderable, options=options.update(max_width=_ENDLESS)).maximum
+            options = options.update(width=max(needed, options.max_width))
         for segment in super().render(renderable, options):
             if segment.control or segment.text.isprintable():
                 yield segment
