@@ -89,7 +89,7 @@ def test_the_table_of_new_goals_is_what_its_command_makes(
 ) -> None:
     pytest.importorskip("rapidfuzz")
     made = Replayed("webshop-new-goals", "new-goals", monkeypatch, tmp_path)
-    for allocator in ("act", "plan-then-follow"):
+    for allocator in ("act", "plan-then-follow", "learned"):
         episodes = made.played("webshop", allocator)
         assert len(episodes) == 10
         score = f"{fmean(episode.score for episode in episodes):.2f}"

@@ -168,16 +168,19 @@ def rows_of(text: str) -> dict[str, list[str]]:
 
 def test_what_ships_is_what_was_trained_and_the_page_says_what_it_reaches() -> None:
     bundled, shipped = ROOT / "src" / "amp" / "data", ROOT / "recordings" / "policies"
-    names = ("babyai-qwen2.5-coder-1.5b", "gsm8k-qwen2.5-coder-1.5b")
-    on_plans, policy = (bundled / "policies" / name / "learned.safetensors" for name in names)
-    assert sorted((bundled / "policies").rglob("*.safetensors")) == [on_plans, policy]
+    names = (f"{of}-qwen2.5-coder-1.5b" for of in ("babyai", "gsm8k", "webshop"))
+    files = [bundled / "policies" / name / "learned.safetensors" for name in names]
+    assert sorted((bundled / "policies").rglob("*.safetensors")) == files
+    on_plans, policy, on_goals = files
     (heads,) = (bundled / "correctness").glob("*.safetensors")
     assert policy.read_bytes() == (shipped / "router.safetensors").read_bytes()
     assert heads.read_bytes() == (shipped / "correctness.safetensors").read_bytes()
     assert on_plans.read_bytes() == (shipped / "lattice.safetensors").read_bytes()
-    learned = load_origin(on_plans)
+    assert on_goals.read_bytes() == (shipped / "webshop-lattice.safetensors").read_bytes()
+    learned, bought = load_origin(on_plans), load_origin(on_goals)
     origin = load_origin(policy)
     assert learned is not None
+    assert bought is not None
     assert origin is not None
     (point,) = (one for one in origin.curve if one.trade_off == origin.trade_off)
     page = " ".join((ROOT / "docs" / "learning.md").read_text().split())
@@ -186,6 +189,7 @@ def test_what_ships_is_what_was_trained_and_the_page_says_what_it_reaches() -> N
     assert f"trade-off {origin.trade_off:g}" in told
     assert f"right on {point.success:.3f}" in told
     assert f"{len(learned.tasks)} training missions" in told
+    assert f"{len(bought.tasks)} training goals" in told
 
 
 @pytest.mark.data("gsm8k")
