@@ -5,7 +5,7 @@ arm fixed, every arm on the same tasks.
 
     python -m experiments.plan_arms recordings/babyai-steps.sqlite recordings/babyai-plans.sqlite
     python -m experiments.plan_arms --benchmark webshop recordings/webshop-lattice.sqlite
-    python -m experiments.plan_arms --benchmark alfworld recordings/alfworld-lattice.sqlite
+    python -m experiments.plan_arms --benchmark alfworld recordings/alfworld-games.sqlite
     python -m experiments.plan_arms FILE ... --model NAME [--tasks 14] [--arm "plan 4"]
 
 An arm plays a task from the first recording that holds it. With a model, the last recording gets
@@ -75,7 +75,7 @@ PILOTS: Mapping[str, Pilot] = {
     "webshop": Pilot(("act", "act unaided", "think 1", "plan 8"), tasks=10, max_steps=10),
     "alfworld": Pilot(
         ("plan 8", "act", "act unaided"),
-        tasks=1,
+        tasks=2,
         max_steps=12,
         levels=TASK_TYPES,
         split="valid_train",

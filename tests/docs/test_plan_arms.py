@@ -18,7 +18,7 @@ PAGE = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
             *("webshop", "rapidfuzz", ["webshop-lattice.sqlite"]), marks=pytest.mark.data("webshop")
         ),
         pytest.param(
-            *("alfworld", "textworld", ["alfworld-lattice.sqlite"]),
+            *("alfworld", "textworld", ["alfworld-games.sqlite"]),
             marks=[pytest.mark.data("alfworld"), pytest.mark.slow],
         ),
     ],
