@@ -494,7 +494,23 @@ def test_samples_are_those_of_arms_with_a_temperature(recorded: Path, tmp_path: 
         read(tmp_path / "warm.sqlite", Survey(Trails(), Arms(WARM, samples=2)))
 
 
-@pytest.mark.parametrize("content", [b"?", zlib.compress(b"[]"), zlib.compress(b'{"cap": "3"}')])
+def row_with(ways: str) -> bytes:
+    rest = '"cap": 9, "cut_off": 0, "prompts": 1, "states": []'
+    return zlib.compress(f'{{{rest}, "ways": {ways}}}'.encode())
+
+
+DAMAGED = {
+    "not compressed": b"?",
+    "a list": zlib.compress(b"[]"),
+    "another type": zlib.compress(b'{"cap": "3"}'),
+    "nested deeply": zlib.compress(b"[" * 200_000),
+    "no way": row_with("[5]"),
+    "no names": row_with("[[null]]"),
+    "a way in no list": row_with('["act"]'),
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
 def test_a_damaged_row_is_one_line(recorded: Path, tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "it.sqlite"
     shutil.copy(recorded, path)

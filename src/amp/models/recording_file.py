@@ -267,7 +267,7 @@ def read_lattice_tasks(path: Path, key: bytes) -> dict[str, JsonRow]:
         query = "SELECT task, content FROM lattice_tasks WHERE key = ?"
         rows = connection.execute(query, (key,)).fetchall()
     try:
-        return {task: _read(path, zlib.decompress(content), _TASK) for task, content in rows}
+        return {task: _task_row(path, zlib.decompress(content)) for task, content in rows}
     except zlib.error as error:
         raise _damaged(path, error) from None
 
@@ -280,6 +280,15 @@ _TASK = {"cap": int, "cut_off": int, "prompts": int, "ways": list, "states": lis
 """What the row of a task has."""
 
 
+def _task_row(path: Path, text: bytes) -> JsonRow:
+    """The row of a task; its ways are names of choices."""
+    row = _read(path, text, _TASK)
+    for way in row["ways"]:
+        if not isinstance(way, list) or not all(isinstance(name, str) for name in way):
+            raise _damaged(path, TypeError(f"a way is {way!r}, expected a list of texts"))
+    return row
+
+
 def _read(path: Path, text: str | bytes, fields: Mapping[str, type]) -> JsonRow:
     """A row with these fields of these kinds, among others."""
     try:
@@ -287,7 +296,7 @@ def _read(path: Path, text: str | bytes, fields: Mapping[str, type]) -> JsonRow:
         for name, kind in fields.items():
             if not isinstance(row[name], kind):
                 raise TypeError(f"{name} is {row[name]!r}")
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise _damaged(path, error) from None
     return row
 
