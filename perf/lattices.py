@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from tests.fakes.trail import ARMS, Trails
-from tests.simulate.test_lattice_explorer import read, record
+from tests.simulate.lattices import read, record
 from tests.simulate.test_lattice_table import FEATURES, SILENT, SPACE, policy
 
 from amp.learn.rollout import roll_out

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.simulate.test_lattice_explorer import player, record_babyai
+from tests.simulate.lattices import player, record_babyai
 from typer.testing import CliRunner, Result
 
 from amp import cli

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.fakes.trail import ARMS, Trails
-from tests.simulate.test_lattice_explorer import read, record
+from tests.simulate.lattices import read, record
 from tests.simulate.test_lattice_table import FEATURES, SILENT, SPACE
 
 from amp.allocate.mlp_policy import MlpPolicy

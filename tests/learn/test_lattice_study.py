@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.fakes.trail import ARMS, Trails, walker
-from tests.simulate.test_lattice_explorer import read, record
+from tests.simulate.lattices import read, record
 from tests.simulate.test_lattice_replay import same
 
 from amp.allocate import AllocatorOptions, arm_space, make_allocator, plan_arms

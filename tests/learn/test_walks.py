@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.fakes.trail import ARMS
 from tests.learn.trails import ASKED, NAMES, REWARD, TRAILS, earned, lattice_of, share
-from tests.simulate.test_lattice_explorer import replay
+from tests.simulate.lattices import replay
 from tests.simulate.test_lattice_replay import same
 from tests.simulate.test_lattice_table import SPACE
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 
 from tests.fakes.trail import ARMS, Trails
-from tests.simulate.test_lattice_explorer import read, record
+from tests.simulate.lattices import read, record
 
 from amp.allocate.base import Allocator, FixedAllocator
 from amp.reward import Reward

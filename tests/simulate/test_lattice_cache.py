@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.simulate.test_lattice_explorer import SURVEY, TASKS, read, record
+from tests.simulate.lattices import SURVEY, TASKS, read, record
 
 from amp.cost import charged
 from amp.simulate.lattice_cache import with_shared_prefixes

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.fakes.trail import ARMS, Trails
-from tests.simulate.test_lattice_explorer import (
+from tests.simulate.lattices import (
     PLANS,
     SURVEY,
     TASKS,

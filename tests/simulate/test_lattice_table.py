@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.fakes.trail import ARMS, Trails
-from tests.simulate.test_lattice_explorer import (
+from tests.simulate.lattices import (
     FOUR,
     PLANS,
     SURVEY,
