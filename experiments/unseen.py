@@ -5,10 +5,11 @@ Two environments are examples (letters to post in an order, answers to questions
 written for this (`experiments.unseen_worlds`). Both sides play the same tasks.
 
     python -m experiments.unseen recordings/unseen.sqlite
-    python -m experiments.unseen FILE --model NAME [--split train] [--tasks 12]
+    python -m experiments.unseen recordings/unseen.sqlite --split train --tasks 12 [--doubt 3]
+    python -m experiments.unseen FILE --model NAME
 
 Without a model it replays. With one it adds to the file what that lacks, so a run that was
-interrupted goes on where it was. What was chosen was chosen on the split ``train``.
+interrupted goes on where it was. The second line is what `doubt` of the default was chosen by.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pathlib import Path
 from examples.learn_on_a_lattice import NAMES, Pile
 from examples.own_tool import Question
 
-from amp.allocate import Allocator, FixedAllocator
+from amp.allocate import Allocator, EscalatingAllocator, FixedAllocator
 from amp.cost import dollars, flops
 from amp.environment import Environment
 from amp.errors import AmpError, RecordingError
@@ -87,22 +88,28 @@ WORLDS: Mapping[str, World] = {
 }
 
 SIDES: Mapping[str, Allocator | None] = {"act": FixedAllocator(), "default": None}
-"""The first is what the others are compared with; None is what a planner takes by itself."""
+"""The first is what the other is compared with; None is what a planner takes by itself."""
 
 Played = Mapping[tuple[str, str], Sequence[Episode]]
 """Episodes by world and side, in the order of the tasks."""
 
 
-async def play(model: LanguageModel, worlds: Sequence[str], split: str, count: int) -> Played:
+async def play(
+    model: LanguageModel,
+    worlds: Sequence[str],
+    split: str,
+    count: int,
+    sides: Mapping[str, Allocator | None] = SIDES,
+) -> Played:
     """Plays both sides on the same tasks; a task that a replay has no answers for is left out."""
     played: dict[tuple[str, str], list[Episode]] = {
-        (name, side): [] for name in worlds for side in SIDES
+        (name, side): [] for name in worlds for side in sides
     }
     tasks = {name: WORLDS[name].tasks(split, count) for name in worlds}
     for number in range(count):
         for name in worlds:
             try:
-                episodes = await _both(model, WORLDS[name], tasks[name][number])
+                episodes = await _both(model, WORLDS[name], tasks[name][number], sides)
             except RecordingError as error:
                 print(f"{tasks[name][number].id} is left out: {error}", file=sys.stderr)
                 continue
@@ -112,9 +119,11 @@ async def play(model: LanguageModel, worlds: Sequence[str], split: str, count: i
     return {key: episodes for key, episodes in played.items() if episodes}
 
 
-async def _both(model: LanguageModel, world: World, task: Task) -> Mapping[str, Episode]:
+async def _both(
+    model: LanguageModel, world: World, task: Task, sides: Mapping[str, Allocator | None]
+) -> Mapping[str, Episode]:
     episodes = {}
-    for side, allocator in SIDES.items():
+    for side, allocator in sides.items():
         planner = Planner(model, allocator=allocator, limits=Limits(steps=world.steps))
         episodes[side] = await planner.run(task, world.environment(task))
     return episodes
@@ -163,11 +172,11 @@ def table(played: Played, card: ModelCard) -> list[str]:
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     spent = {key: [Spent.of(one, card) for one in episodes] for key, episodes in played.items()}
-    names = list(dict.fromkeys(name for name, _ in played))
-    base = next(iter(SIDES))
+    names, sides = (list(dict.fromkeys(part)) for part in zip(*played, strict=True))
+    base = sides[0]
     for name in (*names, "all"):
         parts = names if name == "all" else [name]
-        by_side = {side: [one for part in parts for one in spent[part, side]] for side in SIDES}
+        by_side = {side: [one for part in parts for one in spent[part, side]] for side in sides}
         lines += [_row(name, side, rows, by_side[base]) for side, rows in by_side.items()]
     return lines
 
@@ -221,11 +230,18 @@ async def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--split", choices=SPLITS, default="test")
     parser.add_argument("--tasks", type=int, default=20, help="of each environment")
     parser.add_argument("--world", action="append", choices=list(WORLDS))
+    parser.add_argument("--doubt", type=float, help="beside acting at once: the default with this")
     told = parser.parse_args(arguments)
+    sides = dict(SIDES)
+    if told.doubt is not None:
+        sides = {
+            "act": SIDES["act"],
+            f"doubt {told.doubt:g}": EscalatingAllocator(doubt=told.doubt),
+        }
     inner = None if told.model is None else load_model(told.model, threads=load_settings().threads)
     model = RecordedModel(inner, told.recording, "replay" if inner is None else "record")
     try:
-        played = await play(model, told.world or list(WORLDS), told.split, told.tasks)
+        played = await play(model, told.world or list(WORLDS), told.split, told.tasks, sides)
     finally:
         await model.close()
     print("\n".join(table(played, model.card)))
