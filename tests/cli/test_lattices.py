@@ -82,6 +82,7 @@ def test_one_command_gives_the_policies_and_the_table(folder: Path) -> None:
     assert re.match(
         r"added to needed.jsonl: [1-9]\d* annotations of 2 tasks, by what pays at", labelled
     )
+    assert "tasks left out: 0" in labelled  # beyond the limit none is looked for
     assert {n.by for n in read_annotations(Path("needed.jsonl")).good} == {"rule:needed"}
     amp("train", "babyai.toml", "--out", "policy")
     shown = amp("policy", "show", "policy/policy.safetensors").stdout

@@ -121,6 +121,7 @@ def test_every_file_that_comes_along_can_be_read(path: Path) -> None:
         (LEAST + "samples = 0\n", "samples is 0, expected at least 1"),
         (LEAST + 'rounds = "many"\n', "rounds is 'many', expected a whole number"),
         (LEAST + "arms = []\n", r"arms is \[\], expected at least 1"),
+        (LEAST + "[lattice]\nlevels = []\n", r"lattice.levels is \[\], expected at least 1"),
         (LEAST + "demonstrations = 0\nlearn = false\n", "demonstrations is 0 and learn is false"),
         (LEAST + "end_to_end = true\n", "end_to_end is true and no assessor is named"),
         (

@@ -216,7 +216,7 @@ def test_an_environment_that_has_changed_is_named(recorded: Path) -> None:
         ),
         (Survey(Trails(), Arms(ARMS, main="act")), TASKS, "with main None, expected act"),
         (Survey(Trails(steps=5), Arms(ARMS)), TASKS, "with max_steps 6, expected 5"),
-        (SURVEY, Trails().tasks("test", 2), "none can be read, such as test/0: not in the"),
+        (SURVEY, Trails().tasks("test", 2), "test/0: not in the recording; name a split or"),
     ],
 )
 def test_a_lattice_of_something_else_is_refused(
@@ -251,8 +251,16 @@ def test_samples_are_those_of_arms_with_a_temperature(recorded: Path, tmp_path: 
         read(tmp_path / "warm.sqlite", Survey(Trails(), Arms(WARM, samples=2)))
 
 
-def row_with(ways: str) -> bytes:
-    rest = '"cap": 9, "cut_off": 0, "prompts": 1, "states": []'
+def test_a_way_that_no_arm_goes_is_named(recorded: Path, tmp_path: Path) -> None:
+    path = tmp_path / "it.sqlite"
+    shutil.copy(recorded, path)
+    rewrite(path, row_with('[["fly"]]'))
+    with pytest.raises(RecordingError, match="a way in the recording has an action that no arm"):
+        read(path)
+
+
+def row_with(ways: str, cap: int = 9) -> bytes:
+    rest = f'"cap": {cap}, "cut_off": 0, "prompts": 1, "states": []'
     return zlib.compress(f'{{{rest}, "ways": {ways}}}'.encode())
 
 
@@ -264,6 +272,7 @@ DAMAGED = {
     "no way": row_with("[5]"),
     "no names": row_with("[[null]]"),
     "a way in no list": row_with('["act"]'),
+    "no states at most": row_with("[]", cap=0),
 }
 
 
@@ -271,12 +280,27 @@ DAMAGED = {
 def test_a_damaged_row_is_one_line(recorded: Path, tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "it.sqlite"
     shutil.copy(recorded, path)
-    with closing(sqlite3.connect(path)) as database:
-        database.execute("UPDATE lattice_tasks SET content = ?", (content,))
-        database.commit()
+    rewrite(path, content)
     for use in (read, record, contents):
         with pytest.raises(RecordingError, match="is damaged: a lattice in it cannot be read"):
             use(path)
+
+
+def rewrite(path: Path, content: bytes) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("UPDATE lattice_tasks SET content = ?", (content,))
+        database.commit()
+
+
+def test_a_recording_that_lacks_a_table_of_its_lattices_is_damaged(
+    recorded: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "it.sqlite"
+    shutil.copy(recorded, path)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("DROP TABLE lattice_tasks")
+    with pytest.raises(RecordingError, match=r"damaged: .* \('lattice_tasks'\); record it again"):
+        read(path)
 
 
 def test_a_lattice_of_other_prompts_is_refused(recorded: Path) -> None:

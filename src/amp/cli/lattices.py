@@ -199,9 +199,10 @@ def label(
 
     chosen, recording = _lattice_config(config)
     told = chosen.compare
-    lattice = read_lattice(
-        chosen, levels_of(chosen, data), told.recording or recording, split or told.split, None
-    )
+    split = split or told.split
+    limit = chosen.limit if split == chosen.split else told.limit
+    benchmarks = levels_of(chosen, data)
+    lattice = read_lattice(chosen, benchmarks, told.recording or recording, split, limit)
     lam = told.trade_offs[0] if trade_off is None else trade_off
     cost_of = costing(chosen.ppo.cost, lattice.card).of
     labels = needed_labels(lattice, chosen.ppo.reward, lam, cost_of)

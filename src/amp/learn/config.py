@@ -49,7 +49,7 @@ class LatticeConfig(Config):
             prompts of its arm begin with (``shared``), whatever had been asked before it.
     """
 
-    levels: tuple[str, ...] = ()
+    levels: Annotated[tuple[str, ...], Field(min_length=1)] = ()
     max_steps: Count | None = None
     main: str | None = None
     probes: tuple[ProbeKind, ...] = ()

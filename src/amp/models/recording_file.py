@@ -252,9 +252,12 @@ def add_lattice_task(path: Path, key: bytes, told: JsonRow, task: str, row: Json
 def read_lattices(path: Path) -> dict[bytes, JsonRow]:
     """What was asked of each lattice in a recording, by its key; empty if it has none."""
     with closing(RecordingFile(path, write=False)) as file, file.use() as connection:
-        named = "SELECT 1 FROM sqlite_master WHERE name = 'lattices'"
-        if connection.execute(named).fetchone() is None:
+        named = "SELECT name FROM sqlite_master WHERE name IN ('lattices', 'lattice_tasks')"
+        tables = {name for (name,) in connection.execute(named)}
+        if "lattices" not in tables:
             return {}
+        if "lattice_tasks" not in tables:
+            raise _damaged(path, KeyError("lattice_tasks"))
         rows = connection.execute("SELECT key, told FROM lattices").fetchall()
     return {key: _read(path, told, {"benchmark": str, "arms": dict}) for key, told in rows}
 
@@ -283,6 +286,8 @@ _TASK = {"cap": int, "cut_off": int, "prompts": int, "ways": list, "states": lis
 def _task_row(path: Path, text: bytes) -> JsonRow:
     """The row of a task; its ways are names of choices."""
     row = _read(path, text, _TASK)
+    if row["cap"] < 1:
+        raise _damaged(path, ValueError(f"cap is {row['cap']}, expected at least 1"))
     for way in row["ways"]:
         if not isinstance(way, list) or not all(isinstance(name, str) for name in way):
             raise _damaged(path, TypeError(f"a way is {way!r}, expected a list of texts"))

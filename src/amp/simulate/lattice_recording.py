@@ -16,7 +16,7 @@ from typing import Any
 
 from amp.allocate.base import Allocator
 from amp.benchmarks.base import Benchmark
-from amp.errors import EnvironmentFailedError, ModelError, RecordingError
+from amp.errors import EnvironmentFailedError, InvalidInputError, ModelError, RecordingError
 from amp.evaluate.record import TriedTask, work_through
 from amp.evaluate.workers import Here, Workers
 from amp.methods import AnyPlanner
@@ -26,16 +26,8 @@ from amp.models.recording import digest
 from amp.models.recording_file import add_lattice_task, read_lattice_tasks, read_lattices
 from amp.planner import Planner
 from amp.simulate.lattice_explorer import ENDS_HERE, Explorer, ReplayError, executor_of
-from amp.simulate.lattice_states import OUTSIDE, Arms, LatticeEdge, TaskLattice, choice_in
-from amp.types import (
-    GIVEN_UP,
-    MODEL_ERROR,
-    PLAN,
-    Episode,
-    Limits,
-    Task,
-    written,
-)
+from amp.simulate.lattice_states import Arms, LatticeEdge, TaskLattice, choice_in
+from amp.types import GIVEN_UP, MODEL_ERROR, PLAN, Episode, Limits, Task, written
 
 _ENDED, _OUTSIDE = -1, -2
 
@@ -314,10 +306,10 @@ async def _played(planner: AnyPlanner, survey: Survey, task: Task) -> Episode:
 
 
 def way_of(episode: Episode) -> list[str]:
-    """Names of the choices of an episode, also of one that was given up or left the lattice."""
+    """Names of the choices of an episode, also of one that was given up."""
     given_up = episode.ended == GIVEN_UP
     way = [choice_in(step).name for step in episode.steps[: -1 if given_up else None]]
-    return [*way, ENDS_HERE] if given_up or episode.ended == OUTSIDE else way
+    return [*way, ENDS_HERE] if given_up else way
 
 
 async def _noted(
@@ -393,6 +385,9 @@ async def lattice_from_recording(
             except (ReplayError, EnvironmentFailedError) as error:
                 left_out[task.id] = str(error)
                 continue
+            except InvalidInputError:
+                left_out[task.id] = "a way in the recording has an action that no arm takes there"
+                continue
             if (why := _difference(one, rows[task.id])) is not None:
                 left_out[task.id] = why
                 continue
@@ -403,7 +398,8 @@ async def lattice_from_recording(
         task_id, why = next(iter(left_out.items()), ("", "there are no tasks"))
         raise RecordingError(
             f"recording {path} has a lattice of {len(rows)} tasks, and of these {len(tasks)} none"
-            f" can be read, such as {task_id}: {why}"
+            f" can be read, such as {task_id}: {why}; name a split or levels that it"
+            f" has, or record these (amp record {benchmark.name} --lattice --to {path})"
         )
     return Lattice(
         benchmark.name,
