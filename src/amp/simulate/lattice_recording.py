@@ -156,11 +156,12 @@ class SurveyBench:
 
 @dataclass(frozen=True, slots=True)
 class _Visit:
-    """A task, the states at most, and what is visited beyond them."""
+    """A task, the states at most, what is visited beyond them, and the states that are known."""
 
     task: Task
     cap: int
     ways: list[list[str]]
+    states: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +243,7 @@ async def complete_lattice(
     """
     rows = read_lattice_tasks(path, survey.key)
     there = [
-        _Visit(task, rows[task.id]["cap"], _ways(rows[task.id]))
+        _Visit(task, rows[task.id]["cap"], _ways(rows[task.id]), len(rows[task.id]["states"]))
         for task in tasks
         if task.id in rows
     ]
@@ -264,16 +265,11 @@ async def _visit(bench: SurveyBench, visit: _Visit) -> _Seen:
 
 
 async def _row_of(bench: SurveyBench, visit: _Visit) -> Mapping[str, Any] | None:
-    task, cap, ways, planner = visit.task, visit.cap, visit.ways, bench.planner
-    explorer = bench.survey.explorer
-    if planner is None:
-        return _row(await explorer(bench.model, cap).explore(task, ways), cap, ways)
-    episode = await _played(planner, bench.survey, task)
-    found = await explorer(bench.model, cap).explore(task, ways)
-    if None not in found.way(episode):
-        return None
-    ways = [*ways, way_of(episode)]
-    return _row(await explorer(bench.model, cap).explore(task, ways), cap, ways)
+    task, ways = visit.task, visit.ways
+    if bench.planner is not None:
+        ways = [*ways, way_of(await _played(bench.planner, bench.survey, task))]
+    found = await bench.survey.explorer(bench.model, visit.cap).explore(task, ways)
+    return None if len(found.states) == visit.states else _row(found, visit.cap, ways)
 
 
 async def visit_played(
