@@ -6,14 +6,15 @@ arm fixed, every arm on the same tasks.
     python -m experiments.plan_arms recordings/babyai-steps.sqlite recordings/babyai-plans.sqlite
     python -m experiments.plan_arms --benchmark webshop recordings/webshop-lattice.sqlite
     python -m experiments.plan_arms --benchmark alfworld recordings/alfworld-games.sqlite
+    python -m experiments.plan_arms FILE ... --tasks 4 --arm act --arm "act unaided" --arm "think 1"
     python -m experiments.plan_arms FILE ... --model NAME [--tasks 14] [--arm "plan 4"]
 
 An arm plays a task from the first recording that holds it. With a model, the last recording gets
 what it lacks, so that a run that was interrupted goes on where it was; without one, tasks that
 no recording holds are left out. ``plan k`` writes k
 actions in one call and follows them, three times at most, and then gives up; the others decide
-every step anew, as do ``act unaided`` and the like, without the help of rules. The texts that ask
-for plans were chosen on development tasks.
+every step anew, as do ``act unaided`` and the like, without the help of rules, which in BabyAI is
+the path finder. The texts that ask for plans were chosen on development tasks.
 """
 
 from __future__ import annotations
@@ -87,6 +88,8 @@ def allocator_of(arm: str, benchmark: Benchmark) -> Allocator:
     """What has every step decided by an arm."""
     if (plan := re.fullmatch(r"plan (\d+)", arm)) is not None:
         return PlanThenFollow(benchmark.defaults.fixed, depth=int(plan[1]), gives_up=True)
+    if (benchmark.name, arm) == ("babyai", "act unaided"):
+        return FixedAllocator()  # without the path finder: turns, and steps of one cell
     return FixedAllocator(lattice_arms(benchmark, [arm])[arm])
 
 
