@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.fakes import alfworld_games
@@ -317,6 +318,32 @@ def test_games_end_with_their_environments_and_workers_are_replaced(
     assert "".join(names[pid] for pid in seen) == expected
     benchmark.close()
     assert workers_of(os.getpid()) == before
+
+
+def test_a_step_that_was_done_before_is_not_asked_of_the_game_again(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    benchmark = ALFWorld(data, "pick_heat_then_place_in_recep")
+    task, asked = task_of(benchmark), list[str]()
+    ask = process.Worker.ask
+
+    def noted(worker: process.Worker, **told: str) -> dict[str, Any]:
+        asked.append(told["command"])
+        return ask(worker, **told)
+
+    monkeypatch.setattr(process.Worker, "ask", noted)
+    environment = benchmark.environment(task)
+    first = texts(environment, task, WAY)
+    assert asked == list(WAY)
+    assert texts(environment, task, WAY[:3]) == first[:3]
+    assert asked == list(WAY)
+    twin = environment.fork()
+    assert environment.step("go to fridge 1") != twin.step(WAY[3])
+    assert asked == [*WAY, "go to fridge 1"]
+    environment.reset(task_of(benchmark, "again"))  # another game begins anew
+    environment.step(WAY[0])
+    assert asked[-1] == WAY[0]
+    benchmark.close()
 
 
 def test_the_memory_of_the_parent_replaces_no_worker(data: Path) -> None:
