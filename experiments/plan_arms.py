@@ -5,7 +5,7 @@ arm fixed, every arm on the same tasks.
 
     python -m experiments.plan_arms recordings/babyai-steps.sqlite recordings/babyai-plans.sqlite
     python -m experiments.plan_arms --benchmark webshop recordings/webshop-lattice.sqlite
-    python -m experiments.plan_arms --benchmark alfworld recordings/alfworld-games.sqlite
+    python -m experiments.plan_arms --benchmark alfworld recordings/alfworld-lattice.sqlite
     python -m experiments.plan_arms FILE ... --tasks 4 --arm act --arm "act unaided" --arm "think 1"
     python -m experiments.plan_arms FILE ... --model NAME [--tasks 14] [--arm "plan 4"]
 

@@ -16,16 +16,15 @@ PAGES = ROOT / "docs" / "tables" / "lattices"
 NETWORKS = "ppo"
 """What takes minutes to learn, and differs in the last digits from machine to machine."""
 
+BENCHMARKS = [
+    ("babyai", "minigrid"),
+    pytest.param("webshop", "rapidfuzz", marks=pytest.mark.data("webshop")),
+    pytest.param("alfworld", "textworld", marks=pytest.mark.data("alfworld")),
+]
+
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("benchmark", "module"),
-    [
-        ("babyai", "minigrid"),
-        pytest.param("webshop", "rapidfuzz", marks=pytest.mark.data("webshop")),
-        pytest.param("alfworld", "textworld", marks=pytest.mark.data("alfworld")),
-    ],
-)
+@pytest.mark.parametrize(("benchmark", "module"), BENCHMARKS)
 def test_a_table_is_what_its_lattice_gives(tmp_path: Path, benchmark: str, module: str) -> None:
     """All but networks: what is played, tuned and learned there is exact."""
     pytest.importorskip(module)
@@ -64,10 +63,9 @@ def test_ablations_are_what_their_lattices_give(tmp_path: Path, benchmark: str, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "benchmark", ["babyai", pytest.param("webshop", marks=pytest.mark.data("webshop"))]
-)
-def test_steps_are_what_their_lattices_give(tmp_path: Path, benchmark: str) -> None:
+@pytest.mark.parametrize(("benchmark", "module"), BENCHMARKS)
+def test_steps_are_what_their_lattices_give(tmp_path: Path, benchmark: str, module: str) -> None:
+    pytest.importorskip(module)
     page = f"{benchmark}-steps.md"
     run("experiments.step_scaling", str(CONFIGS / f"{benchmark}.toml"), str(tmp_path / page))
     made, shown = (where / page for where in (tmp_path, PAGES))

@@ -34,7 +34,7 @@ async def test_the_table_of_more_arms_of_babyai_is_what_the_recordings_give(
             *("webshop", "rapidfuzz", ["webshop-lattice.sqlite"]), marks=pytest.mark.data("webshop")
         ),
         pytest.param(
-            *("alfworld", "textworld", ["alfworld-games.sqlite"]),
+            *("alfworld", "textworld", ["alfworld-lattice.sqlite"]),
             marks=[pytest.mark.data("alfworld"), pytest.mark.slow],
         ),
     ],

@@ -168,19 +168,21 @@ def rows_of(text: str) -> dict[str, list[str]]:
 
 def test_what_ships_is_what_was_trained_and_the_page_says_what_it_reaches() -> None:
     bundled, shipped = ROOT / "src" / "amp" / "data", ROOT / "recordings" / "policies"
-    names = (f"{of}-qwen2.5-coder-1.5b" for of in ("babyai", "gsm8k", "webshop"))
+    names = (f"{of}-qwen2.5-coder-1.5b" for of in ("alfworld", "babyai", "gsm8k", "webshop"))
     files = [bundled / "policies" / name / "learned.safetensors" for name in names]
     assert sorted((bundled / "policies").rglob("*.safetensors")) == files
-    on_plans, policy, on_goals = files
+    on_games, on_plans, policy, on_goals = files
     (heads,) = (bundled / "correctness").glob("*.safetensors")
     assert policy.read_bytes() == (shipped / "router.safetensors").read_bytes()
     assert heads.read_bytes() == (shipped / "correctness.safetensors").read_bytes()
     assert on_plans.read_bytes() == (shipped / "lattice.safetensors").read_bytes()
     assert on_goals.read_bytes() == (shipped / "webshop-lattice.safetensors").read_bytes()
-    learned, bought = load_origin(on_plans), load_origin(on_goals)
+    assert on_games.read_bytes() == (shipped / "alfworld-lattice.safetensors").read_bytes()
+    learned, bought, played = map(load_origin, (on_plans, on_goals, on_games))
     origin = load_origin(policy)
     assert learned is not None
     assert bought is not None
+    assert played is not None
     assert origin is not None
     (point,) = (one for one in origin.curve if one.trade_off == origin.trade_off)
     page = " ".join((ROOT / "docs" / "learning.md").read_text().split())
@@ -190,6 +192,7 @@ def test_what_ships_is_what_was_trained_and_the_page_says_what_it_reaches() -> N
     assert f"right on {point.success:.3f}" in told
     assert f"{len(learned.tasks)} training missions" in told
     assert f"{len(bought.tasks)} training goals" in told
+    assert f"{len(played.tasks)} training games" in told
 
 
 @pytest.mark.data("gsm8k")
