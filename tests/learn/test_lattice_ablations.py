@@ -168,6 +168,19 @@ def test_each_benchmark_is_played_by_what_is_learned_on_the_rest(
     assert there.gained == there.saved == 0.0  # what halves of the tasks teach is the whole
 
 
+def test_costs_count_in_units_of_the_benchmark_that_they_are_from(
+    folder: Path, config: TrainConfig
+) -> None:
+    """Where a step is dear nothing pays, and that is what it teaches where a step is cheap."""
+    sweep = AblationConfig(of=folder / "trails.toml", seeds=1, transfer=False)
+    dear = config.replace(ppo=config.ppo.replace(reference_cost=1.0))
+    found = ablate(sweep, config, [TRAILS], [(dear, [TRAILS])])
+    cheap_by_dear, dear_by_cheap = (row.asks for row in found.rows[-2:])
+    assert cheap_by_dear == ablate(sweep, dear, [TRAILS]).rows[0].asks
+    assert dear_by_cheap == found.rows[0].asks
+    assert cheap_by_dear != dear_by_cheap
+
+
 def test_benchmarks_with_other_arms_teach_each_other_nothing(
     folder: Path, config: TrainConfig
 ) -> None:

@@ -200,6 +200,16 @@ def test_a_part_is_the_same_table_of_fewer_tasks() -> None:
     assert part.difficulties.tolist() == TABLE.difficulties[[3, 1]].tolist()
 
 
+def test_a_weight_counts_for_the_costs_of_its_task_alone() -> None:
+    weights = np.arange(1.0, 1.0 + len(TABLE.tasks))
+    nodes = np.arange(len(TABLE.then))
+    by = np.repeat(weights, TABLE.subsets)[:, None, None]
+    for unit, costs in TABLE.costs.items():
+        made, own = TABLE.weighed(weights).costs[unit], costs.rows(TABLE.cost_rows)
+        assert np.array_equal(made.calls[nodes], own.calls * by)
+        assert np.array_equal(made.samples[nodes], own.samples * by)
+
+
 def test_what_cannot_be_simulated_is_refused_by_name() -> None:
     def of(
         made: SampleTable = DRAWS,

@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Self
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from amp.allocate.arm_values import ArmValues
@@ -180,6 +181,7 @@ class _Players:
         training: what is learned and tuned on.
         test: what is played.
         measure: how cost is measured.
+        weights: what the cost of each training task counts, where that is not 1.
         came: episodes of each policy, by its name and seed.
     """
 
@@ -187,6 +189,7 @@ class _Players:
     training: Lattice
     test: Lattice
     measure: Costing
+    weights: tuple[float, ...] = ()
     came: dict[str, Sequence[Sequence[Episode]]] = field(default_factory=dict)
 
     def learned(self, variant: Variant) -> Played:
@@ -195,6 +198,8 @@ class _Players:
         trade_off = config.compare.trade_offs[0]
         learner, policies = config.learner, list[ArmValues | ByArm]()
         table = None if learner == "departures" else table_of(config, training)
+        if table is not None and self.weights:
+            table = table.weighed(np.array(self.weights))
         asks: tuple[str, ...] = ()
         for number in range(config.compare.seeds):
             own = config.replace(ppo=config.ppo.replace(seed=config.ppo.seed + number))
@@ -205,7 +210,11 @@ class _Players:
         return self._played(variant.part, variant.name, policies, asks)
 
     def learned_elsewhere(self, others: Sequence[_Players]) -> Played:
-        """What is learned on the training tasks of other benchmarks, with what cost weighs here."""
+        """What is learned on the training tasks of other benchmarks.
+
+        Costs count in units of the benchmark they are from, its `reference_cost`: what is dear in
+        one is usual in another.
+        """
         named = self.training.arms.named
         for other in others:
             if unknown := sorted(set(named) ^ set(other.training.arms.named)):
@@ -214,7 +223,14 @@ class _Players:
                     f" {unknown[0]!r}, expected the same arms ({', '.join(named)})"
                 )
         tasks = tuple(task for other in others for task in other.training.tasks)
-        away = _Players(self.config, replace(self.training, tasks=tasks), self.test, self.measure)
+        unit = self.config.ppo.reward.reference_cost
+        weights = [
+            unit / other.config.ppo.reward.reference_cost
+            for other in others
+            for _ in other.training.tasks
+        ]
+        training = replace(self.training, tasks=tasks)
+        away = _Players(self.config, training, self.test, self.measure, tuple(weights))
         names = " and ".join(other.config.benchmark for other in others)
         name = f"{self.config.benchmark}, learned on {names}"
         return away.learned(Variant(part=TRANSFER, name=name))

@@ -291,6 +291,19 @@ class TableEnv:
             raise InvalidInputError(f"the table has no costs in {unit}, expected one of {known}")
         return replace(self, unit=unit)
 
+    def weighed(self, weights: Floats) -> TableEnv:
+        """The same with the costs of each task times a weight, shape (tasks,)."""
+        ends = np.append(self.first[1:], len(self.then))
+        by = np.repeat(weights, ends - self.first)[:, None, None]
+        own = {unit: each.rows(self.cost_rows) for unit, each in self.costs.items()}
+        costs = {unit: Costs(each.calls * by, each.samples * by) for unit, each in own.items()}
+        readings = self.readings
+        if readings is not None:
+            read = {unit: each * weights[:, None] for unit, each in readings.costs.items()}
+            readings = replace(readings, costs=read)
+        rows = np.arange(len(self.then))
+        return replace(self, cost_rows=rows, costs=costs, readings=readings)
+
     def read(self, nodes: Ints, arms: Ints) -> Floats:
         """What the next call of an arm reads, by what of the arm was taken already."""
         taken = (self.next[nodes, arms] == END).sum(-1)
