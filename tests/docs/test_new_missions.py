@@ -83,6 +83,20 @@ def test_the_table_of_new_missions_is_what_its_command_makes(
 
 
 @pytest.mark.slow
+@pytest.mark.data("alfworld")
+def test_the_table_of_new_alfworld_games_is_what_its_command_makes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("textworld")
+    made = Replayed("alfworld-new-games", "new-games", monkeypatch, tmp_path)
+    for allocator in ("act", "learned"):
+        episodes = made.played("alfworld", allocator)
+        assert len(episodes) == 10
+        row = f"| {allocator} | {solved(episodes)} | {made.spent(episodes)} |"
+        assert row in made.section, row
+
+
+@pytest.mark.slow
 @pytest.mark.data("webshop")
 def test_the_table_of_new_goals_is_what_its_command_makes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
