@@ -204,6 +204,24 @@ async def test_an_allocator_that_buys_nothing_fails_the_step() -> None:
     assert episode.steps[0].failure == "no round was allocated"
 
 
+@pytest.mark.parametrize(
+    ("allocator", "assessor", "is_probed"),
+    [
+        (None, None, True),
+        (HeuristicAllocator(), None, True),
+        (FixedAllocator(), None, False),
+        (FixedAllocator(), WeightedAssessor(), True),  # named, so it is wanted
+    ],
+)
+def test_nobody_pays_for_a_probe_that_nothing_reads(
+    allocator: Allocator | None, assessor: WeightedAssessor | None, is_probed: bool
+) -> None:
+    planner = Planner(ScriptedModel(["walk"]), assessor=assessor, allocator=allocator)
+    assert planner.probes == (WeightedAssessor().probes if is_probed else frozenset())
+    probed = Planner(ScriptedModel(["walk"]), allocator=allocator, probes=frozenset({"hidden"}))
+    assert probed.probes == {"hidden"}
+
+
 async def test_the_same_seed_gives_the_same_episode_and_another_seed_another() -> None:
     def answer(prompt: Prompt, sample: int) -> str:
         return "Action: 8"

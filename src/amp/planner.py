@@ -76,7 +76,8 @@ class Planner:
         select: chooses the candidate whose action is carried out; by default the one that the
             allocator names when it stops, else by the vote that weighs what the rater says.
         probes: measurements of the model before the first round of each step; by default those that
-            the assessor needs.
+            the assessor needs, and none where that was not named and the allocator does not read
+            the complexity.
     """
 
     def __init__(
@@ -107,7 +108,10 @@ class Planner:
         self.max_rounds = max_rounds
         self.select = select
         self.rater = rater
-        self.probes = self.assessor.probes if probes is None else probes
+        is_read = assessor is not None or self.allocator.uses_complexity
+        self.probes = (
+            (self.assessor.probes if is_read else frozenset()) if probes is None else probes
+        )
 
     async def run(
         self,
