@@ -3,7 +3,7 @@
 Run `python examples/learn_on_a_lattice.py`. Every arm is asked in every state that any arm reaches;
 then policies are learned, and compared with rules, on what that recorded. The scripted model takes
 the wrong letter from a pile of more than two, but it plans well. With your benchmark in a package
-this is `amp record post --lattice` and `amp lattices compare post.toml`.
+this is `amp record post --lattice --model NAME` and `amp lattices compare post.toml`.
 """
 
 import asyncio
@@ -72,7 +72,7 @@ class Pile:
 
 
 class Post(Benchmark):
-    name, about, splits = "post", "letters to post", ("train", "test")
+    name, about, splits = "post", "letters to post", ("test", "train")
     prompts = amp.PlainPrompts()
     max_steps = 10
     difficulty_scale = DifficultyScale("letters", (2, 4))

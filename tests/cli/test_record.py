@@ -17,7 +17,9 @@ from typer.testing import CliRunner
 
 from amp import cli
 from amp.benchmarks import load_benchmark
+from amp.benchmarks.babyai.environment import BabyAIEnvironment
 from amp.cli.record import in_turn
+from amp.environment import Observation
 from amp.errors import AmpError, InvalidInputError, ModelError, RecordingError
 from amp.models.base import ModelCard, Prompt
 from amp.models.recording_file import read_lattice_tasks, read_lattices
@@ -219,6 +221,18 @@ def test_a_lattice_is_recorded_and_told_of(use: UseModel) -> None:
         call(*LATTICE, "--arm", "acr")
     with pytest.raises(InvalidInputError, match="main is 'think 1', expected one of the arms: act"):
         call(*LATTICE, "--arm", "act", "--main", "think 1")
+
+
+def test_a_lattice_of_which_nothing_came_is_a_failure(
+    use: UseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(environment: BabyAIEnvironment, task: Task) -> Observation:
+        raise ValueError("no room")
+
+    monkeypatch.setattr(BabyAIEnvironment, "reset", fails)
+    use(ScriptedModel(lambda prompt, index: "explore", card=CARD))
+    with pytest.raises(AmpError, match=r"all 2 tasks are left out, such as BabyAI-.*no room"):
+        call(*LATTICE, "--nodes", "3", "--arm", "plan 2")
 
 
 LEVELS = ("--level", "BabyAI-GoToLocal-v0", "--level", "BabyAI-PickupLoc-v0")

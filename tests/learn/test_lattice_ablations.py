@@ -9,7 +9,7 @@ from tests.learn.trails import TRAILS, lattice_of
 
 from amp.errors import InvalidInputError
 from amp.learn.config import TrainConfig, load_train_config
-from amp.learn.lattice_ablations import AblationConfig, ablate
+from amp.learn.lattice_ablations import WHOLE, AblationConfig, ablate
 from amp.report.ablations import Ablations, Played, ablations_table, mixture_beside
 from amp.report.groups import TaskMeans
 from amp.settings import load_toml
@@ -195,16 +195,19 @@ def test_benchmarks_with_other_arms_teach_each_other_nothing(
 def test_what_is_not_there_is_named(folder: Path, config: TrainConfig) -> None:
     with pytest.raises(InvalidInputError, match="feature 'mood' of 'x' is none of a plan"):
         load_toml(AblationConfig, _with(folder, 'part = "2"\nname = "x"\nwithout = ["mood"]'))
-    for arms, said in (
+    for arms, said, learned in (
         (
             '["fly"]',
             "without_arms of 'x' has 'fly', expected some of the arms: act, think,",
+            False,  # known before anything is learned
         ),
-        ('["act", "think"]', "1 arms to choose from, expected 2 to 8"),
+        ('["act", "think"]', "1 arms to choose from, expected 2 to 8", True),
     ):
         sweep = _with(folder, f'part = "2"\nname = "x"\nwithout_arms = {arms}')
+        stages: list[str] = []
         with pytest.raises(InvalidInputError, match=said):
-            ablate(load_toml(AblationConfig, sweep), config, [TRAILS])
+            ablate(load_toml(AblationConfig, sweep), config, [TRAILS], on_stage=stages.append)
+        assert (WHOLE in stages) == learned
 
 
 def _with(folder: Path, variant: str) -> Path:

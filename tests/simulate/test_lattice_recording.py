@@ -198,6 +198,22 @@ def test_a_replay_that_leads_elsewhere_is_named_and_left_out(tmp_path: Path) -> 
     assert visited(tmp_path / "it.sqlite", SURVEY).keys() == {t.id for t in TASKS[1:]}
 
 
+class Numbered(Trails):
+    """An environment whose states are told apart by a number."""
+
+    def environment(self, task: Task) -> Trail:
+        class Other(Trail):
+            def fingerprint(self) -> str:
+                return 5  # type: ignore[return-value]
+
+        return Other()
+
+
+def test_a_fingerprint_that_is_no_text_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="Other.fingerprint returned 5, expected a text"):
+        record(tmp_path / "it.sqlite", Survey(Numbered(), Arms(ARMS)))
+
+
 def test_an_environment_that_has_changed_is_named(recorded: Path) -> None:
     with pytest.raises(
         RecordingError, match=r"none can be read, such as train/0: state \d \(after"
@@ -255,7 +271,9 @@ def test_a_way_that_no_arm_goes_is_named(recorded: Path, tmp_path: Path) -> None
     path = tmp_path / "it.sqlite"
     shutil.copy(recorded, path)
     rewrite(path, row_with('[["fly"]]'))
-    with pytest.raises(RecordingError, match="a way in the recording has an action that no arm"):
+    with pytest.raises(
+        RecordingError, match="a way in the recording cannot be followed: in step 1"
+    ):
         read(path)
 
 

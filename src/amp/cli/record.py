@@ -18,7 +18,7 @@ from amp.benchmarks import benchmark_names, load_benchmark
 from amp.cli.app import Data, Json, Model, Probe, app, open_model, output_file, probes_of, run_async
 from amp.cli.terminal import new_console, say_json, task_bar
 from amp.cli.workers import Address, On, check_on, workers_on
-from amp.errors import InvalidInputError, ModelError
+from amp.errors import AmpError, InvalidInputError, ModelError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -275,17 +275,17 @@ async def _record_lattice(
         say_json({"tasks": rows, "left_out": left_out})
     else:
         new_console().print(_lattice_view({t.id: found[t.id] for t in tasks if t.id in found}))
+    if tasks and len(left_out) == len(tasks):
+        task_id, why = next(iter(left_out.items()))
+        raise AmpError(f"all {len(tasks)} tasks are left out, such as {task_id}: {why}")
 
 
 def _lattice_view(found: Mapping[str, Visited]) -> Table:
     from rich.table import Table
 
-    view = Table(
-        box=None,
-        padding=(0, 2, 0, 0),
-        caption="cut off: states that were reached and not visited; visit more with --nodes",
-        caption_justify="left",
-    )
+    told = "cut off: states that were reached and not visited; visit more with --nodes"
+    caption = told if any(one.cut_off for one in found.values()) else None
+    view = Table(box=None, padding=(0, 2, 0, 0), caption=caption, caption_justify="left")
     for head in ("task", "states", "cut off", "prompts"):
         view.add_column(head, justify="left" if head == "task" else "right")
     rows = [(one.states, one.cut_off, one.prompts) for one in found.values()]

@@ -125,6 +125,8 @@ def ablate(
     told = config.compare
     on_stage("reading the lattice")
     players = _players(sweep, config, benchmarks)
+    for variant in sweep.variants:  # before the first is learned, which takes minutes
+        _check_arms(variant, players.training)
     on_stage(WHOLE)
     whole = players.learned(Variant(part="", name=WHOLE))
     found = [*players.fixed(whole)]
@@ -316,14 +318,10 @@ def _changed(config: TrainConfig, variant: Variant) -> TrainConfig:
 
 def _without(lattice: Lattice, variant: Variant) -> Lattice:
     """A lattice without some arms, as if these had never been asked."""
-    named = lattice.arms.named
-    if unknown := sorted(set(variant.without_arms) - set(named)):
-        raise InvalidInputError(
-            f"without_arms of {variant.name!r} has {unknown[0]!r}, expected some of the arms:"
-            f" {', '.join(named)}"
-        )
+    _check_arms(variant, lattice)
     if not variant.without_arms:
         return lattice
+    named = lattice.arms.named
     kept = {name: arm for name, arm in named.items() if name not in variant.without_arms}
     tasks = tuple(
         replace(
@@ -336,6 +334,15 @@ def _without(lattice: Lattice, variant: Variant) -> Lattice:
         for task in lattice.tasks
     )
     return replace(lattice, arms=replace(lattice.arms, named=kept, main=None), tasks=tasks)
+
+
+def _check_arms(variant: Variant, lattice: Lattice) -> None:
+    named = lattice.arms.named
+    if unknown := sorted(set(variant.without_arms) - set(named)):
+        raise InvalidInputError(
+            f"without_arms of {variant.name!r} has {unknown[0]!r}, expected some of the arms:"
+            f" {', '.join(named)}"
+        )
 
 
 def _learned(

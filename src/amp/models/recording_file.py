@@ -73,7 +73,10 @@ class RecordingFile:
         self._copy: TemporaryDirectory[str] | None = None
         with self._guarded():
             if not write and not path.is_file():
-                raise RecordingError(f"no recording at {path}; record it first (amp run --record)")
+                raise RecordingError(
+                    f"no recording at {path}; record it first (amp run --record; a lattice with amp"
+                    " record --lattice)"
+                )
             if write and not path.parent.is_dir():
                 raise RecordingError(f"recording {path}: its directory does not exist; create it")
             self._connection = self._writer() if write else self._reader()

@@ -369,7 +369,11 @@ async def _reach_again(environment: Environment, task: Task, arrival: _Arrival) 
 def _fingerprint(environment: Environment, steps: Sequence[StepRecord]) -> str:
     """What tells the environment's state: itself, or the actions that led there."""
     if isinstance(environment, Recognisable):
-        return environment.fingerprint()
+        told: object = environment.fingerprint()
+        if not isinstance(told, str):
+            name = type(environment).__name__
+            raise InvalidInputError(f"{name}.fingerprint returned {told!r}, expected a text")
+        return told
     return json.dumps([step.action for step in steps if step.action is not None])
 
 

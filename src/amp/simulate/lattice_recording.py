@@ -381,8 +381,8 @@ async def lattice_from_recording(
             except (ReplayError, EnvironmentFailedError) as error:
                 left_out[task.id] = str(error)
                 continue
-            except InvalidInputError:
-                left_out[task.id] = "a way in the recording has an action that no arm takes there"
+            except InvalidInputError as error:
+                left_out[task.id] = f"a way in the recording cannot be followed: {error}"
                 continue
             if (why := _difference(one, rows[task.id])) is not None:
                 left_out[task.id] = why
