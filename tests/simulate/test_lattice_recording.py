@@ -214,6 +214,43 @@ def test_a_fingerprint_that_is_no_text_is_named(tmp_path: Path) -> None:
         record(tmp_path / "it.sqlite", Survey(Numbered(), Arms(ARMS)))
 
 
+class Hinge(Trail):
+    """Fails in every step, as its copies do where it says so."""
+
+    copies_fail = True
+
+    def step(self, action: str) -> Transition:
+        raise ValueError("the hinge fell off")
+
+    def fork(self) -> Trail:
+        return Hinge() if self.copies_fail else super().fork()
+
+
+class Rusty(Trails):
+    def environment(self, task: Task) -> Trail:
+        return Hinge()
+
+
+def test_an_environment_that_fails_in_a_step_is_told_once_a_task(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert record(tmp_path / "it.sqlite", Survey(Rusty(), Arms(ARMS))) == {}
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == len(TASKS)
+    assert told[0] == (
+        f"{TASKS[0].id}: Hinge.step failed: ValueError: the hinge fell off; the task is lost there"
+    )
+
+
+def test_an_environment_that_fails_where_it_did_not_before_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Hinge, "copies_fail", False)
+    left = record(tmp_path / "it.sqlite", Survey(Rusty(), Arms(ARMS)))
+    assert left
+    assert set(left.values()) == {"Hinge.step failed: ValueError: the hinge fell off"}
+
+
 def test_an_environment_that_has_changed_is_named(recorded: Path) -> None:
     with pytest.raises(
         RecordingError, match=r"none can be read, such as train/0: state \d \(after"

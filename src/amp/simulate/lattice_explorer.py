@@ -17,9 +17,10 @@ from __future__ import annotations
 import hashlib
 import heapq
 import json
-from collections.abc import Awaitable, Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from amp.benchmarks.base import Benchmark
 from amp.cost import Ledger, charged
@@ -60,6 +61,7 @@ from amp.votes import weighted_vote
 ENDS_HERE = ""
 """In place of a choice: a way that ends in a state, not by what was done there."""
 
+_log = logging.getLogger(__name__)
 _NOT_ASSESSED = Complexity(0.0)
 _NAME_BYTES = 12
 
@@ -131,6 +133,7 @@ class Explorer:
         self._cap = cap
         self._max_steps = max_steps or benchmark.max_steps
         self._executor = executor_of(benchmark, model)
+        self._told: set[str] = set()
 
     async def explore(self, task: Task, ways: Sequence[Sequence[str]] = ()) -> TaskLattice:
         """Visits the states of a task; the same answers give the same states.
@@ -259,7 +262,13 @@ class Explorer:
             if here is None:
                 here = await _reach_again(environment, task, arrival)
             now, here = here, here.copy() if number < len(choices) else None
-            after = await now.after(choice.action)
+            try:
+                after = await now.after(choice.action)
+            except EnvironmentFailedError as error:  # ends the episode, as in the planner
+                after = replace(now.last, done=True, success=False)
+                if (told := str(error)) not in self._told:
+                    self._told.add(told)
+                    _log.warning("%s: %s; the task is lost there", task.id, told)
             said = after.feedback
             ended = after.done or len(arrival.steps) + 1 == self._max_steps
             if ended or is_dead_end(after.observation):
@@ -336,27 +345,27 @@ class _Reached:
         return None
 
     async def after(self, action: str | None) -> Transition:
-        """What follows an action; none leaves everything as it is."""
+        """What follows an action; none leaves everything as it is.
+
+        Raises:
+            EnvironmentFailedError: as `act`.
+        """
         if action is None:
             return replace(self.last, feedback="")
-        try:
-            return await act(self.environment, action)
-        except EnvironmentFailedError:  # ends the episode, as in the planner
-            return replace(self.last, done=True, success=False)
+        return await act(self.environment, action)
 
 
 async def _reach_again(environment: Environment, task: Task, arrival: _Arrival) -> _Reached:
-    """Carries out again what led to a state, which `act` has checked before.
+    """Carries out again what led to a state.
 
     Raises:
         ReplayError: if it leads elsewhere.
+        EnvironmentFailedError: if the environment fails where it did not before.
     """
-    opened: Any = environment.reset(task)
-    now = Transition(await opened if isinstance(opened, Awaitable) else opened, done=False)
+    now = Transition(await open_task(environment, task), done=False)
     for step in arrival.steps:
         if step.action is not None:
-            after: Any = environment.step(step.action)
-            now = await after if isinstance(after, Awaitable) else after
+            now = await act(environment, step.action)
     found = _fingerprint(environment, arrival.steps)
     if (now.observation, found) != (arrival.observation, arrival.fingerprint):
         raise ReplayError(
