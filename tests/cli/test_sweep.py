@@ -101,10 +101,13 @@ def missing(config: Path) -> str:
         table.get("benchmark", name)
         for name, table in tomllib.loads(config.read_text())["benchmarks"].items()
     }
-    if "gsm8k" in names and not (DATA / "gsm8k").is_dir():
-        return "the data of gsm8k"
-    if "babyai" in names and not find_spec("minigrid"):
-        return "minigrid"
+    for name in names & {"gsm8k", "webshop", "alfworld"}:
+        if not (DATA / name).is_dir():
+            return f"the data of {name}"
+    packages = {"babyai": "minigrid", "webshop": "rapidfuzz", "alfworld": "textworld"}
+    for name in names & packages.keys():
+        if not find_spec(packages[name]):
+            return packages[name]
     return ""
 
 
